@@ -1,0 +1,34 @@
+"""The command ``slicerdeepreg`` and its subcommands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import List, Optional
+
+from .. import __version__
+from ..contracts import Cancelled, InputError
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 2 the input cannot be used or the run was interrupted."""
+    from . import register
+
+    parser = argparse.ArgumentParser(prog="slicerdeepreg", description="Deformable registration for 3D Slicer.")
+    parser.add_argument("--version", action="version", version=f"SlicerDeepReg {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    register.add_parser(commands)
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except InputError as error:
+        print(f"slicerdeepreg: {error}", file=sys.stderr)
+    except (KeyboardInterrupt, Cancelled):
+        print("slicerdeepreg: interrupted; nothing was written. Start it again to register.", file=sys.stderr)
+    except MemoryError:
+        print(
+            "slicerdeepreg: memory ran out. Use --effort fast, close other programs, or resample the fixed image to "
+            "larger voxels.",
+            file=sys.stderr,
+        )
+    return 2

@@ -1,0 +1,32 @@
+"""Settings for a process of our own; never applied to a program that only imports the library."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+
+def prepare_process() -> None:
+    """Make large arrays cheap to allocate, and let a polite kill end the run like Ctrl-C does.
+
+    glibc gives every block of 32 MB or more back to the system when it is freed, and the next one is
+    paid for again, page by page: on volumes that costs more than the arithmetic. Keeping freed memory
+    makes the registration about a third faster on a CPU.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    if not sys.platform.startswith("linux") or os.environ.get("MALLOC_MMAP_MAX_"):
+        return
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4  # glibc's malloc.h
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2_000_000_000)
+        libc.mallopt(m_top_pad, 256_000_000)
+    except (OSError, AttributeError):  # another libc: nothing to tune
+        return
+
+
+def _interrupt(number, frame) -> None:
+    raise KeyboardInterrupt

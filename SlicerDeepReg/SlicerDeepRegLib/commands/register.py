@@ -1,0 +1,140 @@
+"""``slicerdeepreg register``: two images in, a registration out, as files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from ..catalogue import cards
+from ..contracts import DEVICES, EFFORTS, LINEAR_MODELS, SIMILARITIES, InputError, Progress, Request
+from ..metrics.table import table
+from .slicer_side import check_slicer, write_scene
+
+DEFAULTS = {name: f.default for name, f in Request.__dataclass_fields__.items()}
+
+
+def add_parser(commands) -> None:
+    parser = commands.add_parser(
+        "register",
+        help="register one image to another",
+        description="Register MOVING to FIXED and write the warped image, the transform, its inverse, the Jacobian "
+        "and every figure to DIR. Images: NIfTI, NRRD, MetaImage, or a folder with one DICOM series; 2D or 3D.",
+    )
+    parser.add_argument("--fixed", required=True, metavar="F", help="the image that stays")
+    parser.add_argument("--moving", required=True, metavar="M", help="the image that is warped onto it")
+    parser.add_argument("--output", required=True, metavar="DIR", type=Path, help="folder for the results")
+    for name, choices, text in (
+        ("method", tuple(cards()), "how to register"),
+        ("linear", LINEAR_MODELS, "linear part before the method"),
+        ("effort", EFFORTS, "how much work"),
+        ("similarity", SIMILARITIES, "lncc for images of one contrast, mind for different ones, auto decides"),
+        ("device", DEVICES, "where to compute"),
+    ):
+        parser.add_argument(f"--{name}", choices=choices, default=DEFAULTS[name], help=f"{text} (default: %(default)s)")
+    for kind, text in (("mask", "image, above 0 where to compare"), ("labels", "label map"), ("points", "landmarks")):
+        for side in ("fixed", "moving"):
+            parser.add_argument(f"--{side}-{kind}", metavar="FILE", help=f"{side} {text}")
+    parser.add_argument("--scene", action="store_true", help="also write scene.mrb and pictures (needs slicer-core)")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--json", action="store_true", help="print the content of result.json instead of a table")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the options ask; returns 0."""
+    from .process import prepare_process
+
+    prepare_process()
+    request = Request(**{name: getattr(options, name) for name in DEFAULTS if hasattr(options, name)})
+    check_outputs(options.output, request)
+    if options.scene:
+        check_slicer()
+    show = ProgressBar(sys.stderr) if not (options.quiet or options.json) else None
+    description = register_to_folder(request, options.output, options.scene, show)
+    if options.json:
+        print(json.dumps(description, indent=2))
+    elif not options.quiet:
+        print(table(description["figures"]))
+        for note in description["notes"]:
+            print(f"Note: {note}")
+        print(f"Results: {options.output}")
+    return 0
+
+
+def check_outputs(output: Path, request: Request) -> None:
+    """Raise InputError when the results cannot go to ``output``: it is a file, or its disk is full."""
+    from ..files.images import load
+    from ..files.results import check_disk_space
+
+    if output.exists() and not output.is_dir():
+        raise InputError(f"The output {output} is a file. Give a folder.")
+    if Path(request.fixed).is_file():
+        check_disk_space(output, load(request.fixed, "fixed image").grid)
+
+
+def register_to_folder(
+    request: Request, output: Path, scene: bool = False, show: Optional[ProgressBar] = None
+) -> Dict[str, Any]:
+    """Register and write everything into ``output``; returns the content of result.json.
+
+    Raises:
+        InputError, Cancelled: see ``register``; then ``output`` is as it was.
+    """
+    from ..files.results import describe, output_folder, write_result
+    from ..pipeline import register
+
+    try:
+        result = register(request, show)
+    finally:
+        if show is not None:
+            show.close()
+    with output_folder(output) as folder:
+        write_result(result, folder)
+        if scene:
+            write_scene(result, folder)
+    return describe(result)
+
+
+class ProgressBar:
+    """One line on a terminal, a line for each stage elsewhere."""
+
+    WIDTH = 28
+
+    def __init__(self, stream) -> None:
+        self.stream, self.start, self.last = stream, time.monotonic(), ("", -1.0)
+        self.terminal = stream.isatty()
+        self.open = False
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        stage, shown = self.last
+        if progress.stage == stage and (not self.terminal or now - shown < 0.2):
+            return
+        self.last = (progress.stage, now)
+        if not self.terminal:
+            print(f"{100 * progress.fraction:3.0f} %  {progress.stage}", file=self.stream, flush=True)
+            return
+        filled = int(self.WIDTH * progress.fraction)
+        bar = "#" * filled + "-" * (self.WIDTH - filled)
+        print(
+            f"\r[{bar}] {100 * progress.fraction:3.0f} %  {progress.stage:<14}{self._left(progress.fraction, now):<16}",
+            end="",
+            file=self.stream,
+            flush=True,
+        )
+        self.open = True
+
+    def _left(self, fraction: float, now: float) -> str:
+        if fraction < 0.05 or fraction >= 1:
+            return ""
+        seconds = (now - self.start) * (1 - fraction) / fraction
+        return f"{seconds:.0f} s left" if seconds < 90 else f"{seconds / 60:.0f} min left"
+
+    def close(self) -> None:
+        if self.open:
+            print(file=self.stream)
+            self.open = False

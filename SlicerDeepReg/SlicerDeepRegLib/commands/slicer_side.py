@@ -1,0 +1,41 @@
+"""The scene and the pictures of a result; the only part of the commands that needs slicer-core."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import List
+
+from ..contracts import OUTPUT_FILES, InputError, Result
+
+
+def check_slicer() -> None:
+    """Raise InputError when slicer-core is not installed."""
+    try:
+        import slicer
+
+        slicer.vtkMRMLScene  # noqa: B018 - PyPI's plain "slicer" is something else
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            "A scene needs Slicer's libraries, which are not here. Install them with 'pip install slicer-core' (not "
+            "'slicer'), or leave out --scene."
+        ) from error
+
+
+def write_scene(result: Result, folder: Path) -> List[str]:
+    """Write the pictures, where OpenGL works, and scene.mrb; returns the names of the files."""
+    check_slicer()
+    from ..mrml.host import NO_OPENGL, Host, opengl_works
+    from ..mrml.pictures import draw
+    from ..mrml.scene import add_result
+
+    names = []
+    can_draw = opengl_works()
+    if not can_draw:
+        print(NO_OPENGL, file=sys.stderr)
+    with Host() as host:
+        nodes = add_result(host.scene, result)
+        if can_draw:
+            names = draw(host, result, nodes, folder)
+        host.save(str(folder / OUTPUT_FILES["scene"]))
+    return [*names, OUTPUT_FILES["scene"]]

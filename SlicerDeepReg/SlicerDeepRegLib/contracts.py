@@ -1,0 +1,288 @@
+"""What the rooms hand to one another: grids, images, fields, requests and results.
+
+Everything here is plain numpy and frozen. Every default of the product stands here, once.
+
+Conventions, everywhere inside:
+
+* ``warped(x) = moving(T(x))`` with ``T(x) = A (x + u(x))``: ``x`` is a point of the fixed
+  image in LPS millimetres, ``u`` the dense displacement field on the fixed grid, ``A`` the
+  linear part.
+* Arrays are indexed ``[k, j, i]``; vectors are ordered ``(i, j, k)`` or ``(x, y, z)``, as their
+  name says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
+
+import numpy as np
+
+LINEAR_MODELS = ("none", "centre", "rigid", "affine")
+EFFORTS = ("fast", "standard", "thorough")
+SIMILARITIES = ("auto", "lncc", "mind")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+#: The name of the file that each output is written to.
+OUTPUT_FILES = {
+    "warped": "warped.nii.gz",
+    "transform": "transform.h5",
+    "inverse": "inverse.h5",
+    "jacobian": "jacobian.nii.gz",
+    "warped_labels": "warped_labels.nii.gz",
+    "result": "result.json",
+    "scene": "scene.mrb",
+}
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used. The text says what, where, and what to do."""
+
+
+class Cancelled(Exception):
+    """The caller asked the run to stop; nothing was written."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where the voxels of an image lie.
+
+    Attributes:
+        size_ijk: voxels along i, j and k. A 2D image has size 1 along one axis.
+        ijk_to_lps: (4, 4) matrix from voxel indices to LPS millimetres; any invertible matrix.
+    """
+
+    size_ijk: Tuple[int, int, int]
+    ijk_to_lps: np.ndarray
+
+    def __post_init__(self) -> None:
+        matrix = np.array(self.ijk_to_lps, dtype=np.float64)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+            raise InputError(f"A grid needs a finite 4 x 4 matrix; this one is {matrix.tolist()}.")
+        if abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
+            raise InputError(
+                "The direction matrix of the image is singular: two of its axes are parallel or one has no length. "
+                "Correct the header of the image."
+            )
+        matrix.setflags(write=False)
+        object.__setattr__(self, "ijk_to_lps", matrix)
+        object.__setattr__(self, "size_ijk", tuple(int(n) for n in self.size_ijk))
+
+    @property
+    def shape_kji(self) -> Tuple[int, int, int]:
+        return self.size_ijk[::-1]
+
+    @property
+    def spacing_mm(self) -> np.ndarray:
+        """(3,) length of a voxel along i, j and k, in mm."""
+        return np.linalg.norm(self.ijk_to_lps[:3, :3], axis=0)
+
+    @property
+    def direction(self) -> np.ndarray:
+        """(3, 3) unit vectors of i, j and k in LPS, as columns."""
+        return self.ijk_to_lps[:3, :3] / self.spacing_mm
+
+    @property
+    def origin_lps_mm(self) -> np.ndarray:
+        return self.ijk_to_lps[:3, 3]
+
+    @property
+    def lps_to_ijk(self) -> np.ndarray:
+        return np.linalg.inv(self.ijk_to_lps)
+
+    @property
+    def centre_lps_mm(self) -> np.ndarray:
+        middle_ijk = (np.array(self.size_ijk) - 1) / 2
+        return self.ijk_to_lps[:3, :3] @ middle_ijk + self.origin_lps_mm
+
+    @property
+    def voxels(self) -> int:
+        return int(np.prod(self.size_ijk))
+
+    @property
+    def is_planar(self) -> bool:
+        """True for a 2D image: one of the three sizes is 1."""
+        return min(self.size_ijk) == 1
+
+    def same_as(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
+        """True when both grids put every voxel at the same place to ``tolerance_mm``."""
+        if self.size_ijk != other.size_ijk:
+            return False
+        corners_ijk = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
+        corners_ijk[:, :3] *= np.array(self.size_ijk) - 1
+        difference_mm = corners_ijk @ (self.ijk_to_lps - other.ijk_to_lps).T
+        return bool(np.abs(difference_mm).max() <= tolerance_mm)
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A scalar image.
+
+    Attributes:
+        values: (K, J, I) array of any numeric type.
+        grid: where its voxels lie.
+        name: what to call it in messages and in the scene.
+        dimensions: 2 when it came from a 2D file (then K is 1), otherwise 3.
+    """
+
+    values: np.ndarray
+    grid: Grid
+    name: str = "image"
+    dimensions: int = 3
+
+    def __post_init__(self) -> None:
+        if tuple(self.values.shape) != self.grid.shape_kji:
+            raise InputError(
+                f"{self.name}: the array has shape {tuple(self.values.shape)} but its grid has {self.grid.shape_kji} "
+                "(k, j, i)."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """A displacement field ``u``.
+
+    Attributes:
+        displacement_lps_mm: (K, J, I, 3) float32, x y z of the displacement in LPS mm.
+        grid: where it is known. Outside it the displacement is that of the nearest border point.
+    """
+
+    displacement_lps_mm: np.ndarray
+    grid: Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    """``T(x) = A (x + u(x))``, from fixed points to moving points, LPS mm.
+
+    Attributes:
+        linear_lps: (4, 4) ``A``.
+        field: ``u`` on the fixed grid, or None when the transform is linear.
+        inverse_field: ``w`` with ``(id + w) o (id + u) = id``, on a grid that covers the fixed one.
+            ``T^-1(y) = x + w(x)`` with ``x = A^-1 y``.
+    """
+
+    linear_lps: np.ndarray
+    field: Optional[Field] = None
+    inverse_field: Optional[Field] = None
+
+
+Source = Union[str, Image]
+PointsSource = Union[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One registration, as the panel, the command line and the tests ask for it.
+
+    Images are paths or :class:`Image`; points are paths or (N, 3) arrays of LPS mm, row n of the
+    fixed points belonging to row n of the moving points.
+    """
+
+    fixed: Source
+    moving: Source
+    method: str = "optimise"
+    linear: str = "affine"
+    effort: str = "standard"
+    similarity: str = "auto"
+    device: str = "auto"
+    fixed_mask: Optional[Source] = None
+    moving_mask: Optional[Source] = None
+    fixed_labels: Optional[Source] = None
+    moving_labels: Optional[Source] = None
+    fixed_points: Optional[PointsSource] = None
+    moving_points: Optional[PointsSource] = None
+    #: Measure the figures before, between and after; switch off where only the transform matters.
+    measure: bool = True
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("linear", LINEAR_MODELS),
+            ("effort", EFFORTS),
+            ("similarity", SIMILARITIES),
+            ("device", DEVICES),
+        ):
+            value = getattr(self, name)
+            if value not in choices:
+                raise InputError(f"{name} must be one of {', '.join(choices)}; it was {value!r}.")
+
+    def describe(self) -> Dict[str, Any]:
+        """The request as plain values, for result.json. Images given in memory appear by name."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, Image):
+                return f"<{value.name}>"
+            if isinstance(value, np.ndarray):
+                return value.tolist()
+            return value
+
+        return {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One step of a registration: the transform as it stood when the step ended.
+
+    Attributes:
+        name: short and stable ("linear", "search", "scale 1/2").
+        seconds: wall time of the step.
+        linear_lps: (4, 4) ``A`` at the end of the step.
+        field: ``u`` at the end of the step, on the step's own grid (often coarser than fixed).
+        figures: what the step measured, by name.
+        curve: the loss at each iteration.
+        note: a sentence for people, or "".
+    """
+
+    name: str
+    seconds: float
+    linear_lps: np.ndarray
+    field: Optional[Field] = None
+    figures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    curve: Tuple[float, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a registration gives back.
+
+    Attributes:
+        fixed, moving: the images as they were read.
+        transform: fixed to moving.
+        warped: the moving image on the fixed grid.
+        jacobian: the determinant of the Jacobian of T at every fixed voxel; 1 is no change of volume.
+        warped_labels: the moving labels on the fixed grid, or None.
+        stages: in order.
+        figures: {"before": {...}, "linear": {...}, "after": {...}}, each name to value.
+        seconds: wall time by part ("read", "linear", "method", "warp", "measure").
+        provenance: versions, device, thread count, checksums of the inputs.
+        notes: sentences about what was assumed or found.
+    """
+
+    request: Request
+    fixed: Image
+    moving: Image
+    transform: Transform
+    warped: Image
+    jacobian: Image
+    warped_labels: Optional[Image]
+    fixed_labels: Optional[Image]
+    stages: Tuple[Stage, ...]
+    figures: Mapping[str, Mapping[str, Any]]
+    seconds: Mapping[str, float]
+    provenance: Mapping[str, Any]
+    notes: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: ``fraction`` of the whole in 0..1, and what is being done."""
+
+    fraction: float
+    stage: str
+    loss: Optional[float] = None
+
+
+#: Called often during a run. Raise :class:`Cancelled` in it to stop the run.
+ProgressCallback = Callable[[Progress], None]

@@ -1,0 +1,129 @@
+"""A result as files in a folder: written beside first, then renamed, so that no half-written file is ever left."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+import numpy as np
+
+from ..contracts import OUTPUT_FILES, Grid, InputError, Result
+from .images import write_image
+from .transforms import to_sitk_inverse, to_sitk_transform, write_transform
+
+#: Bytes for each fixed voxel: two fields of doubles, two float images, labels.
+_BYTES_PER_VOXEL = 2 * 24 + 2 * 4 + 4
+
+
+@contextmanager
+def output_folder(path: Path) -> Iterator[Path]:
+    """A private folder beside the outputs; what is in it at the end replaces the files of those names.
+
+    Nothing in ``path`` changes when the block fails or is interrupted, and the private folder is removed.
+
+    Raises:
+        InputError: the folder cannot be made or written to, or the disk filled up.
+    """
+    made = [p for p in (path, *path.parents) if not p.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        private = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=path))
+    except OSError as error:
+        raise InputError(
+            f"The output folder {path} cannot be written to ({error.strerror}). Choose another."
+        ) from error
+    finished = False
+    try:
+        yield private
+        for file in sorted(private.iterdir()):
+            os.replace(file, path / file.name)
+        finished = True
+    except OSError as error:
+        raise InputError(
+            f"The results could not be written to {path} ({error.strerror or error}). Free some space, "
+            "or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+        if not finished:
+            for folder in made:
+                try:
+                    folder.rmdir()
+                except OSError:
+                    break
+
+
+def check_disk_space(path: Path, grid: Grid) -> None:
+    """Raise InputError when the disk of ``path`` has too little room for the results on ``grid``."""
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    needed = grid.voxels * _BYTES_PER_VOXEL + 10_000_000
+    if free < needed:
+        raise InputError(
+            f"The results need about {needed / 1e9:.2f} GB and the disk of {path} has {free / 1e9:.2f} GB free. Free "
+            "some space, or choose another folder."
+        )
+
+
+def write_result(result: Result, folder: Path) -> List[str]:
+    """Write every output of a result into ``folder``; returns the names of the files."""
+    dimensions = result.fixed.dimensions
+    write_image(result.warped, folder / OUTPUT_FILES["warped"])
+    write_image(result.jacobian, folder / OUTPUT_FILES["jacobian"])
+    names = ["warped", "jacobian", "transform", "inverse", "result"]
+    if result.warped_labels is not None:
+        write_image(result.warped_labels, folder / OUTPUT_FILES["warped_labels"])
+        names.append("warped_labels")
+    try:
+        write_transform(to_sitk_transform(result.transform, dimensions), folder / OUTPUT_FILES["transform"])
+        write_transform(to_sitk_inverse(result.transform, dimensions), folder / OUTPUT_FILES["inverse"])
+    except RuntimeError as error:  # HDF5 says no more than that a write failed
+        raise OSError(28, f"writing the transform failed: {str(error).strip().splitlines()[-1]}") from error
+    text = json.dumps(describe(result), indent=2, allow_nan=False)
+    (folder / OUTPUT_FILES["result"]).write_text(text + "\n", encoding="utf-8")
+    return [OUTPUT_FILES[name] for name in names]
+
+
+def describe(result: Result) -> Dict[str, Any]:
+    """The content of result.json: plain values, NaN and infinity as null."""
+    return plain(
+        {
+            "request": result.request.describe(),
+            "provenance": result.provenance,
+            "seconds": result.seconds,
+            "stages": [
+                {
+                    "name": stage.name,
+                    "seconds": round(stage.seconds, 3),
+                    "figures": stage.figures,
+                    "curve": stage.curve,
+                    "note": stage.note,
+                }
+                for stage in result.stages
+            ],
+            "linear_lps": result.transform.linear_lps,
+            "figures": result.figures,
+            "notes": result.notes,
+        }
+    )
+
+
+def plain(value: Any) -> Any:
+    """Values that JSON can hold."""
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,1 @@
+"""Pure functions between indices, millimetres and grids. numpy only."""

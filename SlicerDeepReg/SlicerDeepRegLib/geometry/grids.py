@@ -1,0 +1,80 @@
+"""Grids made from grids: another resolution over the same box, a margin around it, its plane."""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+import numpy as np
+
+from ..contracts import Field, Grid
+
+
+def resized(grid: Grid, size_ijk: Tuple[int, int, int]) -> Grid:
+    """A grid of another size over the same box (voxel faces kept, not voxel centres)."""
+    factor = np.array(grid.size_ijk) / np.array(size_ijk)
+    matrix = grid.ijk_to_lps @ np.diag([*factor, 1.0])
+    matrix[:3, 3] = grid.ijk_to_lps[:3, :3] @ ((factor - 1) / 2) + grid.origin_lps_mm
+    return Grid(size_ijk, matrix)
+
+
+def padded(grid: Grid, margin_ijk: Tuple[int, int, int]) -> Grid:
+    """The grid with ``margin_ijk`` voxels more on both sides of each axis."""
+    margin = np.array(margin_ijk)
+    matrix = grid.ijk_to_lps.copy()
+    matrix[:3, 3] = grid.origin_lps_mm - grid.ijk_to_lps[:3, :3] @ margin
+    return Grid(tuple(np.array(grid.size_ijk) + 2 * margin), matrix)
+
+
+def level_size(grid: Grid, factor: float, smallest: int = 8) -> Tuple[int, int, int]:
+    """The size of a pyramid level whose voxels are about isotropic.
+
+    The finest voxel of ``grid`` is enlarged ``factor`` times; an axis whose voxels are already
+    larger than that keeps its size, and no axis falls below ``smallest`` voxels (or its own size).
+    """
+    target_mm = grid.spacing_mm[np.array(grid.size_ijk) > 1].min() * factor
+    shrink = np.maximum(1.0, target_mm / grid.spacing_mm)
+    size = np.maximum(np.round(np.array(grid.size_ijk) / shrink), np.minimum(grid.size_ijk, smallest))
+    return tuple(int(n) for n in size)
+
+
+def overlap_fraction(first: Grid, second: Grid, samples: int = 24) -> float:
+    """The part of ``first``'s voxel centres that lies inside ``second``, on a coarse lattice."""
+    axes = [np.linspace(0, n - 1, min(n, samples)) for n in first.size_ijk]
+    ijk = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    lps = ijk @ first.ijk_to_lps[:3, :3].T + first.origin_lps_mm
+    other_ijk = lps @ second.lps_to_ijk[:3, :3].T + second.lps_to_ijk[:3, 3]
+    inside = (other_ijk >= -0.5) & (other_ijk <= np.array(second.size_ijk) - 0.5)
+    return float(inside.all(axis=1).mean())
+
+
+def covering(grid: Grid, other: Grid) -> Grid:
+    """``grid`` padded by whole voxels until it covers the voxel centres of ``other`` (same directions)."""
+    relation = grid.lps_to_ijk @ other.ijk_to_lps
+    low = relation[:3, 3]
+    high = low + np.diag(relation)[:3] * (np.array(other.size_ijk) - 1)
+    margin = np.ceil(np.maximum(-low, high - (np.array(grid.size_ijk) - 1)) - 1e-6)
+    margin = np.where(np.array(grid.size_ijk) > 1, np.maximum(margin, 0), 0).astype(int)
+    return padded(grid, tuple(int(m) for m in margin))
+
+
+def on_grid(field: Field, grid: Grid) -> Field:
+    """The field on a grid with the same directions, linearly interpolated, its border repeated outside."""
+    relation = field.grid.lps_to_ijk @ grid.ijk_to_lps
+    values = field.displacement_lps_mm
+    for c in range(3):
+        position = relation[c, c] * np.arange(grid.size_ijk[c]) + relation[c, 3]
+        values = _interpolated_along(values, 2 - c, position)
+    return Field(np.ascontiguousarray(values, np.float32), grid)
+
+
+def _interpolated_along(values: np.ndarray, axis: int, position: np.ndarray) -> np.ndarray:
+    position = np.clip(position, 0, values.shape[axis] - 1)
+    nearest = np.round(position)
+    if np.abs(position - nearest).max() < 1e-6:
+        index = nearest.astype(int)
+        if len(index) == values.shape[axis] and (index == np.arange(len(index))).all():
+            return values
+        return np.take(values, index, axis)
+    lower = np.minimum(position.astype(int), values.shape[axis] - 2)
+    weight = (position - lower).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
+    return np.take(values, lower, axis) * (1 - weight) + np.take(values, lower + 1, axis) * weight

@@ -1,0 +1,63 @@
+"""Points and matrices: between voxel indices and LPS millimetres, and through a transform."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+
+from ..contracts import Field, Grid, Transform
+
+
+def apply_matrix(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(N, 3) points through a (4, 4) matrix."""
+    return np.asarray(points, float) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def voxel_centres_lps(grid: Grid) -> np.ndarray:
+    """(K, J, I, 3) the LPS mm position of every voxel centre, float64."""
+    kji = np.indices(grid.shape_kji, dtype=np.float64)
+    return np.moveaxis(kji[::-1], 0, -1) @ grid.ijk_to_lps[:3, :3].T + grid.origin_lps_mm
+
+
+def interpolate_at_ijk(values: np.ndarray, points_ijk: np.ndarray) -> np.ndarray:
+    """Linear interpolation of ``values`` (K, J, I, C) at (N, 3) voxel indices; (N, C).
+
+    Points outside take the value of the nearest border point.
+    """
+    size_ijk = np.array(values.shape[2::-1])
+    inside_ijk = np.clip(points_ijk, 0, size_ijk - 1)
+    lower_ijk = np.minimum(np.floor(inside_ijk).astype(int), np.maximum(size_ijk - 2, 0))
+    weight_ijk = inside_ijk - lower_ijk
+    upper_ijk = np.minimum(lower_ijk + 1, size_ijk - 1)
+    result = np.zeros((len(points_ijk), values.shape[3]))
+    for corner in np.ndindex(2, 2, 2):
+        index_ijk = np.where(np.array(corner, bool), upper_ijk, lower_ijk)
+        weight = np.prod(np.where(np.array(corner, bool), weight_ijk, 1 - weight_ijk), axis=1)
+        result += weight[:, None] * values[index_ijk[:, 2], index_ijk[:, 1], index_ijk[:, 0]]
+    return result
+
+
+def displacement_at(field: Optional[Field], points_lps_mm: np.ndarray) -> np.ndarray:
+    """(N, 3) the displacement of ``field`` at LPS points, in LPS mm; zero for no field."""
+    points_lps_mm = np.asarray(points_lps_mm, float)
+    if field is None:
+        return np.zeros_like(points_lps_mm)
+    return interpolate_at_ijk(field.displacement_lps_mm, apply_matrix(field.grid.lps_to_ijk, points_lps_mm))
+
+
+def fixed_to_moving(transform: Transform, points_lps_mm: np.ndarray) -> np.ndarray:
+    """``T(x) = A (x + u(x))`` for (N, 3) points of the fixed image, LPS mm."""
+    return apply_matrix(transform.linear_lps, points_lps_mm + displacement_at(transform.field, points_lps_mm))
+
+
+def moving_to_fixed(transform: Transform, points_lps_mm: np.ndarray) -> np.ndarray:
+    """``T^-1(y)`` for (N, 3) points of the moving image, LPS mm.
+
+    Raises:
+        ValueError: the transform has a field but no inverse field.
+    """
+    if transform.field is not None and transform.inverse_field is None:
+        raise ValueError("This transform was made without an inverse field.")
+    unmoved = apply_matrix(np.linalg.inv(transform.linear_lps), points_lps_mm)
+    return unmoved + displacement_at(transform.inverse_field, unmoved)

@@ -1,0 +1,145 @@
+"""How alike a warped image is to the fixed one.
+
+Each class takes the fixed image once, keeps what depends on it alone, and is then called with warped
+images. Values are means over the voxels of the mask. All are differentiable in the warped image.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+import torch
+
+from ..warping.filters import box_sum
+
+
+class LocalCorrelation:
+    """Negative squared local normalised cross-correlation (LNCC), in -1..0.
+
+    ``-mean(cov^2 / (var_fixed var_warped))`` over windows of 2 r + 1 voxels along each axis. At the
+    border the window holds only the voxels that exist. The sign of the correlation does not count.
+
+    Args:
+        fixed: (B, 1, ...), intensities of about 0..1.
+        radius_ijk: voxels along i, j(, k).
+        mask: (B, 1, ...) weights of the windows by their centre, or None.
+        epsilon: added to both variances, in squared intensities, so that flat windows count nothing.
+
+    Source: Avants et al. 2008 (symmetric diffeomorphic registration with cross-correlation);
+    the squared form is VoxelMorph's. The gradient is written out below: three box sums forward and
+    three backward, where differentiating the forward pass would take ten.
+    """
+
+    def __init__(
+        self,
+        fixed: torch.Tensor,
+        radius_ijk: Sequence[int],
+        mask: Optional[torch.Tensor] = None,
+        epsilon: float = 1e-5,
+    ) -> None:
+        self.fixed, self.radius_ijk, self.epsilon = fixed, list(radius_ijk), epsilon
+        self.per_count = 1 / box_sum(torch.ones_like(fixed[:1]), self.radius_ijk)
+        sums = box_sum(torch.cat([fixed, fixed * fixed], 1), self.radius_ijk) * self.per_count
+        self.mean = sums[:, :1].contiguous()
+        self.variance = (sums[:, 1:] - self.mean**2).clamp_(min=0) + epsilon
+        weight = torch.ones_like(fixed) if mask is None else mask
+        self.weight = weight / weight.sum()
+
+    def __call__(self, warped: torch.Tensor) -> torch.Tensor:
+        return _LocalCorrelation.apply(warped, self)
+
+
+class _LocalCorrelation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, warped: torch.Tensor, loss: LocalCorrelation) -> torch.Tensor:
+        sums = box_sum(torch.cat([warped, warped * warped, warped * loss.fixed], 1), loss.radius_ijk)
+        sums.mul_(loss.per_count)
+        mean, square, product = sums[:, :1], sums[:, 1:2], sums[:, 2:]
+        variance = square.addcmul_(mean, mean, value=-1).clamp_(min=0).add_(loss.epsilon)
+        covariance = product.addcmul_(mean, loss.mean, value=-1)
+        # With r^2 = cov^2 / (var_f var_w): d r^2 / d cov = a, d r^2 / d var_w = -b / 2.
+        a = covariance / (loss.variance * variance) * loss.weight
+        a.mul_(2)
+        value = -0.5 * (a * covariance).sum()
+        b = a * covariance / variance
+        ctx.save_for_backward(warped, mean, a, b)
+        ctx.loss = loss
+        return value
+
+    @staticmethod
+    def backward(ctx, upstream: torch.Tensor):
+        warped, mean, a, b = ctx.saved_tensors
+        loss = ctx.loss
+        spread = torch.cat([a, b, a * loss.mean - b * mean], 1).mul_(loss.per_count)
+        spread = box_sum(spread, loss.radius_ijk)
+        gradient = spread[:, 2:] + warped * spread[:, 1:2] - loss.fixed * spread[:, :1]
+        return gradient * upstream, None
+
+
+class Residual:
+    """Half the mean squared difference, divided by the squared ``scale``: 0 is perfect.
+
+    With ``scale`` the standard deviation of the noise this is a Gaussian negative log-likelihood.
+
+    Args:
+        fixed: (B, C, ...).
+        scale: in intensities.
+        mask: (B, 1, ...) weights, or None.
+    """
+
+    def __init__(self, fixed: torch.Tensor, scale: float = 1.0, mask: Optional[torch.Tensor] = None) -> None:
+        self.fixed = fixed
+        weight = torch.ones_like(fixed[:, :1]) if mask is None else mask
+        self.weight = weight / weight.sum() / scale**2
+
+    def __call__(self, warped: torch.Tensor) -> torch.Tensor:
+        return 0.5 * ((warped - self.fixed) ** 2 * self.weight).sum()
+
+
+class Together:
+    """The sum of losses, each with its weight."""
+
+    def __init__(self, *weighted) -> None:
+        self.weighted = weighted
+
+    def __call__(self, warped: torch.Tensor) -> torch.Tensor:
+        return sum(weight * loss(warped) for weight, loss in self.weighted)
+
+
+def mind_ssc(image: torch.Tensor, radius: int = 1, dilation: int = 2) -> torch.Tensor:
+    """The modality-independent descriptor with self-similarity context (MIND-SSC).
+
+    Args:
+        image: (B, 1, K, J, I) or (B, 1, J, I).
+        radius: of the patch, voxels.
+        dilation: distance of the neighbours, voxels.
+
+    Returns:
+        (B, C, ...) in 0..1, C = 12 in 3D (pairs of the six neighbours that are sqrt 2 apart), 4 in 2D.
+
+    Source: Heinrich et al., MICCAI 2013. exp(-(d - min d) / v), v the mean over channels, clamped to
+    0.001..1000 of its mean over the image.
+    """
+    axes = range(2, image.ndim)
+    neighbours = [(axis, sign * dilation) for axis in axes for sign in (-1, 1)]
+    shifted = [_shifted(image, axis, step) for axis, step in neighbours]
+    radius_ijk = [radius] * (image.ndim - 2)
+    distances = [
+        box_sum((shifted[m] - shifted[n]) ** 2, radius_ijk)
+        for m in range(len(neighbours))
+        for n in range(m)
+        if neighbours[m][0] != neighbours[n][0]
+    ]
+    distance = torch.cat(distances, 1)
+    distance = distance - distance.amin(1, keepdim=True)
+    variance = distance.mean(1, keepdim=True)
+    middle = variance.mean().clamp(min=1e-12)
+    variance = variance.clamp(float(middle) * 1e-3, float(middle) * 1e3)
+    return torch.exp(-distance / variance)
+
+
+def _shifted(image: torch.Tensor, axis: int, step: int) -> torch.Tensor:
+    """The image moved by ``step`` voxels along an axis, border repeated."""
+    length = image.shape[axis]
+    index = (torch.arange(length, device=image.device) + step).clamp(0, length - 1)
+    return image.index_select(axis, index)

@@ -1,0 +1,287 @@
+"""The linear stage: SimpleITK, mutual information, coarse to fine, from several starts.
+
+A single slice is registered in its plane, as a 2D image; the result is still a 4 x 4 matrix, which
+maps the plane of the fixed slice onto that of the moving one.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Callable, List, Optional, Tuple
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..contracts import Image, InputError, Stage
+from ..files.images import from_sitk, place, to_sitk
+from ..geometry.grids import overlap_fraction, resized
+from ..preparation import intensity
+from ..preparation.working import resample
+
+#: Voxels of the fixed image at each level, coarse to fine, and the iterations there.
+LEVEL_VOXELS = (15_000, 110_000, 700_000)
+LEVEL_ITERATIONS = (100, 60, 30)
+#: Half the range of rotations tried at the start, degrees, around each axis.
+START_ROTATION_DEG = 25.0
+BINS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """The orthonormal frames in which the two images are registered (columns, LPS).
+
+    For volumes both are the identity. For slices the third column is the normal of the slice.
+    """
+
+    fixed: np.ndarray
+    moving: np.ndarray
+    dimensions: int
+
+
+def register_linear(
+    fixed: Image,
+    moving: Image,
+    model: str,
+    fixed_mask: Optional[np.ndarray] = None,
+    moving_mask: Optional[Image] = None,
+    report: Optional[Callable[[float], None]] = None,
+) -> Tuple[Stage, List[str]]:
+    """Find the linear part of the transform.
+
+    Args:
+        fixed, moving: both volumes, or both single slices.
+        model: "none", "centre" (centres of mass onto one another), "rigid" or "affine".
+        fixed_mask: (K, J, I) bool on the fixed grid: where the images are compared.
+        moving_mask: on the moving grid, above 0 where it counts.
+        report: called with 0..1.
+
+    Returns:
+        The stage (its ``linear_lps`` maps fixed points to moving points), and sentences for the user.
+
+    Raises:
+        InputError: the optimiser found no overlap to work on.
+    """
+    start = time.perf_counter()
+    report = report or (lambda fraction: None)
+    notes: List[str] = []
+    if model == "none":
+        return Stage("linear", 0.0, np.eye(4), note="no linear part"), notes
+    frames = _frames(fixed, moving, notes)
+    pair = _LinearPair(fixed, moving, frames, fixed_mask, moving_mask)
+    if overlap_fraction(fixed.grid, moving.grid) == 0:
+        notes.append("The images do not overlap in space; the registration started from their centres.")
+    curve: List[float] = []
+    if model == "centre":
+        transform = pair.starts()[0]
+    else:
+        transform = _optimise(pair, model, report, curve)
+    matrix = pair.to_lps(transform)
+    figures = {"rotation_deg": _rotation_degrees(matrix), "volume_factor": float(np.linalg.det(matrix[:3, :3]))}
+    return Stage("linear", time.perf_counter() - start, matrix, figures=figures, curve=tuple(curve), note=model), notes
+
+
+def _frames(fixed: Image, moving: Image, notes: List[str]) -> Frames:
+    if not fixed.grid.is_planar:
+        return Frames(np.eye(3), np.eye(3), 3)
+    fixed_frame, moving_frame = _slice_frame(fixed), _slice_frame(moving)
+    if abs(fixed_frame[:, 2] @ moving_frame[:, 2]) > 0.99:
+        moving_frame = fixed_frame  # parallel slices: keep right, left, front and back where they are
+    else:
+        notes.append("The two slices lie in different planes; they were matched by their rows and columns.")
+    return Frames(fixed_frame, moving_frame, 2)
+
+
+def _slice_frame(image: Image) -> np.ndarray:
+    axes = [c for c in range(3) if image.grid.size_ijk[c] > 1][:2]
+    if len(axes) < 2:
+        raise InputError(f"{image.name} is a single line of voxels; a slice or a volume is needed.")
+    across = image.grid.direction[:, axes[0]]
+    down = image.grid.direction[:, axes[1]]
+    return np.stack([across, down, np.cross(across, down)], axis=1)
+
+
+class _LinearPair:
+    """Both images as SimpleITK images of 2 or 3 dimensions in their frames, at any resolution."""
+
+    def __init__(self, fixed, moving, frames, fixed_mask, moving_mask) -> None:
+        self.frames = frames
+        self.dimensions = frames.dimensions
+        self.fixed, self.fixed_offset = self._in_frame(self._scaled(fixed), frames.fixed)
+        self.moving, self.moving_offset = self._in_frame(self._scaled(moving), frames.moving)
+        self.fixed_mask = self.moving_mask = None
+        if fixed_mask is not None:
+            mask = Image(fixed_mask.astype(np.uint8), fixed.grid)
+            self.fixed_mask = self._in_frame(mask, frames.fixed)[0]
+        if moving_mask is not None:
+            mask = Image((moving_mask.values > 0).astype(np.uint8), moving.grid)
+            self.moving_mask = self._in_frame(mask, frames.moving)[0]
+
+    @staticmethod
+    def _scaled(image: Image) -> Image:
+        values = intensity.scaled(image.values, *intensity.robust_range(image.values))
+        return Image(values, image.grid, image.name)
+
+    def _in_frame(self, image: Image, frame: np.ndarray) -> Tuple[sitk.Image, float]:
+        if self.dimensions == 3:
+            return to_sitk(image, 3), 0.0
+        dropped = int(np.argmin(image.grid.size_ijk))
+        kept = [c for c in range(3) if c != dropped]
+        flat = sitk.GetImageFromArray(np.squeeze(image.values, axis=2 - dropped))
+        flat.SetSpacing(image.grid.spacing_mm[kept].tolist())
+        directions = frame.T @ image.grid.direction
+        plane = directions[:2, kept]
+        # Parallel slices may still be turned by a hair; the nearest rotation is an exact direction.
+        left, _, right = np.linalg.svd(plane)
+        flat.SetDirection((left @ right).ravel().tolist())
+        origin = frame.T @ image.grid.origin_lps_mm
+        flat.SetOrigin(origin[:2].tolist())
+        return flat, float(origin[2])
+
+    def to_lps(self, transform: sitk.Transform) -> np.ndarray:
+        """The (4, 4) LPS matrix of a SimpleITK linear transform between the frames."""
+        n = self.dimensions
+        origin = np.array(transform.TransformPoint([0.0] * n))
+        columns = [np.array(transform.TransformPoint(np.eye(n)[c].tolist())) - origin for c in range(n)]
+        inner = np.eye(4)
+        inner[:n, :n] = np.stack(columns, axis=1)
+        inner[:n, 3] = origin
+        if n == 2:
+            inner[2, 3] = self.moving_offset - self.fixed_offset
+        to_fixed, from_moving = np.eye(4), np.eye(4)
+        to_fixed[:3, :3], from_moving[:3, :3] = self.frames.fixed.T, self.frames.moving
+        return from_moving @ inner @ to_fixed
+
+    def at(self, voxels: int) -> Tuple[sitk.Image, sitk.Image]:
+        """Both images, smoothed and shrunk to about that many voxels of the fixed image's size of voxel."""
+        step_mm = (np.prod(np.array(self.fixed.GetSize()) * self.fixed.GetSpacing()) / voxels) ** (1 / self.dimensions)
+        return self._shrunk(self.fixed, step_mm), self._shrunk(self.moving, step_mm)
+
+    def _shrunk(self, picture: sitk.Image, step_mm: float) -> sitk.Image:
+        image = from_sitk(picture, "")
+        factor = np.ones(3)
+        factor[: self.dimensions] = np.maximum(1, step_mm / np.array(picture.GetSpacing()))
+        size = np.maximum(np.round(np.array(image.grid.size_ijk) / factor), np.minimum(image.grid.size_ijk, 4))
+        grid = resized(image.grid, tuple(size.astype(int)))
+        values = resample(Image(image.values, image.grid), grid)
+        shrunk = sitk.GetImageFromArray(values if self.dimensions == 3 else values[0])
+        place(shrunk, grid)
+        return shrunk
+
+    def starts(self) -> List[sitk.Transform]:
+        """Translations to begin from: centres of mass, centres of the boxes, none."""
+        fixed, moving = self.at(LEVEL_VOXELS[0])
+        found = []
+        for mode in (sitk.CenteredTransformInitializerFilter.MOMENTS, sitk.CenteredTransformInitializerFilter.GEOMETRY):
+            rigid = sitk.Euler3DTransform() if self.dimensions == 3 else sitk.Euler2DTransform()
+            found.append(_downcast(sitk.CenteredTransformInitializer(fixed, moving, rigid, mode), self.dimensions))
+        still = _downcast(sitk.Transform(found[0]), self.dimensions)
+        still.SetTranslation([0.0] * self.dimensions)
+        return [*found, still]
+
+
+def _downcast(transform: sitk.Transform, dimensions: int) -> sitk.Transform:
+    return sitk.Euler3DTransform(transform) if dimensions == 3 else sitk.Euler2DTransform(transform)
+
+
+def _optimise(pair: _LinearPair, model: str, report, curve: List[float]) -> sitk.Transform:
+    best = _best_start(pair)
+    report(0.2)
+    rigid, _ = _run(pair, best, 0, curve)
+    report(0.4)
+    if model == "rigid":
+        for level in (1, 2):
+            rigid, _ = _run(pair, rigid, level, curve)
+            report(0.4 + 0.3 * level)
+        return rigid
+    affine = sitk.AffineTransform(pair.dimensions)
+    affine.SetCenter(rigid.GetCenter())
+    affine.SetMatrix(rigid.GetMatrix())
+    affine.SetTranslation(rigid.GetTranslation())
+    for level in (0, 1, 2):
+        affine, _ = _run(pair, affine, level, curve)
+        report(0.5 + 0.2 * level)
+    return affine
+
+
+def _best_start(pair: _LinearPair) -> sitk.Transform:
+    """The best of a few translations and rotations by mutual information, each after a few steps."""
+    fixed, moving = pair.at(LEVEL_VOXELS[0] // 3)
+    method = _method(pair, 0, fixed, moving)
+    angles = np.deg2rad([-START_ROTATION_DEG, 0, START_ROTATION_DEG])
+    candidates = []
+    for start in pair.starts():
+        for turn in np.stack(np.meshgrid(*[angles] * (3 if pair.dimensions == 3 else 1)), -1).reshape(
+            -1, 3 if pair.dimensions == 3 else 1
+        ):
+            candidate = _downcast(sitk.Transform(start), pair.dimensions)
+            candidate.SetRotation(*turn.tolist()) if pair.dimensions == 3 else candidate.SetAngle(float(turn[0]))
+            candidates.append((_value(method, candidate, fixed, moving), len(candidates), candidate))
+    candidates.sort(key=lambda entry: entry[:2])
+    refined = []
+    for value, order, candidate in candidates[:4]:
+        if not np.isfinite(value):
+            continue
+        found, value = _run(pair, candidate, 0, [], images=(fixed, moving), iterations=40)
+        refined.append((value, order, found))
+    if not refined:
+        raise InputError(
+            "The images have nothing in common where they could be compared: check that the masks lie on the images "
+            "and that both images show the same part of the body."
+        )
+    return min(refined, key=lambda entry: entry[:2])[2]
+
+
+def _value(method: sitk.ImageRegistrationMethod, transform, fixed, moving) -> float:
+    method.SetInitialTransform(transform, True)
+    try:
+        return method.MetricEvaluate(fixed, moving)
+    except RuntimeError:  # ITK raises when no sample falls on the moving image
+        return float("inf")
+
+
+def _run(pair, transform, level, curve, images=None, iterations=None):
+    """Refine a copy of the transform at one level; returns it and the metric reached (inf: no overlap)."""
+    fixed, moving = images or pair.at(LEVEL_VOXELS[level])
+    method = _method(pair, level, fixed, moving, iterations)
+    current = type(transform)(transform)
+    method.SetInitialTransform(current, True)
+    method.AddCommand(sitk.sitkIterationEvent, lambda: curve.append(float(method.GetMetricValue())))
+    try:
+        method.Execute(fixed, moving)
+    except RuntimeError as error:
+        if "samples" not in str(error) and "overlap" not in str(error):
+            raise
+        return transform, float("inf")
+    return current, method.GetMetricValue()
+
+
+def _method(pair, level, fixed, moving, iterations=None) -> sitk.ImageRegistrationMethod:
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(BINS)
+    if level == 2:
+        method.SetMetricSamplingStrategy(method.REGULAR)
+        method.SetMetricSamplingPercentage(0.25, 1)
+    method.SetInterpolator(sitk.sitkLinear)
+    spacing = max(fixed.GetSpacing())
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=1.0,
+        minStep=1e-4,
+        numberOfIterations=iterations or LEVEL_ITERATIONS[level],
+        relaxationFactor=0.6,
+        gradientMagnitudeTolerance=1e-9,
+        estimateLearningRate=method.Once,
+        maximumStepSizeInPhysicalUnits=spacing,
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    if pair.fixed_mask is not None:
+        method.SetMetricFixedMask(pair.fixed_mask)
+    if pair.moving_mask is not None:
+        method.SetMetricMovingMask(pair.moving_mask)
+    return method
+
+
+def _rotation_degrees(matrix: np.ndarray) -> float:
+    left, _, right = np.linalg.svd(matrix[:3, :3])
+    rotation = left @ right
+    return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))

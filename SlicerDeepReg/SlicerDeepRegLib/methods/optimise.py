@@ -1,0 +1,435 @@
+"""`optimise`: training-free deformable registration by a product of velocity fields.
+
+The deformation is ``(id + u) = exp(v_1) o exp(v_2) o ... o exp(v_L)``, one stationary velocity field for
+each stage: an optional search, then each resolution from coarse to fine. Each factor is a diffeomorphism
+and its inverse is the exponential of the negative, so the whole is one and its inverse is
+``exp(-v_L) o ... o exp(-v_1)``. At each step:
+
+* the gradient of the similarity is taken where it belongs in a composition: the gradient of the warped
+  image times the derivative of the loss by the warped image (Vercauteren et al. 2009, Avants et al. 2008);
+* the regulariser is the diffusion energy of the whole displacement, in mm, not of the factor;
+* the step is Adam's, smoothed by a Gaussian after it was normalised, so that every factor stays smooth.
+
+For images of one contrast ("lncc") the loss is squared local correlation plus the squared difference of
+histogram-matched intensities over its own variance. For different contrasts ("mind") it is the squared
+difference of MIND-SSC descriptors. The search is the coupled-convex scheme of Heinrich, Papiez, Schnabel
+and Handels (2014) as ConvexAdam (Siebert et al., TMI 2024) uses it, on MIND-SSC, in both directions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass, field
+from typing import Callable, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..contracts import Field, Grid, Progress, Stage
+from ..geometry.grids import padded, resized
+from ..losses.similarity import LocalCorrelation, Residual, Together, mind_ssc
+from ..preparation.plan import Level
+from ..preparation.working import WorkingPair
+from ..warping.filters import box_sum, central_difference, gaussian, laplacian
+from ..warping.sample import compose, resize, warp
+from ..warping.velocity import correct_inverse, integrate
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of the method. Lengths are in voxels of the level, along its finest axis.
+
+    Attributes:
+        window_radius: of the local correlation.
+        regularity: weight of the diffusion energy, per voxel, for each similarity.
+        step: length of the first step; the last one of a level is ``last_step`` of it.
+        gradient_sigma, step_sigma: Gaussian smoothing before and after Adam.
+        least_spread: smallest standard deviation assumed of the difference of matched intensities (0..1).
+        mind_weight: factor of the MIND-SSC loss.
+        search_cell: size of a cell of the search, in voxels of the finest level.
+        search_radius: how many cells the search looks in each direction.
+        least_jacobian: factors are smoothed where the whole would compress below this.
+    """
+
+    window_radius: float = 4.0
+    regularity: Tuple[Tuple[str, float], ...] = (("lncc", 1.6), ("mind", 1.6))
+    step: float = 0.3
+    last_step: float = 0.1
+    gradient_sigma: float = 0.5
+    step_sigma: float = 1.5
+    least_spread: float = 0.13
+    mind_weight: float = 10.0
+    search_cell: int = 6
+    search_radius: int = 4
+    least_jacobian: float = 0.02
+
+
+@dataclass
+class Deformation:
+    """Where the method stands: displacement and inverse on the grid of the last stage."""
+
+    displacement: torch.Tensor  # (1, n, ...) voxels of its grid, order i, j(, k)
+    inverse: torch.Tensor
+    grid: Grid
+
+
+@dataclass
+class Outcome:
+    stages: List[Stage] = field(default_factory=list)
+    displacement: Optional[Field] = None
+    inverse: Optional[Field] = None
+
+
+@torch.no_grad()
+def run(
+    pair: WorkingPair,
+    device: torch.device,
+    report: Callable[[Progress], None],
+    settings: Settings = Settings(),
+    search: bool = True,
+) -> Outcome:
+    """Register the prepared pair.
+
+    Returns:
+        The stages, and the field and its inverse on the working grid.
+    """
+    images = _Images(pair, device)
+    outcome = Outcome()
+    total_work = sum(level.iterations * _voxels(level) for level in pair.levels) + 1
+    done = 0
+    state: Optional[Deformation] = None
+    if search:
+        state = _search_stage(images, settings, outcome, report)
+    for level in pair.levels:
+        share = level.iterations * _voxels(level)
+
+        def tell(fraction: float, loss: float, done=done, share=share, level=level) -> None:
+            report(Progress(0.1 + 0.88 * (done + fraction * share) / total_work, _level_name(level, pair), loss))
+
+        state = _optimise_level(images, level, state, settings, tell, outcome)
+        done += share
+    report(Progress(0.98, "inverse"))
+    outcome.displacement = _as_field(pair, state.displacement, state.grid)
+    outcome.inverse = _final_inverse(pair, state, images.axes)
+    return outcome
+
+
+def _final_inverse(pair: WorkingPair, state: Deformation, axes: List[int]) -> Field:
+    """The inverse on a grid wide enough for every x + u(x), its interpolation error taken out."""
+    largest = [float(state.displacement[:, c].abs().max()) for c in range(len(axes))]
+    margin = [0, 0, 0]
+    for c, axis in enumerate(axes):
+        margin[axis] = int(np.ceil(largest[c])) + 1
+    padding = [amount for axis in axes for amount in (margin[axis], margin[axis])]  # F.pad: i first
+    forward = F.pad(state.displacement, padding, mode="replicate")
+    backward = F.pad(state.inverse, padding, mode="replicate")
+    return _as_field(pair, correct_inverse(forward, backward, rounds=3), padded(state.grid, tuple(margin)))
+
+
+class _Images:
+    """Both images on the device, at any level, and how their grids relate."""
+
+    def __init__(self, pair: WorkingPair, device: torch.device) -> None:
+        self.pair, self.device = pair, device
+        self.axes = list(pair.axes_ijk)
+        self.fixed = self._tensor(pair.fixed)
+        self.moving = self._tensor(pair.moving)
+        self.inside = self._tensor(pair.inside.astype(np.float32))
+
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        """(1, 1, ...) without the axis of a single slice."""
+        shape = [n for n in values.shape if n > 1] if len(self.axes) < 3 else values.shape
+        tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32).reshape(1, 1, *shape))
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
+    def at(self, grid: Grid) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict]:
+        """Fixed, moving and mask at the resolution of ``grid``, and warp's scale and offset for the moving one."""
+        factor = np.array(self.pair.grid.size_ijk) / np.array(grid.size_ijk)
+        sigma = [0.35 * np.sqrt(max(0.0, f**2 - 1)) for f in factor[self.axes]]
+        fixed = self._shrunk(self.fixed, sigma, [grid.size_ijk[c] for c in self.axes])
+        inside = self._shrunk(self.inside, sigma, [grid.size_ijk[c] for c in self.axes])
+        wide = np.array(self.pair.grid.size_ijk) + 2 * np.array(self.pair.margin_ijk)
+        moving_size = [max(1, int(round(wide[c] / factor[c]))) for c in self.axes]
+        moving = self._shrunk(self.moving, sigma, moving_size)
+        moving_factor = wide[self.axes] / np.array(moving_size)
+        scale = factor[self.axes] / moving_factor
+        offset = (0.5 * factor[self.axes] + np.array(self.pair.margin_ijk)[self.axes]) / moving_factor - 0.5
+        return fixed, moving, inside, {"scale_ijk": scale.tolist(), "offset_ijk": offset.tolist()}
+
+    @staticmethod
+    def _shrunk(image: torch.Tensor, sigma_ijk: Sequence[float], size_ijk: Sequence[int]) -> torch.Tensor:
+        shape = tuple(size_ijk[::-1])
+        if tuple(image.shape[2:]) == shape:
+            return image
+        mode = "trilinear" if image.ndim == 5 else "bilinear"
+        return F.interpolate(gaussian(image, sigma_ijk), size=shape, mode=mode, align_corners=False)
+
+
+def _optimise_level(
+    images: _Images,
+    level: Level,
+    state: Optional[Deformation],
+    settings: Settings,
+    tell: Callable[[float, float], None],
+    outcome: Outcome,
+) -> Deformation:
+    start = time.perf_counter()
+    pair = images.pair
+    grid = resized(pair.grid, level.size_ijk)
+    fixed, moving, inside, relation = images.at(grid)
+    before = _resized(state, grid, images.axes)
+    identity = fixed.new_zeros((1, len(images.axes), *fixed.shape[2:]))
+    begin = before.displacement if before is not None else identity
+    thickness = grid.spacing_mm[images.axes] / grid.spacing_mm[images.axes].min()
+    if pair.similarity == "mind":
+        fixed, moving = mind_ssc(fixed), mind_ssc(moving)
+    loss = _loss(pair.similarity, fixed, warp(moving, begin, **relation), inside, thickness, settings)
+    weight = dict(settings.regularity)[pair.similarity]
+    velocity = identity
+    adam = _Adam(velocity, settings.step, settings.last_step, level.iterations)
+    curve: List[float] = []
+    voxels = float(inside.sum().clamp(min=1))
+    for iteration in range(level.iterations):
+        step = integrate(velocity)
+        whole = step if before is None else compose(before.displacement, step)
+        warped = warp(moving, whole, **relation)
+        value, by_warped = _value_and_gradient(loss, warped)
+        gradient = _force(warped, by_warped.mul_(voxels), thickness)
+        gradient -= _stiffness(whole, thickness, weight)
+        update = adam.update(gaussian(gradient, settings.gradient_sigma / thickness), iteration)
+        update = gaussian(update, settings.step_sigma / thickness)
+        velocity = velocity - update / _per_channel(update, thickness)
+        curve.append(value)
+        tell((iteration + 1) / level.iterations, value)
+    after, smoothed = _fold_free(before, velocity, grid, settings.least_jacobian)
+    outcome.stages.append(
+        Stage(
+            _level_name(level, pair),
+            time.perf_counter() - start,
+            pair.linear_lps,
+            _as_field(pair, after.displacement, grid),
+            {"loss_before": curve[0], "loss_after": curve[-1], "smoothing_rounds": smoothed},
+            tuple(curve),
+        )
+    )
+    return after
+
+
+def _loss(similarity: str, fixed, warped, inside, thickness: np.ndarray, settings: Settings):
+    if similarity == "mind":
+        return Together((settings.mind_weight, Residual(fixed, 1.0, inside)))
+    shape_ijk = fixed.shape[:1:-1]
+    radius = [min(max(1, round(settings.window_radius / t)), (n - 1) // 2) for t, n in zip(thickness, shape_ijk)]
+    content = inside * ((fixed > 0) | (warped > 0))
+    spread = ((fixed - warped) ** 2 * content).sum() / content.sum().clamp(min=1)
+    scale = max(float(spread) ** 0.5, settings.least_spread)
+    return Together((1.0, LocalCorrelation(fixed, radius, inside)), (1.0, Residual(fixed, scale, inside)))
+
+
+def _value_and_gradient(loss, warped: torch.Tensor) -> Tuple[float, torch.Tensor]:
+    with torch.enable_grad():
+        leaf = warped.detach().requires_grad_()
+        value = loss(leaf)
+        (gradient,) = torch.autograd.grad(value, leaf)
+    return float(value.detach()), gradient
+
+
+def _force(warped: torch.Tensor, by_warped: torch.Tensor, thickness: np.ndarray) -> torch.Tensor:
+    """The derivative of the loss by a small displacement of the fixed points, (1, n, ...), per finest voxel."""
+    parts = []
+    for c, thick in enumerate(thickness):
+        slope = central_difference(warped, warped.ndim - 1 - c).mul_(by_warped)
+        parts.append(slope.sum(1, keepdim=True).div_(float(thick)))
+    return torch.cat(parts, 1)
+
+
+def _stiffness(whole: torch.Tensor, thickness: np.ndarray, weight: float) -> torch.Tensor:
+    """Minus the derivative of the diffusion energy, displacement and distance both in finest voxels."""
+    return laplacian(whole * _per_channel(whole, thickness), weight / thickness**2)
+
+
+def _per_channel(like: torch.Tensor, values_ijk: np.ndarray) -> torch.Tensor:
+    return like.new_tensor(values_ijk.tolist()).view(1, -1, *[1] * (like.ndim - 2))
+
+
+class _Adam:
+    """Adam (Kingma and Ba 2015) with a step that falls linearly; amounts are in finest voxels."""
+
+    def __init__(self, like: torch.Tensor, step: float, last: float, iterations: int) -> None:
+        self.first, self.second = torch.zeros_like(like), torch.zeros_like(like)
+        self.step, self.last, self.iterations = step, last, iterations
+
+    def update(self, gradient: torch.Tensor, iteration: int) -> torch.Tensor:
+        self.first.mul_(0.9).add_(gradient, alpha=0.1)
+        self.second.mul_(0.99).addcmul_(gradient, gradient, value=0.01)
+        done = iteration / max(1, self.iterations - 1)
+        length = self.step * (1 - (1 - self.last) * done) / (1 - 0.9 ** (iteration + 1))
+        scale = (self.second / (1 - 0.99 ** (iteration + 1))).sqrt_().add_(1e-6)
+        return (self.first / scale).mul_(length)
+
+
+def _fold_free(
+    before: Optional[Deformation], velocity: torch.Tensor, grid: Grid, least: float, rounds: int = 12
+) -> Tuple[Deformation, int]:
+    """Compose the factor; where the whole would compress below ``least``, smooth the factor and try again.
+
+    In the continuum a product of flows cannot fold; sampled on a grid it can, where the flow is too
+    sharp for the grid. Returns the deformation and the rounds of smoothing that were needed.
+    """
+    for smoothed in range(rounds + 1):
+        after = _with_factor(before, velocity, grid)
+        low = jacobian_determinant(after.displacement) < least
+        if smoothed == rounds or not bool(low.any()):
+            break
+        around = box_sum(low.to(velocity.dtype), [4] * velocity.shape[1]).clamp_(max=1)
+        around = gaussian(around, [1.5] * velocity.shape[1])
+        velocity = velocity + around * (gaussian(velocity, [1.5] * velocity.shape[1]) - velocity)
+    return after, smoothed
+
+
+def _with_factor(before: Optional[Deformation], velocity: torch.Tensor, grid: Grid) -> Deformation:
+    forward, backward = integrate(velocity, 0.25), integrate(-velocity, 0.25)
+    if before is not None:
+        forward, backward = compose(before.displacement, forward), compose(backward, before.inverse)
+    return Deformation(forward, backward, grid)
+
+
+def jacobian_determinant(displacement: torch.Tensor) -> torch.Tensor:
+    """det(I + grad u) by central differences, (1, 1, ...); u (1, n, ...) in voxels. One-sided at the border: none."""
+    n = displacement.shape[1]
+    rows = [
+        [central_difference(displacement[:, c : c + 1], displacement.ndim - 1 - d) + (c == d) for d in range(n)]
+        for c in range(n)
+    ]
+    if n == 2:
+        return rows[0][0] * rows[1][1] - rows[0][1] * rows[1][0]
+    return (
+        rows[0][0] * (rows[1][1] * rows[2][2] - rows[1][2] * rows[2][1])
+        - rows[0][1] * (rows[1][0] * rows[2][2] - rows[1][2] * rows[2][0])
+        + rows[0][2] * (rows[1][0] * rows[2][1] - rows[1][1] * rows[2][0])
+    )
+
+
+def _search_stage(images: _Images, settings: Settings, outcome: Outcome, report) -> Optional[Deformation]:
+    """Large motion first: a discrete search in both directions, kept only where it helps."""
+    start = time.perf_counter()
+    pair = images.pair
+    fine = resized(pair.grid, _cells(pair.grid, settings.search_cell / 3, images.axes))
+    cells = resized(pair.grid, _cells(pair.grid, settings.search_cell, images.axes))
+    if min(cells.size_ijk[c] for c in images.axes) < 4:
+        return None
+    report(Progress(0.02, "search"))
+    fixed, moving, inside, relation = images.at(fine)
+    still = fixed.new_zeros((1, len(images.axes), *fixed.shape[2:]))
+    aligned = warp(moving, still, **relation)
+    shape = tuple(cells.size_ijk[c] for c in images.axes)[::-1]
+    pool = F.adaptive_avg_pool3d if len(images.axes) == 3 else F.adaptive_avg_pool2d
+    first, second = pool(mind_ssc(fixed), shape), pool(mind_ssc(aligned), shape)
+    there = _coupled_search(first, second, settings.search_radius)
+    report(Progress(0.06, "search"))
+    back = _coupled_search(second, first, settings.search_radius)
+    for _ in range(10):  # each half-way to the inverse of the other
+        there, back = (there - warp(back, there)) / 2, (back - warp(there, back)) / 2
+    velocity = _logarithm(there)
+    state = _with_factor(None, velocity, cells)
+    report(Progress(0.1, "search"))
+    gain = _search_gain(images, state, settings)
+    figures = {"largest_mm": float(state.displacement.abs().max()) * float(cells.spacing_mm.max()), "gain": gain}
+    kept = gain > 0
+    note = "" if kept else "not kept: it did not bring the images closer"
+    stage_field = _as_field(pair, state.displacement if kept else state.displacement * 0, cells)
+    outcome.stages.append(
+        Stage("search", time.perf_counter() - start, pair.linear_lps, stage_field, figures, note=note)
+    )
+    return state if kept else None
+
+
+def _search_gain(images: _Images, state: Deformation, settings: Settings) -> float:
+    """How much the search lowers the loss of the coarsest level; above 0 is better than without it."""
+    pair = images.pair
+    grid = resized(pair.grid, pair.levels[0].size_ijk)
+    fixed, moving, inside, relation = images.at(grid)
+    found = _resized(state, grid, images.axes).displacement
+    thickness = grid.spacing_mm[images.axes] / grid.spacing_mm[images.axes].min()
+    if pair.similarity == "mind":
+        fixed, moving = mind_ssc(fixed), mind_ssc(moving)
+    without, with_search = warp(moving, found * 0, **relation), warp(moving, found, **relation)
+    loss = _loss(pair.similarity, fixed, without, inside, thickness, settings)
+    return float(loss(without) - loss(with_search))
+
+
+def _coupled_search(fixed: torch.Tensor, moving: torch.Tensor, radius: int) -> torch.Tensor:
+    """(1, n, ...) displacement in cells: fixed(x) is like moving(x + d), d smooth, |d| <= radius per axis.
+
+    Alternates between the best candidate near a smooth field and smoothing, the coupling growing.
+    """
+    n = fixed.ndim - 2
+    half = torch.float16 if fixed.device.type == "cuda" else torch.float32
+    fixed, moving = fixed.to(half), moving.to(half)
+    offsets = list(itertools.product(range(-radius, radius + 1), repeat=n))  # slowest axis first: k, j, i
+    wide = F.pad(moving, [radius] * (2 * n), mode="replicate")
+    costs = fixed.new_empty((len(offsets), *fixed.shape[2:]), dtype=torch.float32)
+    for number, offset in enumerate(offsets):
+        part = wide
+        for axis in range(n):
+            part = part.narrow(2 + axis, radius + offset[axis], fixed.shape[2 + axis])
+        costs[number] = ((fixed - part) ** 2).float().mean(1)[0]
+    costs = _mean3(_mean3(costs[:, None]))[:, 0]
+    costs /= (costs.mean(0) - costs.amin(0)).mean().clamp(min=1e-9)
+    candidates = fixed.new_tensor([offset[::-1] for offset in offsets], dtype=torch.float32)  # i, j(, k)
+    squared = (candidates**2).sum(1).view(-1, *[1] * n)
+    smooth = None
+    for coupling in (0.0, 0.01, 0.03, 0.1, 0.3, 1.0):
+        score = costs
+        if smooth is not None:  # |c - s|^2 without the part that is the same for every candidate
+            score = costs + coupling * (squared - 2 * torch.einsum("mc,c...->m...", candidates, smooth[0]))
+        chosen = candidates[score.argmin(0)]
+        smooth = _mean3(torch.movedim(chosen, -1, 0)[None].contiguous())
+    return smooth
+
+
+def _mean3(x: torch.Tensor) -> torch.Tensor:
+    pool = F.avg_pool3d if x.ndim == 5 else F.avg_pool2d
+    return pool(x, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def _logarithm(displacement: torch.Tensor, rounds: int = 20) -> torch.Tensor:
+    """A smooth velocity whose flow is near the displacement, by fixed-point iteration."""
+    sigma = [1.0] * displacement.shape[1]
+    displacement = gaussian(displacement, sigma)
+    velocity = torch.zeros_like(displacement)
+    for _ in range(rounds):
+        velocity = velocity + 0.5 * gaussian(displacement - integrate(velocity), [0.7] * displacement.shape[1])
+    return velocity
+
+
+def _cells(grid: Grid, size: float, axes: List[int]) -> Tuple[int, int, int]:
+    smallest_mm = grid.spacing_mm[axes].min()
+    return tuple(
+        max(1, int(round(n * min(1.0, spacing / (smallest_mm * size)))))
+        for n, spacing in zip(grid.size_ijk, grid.spacing_mm)
+    )
+
+
+def _resized(state: Optional[Deformation], grid: Grid, axes: List[int]) -> Optional[Deformation]:
+    if state is None:
+        return None
+    shape = tuple(grid.size_ijk[c] for c in axes)[::-1]
+    return Deformation(resize(state.displacement, shape), resize(state.inverse, shape), grid)
+
+
+def _as_field(pair: WorkingPair, displacement: torch.Tensor, grid: Grid) -> Field:
+    return pair.field_from_voxels(displacement[0].cpu().numpy(), grid)
+
+
+def _level_name(level: Level, pair: WorkingPair) -> str:
+    factor = level.factor
+    return f"scale 1/{factor:g}" if factor > 1 else "scale 1"
+
+
+def _voxels(level: Level) -> int:
+    return int(np.prod(level.size_ijk))

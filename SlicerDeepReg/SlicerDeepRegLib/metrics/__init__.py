@@ -1,0 +1,48 @@
+"""The figures of a registration, each with a name, a unit and the direction that is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a figure is: title for people, unit, whether "higher" or "lower" is better, and its definition."""
+
+    title: str
+    unit: str
+    better: str
+    definition: str
+
+
+METRICS: Dict[str, Metric] = {
+    "dice": Metric("Dice", "", "higher", "2 |A and B| / (|A| + |B|), mean over the labels present in both images"),
+    "hd95_mm": Metric(
+        "HD95",
+        "mm",
+        "lower",
+        "larger of the two directed 95th percentiles of surface distance, weighted by surface area, mean over labels",
+    ),
+    "assd_mm": Metric("ASSD", "mm", "lower", "average symmetric surface distance, mean over labels"),
+    "ncc": Metric("NCC", "", "higher", "Pearson correlation of the intensities inside the mask"),
+    "nmi": Metric("NMI", "", "higher", "(H(F) + H(W)) / H(F, W), 64 bins, inside the mask; 1 to 2"),
+    "ssim": Metric(
+        "SSIM", "", "higher", "structural similarity, Gaussian window of sigma 1.5 voxels, mean in the mask"
+    ),
+    "mse": Metric("MSE", "", "lower", "mean squared difference of the intensities, each image scaled to 0..1"),
+    "folds_percent": Metric("|J| <= 0", "%", "lower", "voxels with a non-positive Jacobian by central differences"),
+    "ndv_percent": Metric("NDV", "%", "lower", "non-diffeomorphic volume, digital criterion (Liu et al. 2024)"),
+    "digital_folds_percent": Metric("Digital folds", "%", "lower", "voxels that fail the digital criterion"),
+    "sdlogj": Metric("SDlogJ", "", "lower", "standard deviation of log max(|J|, 1e-9)"),
+    "sdlogj_learn2reg": Metric(
+        "SDlogJ (Learn2Reg)", "", "lower", "as Learn2Reg computes it: of log(|J| + 3); not comparable to SDlogJ"
+    ),
+    "jacobian_min": Metric("Smallest |J|", "", "higher", "smallest Jacobian in the mask"),
+    "jacobian_max": Metric("Largest |J|", "", "lower", "largest Jacobian in the mask"),
+    "topology_changes": Metric(
+        "Topology changes", "labels", "lower", "labels whose number of parts or Euler number differs after warping"
+    ),
+    "tre_mm": Metric("TRE", "mm", "lower", "mean distance of landmarks, moved by the transform, to their partners"),
+    "tre_max_mm": Metric("Largest TRE", "mm", "lower", "largest of those distances"),
+}

@@ -1,0 +1,15 @@
+"""Target registration error."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..contracts import Transform
+from ..geometry.points import fixed_to_moving
+
+
+def target_registration_errors(
+    transform: Transform, fixed_points_lps_mm: np.ndarray, moving_points_lps_mm: np.ndarray
+) -> np.ndarray:
+    """(N,) mm: how far ``T`` of each fixed landmark is from its moving landmark."""
+    return np.linalg.norm(fixed_to_moving(transform, fixed_points_lps_mm) - moving_points_lps_mm, axis=1)

@@ -1,0 +1,90 @@
+"""Every figure of one state of a registration, in one dictionary."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional
+
+import numpy as np
+
+from ..contracts import Image, Transform
+from .intensities import similarity_figures
+from .labels import dice_by_label, surface_by_label, topology_changes
+from .landmarks import target_registration_errors
+from .regularity import regularity_figures
+
+
+class Measurer:
+    """Measures states of one pair; what depends on the fixed image alone is prepared once.
+
+    Args:
+        fixed, moving: the images.
+        mask: (K, J, I) bool on the fixed grid where intensities and the Jacobian are measured; None takes
+            the fixed labels where there are some, else the voxels above the fixed image's background.
+        fixed_labels: on the fixed grid. moving_labels: on their own.
+        fixed_points, moving_points: (N, 3) LPS mm.
+    """
+
+    def __init__(
+        self,
+        fixed: Image,
+        moving: Image,
+        mask: Optional[np.ndarray] = None,
+        fixed_labels: Optional[Image] = None,
+        moving_labels: Optional[Image] = None,
+        fixed_points: Optional[np.ndarray] = None,
+        moving_points: Optional[np.ndarray] = None,
+    ) -> None:
+        self.fixed_labels, self.moving_labels = fixed_labels, moving_labels
+        self.fixed_points, self.moving_points = fixed_points, moving_points
+        self.spacing_kji_mm = tuple(fixed.grid.spacing_mm[::-1])
+        if mask is None:
+            mask = fixed_labels.values > 0 if fixed_labels is not None else fixed.values > fixed.values.min()
+        self.mask = mask
+        self.moving_range = _range(moving.values)
+        self.fixed_scaled = _scaled(fixed.values, _range(fixed.values))
+
+    def figures(self, warped: Image, warped_labels: Optional[Image], transform: Transform) -> Dict[str, Any]:
+        """Name to value, as `METRICS` names them; a figure that cannot be measured is left out or None."""
+        result: Dict[str, Any] = similarity_figures(
+            self.fixed_scaled, _scaled(warped.values, self.moving_range), self.mask
+        )
+        if self.fixed_labels is not None and warped_labels is not None:
+            result.update(self._overlap(warped_labels.values))
+        if self.moving_labels is not None and warped_labels is not None and transform.field is not None:
+            changes = topology_changes(self.moving_labels.values, warped_labels.values)
+            result["topology_changes"] = len(changes)
+            result["topology_by_label"] = changes
+        result.update(regularity_figures(transform.field, self.mask))
+        if self.fixed_points is not None:
+            errors = target_registration_errors(transform, self.fixed_points, self.moving_points)
+            result.update(tre_mm=float(errors.mean()), tre_max_mm=float(errors.max()), tre_by_point_mm=errors.tolist())
+        return result
+
+    def _overlap(self, warped: np.ndarray) -> Dict[str, Any]:
+        fixed = self.fixed_labels.values
+        dice = dice_by_label(fixed, warped)
+        shape = tuple(n for n in fixed.shape if n > 1)
+        spacing = tuple(s for s, n in zip(self.spacing_kji_mm, fixed.shape) if n > 1)
+        hd95, assd = surface_by_label(fixed.reshape(shape), warped.reshape(shape), spacing)
+        return {
+            "dice": _mean(dice),
+            "hd95_mm": _mean(hd95),
+            "assd_mm": _mean(assd),
+            "dice_by_label": dice,
+            "hd95_by_label_mm": hd95,
+            "assd_by_label_mm": assd,
+        }
+
+
+def _mean(by_label: Dict[int, float]) -> Optional[float]:
+    return float(np.mean(list(by_label.values()))) if by_label else None
+
+
+def _range(values: np.ndarray):
+    low, high = np.percentile(values, [0.1, 99.9])
+    return (float(low), float(high)) if high > low else (float(values.min()), float(values.max()))
+
+
+def _scaled(values: np.ndarray, limits) -> np.ndarray:
+    low, high = limits
+    return np.clip((values.astype(np.float32) - low) / (high - low), 0, 1)

@@ -1,0 +1,121 @@
+"""How results look in Slicer: ranges, colours, legends, deformation grids and glyphs."""
+
+from __future__ import annotations
+
+import colorsys
+from typing import Optional, Sequence, Tuple
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+
+#: Ends of the diverging tables: below the middle blue, above it red.
+_BLUE, _RED = (0.15, 0.40, 0.95), (0.92, 0.15, 0.15)
+
+
+def set_range(volume, low: float, high: float, colours=None) -> None:
+    """Show ``low`` as the first colour and ``high`` as the last; grey unless a colour node is given."""
+    display = volume.GetDisplayNode()
+    display.SetAutoWindowLevel(0)
+    display.SetWindowLevelMinMax(low, high)
+    if colours is not None:
+        display.SetAndObserveColorNodeID(colours.GetID())
+
+
+def diverging_colours(scene, name: str, middle: float):
+    """A colour table from blue to red; Slicer has none.
+
+    Args:
+        name: of the node; one that exists already is used again.
+        middle: grey level of the middle colour, 0 black (for differences on black) to 1 white (over an image).
+    """
+    node = scene.GetFirstNodeByName(name)
+    if node is not None:
+        return node
+    position = np.linspace(-1, 1, 255)  # odd: the middle entry is exactly the middle colour
+    strength = np.abs(position)[:, None]
+    colours = middle + strength * (np.where(position[:, None] > 0, _RED, _BLUE) - np.float64(middle))
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetTypeToUser()
+    node.SetName(name)
+    node.SetNumberOfColors(len(position))
+    for index, (red, green, blue) in enumerate(colours):
+        node.SetColor(index, f"{position[index]:+.2f}", float(red), float(green), float(blue), 1.0)
+    return scene.AddNode(node)
+
+
+def add_legend(volume, title: str, label_format: str = "%.1f", labels: int = 5):
+    """A vertical legend at the right edge; VTK drops "|" and "$" from titles, so use words."""
+    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(volume)
+    legend.SetTitleText(title)
+    legend.SetNumberOfLabels(labels)
+    legend.SetMaxNumberOfColors(255)
+    legend.SetLabelFormat(label_format)
+    legend.SetUseColorNamesForLabels(False)
+    legend.SetOrientation(legend.Vertical)
+    legend.SetSize(0.08, 0.5)  # the width also sets the size of the text
+    legend.SetPosition(0.98, 0.25)
+    for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+        text.SetFontFamilyToArial()
+        text.SetBold(False)
+        text.SetItalic(False)
+        text.SetShadow(True)
+        text.SetColor(1, 1, 1)
+    legend.SetVisibility(True)
+    return legend
+
+
+def draw_grid(
+    node, region, spacing_mm: float, colour: Optional[Tuple[float, float, float]] = (1.0, 0.85, 0.1), thickness: int = 1
+):
+    """Draw a transform node as a deformed grid in slice views; colour None shows magnitude."""
+    display = _transform_display(node, region, thickness)
+    display.SetVisualizationMode(display.VIS_MODE_GRID)
+    display.SetGridSpacingMm(spacing_mm)
+    display.SetGridResolutionMm(spacing_mm / 4)
+    display.SetGridScalePercent(100)
+    display.SetGridShowNonWarped(False)
+    if colour is not None:
+        constant = vtk.vtkColorTransferFunction()
+        constant.AddRGBPoint(0, *colour)
+        constant.AddRGBPoint(1000, *colour)
+        display.SetColorMap(constant)
+    return display
+
+
+def draw_glyphs(node, region, spacing_mm: float, thickness: int = 2):
+    """Draw a transform node as arrows in slice views, true to scale, coloured by length."""
+    display = _transform_display(node, region, thickness)
+    display.SetVisualizationMode(display.VIS_MODE_GLYPH)
+    display.SetGlyphSpacingMm(spacing_mm)
+    display.SetGlyphScalePercent(100)
+    display.SetGlyphDisplayRangeMinMm(0.05)
+    display.SetGlyphDisplayRangeMaxMm(1000)
+    return display
+
+
+def _transform_display(node, region, thickness: int):
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetAndObserveRegionNode(region)
+    display.SetSliceIntersectionThickness(thickness)
+    display.SetVisibility(True)
+    display.SetVisibility2D(True)
+    display.SetVisibility3D(False)
+    display.SetSaveWithScene(node.GetSaveWithScene())
+    return display
+
+
+def label_colours(scene, labels: Sequence[int], name: str = "Labels"):
+    """A table of well separated colours for the labels; 0 is transparent."""
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetTypeToUser()
+    node.SetName(name)
+    node.SetNumberOfColors(max(labels) + 1)
+    node.SetColor(0, "background", 0, 0, 0, 0)
+    for order, label in enumerate(labels):
+        red, green, blue = colorsys.hsv_to_rgb((order * 0.618034) % 1.0, 0.75, 0.95)
+        node.SetColor(int(label), str(label), red, green, blue, 1.0)
+    return scene.AddNode(node)

@@ -1,0 +1,117 @@
+"""Images and transforms to MRML nodes and back. Slicer is RAS millimetres; we are LPS."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
+
+from ..contracts import Field, Grid, Image, Transform
+
+#: LPS to RAS and back: x and y change sign.
+FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def add_volume(scene, image: Image, name: str, labels: bool = False):
+    """A scalar volume node (or label map node) with the image's voxels and geometry, displayed with defaults.
+
+    Any invertible geometry is kept as it is, left-handed and sheared ones too.
+    """
+    kind = "vtkMRMLLabelMapVolumeNode" if labels else "vtkMRMLScalarVolumeNode"
+    node = scene.AddNewNodeByClass(kind, name)
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(FLIP @ image.grid.ijk_to_lps))
+    values = image.values
+    if labels:
+        values = values.astype(np.int16 if values.max() < 32768 else np.int32)
+    elif values.dtype == bool:
+        values = values.astype(np.uint8)
+    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(values))
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def image_from_node(node) -> Image:
+    """The voxels (copied) and the geometry of a volume node. A transform on the node is not applied."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    values = slicer.util.arrayFromVolume(node).copy()
+    return Image(values, Grid(values.shape[::-1], FLIP @ slicer.util.arrayFromVTKMatrix(matrix)), node.GetName())
+
+
+def add_transform(scene, transform: Transform, name: str):
+    """A transform node that shows the moving volume warped when the volume is put under it.
+
+    What it holds is "from parent": points of the fixed image (the parent's space) to points of the
+    moving image (the volume's), which is what a registration finds.
+    """
+    node = scene.AddNewNodeByClass("vtkMRMLTransformNode", name)
+    node.SetAndObserveTransformFromParent(from_parent(transform))
+    return node
+
+
+def from_parent(transform: Transform) -> vtk.vtkAbstractTransform:
+    """``T`` as one VTK transform in RAS mm; the grid is applied first, then the linear part."""
+    linear = vtk.vtkTransform()
+    linear.SetMatrix(slicer.util.vtkMatrixFromArray(FLIP @ transform.linear_lps @ FLIP))
+    if transform.field is None:
+        return linear
+    together = vtk.vtkGeneralTransform()
+    together.PostMultiply()
+    together.Concatenate(grid_transform(transform.field))
+    together.Concatenate(linear)
+    return together
+
+
+def add_shown_field(scene, transform: Transform, name: str):
+    """A node only for drawing: grids and glyphs draw "to parent", so this one holds the field that way round."""
+    node = scene.AddNewNodeByClass("vtkMRMLTransformNode", name)
+    node.SetAndObserveTransformToParent(
+        grid_transform(transform.field) if transform.field is not None else from_parent(transform)
+    )
+    node.SetSaveWithScene(False)
+    return node
+
+
+def grid_transform(field: Field) -> vtk.vtkAbstractTransform:
+    """The displacement field as Slicer's oriented grid transform, linear interpolation, RAS mm."""
+    grid = _thick(field)
+    matrix = FLIP @ grid.grid.ijk_to_lps
+    spacing_mm = grid.grid.spacing_mm
+    vectors = grid.displacement_lps_mm * np.array([-1, -1, 1], np.float32)
+    picture = vtk.vtkImageData()
+    picture.SetDimensions(*grid.grid.size_ijk)
+    picture.SetSpacing(*spacing_mm)
+    picture.SetOrigin(*matrix[:3, 3])
+    picture.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(vectors).reshape(-1, 3), deep=True))
+    direction = np.eye(4)
+    direction[:3, :3] = matrix[:3, :3] / spacing_mm
+    oriented = slicer.vtkOrientedGridTransform()
+    oriented.SetDisplacementGridData(picture)
+    oriented.SetGridDirectionMatrix(slicer.util.vtkMatrixFromArray(direction))
+    oriented.SetInterpolationModeToLinear()
+    return oriented
+
+
+def _thick(field: Field) -> Field:
+    """VTK needs two points along each axis: a single slice is given twice, a slice apart."""
+    values, grid = field.displacement_lps_mm, field.grid
+    for c, size in enumerate(grid.size_ijk):
+        if size == 1:
+            values = np.repeat(values, 2, axis=2 - c)
+            grid = Grid(tuple(2 if d == c else n for d, n in enumerate(grid.size_ijk)), grid.ijk_to_lps)
+    return Field(values, grid)
+
+
+def resampled(moving, reference, transform: Optional[object], name: str):
+    """The moving volume node under a transform node, resampled to the reference's geometry by Slicer."""
+    before = moving.GetTransformNodeID()
+    moving.SetAndObserveTransformNodeID(transform.GetID() if transform is not None else None)
+    node = slicer.vtkSlicerVolumesLogic.ResampleVolumeToReferenceVolume(moving, reference)
+    moving.SetAndObserveTransformNodeID(before)
+    node.SetAndObserveTransformNodeID(None)  # it comes back under the input's transform: warped twice
+    node.SetName(name)
+    return node

@@ -1,0 +1,187 @@
+"""Pictures of a result, drawn by Slicer's own slice views: the same three planes through one point in each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
+
+from ..contracts import Image, Result, Transform
+from ..geometry.grids import overlap_fraction
+from .display import add_legend, diverging_colours, draw_grid, set_range
+from .host import Host
+from .nodes import FLIP, add_shown_field, add_transform, add_volume, image_from_node, resampled
+from .scene import display_range
+
+PLANES = (("Axial", 2), ("Coronal", 1), ("Sagittal", 0))  # and the RAS axis along which each is stacked
+SIZE = 420
+#: File name, and what the picture shows.
+PICTURES = {
+    "fixed": "Fixed",
+    "moving_before": "Moving, before",
+    "warped_after": "Moving, warped",
+    "difference_before": "Difference before",
+    "difference_after": "Difference after",
+    "grid": "Deformation grid on warped",
+    "jacobian": "Jacobian on fixed",
+}
+
+
+def draw(host: Host, result: Result, nodes: Dict[str, Any], folder: Path) -> List[str]:
+    """Draw every picture of :data:`PICTURES` and an overview of all; returns the file names.
+
+    Volumes that are only needed for a picture are removed again; the scene keeps the result's nodes.
+    """
+    centre_ras, field_of_view_mm = _aim(result.fixed)
+    views = _views(host, result.fixed, centre_ras, field_of_view_mm)
+    extra = _extra_nodes(host, result, nodes, field_of_view_mm)
+    layers = {
+        "fixed": {"background": nodes["fixed"]},
+        "moving_before": {"background": extra["before"]},
+        "warped_after": {"background": nodes["warped"]},
+        "difference_before": {"background": extra["difference_before"]},
+        "difference_after": {"background": extra["difference_after"]},
+        "grid": {"background": nodes["warped"]},
+        "jacobian": {"background": nodes["fixed"], "foreground": extra["jacobian"], "opacity": 0.7},
+    }
+    rows: List[np.ndarray] = []
+    for name, shown in layers.items():
+        extra["grid"].GetDisplayNode().SetVisibility2D(name == "grid")
+        pictures = []
+        for view, plane, axis in views:
+            view.show(labels=_labels(nodes, name), **shown)
+            view.annotate(_title(name, extra), f"{plane}, {'RAS'[axis]} {centre_ras[axis]:.0f} mm")
+            pictures.append(view.picture())
+        rows.append(np.concatenate(pictures, axis=1))
+        write_png(rows[-1], folder / f"{name}.png")
+    write_png(_overview(rows), folder / "overview.png")
+    for view, _, _ in views:
+        view.show(background=nodes["fixed"], foreground=nodes["warped"])
+    for node in extra["remove"]:
+        host.scene.RemoveNode(node)
+    return [f"{name}.png" for name in (*layers, "overview")]
+
+
+def _labels(nodes: Dict[str, Any], name: str):
+    if name == "fixed":
+        return nodes.get("fixed_labels")
+    return nodes.get("warped_labels") if name == "warped_after" else None
+
+
+def _title(name: str, extra: Dict[str, Any]) -> str:
+    return PICTURES[name] + (extra["before_note"] if name in ("moving_before", "difference_before") else "")
+
+
+def _aim(fixed: Image) -> Tuple[np.ndarray, float]:
+    """The RAS point in the middle of the fixed image's content, and the field of view that holds it, mm."""
+    content = fixed.values > display_range(fixed)[0]
+    if content.mean() > 0.9:  # no background to tell apart: the whole image
+        content[:] = True
+    bounds = []
+    for axis in (2, 1, 0):
+        present = np.flatnonzero(content.any(axis=tuple(a for a in range(3) if a != axis)))
+        bounds.append((present[0], present[-1]))
+    low, high = np.array(bounds).T
+    matrix = FLIP @ fixed.grid.ijk_to_lps
+    centre = matrix[:3, :3] @ ((low + high) / 2).round() + matrix[:3, 3]
+    corners = np.array([[(low, high)[bit][c] for c, bit in enumerate(bits)] for bits in np.ndindex(2, 2, 2)])
+    extent = np.ptp(corners @ matrix[:3, :3].T, axis=0)
+    return centre, float(extent.max() * 1.08 + 2 * fixed.grid.spacing_mm.min())
+
+
+def _views(host: Host, fixed: Image, centre_ras: np.ndarray, field_of_view_mm: float) -> List[Tuple]:
+    """The three planes; for a single slice only the one that it lies in."""
+    planes = PLANES
+    if fixed.grid.is_planar:
+        thin = int(np.argmin(fixed.grid.size_ijk))
+        normal = np.abs(fixed.grid.direction[:, thin])
+        planes = [entry for entry in PLANES if entry[1] == int(np.argmax(normal))]
+    views = []
+    for plane, axis in planes:
+        view = host.views.get(plane) or host.add_view(plane, plane, (SIZE, SIZE))
+        view.centre(centre_ras, field_of_view_mm)
+        views.append((view, plane, axis))
+    return views
+
+
+def _extra_nodes(host: Host, result: Result, nodes: Dict[str, Any], field_of_view_mm: float) -> Dict[str, Any]:
+    """What only the pictures need: the moving volume as it was, the differences, the field to draw."""
+    scene = host.scene
+    start, note = _starting_position(result)
+    move = add_transform(scene, start, "start")
+    before = resampled(nodes["moving"], nodes["fixed"], move, "before")
+    before.CreateDefaultDisplayNodes()
+    set_range(before, *display_range(result.moving))
+    colours = diverging_colours(scene, "Difference: blue moving darker, red moving brighter", middle=0.0)
+    remove = [move, before]
+    extra: Dict[str, Any] = {"before": before, "before_note": note, "remove": remove}
+    for name, moved in (("difference_before", image_from_node(before)), ("difference_after", result.warped)):
+        values = _scaled(moved, display_range(result.moving)) - _scaled(result.fixed, display_range(result.fixed))
+        extra[name] = add_volume(scene, Image(values, result.fixed.grid), name)
+        set_range(extra[name], -1, 1, colours)
+        remove.append(add_legend(extra[name], "Moving - fixed"))
+        remove.append(extra[name])
+    extra["jacobian"] = _masked_jacobian(scene, result, nodes["jacobian"])
+    remove += [add_legend(extra["jacobian"], "Jacobian"), extra["jacobian"], colours]
+    extra["grid"] = add_shown_field(scene, result.transform, "field to draw")
+    spacing_mm = max(field_of_view_mm / 24, 2 * float(np.median(result.fixed.grid.spacing_mm)))
+    draw_grid(extra["grid"], nodes["fixed"], spacing_mm)
+    remove.append(extra["grid"])
+    return extra
+
+
+def _masked_jacobian(scene, result: Result, shown):
+    """The Jacobian where the fixed image has content, transparent elsewhere; displayed like the scene's own."""
+    nothing = float(result.jacobian.values.min()) - 1000
+    content = result.fixed.values > display_range(result.fixed)[0]
+    node = add_volume(
+        scene,
+        Image(np.where(content, result.jacobian.values, nothing), result.fixed.grid),
+        "Jacobian where there is content",
+    )
+    display, like = node.GetDisplayNode(), shown.GetDisplayNode()
+    display.SetAutoWindowLevel(0)
+    display.SetWindowLevelMinMax(like.GetWindowLevelMin(), like.GetWindowLevelMax())
+    display.SetAndObserveColorNodeID(like.GetColorNodeID())
+    display.SetAutoThreshold(0)
+    display.SetThreshold(nothing + 1, float(result.jacobian.values.max()) + 1)
+    display.SetApplyThreshold(1)
+    return node
+
+
+def _starting_position(result: Result) -> Tuple[Transform, str]:
+    """As given; or centre on centre where the images hardly overlap and nothing would be seen."""
+    matrix = np.eye(4)
+    if overlap_fraction(result.fixed.grid, result.moving.grid) >= 0.25:
+        return Transform(matrix), ""
+    matrix[:3, 3] = result.moving.grid.centre_lps_mm - result.fixed.grid.centre_lps_mm
+    return Transform(matrix), " (centres matched)"
+
+
+def _scaled(image: Image, limits: Tuple[float, float]) -> np.ndarray:
+    low, high = limits
+    return np.clip((image.values.astype(np.float32) - low) / (high - low), 0, 1)
+
+
+def _overview(rows: List[np.ndarray]) -> np.ndarray:
+    """Every picture's planes below one another, the pictures side by side."""
+    size = rows[0].shape[0]
+    columns = [
+        np.concatenate([row[:, start : start + size] for start in range(0, row.shape[1], size)], axis=0) for row in rows
+    ]
+    return np.concatenate(columns, axis=1)
+
+
+def write_png(rgb: np.ndarray, path: Path) -> None:
+    """(height, width, 3) uint8, first row on top."""
+    height, width, _ = rgb.shape
+    picture = vtk.vtkImageData()
+    picture.SetDimensions(width, height, 1)
+    picture.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(rgb[::-1]).reshape(-1, 3), deep=True))
+    writer = vtk.vtkPNGWriter()
+    writer.SetFileName(str(path))
+    writer.SetInputData(picture)
+    writer.Write()

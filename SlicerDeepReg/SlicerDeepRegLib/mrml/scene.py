@@ -1,0 +1,53 @@
+"""A result in a scene: its volumes, transform and displays."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Tuple
+
+import numpy as np
+
+from ..contracts import Image, Result
+from .display import add_legend, diverging_colours, label_colours, set_range
+from .nodes import add_transform, add_volume
+
+JACOBIAN_COLOURS = "Jacobian: blue below no change, red above"
+
+
+def add_result(scene, result: Result) -> Dict[str, Any]:
+    """Nodes of a result by name: fixed, moving, warped, jacobian, transform, and labels where there are some.
+
+    The moving volume is left where it was; put it under the transform node to see it warped.
+    """
+    nodes = {
+        "fixed": add_volume(scene, result.fixed, f"Fixed: {result.fixed.name}"),
+        "moving": add_volume(scene, result.moving, f"Moving: {result.moving.name}"),
+        "warped": add_volume(scene, result.warped, f"Warped: {result.moving.name}"),
+        "jacobian": add_volume(scene, result.jacobian, "Jacobian of the transform"),
+        "transform": add_transform(scene, result.transform, "Transform, fixed to moving"),
+    }
+    moving_range = display_range(result.moving)
+    set_range(nodes["fixed"], *display_range(result.fixed))
+    set_range(nodes["moving"], *moving_range)
+    set_range(nodes["warped"], *moving_range)
+    middle = float(np.linalg.det(result.transform.linear_lps[:3, :3]))
+    set_range(nodes["jacobian"], 0.0, 2.0 * middle, diverging_colours(scene, JACOBIAN_COLOURS, middle=1.0))
+    add_legend(nodes["jacobian"], "Jacobian")
+    maps = {"fixed_labels": result.fixed_labels, "warped_labels": result.warped_labels}
+    present = np.unique(np.concatenate([np.unique(m.values) for m in maps.values() if m is not None] or [[0]]))
+    if present.any():
+        colours = label_colours(scene, present[present > 0].tolist(), "Colours of the labels")
+        for name, labels in maps.items():
+            if labels is not None:
+                nodes[name] = add_volume(scene, labels, name.replace("_", " ").capitalize(), labels=True)
+                nodes[name].GetDisplayNode().SetAndObserveColorNodeID(colours.GetID())
+    return nodes
+
+
+def display_range(image: Image) -> Tuple[float, float]:
+    """Window for viewing: from the background to the 99.5 percentile of what is above it."""
+    values = image.values
+    lowest = float(values.min())
+    content = values[values > lowest]
+    low, high = np.percentile(content, [0.5, 99.5])
+    start = lowest if np.count_nonzero(values == lowest) > values.size / 100 else float(low)
+    return start, float(high) if high > start else float(values.max())

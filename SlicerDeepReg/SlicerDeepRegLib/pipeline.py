@@ -1,0 +1,212 @@
+"""``register(request) -> result``: the one function that the command line, the panel and the tests call."""
+
+from __future__ import annotations
+
+import platform
+import time
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from . import __version__
+from .catalogue import card
+from .contracts import (
+    Image,
+    InputError,
+    Progress,
+    ProgressCallback,
+    Request,
+    Result,
+    Source,
+    Stage,
+    Transform,
+)
+from .files.images import checksum, from_sitk, to_sitk
+from .files.transforms import to_sitk_transform
+from .geometry.grids import covering, on_grid
+from .geometry.jacobian import jacobian_of_transform
+from .methods import device as devices
+from .methods import load_method
+from .methods.linear import register_linear
+from .metrics.measure import Measurer
+from .preparation.checks import Inputs, check_memory, free_memory_bytes
+from .preparation.working import prepare
+
+
+def register(request: Request, report: Optional[ProgressCallback] = None) -> Result:
+    """Register a pair: checks, linear stage, method, result.
+
+    Args:
+        request: what to register, and how.
+        report: called with :class:`Progress` many times a second at most; raise ``Cancelled`` in it to stop.
+
+    Returns:
+        The transform from fixed to moving points with its inverse, the warped image (linear interpolation)
+        and labels (nearest neighbour) on the fixed grid, the Jacobian, and every figure before and after.
+
+    Raises:
+        InputError: something given cannot be used; said before any work where it can be known by then.
+        Cancelled: ``report`` asked for it.
+    """
+    clock = _Clock()
+    tell = report or (lambda progress: None)
+    method = load_method(card(request.method))
+    device = devices.choose(request.device)
+    tell(Progress(0.0, "reading"))
+    inputs = Inputs(request)
+    notes = list(inputs.notes)
+    check_memory(inputs.fixed.grid, request.effort, request.similarity, free_memory_bytes(), "this computer")
+    if devices.free_bytes(device) is not None:
+        check_memory(inputs.fixed.grid, request.effort, request.similarity, devices.free_bytes(device), "the GPU")
+    clock.done("read")
+    linear, found = register_linear(
+        inputs.fixed,
+        inputs.moving,
+        request.linear,
+        inputs.fixed_mask,
+        inputs.moving_mask,
+        lambda fraction: tell(Progress(0.02 + 0.13 * fraction, "linear")),
+    )
+    notes += found
+    clock.done("linear")
+    pair = prepare(
+        inputs.fixed,
+        inputs.moving,
+        linear.linear_lps,
+        request.effort,
+        request.similarity,
+        inputs.fixed_mask,
+        inputs.moving_mask,
+    )
+    clock.done("prepare")
+    outcome = _run_method(method, pair, device, request, tell)
+    clock.done("method")
+    tell(Progress(0.92, "warping"))
+    transform = _on_fixed_grid(outcome, linear, inputs.fixed)
+    warped = warp_image(inputs.moving, inputs.fixed, transform)
+    labels = None
+    if inputs.moving_labels is not None:
+        labels = warp_image(inputs.moving_labels, inputs.fixed, transform, sitk.sitkNearestNeighbor)
+    jacobian = Image(jacobian_of_transform(transform), inputs.fixed.grid, "jacobian", inputs.fixed.dimensions)
+    clock.done("warp")
+    figures: Dict[str, Dict[str, Any]] = {}
+    if request.measure:
+        tell(Progress(0.95, "measuring"))
+        figures = _measure(inputs, linear, transform, warped, labels)
+        clock.done("measure")
+    tell(Progress(1.0, "done"))
+    return Result(
+        request=request,
+        fixed=inputs.fixed,
+        moving=inputs.moving,
+        transform=transform,
+        warped=warped,
+        jacobian=jacobian,
+        warped_labels=labels,
+        fixed_labels=inputs.fixed_labels,
+        stages=(linear, *outcome.stages),
+        figures=figures,
+        seconds=clock.seconds,
+        provenance=_provenance(request, device, pair.similarity),
+        notes=tuple(notes),
+    )
+
+
+def warp_image(moving: Image, fixed: Image, transform: Transform, interpolator: int = sitk.sitkLinear) -> Image:
+    """``moving(T(x))`` on the fixed grid; its lowest value where T(x) leaves the moving image (0 for labels)."""
+    dimensions = fixed.dimensions
+    labels = interpolator == sitk.sitkNearestNeighbor
+    picture = to_sitk(moving, dimensions)
+    if not labels:
+        picture = sitk.Cast(picture, sitk.sitkFloat32)
+    result = sitk.Resample(
+        picture,
+        to_sitk(fixed, dimensions),
+        to_sitk_transform(transform, dimensions),
+        interpolator,
+        0.0 if labels else float(moving.values.min()),
+    )
+    values = from_sitk(result, "").values.reshape(fixed.grid.shape_kji)
+    return Image(values, fixed.grid, f"{moving.name} warped", dimensions)
+
+
+def _run_method(method, pair, device: torch.device, request: Request, tell: Callable[[Progress], None]):
+    """Run the method, its progress scaled to its part of the whole; a full GPU is an error in words."""
+
+    def scaled(progress: Progress) -> None:
+        tell(Progress(0.15 + 0.77 * progress.fraction, progress.stage, progress.loss))
+
+    try:
+        return method.run(pair, device, scaled)
+    except torch.cuda.OutOfMemoryError as error:
+        raise InputError(
+            "The GPU ran out of memory during the registration. Use --device cpu, or --effort fast."
+        ) from error
+
+
+def _on_fixed_grid(outcome, linear: Stage, fixed: Image) -> Transform:
+    """The method's field, found on the cropped working grid, on the whole fixed grid; the inverse likewise."""
+    return Transform(
+        linear.linear_lps,
+        on_grid(outcome.displacement, fixed.grid),
+        on_grid(outcome.inverse, covering(fixed.grid, outcome.inverse.grid)),
+    )
+
+
+def _measure(inputs: Inputs, linear: Stage, transform: Transform, warped: Image, labels: Optional[Image]):
+    """The figures as given, after the linear stage, and at the end."""
+    measurer = Measurer(
+        inputs.fixed,
+        inputs.moving,
+        inputs.fixed_mask,
+        inputs.fixed_labels,
+        inputs.moving_labels,
+        inputs.fixed_points,
+        inputs.moving_points,
+    )
+    figures = {}
+    for name, step in (("before", Transform(np.eye(4))), ("linear", Transform(linear.linear_lps))):
+        moved = warp_image(inputs.moving, inputs.fixed, step)
+        moved_labels = None
+        if inputs.moving_labels is not None and inputs.fixed_labels is not None:
+            moved_labels = warp_image(inputs.moving_labels, inputs.fixed, step, sitk.sitkNearestNeighbor)
+        figures[name] = measurer.figures(moved, moved_labels, step)
+    figures["after"] = measurer.figures(warped, labels, transform)
+    return figures
+
+
+def _provenance(request: Request, device: torch.device, similarity: str) -> Dict[str, Any]:
+    return {
+        "versions": {
+            "SlicerDeepReg": __version__,
+            "Python": platform.python_version(),
+            "torch": torch.__version__,
+            "SimpleITK": sitk.Version.VersionString(),
+            "numpy": np.__version__,
+        },
+        "platform": platform.platform(),
+        "device": devices.describe(device),
+        "threads": torch.get_num_threads(),
+        "similarity": similarity,
+        "sha256": {name: checksum(source) for name, source in _sources(request)},
+    }
+
+
+def _sources(request: Request) -> List[Tuple[str, Source]]:
+    names = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
+    return [(name, getattr(request, name)) for name in names if getattr(request, name) is not None]
+
+
+class _Clock:
+    """Wall seconds by part."""
+
+    def __init__(self) -> None:
+        self.seconds: Dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def done(self, part: str) -> None:
+        now = time.perf_counter()
+        self.seconds[part] = round(now - self._last, 3)
+        self._last = now

@@ -1,0 +1,1 @@
+"""From what the user gave to what a method works on: checks, intensities, working grid."""

@@ -1,0 +1,51 @@
+"""Intensities as methods want them: robustly scaled to 0..1, or matched between two images."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+
+
+def robust_range(values: np.ndarray, mask: Optional[np.ndarray] = None) -> tuple:
+    """The 0.1 and 99.9 percentiles of the voxels (of the mask); widened to min and max if they coincide."""
+    chosen = values[mask] if mask is not None and mask.any() else values
+    low, high = np.percentile(chosen[:: max(1, chosen.size // 2_000_000)] if chosen.ndim == 1 else chosen, [0.1, 99.9])
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    return float(low), float(high)
+
+
+def scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """float32, ``low`` to 0, ``high`` to 1, cut at both ends."""
+    result = (values.astype(np.float32) - np.float32(low)) * np.float32(1 / (high - low))
+    return np.clip(result, 0, 1, out=result)
+
+
+def background_level(values: np.ndarray) -> float:
+    """The value that fills the outside of a stripped or padded image: the minimum, if it is frequent.
+
+    Returns minus infinity when the minimum is not shared by at least one voxel in a hundred.
+    """
+    lowest = values.min()
+    return float(lowest) if np.count_nonzero(values == lowest) >= values.size / 100 else -np.inf
+
+
+def match_quantiles(moving: np.ndarray, fixed: np.ndarray, inside: np.ndarray, bins: int = 64) -> np.ndarray:
+    """The moving intensities mapped so that their distribution equals the fixed one's inside a mask.
+
+    Args:
+        moving, fixed: arrays of one shape, 0..1.
+        inside: bool, the voxels whose distributions are compared.
+        bins: number of quantiles; between them the map is linear.
+
+    Returns:
+        float32, 0..1. The map is monotone: it changes contrast, not order. Zero stays zero.
+    """
+    if inside.sum() < 10 * bins:
+        return moving
+    quantiles = np.linspace(0, 1, bins + 1)
+    source = np.concatenate([[0], np.quantile(moving[inside], quantiles), [1]])
+    target = np.concatenate([[0], np.quantile(fixed[inside], quantiles), [1]])
+    source, first = np.unique(source, return_index=True)
+    return np.interp(moving, source, target[first]).astype(np.float32)

@@ -1,0 +1,75 @@
+"""How much work an effort means for a given image: levels, iterations, and the memory they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Tuple
+
+from ..contracts import Grid
+from ..geometry.grids import level_size
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution of the optimisation.
+
+    Attributes:
+        factor: how much larger than the finest voxel of the image its voxels are.
+        size_ijk: its size.
+        iterations: how many steps.
+    """
+
+    factor: float
+    size_ijk: Tuple[int, int, int]
+    iterations: int
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What an effort stands for: iterations by level factor, and the most voxels of the finest level."""
+
+    iterations: Tuple[Tuple[int, int], ...]
+    most_voxels: int
+
+
+EFFORT_PLANS = {
+    "fast": Effort(((8, 40), (4, 40), (2, 40)), 4_000_000),
+    "standard": Effort(((8, 40), (4, 40), (2, 60), (1, 20)), 12_000_000),
+    "thorough": Effort(((8, 60), (4, 60), (2, 80), (1, 60)), 24_000_000),
+}
+
+#: Peak bytes for each voxel of the finest level, measured (benchmarks/RESULTS.md), and a fixed part.
+BYTES_PER_VOXEL = {"lncc": 300, "mind": 900}
+FIXED_BYTES = 700_000_000
+#: Bytes for each voxel of the fixed image: the final field, its inverse, Jacobian, warped image and metrics.
+BYTES_PER_FIXED_VOXEL = 110
+
+
+def levels(grid: Grid, effort: str) -> List[Level]:
+    """The levels for an image on ``grid``, coarsest first; identical sizes are merged into the finer.
+
+    When the finest level would have more voxels than the effort allows, all factors grow together.
+    """
+    plan = EFFORT_PLANS[effort]
+    coarsening = 1.0
+    while _voxels(level_size(grid, plan.iterations[-1][0] * coarsening)) > plan.most_voxels:
+        coarsening *= 1.1
+    found: List[Level] = []
+    for factor, iterations in plan.iterations:
+        size = level_size(grid, factor * coarsening)
+        if found and found[-1].size_ijk == size:
+            found[-1] = Level(factor * coarsening, size, max(iterations, found[-1].iterations))
+        else:
+            found.append(Level(factor * coarsening, size, iterations))
+    return found
+
+
+def estimated_bytes(grid: Grid, effort: str, similarity: str = "lncc") -> int:
+    """Peak memory of a registration onto ``grid``, estimated before any work."""
+    finest = _voxels(levels(grid, effort)[-1].size_ijk)
+    per_voxel = BYTES_PER_VOXEL.get(similarity, max(BYTES_PER_VOXEL.values()))
+    return FIXED_BYTES + finest * per_voxel + grid.voxels * BYTES_PER_FIXED_VOXEL
+
+
+def _voxels(size_ijk: Tuple[int, int, int]) -> int:
+    return size_ijk[0] * size_ijk[1] * size_ijk[2]

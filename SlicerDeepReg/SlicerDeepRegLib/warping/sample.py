@@ -1,0 +1,82 @@
+"""The only place that calls grid_sample: warp an image, compose two displacements."""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+import torch
+import torch.nn.functional as F
+
+
+def warp(
+    image: torch.Tensor,
+    displacement: torch.Tensor,
+    scale_ijk: Optional[Sequence[float]] = None,
+    offset_ijk: Optional[Sequence[float]] = None,
+    mode: str = "bilinear",
+) -> torch.Tensor:
+    """``image(scale * (x + u(x)) + offset)`` at every voxel x of the displacement's grid.
+
+    Args:
+        image: (B, C, K, J, I) or (B, C, J, I); its grid may differ from the displacement's.
+        displacement: (B, n, ...) voxels of its own grid, order i, j(, k).
+        scale_ijk, offset_ijk: from voxel indices of the displacement's grid to those of the image's,
+            per axis; identity when left out.
+        mode: "bilinear" (linear in 2D and 3D) or "nearest".
+
+    Returns:
+        (B, C, ...) on the displacement's grid.
+    """
+    return F.grid_sample(
+        image,
+        _normalised(displacement, image.shape[2:], scale_ijk, offset_ijk),
+        mode=mode,
+        padding_mode="border",
+        align_corners=False,
+    )
+
+
+def _normalised(
+    displacement: torch.Tensor,
+    image_shape: Sequence[int],
+    scale_ijk: Optional[Sequence[float]],
+    offset_ijk: Optional[Sequence[float]],
+) -> torch.Tensor:
+    """Positions in grid_sample's coordinates: index x of an axis with N voxels is (2 x + 1) / N - 1.
+
+    This is the align_corners=False form: it is exact too, and it allows N = 1.
+    """
+    dimensions = displacement.shape[1]
+    shape = displacement.shape[2:]
+    positions = torch.empty(
+        (displacement.shape[0], *shape, dimensions), dtype=displacement.dtype, device=displacement.device
+    )
+    for c in range(dimensions):
+        axis = dimensions - 1 - c
+        per_voxel = 2.0 / image_shape[axis] * (scale_ijk[c] if scale_ijk is not None else 1.0)
+        start = (2.0 * (offset_ijk[c] if offset_ijk is not None else 0.0) + 1.0) / image_shape[axis] - 1.0
+        index = torch.arange(shape[axis], dtype=displacement.dtype, device=displacement.device)
+        along = [1] * dimensions
+        along[axis] = -1
+        torch.add((index * per_voxel + start).view(along), displacement[:, c], alpha=per_voxel, out=positions[..., c])
+    return positions
+
+
+def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """The displacement of ``(id + first) o (id + second)``: second is applied to the point first.
+
+    Both (B, n, ...) voxels on the same grid.
+    """
+    return warp(first, second).add_(second)
+
+
+def resize(displacement: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """A displacement or velocity on a grid of another size over the same box, in the new voxels."""
+    old = displacement.shape[2:]
+    if tuple(old) == tuple(shape):
+        return displacement
+    resized = F.interpolate(
+        displacement, size=tuple(shape), mode="trilinear" if len(old) == 3 else "bilinear", align_corners=False
+    )
+    factor = [new / before for new, before in zip(shape, old)][::-1]
+    return resized * resized.new_tensor(factor).view(1, -1, *[1] * len(old))
