@@ -54,12 +54,12 @@ class Settings:
     """
 
     window_radius: float = 4.0
-    regularity: Tuple[Tuple[str, float], ...] = (("lncc", 1.6), ("mind", 1.6))
+    regularity: Tuple[Tuple[str, float], ...] = (("lncc", 1.5), ("mind", 1.5))
     step: float = 0.3
     last_step: float = 0.1
     gradient_sigma: float = 0.5
     step_sigma: float = 1.5
-    least_spread: float = 0.13
+    least_spread: float = 0.12
     mind_weight: float = 10.0
     search_cell: int = 6
     search_radius: int = 4

@@ -54,8 +54,8 @@ def add_legend(volume, title: str, label_format: str = "%.1f", labels: int = 5):
     legend.SetLabelFormat(label_format)
     legend.SetUseColorNamesForLabels(False)
     legend.SetOrientation(legend.Vertical)
-    legend.SetSize(0.08, 0.5)  # the width also sets the size of the text
-    legend.SetPosition(0.98, 0.25)
+    legend.SetSize(0.06, 0.36)  # the width also sets the size of the text
+    legend.SetPosition(0.99, 0.06)  # below the letter at the right edge
     for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
         text.SetFontFamilyToArial()
         text.SetBold(False)

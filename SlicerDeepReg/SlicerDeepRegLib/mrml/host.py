@@ -206,7 +206,8 @@ class SliceView:
         note.SetMinimumFontSize(16)
         note.SetNonlinearFontScaleFactor(1)
         note.GetTextProperty().SetFontFamilyToArial()
-        note.GetTextProperty().SetShadow(True)
+        note.GetTextProperty().SetBackgroundColor(0, 0, 0)
+        note.GetTextProperty().SetBackgroundOpacity(0.6)
         self.renderer.AddViewProp(note)
         self._note = note
 

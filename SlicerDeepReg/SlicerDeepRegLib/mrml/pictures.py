@@ -17,7 +17,7 @@ from .nodes import FLIP, add_shown_field, add_transform, add_volume, image_from_
 from .scene import display_range
 
 PLANES = (("Axial", 2), ("Coronal", 1), ("Sagittal", 0))  # and the RAS axis along which each is stacked
-SIZE = 420
+WIDTH, HEIGHT = 540, 420  # room for the legend beside the anatomy
 #: File name, and what the picture shows.
 PICTURES = {
     "fixed": "Fixed",
@@ -101,7 +101,7 @@ def _views(host: Host, fixed: Image, centre_ras: np.ndarray, field_of_view_mm: f
         planes = [entry for entry in PLANES if entry[1] == int(np.argmax(normal))]
     views = []
     for plane, axis in planes:
-        view = host.views.get(plane) or host.add_view(plane, plane, (SIZE, SIZE))
+        view = host.views.get(plane) or host.add_view(plane, plane, (WIDTH, HEIGHT))
         view.centre(centre_ras, field_of_view_mm)
         views.append((view, plane, axis))
     return views
@@ -121,7 +121,7 @@ def _extra_nodes(host: Host, result: Result, nodes: Dict[str, Any], field_of_vie
     for name, moved in (("difference_before", image_from_node(before)), ("difference_after", result.warped)):
         values = _scaled(moved, display_range(result.moving)) - _scaled(result.fixed, display_range(result.fixed))
         extra[name] = add_volume(scene, Image(values, result.fixed.grid), name)
-        set_range(extra[name], -1, 1, colours)
+        set_range(extra[name], -0.5, 0.5, colours)
         remove.append(add_legend(extra[name], "Moving - fixed"))
         remove.append(extra[name])
     extra["jacobian"] = _masked_jacobian(scene, result, nodes["jacobian"])
@@ -168,9 +168,9 @@ def _scaled(image: Image, limits: Tuple[float, float]) -> np.ndarray:
 
 def _overview(rows: List[np.ndarray]) -> np.ndarray:
     """Every picture's planes below one another, the pictures side by side."""
-    size = rows[0].shape[0]
     columns = [
-        np.concatenate([row[:, start : start + size] for start in range(0, row.shape[1], size)], axis=0) for row in rows
+        np.concatenate([row[:, start : start + WIDTH] for start in range(0, row.shape[1], WIDTH)], axis=0)
+        for row in rows
     ]
     return np.concatenate(columns, axis=1)
 

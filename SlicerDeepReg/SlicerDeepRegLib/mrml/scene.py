@@ -29,8 +29,7 @@ def add_result(scene, result: Result) -> Dict[str, Any]:
     set_range(nodes["fixed"], *display_range(result.fixed))
     set_range(nodes["moving"], *moving_range)
     set_range(nodes["warped"], *moving_range)
-    middle = float(np.linalg.det(result.transform.linear_lps[:3, :3]))
-    set_range(nodes["jacobian"], 0.0, 2.0 * middle, diverging_colours(scene, JACOBIAN_COLOURS, middle=1.0))
+    set_range(nodes["jacobian"], 0.0, 2.0, diverging_colours(scene, JACOBIAN_COLOURS, middle=1.0))
     add_legend(nodes["jacobian"], "Jacobian")
     maps = {"fixed_labels": result.fixed_labels, "warped_labels": result.warped_labels}
     present = np.unique(np.concatenate([np.unique(m.values) for m in maps.values() if m is not None] or [[0]]))
