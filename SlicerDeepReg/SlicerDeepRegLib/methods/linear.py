@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -110,6 +110,7 @@ class _LinearPair:
         self.fixed, self.fixed_offset = self._in_frame(self._scaled(fixed), frames.fixed)
         self.moving, self.moving_offset = self._in_frame(self._scaled(moving), frames.moving)
         self.fixed_mask = self.moving_mask = None
+        self._levels: Dict[int, Tuple[sitk.Image, sitk.Image]] = {}
         if fixed_mask is not None:
             mask = Image(fixed_mask.astype(np.uint8), fixed.grid)
             self.fixed_mask = self._in_frame(mask, frames.fixed)[0]
@@ -153,9 +154,18 @@ class _LinearPair:
         return from_moving @ inner @ to_fixed
 
     def at(self, voxels: int) -> Tuple[sitk.Image, sitk.Image]:
-        """Both images, smoothed and shrunk to about that many voxels of the fixed image's size of voxel."""
-        step_mm = (np.prod(np.array(self.fixed.GetSize()) * self.fixed.GetSpacing()) / voxels) ** (1 / self.dimensions)
-        return self._shrunk(self.fixed, step_mm), self._shrunk(self.moving, step_mm)
+        """Both images, smoothed and shrunk to voxels of which the fixed image has about that many.
+
+        Each level is made from the next finer one, and kept: smoothing the full images costs more than
+        registering them.
+        """
+        if voxels not in self._levels:
+            finer = [level for level in LEVEL_VOXELS if level > voxels]
+            fixed, moving = self.at(finer[0]) if finer else (self.fixed, self.moving)
+            extent_mm = np.array(self.fixed.GetSize()) * self.fixed.GetSpacing()
+            step_mm = (np.prod(extent_mm) / voxels) ** (1 / self.dimensions)
+            self._levels[voxels] = self._shrunk(fixed, step_mm), self._shrunk(moving, step_mm)
+        return self._levels[voxels]
 
     def _shrunk(self, picture: sitk.Image, step_mm: float) -> sitk.Image:
         image = from_sitk(picture, "")

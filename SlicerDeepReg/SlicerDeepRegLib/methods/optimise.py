@@ -45,7 +45,7 @@ class Settings:
         window_radius: of the local correlation.
         regularity: weight of the diffusion energy, per voxel, for each similarity.
         step: length of the first step; the last one of a level is ``last_step`` of it.
-        gradient_sigma, step_sigma: Gaussian smoothing before and after Adam.
+        step_sigma: Gaussian smoothing of Adam's step.
         least_spread: smallest standard deviation assumed of the difference of matched intensities (0..1).
         mind_weight: factor of the MIND-SSC loss.
         search_cell: size of a cell of the search, in voxels of the finest level.
@@ -57,13 +57,16 @@ class Settings:
     regularity: Tuple[Tuple[str, float], ...] = (("lncc", 1.5), ("mind", 1.5))
     step: float = 0.3
     last_step: float = 0.1
-    gradient_sigma: float = 0.5
     step_sigma: float = 1.5
     least_spread: float = 0.12
     mind_weight: float = 10.0
     search_cell: int = 6
     search_radius: int = 4
     least_jacobian: float = 0.02
+
+
+#: What differs from the defaults.
+SETTINGS = {"thorough": Settings(regularity=(("lncc", 0.7), ("mind", 1.0)), step_sigma=1.2)}
 
 
 @dataclass
@@ -87,7 +90,7 @@ def run(
     pair: WorkingPair,
     device: torch.device,
     report: Callable[[Progress], None],
-    settings: Settings = Settings(),
+    settings: Optional[Settings] = None,
     search: bool = True,
 ) -> Outcome:
     """Register the prepared pair.
@@ -95,6 +98,7 @@ def run(
     Returns:
         The stages, and the field and its inverse on the working grid.
     """
+    settings = settings or SETTINGS.get(pair.effort, Settings())
     images = _Images(pair, device)
     outcome = Outcome()
     total_work = sum(level.iterations * _voxels(level) for level in pair.levels) + 1
@@ -194,13 +198,13 @@ def _optimise_level(
     curve: List[float] = []
     voxels = float(inside.sum().clamp(min=1))
     for iteration in range(level.iterations):
-        step = integrate(velocity)
+        step = integrate(velocity, 1.0)
         whole = step if before is None else compose(before.displacement, step)
         warped = warp(moving, whole, **relation)
         value, by_warped = _value_and_gradient(loss, warped)
         gradient = _force(warped, by_warped.mul_(voxels), thickness)
         gradient -= _stiffness(whole, thickness, weight)
-        update = adam.update(gaussian(gradient, settings.gradient_sigma / thickness), iteration)
+        update = adam.update(gradient, iteration)
         update = gaussian(update, settings.step_sigma / thickness)
         velocity = velocity - update / _per_channel(update, thickness)
         curve.append(value)

@@ -45,7 +45,7 @@ def diverging_colours(scene, name: str, middle: float):
     return scene.AddNode(node)
 
 
-def add_legend(volume, title: str, label_format: str = "%.1f", labels: int = 5):
+def add_legend(volume, title: str, label_format: str = "%.2f", labels: int = 5):
     """A vertical legend at the right edge; VTK drops "|" and "$" from titles, so use words."""
     legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(volume)
     legend.SetTitleText(title)

@@ -146,6 +146,7 @@ def _masked_jacobian(scene, result: Result, shown):
     display.SetAutoWindowLevel(0)
     display.SetWindowLevelMinMax(like.GetWindowLevelMin(), like.GetWindowLevelMax())
     display.SetAndObserveColorNodeID(like.GetColorNodeID())
+    display.SetInterpolate(0)  # else the edge would blend into what lies below the threshold
     display.SetAutoThreshold(0)
     display.SetThreshold(nothing + 1, float(result.jacobian.values.max()) + 1)
     display.SetApplyThreshold(1)

@@ -35,6 +35,7 @@ class WorkingPair:
         linear_lps: (4, 4) the linear part that was applied.
         similarity: "lncc" or "mind", decided.
         levels: the resolutions to work at, coarsest first; the last one is ``grid``.
+        effort: how much work was asked for.
     """
 
     fixed: np.ndarray
@@ -46,6 +47,7 @@ class WorkingPair:
     linear_lps: np.ndarray
     similarity: str
     levels: Tuple[Level, ...]
+    effort: str
 
     @property
     def axes_ijk(self) -> Tuple[int, ...]:
@@ -108,7 +110,7 @@ def prepare(
         both = inside & (fixed_values > 0) & (moving_values[core] > 0)
         moving_values = _match(moving_values, fixed_values, core, both)
     return WorkingPair(
-        fixed_values, moving_values, inside, grid, margin_ijk, fixed.grid, linear_lps, similarity, tuple(levels)
+        fixed_values, moving_values, inside, grid, margin_ijk, fixed.grid, linear_lps, similarity, tuple(levels), effort
     )
 
 

@@ -1,0 +1,46 @@
+# make demo   register the demo pair and write demo/report.html and demo/scene.mrb
+#             (make demo FIXED=a.nii.gz MOVING=b.nii.gz registers yours)
+# make test   the tests; make test-all adds the slow ones
+# Everything is installed into .venv by the first of them.
+
+PYTHON ?= python3
+# The build of torch to install, any pip argument. For NVIDIA cards see README.md.
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+FIXED ?=
+MOVING ?=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: setup demo test test-all lint benchmark clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml tools/check_system.py
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "make: $(PYTHON) was not found. On Debian or Ubuntu: apt-get install python3 python3-venv"; exit 2; }
+	@$(PYTHON) tools/check_system.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --editable ".[demo,dev]"
+	@touch $@
+
+demo: setup
+	@$(BIN)/slicerdeepreg demo --output demo $(if $(FIXED),--fixed "$(FIXED)") $(if $(MOVING),--moving "$(MOVING)")
+
+test: setup lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+benchmark: setup
+	$(BIN)/python -m pip install --quiet --editable ".[peers]"
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) demo build dist SlicerDeepReg/*.egg-info

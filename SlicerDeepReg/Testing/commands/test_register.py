@@ -1,0 +1,208 @@
+"""The command as a user runs it: files out, errors in words with exit code 2, nothing half-written."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from conftest import Case
+from SlicerDeepRegLib.contracts import OUTPUT_FILES, Image
+from SlicerDeepRegLib.files.images import read_image, write_image
+from SlicerDeepRegLib.geometry.points import apply_matrix
+
+COMMAND = [sys.executable, "-m", "SlicerDeepRegLib"]
+
+
+def run(*arguments, **more):
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, **more)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A pair with masks, labels and landmarks as files, in a folder with a difficult name."""
+    path = tmp_path_factory.mktemp("my scans é 图")
+    case = Case("oblique-LPS")
+    for name, image in (("fixed", case.fixed), ("moving", case.moving)):
+        write_image(image, path / f"{name}.nii.gz")
+        write_image(Image((image.values > 50).astype(np.int16), image.grid), path / f"{name}_labels.nii.gz")
+        write_image(Image((image.values > 5).astype(np.uint8), image.grid), path / f"{name}_mask.nrrd")
+    points = apply_matrix(case.fixed.grid.ijk_to_lps, np.array([[12.0, 15, 10], [15, 20, 12]]))
+    from SlicerDeepRegLib.geometry.points import fixed_to_moving
+
+    for name, rows in (("fixed", points), ("moving", fixed_to_moving(case.transform, points))):
+        np.savetxt(path / f"{name}.csv", rows, delimiter=",")
+    return path
+
+
+def pair(folder):
+    return "register", "--fixed", folder / "fixed.nii.gz", "--moving", folder / "moving.nii.gz"
+
+
+def test_everything_is_written_and_describes_itself(folder, tmp_path):
+    output = tmp_path / "the results"
+    done = run(
+        *pair(folder),
+        *("--output", output, "--effort", "fast", "--device", "cpu"),
+        *("--fixed-labels", folder / "fixed_labels.nii.gz", "--moving-labels", folder / "moving_labels.nii.gz"),
+        *("--fixed-mask", folder / "fixed_mask.nrrd", "--moving-mask", folder / "moving_mask.nrrd"),
+        *("--fixed-points", folder / "fixed.csv", "--moving-points", folder / "moving.csv"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Dice" in done.stdout and "TRE (mm)" in done.stdout and str(output) in done.stdout
+    assert "linear" in done.stderr  # the stages are shown
+    assert sorted(p.name for p in output.iterdir()) == sorted(set(OUTPUT_FILES.values()) - {"scene.mrb"})
+    described = json.loads((output / "result.json").read_text())
+    figures = described["figures"]
+    assert figures["after"]["dice"] > figures["before"]["dice"] + 0.05
+    assert figures["after"]["tre_mm"] < 1.0 < figures["before"]["tre_mm"]
+    assert described["request"]["effort"] == "fast"
+    assert set(described["provenance"]["sha256"]) >= {"fixed", "moving", "fixed_mask"}
+    assert [stage["name"] for stage in described["stages"]][0] == "linear"
+    assert all(stage["seconds"] >= 0 for stage in described["stages"])
+
+    fixed, moving = (sitk.ReadImage(str(folder / f"{n}.nii.gz"), sitk.sitkFloat32) for n in ("fixed", "moving"))
+    transform = sitk.ReadTransform(str(output / "transform.h5"))
+    by_itk = sitk.Resample(moving, fixed, transform, sitk.sitkLinear, float(sitk.GetArrayFromImage(moving).min()))
+    warped = read_image(output / "warped.nii.gz")
+    assert np.abs(sitk.GetArrayFromImage(by_itk) - warped.values).max() < 0.1
+    labels = read_image(output / "warped_labels.nii.gz")
+    assert set(np.unique(labels.values)) == {0, 1}
+    assert read_image(output / "jacobian.nii.gz").grid.same_as(warped.grid, 1e-3)
+
+
+def test_quiet_prints_nothing_and_json_only_json(folder, tmp_path):
+    options = ("--effort", "fast", "--linear", "none", "--device", "cpu")
+    quiet = run(*pair(folder), "--output", tmp_path / "a", *options, "--quiet")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    as_json = run(*pair(folder), "--output", tmp_path / "b", *options, "--json")
+    assert json.loads(as_json.stdout) == json.loads((tmp_path / "b" / "result.json").read_text())
+    assert as_json.stderr == ""
+
+
+def test_2d_images_give_a_2d_transform(tmp_path):
+    y, x = np.mgrid[:64, :72]
+    still = 100 * np.exp(-(((x - 36) / 20) ** 2 + ((y - 30) / 14) ** 2)) * (1 + 0.3 * np.sin(x / 4) * np.cos(y / 5))
+    shifted = np.roll(still, (3, -4), (0, 1))
+    for name, values in (("fixed", still), ("moving", shifted)):
+        sitk.WriteImage(sitk.GetImageFromArray(values.astype(np.float32)), str(tmp_path / f"{name}.mha"))
+    done = run(
+        *("register", "--fixed", tmp_path / "fixed.mha", "--moving", tmp_path / "moving.mha"),
+        *("--output", tmp_path / "out", "--linear", "rigid", "--device", "cpu"),
+    )
+    assert done.returncode == 0, done.stderr
+    transform = sitk.ReadTransform(str(tmp_path / "out" / "transform.h5"))
+    assert transform.GetDimension() == 2
+    assert np.allclose(transform.TransformPoint((36.0, 30.0)), (32.0, 33.0), atol=0.7)
+    assert sitk.ReadImage(str(tmp_path / "out" / "warped.nii.gz")).GetDimension() == 2
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (("--fixed", "nowhere.nii.gz"), "does not exist"),
+        (("--device", "cuda"), "no CUDA device"),
+        (("--fixed-points", "nowhere.csv", "--moving-points", "nowhere.csv"), "does not exist"),
+        (("--output", "/proc/results"), "cannot be written to|No such file|disk of"),
+    ],
+)
+def test_errors_are_one_sentence_and_exit_code_2(folder, tmp_path, changes, words):
+    import torch
+
+    if "cuda" in changes and torch.cuda.is_available():
+        pytest.skip("this computer has a CUDA device")
+    output = tmp_path / "out"
+    done = run(*pair(folder), "--output", output, *changes)
+    assert done.returncode == 2
+    assert done.stderr.startswith("slicerdeepreg: ")
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) <= 2
+    import re
+
+    assert re.search(words, done.stderr)
+    assert not output.exists()
+
+
+def test_existing_results_survive_a_failed_run(folder, tmp_path):
+    (tmp_path / "result.json").write_text("mine")
+    done = run(*pair(folder), "--output", tmp_path, "--fixed", tmp_path / "none.nii.gz")
+    assert done.returncode == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+    assert (tmp_path / "result.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(folder, tmp_path, number):
+    output = tmp_path / "out"
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, pair(folder)), "--output", str(output), "--effort", "thorough", "--device", "cpu"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    for line in process.stderr:  # wait until it is at work
+        if "scale" in line:
+            break
+    time.sleep(0.2)
+    process.send_signal(number)
+    rest = process.stderr.read()
+    assert process.wait(30) == 2
+    assert "interrupted" in rest and "Traceback" not in rest
+    assert not output.exists()
+
+
+def test_too_little_memory_is_said_before_any_work(folder, tmp_path):
+    """With an address space of half a gigabyte the estimate cannot be met."""
+    code = (
+        "import resource, sys, torch, scipy.ndimage, skimage.metrics; "
+        "import SlicerDeepRegLib.pipeline; from SlicerDeepRegLib.commands import main; "
+        "resource.setrlimit(resource.RLIMIT_AS, (600_000_000, resource.RLIM_INFINITY)); sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = [str(a) for a in (*pair(folder), "--output", tmp_path / "out", "--device", "cpu")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "memory" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_leaves_nothing_behind(plain_case, tmp_path, monkeypatch):
+    """The write of the transform fails half way, as on a full disk."""
+    from SlicerDeepRegLib.commands import main
+    from SlicerDeepRegLib.files import results
+
+    write_image(plain_case.fixed, tmp_path / "f.nrrd")
+    write_image(plain_case.moving, tmp_path / "m.nrrd")
+
+    def full(transform, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results, "write_transform", full)
+    output = tmp_path / "out"
+    paths = ["--fixed", tmp_path / "f.nrrd", "--moving", tmp_path / "m.nrrd", "--output", output]
+    assert main(["register", *map(str, paths), "--effort", "fast", "--device", "cpu", "--quiet"]) == 2
+    assert not output.exists()
+
+
+def test_a_small_disk_is_noticed_before_any_work(folder, tmp_path, monkeypatch, capsys):
+    import shutil
+
+    from SlicerDeepRegLib.commands import main
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    assert main([*map(str, pair(folder)), "--output", str(tmp_path / "out")]) == 2
+    assert "Free some space" in capsys.readouterr().err
+
+
+def test_scene_without_slicer_core_is_refused_before_any_work(folder, tmp_path):
+    code = (
+        "import sys; sys.modules['slicer'] = None; "
+        "from SlicerDeepRegLib.commands import main; sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = [str(a) for a in (*pair(folder), "--output", tmp_path / "out", "--scene")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "pip install slicer-core" in done.stderr
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,152 @@
+"""torch, SimpleITK and Slicer must move the same point, and warp the same image, alike."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicer
+import torch
+from SlicerDeepRegLib.contracts import Image, Transform
+from SlicerDeepRegLib.files.images import to_sitk
+from SlicerDeepRegLib.files.transforms import to_sitk_inverse, to_sitk_transform, write_transform
+from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
+from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed, voxel_centres_lps
+from SlicerDeepRegLib.mrml.host import Host
+from SlicerDeepRegLib.mrml.nodes import add_transform, add_volume, image_from_node, resampled
+from SlicerDeepRegLib.pipeline import warp_image
+from SlicerDeepRegLib.warping.sample import warp
+
+RANGE = 100.0
+
+
+@pytest.fixture
+def scene():
+    with Host() as host:
+        yield host.scene
+
+
+def inside_points(case, number=400):
+    """Random points well inside the fixed grid, LPS mm."""
+    random = np.random.default_rng(1)
+    ijk = random.uniform(2, np.array(case.fixed.grid.size_ijk) - 3, (number, 3))
+    return apply_matrix(case.fixed.grid.ijk_to_lps, ijk)
+
+
+def comparable(case):
+    """Voxels of the fixed grid whose partner lies inside the moving image, where nobody has to extrapolate."""
+    there = fixed_to_moving(case.transform, voxel_centres_lps(case.fixed.grid).reshape(-1, 3))
+    ijk = apply_matrix(case.moving.grid.lps_to_ijk, there)
+    inside = ((ijk > 0.5) & (ijk < np.array(case.moving.grid.size_ijk) - 1.5)).all(1)
+    assert inside.mean() > 0.5
+    return inside.reshape(case.fixed.grid.shape_kji)
+
+
+def torch_warped(case):
+    """The moving image at T(x) by torch: moving index minus fixed index is the displacement it wants."""
+    there = fixed_to_moving(case.transform, voxel_centres_lps(case.fixed.grid).reshape(-1, 3))
+    moving_ijk = apply_matrix(case.moving.grid.lps_to_ijk, there).reshape(*case.fixed.grid.shape_kji, 3)
+    fixed_ijk = np.moveaxis(np.indices(case.fixed.grid.shape_kji)[::-1], 0, -1)
+    displacement = torch.from_numpy(np.moveaxis(moving_ijk - fixed_ijk, -1, 0)[None]).float()
+    return warp(torch.from_numpy(case.moving.values)[None, None], displacement)[0, 0].numpy()
+
+
+def test_image_is_seen_where_the_truth_puts_it(case):
+    """The anchor of all: warped(x) = moving(T(x)) equals the fixed picture, which was made without any of our code."""
+    warped = warp_image(case.moving, case.fixed, case.transform).values
+    assert np.abs(warped - case.fixed.values)[comparable(case)].mean() < 0.01 * RANGE
+
+
+def test_torch_and_simpleitk_warp_alike(case):
+    difference = torch_warped(case) - warp_image(case.moving, case.fixed, case.transform).values
+    assert np.abs(difference)[comparable(case)].max() < 1e-3 * RANGE
+
+
+def test_slicer_warps_alike_with_our_node(case, scene):
+    moving, fixed = add_volume(scene, case.moving, "moving"), add_volume(scene, case.fixed, "fixed")
+    node = add_transform(scene, case.transform, "transform")
+    shown = image_from_node(resampled(moving, fixed, node, "warped")).values
+    ours = warp_image(case.moving, case.fixed, case.transform).values
+    assert np.abs(shown - ours)[comparable(case)].max() < 1e-3 * RANGE
+
+
+def test_slicer_reads_transform_h5_alike(case, scene, tmp_path):
+    write_transform(to_sitk_transform(case.transform), tmp_path / "transform.h5")
+    node = scene.AddNewNodeByClass("vtkMRMLTransformNode", "read")
+    storage = slicer.vtkMRMLTransformStorageNode()
+    storage.SetFileName(str(tmp_path / "transform.h5"))
+    assert storage.ReadData(node)
+    moving, fixed = add_volume(scene, case.moving, "moving"), add_volume(scene, case.fixed, "fixed")
+    shown = image_from_node(resampled(moving, fixed, node, "warped")).values
+    ours = warp_image(case.moving, case.fixed, case.transform).values
+    assert np.abs(shown - ours)[comparable(case)].max() < 1e-3 * RANGE
+    from_parent = node.GetTransformFromParent()
+    for point in inside_points(case, 50):
+        ras = np.array(from_parent.TransformPoint(*(point * [-1, -1, 1])))
+        expected = fixed_to_moving(case.transform, point[None])[0]
+        assert np.linalg.norm(ras * [-1, -1, 1] - expected) < 0.01
+
+
+def test_points_move_alike_through_the_file(case, tmp_path):
+    write_transform(to_sitk_transform(case.transform), tmp_path / "transform.h5")
+    read = sitk.ReadTransform(str(tmp_path / "transform.h5"))
+    points = inside_points(case)
+    theirs = np.array([read.TransformPoint(point.tolist()) for point in points])
+    assert np.abs(theirs - fixed_to_moving(case.transform, points)).max() < 1e-3
+
+
+def test_field_outside_its_grid_keeps_the_border_value(plain_case):
+    """Ours and Slicer's rule; ITK's is zero, so it only agrees inside."""
+    corner = plain_case.fixed.grid.ijk_to_lps[:3, 3]
+    outside = corner + plain_case.fixed.grid.ijk_to_lps[:3, :3] @ [-3.0, -3.0, -3.0]
+    moved = fixed_to_moving(Transform(np.eye(4), plain_case.transform.field), outside[None])[0]
+    assert np.allclose(moved - outside, plain_case.transform.field.displacement_lps_mm[0, 0, 0], atol=1e-5)
+
+
+def test_jacobian_equals_finite_differences_of_the_transform(case):
+    """Against differences of T itself along LPS x, y and z, taken from the file's transform."""
+    itk = to_sitk_transform(case.transform)
+    ours = jacobian_of_transform(case.transform)
+    random = np.random.default_rng(2)
+    worst = 0.0
+    for index in random.integers(3, np.array(case.fixed.grid.size_ijk) - 4, (60, 3)):
+        columns = []
+        for axis in range(3):  # along the grid's own axes, a voxel either way: what central differences see
+            ahead, behind = index.astype(float), index.astype(float)
+            ahead[axis] += 1
+            behind[axis] -= 1
+            a, b = (apply_matrix(case.fixed.grid.ijk_to_lps, p[None])[0] for p in (ahead, behind))
+            columns.append((np.array(itk.TransformPoint(a.tolist())) - np.array(itk.TransformPoint(b.tolist()))) / 2)
+        det = np.linalg.det(np.stack(columns, 1)) / np.linalg.det(case.fixed.grid.ijk_to_lps[:3, :3])
+        worst = max(worst, abs(det - ours[index[2], index[1], index[0]]))
+    assert worst < 1e-4
+    assert np.ptp(ours) > 0.1  # the field does change volume, so that the test can fail
+
+
+def test_labels_are_warped_by_nearest_neighbour_and_images_linearly(plain_case):
+    labels = Image((plain_case.moving.values > 50).astype(np.int32) * 7, plain_case.moving.grid)
+    warped = warp_image(labels, plain_case.fixed, plain_case.transform, sitk.sitkNearestNeighbor).values
+    assert set(np.unique(warped)) == {0, 7}
+    as_image = warp_image(labels, plain_case.fixed, plain_case.transform).values
+    assert len(np.unique(as_image)) > 100
+    by_itk = sitk.Resample(
+        to_sitk(labels), to_sitk(plain_case.fixed), to_sitk_transform(plain_case.transform), sitk.sitkNearestNeighbor
+    )
+    assert (sitk.GetArrayFromImage(by_itk) == warped).all()
+
+
+def test_inverse_of_a_linear_transform_is_exact(case):
+    linear = Transform(AFFINE_OF(case))
+    points = inside_points(case, 20)
+    there = fixed_to_moving(linear, points)
+    assert np.abs(moving_to_fixed(linear, there) - points).max() < 1e-9
+    back = to_sitk_inverse(linear)
+    assert np.abs(np.array([back.TransformPoint(p.tolist()) for p in there]) - points).max() < 1e-9
+
+
+def AFFINE_OF(case):
+    return case.transform.linear_lps
+
+
+def test_nodes_return_the_image_they_were_made_from(case, scene):
+    back = image_from_node(add_volume(scene, case.fixed, "fixed"))
+    assert back.grid.same_as(case.fixed.grid, 1e-9)
+    assert (back.values == case.fixed.values).all()

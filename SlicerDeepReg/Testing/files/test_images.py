@@ -1,0 +1,158 @@
+"""Reading: every format, and every file that cannot be used, each refused in words."""
+
+import gzip
+import shutil
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from conftest import OBLIQUE, make_grid
+from SlicerDeepRegLib.contracts import Image, InputError
+from SlicerDeepRegLib.files.images import checksum, read_image, write_image
+
+
+def image(size=(9, 10, 11), dtype=np.float32, direction=OBLIQUE):
+    values = (np.random.default_rng(0).random(size[::-1]) * 1000).astype(dtype)
+    return Image(values, make_grid(size, (1.0, 1.5, 2.5), direction, (10, -20, 30)), "made")
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha", ".mhd"])
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint8])
+def test_formats_round_trip(tmp_path, ending, dtype):
+    original = image(dtype=dtype)
+    write_image(original, tmp_path / f"my image é 图{ending}")
+    back = read_image(tmp_path / f"my image é 图{ending}")
+    assert back.grid.same_as(original.grid, 1e-3)
+    assert back.values.dtype == dtype and (back.values == original.values).all()
+
+
+def test_left_handed_geometry_round_trips(tmp_path):
+    original = image(direction=OBLIQUE @ np.diag([1, 1, -1]))
+    write_image(original, tmp_path / "left.nii.gz")
+    assert read_image(tmp_path / "left.nii.gz").grid.same_as(original.grid, 1e-3)
+
+
+def test_2d_files_stay_2d(tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(np.arange(120, dtype=np.uint8).reshape(10, 12)), str(tmp_path / "flat.png"))
+    flat = read_image(tmp_path / "flat.png")
+    assert flat.dimensions == 2 and flat.grid.size_ijk == (12, 10, 1) and flat.grid.is_planar
+
+
+def test_dicom_folder(tmp_path):
+    write_dicom(tmp_path / "series", "1.2.3.1")
+    read = read_image(tmp_path / "series")
+    assert read.grid.size_ijk == (16, 12, 5)
+    assert np.allclose(read.grid.spacing_mm, [1.0, 1.0, 2.0])
+
+
+def test_dicom_folder_with_two_series_is_refused(tmp_path):
+    write_dicom(tmp_path / "both", "1.2.3.1")
+    write_dicom(tmp_path / "both", "1.2.3.2", prefix="b")
+    with pytest.raises(InputError, match="2 DICOM series"):
+        read_image(tmp_path / "both", "fixed image")
+
+
+def write_dicom(folder, uid, prefix="a"):
+    folder.mkdir(exist_ok=True)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for k in range(5):
+        piece = sitk.GetImageFromArray(np.full((12, 16), 10 * k, np.int16) + np.arange(16, dtype=np.int16))
+        for tag, value in (
+            ("0008|0060", "CT"),
+            ("0020|000e", uid),
+            ("0020|000d", "1.2.3"),
+            ("0008|0018", f"{uid}.{k + 1}"),
+            ("0020|0013", str(k)),
+            ("0020|0032", f"0\\0\\{2 * k}"),
+            ("0020|0037", "1\\0\\0\\0\\1\\0"),
+            ("0018|0050", "2"),
+        ):
+            piece.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{prefix}{k}.dcm"))
+        writer.Execute(piece)
+
+
+def broken(tmp_path, kind):  # noqa: C901 - a list of cases
+    """A file or folder that cannot be used, by name."""
+    path = tmp_path / "scan.nii.gz"
+    write_image(image((40, 40, 40)), path)
+    if kind == "missing":
+        return tmp_path / "nowhere.nii.gz"
+    if kind == "empty file":
+        path.write_bytes(b"")
+    elif kind == "not an image":
+        path = tmp_path / "scan.nii"
+        path.write_text("hello")
+    elif kind == "text":
+        path = tmp_path / "notes.txt"
+        path.write_text("hello")
+    elif kind == "truncated gzip":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif kind == "truncated voxels":
+        with gzip.open(path) as stream, open(tmp_path / "cut.nii", "wb") as out:
+            out.write(stream.read()[:100_000])
+        path = tmp_path / "cut.nii"
+    elif kind == "truncated nrrd":
+        path = tmp_path / "cut.nrrd"
+        sitk.WriteImage(sitk.Image([30, 30, 30], sitk.sitkFloat32), str(path))
+        path.write_bytes(path.read_bytes()[:-5000])
+    elif kind == "truncated mha":
+        path = tmp_path / "cut.mha"
+        sitk.WriteImage(sitk.Image([30, 30, 30], sitk.sitkFloat32), str(path))
+        path.write_bytes(path.read_bytes()[:-5000])
+    elif kind == "4D":
+        path = tmp_path / "series.nii.gz"
+        sitk.WriteImage(sitk.Image([8, 8, 8, 3], sitk.sitkFloat32), str(path))
+    elif kind == "colour":
+        path = tmp_path / "colour.png"
+        sitk.WriteImage(sitk.Image([20, 20], sitk.sitkVectorUInt8, 3), str(path))
+    elif kind == "vector":
+        path = tmp_path / "field.nii.gz"
+        sitk.WriteImage(sitk.Image([9, 9, 9], sitk.sitkVectorFloat32, 3), str(path))
+    elif kind == "empty folder":
+        path = tmp_path / "folder"
+        path.mkdir()
+    elif kind == "singular direction":
+        path = tmp_path / "flat.nrrd"
+        path.write_bytes(
+            b"NRRD0004\ntype: float\ndimension: 3\nspace: left-posterior-superior\nsizes: 8 8 8\n"
+            b"space directions: (1,0,0) (1,0,0) (0,0,1)\nkinds: domain domain domain\nendian: little\n"
+            b"encoding: raw\nspace origin: (0,0,0)\n\n" + bytes(8 * 8 * 8 * 4)
+        )
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ("missing", "does not exist"),
+        ("empty file", "0 bytes"),
+        ("not an image", "not an image|could not be read"),
+        ("text", "not an image"),
+        ("truncated gzip", "cut short"),
+        ("truncated voxels", "cut short"),
+        ("truncated nrrd", "cut short|could not be read"),
+        ("truncated mha", "cut short|could not be read"),
+        ("4D", "4D series of 3 volumes"),
+        ("colour", "3 values in each voxel"),
+        ("vector", "3 values in each voxel"),
+        ("empty folder", "no DICOM series"),
+        ("singular direction", "direction matrix"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_words(tmp_path, kind, words):
+    with pytest.raises(InputError, match=words) as caught:
+        read_image(broken(tmp_path, kind), "moving image")
+    text = str(caught.value)
+    assert "moving image" in text and "\n" not in text
+    assert "Traceback" not in text and "itk::" not in text
+
+
+def test_checksum_tells_contents_apart(tmp_path):
+    write_image(image(), tmp_path / "a.nrrd")
+    shutil.copy(tmp_path / "a.nrrd", tmp_path / "b.nrrd")
+    assert checksum(tmp_path / "a.nrrd") == checksum(tmp_path / "b.nrrd")
+    (tmp_path / "b.nrrd").write_bytes((tmp_path / "b.nrrd").read_bytes() + b"x")
+    assert checksum(tmp_path / "a.nrrd") != checksum(tmp_path / "b.nrrd")
+    assert checksum(image()) == checksum(image()) != checksum(image(dtype=np.int16))

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from conftest import OBLIQUE, make_grid, smooth_field
+from SlicerDeepRegLib.contracts import Grid, InputError
+from SlicerDeepRegLib.geometry.grids import covering, level_size, on_grid, overlap_fraction, padded, resized
+from SlicerDeepRegLib.geometry.points import apply_matrix, displacement_at, voxel_centres_lps
+
+GRID = make_grid((20, 30, 16), (1.0, 1.5, 3.0), OBLIQUE, (10, 20, 30))
+
+
+def faces(grid):
+    """The two opposite outer corners of the box, LPS mm."""
+    return apply_matrix(grid.ijk_to_lps, np.array([[-0.5] * 3, np.array(grid.size_ijk) - 0.5]))
+
+
+def test_resized_keeps_the_box():
+    assert np.allclose(faces(resized(GRID, (10, 7, 16))), faces(GRID))
+
+
+def test_padded_keeps_the_voxels():
+    wide = padded(GRID, (2, 0, 1))
+    assert wide.size_ijk == (24, 30, 18)
+    assert np.allclose(apply_matrix(wide.ijk_to_lps, np.array([[2, 0, 1]])), GRID.origin_lps_mm)
+
+
+def test_level_size_goes_towards_isotropic_voxels():
+    assert level_size(GRID, 1) == GRID.size_ijk
+    assert level_size(GRID, 3) == (8, 15, 16)  # 3 mm: k keeps its size, i stops at the least
+
+
+def test_covering_grows_by_whole_voxels_only_where_needed():
+    inner = Grid((10, 10, 10), GRID.ijk_to_lps)
+    assert covering(GRID, inner).same_as(GRID)
+    outer = padded(GRID, (3, 0, 0))
+    assert covering(GRID, outer).same_as(outer)
+
+
+def test_on_grid_interpolates_as_the_field_does_at_points():
+    field = smooth_field(GRID)
+    for other in (resized(GRID, (13, 41, 16)), padded(GRID, (3, 2, 1)), GRID):
+        moved = on_grid(field, other)
+        points = voxel_centres_lps(other).reshape(-1, 3)
+        assert np.abs(moved.displacement_lps_mm.reshape(-1, 3) - displacement_at(field, points)).max() < 1e-4
+
+
+def test_overlap_of_grids():
+    assert overlap_fraction(GRID, GRID) == 1
+    far = Grid(GRID.size_ijk, np.vstack([np.c_[GRID.ijk_to_lps[:3, :3], [500, 0, 0]], [0, 0, 0, 1]]))
+    assert overlap_fraction(GRID, far) == 0
+
+
+def test_a_singular_matrix_is_refused():
+    matrix = np.eye(4)
+    matrix[:3, 1] = matrix[:3, 0]
+    with pytest.raises(InputError, match="singular"):
+        Grid((4, 4, 4), matrix)

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+from conftest import OBLIQUE, make_grid, smooth_field
+from SlicerDeepRegLib.contracts import Field, Image, Transform
+from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
+from SlicerDeepRegLib.metrics import METRICS
+from SlicerDeepRegLib.metrics.intensities import similarity_figures
+from SlicerDeepRegLib.metrics.labels import dice_by_label, surface_by_label, topology_changes
+from SlicerDeepRegLib.metrics.landmarks import target_registration_errors
+from SlicerDeepRegLib.metrics.measure import Measurer
+from SlicerDeepRegLib.metrics.regularity import regularity_figures
+from SlicerDeepRegLib.metrics.table import table
+
+
+def cube(shift=0, size=30):
+    values = np.zeros((size,) * 3, np.int32)
+    values[8 + shift : 18 + shift, 8:18, 8:18] = 1
+    return values
+
+
+def test_dice_and_surface_distance_of_a_shifted_cube():
+    assert dice_by_label(cube(), cube(2)) == {1: pytest.approx(0.8)}
+    hd95, assd = surface_by_label(cube(), cube(2), (1.5, 1.0, 1.0))
+    assert hd95[1] == pytest.approx(3.0)
+    assert 0 < assd[1] < 3.0
+    assert surface_by_label(cube(), cube(), (1.0, 1.0, 1.0))[0] == {1: 0.0}
+
+
+def test_a_label_missing_in_one_map_has_no_figure():
+    other = cube()
+    other[0, 0, 0] = 5
+    assert 5 not in dice_by_label(cube(), other)
+    assert 5 not in surface_by_label(cube(), other, (1.0, 1.0, 1.0))[0]
+
+
+def test_topology_change_sees_a_hole_and_a_second_part():
+    holed, split = cube(), cube()
+    holed[12, 12, 12] = 0
+    split[2, 2, 2] = 1
+    assert topology_changes(cube(), cube(3)) == {}
+    assert topology_changes(cube(), holed)[1]["parts"] == (1, 1)
+    assert topology_changes(cube(), holed)[1]["euler"] != (1, 1)
+    assert topology_changes(cube(), split)[1]["parts"] == (1, 2)
+
+
+def test_similarity_of_equal_and_of_inverted_images():
+    image = np.random.default_rng(0).random((16, 16, 16)).astype(np.float32)
+    mask = np.ones(image.shape, bool)
+    same = similarity_figures(image, image, mask)
+    assert same["ncc"] == pytest.approx(1) and same["ssim"] == pytest.approx(1) and same["mse"] == 0
+    assert same["nmi"] == pytest.approx(2)
+    inverted = similarity_figures(image, 1 - image, mask)
+    assert inverted["ncc"] == pytest.approx(-1) and inverted["nmi"] == pytest.approx(2, abs=0.05)
+    assert similarity_figures(image, np.zeros_like(image), mask)["ncc"] is None
+
+
+@pytest.mark.parametrize("direction", [np.eye(3), OBLIQUE, OBLIQUE @ np.diag([1, -1, 1])])
+def test_jacobian_of_a_linear_displacement_is_exact_in_any_direction(direction):
+    grid = make_grid((9, 10, 11), (1.0, 2.0, 3.0), direction)
+    matrix = np.array([[0.1, 0.2, 0.0], [0.0, -0.2, 0.1], [0.05, 0.0, 0.3]])
+    from SlicerDeepRegLib.geometry.points import voxel_centres_lps
+
+    field = Field((voxel_centres_lps(grid) @ matrix.T).astype(np.float32), grid)
+    expected = np.linalg.det(np.eye(3) + matrix)
+    assert np.allclose(jacobian_of_field(field), expected, atol=1e-5)
+    assert non_diffeomorphic_volume(field) == (0.0, 0.0)
+
+
+def test_folding_is_seen_and_its_volume_measured():
+    """x -> -x along i over the whole grid: every one of the ten determinants is negative everywhere."""
+    grid = make_grid((12, 12, 12), (2.0, 2.0, 2.0), np.eye(3))
+    vectors = np.zeros((12, 12, 12, 3), np.float32)
+    vectors[..., 0] = -2 * (np.arange(12) * 2.0)  # mm: twice back
+    field = Field(vectors, grid)
+    assert (jacobian_of_field(field) == -1).all()
+    ndv, failing = non_diffeomorphic_volume(field)
+    assert failing == 100
+    # eight of |J| = 1 and two central tetrahedra of |J| = 2, over 12
+    assert ndv == pytest.approx(100 * (8 + 2 * 2) / 12)
+
+
+def test_digital_criterion_sees_a_fold_that_central_differences_miss():
+    """A zigzag: neighbours two apart are in order, direct neighbours are not."""
+    grid = make_grid((12, 12, 12), (1.0, 1.0, 1.0), np.eye(3))
+    vectors = np.zeros((12, 12, 12, 3), np.float32)
+    vectors[..., 0] = np.where(np.arange(12) % 2, 0.6, -0.6)
+    field = Field(vectors, grid)
+    assert (jacobian_of_field(field)[:, :, 1:-1] > 0).all()
+    ndv, failing = non_diffeomorphic_volume(field)
+    assert failing > 50 and ndv > 5
+
+
+def test_digital_criterion_in_a_plane():
+    grid = make_grid((12, 12, 1), (1.0, 1.0, 1.0), np.eye(3))
+    vectors = np.zeros((1, 12, 12, 3), np.float32)
+    assert non_diffeomorphic_volume(Field(vectors, grid)) == (0.0, 0.0)
+    vectors[..., 1] = -2 * np.arange(12)[:, None]
+    assert non_diffeomorphic_volume(Field(vectors, grid)) == (100.0, 100.0)
+
+
+def test_regularity_figures_tell_both_spreads_apart():
+    field = smooth_field(make_grid((20, 20, 20), (2.0, 2.0, 2.0), OBLIQUE))
+    mask = np.ones((20, 20, 20), bool)
+    figures = regularity_figures(field, mask)
+    jacobian = jacobian_of_field(field).astype(float)
+    assert figures["sdlogj"] == pytest.approx(np.log(jacobian).std())
+    assert figures["sdlogj_learn2reg"] == pytest.approx(np.log(jacobian + 3).std())
+    assert figures["sdlogj_learn2reg"] < figures["sdlogj"]
+    assert regularity_figures(None, mask) == {}
+
+
+def test_landmark_error_of_a_shift():
+    shift = np.eye(4)
+    shift[:3, 3] = [3, 0, 4]
+    points = np.random.default_rng(0).random((5, 3))
+    assert np.allclose(target_registration_errors(Transform(shift), points, points), 5)
+
+
+def test_measurer_names_every_figure_and_the_table_shows_them():
+    grid = make_grid((30, 30, 30), (1.0, 1.0, 1.0), np.eye(3))
+    image = Image(np.random.default_rng(0).random((30, 30, 30)).astype(np.float32), grid)
+    labels = Image(cube(), grid)
+    points = np.array([[0.0, 1.0, 2.0]])
+    measurer = Measurer(image, image, None, labels, labels, points, points + [0, 0, 2.0])
+    found = measurer.figures(image, Image(cube(1), grid), Transform(np.eye(4), smooth_field(grid, 0.5)))
+    unknown = [name for name in found if name not in METRICS and "by_" not in name]
+    assert not unknown
+    assert set(METRICS) <= set(found)
+    text = table({"before": {"dice": 0.5}, "after": found})
+    for metric in METRICS.values():
+        assert metric.title in text

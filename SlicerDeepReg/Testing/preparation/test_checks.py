@@ -1,0 +1,124 @@
+"""Inputs that were read but cannot be registered."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import make_grid
+from SlicerDeepRegLib.contracts import Grid, Image, InputError, Request
+from SlicerDeepRegLib.preparation import plan
+from SlicerDeepRegLib.preparation.checks import Inputs, check_memory, free_memory_bytes
+
+GRID = make_grid((12, 13, 14), (1.0, 1.0, 2.0), np.eye(3))
+
+
+def image(values=None, grid=GRID, name="scan"):
+    if values is None:
+        values = np.random.default_rng(0).random(grid.shape_kji).astype(np.float32)
+    return Image(values, grid, name)
+
+
+def request(**changes):
+    return dataclasses.replace(Request(image(), image()), **changes)
+
+
+def moved(grid, by_mm):
+    matrix = grid.ijk_to_lps.copy()
+    matrix[:3, 3] += by_mm
+    return Grid(grid.size_ijk, matrix)
+
+
+def test_good_inputs_pass_without_a_note():
+    assert Inputs(request()).notes == []
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_voxels_that_are_not_numbers(bad):
+    values = image().values.copy()
+    values[3, 4, 5] = bad
+    with pytest.raises(InputError, match="moving image .* has 1 voxels that are NaN or infinite"):
+        Inputs(request(moving=image(values)))
+
+
+def test_constant_image():
+    with pytest.raises(InputError, match="constant: every voxel is 7"):
+        Inputs(request(fixed=image(np.full(GRID.shape_kji, 7, np.int16))))
+
+
+def test_tiny_image():
+    with pytest.raises(InputError, match="at least 8"):
+        Inputs(request(fixed=image(grid=make_grid((4, 12, 12), (1, 1, 1), np.eye(3)))))
+
+
+def test_slice_to_volume():
+    with pytest.raises(InputError, match="fixed image is a single slice"):
+        Inputs(request(fixed=image(grid=make_grid((12, 12, 1), (1, 1, 1), np.eye(3)))))
+
+
+def test_no_overlap_is_only_an_error_without_a_linear_stage():
+    far = image(grid=moved(GRID, [500, 0, 0]))
+    with pytest.raises(InputError, match="do not overlap in space.*--linear centre"):
+        Inputs(request(moving=far, linear="none"))
+    Inputs(request(moving=far, linear="centre"))
+
+
+def test_empty_mask_and_empty_labels():
+    nothing = image(np.zeros(GRID.shape_kji, np.uint8))
+    with pytest.raises(InputError, match="moving mask .* is empty"):
+        Inputs(request(moving_mask=nothing))
+    with pytest.raises(InputError, match="fixed labels .* are empty"):
+        Inputs(request(fixed_labels=nothing))
+
+
+def test_labels_must_be_whole_numbers():
+    with pytest.raises(InputError, match="whole numbers"):
+        Inputs(request(fixed_labels=image()))
+
+
+def test_mask_and_labels_in_another_geometry_are_resampled_and_said():
+    other = make_grid((24, 26, 28), (0.5, 0.5, 1.0), np.eye(3))
+    half = np.zeros(other.shape_kji, np.uint8)
+    half[:14] = 3
+    inputs = Inputs(request(fixed_mask=image(half, other), fixed_labels=image(half, other)))
+    assert inputs.fixed_mask.shape == GRID.shape_kji
+    assert inputs.fixed_mask[:6].all() and not inputs.fixed_mask[8:].any()
+    assert set(np.unique(inputs.fixed_labels.values)) == {0, 3}
+    assert len(inputs.notes) == 2 and all("another geometry" in note for note in inputs.notes)
+
+
+def test_points():
+    inside = GRID.centre_lps_mm[None]
+    outside = np.concatenate([inside, inside + [0, 200, 0]])
+    with pytest.raises(InputError, match="both --fixed-points and --moving-points"):
+        Inputs(request(fixed_points=inside))
+    with pytest.raises(InputError, match="1 fixed and 2 moving"):
+        Inputs(request(fixed_points=inside, moving_points=outside))
+    with pytest.raises(InputError, match="1 of the moving points lie outside .*number 2"):
+        Inputs(request(fixed_points=np.concatenate([inside] * 2), moving_points=outside))
+
+
+@pytest.mark.parametrize("name", ["linear", "effort", "similarity", "device"])
+def test_unknown_choices(name):
+    with pytest.raises(InputError, match=f"{name} must be one of"):
+        request(**{name: "wrong"})
+
+
+def test_memory_is_estimated_and_a_smaller_effort_offered():
+    big = make_grid((200, 200, 200), (1, 1, 1), np.eye(3))
+    needed = {effort: plan.estimated_bytes(big, effort) for effort in ("fast", "standard")}
+    assert needed["fast"] < needed["standard"]
+    with pytest.raises(InputError, match="Use --effort fast"):
+        check_memory(big, "standard", "lncc", (needed["fast"] + needed["standard"]) // 2, "this computer")
+    with pytest.raises(InputError, match="Close other programs"):
+        check_memory(big, "standard", "lncc", 10_000_000, "this computer")
+    check_memory(big, "standard", "lncc", needed["standard"], "this computer")
+    assert free_memory_bytes() > 100_000_000
+
+
+def test_plan_has_coarse_to_fine_levels_and_a_limit():
+    levels = plan.levels(make_grid((160, 192, 224), (1, 1, 1), np.eye(3)), "standard")
+    assert [level.size_ijk for level in levels] == [(20, 24, 28), (40, 48, 56), (80, 96, 112), (160, 192, 224)]
+    huge = plan.levels(make_grid((512, 512, 512), (0.5, 0.5, 0.5), np.eye(3)), "standard")
+    assert np.prod(huge[-1].size_ijk) <= plan.EFFORT_PLANS["standard"].most_voxels
+    thick = plan.levels(make_grid((64, 64, 10), (1, 1, 5), np.eye(3)), "standard")
+    assert thick[1].size_ijk == (16, 16, 10)  # 4 mm voxels: the slices of 5 mm are kept

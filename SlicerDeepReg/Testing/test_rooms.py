@@ -1,0 +1,125 @@
+"""The house rules: who may import whom, what runs without torch or slicer, and what CMake installs."""
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIBRARY = Path(__file__).resolve().parents[1] / "SlicerDeepRegLib"
+PROJECT = LIBRARY.parents[1]
+
+#: Room: (rooms it may import, third parties it may import).
+RULES = {
+    "contracts": ((), {"numpy"}),
+    "catalogue": (("contracts",), set()),
+    "geometry": (("contracts",), {"numpy"}),
+    "files": (("contracts", "geometry"), {"numpy", "SimpleITK"}),
+    "preparation": (("contracts", "geometry", "files"), {"numpy", "SimpleITK"}),
+    "metrics": (("contracts", "geometry"), {"numpy", "scipy", "skimage", "surface_distance"}),
+    "mrml": (("contracts", "geometry"), {"numpy", "vtk", "slicer"}),
+    "warping": (("contracts", "geometry"), {"torch"}),
+    "losses": (("contracts", "geometry", "warping"), {"torch"}),
+    "methods": (
+        ("contracts", "catalogue", "geometry", "files", "preparation", "metrics", "warping", "losses"),
+        {"numpy", "torch", "SimpleITK"},
+    ),
+    "pipeline": (
+        ("__init__", "contracts", "catalogue", "geometry", "files", "preparation", "metrics", "methods"),
+        {"numpy", "torch", "SimpleITK"},
+    ),
+    "commands": (
+        ("__init__", "contracts", "catalogue", "geometry", "pipeline", "metrics", "files", "mrml"),
+        {"numpy", "scipy", "nilearn", "slicer", "SimpleITK"},
+    ),
+    "__init__": ((), set()),
+    "__main__": (("commands",), set()),
+}
+
+
+def room_of(path: Path) -> str:
+    relative = path.relative_to(LIBRARY)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imports(path: Path):
+    """(room or None, third party or None) for every import of a file, wherever it stands."""
+    depth = len(path.relative_to(LIBRARY).parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield None, name.name.split(".")[0]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield None, node.module.split(".")[0]
+        elif isinstance(node, ast.ImportFrom) and node.level == depth:  # from the library's top
+            if node.module:
+                yield node.module.split(".")[0], None
+            else:
+                for name in node.names:
+                    known = (LIBRARY / name.name).is_dir() or (LIBRARY / f"{name.name}.py").exists()
+                    yield (name.name if known else "__init__"), None
+
+
+@pytest.mark.parametrize("path", sorted(LIBRARY.rglob("*.py")), ids=lambda p: str(p.relative_to(LIBRARY)))
+def test_rooms_import_only_what_they_may(path):
+    room = room_of(path)
+    assert room in RULES, f"{room} is a new room: give it its rule here and in docs/architecture.md"
+    rooms, third_parties = RULES[room]
+    for other, third in imports(path):
+        if other is not None and other != room:
+            assert other in rooms, f"{path.name} in {room} imports {other}"
+        if third is not None and third not in sys.stdlib_module_names:
+            assert third in third_parties, f"{path.name} in {room} imports {third}"
+
+
+def run_without(blocked: str, modules: str) -> subprocess.CompletedProcess:
+    code = (
+        "import sys\n"
+        f"sys.modules[{blocked!r}] = None\n"
+        f"import {modules}\n"
+        f"assert sys.modules[{blocked!r}] is None\n"
+        "print('imported')"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_slicer_side_needs_no_torch():
+    names = "contracts, catalogue, mrml.nodes, mrml.display, mrml.host, mrml.scene, mrml.pictures"
+    done = run_without("torch", ", ".join(f"SlicerDeepRegLib.{name}" for name in names.split(", ")))
+    assert done.stdout.strip() == "imported", done.stderr
+
+
+def test_torch_side_needs_no_slicer():
+    names = "pipeline, methods.optimise, warping.velocity, losses.similarity, commands.register"
+    done = run_without("slicer", ", ".join(f"SlicerDeepRegLib.{name}" for name in names.split(", ")))
+    assert done.stdout.strip() == "imported", done.stderr
+
+
+def test_cmake_lists_every_script_and_resource():
+    spec = importlib.util.spec_from_file_location("list_scripts", PROJECT / "tools" / "list_scripts.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    listed = (LIBRARY.parent / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert listed == tool.text(), "run: python tools/list_scripts.py"
+    assert len(tool.scripts()) > 20 and tool.resources()
+
+
+def test_syntax_is_that_of_python_3_9():
+    """Slicer 5.8 runs 3.9. Annotations may be newer: they are not evaluated."""
+    for path in LIBRARY.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        ast.parse(text, feature_version=(3, 9))
+        if "->" in text:
+            assert "from __future__ import annotations" in text, path
+
+
+def test_every_card_names_a_method_that_runs():
+    from SlicerDeepRegLib.catalogue import cards
+    from SlicerDeepRegLib.methods import load_method
+
+    assert "optimise" in cards()
+    for name, card in cards().items():
+        assert card.name == name
+        assert callable(load_method(card).run)

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+from SlicerDeepRegLib.warping.filters import box_sum, central_difference, gaussian, laplacian
+from SlicerDeepRegLib.warping.sample import compose, resize, warp
+from SlicerDeepRegLib.warping.velocity import correct_inverse, integrate
+
+
+def smooth_velocity(shape, largest, seed=0):
+    """(1, n, ...) voxels, zero at the border: what leaves the grid cannot be known there."""
+    torch.manual_seed(seed)
+    n = len(shape)
+    noise = gaussian(torch.randn(1, n, *shape), [5.0] * n)
+    for axis, length in enumerate(shape):
+        taper = torch.sin(torch.linspace(0, np.pi, length)) ** 2
+        noise *= taper.view([-1 if a == axis else 1 for a in range(n)])
+    return noise * largest / noise.abs().max()
+
+
+@pytest.mark.parametrize("shape", [(9, 11, 10), (12, 9)])
+def test_warp_equals_scipy(shape):
+    random = np.random.default_rng(0)
+    image = random.random(shape).astype(np.float32)
+    displacement = random.normal(0, 2, (len(shape), *shape)).astype(np.float32)  # i, j(, k)
+    ours = warp(torch.from_numpy(image)[None, None], torch.from_numpy(displacement)[None])[0, 0].numpy()
+    positions = np.indices(shape) + displacement[::-1]
+    inside = np.clip(positions, 0, np.array(shape).reshape(-1, *[1] * len(shape)) - 1)
+    assert np.abs(ours - scipy.ndimage.map_coordinates(image, inside, order=1)).max() < 1e-5
+
+
+def test_warp_by_one_voxel_along_i_moves_along_the_last_axis():
+    image = torch.zeros(1, 1, 3, 3, 3)
+    image[0, 0, 0, 1, 2] = 1  # k 0, j 1, i 2
+    displacement = torch.zeros(1, 3, 3, 3, 3)
+    displacement[:, 0] = 1  # i
+    assert float(warp(image, displacement)[0, 0, 0, 1, 1]) == 1
+
+
+def test_warp_between_grids_uses_scale_and_offset():
+    image = torch.arange(20.0).view(1, 1, 1, 20).expand(1, 1, 5, 20).contiguous()
+    out = warp(image, torch.zeros(1, 2, 5, 8), scale_ijk=[2.0, 1.0], offset_ijk=[3.0, 0.0])
+    assert torch.allclose(out[0, 0, 2], torch.arange(8) * 2.0 + 3)
+
+
+def test_compose_applies_the_second_first():
+    first, second = torch.zeros(1, 2, 7, 7), torch.zeros(1, 2, 7, 7)
+    first[:, 0] = torch.arange(7.0)  # u(x) = x along i
+    second[:, 0, 3, 2] = 2.0  # 2 -> 4, where first gives 4 more
+    assert float(compose(first, second)[0, 0, 3, 2]) == pytest.approx(6.0)
+
+
+def test_resize_keeps_the_place_in_new_voxels():
+    coarse = torch.full((1, 3, 4, 5, 6), 1.5)
+    fine = resize(coarse, (8, 10, 18))
+    assert fine.shape == (1, 3, 8, 10, 18)
+    assert torch.allclose(fine[0, :, 4, 4, 4], torch.tensor([4.5, 3.0, 3.0]))
+
+
+@pytest.mark.parametrize("shape", [(24, 26, 28), (40, 36)])
+def test_exponential_of_minus_v_is_the_inverse(shape):
+    velocity = smooth_velocity(shape, 5.0)
+    there, back = integrate(velocity, 0.1), integrate(-velocity, 0.1)
+    assert float(there.abs().max()) > 3
+    rest = compose(there, back)
+    assert float(rest.abs().max()) < 0.05 * float(there.abs().max())
+    assert float(compose(there, correct_inverse(there, back, 3)).abs().max()) < 5e-3
+
+
+def test_integrate_follows_a_known_flow():
+    """dx/dt = a x has x(1) = e^a x(0): the displacement is (e^a - 1) x, by many small steps."""
+    x = torch.arange(41.0) - 20
+    velocity = torch.zeros(1, 2, 5, 41)
+    velocity[:, 0] = -0.3 * x
+    found = integrate(velocity, 1e-3)[0, 0, 2]
+    assert torch.allclose(found, (np.exp(-0.3) - 1) * x, atol=2e-2)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 3, 4, 6])
+def test_box_sum_equals_scipy(radius):
+    x = np.random.default_rng(0).random((13, 14, 15)).astype(np.float32)
+    ours = box_sum(torch.from_numpy(x)[None, None], [radius, 1, radius])[0, 0].numpy()
+    size = (2 * radius + 1, 3, 2 * radius + 1)
+    theirs = scipy.ndimage.uniform_filter(x.astype(float), size, mode="constant") * np.prod(size)
+    assert np.abs(ours - theirs).max() < 1e-4
+
+
+def test_gaussian_equals_scipy():
+    x = np.random.default_rng(0).random((20, 14, 15)).astype(np.float32)
+    ours = gaussian(torch.from_numpy(x)[None, None], [1.5, 0.0, 0.8])[0, 0].numpy()
+    theirs = scipy.ndimage.gaussian_filter(x, (0.8, 0, 1.5), mode="nearest", radius=(3, 0, 5))
+    assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_laplacian_is_minus_the_gradient_of_the_diffusion_energy():
+    x = torch.rand(1, 2, 6, 7, dtype=torch.float64, requires_grad=True)
+    energy = 0.5 * (2.0 * (x[..., 1:] - x[..., :-1]) ** 2).sum() + 0.5 * (3.0 * (x[:, :, 1:] - x[:, :, :-1]) ** 2).sum()
+    (gradient,) = torch.autograd.grad(energy, x)
+    assert torch.allclose(laplacian(x.detach(), [2.0, 3.0]), -gradient)
+
+
+def test_central_difference_is_zero_at_the_border_and_half_the_step_inside():
+    x = (torch.arange(5.0) ** 2).view(1, 1, 1, 5)
+    assert central_difference(x, 3).view(-1).tolist() == [0, 2, 4, 6, 0]

@@ -1,0 +1,461 @@
+"""Quality, CPU seconds and peak memory of ours and of the peers, in one run; writes benchmarks/RESULTS.md.
+
+Every method runs in a process of its own with two threads, from images in memory to a transform; reading,
+writing and measuring are not counted. All transforms are measured by the same code.
+
+    python benchmarks/run.py                      everything
+    python benchmarks/run.py --only optimise-fast ants-syn
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+
+THREADS = 2
+for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "MKL_NUM_THREADS"):
+    os.environ[name] = str(THREADS)
+
+import numpy as np  # noqa: E402
+import SimpleITK as sitk  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("DEEPREG_DATA", ROOT.parent / "shared" / "data")) / "open"
+RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+THIRTY = "2 3 4 7 8 10 11 12 13 14 15 16 17 18 24 28 31 41 42 43 46 47 49 50 51 52 53 54 60 63"
+CASES = {
+    "brain_oasis": {"fixed": "fixed_t1", "moving": "moving_t1", "labels": ("fixed_aseg", "moving_aseg")},
+    "ct_lung": {"fixed": "fixed_ct", "moving": "moving_ct", "points": True, "mask": "fixed_lungmask"},
+    "brain2d_oasis": {"fixed": "fixed_t1", "moving": "moving_atlas_t1", "labels": ("fixed_aseg", "moving_atlas_aseg")},
+    "head2d_multimodal": {"fixed": "fixed", "moving": "moving"},
+}
+OURS = ("linear", "optimise-fast", "optimise-standard", "optimise-thorough")
+PEERS = ("ants-syn", "sitk-demons", "elastix-bspline", "convexadam")
+PLAN = {
+    "brain_oasis": OURS + PEERS,
+    "ct_lung": OURS + ("ants-syn", "elastix-bspline"),
+    "brain2d_oasis": OURS[:3],
+    "head2d_multimodal": OURS[:3],
+}
+
+
+def path(case, name):
+    return DATA / case / f"{name}.nii.gz"
+
+
+# ------------------------------------------------------------------ methods: case -> sitk transform, timer
+
+
+def ours(method):
+    """Register by ours; returns the transform and (CPU seconds, wall seconds) of register() alone."""
+
+    def run(case):
+        from SlicerDeepRegLib.commands.process import prepare_process
+        from SlicerDeepRegLib.contracts import Request, Transform
+        from SlicerDeepRegLib.files.images import read_image
+        from SlicerDeepRegLib.files.transforms import to_sitk_transform
+        from SlicerDeepRegLib.methods.linear import register_linear
+        from SlicerDeepRegLib.pipeline import register
+
+        prepare_process()
+        fixed, moving = (read_image(path(case, CASES[case][side])) for side in ("fixed", "moving"))
+        with Timer() as timer:
+            if method == "linear":
+                transform = Transform(register_linear(fixed, moving, "affine")[0].linear_lps)
+            else:
+                request = Request(fixed, moving, effort=method.split("-")[1], device="cpu", measure=False)
+                transform = register(request).transform
+        return to_sitk_transform(transform, fixed.dimensions), timer
+
+    return run
+
+
+def sitk_affine(fixed, moving):
+    transform = sitk.CenteredTransformInitializer(
+        fixed, moving, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS
+    )
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(32)
+    method.SetMetricSamplingStrategy(method.REGULAR)
+    method.SetMetricSamplingPercentage(0.2)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-3, 100)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([4, 2, 1])
+    method.SetSmoothingSigmasPerLevel([2, 1, 0])
+    method.SetInitialTransform(transform, True)
+    method.Execute(fixed, moving)
+    return transform
+
+
+def read_pair(case):
+    return [sitk.ReadImage(str(path(case, CASES[case][side])), sitk.sitkFloat32) for side in ("fixed", "moving")]
+
+
+def sitk_demons(case):
+    """Diffeomorphic demons after an affine, histograms matched, three levels."""
+    fixed, moving = read_pair(case)
+    with Timer() as timer:
+        affine = sitk_affine(fixed, moving)
+        moved = sitk.HistogramMatching(sitk.Resample(moving, fixed, affine), fixed, 256, 15, True)
+        field = None
+        for shrink, iterations in ((4, 50), (2, 50), (1, 30)):
+            small = [
+                sitk.Shrink(sitk.SmoothingRecursiveGaussian(p, shrink / 2), [shrink] * 3) if shrink > 1 else p
+                for p in (fixed, moved)
+            ]
+            demons = sitk.DiffeomorphicDemonsRegistrationFilter()
+            demons.SetNumberOfIterations(iterations)
+            demons.SetStandardDeviations(1.0)
+            if field is not None:
+                field = sitk.Resample(field, small[0], sitk.Transform(), sitk.sitkLinear)
+                field = demons.Execute(small[0], small[1], field)
+            else:
+                field = demons.Execute(*small)
+        transform = sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(sitk.Image(field))])
+    return transform, timer
+
+
+def ants_syn(case):
+    import ants
+
+    fixed, moving = (ants.image_read(str(path(case, CASES[case][side]))) for side in ("fixed", "moving"))
+    with Timer() as timer:
+        found = ants.registration(fixed, moving, type_of_transform="SyN", random_seed=1)
+    with tempfile.TemporaryDirectory() as folder:
+        composed = ants.apply_transforms(fixed, moving, found["fwdtransforms"], compose=os.path.join(folder, "all"))
+        field = sitk.Cast(sitk.ReadImage(composed), sitk.sitkVectorFloat64)
+    return sitk.DisplacementFieldTransform(field), timer
+
+
+def elastix_bspline(case):
+    import itk
+
+    fixed, moving = (itk.imread(str(path(case, CASES[case][side])), itk.F) for side in ("fixed", "moving"))
+    with Timer() as timer:
+        parameters = itk.ParameterObject.New()
+        for kind in ("translation", "affine", "bspline"):
+            parameters.AddParameterMap(parameters.GetDefaultParameterMap(kind))
+        _, found = itk.elastix_registration_method(
+            fixed, moving, parameter_object=parameters, number_of_threads=THREADS
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        field = itk.transformix_deformation_field(moving, found)
+        itk.imwrite(field, os.path.join(folder, "field.mha"))
+        vectors = sitk.ReadImage(os.path.join(folder, "field.mha"), sitk.sitkVectorFloat64)
+    return sitk.DisplacementFieldTransform(vectors), timer
+
+
+def convexadam(case):
+    """ConvexAdam with MIND and its defaults, after the same affine as the demons."""
+    import torch
+    from convexAdam.convex_adam_MIND import convex_adam_pt
+
+    torch.set_num_threads(THREADS)
+    fixed, moving = read_pair(case)
+    with Timer() as timer:
+        affine = sitk_affine(fixed, moving)
+        moved = sitk.Resample(moving, fixed, affine)
+        steps = convex_adam_pt(
+            torch.from_numpy(sitk.GetArrayFromImage(fixed)),
+            torch.from_numpy(sitk.GetArrayFromImage(moved)),
+            dtype=torch.float32,
+            device=torch.device("cpu"),
+        )
+    steps = np.asarray(steps, np.float64)[..., ::-1] * np.array(fixed.GetSpacing())  # k, j, i voxels to i, j, k mm
+    direction = np.array(fixed.GetDirection()).reshape(3, 3)
+    field = sitk.GetImageFromArray(np.ascontiguousarray(steps @ direction.T), isVector=True)
+    field.CopyInformation(fixed)
+    return sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(field)]), timer
+
+
+METHODS = {
+    **{name: ours(name) for name in OURS},
+    "ants-syn": ants_syn,
+    "sitk-demons": sitk_demons,
+    "elastix-bspline": elastix_bspline,
+    "convexadam": convexadam,
+}
+
+
+class Timer:
+    """CPU and wall seconds of a block, and the peak memory of the process when it ends."""
+
+    def __enter__(self):
+        self._cpu, self._wall = time.process_time(), time.perf_counter()
+        return self
+
+    def __exit__(self, *error):
+        self.cpu_s = time.process_time() - self._cpu
+        self.wall_s = time.perf_counter() - self._wall
+        self.peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+# ------------------------------------------------------------------ measuring
+
+
+def measure(case, transform):
+    """The figures of a fixed-to-moving SimpleITK transform, by the same code for every method."""
+    from SlicerDeepRegLib.contracts import Field
+    from SlicerDeepRegLib.files.images import from_sitk, read_image
+    from SlicerDeepRegLib.files.points import read_points
+    from SlicerDeepRegLib.metrics.intensities import similarity_figures
+    from SlicerDeepRegLib.metrics.labels import dice_by_label, surface_by_label
+    from SlicerDeepRegLib.metrics.regularity import regularity_figures
+
+    info = CASES[case]
+    fixed_picture = sitk.ReadImage(str(path(case, info["fixed"])))
+    moving_picture = sitk.ReadImage(str(path(case, info["moving"])), sitk.sitkFloat32)
+    fixed = from_sitk(fixed_picture, "fixed")
+    warped = sitk.Resample(moving_picture, fixed_picture, transform, sitk.sitkLinear, 0.0)
+    figures = {}
+    mask = fixed.values > fixed.values.min()
+    if "labels" in info:
+        labels = [sitk.ReadImage(str(path(case, name))) for name in info["labels"]]
+        moved = sitk.Resample(labels[1], labels[0], transform, sitk.sitkNearestNeighbor, 0)
+        first, second = (np.squeeze(sitk.GetArrayFromImage(p)).astype(np.int32) for p in (labels[0], moved))
+        mask = (sitk.GetArrayFromImage(labels[0]) > 0).reshape(fixed.grid.shape_kji)
+        wanted = [int(n) for n in THIRTY.split()]
+        dice = dice_by_label(first, second)
+        spacing = [s for s, n in zip(labels[0].GetSpacing()[::-1], labels[0].GetSize()[::-1]) if n > 1]
+        keep = np.isin(first, wanted) * first, np.isin(second, wanted) * second
+        hd95, _ = surface_by_label(keep[0], keep[1], tuple(spacing))
+        figures["dice"] = float(np.mean([dice[n] for n in wanted if n in dice]))
+        figures["hd95_mm"] = float(np.mean(list(hd95.values())))
+    if "mask" in info:
+        mask = read_image(path(case, info["mask"])).values > 0
+    if "points" in info:
+        there, here = (read_points(DATA / case / f"{side}_points_lps_mm.csv") for side in ("moving", "fixed"))
+        errors = [np.linalg.norm(np.array(transform.TransformPoint(p.tolist())) - q) for p, q in zip(here, there)]
+        figures["tre_mm"], figures["tre_max_mm"] = float(np.mean(errors)), float(np.max(errors))
+    values = [
+        np.asarray(v, np.float32) for v in (fixed.values, from_sitk(warped, "").values.reshape(fixed.values.shape))
+    ]
+    scaled = [np.clip((v - np.percentile(v, 0.1)) / np.ptp(np.percentile(v, [0.1, 99.9])), 0, 1) for v in values]
+    figures["ncc"] = similarity_figures(*scaled, mask)["ncc"]
+    field = sitk.TransformToDisplacementField(
+        transform,
+        sitk.sitkVectorFloat64,
+        fixed_picture.GetSize(),
+        fixed_picture.GetOrigin(),
+        fixed_picture.GetSpacing(),
+        fixed_picture.GetDirection(),
+    )
+    vectors = sitk.GetArrayFromImage(field)
+    vectors = np.concatenate([vectors, np.zeros((*vectors.shape[:-1], 3 - vectors.shape[-1]))], -1)
+    figures.update(
+        regularity_figures(Field(vectors.reshape(*fixed.values.shape, 3).astype(np.float32), fixed.grid), mask)
+    )
+    return figures
+
+
+def one(case, method):
+    """Run one method on one case in this process; returns its figures."""
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(THREADS)
+    transform, timer = METHODS[method](case)
+    figures = {"cpu_s": timer.cpu_s, "wall_s": timer.wall_s, "peak_gb": timer.peak_gb}
+    figures.update(measure(case, transform))
+    return figures
+
+
+def in_process(*arguments):
+    """The JSON that this script prints as its last line when started with the arguments."""
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments], capture_output=True, text=True, check=False, timeout=3600
+    )
+    if done.returncode:
+        return {"error": (done.stderr.strip().splitlines() or ["no message"])[-1]}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+# ------------------------------------------------------------------ the linear stage on known motions
+
+
+def linear_figures():
+    """Errors of the linear stage on known motions of brain_oasis, and its correlation on two subjects."""
+    from SlicerDeepRegLib.contracts import Image
+    from SlicerDeepRegLib.files.images import read_image
+    from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centres_lps
+    from SlicerDeepRegLib.methods.linear import register_linear
+    from SlicerDeepRegLib.preparation.working import resample
+
+    lines = []
+    fixed = read_image(path("brain_oasis", "fixed_t1"))
+    points = voxel_centres_lps(fixed.grid)[::4, ::4, ::4][fixed.values[::4, ::4, ::4] > 0]
+    centre = points.mean(0)
+    for model, degrees, shift, scale in (
+        ("rigid", (10, -8, 5), (10, -5, 8), (1, 1, 1)),
+        ("rigid", (30, 0, 0), (0, 40, 0), (1, 1, 1)),
+        ("rigid", (-20, 15, 15), (25, -20, 22), (1, 1, 1)),
+        ("affine", (0, 0, 30), (40, 0, 0), (1.15, 1, 0.9)),
+        ("affine", (15, -15, 20), (-20, 25, 20), (0.85, 1.1, 1.15)),
+    ):
+        turn = sitk.Euler3DTransform()
+        turn.SetRotation(*np.deg2rad(degrees).tolist())
+        truth = np.eye(4)
+        truth[:3, :3] = np.array(turn.GetMatrix()).reshape(3, 3) @ np.diag(scale)
+        truth[:3, 3] = centre + shift - truth[:3, :3] @ centre
+        # The moved copy shows, at T(x), what the brain shows at x.
+        values = resample(fixed, _box(fixed.grid, truth), np.linalg.inv(truth), outside=0)
+        moving = Image(values, _box(fixed.grid, truth), "moved")
+        with Timer() as timer:
+            stage, _ = register_linear(fixed, moving, model)
+        error = np.linalg.norm(apply_matrix(stage.linear_lps, points) - apply_matrix(truth, points), axis=1).mean()
+        name = f"{model}: {'/'.join(map(str, degrees))} degrees, {'/'.join(map(str, shift))} mm, scale {scale}"
+        lines.append([name, f"{error:.2f} mm", f"{timer.cpu_s:.0f}"])
+    case = "brain_native_to_aligned"
+    fixed, moving = read_image(path(case, "fixed_aligned_t1")), read_image(path(case, "moving_native_t1"))
+    inside = fixed.values > 0
+    with Timer() as timer:
+        stage, _ = register_linear(fixed, moving, "affine")
+    for name, matrix, seconds in (("as given", np.eye(4), "-"), ("affine", stage.linear_lps, f"{timer.cpu_s:.0f}")):
+        moved = resample(moving, fixed.grid, matrix, outside=0)
+        value = np.corrcoef(fixed.values[inside], moved[inside])[0, 1]
+        lines.append([f"{case}, {name}: correlation in the fixed brain", f"{value:.3f}", seconds])
+    return lines
+
+
+def _box(grid, truth):
+    """A grid that holds the whole moved image."""
+    from SlicerDeepRegLib.contracts import Grid
+    from SlicerDeepRegLib.geometry.points import apply_matrix
+
+    size = np.array(grid.size_ijk) - 1
+    corners = apply_matrix(truth @ grid.ijk_to_lps, np.array(list(np.ndindex(2, 2, 2))) * size)
+    low, high = corners.min(0), corners.max(0)
+    matrix = np.eye(4)
+    matrix[:3, 3] = low
+    return Grid(tuple(np.ceil(high - low).astype(int) + 1), matrix)
+
+
+# ------------------------------------------------------------------ the page
+
+
+COLUMNS = {
+    "dice": ("Dice", "{:.3f}"),
+    "hd95_mm": ("HD95 mm", "{:.2f}"),
+    "tre_mm": ("TRE mm", "{:.2f}"),
+    "tre_max_mm": ("largest", "{:.1f}"),
+    "ncc": ("NCC", "{:.3f}"),
+    "folds_percent": ("folds %", "{:.4f}"),
+    "ndv_percent": ("NDV %", "{:.5f}"),
+    "sdlogj": ("SDlogJ", "{:.3f}"),
+    "jacobian_min": ("min J", "{:.3f}"),
+    "cpu_s": ("CPU s", "{:.1f}"),
+    "wall_s": ("wall s", "{:.1f}"),
+    "peak_gb": ("peak GB", "{:.2f}"),
+}
+
+
+def table(heading, lines):
+    rows = [heading, ["---"] * len(heading), *lines]
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
+
+
+def case_table(case, found):
+    shown = [name for name in COLUMNS if any(name in f for f in found.values())]
+    base = found.get("ants-syn") or found.get("elastix-bspline")
+    heading = ["method", *[COLUMNS[name][0] for name in shown]] + (
+        ["CPU s / ANTs SyN", "GB / ANTs SyN"] if base else []
+    )
+    lines = []
+    for method, figures in found.items():
+        if "error" in figures:
+            lines.append([method, f"failed: {figures['error']}"] + [""] * (len(heading) - 2))
+            continue
+        line = [method, *[COLUMNS[n][1].format(figures[n]) if n in figures else "-" for n in shown]]
+        if base and "cpu_s" in base and "cpu_s" in figures:
+            line += [f"{figures['cpu_s'] / base['cpu_s']:.2f}", f"{figures['peak_gb'] / base['peak_gb']:.2f}"]
+        lines.append(line + ["-"] * (len(heading) - len(line)))
+    return f"### {case}\n\n{table(heading, lines)}\n"
+
+
+def machine():
+    names = ("torch", "SimpleITK", "numpy", "scipy", "antspyx", "itk-elastix", "convexAdam")
+    versions = []
+    for name in names:
+        try:
+            versions.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        model = next((line.split(":")[1].strip() for line in text.splitlines() if "model name" in line), model)
+    return f"{os.cpu_count()} cores of {model}, {platform.system()}, Python {platform.python_version()}, " + ", ".join(
+        versions
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--one", nargs=2, metavar=("CASE", "METHOD"))
+    parser.add_argument("--linear", action="store_true")
+    parser.add_argument("--only", nargs="*", help="methods; the page is then printed, not written")
+    options = parser.parse_args()
+    if not DATA.is_dir():
+        sys.exit(f"The benchmark needs the images of {DATA}; set DEEPREG_DATA to the folder that holds 'open'.")
+    if options.one:
+        print(json.dumps(one(*options.one)))
+        return
+    if options.linear:
+        print(json.dumps(linear_figures()))
+        return
+    parts = []
+    for case, methods in PLAN.items():
+        found = {} if options.only else {"as given": measure_as_given(case)}
+        for method in methods:
+            if options.only and method not in options.only:
+                continue
+            print(f"{case}: {method} ...", file=sys.stderr, flush=True)
+            found[method] = in_process("--one", case, method)
+            print(f"  {found[method]}", file=sys.stderr, flush=True)
+        if found:
+            parts.append(case_table(case, found))
+    if not options.only:
+        print("linear stage ...", file=sys.stderr, flush=True)
+        parts.append(
+            "### Linear stage alone\n\n" + table(["motion", "mean error", "CPU s"], in_process("--linear")) + "\n"
+        )
+    page = "\n".join(parts)
+    if options.only:
+        print(page)
+    else:
+        write_page(page)
+
+
+def measure_as_given(case):
+    dimensions = sitk.ReadImage(str(path(case, CASES[case]["fixed"]))).GetDimension()
+    figures = measure(case, sitk.Transform(dimensions, sitk.sitkIdentity))
+    return {
+        name: value for name, value in figures.items() if name in ("dice", "hd95_mm", "tre_mm", "tre_max_mm", "ncc")
+    }
+
+
+def write_page(page):
+    """Put the tables between the marks of RESULTS.md; what is written by hand around them stays."""
+    begin, end = "<!-- measured: begin -->", "<!-- measured: end -->"
+    heading = (
+        f"Command: `make benchmark`. Date: {datetime.date.today()}. Machine: {machine()}. {THREADS} threads.\n\n"
+        "CPU seconds are of the registration alone (linear stage included), peak memory is of the whole process. "
+        "Dice and HD95 are means over 30 labels (brain) or those present (2D); folds, NDV and SDlogJ are of the whole transform "
+        "inside the fixed labels (brain) or lung mask, measured by the same code for every method.\n\n"
+    )
+    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else f"# Results\n\n{begin}\n{end}\n"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    RESULTS.write_text(f"{before}{begin}\n{heading}{page}{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
