@@ -448,8 +448,8 @@ def write_page(page):
     heading = (
         f"Command: `make benchmark`. Date: {datetime.date.today()}. Machine: {machine()}. {THREADS} threads.\n\n"
         "CPU seconds are of the registration alone (linear stage included), peak memory is of the whole process. "
-        "Dice and HD95 are means over 30 labels (brain) or those present (2D); folds, NDV and SDlogJ are of the whole transform "
-        "inside the fixed labels (brain) or lung mask, measured by the same code for every method.\n\n"
+        "Dice and HD95 are means over 30 labels (brain) or those present (2D); folds, NDV and SDlogJ are of the whole "
+        "transform inside the fixed labels (brain) or lung mask, measured by the same code for every method.\n\n"
     )
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else f"# Results\n\n{begin}\n{end}\n"
     before, rest = text.split(begin)

