@@ -16,14 +16,16 @@ from ..warping.filters import box_sum
 class LocalCorrelation:
     """Negative squared local normalised cross-correlation (LNCC), in -1..0.
 
-    ``-mean(cov^2 / (var_fixed var_warped))`` over windows of 2 r + 1 voxels along each axis. At the
-    border the window holds only the voxels that exist. The sign of the correlation does not count.
+    ``-mean((cov + e)^2 / ((var_fixed + e) (var_warped + e)))`` over windows of 2 r + 1 voxels along each
+    axis. At the border the window holds only the voxels that exist. The sign of the correlation does not
+    count. With e in all three places two flat windows agree and the best is where the images are equal;
+    with e in the variances alone it would be where the warped image has more contrast.
 
     Args:
         fixed: (B, 1, ...), intensities of about 0..1.
         radius_ijk: voxels along i, j(, k).
         mask: (B, 1, ...) weights of the windows by their centre, or None.
-        epsilon: added to both variances, in squared intensities, so that flat windows count nothing.
+        epsilon: e, in squared intensities.
 
     Source: Avants et al. 2008 (symmetric diffeomorphic registration with cross-correlation);
     the squared form is VoxelMorph's. The gradient is written out below: three box sums forward and
@@ -56,7 +58,7 @@ class _LocalCorrelation(torch.autograd.Function):
         sums.mul_(loss.per_count)
         mean, square, product = sums[:, :1], sums[:, 1:2], sums[:, 2:]
         variance = square.addcmul_(mean, mean, value=-1).clamp_(min=0).add_(loss.epsilon)
-        covariance = product.addcmul_(mean, loss.mean, value=-1)
+        covariance = product.addcmul_(mean, loss.mean, value=-1).add_(loss.epsilon)
         # With r^2 = cov^2 / (var_f var_w): d r^2 / d cov = a, d r^2 / d var_w = -b / 2.
         a = covariance / (loss.variance * variance) * loss.weight
         a.mul_(2)

@@ -45,18 +45,21 @@ class Settings:
         window_radius: of the local correlation.
         regularity: weight of the diffusion energy, per voxel, for each similarity.
         step: length of the first step; the last one of a level is ``last_step`` of it.
-        step_sigma: Gaussian smoothing of Adam's step.
+        damping: gradients much smaller than this (loss per voxel) hardly move anything: noise is not amplified.
+        gradient_sigma, step_sigma: Gaussian smoothing before and after Adam.
         least_spread: smallest standard deviation assumed of the difference of matched intensities (0..1).
         mind_weight: factor of the MIND-SSC loss.
-        search_cell: size of a cell of the search, in voxels of the finest level.
+        search_cell: size of a cell of the search, in voxels of the fixed image.
         search_radius: how many cells the search looks in each direction.
         least_jacobian: factors are smoothed where the whole would compress below this.
     """
 
     window_radius: float = 4.0
-    regularity: Tuple[Tuple[str, float], ...] = (("lncc", 1.5), ("mind", 1.5))
+    regularity: Tuple[Tuple[str, float], ...] = (("lncc", 1.6), ("mind", 1.6))
     step: float = 0.3
     last_step: float = 0.1
+    damping: float = 0.03
+    gradient_sigma: float = 0.5
     step_sigma: float = 1.5
     least_spread: float = 0.12
     mind_weight: float = 10.0
@@ -66,7 +69,7 @@ class Settings:
 
 
 #: What differs from the defaults.
-SETTINGS = {"thorough": Settings(regularity=(("lncc", 0.7), ("mind", 1.0)), step_sigma=1.2)}
+SETTINGS = {"thorough": Settings(regularity=(("lncc", 0.6), ("mind", 1.0)), step_sigma=1.3)}
 
 
 @dataclass
@@ -194,7 +197,7 @@ def _optimise_level(
     loss = _loss(pair.similarity, fixed, warp(moving, begin, **relation), inside, thickness, settings)
     weight = dict(settings.regularity)[pair.similarity]
     velocity = identity
-    adam = _Adam(velocity, settings.step, settings.last_step, level.iterations)
+    adam = _Adam(velocity, settings, level.iterations)
     curve: List[float] = []
     voxels = float(inside.sum().clamp(min=1))
     for iteration in range(level.iterations):
@@ -204,7 +207,7 @@ def _optimise_level(
         value, by_warped = _value_and_gradient(loss, warped)
         gradient = _force(warped, by_warped.mul_(voxels), thickness)
         gradient -= _stiffness(whole, thickness, weight)
-        update = adam.update(gradient, iteration)
+        update = adam.update(gaussian(gradient, settings.gradient_sigma / thickness), iteration)
         update = gaussian(update, settings.step_sigma / thickness)
         velocity = velocity - update / _per_channel(update, thickness)
         curve.append(value)
@@ -263,16 +266,16 @@ def _per_channel(like: torch.Tensor, values_ijk: np.ndarray) -> torch.Tensor:
 class _Adam:
     """Adam (Kingma and Ba 2015) with a step that falls linearly; amounts are in finest voxels."""
 
-    def __init__(self, like: torch.Tensor, step: float, last: float, iterations: int) -> None:
+    def __init__(self, like: torch.Tensor, settings: Settings, iterations: int) -> None:
         self.first, self.second = torch.zeros_like(like), torch.zeros_like(like)
-        self.step, self.last, self.iterations = step, last, iterations
+        self.settings, self.iterations = settings, iterations
 
     def update(self, gradient: torch.Tensor, iteration: int) -> torch.Tensor:
         self.first.mul_(0.9).add_(gradient, alpha=0.1)
         self.second.mul_(0.99).addcmul_(gradient, gradient, value=0.01)
         done = iteration / max(1, self.iterations - 1)
-        length = self.step * (1 - (1 - self.last) * done) / (1 - 0.9 ** (iteration + 1))
-        scale = (self.second / (1 - 0.99 ** (iteration + 1))).sqrt_().add_(1e-6)
+        length = self.settings.step * (1 - (1 - self.settings.last_step) * done) / (1 - 0.9 ** (iteration + 1))
+        scale = (self.second / (1 - 0.99 ** (iteration + 1))).sqrt_().add_(self.settings.damping)
         return (self.first / scale).mul_(length)
 
 
@@ -322,8 +325,9 @@ def _search_stage(images: _Images, settings: Settings, outcome: Outcome, report)
     """Large motion first: a discrete search in both directions, kept only where it helps."""
     start = time.perf_counter()
     pair = images.pair
-    fine = resized(pair.grid, _cells(pair.grid, settings.search_cell / 3, images.axes))
-    cells = resized(pair.grid, _cells(pair.grid, settings.search_cell, images.axes))
+    size = settings.search_cell / pair.levels[-1].factor  # in voxels of the working grid
+    fine = resized(pair.grid, _cells(pair.grid, size / 3, images.axes))
+    cells = resized(pair.grid, _cells(pair.grid, size, images.axes))
     if min(cells.size_ijk[c] for c in images.axes) < 4:
         return None
     report(Progress(0.02, "search"))

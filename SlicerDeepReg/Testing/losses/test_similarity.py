@@ -13,7 +13,7 @@ def literal_lncc(fixed, warped, radius_kji, mask, epsilon):
         window = tuple(slice(max(0, n - r), n + r + 1) for n, r in zip(index, radius_kji))
         f, w = fixed[window].ravel(), warped[window].ravel()
         covariance = ((f - f.mean()) * (w - w.mean())).mean()
-        total -= mask[index] * covariance**2 / ((f.var() + epsilon) * (w.var() + epsilon))
+        total -= mask[index] * (covariance + epsilon) ** 2 / ((f.var() + epsilon) * (w.var() + epsilon))
         weight += mask[index]
     return total / weight
 
@@ -46,6 +46,15 @@ def test_local_correlation_of_an_image_with_itself_is_minus_one_and_blind_to_sig
     loss = LocalCorrelation(fixed, [3, 3, 3], epsilon=1e-12)
     for warped in (fixed, 3 * fixed + 5, -fixed):
         assert float(loss(warped)) == pytest.approx(-1, abs=1e-6)
+
+
+def test_gradient_is_zero_where_the_images_are_equal():
+    """Also where both are nearly flat: nothing moves what is already in place."""
+    torch.manual_seed(0)
+    fixed = torch.rand(1, 1, 10, 10, 10, dtype=torch.float64) * 2e-3
+    warped = fixed.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(LocalCorrelation(fixed, [2, 2, 2])(warped), warped)
+    assert float(gradient.abs().max()) < 1e-9
 
 
 def test_residual_is_half_the_squared_difference_over_the_variance_in_the_mask():

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from conftest import make_grid, rotation, texture
+from SlicerDeepRegLib.contracts import Image, InputError
+from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centres_lps
+from SlicerDeepRegLib.methods.linear import register_linear
+
+GRID = make_grid((40, 44, 36), (1.6, 1.6, 1.8), rotation([5, 0, 10]))
+
+
+def moved_pair(matrix, grid=GRID, moving_grid=None):
+    """A fixed image and the moving one in which T(x) = matrix x is the truth; and points to compare at."""
+    fixed = texture(apply_matrix(matrix, voxel_centres_lps(grid).reshape(-1, 3))).reshape(grid.shape_kji)
+    moving_grid = moving_grid or make_grid((56, 60, 52), (1.5, 1.5, 1.5), np.eye(3))
+    moving = texture(voxel_centres_lps(moving_grid))
+    fixed, moving = Image(fixed.astype(np.float32), grid), Image(moving.astype(np.float32), moving_grid)
+    return fixed, moving, voxel_centres_lps(grid)[fixed.values > 30]
+
+
+def matrix_of(degrees, shift, scale=(1, 1, 1)):
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation(degrees) @ np.diag(scale)
+    matrix[:3, 3] = shift
+    return matrix
+
+
+@pytest.mark.parametrize(
+    "model, degrees, shift, scale",
+    [
+        ("rigid", (8, -6, 10), (4, -3, 5), (1, 1, 1)),
+        ("rigid", (0, 0, 25), (-6, 2, 0), (1, 1, 1)),
+        ("affine", (5, 8, -6), (3, 5, -4), (1.1, 0.92, 1.05)),
+    ],
+)
+def test_known_motion_is_found(model, degrees, shift, scale):
+    truth = matrix_of(degrees, shift, scale)
+    fixed, moving, points = moved_pair(truth)
+    stage, notes = register_linear(fixed, moving, model)
+    error = np.linalg.norm(apply_matrix(stage.linear_lps, points) - apply_matrix(truth, points), axis=1).mean()
+    assert error < 0.6
+    assert notes == [] and stage.name == "linear" and len(stage.curve) > 5
+    if model == "rigid":
+        assert np.allclose(stage.linear_lps[:3, :3] @ stage.linear_lps[:3, :3].T, np.eye(3), atol=1e-6)
+
+
+def test_none_is_the_identity_and_centre_a_shift_of_the_centres_of_mass():
+    truth = matrix_of((0, 0, 0), (6, -4, 3))
+    fixed, moving, _ = moved_pair(truth)
+    assert (register_linear(fixed, moving, "none")[0].linear_lps == np.eye(4)).all()
+    centre = register_linear(fixed, moving, "centre")[0].linear_lps
+    assert np.allclose(centre[:3, :3], np.eye(3)) and np.allclose(centre[:3, 3], [6, -4, 3], atol=0.7)
+
+
+def test_images_far_apart_start_from_their_centres_and_say_so():
+    far = make_grid((56, 60, 52), (1.5, 1.5, 1.5), np.eye(3))
+    fixed, moving, points = moved_pair(np.eye(4), moving_grid=far)
+    away = moving.grid.ijk_to_lps.copy()
+    away[:3, 3] += [700, 0, -300]
+    moving = Image(moving.values, type(moving.grid)(moving.grid.size_ijk, away))
+    stage, notes = register_linear(fixed, moving, "rigid")
+    assert any("do not overlap" in note for note in notes)
+    moved = apply_matrix(stage.linear_lps, points)
+    assert np.linalg.norm(moved - points - [700, 0, -300], axis=1).mean() < 0.6
+
+
+def test_slices_in_their_plane_wherever_the_planes_lie():
+    """An axial slice at z = 0 against one at z = 50: the plane is mapped on the plane, and turned in it."""
+    flat = make_grid((60, 64, 1), (1.2, 1.2, 1.0), np.eye(3))
+    angle = np.eye(4)
+    angle[:3, :3] = rotation([0, 0, 12])
+    angle[:3, 3] = [3, -2, 0]
+    fixed, moving, points = moved_pair(angle, flat, make_grid((70, 70, 1), (1.1, 1.1, 1.0), np.eye(3)))
+    lifted = moving.grid.ijk_to_lps.copy()
+    lifted[2, 3] += 50
+    moving = Image(moving.values, type(moving.grid)(moving.grid.size_ijk, lifted))
+    stage, _ = register_linear(fixed, moving, "rigid")
+    expected = apply_matrix(angle, points) + [0, 0, 50]
+    error = np.linalg.norm(apply_matrix(stage.linear_lps, points) - expected, axis=1)
+    assert error.mean() < 0.5 and np.allclose(apply_matrix(stage.linear_lps, points)[:, 2], 50, atol=1e-6)
+
+
+def test_masks_without_anything_in_common_are_refused():
+    fixed, moving, _ = moved_pair(np.eye(4))
+    mask = np.zeros(fixed.grid.shape_kji, bool)
+    mask[:2, :2, :2] = True
+    other = np.zeros(moving.grid.shape_kji, np.uint8)
+    other[-2:, -2:, -2:] = 1
+    with pytest.raises(InputError, match="nothing in common"):
+        register_linear(fixed, moving, "rigid", mask, Image(other, moving.grid))

@@ -1,0 +1,187 @@
+"""The method itself: what it must never do, on small made pairs."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_grid, texture
+from SlicerDeepRegLib.contracts import Cancelled, Grid, Image, Request
+from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
+from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, voxel_centres_lps
+from SlicerDeepRegLib.methods import optimise
+from SlicerDeepRegLib.pipeline import register
+
+GRID = make_grid((40, 44, 36), (1.6, 1.6, 1.8), np.eye(3))
+POINTS = voxel_centres_lps(GRID)
+
+
+def seen(displacement_lps_mm, contrast=lambda v: v, grid=GRID):
+    """The texture seen through x + u(x)."""
+    return Image(contrast(texture(voxel_centres_lps(grid) + displacement_lps_mm)).astype(np.float32), grid, "made")
+
+
+def bump(vector_mm, width_mm=14.0):
+    return np.exp(-(POINTS**2).sum(-1) / (2 * width_mm**2))[..., None] * np.array(vector_mm)
+
+
+def error(result, displacement_lps_mm):
+    """Mean distance to the true displacement inside the head, mm: (before, after)."""
+    head = result.fixed.values > 0.3 * result.fixed.values.max()
+    points, truth = POINTS[head], (POINTS + displacement_lps_mm)[head]
+    return (
+        np.linalg.norm(truth - points, axis=1).mean(),
+        np.linalg.norm(fixed_to_moving(result.transform, points) - truth, axis=1).mean(),
+    )
+
+
+def request(fixed, moving, **more):
+    return Request(fixed, moving, linear="none", device="cpu", **more)
+
+
+def test_identical_images_stay_where_they_are():
+    image = seen(0)
+    result = register(request(image, image))
+    assert np.abs(result.transform.field.displacement_lps_mm).max() < 0.1  # a sixteenth of a voxel
+    assert np.abs(result.warped.values - image.values).max() < 0.5
+
+
+@pytest.mark.parametrize("similarity, limit", [("lncc", 0.5), ("mind", 0.8)])
+def test_a_known_bump_is_found(similarity, limit):
+    true = bump([4.0, -3.0, 2.0])
+    result = register(request(seen(true), seen(0), similarity=similarity))
+    before, after = error(result, true)
+    assert after < limit < before / 2
+
+
+def test_another_contrast_is_recognised_and_registered():
+    true = bump([4.0, -3.0, 2.0])
+    inverted = seen(0, lambda v: 110 - v)
+    result = register(request(seen(true), inverted))
+    assert result.provenance["similarity"] == "mind"
+    before, after = error(result, true)
+    assert after < before / 2
+
+
+def test_impossible_pair_does_not_fold_and_has_an_inverse():
+    """Pure noise against the head: the deformation is meaningless, but it is a deformation."""
+    noise = Image(np.random.default_rng(3).random(GRID.shape_kji).astype(np.float32) * 100, GRID, "noise")
+    result = register(request(seen(0), noise, effort="thorough", similarity="lncc"))
+    assert jacobian_of_field(result.transform.field).min() > 0
+    assert non_diffeomorphic_volume(result.transform.field)[0] < 0.01
+
+
+def test_masks_decide_what_counts():
+    """Outside the fixed mask another displacement is true; only the masked half is matched."""
+    true = np.zeros((*GRID.shape_kji, 3))
+    upper = POINTS[..., 2] > 0
+    true[..., 0] = np.where(upper, 3.0, -3.0)
+    pair = seen(true), seen(0)
+    mask = Image(upper.astype(np.uint8), GRID)
+    result = register(request(*pair, fixed_mask=mask))
+    inner = upper & (pair[0].values > 40) & (POINTS[..., 2] > 6)
+    moved = fixed_to_moving(result.transform, POINTS[inner])
+    assert np.linalg.norm(moved - (POINTS + true)[inner], axis=1).mean() < 0.7
+
+
+def test_thick_slices_and_a_single_slice():
+    thick = make_grid((44, 48, 12), (1.5, 1.5, 5.0), np.eye(3))
+    shift = np.array([2.0, 1.5, 0.0])
+    result = register(request(seen(shift, grid=thick), seen(0, grid=thick)))
+    head = result.fixed.values > 40
+    points = voxel_centres_lps(thick)[head]
+    assert np.linalg.norm(fixed_to_moving(result.transform, points) - points - shift, axis=1).mean() < 0.7
+
+    for axis in range(3):  # a slice stacked along any axis
+        size, spacing = [44, 44, 44], [1.5, 1.5, 1.5]
+        size[axis] = 1
+        flat = make_grid(size, spacing, np.eye(3))
+        shift = np.array([2.0, -1.5, 1.8])
+        shift[axis] = 0
+        result = register(request(seen(shift, grid=flat), seen(0, grid=flat)))
+        head = result.fixed.values > 40
+        points = voxel_centres_lps(flat)[head]
+        moved = fixed_to_moving(result.transform, points) - points
+        assert np.abs(moved[:, axis]).max() < 1e-6
+        assert np.linalg.norm(moved - shift, axis=1).mean() < 0.7
+
+
+def test_stages_are_kept_in_order_with_their_fields():
+    result = register(request(seen(bump([3.0, 0, 0])), seen(0), effort="fast"))
+    names = [stage.name for stage in result.stages]
+    assert names[:2] == ["linear", "search"] and names[-1] == "scale 1/2" and len(names) == len(set(names))
+    for stage in result.stages[2:]:
+        assert stage.field is not None and len(stage.curve) > 5
+        assert stage.curve[-1] < stage.curve[0]
+    last = result.stages[-1].field
+    assert apply_matrix(last.grid.ijk_to_lps, np.zeros((1, 3))).shape == (1, 3)
+
+
+def test_the_run_can_be_stopped_at_any_report():
+    pair = seen(bump([3.0, 0, 0])), seen(0)
+    reports = []
+    register(request(*pair, effort="fast"), reports.append)
+    fractions = [progress.fraction for progress in reports]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+    assert len({progress.stage for progress in reports}) >= 5
+    for stop in range(0, len(reports), max(1, len(reports) // 6)):
+        seen_so_far = []
+
+        def tell(progress, stop=stop, seen_so_far=seen_so_far):
+            seen_so_far.append(progress)
+            if len(seen_so_far) > stop:
+                raise Cancelled
+
+        with pytest.raises(Cancelled):
+            register(request(*pair, effort="fast"), tell)
+        assert len(seen_so_far) == stop + 1
+
+
+def test_the_same_request_gives_the_same_field():
+    pair = seen(bump([3.0, 0, 0])), seen(0)
+    first, second = (register(request(*pair, effort="fast")).transform.field for _ in range(2))
+    assert (first.displacement_lps_mm == second.displacement_lps_mm).all()
+
+
+def test_storage_orientation_does_not_matter():
+    """The same moving image stored with its first axis reversed gives the same transform."""
+    true = bump([3.0, -2.0, 1.0])
+    fixed, moving = seen(true), seen(0)
+    flip = np.diag([-1.0, 1, 1, 1])
+    flip[0, 3] = GRID.size_ijk[0] - 1
+    turned = Image(moving.values[:, :, ::-1].copy(), Grid(GRID.size_ijk, GRID.ijk_to_lps @ flip), "turned")
+    first, second = (register(request(fixed, m, effort="fast")).transform.field for m in (moving, turned))
+    head = fixed.values > 30  # elsewhere nothing but rounding decides
+    assert np.abs(first.displacement_lps_mm - second.displacement_lps_mm)[head].max() < 0.05
+
+
+def test_search_finds_motion_beyond_the_reach_of_gradients():
+    """Bright balls far apart: without the search the gradient sees nothing to follow."""
+
+    def ball(centre):
+        return np.exp(-((POINTS - centre) ** 2).sum(-1) / (2 * 4.0**2)) * 100
+
+    fixed = Image((ball([8.0, 0, 0]) + 0.6 * ball([-14.0, 12, 0])).astype(np.float32), GRID, "fixed")
+    moving = Image((ball([-6.0, 0, 0]) + 0.6 * ball([-14.0, 12, 0])).astype(np.float32), GRID, "moving")
+    from SlicerDeepRegLib.preparation.working import prepare
+
+    pair = prepare(fixed, moving, np.eye(4), "fast", "mind")
+    centre = np.array([[8.0, 0, 0]])
+    found = {}
+    for search in (True, False):
+        outcome = optimise.run(pair, torch.device("cpu"), lambda progress: None, search=search)
+        from SlicerDeepRegLib.geometry.points import displacement_at
+
+        found[search] = float(displacement_at(outcome.displacement, centre)[0, 0])
+    assert found[True] < -9
+    assert dataclasses.is_dataclass(optimise.Settings())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_agrees_with_the_cpu():
+    true = bump([4.0, -3.0, 2.0])
+    pair = seen(true), seen(0)
+    results = [register(dataclasses.replace(request(*pair), device=device)) for device in ("cpu", "cuda")]
+    fields = [result.transform.field.displacement_lps_mm for result in results]
+    assert np.abs(fields[0] - fields[1]).mean() < 0.05
+    assert error(results[1], true)[1] < 0.5
