@@ -69,7 +69,11 @@ class Settings:
 
 
 #: What differs from the defaults.
-SETTINGS = {"thorough": Settings(regularity=(("lncc", 0.6), ("mind", 1.0)), step_sigma=1.3)}
+SETTINGS = {
+    "thorough": Settings(
+        regularity=(("lncc", 0.8), ("mind", 1.0)), least_spread=0.08, gradient_sigma=1.5, step_sigma=1.2
+    )
+}
 
 
 @dataclass
