@@ -12,7 +12,7 @@ FIXED ?=
 MOVING ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-all lint benchmark clean
+.PHONY: setup demo test test-all lint pictures benchmark clean
 
 setup: $(VENV)/.installed
 
@@ -37,6 +37,11 @@ test-all: setup lint
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The pictures of the README and the icon.
+pictures: demo
+	$(BIN)/python tools/readme_picture.py demo/overview.png docs/overview.png
+	$(BIN)/python tools/draw_icon.py SlicerDeepReg/Resources/Icons/SlicerDeepReg.png
 
 benchmark: setup
 	$(BIN)/python -m pip install --quiet --editable ".[peers]"

@@ -57,9 +57,8 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
     tell(Progress(0.0, "reading"))
     inputs = Inputs(request)
     notes = list(inputs.notes)
-    check_memory(inputs.fixed.grid, request.effort, request.similarity, free_memory_bytes(), "this computer")
-    if devices.free_bytes(device) is not None:
-        check_memory(inputs.fixed.grid, request.effort, request.similarity, devices.free_bytes(device), "the GPU")
+    # What "auto" will choose is not known yet; most pairs are of one contrast.
+    _check_memory(inputs, request, "lncc" if request.similarity == "auto" else request.similarity, device)
     clock.done("read")
     linear, found = register_linear(
         inputs.fixed,
@@ -80,6 +79,8 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
         inputs.fixed_mask,
         inputs.moving_mask,
     )
+    if request.similarity == "auto":
+        _check_memory(inputs, request, pair.similarity, device)
     clock.done("prepare")
     outcome = _run_method(method, pair, device, request, tell)
     clock.done("method")
@@ -130,6 +131,13 @@ def warp_image(moving: Image, fixed: Image, transform: Transform, interpolator: 
     )
     values = from_sitk(result, "").values.reshape(fixed.grid.shape_kji)
     return Image(values, fixed.grid, f"{moving.name} warped", dimensions)
+
+
+def _check_memory(inputs: Inputs, request: Request, similarity: str, device: torch.device) -> None:
+    check_memory(inputs.fixed.grid, request.effort, similarity, free_memory_bytes(), "this computer")
+    on_gpu = devices.free_bytes(device)
+    if on_gpu is not None:
+        check_memory(inputs.fixed.grid, request.effort, similarity, on_gpu, "the GPU")
 
 
 def _run_method(method, pair, device: torch.device, request: Request, tell: Callable[[Progress], None]):

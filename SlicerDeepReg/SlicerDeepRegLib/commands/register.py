@@ -67,13 +67,13 @@ def run(options: argparse.Namespace) -> int:
 
 def check_outputs(output: Path, request: Request) -> None:
     """Raise InputError when the results cannot go to ``output``: it is a file, or its disk is full."""
-    from ..files.images import load
+    from ..files.images import approximate_voxels
     from ..files.results import check_disk_space
 
     if output.exists() and not output.is_dir():
         raise InputError(f"The output {output} is a file. Give a folder.")
-    if Path(request.fixed).is_file():
-        check_disk_space(output, load(request.fixed, "fixed image").grid)
+    if Path(request.fixed).exists():
+        check_disk_space(output, approximate_voxels(request.fixed))
 
 
 def register_to_folder(

@@ -169,6 +169,20 @@ def write_image(image: Image, path: Union[str, os.PathLike]) -> None:
     sitk.WriteImage(to_sitk(image), str(path), useCompression=True)
 
 
+def approximate_voxels(path: Union[str, os.PathLike]) -> int:
+    """How many voxels an image file has, from its header; for a folder, from the size of its files; 0 if unknown."""
+    path = Path(path)
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) // 2
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:  # not an image: whoever reads it will say so
+        return 0
+    return int(np.prod(reader.GetSize()))
+
+
 def checksum(source: Source) -> str:
     """SHA-256 of the file (of every file of a folder, in order), or of an in-memory image's voxels and grid."""
     digest = hashlib.sha256()

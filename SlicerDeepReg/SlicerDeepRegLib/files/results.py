@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterator, List
 
 import numpy as np
 
-from ..contracts import OUTPUT_FILES, Grid, InputError, Result
+from ..contracts import OUTPUT_FILES, InputError, Result
 from .images import write_image
 from .transforms import to_sitk_inverse, to_sitk_transform, write_transform
 
@@ -59,11 +59,11 @@ def output_folder(path: Path) -> Iterator[Path]:
                     break
 
 
-def check_disk_space(path: Path, grid: Grid) -> None:
-    """Raise InputError when the disk of ``path`` has too little room for the results on ``grid``."""
+def check_disk_space(path: Path, voxels: int) -> None:
+    """Raise InputError when the disk of ``path`` has too little room for the results on that many fixed voxels."""
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     free = shutil.disk_usage(existing).free
-    needed = grid.voxels * _BYTES_PER_VOXEL + 10_000_000
+    needed = voxels * _BYTES_PER_VOXEL + 10_000_000
     if free < needed:
         raise InputError(
             f"The results need about {needed / 1e9:.2f} GB and the disk of {path} has {free / 1e9:.2f} GB free. Free "

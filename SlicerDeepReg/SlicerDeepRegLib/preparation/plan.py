@@ -67,8 +67,7 @@ def levels(grid: Grid, effort: str) -> List[Level]:
 def estimated_bytes(grid: Grid, effort: str, similarity: str = "lncc") -> int:
     """Peak memory of a registration onto ``grid``, estimated before any work."""
     finest = _voxels(levels(grid, effort)[-1].size_ijk)
-    per_voxel = BYTES_PER_VOXEL.get(similarity, max(BYTES_PER_VOXEL.values()))
-    return FIXED_BYTES + finest * per_voxel + grid.voxels * BYTES_PER_FIXED_VOXEL
+    return FIXED_BYTES + finest * BYTES_PER_VOXEL[similarity] + grid.voxels * BYTES_PER_FIXED_VOXEL
 
 
 def _voxels(size_ijk: Tuple[int, int, int]) -> int:
