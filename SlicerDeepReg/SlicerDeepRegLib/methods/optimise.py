@@ -293,7 +293,7 @@ def _fold_free(
     """
     for smoothed in range(rounds + 1):
         after = _with_factor(before, velocity, grid)
-        low = jacobian_determinant(after.displacement) < least
+        low = least_jacobian(after.displacement) < least
         if smoothed == rounds or not bool(low.any()):
             break
         around = box_sum(low.to(velocity.dtype), [4] * velocity.shape[1]).clamp_(max=1)
@@ -309,20 +309,35 @@ def _with_factor(before: Optional[Deformation], velocity: torch.Tensor, grid: Gr
     return Deformation(forward, backward, grid)
 
 
-def jacobian_determinant(displacement: torch.Tensor) -> torch.Tensor:
-    """det(I + grad u) by central differences, (1, 1, ...); u (1, n, ...) in voxels. One-sided at the border: none."""
+def least_jacobian(displacement: torch.Tensor) -> torch.Tensor:
+    """The least of the determinants of one-sided differences around each voxel, (1, 1, ...).
+
+    There are four in 2D and eight in 3D, as in the digital criterion (Liu et al., IJCV 2024); at the border a
+    difference that does not exist counts as no change. ``displacement`` is (1, n, ...) voxels.
+    """
     n = displacement.shape[1]
-    rows = [
-        [central_difference(displacement[:, c : c + 1], displacement.ndim - 1 - d) + (c == d) for d in range(n)]
-        for c in range(n)
-    ]
-    if n == 2:
-        return rows[0][0] * rows[1][1] - rows[0][1] * rows[1][0]
-    return (
-        rows[0][0] * (rows[1][1] * rows[2][2] - rows[1][2] * rows[2][1])
-        - rows[0][1] * (rows[1][0] * rows[2][2] - rows[1][2] * rows[2][0])
-        + rows[0][2] * (rows[1][0] * rows[2][1] - rows[1][1] * rows[2][0])
-    )
+    edges = [[_one_sided(displacement, c, ahead) for ahead in (True, False)] for c in range(n)]
+    least = None
+    for first, second in itertools.product(edges[0], edges[1]):
+        if n == 2:
+            candidates = [first[:, :1] * second[:, 1:] - first[:, 1:] * second[:, :1]]
+        else:
+            normal = torch.linalg.cross(first, second, dim=1)
+            candidates = [(normal * third).sum(1, keepdim=True) for third in edges[2]]
+        for determinant in candidates:
+            least = determinant if least is None else torch.minimum(least, determinant)
+    return least
+
+
+def _one_sided(displacement: torch.Tensor, c: int, ahead: bool) -> torch.Tensor:
+    """(1, n, ...): where the step of one voxel along axis c leads, to the next voxel or from the one before."""
+    axis = displacement.ndim - 1 - c
+    length = displacement.shape[axis]
+    step = torch.zeros_like(displacement)
+    difference = displacement.narrow(axis, 1, length - 1) - displacement.narrow(axis, 0, length - 1)
+    step.narrow(axis, 0 if ahead else 1, length - 1).copy_(difference)
+    step[:, c] += 1
+    return step
 
 
 def _search_stage(images: _Images, settings: Settings, outcome: Outcome, report) -> Optional[Deformation]:

@@ -106,6 +106,26 @@ def test_thick_slices_and_a_single_slice():
         assert np.linalg.norm(moved - shift, axis=1).mean() < 0.7
 
 
+@pytest.mark.parametrize("shape", [(6, 7, 8), (9, 8)])
+def test_least_jacobian_equals_the_eight_determinants(shape):
+    torch.manual_seed(0)
+    n = len(shape)
+    u = torch.rand(1, n, *shape) * 0.9
+    ours = optimise.least_jacobian(u)[0, 0].numpy()
+    place = np.moveaxis(u[0].numpy() + np.indices(shape)[::-1], 0, -1)  # (k, j, i, n)
+    for index in np.ndindex(*[size - 2 for size in shape]):
+        at = tuple(np.array(index) + 1)
+        found = []
+        for signs in np.ndindex(*[2] * n):
+            columns = []
+            for c in range(n):
+                step = np.zeros(n, int)
+                step[n - 1 - c] = 1 if signs[c] else -1
+                columns.append((place[tuple(np.array(at) + step)] - place[at]) * (1 if signs[c] else -1))
+            found.append(np.linalg.det(np.stack(columns, 1)))
+        assert ours[at] == pytest.approx(min(found), abs=1e-5)
+
+
 def test_stages_are_kept_in_order_with_their_fields():
     result = register(request(seen(bump([3.0, 0, 0])), seen(0), effort="fast"))
     names = [stage.name for stage in result.stages]
