@@ -32,6 +32,8 @@ import SimpleITK as sitk  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("DEEPREG_DATA", ROOT.parent / "shared" / "data")) / "open"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+#: What was measured last, so that --only can measure single rows again.
+FIGURES = ROOT / "benchmarks" / "work" / "figures.json"
 THIRTY = "2 3 4 7 8 10 11 12 13 14 15 16 17 18 24 28 31 41 42 43 46 47 49 50 51 52 53 54 60 63"
 CASES = {
     "brain_oasis": {"fixed": "fixed_t1", "moving": "moving_t1", "labels": ("fixed_aseg", "moving_aseg")},
@@ -146,9 +148,8 @@ def elastix_bspline(case):
         parameters = itk.ParameterObject.New()
         for kind in ("translation", "affine", "bspline"):
             parameters.AddParameterMap(parameters.GetDefaultParameterMap(kind))
-        _, found = itk.elastix_registration_method(
-            fixed, moving, parameter_object=parameters, number_of_threads=THREADS
-        )
+        # Threads by the environment: its own argument for them ends the process (itk-elastix 0.25.4).
+        _, found = itk.elastix_registration_method(fixed, moving, parameter_object=parameters)
     with tempfile.TemporaryDirectory() as folder:
         field = itk.transformix_deformation_field(moving, found)
         itk.imwrite(field, os.path.join(folder, "field.mha"))
@@ -198,7 +199,16 @@ class Timer:
     def __exit__(self, *error):
         self.cpu_s = time.process_time() - self._cpu
         self.wall_s = time.perf_counter() - self._wall
-        self.peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        self.peak_gb = peak_gb()
+
+
+def peak_gb():
+    """The most memory this process has held. Not ru_maxrss on Linux: that starts from the parent's."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 # ------------------------------------------------------------------ measuring
@@ -401,7 +411,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--one", nargs=2, metavar=("CASE", "METHOD"))
     parser.add_argument("--linear", action="store_true")
-    parser.add_argument("--only", nargs="*", help="methods; the page is then printed, not written")
+    parser.add_argument("--only", nargs="*", help="measure these methods again and keep the other rows")
     options = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"The benchmark needs the images of {DATA}; set DEEPREG_DATA to the folder that holds 'open'.")
@@ -411,27 +421,28 @@ def main():
     if options.linear:
         print(json.dumps(linear_figures()))
         return
-    parts = []
+    figures = json.loads(FIGURES.read_text(encoding="utf-8")) if options.only and FIGURES.exists() else {}
     for case, methods in PLAN.items():
-        found = {} if options.only else {"as given": measure_as_given(case)}
+        found = figures.setdefault(case, {"as given": measure_as_given(case)})
         for method in methods:
             if options.only and method not in options.only:
                 continue
             print(f"{case}: {method} ...", file=sys.stderr, flush=True)
             found[method] = in_process("--one", case, method)
             print(f"  {found[method]}", file=sys.stderr, flush=True)
-        if found:
-            parts.append(case_table(case, found))
-    if not options.only:
+    if not options.only or "linear stage" not in figures:
         print("linear stage ...", file=sys.stderr, flush=True)
-        parts.append(
-            "### Linear stage alone\n\n" + table(["motion", "mean error", "CPU s"], in_process("--linear")) + "\n"
-        )
-    page = "\n".join(parts)
-    if options.only:
-        print(page)
-    else:
-        write_page(page)
+        figures["linear stage"] = in_process("--linear")
+    FIGURES.parent.mkdir(exist_ok=True)
+    FIGURES.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    pages = [
+        case_table(case, {m: figures[case][m] for m in ("as given", *PLAN[case]) if m in figures[case]})
+        for case in PLAN
+    ]
+    pages.append(
+        "### Linear stage alone\n\n" + table(["motion", "mean error", "CPU s"], figures["linear stage"]) + "\n"
+    )
+    write_page("\n".join(pages))
 
 
 def measure_as_given(case):

@@ -52,6 +52,7 @@ class Settings:
         search_cell: size of a cell of the search, in voxels of the fixed image.
         search_radius: how many cells the search looks in each direction.
         least_jacobian: factors are smoothed where the whole would compress below this.
+        repair_reach: how far around such places, voxels; doubled when five rounds were not enough.
     """
 
     window_radius: float = 4.0
@@ -66,12 +67,17 @@ class Settings:
     search_cell: int = 6
     search_radius: int = 4
     least_jacobian: float = 0.02
+    repair_reach: int = 4
 
 
 #: What differs from the defaults.
 SETTINGS = {
     "thorough": Settings(
-        regularity=(("lncc", 0.8), ("mind", 1.0)), least_spread=0.08, gradient_sigma=1.5, step_sigma=1.2
+        regularity=(("lncc", 0.75), ("mind", 1.0)),
+        least_spread=0.08,
+        gradient_sigma=1.5,
+        step_sigma=1.2,
+        repair_reach=2,
     )
 }
 
@@ -216,7 +222,7 @@ def _optimise_level(
         velocity = velocity - update / _per_channel(update, thickness)
         curve.append(value)
         tell((iteration + 1) / level.iterations, value)
-    after, smoothed = _fold_free(before, velocity, grid, settings.least_jacobian)
+    after, smoothed = _fold_free(before, velocity, grid, settings)
     outcome.stages.append(
         Stage(
             _level_name(level, pair),
@@ -284,21 +290,22 @@ class _Adam:
 
 
 def _fold_free(
-    before: Optional[Deformation], velocity: torch.Tensor, grid: Grid, least: float, rounds: int = 12
+    before: Optional[Deformation], velocity: torch.Tensor, grid: Grid, settings: Settings, rounds: int = 15
 ) -> Tuple[Deformation, int]:
-    """Compose the factor; where the whole would compress below ``least``, smooth the factor and try again.
+    """Compose the factor; where the whole would compress too far, smooth the factor and try again.
 
     In the continuum a product of flows cannot fold; sampled on a grid it can, where the flow is too
     sharp for the grid. Returns the deformation and the rounds of smoothing that were needed.
     """
     for smoothed in range(rounds + 1):
         after = _with_factor(before, velocity, grid)
-        low = least_jacobian(after.displacement) < least
+        low = least_jacobian(after.displacement) < settings.least_jacobian
         if smoothed == rounds or not bool(low.any()):
             break
-        around = box_sum(low.to(velocity.dtype), [4] * velocity.shape[1]).clamp_(max=1)
-        around = gaussian(around, [1.5] * velocity.shape[1])
-        velocity = velocity + around * (gaussian(velocity, [1.5] * velocity.shape[1]) - velocity)
+        reach = settings.repair_reach * 2 ** (smoothed // 5)
+        n = velocity.shape[1]
+        around = gaussian(box_sum(low.to(velocity.dtype), [reach] * n).clamp_(max=1), [0.375 * reach] * n)
+        velocity = velocity + around * (gaussian(velocity, [0.375 * reach] * n) - velocity)
     return after, smoothed
 
 

@@ -89,7 +89,7 @@ def _aim(fixed: Image) -> Tuple[np.ndarray, float]:
     centre = matrix[:3, :3] @ ((low + high) / 2).round() + matrix[:3, 3]
     corners = np.array([[(low, high)[bit][c] for c, bit in enumerate(bits)] for bits in np.ndindex(2, 2, 2)])
     extent = np.ptp(corners @ matrix[:3, :3].T, axis=0)
-    return centre, float(extent.max() * 1.08 + 2 * fixed.grid.spacing_mm.min())
+    return centre, float(extent.max() * 1.18 + 2 * fixed.grid.spacing_mm.min())
 
 
 def _views(host: Host, fixed: Image, centre_ras: np.ndarray, field_of_view_mm: float) -> List[Tuple]:
