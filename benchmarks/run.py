@@ -151,6 +151,7 @@ def elastix_bspline(case):
         # Threads by the environment: its own argument for them ends the process (itk-elastix 0.25.4).
         _, found = itk.elastix_registration_method(fixed, moving, parameter_object=parameters)
     with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # transformix leaves deformationField.nii where it runs
         field = itk.transformix_deformation_field(moving, found)
         itk.imwrite(field, os.path.join(folder, "field.mha"))
         vectors = sitk.ReadImage(os.path.join(folder, "field.mha"), sitk.sitkVectorFloat64)
