@@ -32,7 +32,7 @@ from .methods import load_method
 from .methods.linear import register_linear
 from .metrics.measure import Measurer
 from .preparation.checks import Inputs, check_memory, free_memory_bytes
-from .preparation.working import prepare
+from .preparation.working import WorkingPair, prepare
 
 
 def register(request: Request, report: Optional[ProgressCallback] = None) -> Result:
@@ -60,25 +60,10 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
     # What "auto" will choose is not known yet; most pairs are of one contrast.
     _check_memory(inputs, request, "lncc" if request.similarity == "auto" else request.similarity, device)
     clock.done("read")
-    linear, found = register_linear(
-        inputs.fixed,
-        inputs.moving,
-        request.linear,
-        inputs.fixed_mask,
-        inputs.moving_mask,
-        lambda fraction: tell(Progress(0.02 + 0.13 * fraction, "linear")),
-    )
+    linear, found = _run_linear(inputs, request, tell)
     notes += found
     clock.done("linear")
-    pair = prepare(
-        inputs.fixed,
-        inputs.moving,
-        linear.linear_lps,
-        request.effort,
-        request.similarity,
-        inputs.fixed_mask,
-        inputs.moving_mask,
-    )
+    pair = _prepare(inputs, request, linear)
     if request.similarity == "auto":
         _check_memory(inputs, request, pair.similarity, device)
     clock.done("prepare")
@@ -131,6 +116,29 @@ def warp_image(moving: Image, fixed: Image, transform: Transform, interpolator: 
     )
     values = from_sitk(result, "").values.reshape(fixed.grid.shape_kji)
     return Image(values, fixed.grid, f"{moving.name} warped", dimensions)
+
+
+def _run_linear(inputs: Inputs, request: Request, tell: ProgressCallback) -> Tuple[Stage, List[str]]:
+    return register_linear(
+        inputs.fixed,
+        inputs.moving,
+        request.linear,
+        inputs.fixed_mask,
+        inputs.moving_mask,
+        lambda fraction: tell(Progress(0.02 + 0.13 * fraction, "linear")),
+    )
+
+
+def _prepare(inputs: Inputs, request: Request, linear: Stage) -> WorkingPair:
+    return prepare(
+        inputs.fixed,
+        inputs.moving,
+        linear.linear_lps,
+        request.effort,
+        request.similarity,
+        inputs.fixed_mask,
+        inputs.moving_mask,
+    )
 
 
 def _check_memory(inputs: Inputs, request: Request, similarity: str, device: torch.device) -> None:
