@@ -159,13 +159,14 @@ class Transform:
     Attributes:
         linear_lps: (4, 4) ``A``.
         field: ``u`` on the fixed grid, or None when the transform is linear.
-        inverse_field: ``w`` with ``(id + w) o (id + u) = id``, on a grid that covers the fixed one.
-            ``T^-1(y) = x + w(x)`` with ``x = A^-1 y``.
+        inverse_fields: ``w_1, ..., w_n`` with ``(id + w_n) o ... o (id + w_1) o (id + u) = id``, on grids that
+            cover the fixed one; ``T^-1(y)`` applies ``A^-1``, then the first, and so on. Empty when the transform
+            is linear or the way back is not known.
     """
 
     linear_lps: np.ndarray
     field: Optional[Field] = None
-    inverse_field: Optional[Field] = None
+    inverse_fields: Tuple[Field, ...] = ()
 
 
 Source = Union[str, Image]

@@ -33,6 +33,7 @@ from .methods.linear import register_linear
 from .metrics.measure import Measurer
 from .preparation.checks import Inputs, check_memory, free_memory_bytes
 from .preparation.working import WorkingPair, prepare
+from .warping.inverse import correction_of_inverse
 
 
 def register(request: Request, report: Optional[ProgressCallback] = None) -> Result:
@@ -56,12 +57,10 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
     device = devices.choose(request.device)
     tell(Progress(0.0, "reading"))
     inputs = Inputs(request)
-    notes = list(inputs.notes)
     # What "auto" will choose is not known yet; most pairs are of one contrast.
     _check_memory(inputs, request, "lncc" if request.similarity == "auto" else request.similarity, device)
     clock.done("read")
     linear, found = _run_linear(inputs, request, tell)
-    notes += found
     clock.done("linear")
     pair = _prepare(inputs, request, linear)
     if request.similarity == "auto":
@@ -70,11 +69,9 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
     outcome = _run_method(method, pair, device, request, tell)
     clock.done("method")
     tell(Progress(0.92, "warping"))
-    transform = _on_fixed_grid(outcome, linear, inputs.fixed)
+    transform = _on_fixed_grid(outcome, linear, inputs.fixed, device)
     warped = warp_image(inputs.moving, inputs.fixed, transform)
-    labels = None
-    if inputs.moving_labels is not None:
-        labels = warp_image(inputs.moving_labels, inputs.fixed, transform, sitk.sitkNearestNeighbor)
+    labels = warp_labels(inputs.moving_labels, inputs.fixed, transform)
     jacobian = Image(jacobian_of_transform(transform), inputs.fixed.grid, "jacobian", inputs.fixed.dimensions)
     clock.done("warp")
     figures: Dict[str, Dict[str, Any]] = {}
@@ -96,7 +93,7 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
         figures=figures,
         seconds=clock.seconds,
         provenance=_provenance(request, device, pair.similarity),
-        notes=tuple(notes),
+        notes=(*inputs.notes, *found),
     )
 
 
@@ -116,6 +113,11 @@ def warp_image(moving: Image, fixed: Image, transform: Transform, interpolator: 
     )
     values = from_sitk(result, "").values.reshape(fixed.grid.shape_kji)
     return Image(values, fixed.grid, f"{moving.name} warped", dimensions)
+
+
+def warp_labels(labels: Optional[Image], fixed: Image, transform: Transform) -> Optional[Image]:
+    """The moving labels on the fixed grid, by nearest neighbour; None for none."""
+    return None if labels is None else warp_image(labels, fixed, transform, sitk.sitkNearestNeighbor)
 
 
 def _run_linear(inputs: Inputs, request: Request, tell: ProgressCallback) -> Tuple[Stage, List[str]]:
@@ -162,13 +164,11 @@ def _run_method(method, pair, device: torch.device, request: Request, tell: Call
         ) from error
 
 
-def _on_fixed_grid(outcome, linear: Stage, fixed: Image) -> Transform:
+def _on_fixed_grid(outcome, linear: Stage, fixed: Image, device: torch.device) -> Transform:
     """The method's field, found on the cropped working grid, on the whole fixed grid; the inverse likewise."""
-    return Transform(
-        linear.linear_lps,
-        on_grid(outcome.displacement, fixed.grid),
-        on_grid(outcome.inverse, covering(fixed.grid, outcome.inverse.grid)),
-    )
+    field = on_grid(outcome.displacement, fixed.grid)
+    inverse = on_grid(outcome.inverse, covering(fixed.grid, outcome.inverse.grid))
+    return Transform(linear.linear_lps, field, (inverse, correction_of_inverse(field, inverse, device)))
 
 
 def _measure(inputs: Inputs, linear: Stage, transform: Transform, warped: Image, labels: Optional[Image]):
@@ -185,9 +185,7 @@ def _measure(inputs: Inputs, linear: Stage, transform: Transform, warped: Image,
     figures = {}
     for name, step in (("before", Transform(np.eye(4))), ("linear", Transform(linear.linear_lps))):
         moved = warp_image(inputs.moving, inputs.fixed, step)
-        moved_labels = None
-        if inputs.moving_labels is not None and inputs.fixed_labels is not None:
-            moved_labels = warp_image(inputs.moving_labels, inputs.fixed, step, sitk.sitkNearestNeighbor)
+        moved_labels = warp_labels(inputs.moving_labels, inputs.fixed, step) if inputs.fixed_labels else None
         figures[name] = measurer.figures(moved, moved_labels, step)
     figures["after"] = measurer.figures(warped, labels, transform)
     return figures

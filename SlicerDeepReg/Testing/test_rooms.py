@@ -20,14 +20,14 @@ RULES = {
     "preparation": (("contracts", "geometry", "files"), {"numpy", "SimpleITK"}),
     "metrics": (("contracts", "geometry"), {"numpy", "scipy", "skimage", "surface_distance"}),
     "mrml": (("contracts", "geometry"), {"numpy", "vtk", "slicer"}),
-    "warping": (("contracts", "geometry"), {"torch"}),
+    "warping": (("contracts", "geometry"), {"numpy", "torch"}),
     "losses": (("contracts", "geometry", "warping"), {"torch"}),
     "methods": (
         ("contracts", "catalogue", "geometry", "files", "preparation", "metrics", "warping", "losses"),
         {"numpy", "torch", "SimpleITK"},
     ),
     "pipeline": (
-        ("__init__", "contracts", "catalogue", "geometry", "files", "preparation", "metrics", "methods"),
+        ("__init__", "contracts", "catalogue", "geometry", "files", "preparation", "metrics", "warping", "methods"),
         {"numpy", "torch", "SimpleITK"},
     ),
     "commands": (

@@ -17,8 +17,8 @@ from ..contracts import OUTPUT_FILES, InputError, Result
 from .images import write_image
 from .transforms import to_sitk_inverse, to_sitk_transform, write_transform
 
-#: Bytes for each fixed voxel: two fields of doubles, two float images, labels.
-_BYTES_PER_VOXEL = 2 * 24 + 2 * 4 + 4
+#: Bytes for each fixed voxel: three fields of doubles, two float images, labels.
+_BYTES_PER_VOXEL = 3 * 24 + 2 * 4 + 4
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Our transform as one ITK transform, in memory and in a file.
 
 ITK applies the transform that was added last first, so ``T(x) = A (x + u(x))`` is the composite
-[affine, displacement field]; its inverse is [inverse displacement field, inverse affine].
+[affine, displacement field]; its inverse is [inverse displacement fields, last first, then inverse affine].
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def to_sitk_inverse(transform: Transform, dimensions: int = 3) -> sitk.Transform
     """
     parts = [_affine(np.linalg.inv(transform.linear_lps), dimensions)]
     if transform.field is not None:
-        if transform.inverse_field is None:
+        if not transform.inverse_fields:
             raise ValueError("This transform was made without an inverse field.")
-        parts.insert(0, _displacement(transform.inverse_field, dimensions))
+        parts = [_displacement(field, dimensions) for field in transform.inverse_fields[::-1]] + parts
     return sitk.CompositeTransform(parts)
 
 

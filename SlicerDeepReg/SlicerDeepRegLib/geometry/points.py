@@ -57,7 +57,9 @@ def moving_to_fixed(transform: Transform, points_lps_mm: np.ndarray) -> np.ndarr
     Raises:
         ValueError: the transform has a field but no inverse field.
     """
-    if transform.field is not None and transform.inverse_field is None:
+    if transform.field is not None and not transform.inverse_fields:
         raise ValueError("This transform was made without an inverse field.")
-    unmoved = apply_matrix(np.linalg.inv(transform.linear_lps), points_lps_mm)
-    return unmoved + displacement_at(transform.inverse_field, unmoved)
+    points = apply_matrix(np.linalg.inv(transform.linear_lps), points_lps_mm)
+    for field in transform.inverse_fields:
+        points = points + displacement_at(field, points)
+    return points

@@ -40,6 +40,13 @@ METRICS: Dict[str, Metric] = {
     ),
     "jacobian_min": Metric("Smallest |J|", "", "higher", "smallest Jacobian in the mask"),
     "jacobian_max": Metric("Largest |J|", "", "lower", "largest Jacobian in the mask"),
+    "inverse_error_mm": Metric(
+        "Inverse error", "mm", "lower", "mean distance of points of the mask, there and back, from where they started"
+    ),
+    "inverse_error_max_mm": Metric("Largest inverse error", "mm", "lower", "largest of those distances"),
+    "inverse_over_tenth_mm_percent": Metric(
+        "Inverse error > 0.1 mm", "%", "lower", "part of those points above 0.1 mm"
+    ),
     "topology_changes": Metric(
         "Topology changes", "labels", "lower", "labels whose number of parts or Euler number differs after warping"
     ),

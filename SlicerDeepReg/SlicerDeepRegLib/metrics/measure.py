@@ -10,7 +10,7 @@ from ..contracts import Image, Transform
 from .intensities import similarity_figures
 from .labels import dice_by_label, surface_by_label, topology_changes
 from .landmarks import target_registration_errors
-from .regularity import regularity_figures
+from .regularity import inverse_figures, regularity_figures
 
 
 class Measurer:
@@ -55,6 +55,7 @@ class Measurer:
             result["topology_changes"] = len(changes)
             result["topology_by_label"] = changes
         result.update(regularity_figures(transform.field, self.mask))
+        result.update(inverse_figures(transform, self.mask))
         if self.fixed_points is not None:
             errors = target_registration_errors(transform, self.fixed_points, self.moving_points)
             result.update(tre_mm=float(errors.mean()), tre_max_mm=float(errors.max()), tre_by_point_mm=errors.tolist())

@@ -6,8 +6,9 @@ from typing import Dict, Optional
 
 import numpy as np
 
-from ..contracts import Field
+from ..contracts import Field, Transform
 from ..geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
+from ..geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
 
 
 def regularity_figures(field: Optional[Field], mask: np.ndarray) -> Dict[str, float]:
@@ -29,4 +30,28 @@ def regularity_figures(field: Optional[Field], mask: np.ndarray) -> Dict[str, fl
         "sdlogj_learn2reg": float(np.log(np.clip(jacobian + 3, 1e-9, 1e9)).std()),
         "jacobian_min": float(jacobian.min()),
         "jacobian_max": float(jacobian.max()),
+    }
+
+
+def inverse_figures(transform: Transform, mask: np.ndarray, points: int = 50_000) -> Dict[str, float]:
+    """How far points of the mask are from where they started after the transform and its inverse, in mm.
+
+    Args:
+        transform: with the inverse in it; without a field or an inverse there are no figures.
+        mask: (K, J, I) bool on the field's grid.
+        points: how many, anywhere inside voxels of the mask, the same at every call.
+    """
+    if transform.field is None or not transform.inverse_fields:
+        return {}
+    random = np.random.default_rng(0)
+    inside = np.flatnonzero(mask)
+    chosen = np.stack(np.unravel_index(random.choice(inside, points), mask.shape), -1)[:, ::-1].astype(float)
+    size_ijk = np.array(mask.shape[::-1])
+    chosen += random.uniform(-0.5, 0.5, chosen.shape) * (size_ijk > 1)
+    here = apply_matrix(transform.field.grid.ijk_to_lps, np.clip(chosen, 0, size_ijk - 1))
+    error = np.linalg.norm(moving_to_fixed(transform, fixed_to_moving(transform, here)) - here, axis=1)
+    return {
+        "inverse_error_mm": float(error.mean()),
+        "inverse_error_max_mm": float(error.max()),
+        "inverse_over_tenth_mm_percent": float(100 * np.mean(error > 0.1)),
     }

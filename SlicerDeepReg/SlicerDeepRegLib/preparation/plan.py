@@ -42,7 +42,7 @@ EFFORT_PLANS = {
 BYTES_PER_VOXEL = {"lncc": 300, "mind": 900}
 FIXED_BYTES = 700_000_000
 #: Bytes for each voxel of the fixed image: the final field, its inverse, Jacobian, warped image and metrics.
-BYTES_PER_FIXED_VOXEL = 110
+BYTES_PER_FIXED_VOXEL = 150
 
 
 def levels(grid: Grid, effort: str) -> List[Level]:

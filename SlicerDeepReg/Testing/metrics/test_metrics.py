@@ -8,7 +8,7 @@ from SlicerDeepRegLib.metrics.intensities import similarity_figures
 from SlicerDeepRegLib.metrics.labels import dice_by_label, surface_by_label, topology_changes
 from SlicerDeepRegLib.metrics.landmarks import target_registration_errors
 from SlicerDeepRegLib.metrics.measure import Measurer
-from SlicerDeepRegLib.metrics.regularity import regularity_figures
+from SlicerDeepRegLib.metrics.regularity import inverse_figures, regularity_figures
 from SlicerDeepRegLib.metrics.table import table
 
 
@@ -109,6 +109,23 @@ def test_regularity_figures_tell_both_spreads_apart():
     assert regularity_figures(None, mask) == {}
 
 
+def with_inverse(field):
+    """A transform whose inverse is the negated field: wrong by what that is wrong."""
+    return Transform(np.eye(4), field, (Field(-field.displacement_lps_mm, field.grid),))
+
+
+def test_inverse_error_is_the_distance_there_and_back():
+    grid = make_grid((20, 22, 24), (1.0, 2.0, 1.5), OBLIQUE)
+    mask = np.ones(grid.shape_kji, bool)
+    shift = np.broadcast_to(np.float32([1.0, -2.0, 2.0]), (*grid.shape_kji, 3))
+    exact = inverse_figures(with_inverse(Field(shift, grid)), mask)
+    assert exact["inverse_error_max_mm"] < 1e-5 and exact["inverse_over_tenth_mm_percent"] == 0
+    too_short = Transform(np.eye(4), Field(shift, grid), (Field(-0.9 * shift, grid),))
+    assert inverse_figures(too_short, mask)["inverse_error_mm"] == pytest.approx(0.3, abs=1e-4)
+    assert inverse_figures(too_short, mask)["inverse_over_tenth_mm_percent"] == 100
+    assert inverse_figures(Transform(np.eye(4)), mask) == {}
+
+
 def test_landmark_error_of_a_shift():
     shift = np.eye(4)
     shift[:3, 3] = [3, 0, 4]
@@ -122,7 +139,7 @@ def test_measurer_names_every_figure_and_the_table_shows_them():
     labels = Image(cube(), grid)
     points = np.array([[0.0, 1.0, 2.0]])
     measurer = Measurer(image, image, None, labels, labels, points, points + [0, 0, 2.0])
-    found = measurer.figures(image, Image(cube(1), grid), Transform(np.eye(4), smooth_field(grid, 0.5)))
+    found = measurer.figures(image, Image(cube(1), grid), with_inverse(smooth_field(grid, 0.5)))
     unknown = [name for name in found if name not in METRICS and "by_" not in name]
     assert not unknown
     assert set(METRICS) <= set(found)

@@ -1,0 +1,45 @@
+"""A second factor for an inverse field, where one field on the fixed grid is too coarse for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..contracts import Field
+from .sample import warp
+
+
+@torch.no_grad()
+def correction_of_inverse(field: Field, inverse: Field, device: torch.device, rounds: int = 2) -> Field:
+    """``c`` on the fixed grid, so that ``(id + c) o (id + w) o (id + u)`` is the identity at its voxel centres.
+
+    Where a deformation compresses strongly, its inverse changes by several voxels from one voxel to the
+    next, and a field that is interpolated linearly cannot follow. The error of the way there and back,
+    ``e = (id + w) o (id + u) - id``, is as smooth in the fixed image as the compression was strong, so it
+    can be sampled there and taken away: ``c(x + e(x)) = -e(x)``, by fixed-point iteration.
+
+    Args:
+        field: ``u``, on the fixed grid.
+        inverse: ``w``, on the fixed grid padded by whole voxels.
+        device: where to compute.
+        rounds: of the iteration; more brought nothing on two brains.
+    """
+    grid = field.grid
+    axes = [c for c in range(3) if grid.size_ijk[c] > 1]
+    there, back = _voxels(field, axes, device), _voxels(inverse, axes, device)
+    offset = np.round((inverse.grid.lps_to_ijk @ grid.ijk_to_lps)[:3, 3])[axes]
+    error = warp(back, there, offset_ijk=offset.tolist()).add_(there)
+    correction = -error
+    for _ in range(rounds):
+        correction = warp(error, correction).neg_()
+    columns = grid.ijk_to_lps[:3, axes].astype(np.float32)  # a step of one voxel along each axis, LPS mm
+    vectors = np.moveaxis(correction[0].cpu().numpy(), 0, -1) @ columns.T
+    return Field(np.ascontiguousarray(vectors.reshape(*grid.shape_kji, 3)), grid)
+
+
+def _voxels(field: Field, axes, device: torch.device) -> torch.Tensor:
+    """(1, n, ...) the displacement in voxels of its grid, without the axes that do not exist."""
+    rows = field.grid.lps_to_ijk[axes, :3].astype(np.float32)
+    shape = [n for c, n in enumerate(field.grid.size_ijk) if c in axes][::-1]
+    values = np.moveaxis(field.displacement_lps_mm @ rows.T, -1, 0)
+    return torch.from_numpy(np.ascontiguousarray(values).reshape(1, len(axes), *shape)).to(device)
