@@ -469,8 +469,8 @@ def write_page(page):
         "CPU seconds are of the registration alone (linear stage included), peak memory is of the whole process. "
         "Dice and HD95 are means over 30 labels (brain) or those present (2D); folds, NDV and SDlogJ are of the whole "
         "transform inside the fixed labels (brain) or lung mask, measured by the same code for every method. The "
-        "inverse's columns: how far points there, anywhere between voxel centres, return from where they started (mean), and how "
-        "many miss by more than 0.1 mm.\n\n"
+        "inverse's columns: how far points there, anywhere between voxel centres, return from where they started "
+        "(mean), and how many miss by more than 0.1 mm.\n\n"
     )
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else f"# Results\n\n{begin}\n{end}\n"
     before, rest = text.split(begin)
