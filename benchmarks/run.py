@@ -62,7 +62,7 @@ def ours(method):
     """Register by ours; returns the transform and (CPU seconds, wall seconds) of register() alone."""
 
     def run(case):
-        from SlicerDeepRegLib.commands.process import prepare_process
+        from SlicerDeepRegLib.process import prepare_process
         from SlicerDeepRegLib.contracts import Request, Transform
         from SlicerDeepRegLib.files.images import read_image
         from SlicerDeepRegLib.files.transforms import to_sitk_transform

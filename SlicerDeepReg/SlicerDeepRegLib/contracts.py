@@ -40,6 +40,10 @@ class InputError(ValueError):
     """Something the user gave cannot be used. The text says what, where, and what to do."""
 
 
+class DeviceMemoryError(InputError):
+    """The GPU has too little memory for what was asked; a smaller effort or the CPU may do."""
+
+
 class Cancelled(Exception):
     """The caller asked the run to stop; nothing was written."""
 
@@ -194,6 +198,8 @@ class Request:
     moving_labels: Optional[Source] = None
     fixed_points: Optional[PointsSource] = None
     moving_points: Optional[PointsSource] = None
+    #: Numbers of the method that differ from its defaults (see settings.py).
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     #: Measure the figures before, between and after; switch off where only the transform matters.
     measure: bool = True
 
@@ -216,7 +222,7 @@ class Request:
                 return f"<{value.name}>"
             if isinstance(value, np.ndarray):
                 return value.tolist()
-            return value
+            return dict(value) if isinstance(value, Mapping) else value
 
         return {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
 

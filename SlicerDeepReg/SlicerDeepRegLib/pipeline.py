@@ -13,8 +13,8 @@ import torch
 from . import __version__
 from .catalogue import card
 from .contracts import (
+    DeviceMemoryError,
     Image,
-    InputError,
     Progress,
     ProgressCallback,
     Request,
@@ -33,6 +33,7 @@ from .methods.linear import register_linear
 from .metrics.measure import Measurer
 from .preparation.checks import Inputs, check_memory, free_memory_bytes
 from .preparation.working import WorkingPair, prepare
+from .settings import settings_for
 from .warping.inverse import correction_of_inverse
 
 
@@ -53,7 +54,8 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
     """
     clock = _Clock()
     tell = report or (lambda progress: None)
-    method = load_method(card(request.method))
+    chosen = card(request.method)
+    method, settings = load_method(chosen), settings_for(chosen.module, request.effort, request.settings)
     device = devices.choose(request.device)
     tell(Progress(0.0, "reading"))
     inputs = Inputs(request)
@@ -66,7 +68,7 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
     if request.similarity == "auto":
         _check_memory(inputs, request, pair.similarity, device)
     clock.done("prepare")
-    outcome = _run_method(method, pair, device, request, tell)
+    outcome = _run_method(method, settings, pair, device, tell)
     clock.done("method")
     tell(Progress(0.92, "warping"))
     transform = _on_fixed_grid(outcome, linear, inputs.fixed, device)
@@ -150,16 +152,16 @@ def _check_memory(inputs: Inputs, request: Request, similarity: str, device: tor
         check_memory(inputs.fixed.grid, request.effort, similarity, on_gpu, "the GPU")
 
 
-def _run_method(method, pair, device: torch.device, request: Request, tell: Callable[[Progress], None]):
+def _run_method(method, settings, pair: WorkingPair, device: torch.device, tell: Callable[[Progress], None]):
     """Run the method, its progress scaled to its part of the whole; a full GPU is an error in words."""
 
     def scaled(progress: Progress) -> None:
         tell(Progress(0.15 + 0.77 * progress.fraction, progress.stage, progress.loss))
 
     try:
-        return method.run(pair, device, scaled)
+        return method.run(pair, device, scaled, settings)
     except torch.cuda.OutOfMemoryError as error:
-        raise InputError(
+        raise DeviceMemoryError(
             "The GPU ran out of memory during the registration. Use --device cpu, or --effort fast."
         ) from error
 

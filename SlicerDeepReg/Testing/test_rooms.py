@@ -15,6 +15,8 @@ PROJECT = LIBRARY.parents[1]
 RULES = {
     "contracts": ((), {"numpy"}),
     "catalogue": (("contracts",), set()),
+    "settings": (("contracts",), set()),
+    "process": ((), set()),
     "geometry": (("contracts",), {"numpy"}),
     "files": (("contracts", "geometry"), {"numpy", "SimpleITK"}),
     "preparation": (("contracts", "geometry", "files"), {"numpy", "SimpleITK"}),
@@ -23,16 +25,27 @@ RULES = {
     "warping": (("contracts", "geometry"), {"numpy", "torch"}),
     "losses": (("contracts", "geometry", "warping"), {"torch"}),
     "methods": (
-        ("contracts", "catalogue", "geometry", "files", "preparation", "metrics", "warping", "losses"),
+        ("contracts", "catalogue", "settings", "geometry", "files", "preparation", "metrics", "warping", "losses"),
         {"numpy", "torch", "SimpleITK"},
     ),
     "pipeline": (
-        ("__init__", "contracts", "catalogue", "geometry", "files", "preparation", "metrics", "warping", "methods"),
+        (
+            *("__init__", "contracts", "catalogue", "settings", "geometry", "files", "preparation", "metrics"),
+            *("warping", "methods"),
+        ),
         {"numpy", "torch", "SimpleITK"},
     ),
     "commands": (
-        ("__init__", "contracts", "catalogue", "geometry", "pipeline", "metrics", "files", "mrml"),
+        ("__init__", "contracts", "catalogue", "process", "geometry", "pipeline", "metrics", "files", "mrml"),
         {"numpy", "scipy", "nilearn", "slicer", "SimpleITK"},
+    ),
+    "worker": (
+        ("__init__", "contracts", "process", "files", "preparation", "methods", "pipeline"),
+        {"numpy", "torch"},
+    ),
+    "panel": (
+        *(("contracts", "catalogue", "settings", "geometry", "preparation", "metrics", "mrml", "worker"),),
+        {"numpy", "vtk", "qt", "ctk", "slicer", "PyTorchUtils"},
     ),
     "__init__": ((), set()),
     "__main__": (("commands",), set()),
@@ -86,7 +99,8 @@ def run_without(blocked: str, modules: str) -> subprocess.CompletedProcess:
 
 
 def test_slicer_side_needs_no_torch():
-    names = "contracts, catalogue, mrml.nodes, mrml.display, mrml.host, mrml.scene, mrml.pictures"
+    names = "contracts, catalogue, mrml.nodes, mrml.display, mrml.host, mrml.scene, mrml.pictures, "
+    names += "mrml.world, mrml.runs, mrml.review, settings, worker.client"
     done = run_without("torch", ", ".join(f"SlicerDeepRegLib.{name}" for name in names.split(", ")))
     assert done.stdout.strip() == "imported", done.stderr
 

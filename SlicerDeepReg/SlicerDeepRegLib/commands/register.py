@@ -38,6 +38,13 @@ def add_parser(commands) -> None:
     for kind, text in (("mask", "image, above 0 where to compare"), ("labels", "label map"), ("points", "landmarks")):
         for side in ("fixed", "moving"):
             parser.add_argument(f"--{side}-{kind}", metavar="FILE", help=f"{side} {text}")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a number of the method; may be given more than once",
+    )
     parser.add_argument("--scene", action="store_true", help="also write scene.mrb and pictures (needs slicer-core)")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the content of result.json instead of a table")
@@ -46,10 +53,11 @@ def add_parser(commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options ask; returns 0."""
-    from .process import prepare_process
+    from ..process import prepare_process
 
     prepare_process()
-    request = Request(**{name: getattr(options, name) for name in DEFAULTS if hasattr(options, name)})
+    given = {name: getattr(options, name) for name in DEFAULTS if hasattr(options, name)}
+    request = Request(**given, settings=read_settings(options.set))
     check_outputs(options.output, request)
     if options.scene:
         check_slicer()
@@ -63,6 +71,14 @@ def run(options: argparse.Namespace) -> int:
             print(f"Note: {note}")
         print(f"Results: {options.output}")
     return 0
+
+
+def read_settings(pairs) -> Dict[str, str]:
+    """``["step=0.2"]`` as a dictionary; InputError when one is not of that form."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise InputError(f"--set needs NAME=VALUE, for example --set step=0.2; it was {pair!r}.")
+    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def check_outputs(output: Path, request: Request) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -11,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
-import numpy as np
-
 from ..contracts import OUTPUT_FILES, InputError, Result
 from .images import write_image
+from .plain import plain
 from .transforms import to_sitk_inverse, to_sitk_transform, write_transform
 
 #: Bytes for each fixed voxel: three fields of doubles, two float images, labels.
@@ -112,18 +110,3 @@ def describe(result: Result) -> Dict[str, Any]:
             "notes": result.notes,
         }
     )
-
-
-def plain(value: Any) -> Any:
-    """Values that JSON can hold."""
-    if isinstance(value, dict) or hasattr(value, "items"):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

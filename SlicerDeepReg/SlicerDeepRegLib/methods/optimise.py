@@ -32,54 +32,10 @@ from ..geometry.grids import padded, resized
 from ..losses.similarity import LocalCorrelation, Residual, Together, mind_ssc
 from ..preparation.plan import Level
 from ..preparation.working import WorkingPair
+from ..settings import OptimiseSettings, settings_for
 from ..warping.filters import box_sum, central_difference, gaussian, laplacian
 from ..warping.sample import compose, resize, warp
 from ..warping.velocity import correct_inverse, integrate
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The numbers of the method. Lengths are in voxels of the level, along its finest axis.
-
-    Attributes:
-        window_radius: of the local correlation.
-        regularity: weight of the diffusion energy, per voxel, for each similarity.
-        step: length of the first step; the last one of a level is ``last_step`` of it.
-        damping: gradients much smaller than this (loss per voxel) hardly move anything: noise is not amplified.
-        gradient_sigma, step_sigma: Gaussian smoothing before and after Adam.
-        least_spread: smallest standard deviation assumed of the difference of matched intensities (0..1).
-        mind_weight: factor of the MIND-SSC loss.
-        search_cell: size of a cell of the search, in voxels of the fixed image.
-        search_radius: how many cells the search looks in each direction.
-        least_jacobian: factors are smoothed where the whole would compress below this.
-        repair_reach: how far around such places, voxels; doubled when five rounds were not enough.
-    """
-
-    window_radius: float = 4.0
-    regularity: Tuple[Tuple[str, float], ...] = (("lncc", 1.6), ("mind", 1.6))
-    step: float = 0.3
-    last_step: float = 0.1
-    damping: float = 0.03
-    gradient_sigma: float = 0.5
-    step_sigma: float = 1.5
-    least_spread: float = 0.12
-    mind_weight: float = 10.0
-    search_cell: int = 6
-    search_radius: int = 4
-    least_jacobian: float = 0.02
-    repair_reach: int = 4
-
-
-#: What differs from the defaults.
-SETTINGS = {
-    "thorough": Settings(
-        regularity=(("lncc", 0.75), ("mind", 1.0)),
-        least_spread=0.08,
-        gradient_sigma=1.5,
-        step_sigma=1.2,
-        repair_reach=2,
-    )
-}
 
 
 @dataclass
@@ -103,7 +59,7 @@ def run(
     pair: WorkingPair,
     device: torch.device,
     report: Callable[[Progress], None],
-    settings: Optional[Settings] = None,
+    settings: Optional[OptimiseSettings] = None,
     search: bool = True,
 ) -> Outcome:
     """Register the prepared pair.
@@ -111,7 +67,7 @@ def run(
     Returns:
         The stages, and the field and its inverse on the working grid.
     """
-    settings = settings or SETTINGS.get(pair.effort, Settings())
+    settings = settings or settings_for("optimise", pair.effort)
     images = _Images(pair, device)
     outcome = Outcome()
     total_work = sum(level.iterations * _voxels(level) for level in pair.levels) + 1
@@ -134,7 +90,7 @@ def run(
 
 
 def _final_inverse(pair: WorkingPair, state: Deformation, axes: List[int]) -> Field:
-    """The inverse on a grid wide enough for every x + u(x), its interpolation error taken out."""
+    """The inverse on a grid wide enough for every x + u(x), most of its interpolation error taken out."""
     largest = [float(state.displacement[:, c].abs().max()) for c in range(len(axes))]
     margin = [0, 0, 0]
     for c, axis in enumerate(axes):
@@ -142,7 +98,7 @@ def _final_inverse(pair: WorkingPair, state: Deformation, axes: List[int]) -> Fi
     padding = [amount for axis in axes for amount in (margin[axis], margin[axis])]  # F.pad: i first
     forward = F.pad(state.displacement, padding, mode="replicate")
     backward = F.pad(state.inverse, padding, mode="replicate")
-    return _as_field(pair, correct_inverse(forward, backward, rounds=3), padded(state.grid, tuple(margin)))
+    return _as_field(pair, correct_inverse(forward, backward, rounds=1), padded(state.grid, tuple(margin)))
 
 
 class _Images:
@@ -190,7 +146,7 @@ def _optimise_level(
     images: _Images,
     level: Level,
     state: Optional[Deformation],
-    settings: Settings,
+    settings: OptimiseSettings,
     tell: Callable[[float, float], None],
     outcome: Outcome,
 ) -> Deformation:
@@ -205,7 +161,7 @@ def _optimise_level(
     if pair.similarity == "mind":
         fixed, moving = mind_ssc(fixed), mind_ssc(moving)
     loss = _loss(pair.similarity, fixed, warp(moving, begin, **relation), inside, thickness, settings)
-    weight = dict(settings.regularity)[pair.similarity]
+    weight = _regularity(settings, pair.similarity)
     velocity = identity
     adam = _Adam(velocity, settings, level.iterations)
     curve: List[float] = []
@@ -236,7 +192,11 @@ def _optimise_level(
     return after
 
 
-def _loss(similarity: str, fixed, warped, inside, thickness: np.ndarray, settings: Settings):
+def _regularity(settings: OptimiseSettings, similarity: str) -> float:
+    return settings.regularity_mind if similarity == "mind" else settings.regularity_lncc
+
+
+def _loss(similarity: str, fixed, warped, inside, thickness: np.ndarray, settings: OptimiseSettings):
     if similarity == "mind":
         return Together((settings.mind_weight, Residual(fixed, 1.0, inside)))
     shape_ijk = fixed.shape[:1:-1]
@@ -276,7 +236,7 @@ def _per_channel(like: torch.Tensor, values_ijk: np.ndarray) -> torch.Tensor:
 class _Adam:
     """Adam (Kingma and Ba 2015) with a step that falls linearly; amounts are in finest voxels."""
 
-    def __init__(self, like: torch.Tensor, settings: Settings, iterations: int) -> None:
+    def __init__(self, like: torch.Tensor, settings: OptimiseSettings, iterations: int) -> None:
         self.first, self.second = torch.zeros_like(like), torch.zeros_like(like)
         self.settings, self.iterations = settings, iterations
 
@@ -290,7 +250,7 @@ class _Adam:
 
 
 def _fold_free(
-    before: Optional[Deformation], velocity: torch.Tensor, grid: Grid, settings: Settings, rounds: int = 15
+    before: Optional[Deformation], velocity: torch.Tensor, grid: Grid, settings: OptimiseSettings, rounds: int = 15
 ) -> Tuple[Deformation, int]:
     """Compose the factor; where the whole would compress too far, smooth the factor and try again.
 
@@ -298,22 +258,25 @@ def _fold_free(
     sharp for the grid. Returns the deformation and the rounds of smoothing that were needed.
     """
     for smoothed in range(rounds + 1):
-        after = _with_factor(before, velocity, grid)
-        low = least_jacobian(after.displacement) < settings.least_jacobian
+        forward = _forward(before, velocity)
+        low = least_jacobian(forward) < settings.least_jacobian
         if smoothed == rounds or not bool(low.any()):
             break
         reach = settings.repair_reach * 2 ** (smoothed // 5)
         n = velocity.shape[1]
         around = gaussian(box_sum(low.to(velocity.dtype), [reach] * n).clamp_(max=1), [0.375 * reach] * n)
         velocity = velocity + around * (gaussian(velocity, [0.375 * reach] * n) - velocity)
-    return after, smoothed
+    return Deformation(forward, _backward(before, velocity), grid), smoothed
 
 
-def _with_factor(before: Optional[Deformation], velocity: torch.Tensor, grid: Grid) -> Deformation:
-    forward, backward = integrate(velocity, 0.25), integrate(-velocity, 0.25)
-    if before is not None:
-        forward, backward = compose(before.displacement, forward), compose(backward, before.inverse)
-    return Deformation(forward, backward, grid)
+def _forward(before: Optional[Deformation], velocity: torch.Tensor) -> torch.Tensor:
+    factor = integrate(velocity, 0.25)
+    return factor if before is None else compose(before.displacement, factor)
+
+
+def _backward(before: Optional[Deformation], velocity: torch.Tensor) -> torch.Tensor:
+    factor = integrate(-velocity, 0.25)
+    return factor if before is None else compose(factor, before.inverse)
 
 
 def least_jacobian(displacement: torch.Tensor) -> torch.Tensor:
@@ -347,7 +310,7 @@ def _one_sided(displacement: torch.Tensor, c: int, ahead: bool) -> torch.Tensor:
     return step
 
 
-def _search_stage(images: _Images, settings: Settings, outcome: Outcome, report) -> Optional[Deformation]:
+def _search_stage(images: _Images, settings: OptimiseSettings, outcome: Outcome, report) -> Optional[Deformation]:
     """Large motion first: a discrete search in both directions, kept only where it helps."""
     start = time.perf_counter()
     pair = images.pair
@@ -369,7 +332,7 @@ def _search_stage(images: _Images, settings: Settings, outcome: Outcome, report)
     for _ in range(10):  # each half-way to the inverse of the other
         there, back = (there - warp(back, there)) / 2, (back - warp(there, back)) / 2
     velocity = _logarithm(there)
-    state = _with_factor(None, velocity, cells)
+    state = Deformation(_forward(None, velocity), _backward(None, velocity), cells)
     report(Progress(0.1, "search"))
     gain = _search_gain(images, state, settings)
     figures = {"largest_mm": float(state.displacement.abs().max()) * float(cells.spacing_mm.max()), "gain": gain}
@@ -382,7 +345,7 @@ def _search_stage(images: _Images, settings: Settings, outcome: Outcome, report)
     return state if kept else None
 
 
-def _search_gain(images: _Images, state: Deformation, settings: Settings) -> float:
+def _search_gain(images: _Images, state: Deformation, settings: OptimiseSettings) -> float:
     """How much the search lowers the loss of the coarsest level; above 0 is better than without it."""
     pair = images.pair
     grid = resized(pair.grid, pair.levels[0].size_ijk)

@@ -42,27 +42,34 @@ def image_from_node(node) -> Image:
     return Image(values, Grid(values.shape[::-1], FLIP @ slicer.util.arrayFromVTKMatrix(matrix)), node.GetName())
 
 
-def add_transform(scene, transform: Transform, name: str):
+def add_transform(scene, transform: Transform, name: str, then: Optional[vtk.vtkAbstractTransform] = None):
     """A transform node that shows the moving volume warped when the volume is put under it.
 
     What it holds is "from parent": points of the fixed image (the parent's space) to points of the
-    moving image (the volume's), which is what a registration finds.
+    moving image (the volume's), which is what a registration finds. Slicer's own "split" parts it into the
+    linear transform and the displacement field.
+
+    Args:
+        then: applied after it, RAS mm: from the world to the moving volume's own coordinates.
     """
     node = scene.AddNewNodeByClass("vtkMRMLTransformNode", name)
-    node.SetAndObserveTransformFromParent(from_parent(transform))
+    node.SetAndObserveTransformFromParent(from_parent(transform, then))
     return node
 
 
-def from_parent(transform: Transform) -> vtk.vtkAbstractTransform:
-    """``T`` as one VTK transform in RAS mm; the grid is applied first, then the linear part."""
+def from_parent(transform: Transform, then: Optional[vtk.vtkAbstractTransform] = None) -> vtk.vtkAbstractTransform:
+    """``T`` as one VTK transform in RAS mm; the grid is applied first, then the linear part, then ``then``."""
     linear = vtk.vtkTransform()
     linear.SetMatrix(slicer.util.vtkMatrixFromArray(FLIP @ transform.linear_lps @ FLIP))
-    if transform.field is None:
+    if transform.field is None and then is None:
         return linear
     together = vtk.vtkGeneralTransform()
     together.PostMultiply()
-    together.Concatenate(grid_transform(transform.field))
+    if transform.field is not None:
+        together.Concatenate(grid_transform(transform.field))
     together.Concatenate(linear)
+    if then is not None:
+        together.Concatenate(then)
     return together
 
 

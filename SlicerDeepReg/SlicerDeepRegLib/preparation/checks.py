@@ -8,7 +8,7 @@ from typing import List, Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from ..contracts import EFFORTS, Grid, Image, InputError, Request
+from ..contracts import EFFORTS, DeviceMemoryError, Grid, Image, InputError, Request
 from ..files.images import load
 from ..files.points import load_points
 from ..geometry.grids import overlap_fraction
@@ -181,7 +181,8 @@ def check_memory(grid: Grid, effort: str, similarity: str, free_bytes: int, wher
     if fitting:
         smaller = plan.estimated_bytes(grid, fitting[-1], similarity)
         advice = f"Use --effort {fitting[-1]}, which needs about {smaller / 1e9:.1f} GB."
-    raise InputError(
+    kind = DeviceMemoryError if where == "the GPU" else InputError
+    raise kind(
         f"This registration needs about {needed / 1e9:.1f} GB of memory and {where} has {free_bytes / 1e9:.1f} GB "
         f"free. {advice}"
     )

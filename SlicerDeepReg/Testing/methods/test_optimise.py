@@ -194,7 +194,6 @@ def test_search_finds_motion_beyond_the_reach_of_gradients():
 
         found[search] = float(displacement_at(outcome.displacement, centre)[0, 0])
     assert found[True] < -9
-    assert dataclasses.is_dataclass(optimise.Settings())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

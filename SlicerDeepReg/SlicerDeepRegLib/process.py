@@ -9,13 +9,18 @@ import sys
 
 
 def prepare_process() -> None:
-    """Make large arrays cheap to allocate, and let a polite kill end the run like Ctrl-C does.
+    """Make large arrays cheap to allocate, and let a polite kill end the run like Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    tune_memory()
+
+
+def tune_memory() -> None:
+    """Make large arrays cheap to allocate.
 
     glibc gives every block of 32 MB or more back to the system when it is freed, and the next one is
     paid for again, page by page: on volumes that costs more than the arithmetic. Keeping freed memory
     makes the registration about a third faster on a CPU.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
     if not sys.platform.startswith("linux") or os.environ.get("MALLOC_MMAP_MAX_"):
         return
     try:
@@ -26,6 +31,15 @@ def prepare_process() -> None:
         libc.mallopt(m_top_pad, 256_000_000)
     except (OSError, AttributeError):  # another libc: nothing to tune
         return
+
+
+def give_back_memory() -> None:
+    """Hand what was kept back to the system: for a process that waits for its next job."""
+    if sys.platform.startswith("linux"):
+        try:
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        except (OSError, AttributeError):
+            return
 
 
 def _interrupt(number, frame) -> None:

@@ -1,0 +1,234 @@
+"""Looking at a run in the slice views: fade, difference, checkerboard, Jacobian, grid and arrows. No Qt.
+
+The first look remembers what the views showed; ``restore`` puts that back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+
+from ..contracts import Grid, Image
+from .display import add_legend, diverging_colours, draw_glyphs, draw_grid, set_range
+from .nodes import FLIP, add_volume, image_from_node, resampled
+from .runs import Run, own, remove_node
+from .world import placed_volume
+
+MODES = ("fade", "difference", "checkerboard", "jacobian")
+DIFFERENCE_COLOURS = "Difference: blue moving darker, red moving brighter"
+
+
+class Review:
+    """The slice views of a scene and what of a run they show.
+
+    Args:
+        scene: the MRML scene.
+        logics: the vtkCollection of slice logics (``application_logic.GetSliceLogics()``).
+    """
+
+    def __init__(self, scene, logics) -> None:
+        self.scene, self.logics = scene, logics
+        self._before: Dict[str, Tuple[Any, ...]] = {}
+        self._shown: Optional[Run] = None
+
+    @property
+    def shown(self) -> Optional[Run]:
+        """The run in the views, or None."""
+        return self._shown
+
+    def show(self, run: Run, mode: str = "fade", amount: float = 0.5, after: bool = True) -> None:
+        """Show a run.
+
+        Args:
+            mode: one of ``MODES``.
+            amount: of the upper layer, 0..1: fixed to warped in "fade", the map's opacity in "jacobian".
+            after: the warped volume; False shows the moving volume as it was, for comparison.
+        """
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}; it was {mode!r}")
+        self._remember()
+        self._shown = run
+        fixed, moving = run.get("fixed"), run.get("warped" if after else "moving")
+        background, foreground, opacity = fixed, moving, amount
+        if mode == "jacobian":
+            foreground = run.get("jacobian")
+        elif mode == "difference":
+            background, foreground, opacity = self._difference(run, after), None, 0.0
+        elif mode == "checkerboard":
+            background, foreground, opacity = self._checkerboard(run), None, 0.0
+        for _, composite in self._views():
+            composite.SetBackgroundVolumeID(background.GetID() if background is not None else None)
+            composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
+            composite.SetForegroundOpacity(opacity)
+        for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", self.scene):
+            legend.Modified()  # legends do not notice by themselves that their volume is shown or gone
+
+    def fit(self, run: Run) -> None:
+        """Move the views to the run's volume, once: after that the user's place is kept."""
+        volume = run.get("warped")
+        bounds = [0.0] * 6
+        volume.GetRASBounds(bounds)
+        self.jump([(bounds[0] + bounds[1]) / 2, (bounds[2] + bounds[3]) / 2, (bounds[4] + bounds[5]) / 2])
+        for logic, _ in self._views():
+            logic.FitSliceToBackground() if hasattr(logic, "FitSliceToBackground") else logic.FitSliceToAll()
+
+    def overlay(self, run: Run, grid: bool, arrows: bool, spacing_mm: Optional[float] = None) -> None:
+        """Draw the deformation as a grid, as arrows, or not at all, over whatever the views show.
+
+        Slicer draws one of the two for a node, so the grid wins where both are asked for.
+        """
+        node = run.get("shown_field")
+        if not grid and not arrows:
+            if node is not None and node.GetDisplayNode() is not None:
+                node.GetDisplayNode().SetVisibility(False)
+            return
+        if node is None:
+            node = self._shown_field(run)
+        if node is None:
+            return
+        warped = run.get("warped")
+        spacing = spacing_mm or self._fitting_spacing(warped)
+        draw_grid(node, warped, spacing) if grid else draw_glyphs(node, warped, spacing)
+
+    def jump(self, ras_mm) -> None:
+        """Centre every slice view on a point."""
+        for logic, _ in self._views():
+            logic.GetSliceNode().JumpSliceByCentering(*[float(value) for value in ras_mm])
+
+    def jump_to_worst(self, run: Run) -> float:
+        """Centre the views where the volume shrinks most, or folds; returns the Jacobian there."""
+        facts = run.facts
+        self.jump(facts["worst_ras"])
+        return facts["worst_jacobian"]
+
+    def forget(self, run: Run) -> None:
+        """Before a run is removed: put the views back when they show it."""
+        if self._shown == run:
+            self.restore()
+
+    def restore(self) -> None:
+        """Show what the views showed before the first look; volumes that are gone since stay away."""
+        for logic, composite in self._views():
+            state = self._before.get(logic.GetSliceNode().GetID())
+            if state is None:
+                continue
+            background, foreground, opacity = state
+            composite.SetBackgroundVolumeID(background if self.scene.GetNodeByID(background or "") else None)
+            composite.SetForegroundVolumeID(foreground if self.scene.GetNodeByID(foreground or "") else None)
+            composite.SetForegroundOpacity(opacity)
+        if self._shown is not None:
+            field = self._shown.get("shown_field")
+            if field is not None and field.GetDisplayNode() is not None:
+                field.GetDisplayNode().SetVisibility(False)
+        self._before.clear()
+        self._shown = None
+
+    def _remember(self) -> None:
+        for logic, composite in self._views():
+            self._before.setdefault(
+                logic.GetSliceNode().GetID(),
+                (
+                    composite.GetBackgroundVolumeID(),
+                    composite.GetForegroundVolumeID(),
+                    composite.GetForegroundOpacity(),
+                ),
+            )
+
+    def _views(self) -> List[Tuple[Any, Any]]:
+        """(slice logic, composite node) of every slice view."""
+        found = [self.logics.GetItemAsObject(n) for n in range(self.logics.GetNumberOfItems())]
+        return [(logic, logic.GetSliceCompositeNode()) for logic in found if logic.GetSliceCompositeNode() is not None]
+
+    # ------------------------------------------------------------------ volumes that only a look needs
+
+    def _difference(self, run: Run, after: bool):
+        role = "difference" if after else "difference_before"
+        node = run.get(role)
+        if node is not None:
+            return node
+        fixed, shown = self._scaled_pair(run, run.get("warped") if after else self._moving_on_fixed(run))
+        values = np.where(np.isnan(shown), 0, shown - fixed).astype(np.float32)
+        node = add_volume(self.scene, Image(values, self._grid(run)), role)
+        set_range(node, -0.5, 0.5, diverging_colours(self.scene, DIFFERENCE_COLOURS, middle=0.0))
+        add_legend(node, "Moving - fixed")
+        return own(self.scene, run, role, node)
+
+    def _checkerboard(self, run: Run, squares: int = 8):
+        node = run.get("checkerboard")
+        if node is not None:
+            return node
+        fixed, warped = self._scaled_pair(run, run.get("warped"))
+        grid = self._grid(run)
+        extent = np.array(grid.size_ijk) * grid.spacing_mm
+        side = max(extent) / squares
+        cells = [np.floor(np.arange(n) * s / side).astype(int) for n, s in zip(grid.size_ijk, grid.spacing_mm)]
+        odd = (cells[2][:, None, None] + cells[1][None, :, None] + cells[0][None, None, :]) % 2 == 1
+        node = add_volume(self.scene, Image(np.where(odd, warped, fixed).astype(np.float32), grid), "checkerboard")
+        set_range(node, 0.0, 1.0)
+        return own(self.scene, run, "checkerboard", node)
+
+    def _scaled_pair(self, run: Run, other) -> Tuple[np.ndarray, np.ndarray]:
+        """Fixed and another volume on the run's grid, each 0..1 between the ends of its window."""
+        fixed = self._on_grid(run, run.get("fixed"))
+        values = other if isinstance(other, np.ndarray) else slicer.util.arrayFromVolume(other)
+        return _windowed(fixed, run.get("fixed")), _windowed(values, run.get("moving") or run.get("warped"))
+
+    def _moving_on_fixed(self, run: Run) -> np.ndarray:
+        return self._on_grid(run, run.get("moving"))
+
+    def _on_grid(self, run: Run, node) -> np.ndarray:
+        """A volume of the user's, where it lies in the world, on the run's grid."""
+        placed = placed_volume(node).image
+        if placed.grid.same_as(self._grid(run)):
+            return placed.values
+        copy = add_volume(self.scene, placed, "copy")
+        on_grid = resampled(copy, run.get("warped"), None, "copy on the grid")
+        values = image_from_node(on_grid).values
+        for temporary in (copy, on_grid):
+            remove_node(self.scene, temporary)
+        return values
+
+    def _grid(self, run: Run) -> Grid:
+        warped = run.get("warped")
+        matrix = vtk.vtkMatrix4x4()
+        warped.GetIJKToRASMatrix(matrix)
+        return Grid(warped.GetImageData().GetDimensions(), FLIP @ slicer.util.arrayFromVTKMatrix(matrix))
+
+    def _shown_field(self, run: Run):
+        """A node that draws the displacement field: grids and glyphs draw "to parent", the run's is from parent."""
+        field = _grid_part(run.get("transform").GetTransformFromParent())
+        if field is None:
+            return None
+        node = self.scene.AddNewNodeByClass("vtkMRMLTransformNode", "deformation")
+        node.SetHideFromEditors(True)
+        node.SetAndObserveTransformToParent(field)
+        return own(self.scene, run, "shown_field", node)
+
+    @staticmethod
+    def _fitting_spacing(volume) -> float:
+        bounds = [0.0] * 6
+        volume.GetRASBounds(bounds)
+        extent = max(bounds[1] - bounds[0], bounds[3] - bounds[2], bounds[5] - bounds[4])
+        return max(extent / 28, 2 * float(np.median(volume.GetSpacing())))
+
+
+def _windowed(values: np.ndarray, node) -> np.ndarray:
+    display = node.GetDisplayNode()
+    low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+    return np.clip((values.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1)
+
+
+def _grid_part(transform: vtk.vtkAbstractTransform) -> Optional[vtk.vtkAbstractTransform]:
+    """The displacement grid inside a transform, however it was concatenated or read from a file."""
+    if transform.IsA("vtkOrientedGridTransform"):
+        return transform
+    if transform.IsA("vtkGeneralTransform"):
+        for n in range(transform.GetNumberOfConcatenatedTransforms()):
+            found = _grid_part(transform.GetConcatenatedTransform(n))
+            if found is not None:
+                return found
+    return None

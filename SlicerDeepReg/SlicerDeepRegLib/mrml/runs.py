@@ -1,0 +1,294 @@
+"""Runs in the scene: what a registration left there, grouped, found again after loading, renamed and removed.
+
+A run is a hidden node that refers to its volumes, transform and table; it is saved and loaded with the scene.
+Nothing of the user's is changed; removing a run is the undo.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+
+from ..contracts import Image, Result
+from .display import add_legend, diverging_colours, set_range
+from .nodes import FLIP, add_transform, add_volume
+from .scene import JACOBIAN_COLOURS, display_range
+
+MARK = "DeepReg.Run"
+#: What a run owns, and what the nodes are called after the run's name.
+OWNED = {
+    "warped": "warped",
+    "transform": "transform",
+    "jacobian": "Jacobian",
+    "segmentation": "warped segmentation",
+    "labels": "warped labels",
+    "table": "figures",
+    "difference": "difference",
+    "difference_before": "difference before",
+    "checkerboard": "checkerboard",
+    "shown_field": "deformation",
+}
+#: What it refers to and leaves alone.
+USED = ("fixed", "moving")
+
+
+class Run:
+    """One registration in the scene. The object is a view of its node; two of the same node are equal."""
+
+    def __init__(self, node) -> None:
+        self.node = node
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Run) and other.node is self.node
+
+    def __hash__(self) -> int:
+        return hash(self.node.GetID())
+
+    @property
+    def name(self) -> str:
+        return self.node.GetName()
+
+    @property
+    def facts(self) -> Dict[str, Any]:
+        """method, title, effort, seconds, figures (of the end), notes, worst_ras, worst_jacobian."""
+        return json.loads(self.node.GetAttribute(MARK) or "{}")
+
+    @property
+    def permanent(self) -> bool:
+        return self.node.GetAttribute("DeepReg.Permanent") == "1"
+
+    def set_permanent(self, permanent: bool) -> None:
+        """A permanent run is not removed by :func:`remove` unless told so."""
+        self.node.SetAttribute("DeepReg.Permanent", "1" if permanent else "0")
+
+    def get(self, role: str):
+        """The node of a role of ``OWNED`` or ``USED``, or None."""
+        return self.node.GetNodeReference(role)
+
+    def set(self, role: str, node) -> None:
+        self.node.SetNodeReferenceID(role, node.GetID())
+
+
+def runs(scene) -> List[Run]:
+    """Every run of the scene, oldest first."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode", scene)
+    return [Run(node) for node in nodes if node.GetAttribute(MARK) is not None]
+
+
+def free_name(scene, wanted: str) -> str:
+    """``wanted``, or with the first number that no run has yet."""
+    taken = {run.name for run in runs(scene)}
+    if wanted not in taken:
+        return wanted
+    return next(f"{wanted} {n}" for n in range(2, len(taken) + 3) if f"{wanted} {n}" not in taken)
+
+
+def add_run(
+    scene,
+    result: Result,
+    name: str,
+    facts: Dict[str, Any],
+    fixed=None,
+    moving=None,
+    moving_world_to_local: Optional[vtk.vtkAbstractTransform] = None,
+    table: Sequence[Tuple[str, Sequence[str]]] = (),
+    segmentation=None,
+    label_names: Optional[Dict[int, str]] = None,
+) -> Run:
+    """Put a result into the scene; on any failure nothing of it stays there.
+
+    Args:
+        result: its volumes in world coordinates.
+        name: of the run; its nodes are called after it.
+        facts: see :attr:`Run.facts`.
+        fixed, moving: the user's nodes, referred to; their window, level and colours are taken over.
+        moving_world_to_local: where the moving volume is under transforms; then the run's transform node does
+            their work too: put under it, in place of those, the volume is shown warped.
+        table: (title, figure in each state).
+        segmentation: the moving segmentation node whose names and colours the warped one takes.
+        label_names: name of each warped label.
+    """
+    run = Run(scene.AddNode(_run_node(name)))
+    try:
+        _add_volumes(scene, run, result, fixed, moving)
+        transform = add_transform(scene, result.transform, _title(run, "transform"), moving_world_to_local)
+        run.set("transform", transform)
+        for role, node in (("fixed", fixed), ("moving", moving)):
+            if node is not None:
+                run.set(role, node)
+                transform.SetNodeReferenceID(f"DeepReg.{role}", node.GetID())
+        if result.warped_labels is not None:
+            _add_labels(scene, run, result.warped_labels, segmentation, label_names or {})
+        if table:
+            run.set("table", _add_table(scene, table, _title(run, "table")))
+        place, worst = _worst_place(result)
+        run.node.SetAttribute(MARK, json.dumps({**facts, "worst_ras": place, "worst_jacobian": worst}))
+        _group(scene, run)
+    except BaseException:
+        remove(scene, run, also_permanent=True)
+        raise
+    return run
+
+
+def own(scene, run: Run, role: str, node, save: bool = False):
+    """Give a node to a run under a role: it gets its name and place, and goes when the run goes."""
+    node.SetName(_title(run, role))
+    node.SetSaveWithScene(save)
+    if node.GetDisplayNode() is not None:
+        node.GetDisplayNode().SetSaveWithScene(save)
+    run.set(role, node)
+    return node
+
+
+def rename(scene, run: Run, name: str) -> None:
+    """Rename a run and its nodes."""
+    run.node.SetName(name)
+    for role in OWNED:
+        node = run.get(role)
+        if node is not None:
+            node.SetName(_title(run, role))
+    hierarchy, folder = _folder(scene, run)
+    if folder:
+        hierarchy.SetItemName(folder, name)
+
+
+def remove(scene, run: Run, also_permanent: bool = False) -> bool:
+    """Remove a run and everything it owns; False when it is permanent and stays."""
+    if run.permanent and not also_permanent:
+        return False
+    hierarchy, folder = _folder(scene, run)
+    for role in OWNED:
+        node = run.get(role)
+        if node is not None:
+            remove_node(scene, node)
+    if folder:
+        hierarchy.RemoveItem(folder)
+    scene.RemoveNode(run.node)
+    return True
+
+
+def remove_node(scene, node) -> None:
+    """A node with its displays, legends and storage."""
+    parts = (
+        [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+        if node.IsA("vtkMRMLDisplayableNode")
+        else []
+    )
+    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", scene):
+        if legend.GetPrimaryDisplayNode() in parts:
+            scene.RemoveNode(legend)
+    if node.GetStorageNode() is not None:
+        parts.append(node.GetStorageNode())
+    scene.RemoveNode(node)
+    for part in parts:
+        if part is not None and scene.IsNodePresent(part):
+            scene.RemoveNode(part)
+
+
+def _title(run: Run, role: str) -> str:
+    return f"{run.name}: {OWNED[role]}"
+
+
+def _run_node(name: str):
+    node = slicer.vtkMRMLScriptedModuleNode()
+    node.SetName(name)
+    node.SetHideFromEditors(True)
+    node.SetAttribute("ModuleName", "SlicerDeepReg")
+    node.SetAttribute(MARK, "{}")
+    return node
+
+
+def _add_volumes(scene, run: Run, result: Result, fixed, moving) -> None:
+    warped = add_volume(scene, result.warped, _title(run, "warped"))
+    run.set("warped", warped)
+    if moving is not None and moving.GetDisplayNode() is not None:
+        warped.GetDisplayNode().CopyContent(moving.GetDisplayNode())
+        colours = moving.GetDisplayNode().GetColorNodeID()
+        if colours:
+            warped.GetDisplayNode().SetAndObserveColorNodeID(colours)
+    else:
+        set_range(warped, *display_range(result.moving))
+    jacobian = add_volume(scene, result.jacobian, _title(run, "jacobian"))
+    run.set("jacobian", jacobian)
+    set_range(jacobian, 0.0, 2.0, diverging_colours(scene, JACOBIAN_COLOURS, middle=1.0))
+    add_legend(jacobian, "Jacobian")
+
+
+def _add_labels(scene, run: Run, labels: Image, segmentation, names: Dict[int, str]) -> None:
+    """A segmentation node with the names and colours of the moving one; a label map where there was one."""
+    if segmentation is None or not segmentation.IsA("vtkMRMLSegmentationNode"):
+        node = add_volume(scene, labels, _title(run, "labels"), labels=True)
+        if segmentation is not None and segmentation.GetDisplayNode() is not None:
+            node.GetDisplayNode().SetAndObserveColorNodeID(segmentation.GetDisplayNode().GetColorNodeID())
+        run.set("labels", node)
+        return
+    source = segmentation.GetSegmentation()
+    colours = {}
+    for n in range(source.GetNumberOfSegments()):
+        segment = source.GetNthSegment(n)
+        colours[segment.GetName()] = segment.GetColor()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", _title(run, "segmentation"))
+    run.set("segmentation", node)
+    node.CreateDefaultDisplayNodes()
+    warped = run.get("warped")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(warped)
+    for label, name in sorted(names.items()):
+        identifier = node.GetSegmentation().AddEmptySegment("", name, colours.get(name, (0.5, 0.5, 0.5)))
+        inside = (labels.values == label).astype(np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(inside, node, identifier, warped)
+
+
+def _add_table(scene, rows: Sequence[Tuple[str, Sequence[str]]], name: str):
+    node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    columns = [("Figure", [title for title, _ in rows])]
+    columns += [(state, [values[n] for _, values in rows]) for n, state in enumerate(("as given", "linear", "result"))]
+    for title, values in columns:
+        column = vtk.vtkStringArray()
+        column.SetName(title)
+        for value in values:
+            column.InsertNextValue(value)
+        node.AddColumn(column)
+    node.SetUseColumnTitleAsColumnHeader(True)
+    return node
+
+
+def _worst_place(result: Result) -> Tuple[List[float], float]:
+    """Where the Jacobian is least inside the fixed image's content, RAS mm, and what it is there."""
+    content = result.fixed.values > display_range(result.fixed)[0]
+    values = np.where(content, result.jacobian.values, np.inf) if content.any() else result.jacobian.values
+    kji = np.unravel_index(int(np.argmin(values)), values.shape)
+    lps = result.fixed.grid.ijk_to_lps @ [*kji[::-1], 1.0]
+    return (FLIP @ lps)[:3].tolist(), float(values[kji])
+
+
+def _group(scene, run: Run) -> None:
+    """A folder for the run in the subject hierarchy, its nodes inside."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    if hierarchy is None:
+        return
+    folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), run.name)
+    hierarchy.SetItemAttribute(folder, MARK, run.node.GetID())
+    for role in OWNED:
+        node = run.get(role)
+        if node is None:
+            continue
+        item = hierarchy.GetItemByDataNode(node)
+        if item:
+            hierarchy.SetItemParent(item, folder)
+        else:
+            hierarchy.CreateItem(folder, node)
+
+
+def _folder(scene, run: Run):
+    """The subject hierarchy and the run's folder in it: the parent of its warped volume, when it is ours."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    warped = run.get("warped")
+    if hierarchy is None or warped is None:
+        return hierarchy, 0
+    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(warped))
+    return hierarchy, folder if folder and hierarchy.HasItemAttribute(folder, MARK) else 0

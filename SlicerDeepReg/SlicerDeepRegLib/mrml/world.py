@@ -1,0 +1,214 @@
+"""What the user's nodes are in the world: parent transforms are applied, never ignored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+from ..contracts import Grid, Image, InputError
+from .nodes import FLIP
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A volume as it lies in the world.
+
+    Attributes:
+        image: its voxels and their place, LPS mm of the world.
+        world_to_local: RAS mm, from the world to the node's own coordinates; None where they are the same.
+        note: what was done to it, in words, or "".
+    """
+
+    image: Image
+    world_to_local: Optional[vtk.vtkAbstractTransform]
+    note: str = ""
+
+
+def placed_volume(node, initial=None) -> Placed:
+    """A volume node in the world, and further moved by an initial transform node where one is given.
+
+    Under linear transforms the voxels stay as they are and their grid moves; under others the volume is
+    resampled, which is said in the note.
+
+    Raises:
+        InputError: the node holds no voxels, or vectors.
+    """
+    if node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
+        raise InputError(f"{node.GetName()} holds no voxels. Load it again, or choose another volume.")
+    if node.GetImageData().GetNumberOfScalarComponents() != 1:
+        raise InputError(
+            f"{node.GetName()} has {node.GetImageData().GetNumberOfScalarComponents()} values for each voxel; one is "
+            "needed. Convert it to a scalar volume (module Vector to Scalar Volume)."
+        )
+    parents = [parent for parent in (node.GetParentTransformNode(), initial) if parent is not None]
+    if not parents:
+        return Placed(Image(_values(node).copy(), _grid(node, np.eye(4)), node.GetName()), None)
+    names = " and ".join(parent.GetName() for parent in parents)
+    if all(parent.IsTransformToWorldLinear() for parent in parents):
+        matrix = vtk.vtkMatrix4x4()
+        linear_matrix(parents, matrix)
+        grid = _grid(node, slicer.util.arrayFromVTKMatrix(matrix))
+        back = vtk.vtkTransform()
+        matrix.Invert()
+        back.SetMatrix(matrix)
+        image = Image(_values(node).copy(), grid, node.GetName())
+        return Placed(image, back, f"{node.GetName()} is registered where {names} puts it.")
+    to_world = local_to_world(node, initial)
+    return Placed(
+        _resampled_in_world(node, to_world),
+        to_world.GetInverse(),
+        f"{node.GetName()} was resampled to where {names} puts it: that transform is not linear.",
+    )
+
+
+def grid_in_world(node, initial=None) -> Optional[Grid]:
+    """Where a volume's voxels lie, without reading them; None for a volume without voxels.
+
+    Under a transform that is not linear this is the box around it.
+    """
+    if node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
+        return None
+    parents = [parent for parent in (node.GetParentTransformNode(), initial) if parent is not None]
+    if all(parent.IsTransformToWorldLinear() for parent in parents):
+        matrix = vtk.vtkMatrix4x4()
+        linear_matrix(parents, matrix)
+        return _grid(node, slicer.util.arrayFromVTKMatrix(matrix))
+    return _box(node, local_to_world(node, initial))
+
+
+def local_to_world(node, initial=None) -> vtk.vtkGeneralTransform:
+    """From the node's own coordinates to the world, then through the initial transform, RAS mm."""
+    together = vtk.vtkGeneralTransform()
+    together.PostMultiply()
+    for parent in (node.GetParentTransformNode(), initial):
+        if parent is not None:
+            part = vtk.vtkGeneralTransform()
+            parent.GetTransformToWorld(part)
+            together.Concatenate(part)
+    return together
+
+
+def linear_matrix(parents, matrix: vtk.vtkMatrix4x4) -> None:
+    """The product of the matrices to the world of linear transform nodes, the first applied first."""
+    matrix.Identity()
+    for parent in parents:
+        one = vtk.vtkMatrix4x4()
+        parent.GetMatrixTransformToWorld(one)
+        vtk.vtkMatrix4x4.Multiply4x4(one, matrix, matrix)
+
+
+def points_in_world(node, initial=None) -> np.ndarray:
+    """(N, 3) the control points of a markups node, LPS mm of the world."""
+    points = np.array(slicer.util.arrayFromMarkupsControlPoints(node, world=True), float).reshape(-1, 3)
+    if initial is not None:
+        to_world = vtk.vtkGeneralTransform()
+        initial.GetTransformToWorld(to_world)
+        points = np.array([to_world.TransformPoint(point) for point in points]).reshape(-1, 3)
+    return points * [-1, -1, 1]
+
+
+def labels_of(node, volume, placed: Placed, numbers: Optional[Dict[str, int]] = None) -> Tuple[Image, Dict[int, str]]:
+    """A segmentation or label map as labels on the voxels of ``volume``, and the name of each label.
+
+    Args:
+        node: vtkMRMLSegmentationNode or vtkMRMLLabelMapVolumeNode, under the same transform as the volume.
+        volume: the volume node it belongs to; placed: that volume in the world.
+        numbers: label of each segment name, so that two segmentations agree; by order when left out.
+
+    Raises:
+        InputError: another transform, or a volume that had to be resampled.
+    """
+    if node.GetParentTransformNode() is not volume.GetParentTransformNode():
+        raise InputError(
+            f"{node.GetName()} and {volume.GetName()} are under different transforms. Put both under the same one."
+        )
+    if placed.image.grid.size_ijk != tuple(volume.GetImageData().GetDimensions()):
+        raise InputError(
+            f"{volume.GetName()} is under a transform that is not linear; segmentations cannot follow it. Harden the "
+            "transform on both first."
+        )
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        matrix = np.eye(4)
+        if node.GetParentTransformNode() is not None or not placed.image.grid.same_as(_grid(volume, matrix)):
+            local = _grid(volume, matrix)
+            matrix = FLIP @ placed.image.grid.ijk_to_lps @ np.linalg.inv(local.ijk_to_lps) @ FLIP
+        labels = Image(_values(node).copy(), _grid(node, matrix), node.GetName())
+        return labels, {int(label): str(label) for label in np.unique(labels.values) if label}
+    values = np.zeros(placed.image.grid.shape_kji, np.int16)
+    names = {}
+    for order, (identifier, name) in enumerate(segments_of(node), start=1):
+        label = (numbers or {}).get(name, order)
+        inside = slicer.util.arrayFromSegmentBinaryLabelmap(node, identifier, volume)
+        if inside is not None:
+            values[np.asarray(inside) > 0] = label
+        names[label] = name
+    return Image(values, placed.image.grid, node.GetName()), names
+
+
+def segments_of(node) -> List[Tuple[str, str]]:
+    """(identifier, name) of every segment, in order."""
+    segmentation = node.GetSegmentation()
+    identifiers = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+    return [(identifier, segmentation.GetSegment(identifier).GetName()) for identifier in identifiers]
+
+
+def _values(node) -> np.ndarray:
+    """(K, J, I), the node's own memory."""
+    picture = node.GetImageData()
+    return vtk_to_numpy(picture.GetPointData().GetScalars()).reshape(picture.GetDimensions()[::-1])
+
+
+def _grid(node, local_to_world_ras: np.ndarray) -> Grid:
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return Grid(node.GetImageData().GetDimensions(), FLIP @ local_to_world_ras @ slicer.util.arrayFromVTKMatrix(matrix))
+
+
+def _box(node, to_world: vtk.vtkAbstractTransform) -> Grid:
+    """A grid along the world's axes around the warped volume, its spacing the volume's finest."""
+    size = np.array(node.GetImageData().GetDimensions())
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    to_ras = slicer.util.arrayFromVTKMatrix(matrix)
+    steps = [np.linspace(-0.5, n - 0.5, 9) for n in size]
+    ijk = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, 3)
+    world = np.array([to_world.TransformPoint(p) for p in ijk @ to_ras[:3, :3].T + to_ras[:3, 3]]) * [-1, -1, 1]
+    spacing = float(np.linalg.norm(to_ras[:3, :3], axis=0).min())
+    low, high = world.min(0), world.max(0)
+    lps = np.diag([spacing, spacing, spacing, 1.0])
+    lps[:3, 3] = low + spacing / 2
+    return Grid(tuple(np.maximum(1, np.ceil((high - low) / spacing)).astype(int)), lps)
+
+
+def _resampled_in_world(node, to_world: vtk.vtkAbstractTransform) -> Image:
+    """The volume on the grid around it, by linear interpolation, its lowest value outside."""
+    grid = _box(node, to_world)
+    world_ras = FLIP @ grid.ijk_to_lps
+    to_ras = vtk.vtkMatrix4x4()
+    node.GetRASToIJKMatrix(to_ras)
+    positions = vtk.vtkGeneralTransform()  # from the new grid's voxels to the volume's
+    positions.PostMultiply()
+    positions.Concatenate(slicer.util.vtkMatrixFromArray(world_ras))
+    positions.Concatenate(to_world.GetInverse())
+    positions.Concatenate(to_ras)
+    plain = vtk.vtkImageData()  # VTK's own origin and spacing must not be applied a second time
+    plain.ShallowCopy(node.GetImageData())
+    plain.SetOrigin(0, 0, 0)
+    plain.SetSpacing(1, 1, 1)
+    reslice = vtk.vtkImageReslice()
+    reslice.SetInputData(plain)
+    reslice.SetResliceTransform(positions)
+    reslice.SetInterpolationModeToLinear()
+    reslice.SetOutputOrigin(0, 0, 0)
+    reslice.SetOutputSpacing(1, 1, 1)
+    reslice.SetOutputExtent(0, grid.size_ijk[0] - 1, 0, grid.size_ijk[1] - 1, 0, grid.size_ijk[2] - 1)
+    reslice.SetBackgroundLevel(float(node.GetImageData().GetScalarRange()[0]))
+    reslice.Update()
+    values = vtk_to_numpy(reslice.GetOutput().GetPointData().GetScalars()).reshape(grid.shape_kji).copy()
+    return Image(values, grid, node.GetName())

@@ -1,0 +1,109 @@
+"""The numbers of each method, as dataclasses that are read without torch: the panel makes its controls from them.
+
+A field's metadata holds what a control needs: ``title``, ``low``, ``high``, and ``text`` that explains it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping
+
+from .contracts import InputError
+
+
+def _number(default, low, high, title: str, text: str):
+    return field(default=default, metadata={"low": low, "high": high, "title": title, "text": text})
+
+
+@dataclass(frozen=True)
+class OptimiseSettings:
+    """The numbers of `optimise`. Lengths are in voxels of the level, along its finest axis."""
+
+    regularity_lncc: float = _number(
+        1.6, 0.05, 20.0, "Regularity, same contrast", "Weight of the diffusion energy per voxel. More is smoother."
+    )
+    regularity_mind: float = _number(
+        1.6, 0.05, 20.0, "Regularity, other contrast", "The same, where images of different contrast are compared."
+    )
+    window_radius: float = _number(
+        4.0, 1.0, 12.0, "Window radius (voxels)", "Of the local correlation. Smaller follows finer detail and noise."
+    )
+    step: float = _number(0.3, 0.02, 2.0, "First step (voxels)", "Length of the first step of each scale.")
+    last_step: float = _number(0.1, 0.01, 1.0, "Last step (part)", "The last step of a scale, as a part of the first.")
+    damping: float = _number(
+        0.03, 0.0001, 1.0, "Damping", "Gradients much smaller than this hardly move anything: noise is not amplified."
+    )
+    gradient_sigma: float = _number(
+        0.5, 0.0, 5.0, "Gradient smoothing (voxels)", "Gaussian smoothing of the gradient, before the step is made."
+    )
+    step_sigma: float = _number(
+        1.5, 0.5, 5.0, "Step smoothing (voxels)", "Gaussian smoothing of each step. More is smoother and folds less."
+    )
+    least_spread: float = _number(
+        0.12, 0.01, 1.0, "Least intensity spread", "Smallest deviation assumed between matched intensities, 0 to 1."
+    )
+    mind_weight: float = _number(10.0, 0.1, 100.0, "MIND weight", "Factor of the loss between different contrasts.")
+    search_cell: int = _number(
+        6, 3, 16, "Search cell (voxels)", "Size of a cell of the first search for large motion, in voxels of the image."
+    )
+    search_radius: int = _number(4, 1, 6, "Search radius (cells)", "How many cells that search looks each way.")
+    least_jacobian: float = _number(
+        0.02, 0.0, 0.5, "Least Jacobian", "The deformation is smoothed where it would compress below this."
+    )
+    repair_reach: int = _number(
+        4, 1, 12, "Repair reach (voxels)", "How far around such places; doubled when five rounds were not enough."
+    )
+
+
+#: What differs from the defaults, by method and effort.
+_BY_EFFORT: Dict[str, Dict[str, Any]] = {
+    "optimise": {
+        "thorough": OptimiseSettings(
+            regularity_lncc=0.75,
+            regularity_mind=1.0,
+            least_spread=0.08,
+            gradient_sigma=1.5,
+            step_sigma=1.2,
+            repair_reach=2,
+        )
+    }
+}
+_DEFAULTS = {"optimise": OptimiseSettings()}
+
+
+def settings_for(module: str, effort: str, changed: Mapping[str, Any] = ()):
+    """The settings of a method at an effort, some of them changed; None for a method without settings.
+
+    Raises:
+        InputError: a setting that the method does not have, or a value out of its range.
+    """
+    if module not in _DEFAULTS:
+        if changed:
+            raise InputError(f"The method {module} has no settings; {', '.join(changed)} cannot be changed.")
+        return None
+    chosen = _BY_EFFORT.get(module, {}).get(effort, _DEFAULTS[module])
+    known = {f.name: f for f in dataclasses.fields(chosen)}
+    values = {}
+    for name, value in dict(changed).items():
+        if name not in known:
+            raise InputError(f"There is no setting {name!r}. The settings of {module} are: {', '.join(known)}.")
+        values[name] = _checked(known[name], value)
+    return dataclasses.replace(chosen, **values)
+
+
+def fields_of(module: str) -> List[dataclasses.Field]:
+    """The settings that a method has, in order; none for a method without."""
+    return list(dataclasses.fields(_DEFAULTS[module])) if module in _DEFAULTS else []
+
+
+def _checked(setting: dataclasses.Field, value: Any):
+    low, high = setting.metadata["low"], setting.metadata["high"]
+    try:
+        number = type(setting.default)(float(value))
+    except (TypeError, ValueError):
+        raise InputError(f"{setting.name} must be a number from {low} to {high}; it was {value!r}.") from None
+    if number != float(value) or not low <= number <= high:
+        whole = "a whole number" if isinstance(setting.default, int) else "a number"
+        raise InputError(f"{setting.name} must be {whole} from {low} to {high}; it was {value}.")
+    return number

@@ -1,0 +1,7 @@
+"""``python -m SlicerDeepRegLib.worker FOLDER``: started by the client, never by hand."""
+
+import sys
+
+from .serve import main
+
+sys.exit(main(sys.argv[1]))

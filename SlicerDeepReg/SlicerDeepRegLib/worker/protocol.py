@@ -1,0 +1,166 @@
+"""What client and worker say: one JSON object a line, arrays as .npy files in a private folder.
+
+The client sends ``register``, ``cancel`` and ``quit``; the worker sends ``ready``, ``devices``, ``alive``,
+``progress``, ``done``, ``failed`` and ``cancelled``. Everything about a job carries its name. Arrays are written
+to the job's folder and read by mapping the file, so that a volume is never copied through the pipe.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import numpy as np
+
+from ..contracts import Field, Grid, Image, Request, Result, Stage, Transform
+from ..files.plain import plain
+
+#: Raised whenever a message changes its meaning; client and worker must have the same.
+PROTOCOL = 1
+
+_IMAGES = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
+_POINTS = ("fixed_points", "moving_points")
+
+
+def line(kind: str, **values: Any) -> bytes:
+    """One message, with its line end."""
+    return (json.dumps({"kind": kind, **plain(values)}, ensure_ascii=True) + "\n").encode("ascii")
+
+
+def parse(text: bytes) -> Optional[Dict[str, Any]]:
+    """The message of a line, or None for a line that is none (a library printed something)."""
+    try:
+        message = json.loads(text)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) and "kind" in message else None
+
+
+def write_request(request: Request, folder: Path) -> Dict[str, Any]:
+    """The request as plain values; its images, which must be in memory, go to files in ``folder``."""
+    values: Dict[str, Any] = {}
+    for name in request.__dataclass_fields__:
+        value = getattr(request, name)
+        if value is not None and name in _IMAGES:
+            value = _write_image(value, folder, name)
+        elif value is not None and name in _POINTS:
+            value = np.asarray(value, float).tolist()
+        values[name] = value
+    return values
+
+
+def read_request(values: Dict[str, Any], folder: Path) -> Request:
+    """The request that ``write_request`` wrote, its images read into memory."""
+    given = dict(values)
+    for name in _IMAGES:
+        if given[name] is not None:
+            given[name] = _read_image(given[name], folder, mapped=False)
+    for name in _POINTS:
+        if given[name] is not None:
+            given[name] = np.array(given[name], float).reshape(-1, 3)
+    return Request(**given)
+
+
+def write_result(result: Result, folder: Path) -> Dict[str, Any]:
+    """The result as plain values; what the client cannot have already goes to files in ``folder``.
+
+    The inverse stays behind: Slicer finds it from the transform itself.
+    """
+    return plain(
+        {
+            "warped": _write_image(result.warped, folder, "warped"),
+            "jacobian": _write_image(result.jacobian, folder, "jacobian"),
+            "warped_labels": _optional(result.warped_labels, folder, "warped_labels"),
+            "linear_lps": result.transform.linear_lps,
+            "field": _write_field(result.transform.field, folder, "field"),
+            "stages": [
+                {
+                    "name": stage.name,
+                    "seconds": stage.seconds,
+                    "linear_lps": stage.linear_lps,
+                    "field": _write_field(stage.field, folder, f"stage{number}"),
+                    "figures": stage.figures,
+                    "curve": stage.curve,
+                    "note": stage.note,
+                }
+                for number, stage in enumerate(result.stages)
+            ],
+            "figures": result.figures,
+            "seconds": result.seconds,
+            "provenance": result.provenance,
+            "notes": result.notes,
+        }
+    )
+
+
+def read_result(values: Dict[str, Any], folder: Path, request: Request) -> Result:
+    """The result of ``write_result`` for the request that the client made; arrays are mapped, not copied."""
+    labels = values["warped_labels"]
+    stages = tuple(
+        Stage(
+            name=stage["name"],
+            seconds=stage["seconds"],
+            linear_lps=np.array(stage["linear_lps"]),
+            field=_read_field(stage["field"], folder),
+            figures=stage["figures"],
+            curve=tuple(stage["curve"]),
+            note=stage["note"],
+        )
+        for stage in values["stages"]
+    )
+    return Result(
+        request=request,
+        fixed=request.fixed,
+        moving=request.moving,
+        transform=Transform(np.array(values["linear_lps"]), _read_field(values["field"], folder)),
+        warped=_read_image(values["warped"], folder),
+        jacobian=_read_image(values["jacobian"], folder),
+        warped_labels=_read_image(labels, folder) if labels is not None else None,
+        fixed_labels=request.fixed_labels,
+        stages=stages,
+        figures=values["figures"],
+        seconds=values["seconds"],
+        provenance=values["provenance"],
+        notes=tuple(values["notes"]),
+    )
+
+
+def _optional(image: Optional[Image], folder: Path, name: str) -> Optional[Dict[str, Any]]:
+    return _write_image(image, folder, name) if image is not None else None
+
+
+def _write_image(image: Image, folder: Path, name: str) -> Dict[str, Any]:
+    values = {"array": _save(image.values, folder, name), "name": image.name, "dimensions": image.dimensions}
+    return {**values, "ijk_to_lps": image.grid.ijk_to_lps.tolist()}
+
+
+def _read_image(values: Dict[str, Any], folder: Path, mapped: bool = True) -> Image:
+    array = _load(values["array"], folder, mapped)
+    grid = Grid(array.shape[::-1], np.array(values["ijk_to_lps"]))
+    return Image(array, grid, values["name"], values["dimensions"])
+
+
+def _write_field(field: Optional[Field], folder: Path, name: str) -> Optional[Dict[str, Any]]:
+    if field is None:
+        return None
+    array = _save(field.displacement_lps_mm, folder, name)
+    return {"array": array, "ijk_to_lps": field.grid.ijk_to_lps.tolist()}
+
+
+def _read_field(values: Optional[Dict[str, Any]], folder: Path) -> Optional[Field]:
+    if values is None:
+        return None
+    array = _load(values["array"], folder)
+    return Field(array, Grid(array.shape[2::-1], np.array(values["ijk_to_lps"])))
+
+
+def _save(array: np.ndarray, folder: Path, name: str) -> str:
+    np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    return f"{name}.npy"
+
+
+def _load(name: str, folder: Path, mapped: bool = True) -> np.ndarray:
+    if Path(name).name != name:
+        raise ValueError(f"{name!r} is not a file of the job's folder.")
+    return np.load(folder / name, mmap_mode="r" if mapped else None, allow_pickle=False)

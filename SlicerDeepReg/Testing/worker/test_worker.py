@@ -1,0 +1,289 @@
+"""The worker process and its client: results alike, cancel, death, silence, old and missing torch, nothing left."""
+
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import Case
+from SlicerDeepRegLib.contracts import DeviceMemoryError, Image, InputError, Request
+from SlicerDeepRegLib.geometry.points import fixed_to_moving
+from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.worker import client as client_module
+from SlicerDeepRegLib.worker import protocol
+from SlicerDeepRegLib.worker.client import WorkerClient
+from SlicerDeepRegLib.worker.serve import register_with_smaller_plans
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="looks into /proc")
+LIBRARY = Path(client_module.__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def client():
+    opened = WorkerClient()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def case():
+    return Case("oblique-LPS")
+
+
+def request(case, **changes):
+    return Request(case.fixed, case.moving, **{"effort": "fast", "device": "cpu", "measure": False, **changes})
+
+
+def long_request(case):
+    """Work for at least ten seconds: a volume of 100 voxels a side."""
+    values = np.random.default_rng(0).random((100, 100, 100)).astype(np.float32)
+    grid = dataclasses.replace(case.fixed.grid, size_ijk=(100, 100, 100))
+    image = Image(values, grid, "noise")
+    return Request(image, image, effort="thorough", device="cpu")
+
+
+def wait(client, *kinds, seconds=60, job=None):
+    """Every event until one of the kinds comes; that one last."""
+    seen, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        for event in client.poll():
+            seen.append(event)
+            if event["kind"] in kinds and (job is None or event.get("job") == job):
+                return seen
+        time.sleep(0.01)
+    raise AssertionError(f"none of {kinds} in {seconds} s; seen {[e['kind'] for e in seen]}")
+
+
+def gone(pid):
+    return not Path(f"/proc/{pid}").exists() or "zombie" in Path(f"/proc/{pid}/status").read_text()
+
+
+def test_the_result_is_that_of_register(client, case):
+    asked = request(case, measure=True, fixed_points=[[0.0, 0, 0]], moving_points=[[1.0, 0, 0]])
+    job = client.submit(asked)
+    events = wait(client, "done", job=job)
+    there, here = events[-1]["result"], register(asked)
+    assert {"ready", "devices", "progress"} <= {e["kind"] for e in events}
+    assert np.allclose(there.warped.values, here.warped.values, atol=0.5)
+    assert np.allclose(there.jacobian.values, here.jacobian.values, atol=0.05)
+    points = np.random.default_rng(0).normal(0, 8, (50, 3))
+    assert np.abs(fixed_to_moving(there.transform, points) - fixed_to_moving(here.transform, points)).max() < 0.05
+    assert [s.name for s in there.stages] == [s.name for s in here.stages]
+    assert there.figures["after"]["ncc"] == pytest.approx(here.figures["after"]["ncc"], abs=0.01)
+    assert sum(len(e["losses"]) for e in events if e["kind"] == "progress") > 50
+    assert any(device["name"] == "cpu" for device in client.devices)
+    folder = client.folder
+    client.release(job)
+    assert not list(folder.iterdir())
+    assert oct(folder.stat().st_mode)[-3:] == "700"
+
+
+def test_request_and_result_survive_the_hand_over(case, tmp_path):
+    labels = Image((case.moving.values > 50).astype(np.int16), case.moving.grid, "labels")
+    asked = request(case, moving_labels=labels, fixed_labels=Image(case.fixed.values > 50, case.fixed.grid))
+    back = protocol.read_request(
+        protocol.parse(protocol.line("x", r=protocol.write_request(asked, tmp_path)))["r"], tmp_path
+    )
+    for name in ("fixed", "moving", "fixed_labels", "moving_labels"):
+        first, second = getattr(asked, name), getattr(back, name)
+        assert (first.values == second.values).all() and first.values.dtype == second.values.dtype
+        assert first.grid.same_as(second.grid, 1e-12)
+    result = register(back)
+    values = protocol.parse(protocol.line("x", r=protocol.write_result(result, tmp_path)))["r"]
+    again = protocol.read_result(values, tmp_path, asked)
+    assert (again.warped_labels.values == result.warped_labels.values).all()
+    assert again.stages[-1].curve == pytest.approx(result.stages[-1].curve)
+    with pytest.raises(ValueError, match="not a file of"):
+        protocol.read_result({**values, "field": {**values["field"], "array": "../x.npy"}}, tmp_path, asked)
+
+
+def test_cancel_is_quick_and_the_next_job_runs(client, case):
+    client.start()
+    wait(client, "devices")
+    job = client.submit(long_request(case))
+    wait(client, "progress", job=job)
+    time.sleep(1.0)
+    pid, start = client.pid, time.monotonic()
+    client.cancel(job)
+    wait(client, "cancelled", job=job)
+    assert time.monotonic() - start < 1.0
+    assert not client.busy
+    again = client.submit(request(case))
+    wait(client, "done", job=again)
+    assert client.pid == pid or gone(pid)
+
+
+def test_a_worker_that_does_not_answer_a_cancel_is_ended(client, case):
+    job = client.submit(long_request(case))
+    wait(client, "progress", job=job)
+    pid, folder = client.pid, client.folder
+    os.kill(pid, signal.SIGSTOP)
+    start = time.monotonic()
+    client.cancel(job)
+    wait(client, "cancelled", job=job)
+    assert time.monotonic() - start < 1.0
+    client.close()
+    assert gone(pid) and not folder.exists()
+
+
+@pytest.mark.parametrize("stage", ["start", "reading", "linear", "scale 1/4", "measuring"])
+def test_killed_at_any_stage_is_reported_and_the_next_job_runs(client, case, stage):
+    asked = request(case, measure=True)
+    if stage == "start":
+        client.start()
+        job = client.submit(asked)
+    else:
+        job = client.submit(asked)
+        seen = []
+        while not any(e.get("stage") == stage for e in seen):
+            seen = wait(client, "progress", "done", job=job)
+            assert seen[-1]["kind"] != "done", f"the stage {stage} was not seen"
+    pid, folder = client.pid, client.folder
+    os.kill(pid, signal.SIGKILL)
+    event = wait(client, "died", "done", job=job)[-1]
+    assert event["kind"] == "died" and "memory ran out" in event["text"]
+    again = client.submit(request(case))
+    wait(client, "done", job=again)
+    assert gone(pid) and not folder.exists()
+
+
+def test_a_crash_gives_its_last_words(client, case):
+    job = client.submit(long_request(case))
+    wait(client, "progress", job=job)
+    os.kill(client.pid, signal.SIGSEGV)
+    event = wait(client, "died", job=job)[-1]
+    assert "SIGSEGV" in event["text"]
+    assert "Segmentation fault" in event["last_words"]  # faulthandler says where
+
+
+def test_a_hung_worker_is_ended_with_its_children(client, case, monkeypatch):
+    monkeypatch.setattr(client_module, "SILENCE_S", 3.0)
+    job = client.submit(long_request(case))
+    wait(client, "progress", job=job)
+    pid = client.pid
+    os.kill(pid, signal.SIGSTOP)
+    assert "did not answer" in wait(client, "died", job=job)[-1]["text"]
+    client.close()
+    assert gone(pid)
+
+
+def test_what_cannot_be_registered_is_said(client, case):
+    constant = Image(np.zeros_like(case.fixed.values), case.fixed.grid, "empty")
+    job = client.submit(request(case, effort="fast"))
+    bad = client.submit(Request(constant, case.moving, device="cpu"))
+    event = wait(client, "failed", job=bad)[-1]
+    assert event["reason"] == "input" and "constant" in event["text"]
+    assert job != bad and not client.busy
+
+
+def fake_torch(folder, text):
+    (folder / "torch").mkdir(parents=True)
+    (folder / "torch" / "__init__.py").write_text(text)
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [("raise ImportError('no torch here')", "no torch here"), ("__version__ = '1.8.1+cpu'", "too old")],
+)
+def test_torch_missing_or_too_old_is_said(tmp_path, monkeypatch, content, said):
+    environment = fake_torch(tmp_path, content)
+    # The library's own folder comes first on the path; the pretended torch must win over the real one only.
+    client = WorkerClient(environment=environment)
+    try:
+        client.start()
+        assert said in wait(client, "no_torch")[-1]["text"]
+    finally:
+        client.close()
+
+
+def test_another_version_is_refused(client, monkeypatch):
+    monkeypatch.setattr(protocol, "PROTOCOL", 99)
+    client.start()
+    assert "Restart Slicer" in wait(client, "no_torch")[-1]["text"]
+    assert not client.running
+
+
+def test_python_that_is_not_there(tmp_path):
+    client = WorkerClient([str(tmp_path / "no python")])
+    with pytest.raises(InputError, match="could not be started"):
+        client.start()
+    client.close()
+
+
+def test_a_full_disk_is_said_before_any_work(client, case, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(InputError, match="Free some space"):
+        client.submit(request(case))
+    assert not client.busy and not list(client.folder.iterdir())
+
+
+def test_a_client_that_is_killed_leaves_no_process_and_no_file(tmp_path):
+    code = (
+        "import sys, time; from SlicerDeepRegLib.worker.client import WorkerClient; c = WorkerClient(); c.start();"
+        "print(c.pid, c.folder, flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY), "TMPDIR": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment, text=True)
+    pid, folder = parent.stdout.readline().split()
+    time.sleep(1.0)
+    parent.kill()
+    parent.wait()
+    end = time.monotonic() + 20
+    while time.monotonic() < end and (not gone(pid) or Path(folder).exists()):
+        time.sleep(0.1)
+    assert gone(pid) and not Path(folder).exists()
+    parent.stdout.close()
+
+
+def test_a_folder_with_spaces_accents_and_chinese(tmp_path, monkeypatch, case):
+    folder = tmp_path / "données du 病人 1"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    client = WorkerClient()
+    try:
+        job = client.submit(request(case))
+        wait(client, "done", job=job)
+        assert client.folder.parent == folder
+    finally:
+        client.close()
+    assert not list(folder.iterdir())
+
+
+def test_a_small_gpu_gets_the_smaller_plan(case):
+    tried = []
+
+    def pretended(asked, report):
+        tried.append(asked.effort)
+        if asked.effort != "fast":
+            raise DeviceMemoryError("too small")
+        return register(asked)
+
+    result = register_with_smaller_plans(request(case, effort="thorough"), None, pretended)
+    assert tried == ["thorough", "standard", "fast"]
+    assert "fast was used" in result.notes[-1]
+
+    def never(asked, report):
+        raise DeviceMemoryError("too small")
+
+    with pytest.raises(DeviceMemoryError):
+        register_with_smaller_plans(request(case), None, never)
+
+
+def test_starting_again_and_again_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    client = WorkerClient()
+    pids = []
+    for _ in range(5):
+        client.start()
+        pids.append(client.pid)
+        client.stop()
+    client.close()
+    assert all(gone(pid) for pid in pids) and not list(tmp_path.iterdir())
