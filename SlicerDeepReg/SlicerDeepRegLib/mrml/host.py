@@ -59,6 +59,8 @@ class Host:
         slicer.mrmlScene = self.scene
         self._connect_files()
         self.scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())  # not registered by the wheel
+        converters = slicer.vtkSegmentationConverterFactory.GetInstance()  # without a rule segments cannot be made
+        converters.RegisterConverterRule(slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule())
         crosshair = slicer.vtkMRMLCrosshairNode()
         crosshair.SetCrosshairName("default")
         self.crosshair = self.scene.AddNode(crosshair)

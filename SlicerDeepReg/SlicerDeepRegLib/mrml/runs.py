@@ -18,6 +18,7 @@ from ..contracts import Image, Result
 from .display import add_legend, diverging_colours, set_range
 from .nodes import FLIP, add_transform, add_volume
 from .scene import JACOBIAN_COLOURS, display_range
+from .segments import add_segment
 
 MARK = "DeepReg.Run"
 #: What a run owns, and what the nodes are called after the run's name.
@@ -235,12 +236,10 @@ def _add_labels(scene, run: Run, labels: Image, segmentation, names: Dict[int, s
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", _title(run, "segmentation"))
     run.set("segmentation", node)
     node.CreateDefaultDisplayNodes()
-    warped = run.get("warped")
-    node.SetReferenceImageGeometryParameterFromVolumeNode(warped)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(run.get("warped"))
     for label, name in sorted(names.items()):
-        identifier = node.GetSegmentation().AddEmptySegment("", name, colours.get(name, (0.5, 0.5, 0.5)))
-        inside = (labels.values == label).astype(np.uint8)
-        slicer.util.updateSegmentBinaryLabelmapFromArray(inside, node, identifier, warped)
+        colour = colours.get(name, (0.5, 0.5, 0.5))
+        add_segment(node, name, colour, labels.values == label, FLIP @ labels.grid.ijk_to_lps)
 
 
 def _add_table(scene, rows: Sequence[Tuple[str, Sequence[str]]], name: str):

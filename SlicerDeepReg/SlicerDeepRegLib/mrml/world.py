@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 import numpy as np
 import slicer
@@ -13,6 +13,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from ..contracts import Grid, Image, InputError
 from .nodes import FLIP
+from .segments import segment_array, segments_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,18 +145,11 @@ def labels_of(node, volume, placed: Placed, numbers: Optional[Dict[str, int]] = 
     names = {}
     for order, (identifier, name) in enumerate(segments_of(node), start=1):
         label = (numbers or {}).get(name, order)
-        inside = slicer.util.arrayFromSegmentBinaryLabelmap(node, identifier, volume)
+        inside = segment_array(node, identifier, volume)
         if inside is not None:
-            values[np.asarray(inside) > 0] = label
+            values[inside] = label
         names[label] = name
     return Image(values, placed.image.grid, node.GetName()), names
-
-
-def segments_of(node) -> List[Tuple[str, str]]:
-    """(identifier, name) of every segment, in order."""
-    segmentation = node.GetSegmentation()
-    identifiers = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
-    return [(identifier, segmentation.GetSegment(identifier).GetName()) for identifier in identifiers]
 
 
 def _values(node) -> np.ndarray:

@@ -1,0 +1,48 @@
+"""Segments as arrays on a volume's voxels, and back; no volume is added to the scene for it."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Tuple
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+
+def segments_of(node) -> List[Tuple[str, str]]:
+    """(identifier, name) of every segment of a segmentation node, in order."""
+    segmentation = node.GetSegmentation()
+    identifiers = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+    return [(identifier, segmentation.GetSegment(identifier).GetName()) for identifier in identifiers]
+
+
+def segment_array(node, identifier: str, volume) -> Optional[np.ndarray]:
+    """(K, J, I) bool, a segment on the voxels of a volume node in the same coordinates; None for an empty one."""
+    found, on_volume = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+    if not node.GetBinaryLabelmapRepresentation(identifier, found) or found.GetNumberOfPoints() == 0:
+        return None
+    reference = slicer.vtkSlicerSegmentationsModuleLogic.CreateOrientedImageDataFromVolumeNode(volume)
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        found, reference, on_volume, False, False
+    )
+    values = vtk_to_numpy(on_volume.GetPointData().GetScalars()).reshape(on_volume.GetDimensions()[::-1])
+    return values > 0
+
+
+def add_segment(node, name: str, colour, inside: np.ndarray, ijk_to_ras: np.ndarray) -> None:
+    """Add a segment to a segmentation node.
+
+    Args:
+        inside: (K, J, I) bool.
+        ijk_to_ras: (4, 4) where its voxels lie, in the node's coordinates.
+    """
+    identifier = node.GetSegmentation().AddEmptySegment("", name, colour)
+    picture = slicer.vtkOrientedImageData()
+    picture.SetDimensions(*inside.shape[::-1])
+    scalars = numpy_to_vtk(np.ascontiguousarray(inside, np.uint8).ravel(), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
+    picture.GetPointData().SetScalars(scalars)
+    picture.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetBinaryLabelmapToSegment(picture, node, identifier, logic.MODE_REPLACE)
