@@ -7,12 +7,12 @@ ROOT = Path(__file__).resolve().parent.parent / "SlicerDeepReg"
 
 def scripts():
     """Every Python file that Slicer installs, relative to SlicerDeepReg/."""
-    return sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("SlicerDeepRegLib/**/*.py"))
+    return ["SlicerDeepReg.py", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("SlicerDeepRegLib/**/*.py"))]
 
 
 def resources():
     """Every resource that Slicer installs, relative to SlicerDeepReg/."""
-    return sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("Resources/**/*") if p.is_file())
+    return [*sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("Resources/**/*") if p.is_file()), "requirements.txt"]
 
 
 def text():
@@ -27,7 +27,12 @@ def text():
         "  NAME ${MODULE_NAME}",
         "  SCRIPTS ${MODULE_PYTHON_SCRIPTS}",
         "  RESOURCES ${MODULE_PYTHON_RESOURCES}",
+        "  WITH_GENERIC_TESTS",
         "  )",
+        "",
+        "if(BUILD_TESTING)",
+        "  slicer_add_python_unittest(SCRIPT ${MODULE_NAME}.py)",
+        "endif()",
         "",
     ]
     return "\n".join(lines)

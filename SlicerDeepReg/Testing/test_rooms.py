@@ -45,7 +45,7 @@ RULES = {
     ),
     "panel": (
         *(("contracts", "catalogue", "settings", "geometry", "preparation", "metrics", "mrml", "worker"),),
-        {"numpy", "vtk", "qt", "ctk", "slicer", "PyTorchUtils"},
+        {"numpy", "vtk", "qt", "ctk", "slicer", "PyTorchUtils", "SampleData"},
     ),
     "__init__": ((), set()),
     "__main__": (("commands",), set()),

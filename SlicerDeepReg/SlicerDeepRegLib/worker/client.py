@@ -41,9 +41,10 @@ class WorkerClient:
         environment: of the process; the caller's when left out.
 
     Events that ``poll`` returns are dictionaries with ``kind``: "ready", "devices" (what can be computed on),
-    "no_torch" (with ``text``), "progress" (``fraction``, ``stage``, ``losses``), "done" (``result``, a Result
-    whose arrays are mapped from files: copy what you keep, then ``release``), "failed" (``reason``, ``text``),
-    "cancelled", and "died" (``text``, the worker's ``last_words``). All about a job name it in ``job``.
+    "no_torch" (with ``text``), "progress" (``fraction``, ``stage``, ``losses``: pairs of stage and loss), "done"
+    (``result``, a Result whose arrays are mapped from files: copy what you keep, then ``release``), "failed"
+    (``reason``, ``text``), "cancelled", and "died" (``text``, the worker's ``last_words``). All about a job name it
+    in ``job``.
     """
 
     def __init__(self, python: Optional[Sequence[str]] = None, environment: Optional[Dict[str, str]] = None) -> None:

@@ -193,7 +193,7 @@ def _teller(job: str, voice: _Voice, ears: _Ears) -> Callable[[Progress], None]:
         if job in ears.cancelled:
             raise Cancelled
         if progress.loss is not None:
-            state["losses"].append(progress.loss)
+            state["losses"].append([progress.stage, progress.loss])
         now = time.monotonic()
         if progress.stage == state["stage"] and now - state["last"] < 0.05:
             return

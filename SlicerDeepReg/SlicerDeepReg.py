@@ -1,0 +1,244 @@
+"""DeepReg's module in 3D Slicer: deformable registration of two loaded volumes.
+
+Thin on purpose: the panel is SlicerDeepRegLib/panel, torch runs in a process of its own.
+"""
+
+import shutil
+import sys
+from typing import Any, Optional
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+
+class SlicerDeepReg(ScriptedLoadableModule):
+    """What Slicer shows of the module before it is opened."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("DeepReg")
+        self.parent.categories = [_("Registration")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["The SlicerDeepReg developers"]
+        self.parent.helpText = _(
+            "Aligns a moving volume to a fixed one by a deformation that is kept from folding, and shows what it did: "
+            "the warped volume, the deformation, the change of volume, and the figures before and after. Choose two "
+            "volumes and press Apply. The first registration asks before it installs PyTorch."
+            "<p>Conventions: warped(x) = moving(T(x)), T found from the fixed to the moving volume; put the moving "
+            "volume under the run's transform to see it warped.</p>"
+        )
+        self.parent.acknowledgementText = _(
+            "The methods are those of: Avants et al., Med Image Anal 2008, doi:10.1016/j.media.2007.06.004; "
+            "Vercauteren et al., NeuroImage 2009, doi:10.1016/j.neuroimage.2008.10.040; Heinrich et al., MICCAI 2013, "
+            "doi:10.1007/978-3-642-40811-3_24; Siebert et al., IEEE TMI 2024, doi:10.1109/TMI.2024.3462248. "
+            "Research software: not a medical device."
+        )
+        slicer.app.connect("startupCompleted()", register_sample_data)
+
+
+def register_sample_data():
+    """Add this module's pairs to Slicer's Sample Data module."""
+    from SlicerDeepRegLib.panel.samples import register_samples
+
+    register_samples()
+
+
+class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel's place in Slicer: loads the .ui and follows the scene."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.panel = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+
+    def setup(self):
+        """Build the panel; nothing is installed or imported here that Slicer does not bundle."""
+        ScriptedLoadableModuleWidget.setup(self)
+        from SlicerDeepRegLib.mrml.review import Review
+        from SlicerDeepRegLib.panel.widget import Panel
+
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/SlicerDeepReg.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = SlicerDeepRegLogic()
+        review = Review(slicer.mrmlScene, slicer.app.applicationLogic().GetSliceLogics())
+        self.panel = Panel(self.ui, self.logic.session, review)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self.onNodeRemoved)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeAddedEvent, self.onNodeAdded)
+        slicer.app.connect("aboutToQuit()", self.cleanup)
+        self.initializeParameterNode()
+
+    def cleanup(self):
+        """Leaving Slicer or reloading: no process, no file, no observer stays."""
+        if self.panel is not None:
+            self.setParameterNode(None)
+            self.panel.close()
+            self.panel = None
+        self.removeObservers()
+        if self.logic is not None:
+            slicer.app.disconnect("aboutToQuit()", self.cleanup)
+            self.logic.close()
+            self.logic = None
+
+    def enter(self):
+        """The module is opened: show the scene as it is now, and let the worker load torch if it can."""
+        if self.panel is None:
+            return
+        self.initializeParameterNode()
+        self.logic.warmUp()
+
+    def exit(self):
+        """Another module is opened; a running registration goes on."""
+
+    def onSceneStartClose(self, caller, event):
+        self.panel.scene_closing()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller, event, node):
+        self.panel.node_removed(node)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node):
+        if self._parameterNode is not None and node.IsA("vtkMRMLScalarVolumeNode"):
+            self.panel.volume_added()
+
+    def initializeParameterNode(self):
+        """Show the parameter node of the present scene."""
+        if not slicer.mrmlScene.IsClosing():
+            self.setParameterNode(self.logic.getParameterNode())
+
+    def setParameterNode(self, parameterNode):
+        """Bind the controls to another parameter node, or to none."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
+        self._parameterNode = parameterNode
+        if parameterNode is not None:
+            types = {box: box.nodeTypes for box in self.panel.node_boxes()}
+            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+            for box, wanted in types.items():  # connecting puts the one type of the annotation in their place
+                box.nodeTypes = wanted
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
+        self.panel.set_parameters(parameterNode)
+
+    def onReload(self):
+        """Developer's button: the library behind the panel is loaded again too."""
+        for name in [name for name in sys.modules if name.split(".")[0] == "SlicerDeepRegLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+
+class SlicerDeepRegLogic(ScriptedLoadableModuleLogic):
+    """Registration without the panel, for Slicer's Python console and for scripts."""
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        from SlicerDeepRegLib.panel.session import Session
+        from SlicerDeepRegLib.worker.client import WorkerClient
+
+        self.session = Session(WorkerClient([shutil.which("PythonSlicer") or sys.executable]))
+
+    def getParameterNode(self):
+        from SlicerDeepRegLib.panel.parameters import SlicerDeepRegParameterNode
+
+        return SlicerDeepRegParameterNode(super().getParameterNode())
+
+    def warmUp(self):
+        """Start the worker when everything it needs is installed; never installs."""
+        from SlicerDeepRegLib.panel.install import missing
+
+        if not missing():
+            self.session.warm_up()
+
+    def register(self, fixedNode, movingNode, waitForCompletion: bool = True, name: str = "", **choices: Any):
+        """Register a volume node to another and put the result into the scene.
+
+        Args:
+            fixedNode, movingNode: scalar volume nodes.
+            waitForCompletion: False returns at once; then call ``poll()`` until ``session.busy`` is False.
+            name: of the run; made from the volumes when empty.
+            choices: method, effort, linear, similarity, device, settings, fixed_mask, moving_segmentation,
+                fixed_points, initial and so on: the fields of ``SlicerDeepRegLib.panel.choice.Choice``.
+
+        Returns:
+            The run: ``run.get("warped")``, ``run.get("transform")``, ``run.get("jacobian")``,
+            ``run.get("table")`` are its nodes, ``run.facts["figures"]`` its figures. The job, with
+            ``waitForCompletion=False``.
+
+        Raises:
+            ValueError: the volumes cannot be registered; the text says what to do.
+            RuntimeError: the registration failed or was cancelled.
+        """
+        from SlicerDeepRegLib.panel.choice import Choice
+
+        job = self.session.start(Choice(fixed=fixedNode, moving=movingNode, **choices), name)
+        while waitForCompletion and not job.over:
+            self.poll()
+            slicer.app.processEvents()
+            self.session.rest()
+        if not waitForCompletion:
+            return job
+        if job.state != "done":
+            raise (ValueError if job.reason == "input" else RuntimeError)(job.text)
+        return job.run
+
+    def poll(self) -> bool:
+        """Take in what the worker said; True when anything changed."""
+        return self.session.poll()
+
+    def close(self) -> None:
+        """End the worker; nothing of it stays."""
+        self.session.close()
+
+
+class SlicerDeepRegTest(ScriptedLoadableModuleTest):
+    """Run in Slicer: by the Reload and Test button, by CTest, or by ``Slicer --testing``."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_registration_is_seen()
+
+    def test_registration_is_seen(self, logic: Optional[SlicerDeepRegLogic] = None):
+        """A pair made on the spot: the displayed volume must have come nearer, not only exist."""
+        from SlicerDeepRegLib.panel.samples import add_made_pair, displayed_distance
+
+        own = logic is None
+        logic = logic or SlicerDeepRegLogic()
+        try:
+            fixed, moving = add_made_pair()
+            run = logic.register(fixed, moving, effort="fast", device="cpu")
+            warped = run.get("warped")
+            before, after = displayed_distance(fixed, moving), displayed_distance(fixed, warped)
+            assert after < 0.5 * before, f"the warped volume differs by {after:.1f}, the moving one by {before:.1f}"
+            moving.SetAndObserveTransformNodeID(run.get("transform").GetID())
+            under = displayed_distance(fixed, moving)
+            assert abs(under - after) < 0.1 * before, (
+                f"under the transform it differs by {under:.1f}, warped {after:.1f}"
+            )
+            assert run.facts["figures"]["folds_percent"] == 0
+            self.delayDisplay("Test passed")
+        finally:
+            if own:
+                logic.close()

@@ -1,0 +1,220 @@
+"""A registration from nodes to a run in the scene, through the worker. No Qt: call ``poll`` from a timer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Tuple
+
+from ..catalogue import card
+from ..contracts import InputError
+from ..metrics.table import rows
+from ..mrml.runs import Run, add_run, free_name
+from ..worker.client import WorkerClient
+from .choice import Choice, Prepared, prepare
+
+#: States of a job that is over.
+OVER = ("done", "failed", "cancelled")
+
+
+@dataclass(eq=False)
+class Job:
+    """One registration that was started.
+
+    Attributes:
+        state: "running", then one of ``OVER``.
+        text: why it failed, in words.
+        reason: "input", "gpu_memory", "memory", "disk", "torch", "died" or "error", where it failed.
+        losses: (stage, loss) of every iteration so far.
+        run: what it left in the scene, when done.
+        seconds: by part, on this side: "convert", "hand over", "nodes"; "registration" is the worker's.
+    """
+
+    choice: Choice
+    prepared: Optional[Prepared]
+    name: str
+    worker_job: str
+    state: str = "running"
+    stage: str = "waiting"
+    fraction: float = 0.0
+    text: str = ""
+    reason: str = ""
+    log: List[str] = field(default_factory=list)
+    losses: List[Tuple[str, float]] = field(default_factory=list)
+    run: Optional[Run] = None
+    started: float = field(default_factory=time.monotonic)
+    seconds: Dict[str, float] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        return self.state in OVER
+
+    def seconds_left(self) -> Optional[float]:
+        """From the part that is done; None while too little is."""
+        if self.fraction < 0.05 or self.over:
+            return None
+        return (time.monotonic() - self.started) * (1 - self.fraction) / self.fraction
+
+
+class Session:
+    """One worker and one job at a time.
+
+    Args:
+        client: of the worker.
+    """
+
+    def __init__(self, client: Optional[WorkerClient] = None) -> None:
+        self.client = client or WorkerClient()
+        self.job: Optional[Job] = None
+        self.trouble = ""  # why the worker cannot compute at all, or ""
+
+    @property
+    def busy(self) -> bool:
+        return self.job is not None and not self.job.over
+
+    def warm_up(self) -> None:
+        """Start the worker, so that torch is loaded by the time it is wanted."""
+        if not self.trouble:
+            self.client.start()
+
+    def start(self, choice: Choice, name: str = "") -> Job:
+        """Begin a registration.
+
+        Args:
+            choice: what to register.
+            name: of the run; made from the method and the volumes when empty.
+
+        Raises:
+            InputError: it cannot be begun; nothing was changed.
+        """
+        if self.busy:
+            raise InputError("A registration is running. Cancel it, or wait for its end.")
+        if self.trouble:
+            self.client.stop()  # the user may have installed what was missing
+            self.trouble = ""
+        begin = time.monotonic()
+        prepared = prepare(choice)
+        converted = time.monotonic()
+        worker_job = self.client.submit(prepared.request)
+        self.job = Job(choice, prepared, name or _default_name(choice), worker_job, started=begin)
+        self.job.seconds.update({"convert": converted - begin, "hand over": time.monotonic() - converted})
+        for placed in (prepared.fixed, prepared.moving):
+            if placed.note:
+                self.job.log.append(placed.note)
+        return self.job
+
+    def cancel(self) -> None:
+        """Ask for the end of the job; ``poll`` reports it within a second."""
+        if self.busy:
+            self.client.cancel(self.job.worker_job)
+
+    def drop(self, text: str) -> None:
+        """End the job at once because what it depends on is gone."""
+        if self.busy:
+            self.client.cancel(self.job.worker_job)
+            _end(self.job, "cancelled", text)
+
+    def poll(self) -> bool:
+        """Take in what the worker said; True when anything changed."""
+        events = self.client.poll()
+        for event in events:
+            self._take(event)
+        return bool(events)
+
+    @staticmethod
+    def rest() -> None:
+        """A short pause for a caller that waits in a loop."""
+        time.sleep(0.01)
+
+    def close(self) -> None:
+        """Leave no process and no file."""
+        self.client.close()
+
+    def _take(self, event: Dict[str, Any]) -> None:
+        kind, job = event["kind"], self.job
+        if kind == "no_torch":
+            self.trouble = event["text"]
+            if self.busy:
+                self._fail("torch", event["text"])
+        elif job is None or event.get("job") not in (None, job.worker_job):
+            return
+        elif job.over:
+            if kind == "done":  # dropped meanwhile
+                self.client.release(job.worker_job)
+        elif kind == "progress":
+            _progress(job, event)
+        elif kind == "cancelled":
+            _end(job, "cancelled", "Cancelled; the scene is as it was.")
+        elif kind == "done":
+            self._put_into_scene(event["result"])
+        elif kind in ("failed", "died"):
+            job.log += [text for text in (event.get("detail"), event.get("last_words")) if text]
+            self._fail(event.get("reason", "died"), event["text"])
+
+    def _fail(self, reason: str, text: str) -> None:
+        self.job.reason = reason
+        _end(self.job, "failed", text)
+
+    def _put_into_scene(self, result) -> None:
+        import slicer
+
+        job, choice = self.job, self.job.choice
+        begin = time.monotonic()
+        job.seconds["registration"] = sum(result.seconds.values())
+        try:
+            job.run = add_run(
+                slicer.mrmlScene,
+                result,
+                free_name(slicer.mrmlScene, job.name),
+                _facts(choice, result),
+                choice.fixed,
+                choice.moving,
+                job.prepared.moving.world_to_local,
+                rows(result.figures),
+                choice.moving_segmentation,
+                job.prepared.label_names,
+            )
+        except (RuntimeError, ValueError, MemoryError) as error:
+            self._fail("error", f"The result could not be put into the scene: {error}")
+            return
+        finally:
+            self.client.release(job.worker_job)
+        job.seconds["nodes"] = time.monotonic() - begin
+        job.log += [f"{stage.name}: {stage.seconds:.1f} s" for stage in result.stages]
+        job.log += list(result.notes)
+        _end(job, "done", "")
+
+
+def _end(job: Job, state: str, text: str) -> None:
+    job.state, job.text, job.prepared = state, text, None  # the volumes' copies are not needed any more
+    if text:
+        job.log.append(text)
+
+
+def _progress(job: Job, event: Dict[str, Any]) -> None:
+    job.fraction = max(job.fraction, event["fraction"])
+    if event["stage"] != job.stage:
+        job.log.append(event["stage"])
+    job.stage = event["stage"]
+    job.losses += [(stage, loss) for stage, loss in event["losses"]]
+
+
+def _default_name(choice: Choice) -> str:
+    return f"{choice.moving.GetName()} to {choice.fixed.GetName()}"
+
+
+def _facts(choice: Choice, result) -> Dict[str, Any]:
+    """What a run keeps about itself, as plain values."""
+    figures = {name: value for name, value in result.figures["after"].items() if not isinstance(value, (dict, list))}
+    return {
+        "method": choice.method,
+        "title": card(choice.method).title,
+        "effort": result.request.effort,
+        "similarity": result.provenance["similarity"],
+        "device": result.provenance["device"],
+        "seconds": sum(result.seconds.values()),
+        "figures": figures,
+        "stages": [{"name": s.name, "seconds": s.seconds, "curve": list(s.curve)} for s in result.stages],
+        "versions": result.provenance["versions"],
+        "notes": list(result.notes),
+    }

@@ -1,0 +1,569 @@
+"""The panel: binds its controls to the parameter node, the session and the review. Qt."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, Dict, List, Optional
+
+import qt
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
+from ..catalogue import cards
+from ..contracts import InputError
+from ..mrml.review import Review
+from ..mrml.runs import Run, remove, rename, runs
+from . import install
+from .choice import Choice, Finding, findings
+from .curve import draw
+from .session import Job, Session
+from .settings_form import SettingsForm
+
+#: The choices of the menus: value and what people read.
+EFFORTS = (
+    ("fast", _("Fast: half resolution")),
+    ("standard", _("Standard")),
+    ("thorough", _("Thorough: slower, finer")),
+)
+LINEAR = (
+    ("none", _("None: already aligned")),
+    ("centre", _("Centres only")),
+    ("rigid", _("Rigid")),
+    ("affine", _("Affine")),
+)
+SIMILARITIES = (
+    ("auto", _("Automatic")),
+    ("lncc", _("Same contrast (LNCC)")),
+    ("mind", _("Different contrast (MIND)")),
+)
+MODES = (
+    ("fade", _("Fade fixed and warped")),
+    ("difference", _("Difference")),
+    ("checkerboard", _("Checkerboard")),
+    ("jacobian", _("Jacobian over fixed")),
+)
+LEGENDS = {
+    "fade": _("The slider fades from the fixed volume to the warped one."),
+    "difference": _("Red: the moving volume is brighter than the fixed one. Blue: darker. Black: equal."),
+    "checkerboard": _("Squares alternate between the fixed and the warped volume: edges should run on across them."),
+    "jacobian": _("Blue: the tissue was compressed. White: unchanged. Red: expanded. 0 and below: folded."),
+}
+SIGNS = {"error": "\u26d4", "warning": "\u26a0", "note": "\u2139"}
+#: How often the worker is listened to, in ms: while it works, and otherwise.
+BUSY_MS, IDLE_MS = 50, 500
+
+
+class Panel:
+    """Everything between the .ui and the logic.
+
+    Args:
+        ui: the widgets of the .ui by name.
+        session: runs registrations.
+        review: shows runs.
+    """
+
+    def __init__(self, ui, session: Session, review: Review) -> None:
+        self.ui, self.session, self.review = ui, session, review
+        self.parameters: Optional[Any] = None
+        self._settings = SettingsForm(ui.settingsWidget.layout(), self._settings_changed)
+        self._job: Optional[Job] = None
+        self._runs: List[Run] = []
+        self._filling = False
+        self._drawn = (0, 0.0)  # losses in the curve, and when it was drawn
+        self._logged = 0
+        self._ages: List[Any] = []  # of the chosen nodes, when they were looked at last
+        self._fill_menus()
+        self._connect()
+        self.timer = qt.QTimer()
+        self.timer.interval = IDLE_MS
+        self.timer.connect("timeout()", self.poll)
+        self.timer.start()
+
+    # ------------------------------------------------------------------ the parameter node
+
+    def set_parameters(self, parameters) -> None:
+        """Show and change another parameter node; None while there is no scene."""
+        self.parameters = parameters
+        if parameters is not None:
+            self.choose_volumes()
+            self.update()
+
+    def node_boxes(self) -> List[Any]:
+        """Every node selector."""
+        names = ("fixed", "moving", "fixedMask", "movingMask", "fixedSegmentation", "movingSegmentation")
+        return [getattr(self.ui, f"{name}Selector") for name in (*names, "fixedPoints", "movingPoints", "initial")]
+
+    def volume_added(self) -> None:
+        """A volume was loaded: it may be one of the first two."""
+        if self.parameters is not None and not self.session.busy:
+            self.choose_volumes()
+
+    def choose_volumes(self) -> None:
+        """With nothing chosen yet, take the scene's first two volumes: then Apply suffices."""
+        own = {run.get(role) for run in runs(slicer.mrmlScene) for role in ("warped", "jacobian", "difference")}
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        volumes = [v for v in volumes if v not in own and not v.GetHideFromEditors() and not _is_labels(v)]
+        if self.parameters.fixed is None and volumes and volumes[0] is not self.parameters.moving:
+            self.parameters.fixed = volumes[0]
+        if self.parameters.moving is None:
+            others = [volume for volume in volumes if volume is not self.parameters.fixed]
+            if others:
+                self.parameters.moving = others[0]
+
+    def choice(self) -> Choice:
+        """What is chosen now."""
+        p = self.parameters
+        return Choice(
+            fixed=p.fixed,
+            moving=p.moving,
+            fixed_mask=p.fixedMask,
+            moving_mask=p.movingMask,
+            fixed_segmentation=p.fixedSegmentation,
+            moving_segmentation=p.movingSegmentation,
+            fixed_points=p.fixedPoints,
+            moving_points=p.movingPoints,
+            initial=p.initial,
+            method=p.method,
+            linear=p.linear,
+            effort=p.effort,
+            similarity=p.similarity,
+            device=p.device,
+            settings=_read_settings(p.settings),
+        )
+
+    # ------------------------------------------------------------------ what the controls do
+
+    def _fill_menus(self) -> None:
+        for combo, choices in (
+            (self.ui.methodCombo, [(name, _(card.title)) for name, card in cards().items()]),
+            (self.ui.effortCombo, EFFORTS),
+            (self.ui.linearCombo, LINEAR),
+            (self.ui.similarityCombo, SIMILARITIES),
+            (self.ui.modeCombo, MODES),
+        ):
+            for value, title in choices:
+                combo.addItem(title, value)
+        self._fill_devices()
+        table = self.ui.runsTable
+        table.setColumnCount(5)
+        table.setHorizontalHeaderLabels([_("Name"), _("Method"), _("Time"), _("NCC"), _("Folds")])
+        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        for column in range(1, 5):
+            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        table.verticalHeader().hide()
+        table.setMaximumHeight(120)
+        self.ui.logText.setMaximumHeight(160)
+
+    def _connect(self) -> None:
+        ui = self.ui
+        for combo, name in (
+            (ui.methodCombo, "method"),
+            (ui.effortCombo, "effort"),
+            (ui.deviceCombo, "device"),
+            (ui.linearCombo, "linear"),
+            (ui.similarityCombo, "similarity"),
+            (ui.modeCombo, "reviewMode"),
+        ):
+            combo.connect("currentIndexChanged(int)", self._menu(combo, name))
+        ui.applyButton.connect("clicked(bool)", self.on_apply)
+        ui.defaultsButton.connect("clicked(bool)", lambda checked=False: self._settings_changed({}))
+        ui.runsTable.connect("itemSelectionChanged()", self._selection_changed)
+        ui.showButton.connect("clicked(bool)", lambda checked=False: self.show_selected())
+        ui.renameButton.connect("clicked(bool)", lambda checked=False: self.rename_selected())
+        ui.keepButton.connect("clicked(bool)", self.keep_selected)
+        ui.deleteButton.connect("clicked(bool)", lambda checked=False: self.delete_selected())
+        ui.beforeButton.connect("toggled(bool)", lambda checked=False: self._look())
+        ui.worstButton.connect("clicked(bool)", lambda checked=False: self._go_to_worst())
+        ui.restoreButton.connect("clicked(bool)", lambda checked=False: self._restore_views())
+
+    def _menu(self, combo, name: str):
+        def chosen(index: int = 0) -> None:
+            value = combo.itemData(combo.currentIndex)
+            if self.parameters is not None and not self._filling and value is not None:
+                setattr(self.parameters, name, value)
+
+        return chosen
+
+    def _settings_changed(self, values: Dict[str, Any]) -> None:
+        if self.parameters is not None and not self._filling:
+            self.parameters.settings = json.dumps(values)
+
+    # ------------------------------------------------------------------ keeping the controls true
+
+    def update(self, caller=None, event=None) -> None:
+        """Make every control show the parameter node, the runs and the job."""
+        if self.parameters is None or self._filling:
+            return
+        self._filling = True
+        try:
+            self._update_menus()
+            self._update_runs()
+            self._update_apply()
+        finally:
+            self._filling = False
+        self._look()
+
+    def _update_menus(self) -> None:
+        p, ui = self.parameters, self.ui
+        for combo, value in (
+            (ui.methodCombo, p.method),
+            (ui.effortCombo, p.effort),
+            (ui.deviceCombo, p.device),
+            (ui.linearCombo, p.linear),
+            (ui.similarityCombo, p.similarity),
+            (ui.modeCombo, p.reviewMode),
+        ):
+            combo.setCurrentIndex(max(0, combo.findData(value)))
+        card = cards()[p.method]
+        trained = _("Needs no training.") if card.trained_on is None else _("Trained on: ") + card.trained_on
+        ui.methodLabel.text = f"{_(card.summary)} {trained} {_('Licence')}: {card.licence}."
+        self._settings.show(card.module, p.effort, _read_settings(p.settings))
+
+    def _fill_devices(self) -> None:
+        combo = self.ui.deviceCombo
+        chosen = combo.itemData(combo.currentIndex) if combo.count else "auto"
+        entries = [("auto", _("Automatic: the GPU where there is one"))]
+        known = self.session.client.devices or [{"name": "cpu", "title": "CPU"}]
+        for device in known:
+            free = device.get("free_bytes")
+            title = device["title"] + (f", {free / 1e9:.0f} GB {_('free')}" if free else "")
+            entries.append((device["name"], title))
+        blocked = combo.blockSignals(True)
+        combo.clear()
+        for value, title in entries:
+            combo.addItem(title, value)
+        combo.setCurrentIndex(max(0, combo.findData(chosen)))
+        combo.blockSignals(blocked)
+
+    def found(self) -> List[Finding]:
+        """What is to be said about the present choice."""
+        from ..preparation.checks import free_memory_bytes
+
+        return findings(self.choice(), self.session.client.devices, free_memory_bytes())
+
+    def _update_apply(self) -> None:
+        ui = self.ui
+        if self.session.busy:
+            ui.applyButton.text = _("Cancel")
+            ui.applyButton.enabled = True
+            ui.applyButton.toolTip = _("End the registration. The scene stays as it is.")
+            return
+        found = self.found()
+        ui.findingsLabel.text = "<br>".join(f"{SIGNS[f.level]} {_escaped(_(f.text))}" for f in found)
+        ui.findingsLabel.visible = bool(found)
+        errors = [_(finding.text) for finding in found if finding.level == "error"]
+        ui.applyButton.text = _("Apply")
+        ui.applyButton.enabled = not errors
+        ui.applyButton.toolTip = errors[0] if errors else _("Register the moving volume to the fixed one.")
+
+    # ------------------------------------------------------------------ Apply and Cancel
+
+    def on_apply(self, checked: bool = False) -> None:
+        """Apply, or Cancel while a registration runs."""
+        if self.session.busy:
+            self.ui.applyButton.enabled = False
+            self.ui.stageLabel.text = _("Cancelling...")
+            self.session.cancel()
+            return
+        warnings = [_(finding.text) for finding in self.found() if finding.level == "warning"]
+        if warnings and not slicer.util.confirmOkCancelDisplay(
+            "\n\n".join(warnings) + "\n\n" + _("Register all the same?"), windowTitle=_("DeepReg")
+        ):
+            return
+        if not self._installed():
+            return
+        try:
+            self._job = self.session.start(self.choice())
+        except InputError as error:
+            self._tell_error(str(error))
+            return
+        self._drawn, self._logged = (0, 0.0), 0
+        self.ui.logText.clear()
+        self.ui.progressBar.value = 0
+        self.ui.progressBar.visible = True
+        self.ui.curveLabel.visible = False
+        self.timer.interval = BUSY_MS
+        self._update_apply()
+        self._show_progress()
+
+    def _installed(self) -> bool:
+        """Whether everything is there, installed now if the user agrees."""
+        packages = install.missing()
+        if not packages:
+            return True
+        question = _(
+            "DeepReg needs packages that are not installed yet:\n\n{packages}\n\nInstall them now? PyTorch is large: "
+            "this can take several minutes and gigabytes of disk space."
+        ).format(packages="\n".join(packages))
+        if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("DeepReg")):
+            self.ui.stageLabel.text = _("Nothing was installed. Press Apply when you want to install and register.")
+            return False
+
+        def say(text: str) -> None:
+            self.ui.stageLabel.text = _(text)
+            slicer.util.showStatusMessage(text)
+            slicer.app.processEvents()
+
+        try:
+            install.install(packages, say)
+        except RuntimeError as error:
+            self._tell_error(str(error))
+            return False
+        return True
+
+    def poll(self) -> None:
+        """Listen to the worker; called by the timer."""
+        had_devices = len(self.session.client.devices)
+        changed = self.session.poll()
+        if len(self.session.client.devices) != had_devices:
+            self._fill_devices()
+        job = self._job
+        if job is None:
+            self._notice_changed_inputs()
+            return
+        if changed or not job.over:
+            self._show_progress()
+        if job.over:
+            self._job = None
+            self._finish(job)
+
+    def _notice_changed_inputs(self) -> None:
+        """A volume that was chosen got its voxels, or was moved: nobody tells the parameter node of that."""
+        if self.parameters is None or self.session.busy:
+            return
+        ages = []
+        for node in self.choice().nodes():
+            ages += [node.GetMTime(), node.GetParentTransformNode() and node.GetParentTransformNode().GetMTime()]
+            if node.IsA("vtkMRMLVolumeNode") and node.GetImageData() is not None:
+                ages.append(node.GetImageData().GetMTime())
+        if ages != self._ages:
+            self._ages = ages
+            self._update_apply()
+
+    def _show_progress(self) -> None:
+        job, ui = self._job, self.ui
+        ui.progressBar.value = int(1000 * job.fraction)
+        left = job.seconds_left()
+        text = _(job.stage)
+        if left is not None:
+            text += ", " + (f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min") + " " + _("left")
+        ui.stageLabel.text = text
+        for line in job.log[self._logged :]:
+            ui.logText.appendPlainText(line)
+        self._logged = len(job.log)
+        count, when = self._drawn
+        if len(job.losses) > max(1, count) and (time.monotonic() - when > 0.25 or job.over):
+            ui.curveLabel.visible = True
+            ui.curveLabel.pixmap = draw(job.losses, max(260, ui.applyButton.width), 90, ui.applyButton.palette)
+            self._drawn = (len(job.losses), time.monotonic())
+
+    def _finish(self, job: Job) -> None:
+        ui = self.ui
+        self.timer.interval = IDLE_MS
+        ui.progressBar.visible = False
+        if job.state == "done":
+            ui.stageLabel.text = _("Done in {seconds:.1f} s.").format(seconds=time.monotonic() - job.started)
+            self.update()
+            self.select(job.run)
+            self.show_selected()
+            return
+        ui.stageLabel.text = job.text
+        self.update()
+        if job.state != "failed":
+            return
+        if job.reason == "gpu_memory" and self.parameters is not None:
+            question = job.text + "\n\n" + _("Register on the CPU instead? It takes longer.")
+            if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("DeepReg")):
+                self.parameters.device = "cpu"
+                self.on_apply()
+            return
+        self._tell_error(job.text, "\n".join(job.log))
+
+    def _tell_error(self, text: str, detail: str = "") -> None:
+        self.ui.stageLabel.text = text
+        slicer.util.errorDisplay(text, windowTitle=_("DeepReg"), detailedText=detail or None)
+
+    # ------------------------------------------------------------------ the runs
+
+    def _update_runs(self) -> None:
+        selected = self.selected()
+        self._runs = runs(slicer.mrmlScene)
+        table = self.ui.runsTable
+        blocked = table.blockSignals(True)
+        table.setRowCount(len(self._runs))
+        for row, run in enumerate(self._runs):
+            facts = run.facts
+            figures = facts.get("figures", {})
+            texts = [
+                ("\U0001f512 " if run.permanent else "") + run.name,
+                f"{facts.get('method', '')}, {facts.get('effort', '')}",
+                f"{facts.get('seconds', 0):.0f} s",
+                _number(figures.get("ncc"), "{:.3f}"),
+                _number(figures.get("folds_percent"), "{:.2g} %"),
+            ]
+            for column, text in enumerate(texts):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(_run_text(run))
+                table.setItem(row, column, item)
+        table.blockSignals(blocked)
+        if selected in self._runs:
+            self.select(selected)
+        self._update_run_buttons()
+
+    def selected(self) -> Optional[Run]:
+        """The run that is selected in the list."""
+        row = self.ui.runsTable.currentRow()
+        return self._runs[row] if 0 <= row < len(self._runs) and self._runs[row].node.GetScene() else None
+
+    def select(self, run: Optional[Run]) -> None:
+        """Select a run in the list."""
+        blocked = self.ui.runsTable.blockSignals(True)
+        if run in self._runs:
+            self.ui.runsTable.selectRow(self._runs.index(run))
+        else:
+            self.ui.runsTable.clearSelection()
+        self.ui.runsTable.blockSignals(blocked)
+        self._update_run_buttons()
+
+    def _selection_changed(self) -> None:
+        self._update_run_buttons()
+        if self.review.shown is not None and self.selected() is not None:
+            self.show_selected()
+
+    def _update_run_buttons(self) -> None:
+        ui, run = self.ui, self.selected()
+        for button in (ui.showButton, ui.renameButton, ui.keepButton, ui.deleteButton):
+            button.enabled = run is not None
+        blocked = ui.keepButton.blockSignals(True)
+        ui.keepButton.checked = run is not None and run.permanent
+        ui.keepButton.blockSignals(blocked)
+        complete = run is not None and run.get("fixed") is not None and run.get("warped") is not None
+        for widget in (ui.modeCombo, ui.amountSlider, ui.gridCheck, ui.arrowsCheck, ui.beforeButton, ui.worstButton):
+            widget.enabled = complete
+        ui.beforeButton.enabled = complete and run.get("moving") is not None
+        ui.restoreButton.enabled = self.review.shown is not None
+
+    def show_selected(self) -> None:
+        """Show the selected run in the slice views, fitted to them the first time."""
+        run = self.selected()
+        if run is None or run.get("fixed") is None:
+            return
+        first = self.review.shown is None
+        self.review.show(run)
+        if first:
+            self.review.fit(run)
+        self._look()
+
+    def rename_selected(self) -> None:
+        run = self.selected()
+        if run is None:
+            return
+        name = qt.QInputDialog.getText(None, _("Rename"), _("Name of the run:"), qt.QLineEdit.Normal, run.name)
+        if name and name.strip():
+            rename(slicer.mrmlScene, run, name.strip())
+            self.update()
+
+    def keep_selected(self, keep: bool) -> None:
+        run = self.selected()
+        if run is not None:
+            run.set_permanent(keep)
+            self.update()
+
+    def delete_selected(self) -> None:
+        run = self.selected()
+        if run is None:
+            return
+        if run.permanent and not slicer.util.confirmOkCancelDisplay(
+            _("{name} was made permanent. Delete it all the same?").format(name=run.name), windowTitle=_("DeepReg")
+        ):
+            return
+        self.review.forget(run)
+        remove(slicer.mrmlScene, run, also_permanent=True)
+        self.update()
+
+    # ------------------------------------------------------------------ looking
+
+    def _look(self) -> None:
+        """Make the views show the shown run the way the controls say."""
+        run, p = self.review.shown, self.parameters
+        if run is None or p is None or run.node.GetScene() is None or run.get("warped") is None:
+            self._update_run_buttons()
+            return
+        after = not (self.ui.beforeButton.checked and run.get("moving") is not None)
+        if run.get("fixed") is not None:
+            self.review.show(run, p.reviewMode, p.reviewAmount, after)
+            self.review.overlay(run, p.showGrid, p.showArrows)
+        self.ui.legendLabel.text = LEGENDS[p.reviewMode]
+        self._update_run_buttons()
+
+    def _go_to_worst(self) -> None:
+        run = self.selected()
+        if run is None:
+            return
+        value = self.review.jump_to_worst(run)
+        text = _("The Jacobian is {value:.2f} here: ") if value > 0 else _("The Jacobian is {value:.2f} here, a fold: ")
+        advice = _("the strongest compression.") if value > 0 else _("this place must not be trusted.")
+        self.ui.legendLabel.text = text.format(value=value) + advice
+
+    def _restore_views(self) -> None:
+        self.review.restore()
+        self._update_run_buttons()
+
+    # ------------------------------------------------------------------ the scene
+
+    def node_removed(self, node) -> None:
+        """A node left the scene: a run that needs it cannot go on."""
+        job = self._job
+        if job is not None and not job.over and node in job.choice.nodes():
+            self.session.drop(
+                _("{name} was removed from the scene, so the registration was ended.").format(name=node.GetName())
+            )
+            self._job = None
+            self._finish(job)
+
+    def scene_closing(self) -> None:
+        """Everything is about to go."""
+        job, self._job = self._job, None
+        if job is not None:
+            self.session.drop(_("The scene was closed, so the registration was ended."))
+            self.ui.progressBar.visible = False
+            self.ui.stageLabel.text = job.text
+            self.timer.interval = IDLE_MS
+        self.review.restore()
+        self.parameters = None
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.timer.stop()
+        self.parameters = None
+
+
+def _is_labels(volume) -> bool:
+    return volume.IsA("vtkMRMLLabelMapVolumeNode")
+
+
+def _read_settings(text: str) -> Dict[str, Any]:
+    try:
+        values = json.loads(text or "{}")
+    except ValueError:  # a scene that was edited by hand
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _number(value: Optional[float], form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _run_text(run: Run) -> str:
+    """Everything about a run in a few lines."""
+    facts = run.facts
+    lines = [run.name, f"{facts.get('title', '')}, {facts.get('effort', '')}, {facts.get('device', '')}"]
+    lines += [f"{stage['name']}: {stage['seconds']:.1f} s" for stage in facts.get("stages", [])]
+    lines += facts.get("notes", [])
+    return "\n".join(lines)
