@@ -103,3 +103,49 @@ def case(request) -> Case:
 @pytest.fixture
 def plain_case() -> Case:
     return Case("oblique-LPS")
+
+
+# ------------------------------------------------------------------ the panel on the bench
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """Slicer's desktop, as far as the panel needs it, without a screen."""
+    from bench import Bench  # PySide6, which only these tests need
+
+    with Bench(tmp_path / "slicer") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def made_case() -> Case:
+    return Case("oblique-LPS")
+
+
+@pytest.fixture
+def pair(bench, made_case):
+    """(fixed, moving) volume nodes in the scene."""
+    from SlicerDeepRegLib.mrml.nodes import add_volume
+
+    scene = bench.host.scene
+    return add_volume(scene, made_case.fixed, "fixed"), add_volume(scene, made_case.moving, "moving")
+
+
+@pytest.fixture
+def widget(bench, pair):
+    """The module opened with a pair in the scene, fast on the CPU."""
+    opened = bench.open_module(PROJECT / "SlicerDeepReg" / "SlicerDeepReg.py")
+    opened.panel.parameters.effort = "fast"
+    opened.panel.parameters.device = "cpu"
+    return opened
+
+
+@pytest.fixture
+def pretended(widget):
+    """The panel's client replaced; the real one is closed."""
+    from panel.on_bench import PretendedClient
+
+    session = widget.logic.session
+    session.client.close()
+    session.client = PretendedClient()
+    return session.client

@@ -73,6 +73,7 @@ class Panel:
         self._filling = False
         self._drawn = (0, 0.0)  # losses in the curve, and when it was drawn
         self._logged = 0
+        self._devices: List[Dict[str, Any]] = []  # in the menu
         self._ages: List[Any] = []  # of the chosen nodes, when they were looked at last
         self._fill_menus()
         self._connect()
@@ -225,7 +226,8 @@ class Panel:
         combo = self.ui.deviceCombo
         chosen = combo.itemData(combo.currentIndex) if combo.count else "auto"
         entries = [("auto", _("Automatic: the GPU where there is one"))]
-        known = self.session.client.devices or [{"name": "cpu", "title": "CPU"}]
+        self._devices = self.session.client.devices
+        known = self._devices or [{"name": "cpu", "title": "CPU"}]
         for device in known:
             free = device.get("free_bytes")
             title = device["title"] + (f", {free / 1e9:.0f} GB {_('free')}" if free else "")
@@ -315,9 +317,8 @@ class Panel:
 
     def poll(self) -> None:
         """Listen to the worker; called by the timer."""
-        had_devices = len(self.session.client.devices)
         changed = self.session.poll()
-        if len(self.session.client.devices) != had_devices:
+        if self.session.client.devices != self._devices:
             self._fill_devices()
         job = self._job
         if job is None:

@@ -1,0 +1,275 @@
+"""The panel with its real worker: from two volumes and Apply to the displayed result, and every control after it."""
+
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from conftest import AFFINE
+from SlicerDeepRegLib.contracts import Image
+from SlicerDeepRegLib.geometry.points import fixed_to_moving
+from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, add_volume
+from SlicerDeepRegLib.mrml.runs import runs
+
+from panel.on_bench import MODULE, finish, gone, layers, scene_state
+
+
+def names_shown(bench):
+    scene = bench.host.scene
+    return [tuple(scene.GetNodeByID(i).GetName() if i else None for i in pair) for pair in layers(bench)]
+
+
+def test_two_volumes_and_apply_suffice(bench, widget, pair, made_case, tmp_path):
+    ui, panel = widget.ui, widget.panel
+    assert panel.parameters.fixed is pair[0] and panel.parameters.moving is pair[1]
+    assert ui.applyButton.enabled and ui.applyButton.text == "Apply"
+    before = scene_state(bench.host.scene)
+    ui.applyButton.click()
+    assert ui.applyButton.text == "Cancel"
+    seen = set()
+
+    def over():
+        seen.add(ui.stageLabel.text.split(",")[0])
+        return panel._job is None
+
+    bench.wait(over, 90)
+    job = widget.logic.session.job
+    assert job.state == "done" and bench.messages == []
+    assert {"linear", "scale 1/4"} & seen and len(job.losses) > 50
+    assert ui.curveLabel.pixmap is not None and not ui.progressBar.visible
+    assert "scale 1/2" in ui.logText.plainText
+
+    after = scene_state(bench.host.scene)
+    assert {key: after[key] for key in before} == before  # nothing of the user's was changed
+    (run,) = runs(bench.host.scene)
+    assert names_shown(bench)[0] == ("fixed", "moving to fixed: warped")
+    warped = slicer.util.arrayFromVolume(run.get("warped"))
+    head = made_case.fixed.values > 20
+    error = np.abs(warped - made_case.fixed.values)[head].mean()
+    moving_error = np.abs(made_case.fixed.values[head] - made_case.fixed.values[head].mean()).mean()
+    assert error < 0.3 * moving_error
+    place = made_case.fixed.grid.centre_lps_mm
+    there = np.array(run.get("transform").GetTransformFromParent().TransformPoint(*(place * [-1, -1, 1])))
+    assert np.linalg.norm(there * [-1, -1, 1] - fixed_to_moving(made_case.transform, place[None])[0]) < 1.5
+    assert ui.runsTable.rowCount == 1 and ui.runsTable.item(0, 0).text() == "moving to fixed"
+
+    for mode in ("difference", "checkerboard", "jacobian", "fade"):
+        ui.modeCombo.setCurrentIndex(ui.modeCombo.findData(mode))
+        assert panel.parameters.reviewMode == mode and ui.legendLabel.text
+    assert names_shown(bench)[0] == ("fixed", "moving to fixed: warped")
+    ui.amountSlider.value = 0.8
+    assert bench.host.views["Red"].composite.GetForegroundOpacity() == pytest.approx(0.8)
+    ui.beforeButton.click()
+    assert names_shown(bench)[0] == ("fixed", "moving")
+    ui.beforeButton.click()
+    ui.gridCheck.click()
+    assert run.get("shown_field").GetDisplayNode().GetVisibility()
+    ui.worstButton.click()
+    assert "Jacobian is" in ui.legendLabel.text
+    ui.restoreButton.click()
+    assert names_shown(bench)[0] == (None, None)
+
+    bench.answers.append("The good one")
+    ui.renameButton.click()
+    assert runs(bench.host.scene)[0].name == "The good one" and ui.runsTable.item(0, 0).text() == "The good one"
+    ui.keepButton.click()
+    assert run.permanent
+    bench.answers.append(False)
+    ui.deleteButton.click()
+    assert "permanent" in bench.messages[-1] and runs(bench.host.scene)
+    ui.showButton.click()
+    bench.answers.append(True)
+    ui.deleteButton.click()
+    assert not runs(bench.host.scene) and ui.runsTable.rowCount == 0
+    assert names_shown(bench)[0] == (None, None)
+    left = scene_state(bench.host.scene)
+    assert {i: left[i][0] for i in set(left) - set(before)} == {}
+
+    pid, folder = widget.logic.session.client.pid, widget.logic.session.client.folder
+    bench.close_module(widget)
+    assert gone(pid) and not folder.exists()
+
+
+def test_cancel_leaves_the_scene_as_it_was(bench, widget, pair):
+    widget.panel.parameters.effort = "thorough"
+    before, shown = scene_state(bench.host.scene), layers(bench)
+    widget.ui.applyButton.click()
+    bench.wait(lambda: widget.logic.session.job.fraction > 0.1, 60)
+    start = time.monotonic()
+    widget.ui.applyButton.click()
+    assert not widget.ui.applyButton.enabled
+    job = finish(bench, widget, 5)
+    assert time.monotonic() - start < 1.2 and job.state == "cancelled"
+    assert widget.ui.applyButton.text == "Apply" and widget.ui.applyButton.enabled
+    assert scene_state(bench.host.scene) == before and layers(bench) == shown and not runs(bench.host.scene)
+    assert bench.messages == []
+
+
+def test_killed_worker_is_reported_and_the_next_apply_works(bench, widget, pair):
+    before = scene_state(bench.host.scene)
+    widget.ui.applyButton.click()
+    bench.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
+    os.kill(widget.logic.session.client.pid, signal.SIGKILL)
+    assert finish(bench, widget).reason == "died"
+    assert "memory" in bench.messages[-1] and scene_state(bench.host.scene) == before
+    widget.ui.applyButton.click()
+    assert finish(bench, widget).state == "done"
+
+
+def linear_parent(scene, matrix_lps):
+    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "parent")
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(FLIP @ matrix_lps @ FLIP))
+    return node
+
+
+@pytest.mark.parametrize("kind", ["linear", "not linear"])
+def test_volumes_under_transforms_are_registered_where_they_are(bench, widget, pair, made_case, kind):
+    """The moving volume is stored elsewhere and brought into place by a parent; the answer must not change."""
+    fixed, moving = pair
+    if kind == "linear":
+        grid = made_case.moving.grid
+        stored = Image(made_case.moving.values, type(grid)(grid.size_ijk, np.linalg.inv(AFFINE) @ grid.ijk_to_lps))
+        again = add_volume(bench.host.scene, stored, "stored elsewhere")
+        parent = linear_parent(bench.host.scene, AFFINE)
+    else:
+        again = add_volume(bench.host.scene, made_case.moving, "bent")
+        parent = add_transform(bench.host.scene, made_case.transform, "parent")
+    again.SetAndObserveTransformNodeID(parent.GetID())
+    widget.panel.parameters.moving = again
+    assert "parent" in widget.ui.findingsLabel.text
+    widget.ui.applyButton.click()
+    assert finish(bench, widget).state == "done"
+    (run,) = runs(bench.host.scene)
+    assert run.get("warped").GetParentTransformNode() is None
+    inside = made_case.fixed.values > 30
+    warped = slicer.util.arrayFromVolume(run.get("warped"))
+    assert np.corrcoef(warped[inside], made_case.fixed.values[inside])[0, 1] > 0.97
+    assert again.GetParentTransformNode() is parent
+    # In place of its parent, the run's transform shows the volume where the warped one is.
+    from SlicerDeepRegLib.mrml.nodes import resampled
+
+    shown = slicer.util.arrayFromVolume(resampled(again, fixed, run.get("transform"), "shown"))
+    assert np.abs(shown - warped)[inside].mean() < (0.2 if kind == "linear" else 2.0)
+
+
+def test_state_is_saved_with_the_scene_and_follows_closing_and_loading(bench, widget, pair, tmp_path):
+    p = widget.panel.parameters
+    p.linear, p.reviewMode, p.settings = "rigid", "difference", json.dumps({"step": 0.2})
+    bench.host.save(str(tmp_path / "scene.mrb"))
+    bench.close_scene()
+    assert widget.panel.parameters.fixed is None and widget.panel.parameters.linear == "affine"
+    assert not widget.ui.applyButton.enabled and "Choose a fixed" in widget.ui.applyButton.toolTip
+    bench.host.load(str(tmp_path / "scene.mrb"))
+    widget.initializeParameterNode()
+    p = widget.panel.parameters
+    assert p.fixed.GetName() == "fixed" and p.linear == "rigid" and p.reviewMode == "difference"
+    assert widget.ui.linearCombo.itemData(widget.ui.linearCombo.currentIndex) == "rigid"
+    assert json.loads(p.settings) == {"step": 0.2}
+    assert widget.panel.choice().settings == {"step": 0.2}
+
+
+def test_closing_the_scene_or_removing_a_volume_ends_the_run(bench, widget, pair):
+    widget.panel.parameters.effort = "thorough"
+    widget.ui.applyButton.click()
+    bench.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
+    bench.host.scene.RemoveNode(pair[1])
+    job = widget.logic.session.job
+    assert job.state == "cancelled" and "moving was removed" in widget.ui.stageLabel.text
+    assert not widget.ui.applyButton.enabled
+    moving = add_volume(bench.host.scene, Image(*_some(pair[0])), "another")
+    bench.wait(lambda: widget.panel.parameters.moving is moving and widget.ui.applyButton.enabled, 10)
+    widget.ui.applyButton.click()
+    bench.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
+    bench.close_scene()
+    assert widget.logic.session.job.state == "cancelled"
+    time.sleep(1.0)
+    widget.panel.poll()
+    assert not runs(bench.host.scene) and bench.messages == []
+
+
+def _some(node):
+    from SlicerDeepRegLib.mrml.nodes import image_from_node
+
+    image = image_from_node(node)
+    return image.values[::-1].copy(), image.grid
+
+
+def test_segments_landmarks_and_masks(bench, widget, pair, made_case):
+    from SlicerDeepRegLib.mrml.segments import add_segment, segments_of
+
+    scene, p = bench.host.scene, widget.panel.parameters
+    nodes = {}
+    for role, image, volume in (("fixed", made_case.fixed, pair[0]), ("moving", made_case.moving, pair[1])):
+        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{role} structures")
+        node.CreateDefaultDisplayNodes()
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        add_segment(node, "core", (0.9, 0.1, 0.3), image.values > 55, FLIP @ image.grid.ijk_to_lps)
+        nodes[role] = node
+    p.fixedSegmentation, p.movingSegmentation = nodes["fixed"], nodes["moving"]
+    p.fixedMask = nodes["fixed"]
+    here = np.array([[0.0, 0, 0], [8, -5, 4]])
+    there = fixed_to_moving(made_case.transform, here)
+    for name, points in (("fixedPoints", here), ("movingPoints", there)):
+        markups = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+        for point in points * [-1, -1, 1]:
+            markups.AddControlPoint(*point)
+        setattr(p, name, markups)
+    p.fixedMask = None
+    widget.ui.applyButton.click()
+    assert finish(bench, widget).state == "done"
+    (run,) = runs(scene)
+    figures = run.facts["figures"]
+    assert figures["dice"] > 0.9 and figures["tre_mm"] < 1.5
+    (segment,) = segments_of(run.get("segmentation"))
+    assert segment[1] == "core"
+    assert run.get("segmentation").GetSegmentation().GetNthSegment(0).GetColor() == pytest.approx((0.9, 0.1, 0.3))
+    rows = run.get("table").GetTable()
+    titles = [rows.GetValueByName(n, "Figure").ToString() for n in range(rows.GetNumberOfRows())]
+    assert "Dice" in titles and "TRE (mm)" in titles
+
+
+def test_two_instances_side_by_side(bench, widget, pair):
+    other = bench.open_module(MODULE)
+    assert other.logic.session is not widget.logic.session
+    other.ui.applyButton.click()
+    assert other.logic.session.busy and not widget.logic.session.busy
+    assert finish(bench, other).state == "done"
+    assert widget.panel.parameters.effort == other.panel.parameters.effort == "fast"
+    widget.panel.update()
+    assert widget.ui.runsTable.rowCount == 1
+    bench.close_module(other)
+    assert widget.ui.applyButton.enabled
+
+
+def test_logic_in_one_line_without_the_panel(bench, pair):
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("SlicerDeepReg", MODULE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    logic = module.SlicerDeepRegLogic()
+    try:
+        run = logic.register(*pair, effort="fast", device="cpu", name="From the console")
+        assert run.get("warped").GetName() == "From the console: warped"
+        with pytest.raises(ValueError, match="same volume"):
+            logic.register(pair[0], pair[0])
+        test = module.SlicerDeepRegTest()
+        test.delayDisplay = lambda text: None
+        test.test_registration_is_seen(logic)
+    finally:
+        logic.close()
+
+
+def test_leaving_slicer_leaves_nothing(bench, widget, pair):
+    widget.panel.parameters.effort = "thorough"
+    widget.ui.applyButton.click()
+    bench.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
+    client = widget.logic.session.client
+    pid, folder = client.pid, client.folder
+    bench.quit()
+    assert gone(pid) and not folder.exists()
+    assert widget.logic is None
