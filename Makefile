@@ -12,7 +12,7 @@ FIXED ?=
 MOVING ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-all lint pictures benchmark clean
+.PHONY: setup demo test test-all lint pictures panel benchmark clean
 
 setup: $(VENV)/.installed
 
@@ -43,9 +43,14 @@ pictures: demo
 	$(BIN)/python tools/readme_picture.py demo/overview.png docs/overview.png
 	$(BIN)/python tools/draw_icon.py SlicerDeepReg/Resources/Icons/SlicerDeepReg.png
 
+# Pictures of the panel, drawn by the real panel on the tests' stand-in for Slicer's desktop.
+panel: setup
+	$(BIN)/python tools/panel_pictures.py docs
+
 benchmark: setup
 	$(BIN)/python -m pip install --quiet --editable ".[peers]"
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/panel.py
 
 clean:
 	rm -rf $(VENV) demo build dist SlicerDeepReg/*.egg-info

@@ -62,12 +62,12 @@ def ours(method):
     """Register by ours; returns the transform and (CPU seconds, wall seconds) of register() alone."""
 
     def run(case):
-        from SlicerDeepRegLib.process import prepare_process
         from SlicerDeepRegLib.contracts import Request, Transform
         from SlicerDeepRegLib.files.images import read_image
         from SlicerDeepRegLib.files.transforms import to_sitk_transform
         from SlicerDeepRegLib.methods.linear import register_linear
         from SlicerDeepRegLib.pipeline import register
+        from SlicerDeepRegLib.process import prepare_process
 
         prepare_process()
         fixed, moving = (read_image(path(case, CASES[case][side])) for side in ("fixed", "moving"))

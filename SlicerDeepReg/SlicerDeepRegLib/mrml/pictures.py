@@ -14,7 +14,7 @@ from ..geometry.grids import overlap_fraction
 from .display import add_legend, diverging_colours, draw_grid, set_range
 from .host import Host
 from .nodes import FLIP, add_shown_field, add_transform, add_volume, image_from_node, resampled
-from .scene import display_range
+from .scene import add_where, display_range
 
 PLANES = (("Axial", 2), ("Coronal", 1), ("Sagittal", 0))  # and the RAS axis along which each is stacked
 WIDTH, HEIGHT = 540, 420  # room for the legend beside the anatomy
@@ -124,33 +124,14 @@ def _extra_nodes(host: Host, result: Result, nodes: Dict[str, Any], field_of_vie
         set_range(extra[name], -0.5, 0.5, colours)
         remove.append(add_legend(extra[name], "Moving - fixed"))
         remove.append(extra[name])
-    extra["jacobian"] = _masked_jacobian(scene, result, nodes["jacobian"])
+    content = result.fixed.values > display_range(result.fixed)[0]
+    extra["jacobian"] = add_where(scene, result.jacobian, content, nodes["jacobian"])
     remove += [add_legend(extra["jacobian"], "Jacobian"), extra["jacobian"], colours]
     extra["grid"] = add_shown_field(scene, result.transform, "field to draw")
     spacing_mm = max(field_of_view_mm / 24, 2 * float(np.median(result.fixed.grid.spacing_mm)))
     draw_grid(extra["grid"], nodes["fixed"], spacing_mm)
     remove.append(extra["grid"])
     return extra
-
-
-def _masked_jacobian(scene, result: Result, shown):
-    """The Jacobian where the fixed image has content, transparent elsewhere; displayed like the scene's own."""
-    nothing = float(result.jacobian.values.min()) - 1000
-    content = result.fixed.values > display_range(result.fixed)[0]
-    node = add_volume(
-        scene,
-        Image(np.where(content, result.jacobian.values, nothing), result.fixed.grid),
-        "Jacobian where there is content",
-    )
-    display, like = node.GetDisplayNode(), shown.GetDisplayNode()
-    display.SetAutoWindowLevel(0)
-    display.SetWindowLevelMinMax(like.GetWindowLevelMin(), like.GetWindowLevelMax())
-    display.SetAndObserveColorNodeID(like.GetColorNodeID())
-    display.SetInterpolate(0)  # else the edge would blend into what lies below the threshold
-    display.SetAutoThreshold(0)
-    display.SetThreshold(nothing + 1, float(result.jacobian.values.max()) + 1)
-    display.SetApplyThreshold(1)
-    return node
 
 
 def _starting_position(result: Result) -> Tuple[Transform, str]:

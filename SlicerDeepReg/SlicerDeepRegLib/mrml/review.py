@@ -16,6 +16,7 @@ from ..contracts import Grid, Image
 from .display import add_legend, diverging_colours, draw_glyphs, draw_grid, set_range
 from .nodes import FLIP, add_volume, image_from_node, resampled
 from .runs import Run, own, remove_node
+from .scene import add_where, display_range
 from .world import placed_volume
 
 MODES = ("fade", "difference", "checkerboard", "jacobian")
@@ -55,7 +56,7 @@ class Review:
         fixed, moving = run.get("fixed"), run.get("warped" if after else "moving")
         background, foreground, opacity = fixed, moving, amount
         if mode == "jacobian":
-            foreground = run.get("jacobian")
+            foreground = self._jacobian(run)
         elif mode == "difference":
             background, foreground, opacity = self._difference(run, after), None, 0.0
         elif mode == "checkerboard":
@@ -144,6 +145,21 @@ class Review:
         return [(logic, logic.GetSliceCompositeNode()) for logic in found if logic.GetSliceCompositeNode() is not None]
 
     # ------------------------------------------------------------------ volumes that only a look needs
+
+    def _jacobian(self, run: Run):
+        """The Jacobian where the fixed volume has content, transparent elsewhere; all of it where all is content."""
+        node = run.get("jacobian_shown")
+        if node is not None:
+            return node
+        whole, fixed = run.get("jacobian"), run.get("fixed")
+        on_grid = Image(self._on_grid(run, fixed), self._grid(run))
+        content = on_grid.values > display_range(on_grid)[0]
+        if content.mean() > 0.95:
+            return whole
+        values = slicer.util.arrayFromVolume(whole)
+        node = add_where(self.scene, Image(values, self._grid(run)), content, whole)
+        add_legend(node, "Jacobian")
+        return own(self.scene, run, "jacobian_shown", node)
 
     def _difference(self, run: Run, after: bool):
         role = "difference" if after else "difference_before"

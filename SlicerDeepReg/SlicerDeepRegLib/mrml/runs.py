@@ -29,6 +29,7 @@ OWNED = {
     "segmentation": "warped segmentation",
     "labels": "warped labels",
     "table": "figures",
+    "jacobian_shown": "Jacobian where there is content",
     "difference": "difference",
     "difference_before": "difference before",
     "checkerboard": "checkerboard",

@@ -50,3 +50,21 @@ def display_range(image: Image) -> Tuple[float, float]:
     low, high = np.percentile(content, [0.5, 99.5])
     start = lowest if np.count_nonzero(values == lowest) > values.size / 100 else float(low)
     return start, float(high) if high > start else float(values.max())
+
+
+def add_where(scene, image: Image, content: np.ndarray, like):
+    """A volume of the image's values where ``content`` (K, J, I) is true, transparent elsewhere.
+
+    It is displayed like the volume node ``like``, whose colours have meaning.
+    """
+    nothing = float(image.values.min()) - 1000
+    node = add_volume(scene, Image(np.where(content, image.values, nothing), image.grid), "where there is content")
+    display, other = node.GetDisplayNode(), like.GetDisplayNode()
+    display.SetAutoWindowLevel(0)
+    display.SetWindowLevelMinMax(other.GetWindowLevelMin(), other.GetWindowLevelMax())
+    display.SetAndObserveColorNodeID(other.GetColorNodeID())
+    display.SetInterpolate(0)  # else the edge would blend into what lies below the threshold
+    display.SetAutoThreshold(0)
+    display.SetThreshold(nothing + 1, float(image.values.max()) + 1)
+    display.SetApplyThreshold(1)
+    return node

@@ -218,8 +218,8 @@ class Panel:
         ):
             combo.setCurrentIndex(max(0, combo.findData(value)))
         card = cards()[p.method]
-        trained = _("Needs no training.") if card.trained_on is None else _("Trained on: ") + card.trained_on
-        ui.methodLabel.text = f"{_(card.summary)} {trained} {_('Licence')}: {card.licence}."
+        trained = "" if card.trained_on is None else _("Trained on: {data}.").format(data=card.trained_on) + " "
+        ui.methodLabel.text = f"{_(card.summary)} {trained}{_('Licence')}: {card.licence}."
         self._settings.show(card.module, p.effort, _read_settings(p.settings))
 
     def _fill_devices(self) -> None:

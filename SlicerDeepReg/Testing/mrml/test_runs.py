@@ -228,7 +228,8 @@ def test_runs_come_back_with_the_scene(host, case, result, tmp_path):
 
 @pytest.fixture
 def looked_at(host, case, result):
-    fixed, moving = add_volume(host.scene, case.fixed, "fixed"), add_volume(host.scene, case.moving, "moving")
+    on_black = Image(np.where(case.fixed.values > 10, case.fixed.values, 0), case.fixed.grid)
+    fixed, moving = add_volume(host.scene, on_black, "fixed"), add_volume(host.scene, case.moving, "moving")
     for name, orientation in (("Red", "Axial"), ("Yellow", "Sagittal")):
         host.add_view(name, orientation, (300, 300)).show(background=moving)
     run = add_run(host.scene, result, "Run", facts(result), fixed, moving)
@@ -250,7 +251,10 @@ def test_every_way_to_look_and_the_way_back(host, looked_at):
         review.show(run, mode, 0.7)
         shown[mode] = layers(host)[0]
     assert shown["fade"] == ("fixed", "Run: warped")
-    assert shown["jacobian"] == ("fixed", "Run: Jacobian")
+    assert shown["jacobian"] == ("fixed", "Run: Jacobian where there is content")
+    masked = slicer.util.arrayFromVolume(run.get("jacobian_shown"))
+    low = run.get("jacobian_shown").GetDisplayNode().GetLowerThreshold()
+    assert 0.2 < (masked > low).mean() < 0.95
     assert shown["difference"] == ("Run: difference", None)
     assert shown["checkerboard"] == ("Run: checkerboard", None)
     review.show(run, "fade", 0.3, after=False)

@@ -273,3 +273,31 @@ def test_leaving_slicer_leaves_nothing(bench, widget, pair):
     bench.quit()
     assert gone(pid) and not folder.exists()
     assert widget.logic is None
+
+
+def test_the_script_for_true_slicer_finds_nothing_wrong_here(bench, pair, tmp_path, monkeypatch):
+    """run_in_slicer.py is written for the real program; what can be run of it without one must pass."""
+    import importlib.util
+
+    path = MODULE.parent / "Testing" / "slicer" / "run_in_slicer.py"
+    spec = importlib.util.spec_from_file_location("run_in_slicer", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "OUTPUT", tmp_path)
+    monkeypatch.setattr(script, "picture", lambda name: None)  # the stand-in's main window is empty
+    monkeypatch.setattr(slicer.util, "saveScene", lambda name: host_did(bench.host.save, name))
+    monkeypatch.setattr(slicer.util, "loadScene", lambda name: host_did(bench.host.load, name))
+    bench.close_scene()
+    opened = bench.open_module(MODULE)
+    opened.panel.parameters.device = "cpu"
+    _, _, run = script.register(opened)
+    script.keep_and_delete(opened, run)
+    script.cancel(opened)
+    script.leave(opened)
+    failed = [one for one in script.CHECKS if not one["passed"]]
+    assert not failed and len(script.CHECKS) > 20
+
+
+def host_did(function, name):
+    function(name)
+    return True

@@ -1,0 +1,209 @@
+"""Drive the module end to end in the true 3D Slicer and say by the exit code whether it works.
+
+    Slicer --testing --no-splash --additional-module-paths <repository>/SlicerDeepReg \
+        --python-script <repository>/SlicerDeepReg/Testing/slicer/run_in_slicer.py -- [--output FOLDER] [--install]
+
+It opens the module, makes a pair, presses Apply through the panel's own button, waits, checks the nodes and what the
+slice views show, cancels a second run, closes the scene, and looks for what was left behind. It writes
+``result.json`` (every check with its figure), ``choose.png``, ``result.png`` and ``review.png`` (the main window)
+into FOLDER, and exits with 0 when every check passed, 1 when one failed, 3 when torch is missing and --install was not
+given. With --install it installs torch and the rest first, through the module's own installer.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+import slicer
+
+CHECKS = []
+OUTPUT = Path(tempfile.gettempdir()) / "deepreg-in-slicer"
+
+
+def check(name, passed, figure=None):
+    """Note a check; it goes on after a failure, so that one run tells everything."""
+    CHECKS.append({"check": name, "passed": bool(passed), "figure": figure})
+    print(f"{'ok    ' if passed else 'FAILED'} {name}" + (f" ({figure})" if figure is not None else ""), flush=True)
+
+
+def wait(condition, seconds):
+    """Let Slicer work until the condition holds; False when it took too long."""
+    end = time.time() + seconds
+    while time.time() < end:
+        slicer.app.processEvents()
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def picture(name):
+    slicer.app.processEvents()
+    slicer.util.forceRenderAllViews()
+    slicer.app.processEvents()
+    path = OUTPUT / f"{name}.png"
+    slicer.util.mainWindow().grab().save(str(path))
+    check(f"picture {name}", path.exists() and path.stat().st_size > 10_000)
+
+
+def open_module():
+    """The panel, opened the way a user does."""
+    window = slicer.util.mainWindow()
+    window.resize(1440, 900)
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    start = time.time()
+    slicer.util.selectModule("SlicerDeepReg")
+    slicer.app.processEvents()
+    check("the module opens in 2 s, everything included", time.time() - start < 2, round(time.time() - start, 2))
+    widget = slicer.modules.SlicerDeepRegWidget
+    check("the panel is there", widget.panel is not None)
+    check("torch is not loaded into Slicer", "torch" not in sys.modules)
+    return widget
+
+
+def install_if_asked(asked):
+    from SlicerDeepRegLib.panel.install import install, missing
+
+    packages = missing()
+    if packages and asked:
+        install(packages, lambda text: print(text, flush=True))
+        packages = missing()
+    return packages
+
+
+def register(widget):
+    """Two made volumes and Apply."""
+    from SlicerDeepRegLib.mrml.runs import runs
+    from SlicerDeepRegLib.panel.samples import add_made_pair, displayed_distance
+
+    fixed, moving = add_made_pair()
+    ui, panel = widget.ui, widget.panel
+    check(
+        "Apply is enabled once two volumes are there", wait(lambda: ui.applyButton.enabled, 5), ui.applyButton.toolTip
+    )
+    check("both are chosen", panel.parameters.fixed is fixed and panel.parameters.moving is moving)
+    slicer.util.setSliceViewerLayers(background=fixed, fit=True)
+    picture("choose")
+    panel.parameters.effort = "fast"
+    start = time.time()
+    ui.applyButton.click()
+    check("Apply becomes Cancel", ui.applyButton.text == "Cancel", ui.applyButton.text)
+    ended = wait(lambda: panel._job is None and not widget.logic.session.busy, 300)
+    job = widget.logic.session.job
+    check("the registration ends well", ended and job.state == "done", f"{job.state} {job.text}".strip())
+    check("seconds in all", True, round(time.time() - start, 1))
+    check("seconds by part", True, {name: round(value, 2) for name, value in job.seconds.items()})
+    (run,) = runs(slicer.mrmlScene)
+    before, after = displayed_distance(fixed, moving), displayed_distance(fixed, run.get("warped"))
+    check("the warped volume is much nearer", after < 0.5 * before, f"{before:.1f} before, {after:.1f} after")
+    moving.SetAndObserveTransformNodeID(run.get("transform").GetID())
+    under = displayed_distance(fixed, moving)
+    check("so is the moving one under the transform", abs(under - after) < 0.1 * before, f"{under:.1f}")
+    moving.SetAndObserveTransformNodeID(None)
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    shown = composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()
+    check("the views show fixed and warped", shown == (fixed.GetID(), run.get("warped").GetID()), shown)
+    check("the run is in the list", ui.runsTable.rowCount == 1)
+    ui.gridCheck.checked = True
+    picture("result")
+    ui.gridCheck.checked = False
+    for mode in ("difference", "checkerboard", "jacobian"):
+        ui.modeCombo.setCurrentIndex(ui.modeCombo.findData(mode))
+        slicer.app.processEvents()
+        check(f"view {mode}", panel.parameters.reviewMode == mode)
+    picture("review")
+    ui.worstButton.click()
+    check("jump to the largest fold says what is there", "Jacobian" in ui.legendLabel.text, ui.legendLabel.text)
+    transform = run.get("transform")
+    check("the transform splits into its parts", transform.Split())
+    return fixed, moving, run
+
+
+def keep_and_delete(widget, run):
+    from SlicerDeepRegLib.mrml.runs import runs
+
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(run.get("warped")))
+    check("the run has its folder", hierarchy.GetItemName(folder) == run.name, hierarchy.GetItemName(folder))
+    path = str(OUTPUT / "scene.mrb")
+    check("the scene is saved", slicer.util.saveScene(path))
+    widget.panel.delete_selected()
+    check("deleting removes the run", not runs(slicer.mrmlScene))
+    slicer.mrmlScene.Clear(False)
+    slicer.app.processEvents()
+    check("closing the scene empties the panel", widget.panel.parameters.fixed is None)
+    check("the scene is loaded", slicer.util.loadScene(path))
+    slicer.app.processEvents()
+    found = runs(slicer.mrmlScene)
+    check("the run comes back with it", len(found) == 1 and found[0].get("warped") is not None, len(found))
+    check("so does the choice", widget.panel.parameters.fixed is not None)
+
+
+def cancel(widget):
+    from SlicerDeepRegLib.mrml.runs import runs
+
+    count = len(runs(slicer.mrmlScene))
+    widget.panel.parameters.effort = "thorough"
+    widget.ui.applyButton.click()
+    wait(lambda: widget.logic.session.job.fraction > 0.1, 60)
+    start = time.time()
+    widget.ui.applyButton.click()
+    ended = wait(lambda: widget.panel._job is None, 5)
+    check("cancel takes less than a second", ended and time.time() - start < 1.0, round(time.time() - start, 2))
+    check("and leaves no run", len(runs(slicer.mrmlScene)) == count)
+
+
+def leave(widget):
+    client = widget.logic.session.client
+    pid, folder = client.pid, client.folder
+    widget.cleanup()
+    if pid is not None:
+        check("no file is left", wait(lambda: not folder.exists(), 10), str(folder))
+    if pid is not None and os.name == "posix":
+
+        def gone():
+            try:
+                os.kill(pid, 0)
+            except OSError:
+                return True
+            return False
+
+        check("no process is left", wait(gone, 10), pid)
+
+
+def main():
+    """Everything; returns the exit code."""
+    global OUTPUT
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--install", action="store_true")
+    options, _ = parser.parse_known_args([argument for argument in sys.argv[1:] if argument != "--"])
+    OUTPUT = options.output
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    try:
+        widget = open_module()
+        packages = install_if_asked(options.install)
+        if packages:
+            print(f"Not installed: {', '.join(packages)}. Run again with --install.", flush=True)
+            return 3
+        _, _, run = register(widget)
+        keep_and_delete(widget, run)
+        cancel(widget)
+        leave(widget)
+    except Exception:
+        traceback.print_exc()
+        check("no error", False, traceback.format_exc().strip().splitlines()[-1])
+    facts = {"slicer": f"{slicer.app.applicationVersion}", "python": sys.version, "checks": CHECKS}
+    (OUTPUT / "result.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    failed = [one["check"] for one in CHECKS if not one["passed"]]
+    print(f"{len(CHECKS) - len(failed)} of {len(CHECKS)} checks passed; see {OUTPUT}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    slicer.util.exit(main())

@@ -1,0 +1,65 @@
+"""Pictures of the panel for the README: python tools/panel_pictures.py docs
+
+Registers the demo's pair through the real panel on the tests' stand-in for Slicer's desktop and takes a picture of each
+step. The stand-in's 3D view is empty; everything else is drawn by the module and by Slicer's own slice views.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "SlicerDeepReg" / "Testing"))
+
+from bench import Bench  # noqa: E402
+
+SIZE = (1280, 800)
+
+
+def add_pair(bench):
+    """The demo's patient and template, with the names that a user would give them."""
+    from SlicerDeepRegLib.commands.demo import made_pair
+    from SlicerDeepRegLib.mrml.display import set_range
+    from SlicerDeepRegLib.mrml.nodes import add_volume
+    from SlicerDeepRegLib.mrml.scene import display_range
+
+    known = made_pair()
+    nodes = []
+    for image, name in ((known.fixed, "Patient"), (known.moving, "Template")):
+        node = add_volume(bench.host.scene, image, name)
+        set_range(node, *display_range(image))
+        nodes.append(node)
+    for view in bench.host.views.values():
+        view.show(background=nodes[0])
+        view.logic.FitSliceToAll()
+    return nodes
+
+
+def pictures(folder):
+    """Write every picture into ``folder``."""
+    with tempfile.TemporaryDirectory() as name, Bench(Path(name)) as bench:
+        add_pair(bench)
+        widget = bench.open_module(ROOT / "SlicerDeepReg" / "SlicerDeepReg.py")
+        widget.panel.parameters.device = "cpu"
+        bench.screenshot(folder / "panel-choose.png", *SIZE)
+        widget.ui.applyButton.click()
+        bench.wait(lambda: widget.logic.session.job.stage == "scale 1" and len(widget.panel._job.losses) > 145, 900)
+        bench.screenshot(folder / "panel-running.png", *SIZE)
+        bench.wait(lambda: widget.panel._job is None, 900)
+        job = widget.logic.session.job
+        assert job.state == "done", job.text
+        for section in (widget.ui.inputsButton, widget.ui.methodButton):
+            section.collapsed = True
+        widget.panel.parameters.showGrid = True
+        widget.panel.parameters.reviewAmount = 1.0
+        bench.screenshot(folder / "panel.png", *SIZE)
+        widget.panel.parameters.showGrid = False
+        widget.panel.parameters.reviewMode = "jacobian"
+        widget.panel.parameters.reviewAmount = 0.7
+        bench.dark()
+        bench.screenshot(folder / "panel-jacobian.png", *SIZE)
+        bench.light()
+
+
+if __name__ == "__main__":
+    pictures(Path(sys.argv[1]))
