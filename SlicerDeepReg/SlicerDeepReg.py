@@ -5,6 +5,7 @@ Thin on purpose: the panel is SlicerDeepRegLib/panel, torch runs in a process of
 
 import shutil
 import sys
+import weakref
 from typing import Any, Optional
 
 import slicer
@@ -156,6 +157,7 @@ class SlicerDeepRegLogic(ScriptedLoadableModuleLogic):
         from SlicerDeepRegLib.worker.client import WorkerClient
 
         self.session = Session(WorkerClient([shutil.which("PythonSlicer") or sys.executable]))
+        weakref.finalize(self, self.session.close)  # a logic used in one line leaves no process either
 
     def getParameterNode(self):
         from SlicerDeepRegLib.panel.parameters import SlicerDeepRegParameterNode

@@ -255,6 +255,11 @@ def test_logic_in_one_line_without_the_panel(bench, pair):
     try:
         run = logic.register(*pair, effort="fast", device="cpu", name="From the console")
         assert run.get("warped").GetName() == "From the console: warped"
+        once = module.SlicerDeepRegLogic()
+        once.warmUp()
+        pid = once.session.client.pid
+        del once
+        assert gone(pid)
         with pytest.raises(ValueError, match="same volume"):
             logic.register(pair[0], pair[0])
         test = module.SlicerDeepRegTest()
