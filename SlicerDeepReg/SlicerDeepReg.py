@@ -78,7 +78,7 @@ class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = Panel(self.ui, self.logic.session, review)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self.onNodeRemoved)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeAddedEvent, self.onNodeAdded)
         slicer.app.connect("aboutToQuit()", self.cleanup)
@@ -113,19 +113,31 @@ class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneEndClose(self, caller, event):
         self.initializeParameterNode()
 
+    def onSceneEndImport(self, caller, event):
+        self.setParameterNode(None)  # what was imported has gone into the node that was there
+        self.initializeParameterNode()
+
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, node):
         self.panel.node_removed(node)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, caller, event, node):
-        if self._parameterNode is not None and node.IsA("vtkMRMLScalarVolumeNode"):
+        scene = slicer.mrmlScene
+        if self._parameterNode is None or scene.IsImporting() or scene.IsClosing() or scene.IsRestoring():
+            return
+        if node.GetClassName() == "vtkMRMLScalarVolumeNode":
             self.panel.volume_added()
 
     def initializeParameterNode(self):
-        """Show the parameter node of the present scene."""
-        if not slicer.mrmlScene.IsClosing():
-            self.setParameterNode(self.logic.getParameterNode())
+        """Show the parameter node of the present scene; the one that is shown already stays bound."""
+        if slicer.mrmlScene.IsClosing():
+            return
+        parameterNode = self.logic.getParameterNode()
+        if self._parameterNode is not None and self._parameterNode.parameterNode is parameterNode.parameterNode:
+            self.panel.set_parameters(self._parameterNode)
+        else:
+            self.setParameterNode(parameterNode)
 
     def setParameterNode(self, parameterNode):
         """Bind the controls to another parameter node, or to none."""
@@ -134,10 +146,8 @@ class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
         self._parameterNode = parameterNode
         if parameterNode is not None:
-            types = {box: box.nodeTypes for box in self.panel.node_boxes()}
-            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
-            for box, wanted in types.items():  # connecting puts the one type of the annotation in their place
-                box.nodeTypes = wanted
+            # Not connectGui: in Slicer 5.8 that gives no tag, and without one nothing can be disconnected.
+            self._parameterNodeGuiTag = parameterNode.connectParametersToGui(self.panel.bound_widgets())
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
         self.panel.set_parameters(parameterNode)
 

@@ -30,9 +30,9 @@ def diverging_colours(scene, name: str, middle: float):
         name: of the node; one that exists already is used again.
         middle: grey level of the middle colour, 0 black (for differences on black) to 1 white (over an image).
     """
-    node = scene.GetFirstNodeByName(name)
-    if node is not None:
-        return node
+    for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode", scene):
+        if node.GetName() == name:
+            return node
     position = np.linspace(-1, 1, 255)  # odd: the middle entry is exactly the middle colour
     strength = np.abs(position)[:, None]
     colours = middle + strength * (np.where(position[:, None] > 0, _RED, _BLUE) - np.float64(middle))

@@ -65,6 +65,7 @@ class Review:
             composite.SetBackgroundVolumeID(background.GetID() if background is not None else None)
             composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
             composite.SetForegroundOpacity(opacity)
+            composite.SetLabelVolumeID(None)  # an old label map would lie over what is looked at
         for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", self.scene):
             legend.Modified()  # legends do not notice by themselves that their volume is shown or gone
 
@@ -78,22 +79,16 @@ class Review:
             logic.FitSliceToBackground() if hasattr(logic, "FitSliceToBackground") else logic.FitSliceToAll()
 
     def overlay(self, run: Run, grid: bool, arrows: bool, spacing_mm: Optional[float] = None) -> None:
-        """Draw the deformation as a grid, as arrows, or not at all, over whatever the views show.
-
-        Slicer draws one of the two for a node, so the grid wins where both are asked for.
-        """
-        node = run.get("shown_field")
-        if not grid and not arrows:
-            if node is not None and node.GetDisplayNode() is not None:
+        """Draw the deformation as a grid, as arrows, as both, or not at all, over whatever the views show."""
+        spacing = spacing_mm or self._fitting_spacing(run.get("warped"))
+        for role, wanted, draw in (("shown_grid", grid, draw_grid), ("shown_arrows", arrows, draw_glyphs)):
+            node = run.get(role)
+            if wanted:
+                node = node or self._shown_field(run, role)
+                if node is not None:
+                    draw(node, run.get("warped"), spacing)
+            elif node is not None and node.GetDisplayNode() is not None:
                 node.GetDisplayNode().SetVisibility(False)
-            return
-        if node is None:
-            node = self._shown_field(run)
-        if node is None:
-            return
-        warped = run.get("warped")
-        spacing = spacing_mm or self._fitting_spacing(warped)
-        draw_grid(node, warped, spacing) if grid else draw_glyphs(node, warped, spacing)
 
     def jump(self, ras_mm) -> None:
         """Centre every slice view on a point."""
@@ -117,14 +112,16 @@ class Review:
             state = self._before.get(logic.GetSliceNode().GetID())
             if state is None:
                 continue
-            background, foreground, opacity = state
+            background, foreground, opacity, labels = state
+            composite.SetLabelVolumeID(labels if self.scene.GetNodeByID(labels or "") else None)
             composite.SetBackgroundVolumeID(background if self.scene.GetNodeByID(background or "") else None)
             composite.SetForegroundVolumeID(foreground if self.scene.GetNodeByID(foreground or "") else None)
             composite.SetForegroundOpacity(opacity)
         if self._shown is not None:
-            field = self._shown.get("shown_field")
-            if field is not None and field.GetDisplayNode() is not None:
-                field.GetDisplayNode().SetVisibility(False)
+            for role in ("shown_grid", "shown_arrows"):
+                field = self._shown.get(role)
+                if field is not None and field.GetDisplayNode() is not None:
+                    field.GetDisplayNode().SetVisibility(False)
         self._before.clear()
         self._shown = None
 
@@ -136,6 +133,7 @@ class Review:
                     composite.GetBackgroundVolumeID(),
                     composite.GetForegroundVolumeID(),
                     composite.GetForegroundOpacity(),
+                    composite.GetLabelVolumeID(),
                 ),
             )
 
@@ -214,15 +212,16 @@ class Review:
         warped.GetIJKToRASMatrix(matrix)
         return Grid(warped.GetImageData().GetDimensions(), FLIP @ slicer.util.arrayFromVTKMatrix(matrix))
 
-    def _shown_field(self, run: Run):
+    def _shown_field(self, run: Run, role: str):
         """A node that draws the displacement field: grids and glyphs draw "to parent", the run's is from parent."""
         field = _grid_part(run.get("transform").GetTransformFromParent())
         if field is None:
             return None
-        node = self.scene.AddNewNodeByClass("vtkMRMLTransformNode", "deformation")
-        node.SetHideFromEditors(True)
+        node = slicer.vtkMRMLTransformNode()
+        node.SetHideFromEditors(True)  # before it is added: the data tree does not look again
+        self.scene.AddNode(node)
         node.SetAndObserveTransformToParent(field)
-        return own(self.scene, run, "shown_field", node)
+        return own(self.scene, run, role, node)
 
     @staticmethod
     def _fitting_spacing(volume) -> float:

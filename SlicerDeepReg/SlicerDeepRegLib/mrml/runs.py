@@ -33,7 +33,8 @@ OWNED = {
     "difference": "difference",
     "difference_before": "difference before",
     "checkerboard": "checkerboard",
-    "shown_field": "deformation",
+    "shown_grid": "deformation, as a grid",
+    "shown_arrows": "deformation, as arrows",
 }
 #: What it refers to and leaves alone.
 USED = ("fixed", "moving")
@@ -144,6 +145,9 @@ def own(scene, run: Run, role: str, node, save: bool = False):
     if node.GetDisplayNode() is not None:
         node.GetDisplayNode().SetSaveWithScene(save)
     run.set(role, node)
+    hierarchy, folder = _folder(scene, run)
+    if folder and not node.GetHideFromEditors():
+        _put_into(hierarchy, folder, node)
     return node
 
 
@@ -169,7 +173,7 @@ def remove(scene, run: Run, also_permanent: bool = False) -> bool:
         if node is not None:
             remove_node(scene, node)
     if folder:
-        hierarchy.RemoveItem(folder)
+        hierarchy.RemoveItem(folder, False, False)  # what the user put into the folder stays
     scene.RemoveNode(run.node)
     return True
 
@@ -200,7 +204,7 @@ def _run_node(name: str):
     node = slicer.vtkMRMLScriptedModuleNode()
     node.SetName(name)
     node.SetHideFromEditors(True)
-    node.SetAttribute("ModuleName", "SlicerDeepReg")
+    node.SetAttribute("ModuleName", "SlicerDeepReg.Run")  # not that of the parameter node
     node.SetAttribute(MARK, "{}")
     return node
 
@@ -275,13 +279,16 @@ def _group(scene, run: Run) -> None:
     hierarchy.SetItemAttribute(folder, MARK, run.node.GetID())
     for role in OWNED:
         node = run.get(role)
-        if node is None:
-            continue
-        item = hierarchy.GetItemByDataNode(node)
-        if item:
-            hierarchy.SetItemParent(item, folder)
-        else:
-            hierarchy.CreateItem(folder, node)
+        if node is not None:
+            _put_into(hierarchy, folder, node)
+
+
+def _put_into(hierarchy, folder: int, node) -> None:
+    item = hierarchy.GetItemByDataNode(node)
+    if item:
+        hierarchy.SetItemParent(item, folder)
+    else:
+        hierarchy.CreateItem(folder, node)
 
 
 def _folder(scene, run: Run):

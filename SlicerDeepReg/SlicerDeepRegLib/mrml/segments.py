@@ -23,7 +23,11 @@ def segment_array(node, identifier: str, volume) -> Optional[np.ndarray]:
     found, on_volume = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
     if not node.GetBinaryLabelmapRepresentation(identifier, found) or found.GetNumberOfPoints() == 0:
         return None
-    reference = slicer.vtkSlicerSegmentationsModuleLogic.CreateOrientedImageDataFromVolumeNode(volume)
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    reference = slicer.vtkOrientedImageData()  # only its geometry is used
+    reference.SetDimensions(*volume.GetImageData().GetDimensions())
+    reference.SetImageToWorldMatrix(matrix)
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
         found, reference, on_volume, False, False
     )

@@ -70,6 +70,12 @@ def findings(
     for grid, node in ((fixed, choice.fixed), (moving, choice.moving)):
         if grid is None:
             return [Finding("error", f"{node.GetName()} holds no voxels. Load it again, or choose another volume.")]
+        components = node.GetImageData().GetNumberOfScalarComponents()
+        if components != 1:
+            text = (
+                f"{node.GetName()} has {components} values for each voxel; one is needed. Convert it to a scalar volume"
+            )
+            return [Finding("error", f"{text} (module Vector to Scalar Volume).")]
     found = [*_about_transforms(choice), *_about_shapes(choice, fixed, moving)]
     found += _about_pairs(choice)
     if not any(finding.level == "error" for finding in found):

@@ -2,15 +2,25 @@
 
 # No postponed annotations here: Slicer's wrapper reads the types of the class.
 
-from typing import Annotated
+from typing import Annotated, Union
 
 from slicer import (
-    vtkMRMLDisplayableNode,
+    vtkMRMLBSplineTransformNode,
+    vtkMRMLGridTransformNode,
+    vtkMRMLLabelMapVolumeNode,
+    vtkMRMLLinearTransformNode,
     vtkMRMLMarkupsFiducialNode,
     vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
     vtkMRMLTransformNode,
 )
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+# The same classes in the same order as the node types of the selectors in the .ui.
+Structures = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]
+AnyTransform = Union[
+    vtkMRMLTransformNode, vtkMRMLLinearTransformNode, vtkMRMLBSplineTransformNode, vtkMRMLGridTransformNode, None
+]
 
 
 @parameterNodeWrapper
@@ -19,18 +29,18 @@ class SlicerDeepRegParameterNode:
 
     fixed, moving: the volumes. The nodes after them are optional.
     method to device: as in ``Request``. settings: JSON of the numbers that were changed.
-    reviewMode to showAfter: how the shown run is looked at. shownRun: the ID of its node.
+    reviewMode to showArrows: how the shown run is looked at.
     """
 
     fixed: vtkMRMLScalarVolumeNode
     moving: vtkMRMLScalarVolumeNode
-    fixedMask: vtkMRMLDisplayableNode
-    movingMask: vtkMRMLDisplayableNode
-    fixedSegmentation: vtkMRMLDisplayableNode
-    movingSegmentation: vtkMRMLDisplayableNode
+    fixedMask: Structures
+    movingMask: Structures
+    fixedSegmentation: Structures
+    movingSegmentation: Structures
     fixedPoints: vtkMRMLMarkupsFiducialNode
     movingPoints: vtkMRMLMarkupsFiducialNode
-    initial: vtkMRMLTransformNode
+    initial: AnyTransform
     method: str = "optimise"
     linear: str = "affine"
     effort: str = "standard"

@@ -33,7 +33,13 @@ def register_samples() -> None:
         nodeNames=[name for name, _ in _TUMOUR],
         checksums=[f"SHA256:{digest}" for _, digest in _TUMOUR],
     )
-    add(category=CATEGORY, sampleName="DeepRegMadePair", customDownloader=lambda source: list(add_made_pair()))
+    nothing = {name: [] for name in ("uris", "fileNames", "nodeNames", "loadFiles", "checksums")}  # it counts them
+    add(
+        category=CATEGORY,
+        sampleName="DeepRegMadePair",
+        customDownloader=lambda source: list(add_made_pair()),
+        **nothing,
+    )
 
 
 def made_pair(size: int = 64, spacing_mm: float = 2.5):

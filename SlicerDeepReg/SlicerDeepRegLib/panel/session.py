@@ -146,7 +146,7 @@ class Session:
         elif kind == "cancelled":
             _end(job, "cancelled", "Cancelled; the scene is as it was.")
         elif kind == "done":
-            self._put_into_scene(event["result"])
+            self._put_into_scene(event)
         elif kind in ("failed", "died"):
             job.log += [text for text in (event.get("detail"), event.get("last_words")) if text]
             self._fail(event.get("reason", "died"), event["text"])
@@ -155,10 +155,10 @@ class Session:
         self.job.reason = reason
         _end(self.job, "failed", text)
 
-    def _put_into_scene(self, result) -> None:
+    def _put_into_scene(self, event: Dict[str, Any]) -> None:
         import slicer
 
-        job, choice = self.job, self.job.choice
+        job, choice, result = self.job, self.job.choice, event.pop("result")
         begin = time.monotonic()
         job.seconds["registration"] = sum(result.seconds.values())
         try:
@@ -178,10 +178,11 @@ class Session:
             self._fail("error", f"The result could not be put into the scene: {error}")
             return
         finally:
+            lines = [f"{stage.name}: {stage.seconds:.1f} s" for stage in result.stages] + list(result.notes)
+            del result  # its arrays are mapped from the files, which Windows would not remove
             self.client.release(job.worker_job)
         job.seconds["nodes"] = time.monotonic() - begin
-        job.log += [f"{stage.name}: {stage.seconds:.1f} s" for stage in result.stages]
-        job.log += list(result.notes)
+        job.log += lines
         _end(job, "done", "")
 
 

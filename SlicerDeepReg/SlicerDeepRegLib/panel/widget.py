@@ -52,7 +52,7 @@ LEGENDS = {
 }
 SIGNS = {"error": "\u26d4", "warning": "\u26a0", "note": "\u2139"}
 #: How often the worker is listened to, in ms: while it works, and otherwise.
-BUSY_MS, IDLE_MS = 50, 500
+BUSY_MS, IDLE_MS = 50, 250
 
 
 class Panel:
@@ -73,6 +73,7 @@ class Panel:
         self._filling = False
         self._drawn = (0, 0.0)  # losses in the curve, and when it was drawn
         self._logged = 0
+        self._installing = False
         self._devices: List[Dict[str, Any]] = []  # in the menu
         self._ages: List[Any] = []  # of the chosen nodes, when they were looked at last
         self._fill_menus()
@@ -91,10 +92,10 @@ class Panel:
             self.choose_volumes()
             self.update()
 
-    def node_boxes(self) -> List[Any]:
-        """Every node selector."""
-        names = ("fixed", "moving", "fixedMask", "movingMask", "fixedSegmentation", "movingSegmentation")
-        return [getattr(self.ui, f"{name}Selector") for name in (*names, "fixedPoints", "movingPoints", "initial")]
+    def bound_widgets(self) -> Dict[str, Any]:
+        """The widgets that carry the name of a parameter in the .ui, by that name."""
+        found = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
+        return {name: widget for name, widget in found.items() if name}
 
     def volume_added(self) -> None:
         """A volume was loaded: it may be one of the first two."""
@@ -105,7 +106,8 @@ class Panel:
         """With nothing chosen yet, take the scene's first two volumes: then Apply suffices."""
         own = {run.get(role) for run in runs(slicer.mrmlScene) for role in ("warped", "jacobian", "difference")}
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        volumes = [v for v in volumes if v not in own and not v.GetHideFromEditors() and not _is_labels(v)]
+        plain = [v for v in volumes if v.GetClassName() == "vtkMRMLScalarVolumeNode"]  # no labels, no vectors
+        volumes = [v for v in plain if v not in own and not v.GetHideFromEditors()]
         if self.parameters.fixed is None and volumes and volumes[0] is not self.parameters.moving:
             self.parameters.fixed = volumes[0]
         if self.parameters.moving is None:
@@ -156,6 +158,8 @@ class Panel:
         table.verticalHeader().hide()
         table.setMaximumHeight(120)
         self.ui.logText.setMaximumHeight(160)
+        # The picture must not keep the panel as wide as it was drawn.
+        self.ui.curveLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
 
     def _connect(self) -> None:
         ui = self.ui
@@ -217,7 +221,7 @@ class Panel:
             (ui.modeCombo, p.reviewMode),
         ):
             combo.setCurrentIndex(max(0, combo.findData(value)))
-        card = cards()[p.method]
+        card = cards().get(p.method) or next(iter(cards().values()))  # a scene of another version
         trained = "" if card.trained_on is None else _("Trained on: {data}.").format(data=card.trained_on) + " "
         ui.methodLabel.text = f"{_(card.summary)} {trained}{_('Licence')}: {card.licence}."
         self._settings.show(card.module, p.effort, _read_settings(p.settings))
@@ -238,6 +242,8 @@ class Panel:
             combo.addItem(title, value)
         combo.setCurrentIndex(max(0, combo.findData(chosen)))
         combo.blockSignals(blocked)
+        notes = [_(device["note"]) for device in known if device.get("note")]
+        combo.toolTip = " ".join([_("Where to compute, with the memory that is free there."), *notes])
 
     def found(self) -> List[Finding]:
         """What is to be said about the present choice."""
@@ -257,7 +263,7 @@ class Panel:
         ui.findingsLabel.visible = bool(found)
         errors = [_(finding.text) for finding in found if finding.level == "error"]
         ui.applyButton.text = _("Apply")
-        ui.applyButton.enabled = not errors
+        ui.applyButton.enabled = not errors and not self._installing
         ui.applyButton.toolTip = errors[0] if errors else _("Register the moving volume to the fixed one.")
 
     # ------------------------------------------------------------------ Apply and Cancel
@@ -270,9 +276,7 @@ class Panel:
             self.session.cancel()
             return
         warnings = [_(finding.text) for finding in self.found() if finding.level == "warning"]
-        if warnings and not slicer.util.confirmOkCancelDisplay(
-            "\n\n".join(warnings) + "\n\n" + _("Register all the same?"), windowTitle=_("DeepReg")
-        ):
+        if warnings and not self.confirm("\n\n".join(warnings) + "\n\n" + _("Register all the same?")):
             return
         if not self._installed():
             return
@@ -295,11 +299,13 @@ class Panel:
         packages = install.missing()
         if not packages:
             return True
+        if self._installing:  # pip lets Qt work between its lines, and Apply could be pressed again
+            return False
         question = _(
             "DeepReg needs packages that are not installed yet:\n\n{packages}\n\nInstall them now? PyTorch is large: "
             "this can take several minutes and gigabytes of disk space."
         ).format(packages="\n".join(packages))
-        if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("DeepReg")):
+        if not self.confirm(question):
             self.ui.stageLabel.text = _("Nothing was installed. Press Apply when you want to install and register.")
             return False
 
@@ -308,11 +314,16 @@ class Panel:
             slicer.util.showStatusMessage(text)
             slicer.app.processEvents()
 
+        self._installing = True
+        self._update_apply()
         try:
             install.install(packages, say)
         except RuntimeError as error:
             self._tell_error(str(error))
             return False
+        finally:
+            self._installing = False
+            self._update_apply()
         return True
 
     def poll(self) -> None:
@@ -376,7 +387,7 @@ class Panel:
             return
         if job.reason == "gpu_memory" and self.parameters is not None:
             question = job.text + "\n\n" + _("Register on the CPU instead? It takes longer.")
-            if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("DeepReg")):
+            if self.confirm(question):
                 self.parameters.device = "cpu"
                 self.on_apply()
             return
@@ -384,7 +395,13 @@ class Panel:
 
     def _tell_error(self, text: str, detail: str = "") -> None:
         self.ui.stageLabel.text = text
-        slicer.util.errorDisplay(text, windowTitle=_("DeepReg"), detailedText=detail or None)
+        more = {"detailedText": detail} if detail else {}
+        slicer.util.errorDisplay(text, windowTitle=_("DeepReg"), **more)
+
+    @staticmethod
+    def confirm(question: str) -> bool:
+        """Ask; tests put their own answer in its place. (With --testing Slicer's dialog always answers no.)"""
+        return slicer.util.confirmOkCancelDisplay(question, windowTitle=_("DeepReg"))
 
     # ------------------------------------------------------------------ the runs
 
@@ -461,7 +478,8 @@ class Panel:
         run = self.selected()
         if run is None:
             return
-        name = qt.QInputDialog.getText(None, _("Rename"), _("Name of the run:"), qt.QLineEdit.Normal, run.name)
+        window = slicer.util.mainWindow()
+        name = qt.QInputDialog.getText(window, _("Rename"), _("Name of the run:"), qt.QLineEdit.Normal, run.name)
         if name and name.strip():
             rename(slicer.mrmlScene, run, name.strip())
             self.update()
@@ -476,9 +494,8 @@ class Panel:
         run = self.selected()
         if run is None:
             return
-        if run.permanent and not slicer.util.confirmOkCancelDisplay(
-            _("{name} was made permanent. Delete it all the same?").format(name=run.name), windowTitle=_("DeepReg")
-        ):
+        question = _("{name} was made permanent. Delete it all the same?").format(name=run.name)
+        if run.permanent and not self.confirm(question):
             return
         self.review.forget(run)
         remove(slicer.mrmlScene, run, also_permanent=True)
@@ -492,11 +509,12 @@ class Panel:
         if run is None or p is None or run.node.GetScene() is None or run.get("warped") is None:
             self._update_run_buttons()
             return
+        mode = p.reviewMode if p.reviewMode in LEGENDS else "fade"
         after = not (self.ui.beforeButton.checked and run.get("moving") is not None)
         if run.get("fixed") is not None:
-            self.review.show(run, p.reviewMode, p.reviewAmount, after)
+            self.review.show(run, mode, p.reviewAmount, after)
             self.review.overlay(run, p.showGrid, p.showArrows)
-        self.ui.legendLabel.text = LEGENDS[p.reviewMode]
+        self.ui.legendLabel.text = LEGENDS[mode]
         self._update_run_buttons()
 
     def _go_to_worst(self) -> None:
@@ -539,10 +557,6 @@ class Panel:
         """Stop listening."""
         self.timer.stop()
         self.parameters = None
-
-
-def _is_labels(volume) -> bool:
-    return volume.IsA("vtkMRMLLabelMapVolumeNode")
 
 
 def _read_settings(text: str) -> Dict[str, Any]:

@@ -29,7 +29,7 @@ from . import protocol
 #: A worker that is not heard for so long, heartbeats included, hangs.
 SILENCE_S = 60.0
 #: How long a worker may take to answer a cancel before it is ended.
-PATIENCE_S = 0.6
+PATIENCE_S = 0.5
 _LIBRARY = Path(__file__).resolve().parents[2]
 
 
@@ -54,6 +54,7 @@ class WorkerClient:
         self._numbers = itertools.count(1)
         self._requests: Dict[str, Request] = {}
         self._cancelled: Dict[str, float] = {}
+        self._silent_polls = 0
         self.devices: List[Dict[str, Any]] = []
         self._ending: List[threading.Thread] = []
         atexit.register(self.close)
@@ -123,6 +124,8 @@ class WorkerClient:
         """What happened since the last call. Never waits."""
         if self._process is None:
             return []
+        # Slicer's main thread keeps Python's lock while Qt idles: without a pause the readers would not run.
+        time.sleep(0.002)
         events = [self._understood(message) for message in self._process.heard()]
         events = [event for event in events if event is not None]
         if self._process is None:  # of another version, and ended for it
@@ -133,7 +136,11 @@ class WorkerClient:
         elif not self._process.alive:
             events += self._end("died")
         elif self._requests and time.monotonic() - self._process.last_heard > SILENCE_S:
-            events += self._end("hung")
+            self._silent_polls += 1  # the first may follow a long pause of the caller itself
+            if self._silent_polls > 2:
+                events += self._end("hung")
+        else:
+            self._silent_polls = 0
         return events
 
     def release(self, job: str) -> None:
@@ -222,7 +229,7 @@ class _Process:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=variables,
-                cwd=str(self.folder.parent),
+                cwd=str(_LIBRARY),  # Python looks for modules there first: never a folder that others write to
                 **own_group,
             )
         except OSError as error:
@@ -274,6 +281,11 @@ class _Process:
                     "close other programs, and press Apply again."
                 )
             return f"The worker crashed ({name}). Press Apply to start it again."
+        if "exit abnormally" in self.last_words():  # Slicer's launcher hides by which signal
+            return (
+                "The worker crashed or was ended by the system, most often because memory ran out. Use a smaller "
+                "effort or close other programs, and press Apply again."
+            )
         return f"The worker ended by itself (exit code {code}). Press Apply to start it again."
 
     def end(self) -> threading.Thread:
@@ -283,7 +295,12 @@ class _Process:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._popen.pid, signal.SIGKILL)
         elif self.alive:
-            subprocess.run(["taskkill", "/F", "/T", "/PID", str(self.pid)], capture_output=True, check=False)
+            subprocess.run(
+                ["taskkill", "/F", "/T", "/PID", str(self.pid)],
+                capture_output=True,
+                check=False,
+                creationflags=0x08000000,
+            )
         thread = threading.Thread(target=self._clean_up)
         thread.start()
         return thread

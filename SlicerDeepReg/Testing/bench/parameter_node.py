@@ -93,7 +93,8 @@ class Connector:
         self.choices: List[Any] = []
         if parameter.is_node and type(widget) is SLICER["qMRMLNodeComboBox"]:
             self.signal = "currentNodeChanged"
-            widget.nodeTypes = [parameter.type.__name__]
+            # Slicer makes an instance of each class, which an abstract one refuses.
+            widget.nodeTypes = [one().GetClassName() for one in parameter_types.node_classes(parameter.type)]
         elif type(widget) is qt.QComboBox and not parameter.is_node:
             self._offer_choices()
         elif type(widget) is ctk.ctkPathLineEdit and issubclass(parameter.type, pathlib.PurePath):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import pathlib
-from typing import Any, Callable
+import typing
+from typing import Any, Callable, Tuple
 
 import slicer
 
@@ -89,6 +90,14 @@ class Exclude(Validator):
             raise ValueError(f"{value!r} is excluded")
 
 
+def node_classes(type_: Any) -> Tuple[Any, ...]:
+    """The node classes of a type that is one or a Union of some, None left out; empty for any other type."""
+    members = typing.get_args(type_) if typing.get_origin(type_) is typing.Union else (type_,)
+    members = tuple(member for member in members if member is not type(None))
+    nodes = all(isinstance(member, type) and issubclass(member, slicer.vtkMRMLNode) for member in members)
+    return members if nodes else ()
+
+
 class Kind:
     """How values of one type are written to the node, and what they are at first."""
 
@@ -109,6 +118,7 @@ def kind_of(type_: Any) -> Kind:
         return Kind(type_, type_(), str, type_)
     if isinstance(type_, type) and issubclass(type_, enum.Enum):
         return Kind(type_, next(iter(type_)), lambda value: value.name, lambda text: type_[text])
-    if isinstance(type_, type) and issubclass(type_, slicer.vtkMRMLNode):
-        return Kind(type_, None, none=True)
+    nodes = node_classes(type_)
+    if nodes:
+        return Kind(nodes, None, none=True)
     raise Exception(f"Unable to create serializer for type {type_} (or the stand-in does not offer it)")

@@ -202,8 +202,16 @@ class Bench:
 
     def _sample_data(self) -> types.ModuleType:
         package = types.ModuleType("SampleData")
-        register = staticmethod(lambda **described: self.samples.append(described))
-        package.SampleDataLogic = type("SampleDataLogic", (), {"registerCustomSampleDataSource": register})
+
+        def register(**described: Any) -> None:
+            counted = [described.get(name) for name in ("uris", "fileNames", "nodeNames", "checksums")]
+            if len({1 if isinstance(one, str) else len(one) for one in counted}) != 1:  # None raises, as in Slicer
+                raise ValueError("uris, fileNames, nodeNames and checksums must be equally many")
+            self.samples.append(described)
+
+        package.SampleDataLogic = type(
+            "SampleDataLogic", (), {"registerCustomSampleDataSource": staticmethod(register)}
+        )
         return package
 
     # -- in place of functions of slicer.util ----------------------------------------------------------------------

@@ -319,14 +319,18 @@ class TestModule:
             widget.parameters.connectParametersToGui({"fast": qt.QPlainTextEdit()})
 
     def test_sample_data_are_registered_after_the_start(self, bench):
-        def register():
-            import SampleData
+        import SampleData
 
-            SampleData.SampleDataLogic.registerCustomSampleDataSource(sampleName="pair", category="Test")
+        nothing = {name: [] for name in ("uris", "fileNames", "nodeNames", "checksums")}
+
+        def register():
+            SampleData.SampleDataLogic.registerCustomSampleDataSource(sampleName="pair", category="Test", **nothing)
 
         slicer.app.connect("startupCompleted()", register)
         bench.start()
-        assert bench.samples == [{"sampleName": "pair", "category": "Test"}]
+        assert bench.samples == [{"sampleName": "pair", "category": "Test", **nothing}]
+        with pytest.raises(TypeError):  # Slicer counts them, None too
+            SampleData.SampleDataLogic.registerCustomSampleDataSource(sampleName="pair", category="Test")
 
     def test_parameters_survive_saving(self, bench, module_file, tmp_path):
         widget = bench.open_module(module_file)

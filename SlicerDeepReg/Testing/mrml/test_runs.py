@@ -183,6 +183,16 @@ def test_a_run_in_the_scene_is_found_renamed_and_removed_without_a_trace(host, c
     assert set(before) <= set(content(host.scene))
 
 
+def test_what_the_user_put_into_the_runs_folder_stays(host, case, result):
+    run = add_run(host.scene, result, "Run", facts(result), add_volume(host.scene, case.fixed, "fixed"))
+    mine = add_volume(host.scene, case.moving, "mine")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(host.scene)
+    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(run.get("warped")))
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(mine) or hierarchy.CreateItem(folder, mine), folder)
+    remove(host.scene, run)
+    assert host.scene.IsNodePresent(mine) and hierarchy.GetItemByName("Run") == 0
+
+
 def test_a_run_that_fails_half_way_leaves_nothing(host, case, result, monkeypatch):
     before = content(host.scene)
     monkeypatch.setattr("SlicerDeepRegLib.mrml.runs._group", lambda scene, run: 1 / 0)
@@ -222,7 +232,7 @@ def test_runs_come_back_with_the_scene(host, case, result, tmp_path):
     review = Review(host.scene, host.application.GetSliceLogics())
     review.show(run, "checkerboard")
     review.overlay(run, True, False)
-    assert run.get("shown_field").GetDisplayNode().GetVisibility2D()
+    assert run.get("shown_grid").GetDisplayNode().GetVisibility2D()
     assert remove(host.scene, run) and not runs(host.scene)
 
 
@@ -232,6 +242,8 @@ def looked_at(host, case, result):
     fixed, moving = add_volume(host.scene, on_black, "fixed"), add_volume(host.scene, case.moving, "moving")
     for name, orientation in (("Red", "Axial"), ("Yellow", "Sagittal")):
         host.add_view(name, orientation, (300, 300)).show(background=moving)
+    old = add_volume(host.scene, Image((case.fixed.values > 50) * 1, case.fixed.grid), "old labels", labels=True)
+    host.views["Red"].composite.SetLabelVolumeID(old.GetID())
     run = add_run(host.scene, result, "Run", facts(result), fixed, moving)
     return Review(host.scene, host.application.GetSliceLogics()), run
 
@@ -265,8 +277,10 @@ def test_every_way_to_look_and_the_way_back(host, looked_at):
     assert np.abs(after).mean() < 0.6 * np.abs(before).mean()
     board = slicer.util.arrayFromVolume(run.get("checkerboard"))
     assert 0 <= board.min() and board.max() <= 1
+    assert host.views["Red"].composite.GetLabelVolumeID() is None
     review.restore()
     assert layers(host) == [("moving", None)] * 2 and review.shown is None
+    assert host.views["Red"].composite.GetLabelVolumeID() == host.scene.GetFirstNodeByName("old labels").GetID()
     with pytest.raises(ValueError, match="mode must be"):
         review.show(run, "upside down")
 

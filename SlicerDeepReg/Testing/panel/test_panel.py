@@ -67,7 +67,11 @@ def test_two_volumes_and_apply_suffice(bench, widget, pair, made_case, tmp_path)
     assert names_shown(bench)[0] == ("fixed", "moving")
     ui.beforeButton.click()
     ui.gridCheck.click()
-    assert run.get("shown_field").GetDisplayNode().GetVisibility()
+    assert run.get("shown_grid").GetDisplayNode().GetVisibility() and run.get("shown_arrows") is None
+    ui.arrowsCheck.click()
+    ui.gridCheck.click()
+    assert not run.get("shown_grid").GetDisplayNode().GetVisibility()
+    assert run.get("shown_arrows").GetDisplayNode().GetVisibility()
     ui.worstButton.click()
     assert "Jacobian is" in ui.legendLabel.text
     ui.restoreButton.click()
@@ -232,6 +236,33 @@ def test_segments_landmarks_and_masks(bench, widget, pair, made_case):
     assert "Dice" in titles and "TRE (mm)" in titles
 
 
+def test_leaving_the_module_and_coming_back_keeps_the_choice(bench, widget, pair, made_case):
+    p = widget.panel.parameters
+    p.fixedMask = add_volume(
+        bench.host.scene, Image((made_case.fixed.values > 30) * 1, made_case.fixed.grid), "m", True
+    )
+    p.initial = linear_parent(bench.host.scene, AFFINE)
+    for _ in range(3):
+        widget.exit()
+        widget.enter()
+    p = widget.panel.parameters
+    assert p.fixedMask.GetName() == "m" and p.initial.GetName() == "parent"
+    assert widget.ui.fixedMaskSelector.currentNode() is p.fixedMask
+    widget.ui.fixedMaskSelector.setCurrentNode(None)
+    assert p.fixedMask is None and p.initial is not None
+
+
+def test_only_plain_volumes_are_chosen_by_themselves(bench, made_case):
+    vectors = bench.host.scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "colour")
+    labels = add_volume(bench.host.scene, Image((made_case.fixed.values > 30) * 1, made_case.fixed.grid), "l", True)
+    opened = bench.open_module(MODULE)
+    p = opened.panel.parameters
+    assert p.fixed is None and p.moving is None and vectors is not None and labels is not None
+    first = add_volume(bench.host.scene, made_case.fixed, "first")
+    second = add_volume(bench.host.scene, made_case.moving, "second")
+    assert p.fixed is first and p.moving is second
+
+
 def test_two_instances_side_by_side(bench, widget, pair):
     other = bench.open_module(MODULE)
     assert other.logic.session is not widget.logic.session
@@ -301,6 +332,36 @@ def test_the_script_for_true_slicer_finds_nothing_wrong_here(bench, pair, tmp_pa
     script.leave(opened)
     failed = [one for one in script.CHECKS if not one["passed"]]
     assert not failed and len(script.CHECKS) > 20
+
+
+@pytest.mark.slow
+def test_fifty_runs_leave_nothing_behind(bench, widget, pair):
+    """Memory, files, processes, nodes and Python objects (observers hold some) after 50 runs are those after 10."""
+    import gc
+    from pathlib import Path
+
+    from SlicerDeepRegLib.mrml.runs import remove
+
+    def left():
+        gc.collect()
+        resident = next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line)
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        files = sum(1 for _ in widget.logic.session.client.folder.rglob("*"))
+        nodes = bench.host.scene.GetNumberOfNodes()
+        return int(resident.split()[1]) / 1024, len(gc.get_objects()), children, files, nodes
+
+    found = {}
+    for number in range(1, 51):
+        widget.ui.applyButton.click()
+        assert finish(bench, widget).state == "done"
+        for run in runs(bench.host.scene):
+            widget.panel.review.forget(run)
+            remove(bench.host.scene, run)
+        widget.panel.update()
+        if number in (10, 50):
+            found[number] = left()
+    assert found[50][0] < found[10][0] + 30 and found[50][1] < found[10][1] + 500
+    assert found[50][2:] == found[10][2:]
 
 
 def host_did(function, name):

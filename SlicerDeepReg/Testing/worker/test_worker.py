@@ -163,6 +163,19 @@ def test_a_crash_gives_its_last_words(client, case):
     assert "Segmentation fault" in event["last_words"]  # faulthandler says where
 
 
+def test_slicers_launcher_hides_the_signal(tmp_path):
+    """PythonSlicer ends with 1 and a line of its own where the Python below it was killed."""
+    launcher = tmp_path / "PythonSlicer"
+    launcher.write_text("#!/bin/sh\necho 'error: [python] exit abnormally - Report the problem.' >&2\nexit 1\n")
+    launcher.chmod(0o755)
+    client = WorkerClient([str(launcher)])
+    try:
+        client.start()
+        assert "memory ran out" in wait(client, "died")[-1]["text"]
+    finally:
+        client.close()
+
+
 def test_a_hung_worker_is_ended_with_its_children(client, case, monkeypatch):
     monkeypatch.setattr(client_module, "SILENCE_S", 3.0)
     job = client.submit(long_request(case))
