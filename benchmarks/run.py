@@ -41,10 +41,12 @@ CASES = {
     "brain2d_oasis": {"fixed": "fixed_t1", "moving": "moving_atlas_t1", "labels": ("fixed_aseg", "moving_atlas_aseg")},
     "head2d_multimodal": {"fixed": "fixed", "moving": "moving"},
 }
+#: Networks fitted to the pair, at half resolution.
+FITTED = ("msrd-net-fit",)
 OURS = ("linear", "optimise-fast", "optimise-standard", "optimise-thorough")
 PEERS = ("ants-syn", "sitk-demons", "elastix-bspline", "convexadam")
 PLAN = {
-    "brain_oasis": OURS + PEERS,
+    "brain_oasis": OURS + FITTED + PEERS,
     "ct_lung": OURS + ("ants-syn", "elastix-bspline"),
     "brain2d_oasis": OURS[:3],
     "head2d_multimodal": OURS[:3],
@@ -75,7 +77,8 @@ def ours(method):
             if method == "linear":
                 transform = Transform(register_linear(fixed, moving, "affine")[0].linear_lps)
             else:
-                request = Request(fixed, moving, effort=method.split("-")[1], device="cpu", measure=False)
+                name, effort = ("msrd-net", "fast") if method in FITTED else ("optimise", method.split("-")[1])
+                request = Request(fixed, moving, method=name, effort=effort, device="cpu", measure=False)
                 transform = register(request).transform
         timer.with_inverse = transform
         return to_sitk_transform(transform, fixed.dimensions), timer
@@ -183,7 +186,7 @@ def convexadam(case):
 
 
 METHODS = {
-    **{name: ours(name) for name in OURS},
+    **{name: ours(name) for name in OURS + FITTED},
     "ants-syn": ants_syn,
     "sitk-demons": sitk_demons,
     "elastix-bspline": elastix_bspline,

@@ -33,6 +33,7 @@ class Card:
         parameters: number of trained parameters.
         weights: file name, or None.
         trained_on: what the weights have seen, or None.
+        operations: multiply-accumulates of convolutions and linear layers at 160 x 192 x 224, or None.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Card:
     parameters: int
     weights: Optional[str]
     trained_on: Optional[str]
+    operations: Optional[float] = None
 
 
 @cache

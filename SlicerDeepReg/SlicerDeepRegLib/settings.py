@@ -56,6 +56,15 @@ class OptimiseSettings:
     )
 
 
+@dataclass(frozen=True)
+class NetworkSettings:
+    """How a network is fitted to the pair."""
+
+    fit: int = _number(200, 0, 5000, "Fit steps", "How often the network is improved on this pair; it may stop early.")
+    learning_rate: float = _number(5e-4, 1e-6, 0.1, "Learning rate", "Of Adam; it falls to a tenth while fitting.")
+    regularity: float = _number(1.0, 0.0, 100.0, "Regularity", "Weight of the diffusion. More is smoother.")
+
+
 #: What differs from the defaults, by method and effort.
 _BY_EFFORT: Dict[str, Dict[str, Any]] = {
     "optimise": {
@@ -69,7 +78,7 @@ _BY_EFFORT: Dict[str, Dict[str, Any]] = {
         )
     }
 }
-_DEFAULTS = {"optimise": OptimiseSettings()}
+_DEFAULTS: Dict[str, Any] = {"optimise": OptimiseSettings(), "network": NetworkSettings()}
 
 
 def settings_for(module: str, effort: str, changed: Mapping[str, Any] = ()):

@@ -24,8 +24,12 @@ RULES = {
     "mrml": (("contracts", "geometry"), {"numpy", "vtk", "slicer"}),
     "warping": (("contracts", "geometry"), {"numpy", "torch"}),
     "losses": (("contracts", "geometry", "warping"), {"torch"}),
+    "networks": (("contracts", "geometry", "warping", "losses"), {"torch"}),
     "methods": (
-        ("contracts", "catalogue", "settings", "geometry", "files", "preparation", "metrics", "warping", "losses"),
+        (
+            *("contracts", "catalogue", "settings", "geometry", "files", "preparation", "metrics", "warping"),
+            *("losses", "networks"),
+        ),
         {"numpy", "torch", "SimpleITK"},
     ),
     "pipeline": (

@@ -12,13 +12,14 @@ from ..contracts import Cancelled, InputError
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run the command line; returns the exit code: 0 done, 2 the input cannot be used or the run was interrupted."""
-    from . import demo, register
+    from . import demo, models, register
 
     parser = argparse.ArgumentParser(prog="slicerdeepreg", description="Deformable registration for 3D Slicer.")
     parser.add_argument("--version", action="version", version=f"SlicerDeepReg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     register.add_parser(commands)
     demo.add_parser(commands)
+    models.add_parser(commands)
     options = parser.parse_args(arguments)
     try:
         return options.run(options)

@@ -45,6 +45,7 @@ def add_parser(commands) -> None:
         metavar="NAME=VALUE",
         help="change a number of the method; may be given more than once",
     )
+    parser.add_argument("--fit", type=int, metavar="N", help="steps to fit a network to this pair; as --set fit=N")
     parser.add_argument("--scene", action="store_true", help="also write scene.mrb and pictures (needs slicer-core)")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the content of result.json instead of a table")
@@ -57,7 +58,10 @@ def run(options: argparse.Namespace) -> int:
 
     prepare_process()
     given = {name: getattr(options, name) for name in DEFAULTS if hasattr(options, name)}
-    request = Request(**given, settings=read_settings(options.set))
+    settings = read_settings(options.set)
+    if options.fit is not None:
+        settings["fit"] = options.fit
+    request = Request(**given, settings=settings)
     check_outputs(options.output, request)
     if options.scene:
         check_slicer()
@@ -73,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def read_settings(pairs) -> Dict[str, str]:
+def read_settings(pairs) -> Dict[str, Any]:
     """``["step=0.2"]`` as a dictionary; InputError when one is not of that form."""
     for pair in pairs:
         if "=" not in pair:

@@ -17,6 +17,14 @@ def resized(grid: Grid, size_ijk: Tuple[int, int, int]) -> Grid:
     return Grid(size_ijk, matrix)
 
 
+def coarser(grid: Grid, factor: int, size_ijk: Tuple[int, int, int]) -> Grid:
+    """A grid whose voxels are blocks of ``factor`` voxels along each axis that exists, from the same corner."""
+    factors = np.where(np.array(grid.size_ijk) > 1, factor, 1)
+    matrix = grid.ijk_to_lps @ np.diag([*factors, 1.0])
+    matrix[:3, 3] = grid.ijk_to_lps[:3, :3] @ ((factors - 1) / 2) + grid.origin_lps_mm
+    return Grid(size_ijk, matrix)
+
+
 def padded(grid: Grid, margin_ijk: Tuple[int, int, int]) -> Grid:
     """The grid with ``margin_ijk`` voxels more on both sides of each axis."""
     margin = np.array(margin_ijk)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
+from typing import Any
 
 from ..catalogue import Card
 
 
-def load_method(card: Card) -> ModuleType:
-    """The module of ``methods/`` that a card names; it has ``run(pair, device, report) -> Outcome``."""
-    return importlib.import_module(f"{__name__}.{card.module}")
+def load_method(card: Card) -> Any:
+    """What a card names: it has ``run(pair, device, report, settings) -> Outcome``.
+
+    A module of ``methods/`` runs for itself, or says by ``for_card`` what runs for that card.
+    """
+    module = importlib.import_module(f"{__name__}.{card.module}")
+    return module.for_card(card) if hasattr(module, "for_card") else module

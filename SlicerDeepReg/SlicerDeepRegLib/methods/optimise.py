@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -36,6 +36,7 @@ from ..settings import OptimiseSettings, settings_for
 from ..warping.filters import box_sum, central_difference, gaussian, laplacian
 from ..warping.sample import compose, resize, warp
 from ..warping.velocity import correct_inverse, integrate
+from .outcome import Outcome
 
 
 @dataclass
@@ -45,13 +46,6 @@ class Deformation:
     displacement: torch.Tensor  # (1, n, ...) voxels of its grid, order i, j(, k)
     inverse: torch.Tensor
     grid: Grid
-
-
-@dataclass
-class Outcome:
-    stages: List[Stage] = field(default_factory=list)
-    displacement: Optional[Field] = None
-    inverse: Optional[Field] = None
 
 
 @torch.no_grad()

@@ -187,6 +187,8 @@ class Panel:
         def chosen(index: int = 0) -> None:
             value = combo.itemData(combo.currentIndex)
             if self.parameters is not None and not self._filling and value is not None:
+                if name == "method" and value != self.parameters.method:
+                    self.parameters.settings = "{}"  # another method has other numbers
                 setattr(self.parameters, name, value)
 
         return chosen

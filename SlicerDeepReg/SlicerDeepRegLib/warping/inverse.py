@@ -37,6 +37,21 @@ def correction_of_inverse(field: Field, inverse: Field, device: torch.device, ro
     return Field(np.ascontiguousarray(vectors.reshape(*grid.shape_kji, 3)), grid)
 
 
+@torch.no_grad()
+def inverted(displacement: torch.Tensor, rounds: int = 30) -> torch.Tensor:
+    """``w`` with ``w(y) = -u(y + w(y))``, by fixed-point iteration (Chen et al., Med Phys 2008).
+
+    It converges where u changes by less than a voxel from one voxel to the next; where it folds there is none.
+
+    Args:
+        displacement: u, (B, n, ...) voxels.
+    """
+    inverse = -displacement
+    for _ in range(rounds):
+        inverse = warp(displacement, inverse).neg_()
+    return inverse
+
+
 def _voxels(field: Field, axes, device: torch.device) -> torch.Tensor:
     """(1, n, ...) the displacement in voxels of its grid, without the axes that do not exist."""
     rows = field.grid.lps_to_ijk[axes, :3].astype(np.float32)

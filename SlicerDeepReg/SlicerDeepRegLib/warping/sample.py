@@ -48,6 +48,8 @@ def _normalised(
     """
     dimensions = displacement.shape[1]
     shape = displacement.shape[2:]
+    if displacement.requires_grad and torch.is_grad_enabled():
+        return _normalised_with_gradient(displacement, image_shape, scale_ijk, offset_ijk)
     positions = torch.empty(
         (displacement.shape[0], *shape, dimensions), dtype=displacement.dtype, device=displacement.device
     )
@@ -60,6 +62,21 @@ def _normalised(
         along[axis] = -1
         torch.add((index * per_voxel + start).view(along), displacement[:, c], alpha=per_voxel, out=positions[..., c])
     return positions
+
+
+def _normalised_with_gradient(displacement, image_shape, scale_ijk, offset_ijk) -> torch.Tensor:
+    """The same, without writing in place, so that it can be differentiated."""
+    dimensions = displacement.shape[1]
+    columns = []
+    for c in range(dimensions):
+        axis = dimensions - 1 - c
+        per_voxel = 2.0 / image_shape[axis] * (scale_ijk[c] if scale_ijk is not None else 1.0)
+        start = (2.0 * (offset_ijk[c] if offset_ijk is not None else 0.0) + 1.0) / image_shape[axis] - 1.0
+        index = torch.arange(displacement.shape[2 + axis], dtype=displacement.dtype, device=displacement.device)
+        along = [1] * dimensions
+        along[axis] = -1
+        columns.append((index * per_voxel + start).view(along) + displacement[:, c] * per_voxel)
+    return torch.stack(columns, -1)
 
 
 def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
