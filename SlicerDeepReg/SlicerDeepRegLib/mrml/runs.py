@@ -171,6 +171,9 @@ def remove(scene, run: Run, also_permanent: bool = False) -> bool:
     for role in OWNED:
         node = run.get(role)
         if node is not None:
+            item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+            if item:  # the desktop does this by itself, the wheel does not
+                hierarchy.RemoveItem(item, False, False)
             remove_node(scene, node)
     if folder:
         hierarchy.RemoveItem(folder, False, False)  # what the user put into the folder stays

@@ -142,6 +142,8 @@ def test_a_run_in_the_scene_is_found_renamed_and_removed_without_a_trace(host, c
     moving.GetDisplayNode().SetAutoWindowLevel(0)
     moving.GetDisplayNode().SetWindowLevelMinMax(11, 77)
     before = content(host.scene)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(host.scene)
+    items = hierarchy.GetNumberOfItems()
     run = add_run(
         host.scene,
         result,
@@ -164,7 +166,6 @@ def test_a_run_in_the_scene_is_found_renamed_and_removed_without_a_trace(host, c
     assert segment.GetName() == "core" and segment.GetColor() == pytest.approx((0.2, 0.4, 0.1))
     table = run.get("table")
     assert table.GetTable().GetValueByName(0, "result").ToString() == "0.9"
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(host.scene)
     folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(warped))
     assert hierarchy.GetItemName(folder) == "Run 1"
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(table)) == folder
@@ -179,7 +180,7 @@ def test_a_run_in_the_scene_is_found_renamed_and_removed_without_a_trace(host, c
     assert remove(host.scene, run, also_permanent=True)
     left = [host.scene.GetNodeByID(i) for i in set(content(host.scene)) - set(before)]
     assert all(node.IsA("vtkMRMLColorTableNode") for node in left), [node.GetName() for node in left]
-    assert hierarchy.GetItemByName("Better") == 0
+    assert hierarchy.GetItemByName("Better") == 0 and hierarchy.GetNumberOfItems() == items
     assert set(before) <= set(content(host.scene))
 
 
