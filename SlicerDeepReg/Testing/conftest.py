@@ -14,6 +14,26 @@ PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("DEEPREG_DATA", PROJECT.parent / "shared" / "data")) / "open"
 
 
+def qt_trouble() -> str:
+    """The library of the system that Qt misses here, or "" where the tests of the panel can run."""
+    try:
+        import PySide6.QtWidgets  # noqa: F401
+    except ImportError as error:
+        if "cannot open shared object" in str(error):
+            return str(error)
+        raise
+    return ""
+
+
+#: Without Qt's libraries the panel cannot be tested; this is said at the top of the report.
+collect_ignore_glob = ["panel/*", "bench/*"] if qt_trouble() else []
+
+
+def pytest_report_header() -> str:
+    trouble = qt_trouble()
+    return f"THE PANEL IS NOT TESTED: {trouble}. 'make setup' names the packages." if trouble else "panel: tested"
+
+
 @pytest.fixture
 def shared_data() -> Path:
     if not DATA.is_dir():
