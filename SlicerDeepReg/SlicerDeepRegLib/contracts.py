@@ -63,7 +63,9 @@ class Grid:
     def __post_init__(self) -> None:
         matrix = np.array(self.ijk_to_lps, dtype=np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-            raise InputError(f"A grid needs a finite 4 x 4 matrix; this one is {matrix.tolist()}.")
+            raise InputError(
+                "The geometry of the image (origin, spacing, directions) is not made of finite numbers. Correct its header."
+            )
         if abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
             raise InputError(
                 "The direction matrix of the image is singular: two of its axes are parallel or one has no length. "

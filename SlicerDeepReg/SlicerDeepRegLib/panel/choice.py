@@ -66,7 +66,10 @@ def findings(
         return [Finding("error", f"Choose a {' and a '.join(missing)} volume.")]
     if choice.fixed is choice.moving:
         return [Finding("error", "Fixed and moving are the same volume. Choose another for one of them.")]
-    fixed, moving = grid_in_world(choice.fixed), grid_in_world(choice.moving, choice.initial)
+    try:
+        fixed, moving = grid_in_world(choice.fixed), grid_in_world(choice.moving, choice.initial)
+    except InputError as error:  # a geometry that is none
+        return [Finding("error", str(error))]
     for grid, node in ((fixed, choice.fixed), (moving, choice.moving)):
         if grid is None:
             return [Finding("error", f"{node.GetName()} holds no voxels. Load it again, or choose another volume.")]

@@ -130,6 +130,30 @@ def test_what_only_the_voxels_show_is_said_and_nothing_is_left(bench, widget, pa
     assert scene_state(bench.host.scene) == before and not runs(bench.host.scene)
 
 
+def test_a_singular_geometry_is_said_at_once(bench, widget, pair):
+    flat = vtk.vtkMatrix4x4()
+    flat.SetElement(2, 2, 0.0)
+    pair[1].SetIJKToRASMatrix(flat)
+    bench.wait(lambda: not widget.ui.applyButton.enabled, 5)
+    assert "geometry of the image" in widget.ui.applyButton.toolTip  # MRML makes NaN of such a matrix
+
+
+def test_an_empty_mask_and_points_outside_are_said_by_the_worker(bench, widget, pair, made_case):
+    p = widget.panel.parameters
+    nothing = np.zeros(made_case.fixed.values.shape, np.uint8)
+    p.fixedMask = add_volume(bench.host.scene, Image(nothing, made_case.fixed.grid), "blank", labels=True)
+    widget.ui.applyButton.click()
+    assert finish(bench, widget).reason == "input" and "empty" in bench.messages[-1]
+    p.fixedMask = None
+    for name in ("fixedPoints", "movingPoints"):
+        node = bench.host.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+        node.AddControlPoint(500.0, 0.0, 0.0)
+        setattr(p, name, node)
+    widget.ui.applyButton.click()
+    assert finish(bench, widget).reason == "input" and "outside the fixed image" in bench.messages[-1]
+    assert not runs(bench.host.scene)
+
+
 def test_a_device_that_is_not_there(bench, widget, pair):
     widget.panel.parameters.device = "mps"
     widget.ui.applyButton.click()
