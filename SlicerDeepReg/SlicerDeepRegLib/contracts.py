@@ -64,7 +64,8 @@ class Grid:
         matrix = np.array(self.ijk_to_lps, dtype=np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
             raise InputError(
-                "The geometry of the image (origin, spacing, directions) is not made of finite numbers. Correct its header."
+                "The geometry of the image (origin, spacing, directions) is not made of finite numbers. Correct its "
+                "header."
             )
         if abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
             raise InputError(

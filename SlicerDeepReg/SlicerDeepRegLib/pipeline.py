@@ -59,13 +59,15 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
     device = devices.choose(request.device)
     tell(Progress(0.0, "reading"))
     inputs = Inputs(request)
-    # What "auto" will choose is not known yet; most pairs are of one contrast.
-    _check_memory(inputs, request, "lncc" if request.similarity == "auto" else request.similarity, device)
+    needs = (
+        "network" if chosen.module == "network" else request.similarity.replace("auto", "lncc")
+    )  # most are of one contrast
+    _check_memory(inputs, request, needs, device)
     clock.done("read")
     linear, found = _run_linear(inputs, request, tell)
     clock.done("linear")
     pair = _prepare(inputs, request, linear)
-    if request.similarity == "auto":
+    if request.similarity == "auto" and chosen.module != "network":
         _check_memory(inputs, request, pair.similarity, device)
     clock.done("prepare")
     outcome = _run_method(method, settings, pair, device, tell)

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 
+from ..catalogue import cards
 from ..contracts import Image, InputError, Request
 from ..geometry.grids import overlap_fraction
 from ..mrml.segments import segments_of
@@ -170,6 +171,8 @@ def _about_contrast(choice: Choice) -> List[Finding]:
 
 def _about_memory(choice: Choice, fixed, devices, free_bytes: int) -> List[Finding]:
     similarity = "mind" if choice.similarity == "mind" else "lncc"
+    if choice.method in cards() and cards()[choice.method].module == "network":
+        similarity = "network"
     needed = plan.estimated_bytes(fixed, choice.effort, similarity)
     found = []
     if needed > free_bytes:

@@ -39,7 +39,7 @@ EFFORT_PLANS = {
 }
 
 #: Peak bytes for each voxel of the finest level, measured (benchmarks/RESULTS.md), and a fixed part.
-BYTES_PER_VOXEL = {"lncc": 300, "mind": 900}
+BYTES_PER_VOXEL = {"lncc": 300, "mind": 900, "network": 1200}
 FIXED_BYTES = 700_000_000
 #: Bytes for each voxel of the fixed image: the final field, its inverse, Jacobian, warped image and metrics.
 BYTES_PER_FIXED_VOXEL = 150
@@ -65,7 +65,10 @@ def levels(grid: Grid, effort: str) -> List[Level]:
 
 
 def estimated_bytes(grid: Grid, effort: str, similarity: str = "lncc") -> int:
-    """Peak memory of a registration onto ``grid``, estimated before any work."""
+    """Peak memory of a registration onto ``grid``, estimated before any work.
+
+    ``similarity`` is "lncc" or "mind" for `optimise`, "network" for a network that is fitted to the pair.
+    """
     finest = _voxels(levels(grid, effort)[-1].size_ijk)
     return FIXED_BYTES + finest * BYTES_PER_VOXEL[similarity] + grid.voxels * BYTES_PER_FIXED_VOXEL
 

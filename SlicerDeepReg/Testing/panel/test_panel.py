@@ -367,3 +367,17 @@ def test_fifty_runs_leave_nothing_behind(bench, widget, pair):
 def host_did(function, name):
     function(name)
     return True
+
+
+def test_a_network_is_fitted_from_the_panel(bench, widget, pair):
+    ui, panel = widget.ui, widget.panel
+    panel.parameters.settings = json.dumps({"step": 0.2})
+    ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("msrd-net"))
+    assert panel.parameters.settings == "{}" and "fitted to the pair" in ui.methodLabel.text
+    assert list(panel._settings._controls) == ["fit", "learning_rate", "regularity"]
+    panel._settings._controls["fit"].value = 6
+    ui.applyButton.click()
+    job = finish(bench, widget)
+    assert job.state == "done" and [stage for stage, _ in job.losses] == ["fit"] * 6
+    (run,) = runs(bench.host.scene)
+    assert run.facts["method"] == "msrd-net" and "scale 1/8" in [stage["name"] for stage in run.facts["stages"]]
