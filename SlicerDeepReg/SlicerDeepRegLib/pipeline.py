@@ -78,11 +78,9 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
     labels = warp_labels(inputs.moving_labels, inputs.fixed, transform)
     jacobian = Image(jacobian_of_transform(transform), inputs.fixed.grid, "jacobian", inputs.fixed.dimensions)
     clock.done("warp")
-    figures: Dict[str, Dict[str, Any]] = {}
-    if request.measure:
-        tell(Progress(0.95, "measuring"))
-        figures = _measure(inputs, linear, transform, warped, labels)
-        clock.done("measure")
+    tell(Progress(0.95, "measuring"))
+    figures = _measure(inputs, linear, transform, warped, labels) if request.measure else {}
+    clock.done("measure")
     tell(Progress(1.0, "done"))
     return Result(
         request=request,

@@ -14,10 +14,11 @@ from slicer.i18n import tr as _
 from ..catalogue import cards
 from ..contracts import InputError
 from ..mrml.review import Review
-from ..mrml.runs import Run, remove, rename, runs
+from ..mrml.runs import runs
 from . import install
 from .choice import Choice, Finding, findings
 from .curve import draw
+from .results import MODES, Results
 from .session import Job, Session
 from .settings_form import SettingsForm
 
@@ -38,18 +39,6 @@ SIMILARITIES = (
     ("lncc", _("Same contrast (LNCC)")),
     ("mind", _("Different contrast (MIND)")),
 )
-MODES = (
-    ("fade", _("Fade fixed and warped")),
-    ("difference", _("Difference")),
-    ("checkerboard", _("Checkerboard")),
-    ("jacobian", _("Jacobian over fixed")),
-)
-LEGENDS = {
-    "fade": _("The slider fades from the fixed volume to the warped one."),
-    "difference": _("Red: the moving volume is brighter than the fixed one. Blue: darker. Black: equal."),
-    "checkerboard": _("Squares alternate between the fixed and the warped volume: edges should run on across them."),
-    "jacobian": _("Blue: the tissue was compressed. White: unchanged. Red: expanded. 0 and below: folded."),
-}
 SIGNS = {"error": "\u26d4", "warning": "\u26a0", "note": "\u2139"}
 #: How often the worker is listened to, in ms: while it works, and otherwise.
 BUSY_MS, IDLE_MS = 50, 250
@@ -67,9 +56,9 @@ class Panel:
     def __init__(self, ui, session: Session, review: Review) -> None:
         self.ui, self.session, self.review = ui, session, review
         self.parameters: Optional[Any] = None
+        self.results = Results(ui, review, lambda question: self.confirm(question))
         self._settings = SettingsForm(ui.settingsWidget.layout(), self._settings_changed)
         self._job: Optional[Job] = None
-        self._runs: List[Run] = []
         self._filling = False
         self._drawn = (0, 0.0)  # losses in the curve, and when it was drawn
         self._logged = 0
@@ -87,7 +76,7 @@ class Panel:
 
     def set_parameters(self, parameters) -> None:
         """Show and change another parameter node; None while there is no scene."""
-        self.parameters = parameters
+        self.parameters = self.results.parameters = parameters
         if parameters is not None:
             self.choose_volumes()
             self.update()
@@ -149,14 +138,6 @@ class Panel:
             for value, title in choices:
                 combo.addItem(title, value)
         self._fill_devices()
-        table = self.ui.runsTable
-        table.setColumnCount(5)
-        table.setHorizontalHeaderLabels([_("Name"), _("Method"), _("Time"), _("NCC"), _("Folds")])
-        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        for column in range(1, 5):
-            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
-        table.verticalHeader().hide()
-        table.setMaximumHeight(120)
         self.ui.logText.setMaximumHeight(160)
         # The picture must not keep the panel as wide as it was drawn.
         self.ui.curveLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
@@ -174,14 +155,6 @@ class Panel:
             combo.connect("currentIndexChanged(int)", self._menu(combo, name))
         ui.applyButton.connect("clicked(bool)", self.on_apply)
         ui.defaultsButton.connect("clicked(bool)", lambda checked=False: self._settings_changed({}))
-        ui.runsTable.connect("itemSelectionChanged()", self._selection_changed)
-        ui.showButton.connect("clicked(bool)", lambda checked=False: self.show_selected())
-        ui.renameButton.connect("clicked(bool)", lambda checked=False: self.rename_selected())
-        ui.keepButton.connect("clicked(bool)", self.keep_selected)
-        ui.deleteButton.connect("clicked(bool)", lambda checked=False: self.delete_selected())
-        ui.beforeButton.connect("toggled(bool)", lambda checked=False: self._look())
-        ui.worstButton.connect("clicked(bool)", lambda checked=False: self._go_to_worst())
-        ui.restoreButton.connect("clicked(bool)", lambda checked=False: self._restore_views())
 
     def _menu(self, combo, name: str):
         def chosen(index: int = 0) -> None:
@@ -206,11 +179,11 @@ class Panel:
         self._filling = True
         try:
             self._update_menus()
-            self._update_runs()
+            self.results.update()
             self._update_apply()
         finally:
             self._filling = False
-        self._look()
+        self.results.look()
 
     def _update_menus(self) -> None:
         p, ui = self.parameters, self.ui
@@ -380,8 +353,8 @@ class Panel:
         if job.state == "done":
             ui.stageLabel.text = _("Done in {seconds:.1f} s.").format(seconds=time.monotonic() - job.started)
             self.update()
-            self.select(job.run)
-            self.show_selected()
+            self.results.select(job.run)
+            self.results.show_selected()
             return
         ui.stageLabel.text = job.text
         self.update()
@@ -405,133 +378,6 @@ class Panel:
         """Ask; tests put their own answer in its place. (With --testing Slicer's dialog always answers no.)"""
         return slicer.util.confirmOkCancelDisplay(question, windowTitle=_("DeepReg"))
 
-    # ------------------------------------------------------------------ the runs
-
-    def _update_runs(self) -> None:
-        selected = self.selected()
-        self._runs = runs(slicer.mrmlScene)
-        table = self.ui.runsTable
-        blocked = table.blockSignals(True)
-        table.setRowCount(len(self._runs))
-        for row, run in enumerate(self._runs):
-            facts = run.facts
-            figures = facts.get("figures", {})
-            texts = [
-                ("\U0001f512 " if run.permanent else "") + run.name,
-                f"{facts.get('method', '')}, {facts.get('effort', '')}",
-                f"{facts.get('seconds', 0):.0f} s",
-                _number(figures.get("ncc"), "{:.3f}"),
-                _number(figures.get("folds_percent"), "{:.2g} %"),
-            ]
-            for column, text in enumerate(texts):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(_run_text(run))
-                table.setItem(row, column, item)
-        table.blockSignals(blocked)
-        if selected in self._runs:
-            self.select(selected)
-        self._update_run_buttons()
-
-    def selected(self) -> Optional[Run]:
-        """The run that is selected in the list."""
-        row = self.ui.runsTable.currentRow()
-        return self._runs[row] if 0 <= row < len(self._runs) and self._runs[row].node.GetScene() else None
-
-    def select(self, run: Optional[Run]) -> None:
-        """Select a run in the list."""
-        blocked = self.ui.runsTable.blockSignals(True)
-        if run in self._runs:
-            self.ui.runsTable.selectRow(self._runs.index(run))
-        else:
-            self.ui.runsTable.clearSelection()
-        self.ui.runsTable.blockSignals(blocked)
-        self._update_run_buttons()
-
-    def _selection_changed(self) -> None:
-        self._update_run_buttons()
-        if self.review.shown is not None and self.selected() is not None:
-            self.show_selected()
-
-    def _update_run_buttons(self) -> None:
-        ui, run = self.ui, self.selected()
-        for button in (ui.showButton, ui.renameButton, ui.keepButton, ui.deleteButton):
-            button.enabled = run is not None
-        blocked = ui.keepButton.blockSignals(True)
-        ui.keepButton.checked = run is not None and run.permanent
-        ui.keepButton.blockSignals(blocked)
-        complete = run is not None and run.get("fixed") is not None and run.get("warped") is not None
-        for widget in (ui.modeCombo, ui.amountSlider, ui.gridCheck, ui.arrowsCheck, ui.beforeButton, ui.worstButton):
-            widget.enabled = complete
-        ui.beforeButton.enabled = complete and run.get("moving") is not None
-        ui.restoreButton.enabled = self.review.shown is not None
-
-    def show_selected(self) -> None:
-        """Show the selected run in the slice views, fitted to them the first time."""
-        run = self.selected()
-        if run is None or run.get("fixed") is None:
-            return
-        first = self.review.shown is None
-        self.review.show(run)
-        if first:
-            self.review.fit(run)
-        self._look()
-
-    def rename_selected(self) -> None:
-        run = self.selected()
-        if run is None:
-            return
-        window = slicer.util.mainWindow()
-        name = qt.QInputDialog.getText(window, _("Rename"), _("Name of the run:"), qt.QLineEdit.Normal, run.name)
-        if name and name.strip():
-            rename(slicer.mrmlScene, run, name.strip())
-            self.update()
-
-    def keep_selected(self, keep: bool) -> None:
-        run = self.selected()
-        if run is not None:
-            run.set_permanent(keep)
-            self.update()
-
-    def delete_selected(self) -> None:
-        run = self.selected()
-        if run is None:
-            return
-        question = _("{name} was made permanent. Delete it all the same?").format(name=run.name)
-        if run.permanent and not self.confirm(question):
-            return
-        self.review.forget(run)
-        remove(slicer.mrmlScene, run, also_permanent=True)
-        self.update()
-
-    # ------------------------------------------------------------------ looking
-
-    def _look(self) -> None:
-        """Make the views show the shown run the way the controls say."""
-        run, p = self.review.shown, self.parameters
-        if run is None or p is None or run.node.GetScene() is None or run.get("warped") is None:
-            self._update_run_buttons()
-            return
-        mode = p.reviewMode if p.reviewMode in LEGENDS else "fade"
-        after = not (self.ui.beforeButton.checked and run.get("moving") is not None)
-        if run.get("fixed") is not None:
-            self.review.show(run, mode, p.reviewAmount, after)
-            self.review.overlay(run, p.showGrid, p.showArrows)
-        self.ui.legendLabel.text = LEGENDS[mode]
-        self._update_run_buttons()
-
-    def _go_to_worst(self) -> None:
-        run = self.selected()
-        if run is None:
-            return
-        value = self.review.jump_to_worst(run)
-        text = _("The Jacobian is {value:.2f} here: ") if value > 0 else _("The Jacobian is {value:.2f} here, a fold: ")
-        advice = _("the strongest compression.") if value > 0 else _("this place must not be trusted.")
-        self.ui.legendLabel.text = text.format(value=value) + advice
-
-    def _restore_views(self) -> None:
-        self.review.restore()
-        self._update_run_buttons()
-
     # ------------------------------------------------------------------ the scene
 
     def node_removed(self, node) -> None:
@@ -553,12 +399,12 @@ class Panel:
             self.ui.stageLabel.text = job.text
             self.timer.interval = IDLE_MS
         self.review.restore()
-        self.parameters = None
+        self.parameters = self.results.parameters = None
 
     def close(self) -> None:
         """Stop listening."""
         self.timer.stop()
-        self.parameters = None
+        self.parameters = self.results.parameters = None
 
 
 def _read_settings(text: str) -> Dict[str, Any]:
@@ -571,16 +417,3 @@ def _read_settings(text: str) -> Dict[str, Any]:
 
 def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _number(value: Optional[float], form: str) -> str:
-    return "-" if value is None else form.format(value)
-
-
-def _run_text(run: Run) -> str:
-    """Everything about a run in a few lines."""
-    facts = run.facts
-    lines = [run.name, f"{facts.get('title', '')}, {facts.get('effort', '')}, {facts.get('device', '')}"]
-    lines += [f"{stage['name']}: {stage['seconds']:.1f} s" for stage in facts.get("stages", [])]
-    lines += facts.get("notes", [])
-    return "\n".join(lines)

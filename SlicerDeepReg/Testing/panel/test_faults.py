@@ -381,10 +381,11 @@ def test_the_ui_file_and_the_code_agree(bench, widget):
     path = MODULE.parent / "Resources" / "UI" / "SlicerDeepReg.ui"
     check_ui(path)
     text = path.read_text(encoding="utf-8")
-    source = (PANEL / "widget.py").read_text(encoding="utf-8")
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ui":
-            assert f'name="{node.attr}"' in text, node.attr
+    for source in (PANEL / "widget.py", PANEL / "results.py"):
+        used = [parts[0] for parts in attributes(ast.parse(source.read_text(encoding="utf-8")), "ui")]
+        assert len(used) > 20
+        for one in used:
+            assert f'name="{one}"' in text, one
     bad = text.replace('class="QProgressBar"', 'class="QProgressWheel"', 1)
     wrong = Path(bench.folder) / "wrong.ui"
     wrong.write_text(bad, encoding="utf-8")
@@ -394,7 +395,7 @@ def test_the_ui_file_and_the_code_agree(bench, widget):
 
 def test_every_text_for_people_is_translatable():
     """Texts of the .ui are translated by Slicer; those in the code go through _()."""
-    for path in (MODULE, PANEL / "widget.py", PANEL / "settings_form.py"):
+    for path in (MODULE, PANEL / "widget.py", PANEL / "results.py", PANEL / "settings_form.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Attribute):

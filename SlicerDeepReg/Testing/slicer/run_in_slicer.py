@@ -132,7 +132,7 @@ def keep_and_delete(widget, run):
     check("the run has its folder", hierarchy.GetItemName(folder) == run.name, hierarchy.GetItemName(folder))
     path = str(OUTPUT / "scene.mrb")
     check("the scene is saved", slicer.util.saveScene(path))
-    widget.panel.delete_selected()
+    widget.panel.results.delete_selected()
     check("deleting removes the run", not runs(slicer.mrmlScene))
     slicer.mrmlScene.Clear(False)
     slicer.app.processEvents()
