@@ -59,9 +59,10 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
     device = devices.choose(request.device)
     tell(Progress(0.0, "reading"))
     inputs = Inputs(request)
-    needs = (
-        "network" if chosen.module == "network" else request.similarity.replace("auto", "lncc")
-    )  # most are of one contrast
+    if hasattr(method, "check"):
+        method.check(inputs.fixed.grid, settings)
+    # What "auto" will choose is not known yet; most pairs are of one contrast.
+    needs = "network" if chosen.module == "network" else request.similarity.replace("auto", "lncc")
     _check_memory(inputs, request, needs, device)
     clock.done("read")
     linear, found = _run_linear(inputs, request, tell)
@@ -95,7 +96,7 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
         figures=figures,
         seconds=clock.seconds,
         provenance=_provenance(request, device, pair.similarity),
-        notes=(*inputs.notes, *found),
+        notes=(*inputs.notes, *found, *outcome.notes),
     )
 
 

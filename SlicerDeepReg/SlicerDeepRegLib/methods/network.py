@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from ..catalogue import Card
-from ..contracts import InputError, Progress, Stage
+from ..contracts import Grid, InputError, Progress, Stage
 from ..geometry.grids import coarser, padded
 from ..losses.papers import MultiResolution
 from ..networks import NetworkOutput, build
@@ -27,6 +27,7 @@ from .outcome import Outcome
 PATIENCE, LEAST_GAIN = 40, 2e-4
 #: The same start each time, so that a result can be had again.
 SEED = 0
+NOTE = "The network was fitted to this pair; this does not show what it does on others."
 
 
 class Fitted:
@@ -34,6 +35,20 @@ class Fitted:
 
     def __init__(self, card: Card) -> None:
         self.card = card
+
+    def check(self, grid: Grid, settings: NetworkSettings) -> None:
+        """Before any work: whether the network can do what is asked for a fixed image on that grid.
+
+        Raises:
+            InputError: it has no weights and no steps were asked for, or it does not take such images.
+        """
+        if (2 if grid.is_planar else 3) not in self.card.dimensions:
+            axes = " and ".join(f"{n}D" for n in self.card.dimensions)
+            raise InputError(f"{self.card.title} takes {axes} images. Choose the method optimise for this pair.")
+        if settings.fit == 0:
+            raise InputError(
+                f"{self.card.title} has no weights. Fit it to this pair: --fit 200, or Fit steps in the panel."
+            )
 
     def run(
         self,
@@ -45,25 +60,18 @@ class Fitted:
         """Fit the network to the prepared pair.
 
         Raises:
-            InputError: the network has no weights and no steps were asked for, or it does not take such images.
+            InputError: the loss is not a number any more.
         """
         settings = settings or settings_for("network", pair.effort)
-        if len(pair.axes_ijk) not in self.card.dimensions:
-            axes = " and ".join(f"{n}D" for n in self.card.dimensions)
-            raise InputError(f"{self.card.title} takes {axes} images. Choose the method optimise for this pair.")
-        if settings.fit == 0:
-            raise InputError(
-                f"{self.card.title} has no weights. Fit it to this pair: --fit 200, or Fit steps in the panel."
-            )
         moving, fixed, inside = _images(pair, device)
         torch.manual_seed(SEED)
         network = build(self.card.name).to(device)
         loss = MultiResolution(moving, fixed, inside, settings.regularity)
         start = time.perf_counter()
         output, curve = _fit(network, moving, fixed, loss, settings, report)
-        outcome = Outcome(_stages(pair, output, curve, time.perf_counter() - start))
+        outcome = Outcome(_stages(pair, output, curve, time.perf_counter() - start), notes=[NOTE])
         report(Progress(0.98, "inverse"))
-        outcome.displacement = pair.field_from_voxels(output.displacement[0].cpu().numpy(), pair.grid)
+        outcome.displacement = outcome.stages[-1].field
         outcome.inverse = _inverse(pair, output.displacement)
         return outcome
 
@@ -134,8 +142,7 @@ def _stages(pair: WorkingPair, output: NetworkOutput, curve: List[float], second
         stages.append(Stage(f"scale {name}", 0.0, pair.linear_lps, as_field, note="a scale of the fitted network"))
     figures = {"loss_before": curve[0], "loss_after": min(curve), "steps": len(curve)}
     final = pair.field_from_voxels(output.displacement[0].cpu().numpy(), pair.grid)
-    note = "The network was fitted to this pair; this does not show what it does on others."
-    stages.append(Stage("fit", seconds, pair.linear_lps, final, figures, tuple(curve), note))
+    stages.append(Stage("fit", seconds, pair.linear_lps, final, figures, tuple(curve), NOTE))
     return stages
 
 

@@ -15,3 +15,4 @@ class Outcome:
     stages: List[Stage] = field(default_factory=list)
     displacement: Optional[Field] = None
     inverse: Optional[Field] = None
+    notes: List[str] = field(default_factory=list)

@@ -52,6 +52,8 @@ class Review:
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}; it was {mode!r}")
         self._remember()
+        if self._shown is not None and self._shown != run:
+            self._hide_overlays(self._shown)
         self._shown = run
         fixed, moving = run.get("fixed"), run.get("warped" if after else "moving")
         background, foreground, opacity = fixed, moving, amount
@@ -76,7 +78,7 @@ class Review:
         volume.GetRASBounds(bounds)
         self.jump([(bounds[0] + bounds[1]) / 2, (bounds[2] + bounds[3]) / 2, (bounds[4] + bounds[5]) / 2])
         for logic, _ in self._views():
-            logic.FitSliceToBackground() if hasattr(logic, "FitSliceToBackground") else logic.FitSliceToAll()
+            logic.FitSliceToBackground()
 
     def overlay(self, run: Run, grid: bool, arrows: bool, spacing_mm: Optional[float] = None) -> None:
         """Draw the deformation as a grid, as arrows, as both, or not at all, over whatever the views show."""
@@ -87,8 +89,8 @@ class Review:
                 node = node or self._shown_field(run, role)
                 if node is not None:
                     draw(node, run.get("warped"), spacing)
-            elif node is not None and node.GetDisplayNode() is not None:
-                node.GetDisplayNode().SetVisibility(False)
+            else:
+                _hide(node)
 
     def jump(self, ras_mm) -> None:
         """Centre every slice view on a point."""
@@ -118,12 +120,14 @@ class Review:
             composite.SetForegroundVolumeID(foreground if self.scene.GetNodeByID(foreground or "") else None)
             composite.SetForegroundOpacity(opacity)
         if self._shown is not None:
-            for role in ("shown_grid", "shown_arrows"):
-                field = self._shown.get(role)
-                if field is not None and field.GetDisplayNode() is not None:
-                    field.GetDisplayNode().SetVisibility(False)
+            self._hide_overlays(self._shown)
         self._before.clear()
         self._shown = None
+
+    @staticmethod
+    def _hide_overlays(run: Run) -> None:
+        for role in ("shown_grid", "shown_arrows"):
+            _hide(run.get(role))
 
     def _remember(self) -> None:
         for logic, composite in self._views():
@@ -229,6 +233,11 @@ class Review:
         volume.GetRASBounds(bounds)
         extent = max(bounds[1] - bounds[0], bounds[3] - bounds[2], bounds[5] - bounds[4])
         return max(extent / 28, 2 * float(np.median(volume.GetSpacing())))
+
+
+def _hide(node) -> None:
+    if node is not None and node.GetDisplayNode() is not None:
+        node.GetDisplayNode().SetVisibility(False)
 
 
 def _windowed(values: np.ndarray, node) -> np.ndarray:

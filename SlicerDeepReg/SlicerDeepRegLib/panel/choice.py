@@ -32,11 +32,11 @@ class Choice:
     fixed_points: Any = None
     moving_points: Any = None
     initial: Any = None
-    method: str = "optimise"
-    linear: str = "affine"
-    effort: str = "standard"
-    similarity: str = "auto"
-    device: str = "auto"
+    method: str = Request.method
+    linear: str = Request.linear
+    effort: str = Request.effort
+    similarity: str = Request.similarity
+    device: str = Request.device
     settings: Dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def nodes(self) -> List[Any]:

@@ -8,10 +8,12 @@ import re
 from pathlib import Path
 from typing import Callable, List
 
+from ..worker.protocol import OLDEST_TORCH
+
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 #: Packages whose import has another name.
-_IMPORTS = {"scikit-image": "skimage", "surface-distance": "surface_distance", "SimpleITK": "SimpleITK"}
-TORCH = ">=2.2"
+_IMPORTS = {"scikit-image": "skimage", "surface-distance": "surface_distance"}
+TORCH = ">=" + ".".join(map(str, OLDEST_TORCH))
 
 
 def requirements() -> List[str]:

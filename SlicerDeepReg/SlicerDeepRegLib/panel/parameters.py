@@ -16,6 +16,8 @@ from slicer import (
 )
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
+from ..contracts import Request
+
 # The same classes in the same order as the node types of the selectors in the .ui.
 Structures = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]
 AnyTransform = Union[
@@ -41,11 +43,11 @@ class SlicerDeepRegParameterNode:
     fixedPoints: vtkMRMLMarkupsFiducialNode
     movingPoints: vtkMRMLMarkupsFiducialNode
     initial: AnyTransform
-    method: str = "optimise"
-    linear: str = "affine"
-    effort: str = "standard"
-    similarity: str = "auto"
-    device: str = "auto"
+    method: str = Request.method
+    linear: str = Request.linear
+    effort: str = Request.effort
+    similarity: str = Request.similarity
+    device: str = Request.device
     settings: str = "{}"
     reviewMode: str = "fade"
     reviewAmount: Annotated[float, WithinRange(0, 1)] = 0.5

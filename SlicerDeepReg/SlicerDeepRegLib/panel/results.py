@@ -121,10 +121,9 @@ class Results:
         if run is None or run.get("fixed") is None:
             return
         first = self.review.shown is None
-        self.review.show(run)
+        self.look(run)
         if first:
             self.review.fit(run)
-        self.look()
 
     def rename_selected(self) -> None:
         run = self.selected()
@@ -158,9 +157,9 @@ class Results:
 
     # ------------------------------------------------------------------ looking
 
-    def look(self) -> None:
-        """Make the views show the shown run the way the controls say."""
-        run, p = self.review.shown, self.parameters
+    def look(self, run: Optional[Run] = None) -> None:
+        """Make the views show a run, the shown one when left out, the way the controls say."""
+        run, p = run or self.review.shown, self.parameters
         if run is None or p is None or run.node.GetScene() is None or run.get("warped") is None:
             self._update_run_buttons()
             return

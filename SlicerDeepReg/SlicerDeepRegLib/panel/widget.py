@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from ..catalogue import cards
 from ..contracts import InputError
 from ..mrml.review import Review
-from ..mrml.runs import runs
+from ..mrml.runs import OWNED, runs
 from . import install
 from .choice import Choice, Finding, findings
 from .curve import draw
@@ -93,16 +93,14 @@ class Panel:
 
     def choose_volumes(self) -> None:
         """With nothing chosen yet, take the scene's first two volumes: then Apply suffices."""
-        own = {run.get(role) for run in runs(slicer.mrmlScene) for role in ("warped", "jacobian", "difference")}
+        own = {run.get(role) for run in runs(slicer.mrmlScene) for role in OWNED}
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
         plain = [v for v in volumes if v.GetClassName() == "vtkMRMLScalarVolumeNode"]  # no labels, no vectors
         volumes = [v for v in plain if v not in own and not v.GetHideFromEditors()]
-        if self.parameters.fixed is None and volumes and volumes[0] is not self.parameters.moving:
-            self.parameters.fixed = volumes[0]
-        if self.parameters.moving is None:
-            others = [volume for volume in volumes if volume is not self.parameters.fixed]
-            if others:
-                self.parameters.moving = others[0]
+        for name, other in (("fixed", "moving"), ("moving", "fixed")):
+            free = [volume for volume in volumes if volume is not getattr(self.parameters, other)]
+            if getattr(self.parameters, name) is None and free:
+                setattr(self.parameters, name, free[0])
 
     def choice(self) -> Choice:
         """What is chosen now."""

@@ -18,6 +18,8 @@ from ..files.plain import plain
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
 PROTOCOL = 1
+#: torch older than this lacks what the code uses.
+OLDEST_TORCH = (2, 2)
 
 _IMAGES = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
 _POINTS = ("fixed_points", "moving_points")

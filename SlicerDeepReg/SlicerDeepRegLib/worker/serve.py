@@ -22,9 +22,6 @@ from .. import __version__
 from ..contracts import EFFORTS, Cancelled, DeviceMemoryError, InputError, Progress, Request
 from . import protocol
 
-#: torch older than this lacks what the code uses.
-OLDEST_TORCH = (2, 2)
-
 
 def main(folder: str) -> int:
     """Serve until the input ends; returns the exit code."""
@@ -96,8 +93,8 @@ def _warm_up(voice: _Voice) -> bool:
         import torch
 
         version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
-        if version < OLDEST_TORCH:
-            wanted = ".".join(map(str, OLDEST_TORCH))
+        if version < protocol.OLDEST_TORCH:
+            wanted = ".".join(map(str, protocol.OLDEST_TORCH))
             voice.say("no_torch", text=f"PyTorch {torch.__version__} is too old; {wanted} or newer is needed.")
             return False
         from .. import pipeline  # noqa: F401 - imported now so that the first job starts at once

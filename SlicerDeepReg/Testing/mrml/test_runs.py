@@ -297,6 +297,15 @@ def test_removing_the_shown_run_puts_the_views_back(host, looked_at):
     assert not [name for name in names if name.startswith("Run:")]
 
 
+def test_another_run_hides_the_deformation_of_the_one_before(host, looked_at, result):
+    review, run = looked_at
+    review.show(run)
+    review.overlay(run, True, True)
+    other = add_run(host.scene, result, "Other", facts(result), run.get("fixed"), run.get("moving"))
+    review.show(other)
+    assert not any(run.get(role).GetDisplayNode().GetVisibility() for role in ("shown_grid", "shown_arrows"))
+
+
 def test_jump_to_the_worst_place(host, looked_at):
     review, run = looked_at
     value = review.jump_to_worst(run)

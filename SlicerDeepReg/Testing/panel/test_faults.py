@@ -59,7 +59,7 @@ def cases(bench, pair):
         (dict(fixed=fixed, moving=fixed), "error", "same volume"),
         (dict(fixed=fixed, moving=empty), "error", "no voxels"),
         (dict(fixed=fixed, moving=flat), "error", "single slice"),
-        (dict(fixed=flat, moving=flat.GetScene() and volume(bench, size=(20, 22, 1), name="flat2")), "note", "plane"),
+        (dict(fixed=flat, moving=volume(bench, size=(20, 22, 1), name="flat2")), "note", "plane"),
         (dict(fixed=fixed, moving=constant), "error", "constant is constant"),
         (dict(fixed=fixed, moving=far, linear="none"), "error", "do not overlap"),
         (dict(fixed=fixed, moving=far), "note", "centres are matched"),
@@ -334,7 +334,6 @@ def test_sample_data_is_registered_with_checksums(bench):
 
 
 def test_every_control_has_a_tooltip_and_the_panel_is_narrow_enough(bench, widget):
-    plain = ("qt.QLabel", "qt.QFrame", "qt.QWidget")
     tipped = 0
     for name, control in vars(widget.ui).items():
         if name.endswith(("Selector", "Combo", "Button", "Check", "Slider", "Table", "Label", "Text", "Bar")):
@@ -342,7 +341,7 @@ def test_every_control_has_a_tooltip_and_the_panel_is_narrow_enough(bench, widge
                 continue
             assert control.toolTip, name
             tipped += 1
-    assert tipped > 30 and plain
+    assert tipped > 30
     assert widget.parent.minimumSizeHint.width() <= 420  # of the 1280 pixels of a 13-inch screen
 
 

@@ -222,7 +222,6 @@ def test_segments_landmarks_and_masks(bench, widget, pair, made_case):
         for point in points * [-1, -1, 1]:
             markups.AddControlPoint(*point)
         setattr(p, name, markups)
-    p.fixedMask = None
     widget.ui.applyButton.click()
     assert finish(bench, widget).state == "done"
     (run,) = runs(scene)
