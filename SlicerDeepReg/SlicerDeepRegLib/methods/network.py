@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 
 from ..catalogue import Card
-from ..contracts import Grid, InputError, Progress, Stage
-from ..geometry.grids import coarser, padded
+from ..contracts import Field, Grid, InputError, Progress, Stage
+from ..geometry.grids import coarser
 from ..losses.papers import MultiResolution
 from ..networks import NetworkOutput, build
 from ..preparation.working import WorkingPair
 from ..settings import NetworkSettings, settings_for
 from ..warping.inverse import inverted
-from .outcome import Outcome
+from .outcome import Outcome, room_to_leave
 
 #: Fitting stops when this many steps brought less than ``LEAST_GAIN``.
 PATIENCE, LEAST_GAIN = 40, 2e-4
@@ -146,12 +146,8 @@ def _stages(pair: WorkingPair, output: NetworkOutput, curve: List[float], second
     return stages
 
 
-def _inverse(pair: WorkingPair, displacement: torch.Tensor):
+def _inverse(pair: WorkingPair, displacement: torch.Tensor) -> Field:
     """By fixed-point iteration, on a grid wide enough for every x + u(x)."""
-    axes = list(pair.axes_ijk)
-    margin = [0, 0, 0]
-    for c, axis in enumerate(axes):
-        margin[axis] = int(np.ceil(float(displacement[:, c].abs().max()))) + 1
-    padding = [amount for axis in axes for amount in (margin[axis], margin[axis])]  # F.pad: i first
+    padding, grid = room_to_leave(pair, displacement, pair.grid)
     wide = F.pad(displacement, padding, mode="replicate")
-    return pair.field_from_voxels(inverted(wide)[0].cpu().numpy(), padded(pair.grid, tuple(margin)))
+    return pair.field_from_voxels(inverted(wide)[0].cpu().numpy(), grid)

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 
 from ..contracts import Field, Grid, Progress, Stage
-from ..geometry.grids import padded, resized
+from ..geometry.grids import resized
 from ..losses.similarity import LocalCorrelation, Residual, Together, mind_ssc
 from ..preparation.plan import Level
 from ..preparation.working import WorkingPair
@@ -36,7 +36,7 @@ from ..settings import OptimiseSettings, settings_for
 from ..warping.filters import box_sum, central_difference, gaussian, laplacian
 from ..warping.sample import compose, resize, warp
 from ..warping.velocity import correct_inverse, integrate
-from .outcome import Outcome
+from .outcome import Outcome, room_to_leave
 
 
 @dataclass
@@ -79,20 +79,16 @@ def run(
         done += share
     report(Progress(0.98, "inverse"))
     outcome.displacement = _as_field(pair, state.displacement, state.grid)
-    outcome.inverse = _final_inverse(pair, state, images.axes)
+    outcome.inverse = _final_inverse(pair, state)
     return outcome
 
 
-def _final_inverse(pair: WorkingPair, state: Deformation, axes: List[int]) -> Field:
+def _final_inverse(pair: WorkingPair, state: Deformation) -> Field:
     """The inverse on a grid wide enough for every x + u(x), most of its interpolation error taken out."""
-    largest = [float(state.displacement[:, c].abs().max()) for c in range(len(axes))]
-    margin = [0, 0, 0]
-    for c, axis in enumerate(axes):
-        margin[axis] = int(np.ceil(largest[c])) + 1
-    padding = [amount for axis in axes for amount in (margin[axis], margin[axis])]  # F.pad: i first
+    padding, grid = room_to_leave(pair, state.displacement, state.grid)
     forward = F.pad(state.displacement, padding, mode="replicate")
     backward = F.pad(state.inverse, padding, mode="replicate")
-    return _as_field(pair, correct_inverse(forward, backward, rounds=1), padded(state.grid, tuple(margin)))
+    return _as_field(pair, correct_inverse(forward, backward, rounds=1), grid)
 
 
 class _Images:

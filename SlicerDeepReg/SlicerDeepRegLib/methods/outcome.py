@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
-from ..contracts import Field, Stage
+import torch
+
+from ..contracts import Field, Grid, Stage
+from ..geometry.grids import padded
+from ..preparation.working import WorkingPair
 
 
 @dataclass
@@ -16,3 +21,18 @@ class Outcome:
     displacement: Optional[Field] = None
     inverse: Optional[Field] = None
     notes: List[str] = field(default_factory=list)
+
+
+def room_to_leave(pair: WorkingPair, displacement: torch.Tensor, grid: Grid) -> Tuple[List[int], Grid]:
+    """How far an inverse must be known beyond its grid so that it holds every x + u(x).
+
+    Args:
+        displacement: (1, n, ...) voxels of ``grid``, order i, j(, k).
+
+    Returns:
+        The padding for ``torch.nn.functional.pad``, and the grid padded so.
+    """
+    margin = [0, 0, 0]
+    for c, axis in enumerate(pair.axes_ijk):
+        margin[axis] = math.ceil(float(displacement[:, c].abs().max())) + 1
+    return [margin[axis] for axis in pair.axes_ijk for _ in (0, 1)], padded(grid, tuple(margin))

@@ -143,6 +143,7 @@ def test_an_interrupted_run_leaves_nothing(folder, tmp_path, number):
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     for line in process.stderr:  # wait until it is at work
         if "scale" in line:

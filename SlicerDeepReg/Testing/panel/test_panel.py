@@ -57,6 +57,13 @@ def test_two_volumes_and_apply_suffice(bench, widget, pair, made_case, tmp_path)
     assert np.linalg.norm(there * [-1, -1, 1] - fixed_to_moving(made_case.transform, place[None])[0]) < 1.5
     assert ui.runsTable.rowCount == 1 and ui.runsTable.item(0, 0).text() == "moving to fixed"
 
+
+def test_looking_renaming_keeping_and_deleting_a_run(bench, widget, pair):
+    ui, panel = widget.ui, widget.panel
+    before = scene_state(bench.host.scene)
+    ui.applyButton.click()
+    assert finish(bench, widget).state == "done"
+    (run,) = runs(bench.host.scene)
     for mode in ("difference", "checkerboard", "jacobian", "fade"):
         ui.modeCombo.setCurrentIndex(ui.modeCombo.findData(mode))
         assert panel.parameters.reviewMode == mode and ui.legendLabel.text
