@@ -12,7 +12,7 @@ FIXED ?=
 MOVING ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-all lint pictures panel benchmark clean
+.PHONY: setup demo test test-all lint pictures panel models benchmark clean
 
 setup: $(VENV)/.installed
 
@@ -47,9 +47,14 @@ pictures: demo
 panel: setup
 	$(BIN)/python tools/panel_pictures.py docs
 
+# docs/models.md and its diagrams, from the cards and the networks.
+models: setup
+	$(BIN)/python tools/models_page.py
+
 benchmark: setup
 	$(BIN)/python -m pip install --quiet --editable ".[peers]"
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/panel.py
 
 clean:

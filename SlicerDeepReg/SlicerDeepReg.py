@@ -97,9 +97,10 @@ class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic = None
 
     def enter(self):
-        """The module is opened: show the scene as it is now, and let the worker load torch if it can."""
+        """The module is opened: show scene and models as they are now, and let the worker load torch if it can."""
         if self.panel is None:
             return
+        self.panel.look_for_models()
         self.initializeParameterNode()
         self.logic.warmUp()
 

@@ -41,14 +41,15 @@ CASES = {
     "brain2d_oasis": {"fixed": "fixed_t1", "moving": "moving_atlas_t1", "labels": ("fixed_aseg", "moving_atlas_aseg")},
     "head2d_multimodal": {"fixed": "fixed", "moving": "moving"},
 }
-#: Networks fitted to the pair, at half resolution.
-FITTED = ("msrd-net-fit",)
+#: Networks fitted to the pair with the steps of their cards: at half resolution, a single slice at its own.
+FITTED = tuple(f"{name}-fit" for name in ("msrd-net", "unfolding", "caml", "fmirnet", "wavemorph"))
+REFINED = ("wavemorph-fit-refined",)
 OURS = ("linear", "optimise-fast", "optimise-standard", "optimise-thorough")
 PEERS = ("ants-syn", "sitk-demons", "elastix-bspline", "convexadam")
 PLAN = {
-    "brain_oasis": OURS + FITTED + PEERS,
+    "brain_oasis": OURS + FITTED + REFINED + PEERS,
     "ct_lung": OURS + ("ants-syn", "elastix-bspline"),
-    "brain2d_oasis": OURS[:3],
+    "brain2d_oasis": (*OURS[:3], "fmirnet-fit"),
     "head2d_multimodal": OURS[:3],
 }
 
@@ -77,13 +78,23 @@ def ours(method):
             if method == "linear":
                 transform = Transform(register_linear(fixed, moving, "affine")[0].linear_lps)
             else:
-                name, effort = ("msrd-net", "fast") if method in FITTED else ("optimise", method.split("-")[1])
-                request = Request(fixed, moving, method=name, effort=effort, device="cpu", measure=False)
-                transform = register(request).transform
+                result = register(Request(fixed, moving, device="cpu", measure=False, **asked(method, fixed)))
+                transform = result.transform
+                steps = next((stage for stage in result.stages if stage.name == "fit"), None)
+                if steps is not None:
+                    timer.more = {"steps": len(steps.curve), "step_s": steps.seconds / len(steps.curve)}
         timer.with_inverse = transform
         return to_sitk_transform(transform, fixed.dimensions), timer
 
     return run
+
+
+def asked(method, fixed):
+    """What a request of that row asks for."""
+    if method in FITTED + REFINED:
+        name, effort = method.split("-fit")[0], "standard" if fixed.grid.is_planar else "fast"
+        return {"method": name, "effort": effort, "settings": {"refine": 40} if method in REFINED else {}}
+    return {"method": "optimise", "effort": method.split("-")[1]}
 
 
 def sitk_affine(fixed, moving):
@@ -186,7 +197,7 @@ def convexadam(case):
 
 
 METHODS = {
-    **{name: ours(name) for name in OURS + FITTED},
+    **{name: ours(name) for name in OURS + FITTED + REFINED},
     "ants-syn": ants_syn,
     "sitk-demons": sitk_demons,
     "elastix-bspline": elastix_bspline,
@@ -198,6 +209,7 @@ class Timer:
     """CPU and wall seconds of a block, and the peak memory of the process when it ends."""
 
     with_inverse = None  # our transform, whose inverse is measured too
+    more = {}  # figures of a network's fit
 
     def __enter__(self):
         self._cpu, self._wall = time.process_time(), time.perf_counter()
@@ -282,7 +294,7 @@ def one(case, method):
     """Run one method on one case in this process; returns its figures."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(THREADS)
     transform, timer = METHODS[method](case)
-    figures = {"cpu_s": timer.cpu_s, "wall_s": timer.wall_s, "peak_gb": timer.peak_gb}
+    figures = {"cpu_s": timer.cpu_s, "wall_s": timer.wall_s, "peak_gb": timer.peak_gb, **timer.more}
     figures.update(measure(case, transform, timer.with_inverse))
     return figures
 
@@ -375,6 +387,8 @@ COLUMNS = {
     "cpu_s": ("CPU s", "{:.1f}"),
     "wall_s": ("wall s", "{:.1f}"),
     "peak_gb": ("peak GB", "{:.2f}"),
+    "steps": ("steps", "{:.0f}"),
+    "step_s": ("s / step", "{:.2f}"),
 }
 
 
@@ -441,6 +455,8 @@ def main():
             print(f"{case}: {method} ...", file=sys.stderr, flush=True)
             found[method] = in_process("--one", case, method)
             print(f"  {found[method]}", file=sys.stderr, flush=True)
+            FIGURES.parent.mkdir(exist_ok=True)  # after every row: a run takes more than an hour
+            FIGURES.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     if not options.only or "linear stage" not in figures:
         print("linear stage ...", file=sys.stderr, flush=True)
         figures["linear stage"] = in_process("--linear")

@@ -1,21 +1,29 @@
 """The cards: what each method is, where it comes from and what it needs. Read without torch.
 
-A card is ``Resources/Models/<name>/card.json``. Adding a method is one file in ``methods/`` and one card.
+A card is ``card.json`` in a folder of its own: ``Resources/Models/<name>`` for what comes with the product, and
+``user_models_folder()/<name>`` for what a user has added. Adding a method is one file in ``methods/`` and one card;
+adding a network is one file in ``networks/`` and one card.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from dataclasses import dataclass
+import os
+import sys
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Dict, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from .contracts import InputError
 
 _LIBRARY = Path(__file__).resolve().parent
 #: Beside the library in the repository and in Slicer; inside it in an installed wheel.
 MODEL_FOLDERS = (_LIBRARY.parent / "Resources" / "Models", _LIBRARY / "Resources" / "Models")
+CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
+#: What a recipe may say, and what it may say about it.
+RECIPE = {"intensity": ("unit",), "voxel_mm": None}
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,22 @@ class Card:
         parameters: number of trained parameters.
         weights: file name, or None.
         trained_on: what the weights have seen, or None.
-        operations: multiply-accumulates of convolutions and linear layers at 160 x 192 x 224, or None.
+        shown: what it has been shown to do, and by which command; or None.
+        year: of the paper.
+        network: which network of ``networks/`` it is; None for a method that is none.
+        configuration: where the network differs from its defaults.
+        variants: by name, other configurations that can be asked for as NAME:VARIANT (a size, or an ablation of the
+            paper): title, configuration, parameters, and as "memory" how much more memory it takes.
+        recipe: what the network needs done to its input: ``intensity`` ("unit": 0 to 1 by robust range, the moving
+            image matched to the fixed one) and ``voxel_mm`` (the voxel size that it was trained at; None for any).
+        operations: of one pair of 160 x 192 x 224, as the profiler of MSRD-Net's table counts (see networks/size.py).
+        multiply_accumulates: those that our code does in the same pass, products of attention included.
+        settings: where the method's defaults are other ones for this card.
+        bytes_per_voxel: measured memory for each voxel of the working grid: "fit", "checkpointed", "infer".
+        published: figures of the paper, for docs/models.md.
+        left_open: what the paper leaves open and what was chosen, for docs/models.md.
+        sha256: of the weights.
+        folder: where the card lies.
     """
 
     name: str
@@ -46,28 +69,173 @@ class Card:
     parameters: int
     weights: Optional[str]
     trained_on: Optional[str]
-    operations: Optional[float] = None
+    shown: Optional[str] = None
+    year: Optional[int] = None
+    network: Optional[str] = None
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    operations: Optional[int] = None
+    multiply_accumulates: Optional[int] = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    bytes_per_voxel: Mapping[str, int] = field(default_factory=dict)
+    published: Tuple[Mapping[str, Any], ...] = ()
+    left_open: Tuple[str, ...] = ()
+    sha256: Optional[str] = None
+    folder: Optional[Path] = None
+
+    def describe(self) -> Dict[str, Any]:
+        """The card as plain values."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["folder"] = str(self.folder) if self.folder else None
+        return values
+
+
+def user_models_folder() -> Path:
+    """Where models that a user added lie: the variable SLICERDEEPREG_MODELS, or the system's place for such data."""
+    if os.environ.get("SLICERDEEPREG_MODELS"):
+        return Path(os.environ["SLICERDEEPREG_MODELS"])
+    if sys.platform == "win32":
+        base = Path(os.environ.get("APPDATA", Path.home() / "AppData" / "Roaming"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
+    return base / "SlicerDeepReg" / "models"
 
 
 @cache
 def cards() -> Dict[str, Card]:
-    """Every card by name, in alphabetical order."""
-    found = {}
+    """Every card by name: those of the product in alphabetical order, then the user's."""
+    return {**_shipped(), **_added()}  # no added one has the name of one of ours
+
+
+def refresh() -> None:
+    """Look again which cards there are."""
+    cards.cache_clear()
+
+
+@cache
+def _shipped() -> Dict[str, Card]:
+    found: Dict[str, Card] = {}
     for folder in MODEL_FOLDERS:
-        for path in sorted(folder.glob("*/card.json")):
-            values = json.loads(path.read_text(encoding="utf-8"))
-            values["references"] = tuple(values["references"])
-            values["dimensions"] = tuple(values["dimensions"])
-            found.setdefault(path.parent.name, Card(**values))
+        for path in sorted(folder.glob(f"*/{CARD_FILE}")):
+            found.setdefault(path.parent.name, Card(**_tidy(json.loads(path.read_text("utf-8"))), folder=path.parent))
     return found
 
 
+def _added() -> Dict[str, Card]:
+    found = {}
+    for path in sorted(user_models_folder().glob(f"[!.]*/{CARD_FILE}")):
+        try:
+            card = read_user_card(path.parent)
+            if card.name != path.parent.name or card.name in _shipped():
+                raise InputError(f"{path.parent} holds a model named {card.name}; add it again under another name.")
+            found[card.name] = card
+        except InputError as error:  # one bad folder must not take the others away
+            print(f"slicerdeepreg: {error}", file=sys.stderr)
+    return found
+
+
+def read_user_card(folder: Path) -> Card:
+    """The card of a model that a user has; what it does not say about its network is as on the network's card.
+
+    Raises:
+        InputError: there is none, it cannot be read, or something that it must say is missing or wrong.
+    """
+    path = folder / CARD_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder} has no {CARD_FILE}. A model is a folder with {CARD_FILE} and weights.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}). It must be JSON; see docs/models.md.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold one JSON object; see docs/models.md.")
+    networks = [card.name for card in _shipped().values() if card.network]
+    if values.get("network") not in networks:
+        raise InputError(f'{path}: "network" must be one of {", ".join(networks)}; it is {values.get("network")!r}.')
+    _check_recipe(values.get("recipe"), path)
+    values.setdefault("name", folder.name)
+    base = _shipped()[values["network"]]
+    _check_values(values, base, path)
+    own = {"title": values["name"], "weights": WEIGHTS_FILE, "trained_on": "not said", "licence": "not said"}
+    own["summary"] = f"{base.title} with weights that you added."
+    left = {"shown": None, "variants": {}, "references": base.references, "folder": folder}
+    settings = {**base.settings, "fit": 0, **values.get("settings", {})}
+    return dataclasses.replace(base, **{**own, **left, **_tidy(values), "settings": settings})
+
+
+#: What a user's card may say, and of which kind it is.
+_USER_VALUES = {
+    **dict.fromkeys(("name", "title", "network", "summary", "licence", "weights", "sha256", "trained_on"), str),
+    **{"shown": (str, type(None)), "year": (int, type(None)), "parameters": int, "references": list},
+    **{"configuration": dict, "settings": dict, "recipe": dict, "dimensions": list},
+}
+
+
+def _check_values(values: Dict[str, Any], base: Card, path: Path) -> None:
+    unknown = sorted(set(values) - set(_USER_VALUES))
+    if unknown:
+        known = ", ".join(_USER_VALUES)
+        raise InputError(f"{path} says what no model's card says: {', '.join(unknown)}. It may say: {known}.")
+    for name, value in values.items():
+        if not isinstance(value, _USER_VALUES[name]):
+            raise InputError(f'{path}: "{name}" is of the wrong kind: {value!r}. See docs/models.md.')
+    name = values["name"]
+    if not name or not all(c.isalnum() or c in "-_." for c in name) or name[0] == ".":
+        raise InputError(f'{path}: "name" must be of letters, digits, - and _; it is {name!r}.')
+    dimensions = values.get("dimensions", list(base.dimensions))
+    if not dimensions or not set(dimensions) <= set(base.dimensions):
+        raise InputError(
+            f'{path}: "dimensions" of {base.name} may be of {list(base.dimensions)}; it is {dimensions!r}.'
+        )
+    if not all(isinstance(value, (int, float)) for value in values.get("settings", {}).values()):
+        raise InputError(f'{path}: "settings" must be numbers by name; it is {values["settings"]!r}.')
+
+
+def _check_recipe(recipe: Any, path: Path) -> None:
+    wanted = '"recipe": {"intensity": "unit", "voxel_mm": null} (or the voxel size that it was trained at)'
+    if not isinstance(recipe, dict):
+        raise InputError(f"{path} has no recipe: what is to be done to the images is not known. Add {wanted}.")
+    voxel = recipe.get("voxel_mm")
+    size = voxel is None or (isinstance(voxel, (int, float)) and not isinstance(voxel, bool) and 0.01 <= voxel <= 100)
+    if set(recipe) != set(RECIPE) or recipe["intensity"] not in RECIPE["intensity"] or not size:
+        raise InputError(f"{path}: the recipe is {recipe!r}; this version knows {wanted}.")
+
+
+def _tidy(values: Dict[str, Any]) -> Dict[str, Any]:
+    values = {name: value for name, value in values.items() if name != "folder"}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
 def card(name: str) -> Card:
-    """The card of that name.
+    """The card of that name; NAME:VARIANT is one with another configuration.
 
     Raises:
         InputError: there is none.
     """
-    if name not in cards():
-        raise InputError(f"There is no method {name!r}. The methods are: {', '.join(cards())}.")
-    return cards()[name]
+    base, _, variant = name.partition(":")
+    if base not in cards():
+        raise InputError(f"There is no method {base!r}. The methods are: {', '.join(cards())}.")
+    found = cards()[base]
+    if not variant:
+        return found
+    if variant not in found.variants:
+        known = ", ".join(f"{base}:{one}" for one in found.variants) or "none"
+        raise InputError(f"{base} has no variant {variant!r}. Its variants are: {known}.")
+    chosen = found.variants[variant]
+    memory = {kind: int(amount * chosen.get("memory", 1)) for kind, amount in found.bytes_per_voxel.items()}
+    return dataclasses.replace(
+        found,
+        name=name,
+        title=f"{found.title}, {chosen['title']}",
+        configuration={**found.configuration, **chosen["configuration"]},
+        variants={},
+        parameters=chosen["parameters"],
+        bytes_per_voxel=memory,
+        operations=None,
+        multiply_accumulates=None,
+        weights=None,  # weights fit one configuration
+        trained_on=None,
+    )

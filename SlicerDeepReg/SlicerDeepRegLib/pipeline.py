@@ -11,7 +11,7 @@ import SimpleITK as sitk
 import torch
 
 from . import __version__
-from .catalogue import card
+from .catalogue import Card, card
 from .contracts import (
     DeviceMemoryError,
     Image,
@@ -55,20 +55,17 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
     clock = _Clock()
     tell = report or (lambda progress: None)
     chosen = card(request.method)
-    method, settings = load_method(chosen), settings_for(chosen.module, request.effort, request.settings)
+    method = load_method(chosen)
+    settings = settings_for(chosen.module, request.effort, request.settings, chosen.settings)
     device = devices.choose(request.device)
     tell(Progress(0.0, "reading"))
     inputs = Inputs(request)
-    if hasattr(method, "check"):
-        method.check(inputs.fixed.grid, settings)
-    # What "auto" will choose is not known yet; most pairs are of one contrast.
-    needs = "network" if chosen.module == "network" else request.similarity.replace("auto", "lncc")
-    _check_memory(inputs, request, needs, device)
+    _check_before(method if chosen.network else None, settings, inputs, request, device)
     clock.done("read")
     linear, found = _run_linear(inputs, request, tell)
     clock.done("linear")
-    pair = _prepare(inputs, request, linear)
-    if request.similarity == "auto" and chosen.module != "network":
+    pair = _prepare(inputs, request, linear, chosen)
+    if request.similarity == "auto" and not chosen.network:
         _check_memory(inputs, request, pair.similarity, device)
     clock.done("prepare")
     outcome = _run_method(method, settings, pair, device, tell)
@@ -95,7 +92,7 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
         stages=(linear, *outcome.stages),
         figures=figures,
         seconds=clock.seconds,
-        provenance=_provenance(request, device, pair.similarity),
+        provenance=_provenance(request, device, "its paper's loss" if chosen.network else pair.similarity),
         notes=(*inputs.notes, *found, *outcome.notes),
     )
 
@@ -134,23 +131,43 @@ def _run_linear(inputs: Inputs, request: Request, tell: ProgressCallback) -> Tup
     )
 
 
-def _prepare(inputs: Inputs, request: Request, linear: Stage) -> WorkingPair:
+def _prepare(inputs: Inputs, request: Request, linear: Stage, chosen: Card) -> WorkingPair:
+    """The pair as the method needs it. A network's losses compare one contrast, so for one it is always matched."""
     return prepare(
         inputs.fixed,
         inputs.moving,
         linear.linear_lps,
         request.effort,
-        request.similarity,
+        "lncc" if chosen.network else request.similarity,
         inputs.fixed_mask,
         inputs.moving_mask,
+        chosen.recipe.get("voxel_mm"),
     )
 
 
+def _check_before(method, settings, inputs: Inputs, request: Request, device: torch.device) -> None:
+    """Memory, and of a network (else ``method`` is None) whether it can do this: its memory is the device's alone."""
+    if method is None:  # What "auto" will choose is not known yet; most pairs are of one contrast.
+        _check_memory(inputs, request, request.similarity.replace("auto", "lncc"), device)
+        return
+    method.check(inputs.fixed.grid, settings, request.similarity)
+    memories = _memories(device)
+    for free, where in memories:
+        if where == "this computer" and len(memories) > 1:
+            check_memory(inputs.fixed.grid, request.effort, 0, free, where)
+        else:
+            method.check_memory(inputs.fixed.grid, settings, request.effort, free, where)
+
+
 def _check_memory(inputs: Inputs, request: Request, similarity: str, device: torch.device) -> None:
-    check_memory(inputs.fixed.grid, request.effort, similarity, free_memory_bytes(), "this computer")
+    for free, where in _memories(device):
+        check_memory(inputs.fixed.grid, request.effort, similarity, free, where)
+
+
+def _memories(device: torch.device) -> List[Tuple[int, str]]:
+    """What is free, and where: on this computer, and on the GPU where that has memory of its own."""
     on_gpu = devices.free_bytes(device)
-    if on_gpu is not None:
-        check_memory(inputs.fixed.grid, request.effort, similarity, on_gpu, "the GPU")
+    return [(free_memory_bytes(), "this computer"), *([(on_gpu, "the GPU")] if on_gpu is not None else [])]
 
 
 def _run_method(method, settings, pair: WorkingPair, device: torch.device, tell: Callable[[Progress], None]):

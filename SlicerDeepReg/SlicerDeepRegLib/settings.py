@@ -58,11 +58,14 @@ class OptimiseSettings:
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """How a network is fitted to the pair."""
+    """How a network is fitted to the pair. A card may have other defaults."""
 
     fit: int = _number(200, 0, 5000, "Fit steps", "How often the network is improved on this pair; it may stop early.")
     learning_rate: float = _number(5e-4, 1e-6, 0.1, "Learning rate", "Of Adam; it falls to a tenth while fitting.")
     regularity: float = _number(1.0, 0.0, 100.0, "Regularity", "Weight of the diffusion. More is smoother.")
+    refine: int = _number(
+        0, 0, 500, "Refine steps", "How many steps of Optimise follow at each of its two finest scales; 0 for none."
+    )
 
 
 #: What differs from the defaults, by method and effort.
@@ -81,8 +84,10 @@ _BY_EFFORT: Dict[str, Dict[str, Any]] = {
 _DEFAULTS: Dict[str, Any] = {"optimise": OptimiseSettings(), "network": NetworkSettings()}
 
 
-def settings_for(module: str, effort: str, changed: Mapping[str, Any] = ()):
+def settings_for(module: str, effort: str, changed: Mapping[str, Any] = (), defaults: Mapping[str, Any] = ()):
     """The settings of a method at an effort, some of them changed; None for a method without settings.
+
+    ``defaults`` are those of the method's card, where they differ from its module's.
 
     Raises:
         InputError: a setting that the method does not have, or a value out of its range.
@@ -94,7 +99,7 @@ def settings_for(module: str, effort: str, changed: Mapping[str, Any] = ()):
     chosen = _BY_EFFORT.get(module, {}).get(effort, _DEFAULTS[module])
     known = {f.name: f for f in dataclasses.fields(chosen)}
     values = {}
-    for name, value in dict(changed).items():
+    for name, value in {**dict(defaults), **dict(changed)}.items():
         if name not in known:
             raise InputError(f"There is no setting {name!r}. The settings of {module} are: {', '.join(known)}.")
         values[name] = _checked(known[name], value)

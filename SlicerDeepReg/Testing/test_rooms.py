@@ -18,7 +18,7 @@ RULES = {
     "settings": (("contracts",), set()),
     "process": ((), set()),
     "geometry": (("contracts",), {"numpy"}),
-    "files": (("contracts", "geometry"), {"numpy", "SimpleITK"}),
+    "files": (("contracts", "geometry"), {"numpy", "SimpleITK", "safetensors"}),
     "preparation": (("contracts", "geometry", "files"), {"numpy", "SimpleITK"}),
     "metrics": (("contracts", "geometry"), {"numpy", "scipy", "skimage", "surface_distance"}),
     "mrml": (("contracts", "geometry"), {"numpy", "vtk", "slicer"}),
@@ -40,7 +40,10 @@ RULES = {
         {"numpy", "torch", "SimpleITK"},
     ),
     "commands": (
-        ("__init__", "contracts", "catalogue", "process", "geometry", "pipeline", "metrics", "files", "mrml"),
+        (
+            *("__init__", "contracts", "catalogue", "process", "geometry", "methods", "pipeline", "metrics", "files"),
+            "mrml",
+        ),
         {"numpy", "scipy", "nilearn", "slicer", "SimpleITK"},
     ),
     "worker": (

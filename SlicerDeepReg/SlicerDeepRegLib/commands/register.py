@@ -27,8 +27,14 @@ def add_parser(commands) -> None:
     parser.add_argument("--fixed", required=True, metavar="F", help="the image that stays")
     parser.add_argument("--moving", required=True, metavar="M", help="the image that is warped onto it")
     parser.add_argument("--output", required=True, metavar="DIR", type=Path, help="folder for the results")
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        default=DEFAULTS["method"],
+        help=f"how to register: {', '.join(cards())}; NAME:VARIANT for a variant, as 'slicerdeepreg models' lists them "
+        "(default: %(default)s)",
+    )
     for name, choices, text in (
-        ("method", tuple(cards()), "how to register"),
         ("linear", LINEAR_MODELS, "linear part before the method"),
         ("effort", EFFORTS, "how much work"),
         ("similarity", SIMILARITIES, "lncc for images of one contrast, mind for different ones, auto decides"),
@@ -45,7 +51,8 @@ def add_parser(commands) -> None:
         metavar="NAME=VALUE",
         help="change a number of the method; may be given more than once",
     )
-    parser.add_argument("--fit", type=int, metavar="N", help="steps to fit a network to this pair; as --set fit=N")
+    for name, text in (("fit", "steps to fit a network to this pair"), ("refine", "steps of Optimise after a network")):
+        parser.add_argument(f"--{name}", type=int, metavar="N", help=f"{text}; as --set {name}=N")
     parser.add_argument("--scene", action="store_true", help="also write scene.mrb and pictures (needs slicer-core)")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the content of result.json instead of a table")
@@ -59,8 +66,7 @@ def run(options: argparse.Namespace) -> int:
     prepare_process()
     given = {name: getattr(options, name) for name in DEFAULTS if hasattr(options, name)}
     settings = read_settings(options.set)
-    if options.fit is not None:
-        settings["fit"] = options.fit
+    settings.update({name: getattr(options, name) for name in ("fit", "refine") if getattr(options, name) is not None})
     request = Request(**given, settings=settings)
     check_outputs(options.output, request)
     if options.scene:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from ..catalogue import card
-from ..contracts import Result
+from ..contracts import SIMILARITIES, Result
 from ..metrics.table import STATES, rows
 
 #: Picture file, and what a reader should look for in it.
@@ -70,8 +70,13 @@ def _summary(result: Result) -> str:
     total = sum(result.seconds.get(part, 0) for part in ("linear", "prepare", "method"))
     return (
         f"{method.title}, {result.request.effort} effort, {result.request.linear} linear stage, "
-        f"{result.provenance['similarity'].upper()}, on {result.provenance['device']}: {total:.0f} s to register."
+        f"{_similarity(result)}, on {result.provenance['device']}: {total:.0f} s to register."
     )
+
+
+def _similarity(result: Result) -> str:
+    name = result.provenance["similarity"]
+    return name.upper() if name in SIMILARITIES else name
 
 
 def _provenance(result: Result) -> List[List[str]]:

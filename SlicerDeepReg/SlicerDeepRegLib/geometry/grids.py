@@ -25,6 +25,13 @@ def coarser(grid: Grid, factor: int, size_ijk: Tuple[int, int, int]) -> Grid:
     return Grid(size_ijk, matrix)
 
 
+def with_voxels(grid: Grid, voxel_mm: float, smallest: int = 8) -> Grid:
+    """A grid over the same box with voxels of that size, as near as whole numbers allow; no axis below ``smallest``."""
+    wanted = np.round(np.array(grid.size_ijk) * grid.spacing_mm / voxel_mm)
+    size = np.where(np.array(grid.size_ijk) > 1, np.maximum(wanted, smallest), 1)
+    return resized(grid, tuple(int(n) for n in size))
+
+
 def padded(grid: Grid, margin_ijk: Tuple[int, int, int]) -> Grid:
     """The grid with ``margin_ijk`` voxels more on both sides of each axis."""
     margin = np.array(margin_ijk)

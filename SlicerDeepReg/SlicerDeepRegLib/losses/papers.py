@@ -1,15 +1,40 @@
-"""The losses of the networks' papers: each takes a network's output and the pair, and gives one number to lower."""
+"""The losses of the networks' papers: each takes a network's output and gives one number to lower.
+
+All are built from the pair, (B, 1, ...) intensities of 0..1, and called with a ``NetworkOutput``. Displacements are in
+voxels, every term is a mean over voxels (and components) unless it says otherwise, and ``inside`` (B, 1, ...) weighs
+the voxels at which images are compared.
+"""
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
 
 from ..warping.sample import warp
 from .regularity import diffusion
-from .similarity import LocalCorrelation
+from .similarity import LocalCorrelation, Residual, StructuralSimilarity
+
+Mask = Optional[torch.Tensor]
+
+
+class LocalCorrelationAndSmoothness:
+    """WaveMorph's and CAML's: squared local correlation in windows of 9 voxels, and diffusion.
+
+    WaveMorph: the loss of TransMorph's protocol, which its tables follow. CAML: cross correlation and the squared
+    differences of neighbouring displacements; its windows and weight are those of XMorpher, its base.
+    """
+
+    RADIUS = 4
+
+    def __init__(self, moving: torch.Tensor, fixed: torch.Tensor, inside: Mask = None, regularity: float = 1.0) -> None:
+        self.moving, self.regularity = moving, regularity
+        self.loss = LocalCorrelation(fixed, _radii(self.RADIUS, fixed), inside)
+
+    def __call__(self, output) -> torch.Tensor:
+        value = self.loss(warp(self.moving, output.displacement))
+        return value + self.regularity * diffusion(output.displacement)
 
 
 class MultiResolution:
@@ -18,39 +43,97 @@ class MultiResolution:
     The paper says "multi-resolution loss" without numbers. Chosen: windows of 9, 9, 7 and 5 voxels for the scales 1,
     1/2, 1/4 and 1/8, weights 1, 1/2, 1/4, 1/8, and the regularity on the final displacement in voxels. Half of each
     window is the radius given below.
-
-    Args:
-        moving, fixed: (B, 1, K, J, I), 0..1.
-        inside: (B, 1, ...) where to compare, or None.
-        regularity: weight of the diffusion.
     """
 
-    RADII = {"1": 4, "1/2": 4, "1/4": 3, "1/8": 2}
+    RADII = {1: 4, 2: 4, 4: 3, 8: 2}
+
+    def __init__(self, moving: torch.Tensor, fixed: torch.Tensor, inside: Mask = None, regularity: float = 1.0) -> None:
+        self.regularity = regularity
+        self.moving: Dict[int, torch.Tensor] = {}
+        self.losses: Dict[int, Callable] = {}
+        for factor, radius in self.RADII.items():
+            self.moving[factor], small = _reduced(moving, factor), _reduced(fixed, factor)
+            mask = _reduced(inside, factor) if inside is not None else None
+            self.losses[factor] = LocalCorrelation(small, _radii(radius, small), mask)
+
+    def __call__(self, output) -> torch.Tensor:
+        total = self.losses[1](warp(self.moving[1], output.displacement))
+        for name, field in output.fields.items():
+            factor = output.factors[name]
+            if factor in self.losses and factor > 1:
+                total = total + self.losses[factor](warp(self.moving[factor], field)) / factor
+        return total + self.regularity * diffusion(output.displacement)
+
+
+class Decoupled:
+    """The deep unfolding network's four terms.
+
+    ``l1 MSE(Im o u, If) + (1 - l1) MSE(Im o v, If) + l2 |grad u|^2 + l3 |u - v|^2`` with u and v of the last stage;
+    published l1 = 0.8, l2 = 1, l3 = 0.1 (the defaults). The paper gives neither reduction nor units. Here all are
+    means and displacements are in voxels; so read, l2 = 1 outweighs the squared difference of intensities of 0..1 many
+    times and hardly lets a field form (VoxelMorph's choice for this similarity is 0.01 to 0.02). ``regularity`` is l2;
+    l3 keeps its published ratio to it unless it is given.
+    """
 
     def __init__(
         self,
         moving: torch.Tensor,
         fixed: torch.Tensor,
-        inside: Optional[torch.Tensor] = None,
+        inside: Mask = None,
         regularity: float = 1.0,
+        data_weight: float = 0.8,
+        agreement: Optional[float] = None,
     ) -> None:
-        self.regularity = regularity
-        self.moving: Dict[str, torch.Tensor] = {}
-        self.losses: Dict[str, Callable] = {}
-        for number, (name, radius) in enumerate(self.RADII.items()):
-            factor = 2**number
-            small = [_reduced(image, factor) for image in (moving, fixed)]
-            mask = _reduced(inside, factor) if inside is not None else None
-            self.moving[name] = small[0]
-            radii = [min(radius, max(1, (n - 1) // 2)) for n in small[1].shape[:1:-1]]
-            self.losses[name] = LocalCorrelation(small[1], radii, mask)
+        self.moving, self.regularity, self.data_weight = moving, regularity, data_weight
+        self.agreement = 0.1 * regularity if agreement is None else agreement
+        self.loss = Residual(fixed, 0.5**0.5, inside)  # the mean squared difference
 
     def __call__(self, output) -> torch.Tensor:
-        total = self.losses["1"](warp(self.moving["1"], output.displacement))
-        for number, name in enumerate(list(self.RADII)[1:], start=1):
-            if name in output.fields and output.fields[name].shape[2:] == self.moving[name].shape[2:]:
-                total = total + 0.5**number * self.losses[name](warp(self.moving[name], output.fields[name]))
-        return total + self.regularity * diffusion(output.displacement)
+        u, v = list(output.fields.values())[-2:]
+        data = self.data_weight * self.loss(warp(self.moving, u)) + (1 - self.data_weight) * self.loss(
+            warp(self.moving, v)
+        )
+        return data + self.regularity * diffusion(u) + self.agreement * (u - v).square().mean()
+
+
+class Structural:
+    """FMIRNet's: mean squared error, ``beta (1 - SSIM)``, and ``alpha`` times the squared differences of the field.
+
+    Published: alpha 1e-7, beta 0.1 for CT and 1e-5, 1 for ultrasound, of 128 x 128 pixels. So small an alpha is read as
+    that of a sum over pixels; here the differences are a mean (:func:`diffusion`) and ``regularity`` is its weight. A
+    sum over 128 x 128 pixels, 2 components and 2 axes is 65 536 such means, so that 1e-5 is 0.66 and 1e-7 is 0.007.
+    """
+
+    def __init__(
+        self,
+        moving: torch.Tensor,
+        fixed: torch.Tensor,
+        inside: Mask = None,
+        regularity: float = 1.0,
+        structure: float = 1.0,
+    ) -> None:
+        self.moving, self.regularity, self.structure = moving, regularity, structure
+        self.error = Residual(fixed, 0.5**0.5, inside)
+        self.similarity = StructuralSimilarity(fixed, inside)
+
+    def __call__(self, output) -> torch.Tensor:
+        warped = warp(self.moving, output.displacement)
+        value = self.error(warped) + self.structure * (1 - self.similarity(warped))
+        return value + self.regularity * diffusion(output.displacement)
+
+
+#: The loss of each network's paper.
+LOSSES: Dict[str, Callable] = {
+    "msrd-net": MultiResolution,
+    "unfolding": Decoupled,
+    "caml": LocalCorrelationAndSmoothness,
+    "fmirnet": Structural,
+    "wavemorph": LocalCorrelationAndSmoothness,
+}
+
+
+def _radii(radius: int, image: torch.Tensor) -> Sequence[int]:
+    return [min(radius, max(1, (n - 1) // 2)) for n in image.shape[:1:-1]]
 
 
 def _reduced(image: torch.Tensor, factor: int) -> torch.Tensor:

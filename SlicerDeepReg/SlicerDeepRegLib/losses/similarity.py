@@ -10,7 +10,7 @@ from typing import Optional, Sequence
 
 import torch
 
-from ..warping.filters import box_sum
+from ..warping.filters import box_sum, gaussian
 
 
 class LocalCorrelation:
@@ -96,6 +96,35 @@ class Residual:
 
     def __call__(self, warped: torch.Tensor) -> torch.Tensor:
         return 0.5 * ((warped - self.fixed) ** 2 * self.weight).sum()
+
+
+class StructuralSimilarity:
+    """SSIM, 1 where the images are equal: Gaussian windows of 11 voxels (sigma 1.5), C1 = 0.01^2, C2 = 0.03^2.
+
+    Args:
+        fixed: (B, 1, ...), intensities of 0..1.
+        mask: (B, 1, ...) weights of the windows by their centre, or None.
+
+    Source: Wang et al., IEEE Trans Image Process 2004. At the border of the image its last voxel is repeated.
+    """
+
+    SIGMA, C1, C2 = 1.5, 0.01**2, 0.03**2
+
+    def __init__(self, fixed: torch.Tensor, mask: Optional[torch.Tensor] = None) -> None:
+        self.fixed, self.mean = fixed, self._smooth(fixed)
+        self.variance = self._smooth(fixed * fixed) - self.mean**2
+        weight = torch.ones_like(fixed) if mask is None else mask
+        self.weight = weight / weight.sum()
+
+    def _smooth(self, image: torch.Tensor) -> torch.Tensor:
+        return gaussian(image, [self.SIGMA] * (image.ndim - 2))
+
+    def __call__(self, warped: torch.Tensor) -> torch.Tensor:
+        mean = self._smooth(warped)
+        variance = self._smooth(warped * warped) - mean**2
+        covariance = self._smooth(warped * self.fixed) - mean * self.mean
+        light = (2 * mean * self.mean + self.C1) / (mean**2 + self.mean**2 + self.C1)
+        return (light * (2 * covariance + self.C2) / (variance + self.variance + self.C2) * self.weight).sum()
 
 
 class Together:

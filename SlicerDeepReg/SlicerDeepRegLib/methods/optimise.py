@@ -18,6 +18,7 @@ and Handels (2014) as ConvexAdam (Siebert et al., TMI 2024) uses it, on MIND-SSC
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from dataclasses import dataclass
@@ -62,14 +63,49 @@ def run(
         The stages, and the field and its inverse on the working grid.
     """
     settings = settings or settings_for("optimise", pair.effort)
+    images, outcome = _Images(pair, device), Outcome()
+    state = _search_stage(images, settings, outcome, report) if search else None
+    return _optimise_levels(images, pair.levels, state, settings, outcome, report)
+
+
+@torch.no_grad()
+def refine(
+    pair: WorkingPair,
+    device: torch.device,
+    report: Callable[[Progress], None],
+    displacement: torch.Tensor,
+    iterations: int,
+) -> Outcome:
+    """Go on from a displacement that something else found, at the two finest scales.
+
+    What it starts from is the flow of a smooth velocity near that displacement, at the coarser of the two, smoothed
+    further where it would fold: so it has an inverse, and the scales bring the detail back.
+
+    Args:
+        displacement: (1, n, ...) voxels of the working grid.
+        iterations: at each scale.
+    """
+    settings = settings_for("optimise", pair.effort)
     images = _Images(pair, device)
-    outcome = Outcome()
-    total_work = sum(level.iterations * _voxels(level) for level in pair.levels) + 1
-    done = 0
-    state: Optional[Deformation] = None
-    if search:
-        state = _search_stage(images, settings, outcome, report)
-    for level in pair.levels:
+    levels = [dataclasses.replace(level, iterations=iterations) for level in pair.levels[-2:]]
+    grid = resized(pair.grid, levels[0].size_ijk)
+    velocity = _logarithm(resize(displacement, tuple(grid.size_ijk[c] for c in images.axes)[::-1]))
+    state, _ = _fold_free(None, velocity, grid, settings)
+    return _optimise_levels(images, levels, state, settings, Outcome(), report)
+
+
+def _optimise_levels(
+    images: _Images,
+    levels: Sequence[Level],
+    state: Optional[Deformation],
+    settings: OptimiseSettings,
+    outcome: Outcome,
+    report: Callable[[Progress], None],
+) -> Outcome:
+    """Scale by scale; then the field and its inverse on the finest grid."""
+    pair, done = images.pair, 0
+    total_work = sum(level.iterations * _voxels(level) for level in levels) + 1
+    for level in levels:
         share = level.iterations * _voxels(level)
 
         def tell(fraction: float, loss: float, done=done, share=share, level=level) -> None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import Any, Dict
 
 from .face import NetworkOutput, RegistrationNetwork
 
 #: Name of the card: (file, class).
-NETWORKS: Dict[str, Any] = {"msrd-net": ("msrd_net", "MSRDNet")}
+NETWORKS: Dict[str, Any] = {
+    "msrd-net": ("msrd_net", "MSRDNet"),
+    "unfolding": ("unfolding", "Unfolding"),
+    "caml": ("caml", "CAML"),
+    "fmirnet": ("fmirnet", "FMIRNet"),
+    "wavemorph": ("wavemorph", "WaveMorph"),
+}
 
 
 def build(name: str, **configuration: Any) -> RegistrationNetwork:
@@ -21,4 +28,11 @@ def build(name: str, **configuration: Any) -> RegistrationNetwork:
     return getattr(importlib.import_module(f"{__name__}.{file}"), class_name)(**configuration)
 
 
-__all__ = ["NETWORKS", "NetworkOutput", "RegistrationNetwork", "build"]
+def takes_dimensions(name: str) -> bool:
+    """Whether the network of that name is built for 2D or 3D by an argument."""
+    file, class_name = NETWORKS[name]
+    chosen = getattr(importlib.import_module(f"{__name__}.{file}"), class_name)
+    return "dimensions" in inspect.signature(chosen.__init__).parameters
+
+
+__all__ = ["NETWORKS", "NetworkOutput", "RegistrationNetwork", "build", "takes_dimensions"]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, Optional, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from ..warping.velocity import integrate
+
+INTEGRATIONS = ("displacement", "velocity")
 
 
 @dataclass
@@ -16,12 +21,15 @@ class NetworkOutput:
 
     Attributes:
         displacement: (B, n, K, J, I) or (B, n, J, I), voxels of the input grid, order i, j(, k).
-        fields: every intermediate displacement at its own scale, in voxels of that scale, by name, coarse to fine.
-        velocity: (B, n, ...) where the displacement is the exponential of one, in voxels of its own grid.
+        fields: every intermediate displacement at its own scale, in voxels of that scale, by name, in the order in
+            which they were found.
+        factors: by the same names, how many voxels of the input are one voxel of that field along each axis.
+        velocity: (B, n, ...) where the displacement is the exponential of one, in voxels of the input grid.
     """
 
     displacement: torch.Tensor
     fields: Dict[str, torch.Tensor] = field(default_factory=dict)
+    factors: Dict[str, int] = field(default_factory=dict)
     velocity: Optional[torch.Tensor] = None
 
 
@@ -29,13 +37,33 @@ class RegistrationNetwork(nn.Module):
     """A network for pairs of any size: padded at the far ends to a multiple of ``divisor``, and cropped again.
 
     Subclasses write ``estimate(moving, fixed)`` for sizes that are multiples. Images are (B, 1, K, J, I) or
-    (B, 1, J, I), intensities 0..1 with 0 outside, on one grid.
+    (B, 1, J, I), intensities 0..1 with 0 outside, on one grid, in single precision; for half precision use autocast.
+
+    Args:
+        head_scale: what a head gives is multiplied by it before it is a displacement or velocity.
+        integration: "displacement", or "velocity": what a head gives is integrated by scaling and squaring.
+        squarings: how often the velocity is halved, and squared again.
+        checkpointing: recompute the blocks in the backward pass instead of keeping what is inside them: less
+            memory, about a third more time.
     """
 
     #: Every axis is padded to a multiple of this.
     divisor = 1
     #: How many axes images may have.
     dimensions: Tuple[int, ...] = (3,)
+
+    def __init__(
+        self,
+        head_scale: float = 1.0,
+        integration: str = "displacement",
+        squarings: int = 7,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if integration not in INTEGRATIONS:
+            raise ValueError(f"integration must be one of {', '.join(INTEGRATIONS)}; it was {integration!r}")
+        self.head_scale, self.integration = head_scale, integration
+        self.squarings, self.checkpointing = squarings, checkpointing
 
     def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
         """Estimate the displacement from fixed to moving points.
@@ -50,19 +78,43 @@ class RegistrationNetwork(nn.Module):
                 f"{tuple(moving.shape)} and {tuple(fixed.shape)}"
             )
         shape = fixed.shape[2:]
-        padded = [-(-size // self.divisor) * self.divisor for size in shape]
-        if all(size == self.divisor for size in padded):
-            padded[-1] += self.divisor  # a single voxel at the coarsest level cannot be normalised
+        padded = self.padded_shape(shape)
         padding = [amount for size, wide in zip(shape[::-1], padded[::-1]) for amount in (0, wide - size)]
         output = self.estimate(F.pad(moving, padding), F.pad(fixed, padding))
         for name, one in output.fields.items():
-            output.fields[name] = _cropped(one, [-(-s * c // p) for s, c, p in zip(shape, one.shape[2:], padded)])
+            output.factors[name] = padded[-1] // one.shape[-1]
+            output.fields[name] = _cropped(one, [-(-size // output.factors[name]) for size in shape])
         output.displacement = _cropped(output.displacement, shape)
+        if output.velocity is not None:
+            output.velocity = _cropped(output.velocity, shape)
         return output
+
+    def padded_shape(self, shape: Sequence[int]) -> Tuple[int, ...]:
+        """The shape that an image is padded to."""
+        padded = [-(-size // self.divisor) * self.divisor for size in shape]
+        if all(size == self.divisor for size in padded):
+            padded[-1] += self.divisor  # a single voxel at the coarsest level cannot be normalised
+        return tuple(padded)
 
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
         """The same for sizes that are multiples of ``divisor``."""
         raise NotImplementedError
+
+    def kept_small(self, block: nn.Module, *inputs: torch.Tensor):
+        """``block(*inputs)``, recomputed in the backward pass where checkpointing is on."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
+
+    def displacement_of(self, found: torch.Tensor) -> torch.Tensor:
+        """What a head found as a displacement, in single precision: scaled, and integrated where asked for."""
+        scaled = self.head_scale * found.float()  # positions need single precision
+        return integrate(scaled, squarings=self.squarings) if self.integration == "velocity" else scaled
+
+    def output_of(self, found: torch.Tensor, fields: Optional[Dict[str, torch.Tensor]] = None) -> NetworkOutput:
+        """The output of a network with one head at full resolution."""
+        velocity = self.head_scale * found.float() if self.integration == "velocity" else None
+        return NetworkOutput(self.displacement_of(found), fields or {}, velocity=velocity)
 
 
 def _cropped(tensor: torch.Tensor, shape) -> torch.Tensor:

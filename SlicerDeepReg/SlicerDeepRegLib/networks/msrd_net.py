@@ -17,7 +17,8 @@ Left open by the paper, and chosen here so that the published size is met (a tes
 * attention at 1/8 within windows of 6 voxels: global attention there costs 22 G more of true operations for the
   same parameters, and memory that grows with the square of the voxels;
 * SRF: a 1^3 convolution and two residual units of 3x1x1, 1x3x1, 1x1x3;
-* each level's head gives an increment that is composed with the field from below; heads begin near zero.
+* each level's head gives an increment that is composed with the field from below; heads begin near zero and are
+  multiplied by 0.1 (see ``head_scale``); the field of 1/2 is enlarged linearly to full resolution.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..warping.sample import compose, resize, warp
+from .attention import window_attention
+from .blocks import Conv3d, ConvTranspose3d, InstanceNorm, head, unit
 from .face import NetworkOutput, RegistrationNetwork
 
 
@@ -46,6 +49,7 @@ class MSRDNet(RegistrationNetwork):
         head_scale: the heads' output is multiplied by it. A step of Adam changes every weight alike, and a head of
             the coarsest level has 6912 for each component, whose voxel is 32 of the image: unscaled, the first
             steps throw it by tens of voxels.
+        face: integration (of each level's increment), squarings, checkpointing: see RegistrationNetwork.
     """
 
     dimensions = (3,)
@@ -61,9 +65,10 @@ class MSRDNet(RegistrationNetwork):
         multi_scale: bool = True,
         separable: bool = True,
         head_scale: float = 0.1,
+        **face,
     ) -> None:
-        super().__init__()
-        self.divisor, self.head_scale = 2 ** len(channels), head_scale
+        super().__init__(head_scale, **face)
+        self.divisor = 2 ** len(channels)
         widths = list(channels)
         entering = [1, *widths[:-1]]
         self.encoder = nn.ModuleList(
@@ -79,16 +84,14 @@ class MSRDNet(RegistrationNetwork):
                 self.attentions.append(Dilformer(width, dilations, mlp_ratios[place], None if wide else window))
             else:
                 self.attentions.append(nn.Identity())
-            head = nn.Conv3d(width, 3, 3, padding=1)
-            nn.init.normal_(head.weight, std=1e-5)
-            nn.init.zeros_(head.bias)
-            self.heads.append(head)
+            self.heads.append(head(width))
             if level > 0:
-                self.up.append(nn.ConvTranspose3d(width, widths[level - 1], 2, stride=2))
+                self.up.append(ConvTranspose3d(width, widths[level - 1], 2, stride=2))
 
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
         """See :class:`RegistrationNetwork`; sizes are multiples of 2 to the number of levels."""
-        moving_levels, fixed_levels = self.features(moving), self.features(fixed)
+        both = self.features(torch.cat([moving, fixed]))  # one encoder: the two streams are one batch
+        moving_levels, fixed_levels = zip(*(level.chunk(2) for level in both))
         flow: Optional[torch.Tensor] = None
         feature: Optional[torch.Tensor] = None
         fields = {}
@@ -100,28 +103,20 @@ class MSRDNet(RegistrationNetwork):
                 flow = resize(flow, here.shape[2:])
                 seen = warp(there.float(), flow).to(there.dtype)  # positions need single precision
                 joined = [here, seen, self.up[level](feature)]
-            feature = self.attentions[level](self.fusions[level](torch.cat(joined, 1)))
-            increment = self.head_scale * self.heads[level](feature).float()
+            feature = self.kept_small(self.fusions[level], torch.cat(joined, 1))
+            feature = self.kept_small(self.attentions[level], feature)
+            increment = self.displacement_of(self.heads[level](feature))
             flow = increment if flow is None else compose(flow, increment)
-            fields[f"1/{2 ** (level + 1)}"] = flow
+            fields[f"scale 1/{2 ** (level + 1)}"] = flow
         return NetworkOutput(resize(flow, fixed.shape[2:]), fields)
 
     def features(self, image: torch.Tensor) -> List[torch.Tensor]:
-        """The pyramid of one image, finest level first."""
+        """The pyramid of each image of the batch, finest level first."""
         levels = []
         for block in self.encoder:
-            image = block(image)
+            image = self.kept_small(block, image)
             levels.append(image)
         return levels
-
-
-def _unit(before: int, after: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution, instance normalisation, leaky rectifier."""
-    return nn.Sequential(
-        nn.Conv3d(before, after, kernel, stride=stride, padding=kernel // 2),
-        nn.InstanceNorm3d(after),
-        nn.LeakyReLU(0.1, inplace=True),
-    )
 
 
 class MultiScaleResidual(nn.Module):
@@ -130,13 +125,13 @@ class MultiScaleResidual(nn.Module):
     def __init__(self, before: int, after: int, branches: bool = True) -> None:
         super().__init__()
         half = after // 2
-        self.enter = _unit(before, after, 3, stride=2)
+        self.enter = unit(before, after, 3, stride=2)
         self.branches = nn.ModuleList()
         if branches:
-            wide = nn.Sequential(_unit(after, half, 3), _unit(half, half, 3))
-            self.branches.extend([_unit(after, half, 1), _unit(after, half, 3), wide])
-            self.join = nn.Conv3d(3 * half, after, 1)
-            self.norm = nn.InstanceNorm3d(after)
+            wide = nn.Sequential(unit(after, half, 3), unit(half, half, 3))
+            self.branches.extend([unit(after, half, 1), unit(after, half, 3), wide])
+            self.join = Conv3d(3 * half, after, 1)
+            self.norm = InstanceNorm(after)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.enter(x)
@@ -151,13 +146,13 @@ class SeparableFusion(nn.Module):
 
     def __init__(self, before: int, after: int, units: bool = True) -> None:
         super().__init__()
-        self.enter = nn.Conv3d(before, after, 1)
+        self.enter = Conv3d(before, after, 1)
         self.units = nn.ModuleList(_separable(after) for _ in range(2 if units else 0))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.enter(x)
-        for unit in self.units:
-            x = F.leaky_relu(x + unit(x), 0.1)
+        for residual in self.units:
+            x = F.leaky_relu(x + residual(x), 0.1)
         return x
 
 
@@ -165,9 +160,9 @@ def _separable(width: int) -> nn.Sequential:
     layers: List[nn.Module] = []
     for axis in range(3):
         kernel = [3 if a == axis else 1 for a in range(3)]
-        layers.append(nn.Conv3d(width, width, kernel, padding=[k // 2 for k in kernel]))
+        layers.append(Conv3d(width, width, kernel, padding=[k // 2 for k in kernel]))
         if axis < 2:
-            layers += [nn.InstanceNorm3d(width), nn.LeakyReLU(0.1, inplace=True)]
+            layers += [InstanceNorm(width), nn.LeakyReLU(0.1, inplace=True)]
     return nn.Sequential(*layers)
 
 
@@ -184,8 +179,7 @@ class Dilformer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         rates = dilations or (0, 0, 0)
         self.project_in = nn.ModuleList(
-            nn.Conv3d(width, width, 3, padding=rate, dilation=rate) if rate else nn.Conv3d(width, width, 1)
-            for rate in rates
+            Conv3d(width, width, 3, padding=rate, dilation=rate) if rate else Conv3d(width, width, 1) for rate in rates
         )
         self.project_out = nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width))
@@ -196,53 +190,3 @@ class Dilformer(nn.Module):
         attended = window_attention(query, key, value, self.heads, self.window)
         x = x.movedim(1, -1) + self.project_out(attended.movedim(1, -1))
         return (x + self.mlp(self.norm2(x))).movedim(-1, 1)
-
-
-def window_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int, window: Optional[int]
-) -> torch.Tensor:
-    """Multi-head attention of voxels to the voxels of their window.
-
-    Args:
-        query, key, value: (B, C, K, J, I).
-        heads: C must be a multiple.
-        window: voxels along each axis; None, or a size that no axis exceeds, is one window. A size that does not
-            divide the volume is made up with voxels that nobody attends to.
-
-    Returns:
-        (B, C, K, J, I).
-    """
-    shape = query.shape[2:]
-    if window is None or max(shape) <= window:
-        window_shape, padded = list(shape), list(shape)
-    else:
-        window_shape = [min(window, size) for size in shape]
-        padded = [-(-size // w) * w for size, w in zip(shape, window_shape)]
-    mask = None
-    if list(shape) != padded:
-        extra = [amount for size, p in zip(shape[::-1], padded[::-1]) for amount in (0, p - size)]
-        there = F.pad(query.new_ones((1, 1, *shape)), extra)
-        query, key, value = (F.pad(t, extra) for t in (query, key, value))
-        mask = _windows(there, window_shape, 1)[:, :, 0, :, 0] > 0  # (1, windows, voxels)
-        mask = mask | ~mask.any(-1, keepdim=True)  # a window of nothing may attend to itself: it is cut off anyway
-        mask = mask[:, :, None, None, :]
-    parts = [_windows(t, window_shape, heads) for t in (query, key, value)]
-    attended = F.scaled_dot_product_attention(*parts, attn_mask=mask)
-    return _joined(attended, window_shape, padded)[:, :, : shape[0], : shape[1], : shape[2]]
-
-
-def _windows(x: torch.Tensor, window: Sequence[int], heads: int) -> torch.Tensor:
-    """(B, C, K, J, I) to (B, windows, heads, voxels of a window, C / heads)."""
-    b, c, k, j, i = x.shape
-    counts = [size // w for size, w in zip((k, j, i), window)]
-    x = x.reshape(b, heads, c // heads, counts[0], window[0], counts[1], window[1], counts[2], window[2])
-    x = x.permute(0, 3, 5, 7, 1, 4, 6, 8, 2)
-    return x.reshape(b, counts[0] * counts[1] * counts[2], heads, window[0] * window[1] * window[2], c // heads)
-
-
-def _joined(x: torch.Tensor, window: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
-    """The reverse of ``_windows``."""
-    b, _, heads, _, width = x.shape
-    counts = [size // w for size, w in zip(shape, window)]
-    x = x.reshape(b, *counts, heads, *window, width).permute(0, 4, 8, 1, 5, 2, 6, 3, 7)
-    return x.reshape(b, heads * width, *shape)

@@ -6,6 +6,7 @@ from typing import Sequence
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from .face import RegistrationNetwork
 
@@ -15,11 +16,25 @@ def parameters(network: nn.Module) -> int:
     return sum(one.numel() for one in network.parameters() if one.requires_grad)
 
 
+def multiply_accumulates(network: RegistrationNetwork, shape: Sequence[int]) -> int:
+    """Multiply-accumulates of convolutions and matrix products, those of attention too, for one pair.
+
+    Args:
+        network, shape: as for :func:`operations`.
+    """
+    image = torch.empty((1, 1, *shape), device="meta")
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network(image, image)
+    return counter.get_total_flops() // 2
+
+
 def operations(network: RegistrationNetwork, shape: Sequence[int]) -> int:
     """Multiply-accumulates of convolutions, linear layers and normalisations for one pair; nothing is computed.
 
     This is what the profiler behind the papers' tables (thop) counts: products of attention, resampling and
-    activations are left out, a normalisation counts two for each value.
+    activations are left out, a normalisation counts two for each value, and a transposed convolution counts the whole
+    kernel for each voxel that it gives, which is stride^3 times what is computed.
 
     Args:
         network: on the device "meta" (``with torch.device("meta"): build(...)``).
@@ -30,16 +45,19 @@ def operations(network: RegistrationNetwork, shape: Sequence[int]) -> int:
     def count(module: nn.Module, given, found: torch.Tensor) -> None:
         if isinstance(module, nn.Linear):
             each = module.in_features
-        elif isinstance(module, (nn.InstanceNorm2d, nn.InstanceNorm3d, nn.LayerNorm)):
+        elif isinstance(module, norms):
             each = 2
+        elif hasattr(module, "products"):  # convolutions that it does not call one by one
+            each = module.products
         else:
             kernel = module.weight[0, 0].numel()
             each = module.in_channels // module.groups * kernel
         counted[0] += found.numel() * each
 
-    kinds = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
-    kinds += (nn.InstanceNorm2d, nn.InstanceNorm3d, nn.LayerNorm)
-    hooks = [module.register_forward_hook(count) for module in network.modules() if isinstance(module, kinds)]
+    norms = (nn.GroupNorm, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm)
+    kinds = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear, *norms)
+    counted_ones = [m for m in network.modules() if isinstance(m, kinds) or hasattr(m, "products")]
+    hooks = [module.register_forward_hook(count) for module in counted_ones]
     image = torch.empty((1, 1, *shape), device="meta")
     try:
         with torch.no_grad():

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 
-from ..catalogue import cards
+from ..catalogue import card
 from ..contracts import Image, InputError, Request
 from ..geometry.grids import overlap_fraction
 from ..mrml.segments import segments_of
@@ -171,9 +171,7 @@ def _about_contrast(choice: Choice) -> List[Finding]:
 
 def _about_memory(choice: Choice, fixed, devices, free_bytes: int) -> List[Finding]:
     similarity = "mind" if choice.similarity == "mind" else "lncc"
-    if choice.method in cards() and cards()[choice.method].module == "network":
-        similarity = "network"
-    needed = plan.estimated_bytes(fixed, choice.effort, similarity)
+    needed = plan.estimated_bytes(fixed, choice.effort, _bytes_per_voxel(choice) or similarity)
     found = []
     if needed > free_bytes:
         text = f"This needs about {needed / 1e9:.1f} GB of memory and {free_bytes / 1e9:.1f} GB are free."
@@ -184,6 +182,16 @@ def _about_memory(choice: Choice, fixed, devices, free_bytes: int) -> List[Findi
             text = f"The GPU has {device['free_bytes'] / 1e9:.1f} GB free and this needs about {needed / 1e9:.1f} GB."
             found.append(Finding("warning", f"{text} A smaller plan will be tried."))
     return found
+
+
+def _bytes_per_voxel(choice: Choice) -> Optional[int]:
+    """What a network needs at least, from its card; None for another method."""
+    try:
+        chosen = card(choice.method)
+    except InputError:  # a scene of another version, or a model that was taken away
+        return None
+    fitted = float(choice.settings.get("fit", chosen.settings.get("fit", 1))) > 0
+    return chosen.bytes_per_voxel.get("checkpointed" if fitted else "infer")
 
 
 @dataclass(frozen=True, eq=False)

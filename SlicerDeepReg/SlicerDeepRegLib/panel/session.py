@@ -204,12 +204,19 @@ def _default_name(choice: Choice) -> str:
     return f"{choice.moving.GetName()} to {choice.fixed.GetName()}"
 
 
+def _title(method: str) -> str:
+    try:
+        return card(method).title
+    except InputError:  # a model that was taken away while it ran
+        return method
+
+
 def _facts(choice: Choice, result) -> Dict[str, Any]:
     """What a run keeps about itself, as plain values."""
     figures = {name: value for name, value in result.figures["after"].items() if not isinstance(value, (dict, list))}
     return {
         "method": choice.method,
-        "title": card(choice.method).title,
+        "title": _title(choice.method),
         "effort": result.request.effort,
         "similarity": result.provenance["similarity"],
         "device": result.provenance["device"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Mapping
 
 import qt
 from slicer.i18n import tr as _
@@ -25,12 +25,15 @@ class SettingsForm:
         self._shown = None
         self._defaults = None
 
-    def show(self, module: str, effort: str, values: Dict[str, Any]) -> None:
-        """Show a method's numbers; ``values`` are those that differ from the defaults."""
+    def show(self, module: str, effort: str, values: Dict[str, Any], defaults: Mapping[str, Any]) -> None:
+        """Show a method's numbers; ``values`` are those that differ from the defaults.
+
+        ``defaults`` are those of the card, where they differ from its module's.
+        """
         if self._shown != module:
             self._make(module)
             self._shown = module
-        self._defaults = settings_for(module, effort)
+        self._defaults = settings_for(module, effort, defaults=defaults)
         for name, control in self._controls.items():
             value = values.get(name, getattr(self._defaults, name))
             blocked = control.blockSignals(True)

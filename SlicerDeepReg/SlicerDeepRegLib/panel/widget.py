@@ -11,7 +11,8 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
-from ..catalogue import cards
+from ..catalogue import card as card_of
+from ..catalogue import cards, refresh
 from ..contracts import InputError
 from ..mrml.review import Review
 from ..mrml.runs import OWNED, runs
@@ -127,7 +128,6 @@ class Panel:
 
     def _fill_menus(self) -> None:
         for combo, choices in (
-            (self.ui.methodCombo, [(name, _(card.title)) for name, card in cards().items()]),
             (self.ui.effortCombo, EFFORTS),
             (self.ui.linearCombo, LINEAR),
             (self.ui.similarityCombo, SIMILARITIES),
@@ -135,15 +135,28 @@ class Panel:
         ):
             for value, title in choices:
                 combo.addItem(title, value)
+        self._fill_methods()
         self._fill_devices()
         self.ui.logText.setMaximumHeight(160)
         # The picture must not keep the panel as wide as it was drawn.
         self.ui.curveLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
 
+    def _fill_methods(self) -> None:
+        _fill(self.ui.methodCombo, [(name, _(card.title)) for name, card in cards().items()])
+
+    def look_for_models(self) -> None:
+        """Offer the models that are there now: a user may have added one since."""
+        before = list(cards())
+        refresh()
+        if list(cards()) != before:
+            self._fill_methods()
+            self.update()
+
     def _connect(self) -> None:
         ui = self.ui
+        ui.methodCombo.connect("currentIndexChanged(int)", lambda index=0: self._method_chosen())
+        ui.variantCombo.connect("currentIndexChanged(int)", lambda index=0: self._method_chosen(ui.variantCombo))
         for combo, name in (
-            (ui.methodCombo, "method"),
             (ui.effortCombo, "effort"),
             (ui.deviceCombo, "device"),
             (ui.linearCombo, "linear"),
@@ -158,11 +171,21 @@ class Panel:
         def chosen(index: int = 0) -> None:
             value = combo.itemData(combo.currentIndex)
             if self.parameters is not None and not self._filling and value is not None:
-                if name == "method" and value != self.parameters.method:
-                    self.parameters.settings = "{}"  # another method has other numbers
                 setattr(self.parameters, name, value)
 
         return chosen
+
+    def _method_chosen(self, variants=None) -> None:
+        """A method was chosen, or with ``variants`` one of its variants: the parameter is NAME or NAME:VARIANT."""
+        ui = self.ui
+        value = ui.methodCombo.itemData(ui.methodCombo.currentIndex)
+        if self.parameters is None or self._filling or value is None:
+            return
+        if variants is not None:
+            value += variants.itemData(variants.currentIndex) or ""
+        if value != self.parameters.method:
+            self.parameters.settings = "{}"  # another method has other numbers
+            self.parameters.method = value
 
     def _settings_changed(self, values: Dict[str, Any]) -> None:
         if self.parameters is not None and not self._filling:
@@ -186,7 +209,7 @@ class Panel:
     def _update_menus(self) -> None:
         p, ui = self.parameters, self.ui
         for combo, value in (
-            (ui.methodCombo, p.method),
+            (ui.methodCombo, p.method.partition(":")[0]),
             (ui.effortCombo, p.effort),
             (ui.deviceCombo, p.device),
             (ui.linearCombo, p.linear),
@@ -194,10 +217,25 @@ class Panel:
             (ui.modeCombo, p.reviewMode),
         ):
             combo.setCurrentIndex(max(0, combo.findData(value)))
-        card = cards().get(p.method) or next(iter(cards().values()))  # a scene of another version
+        self._update_variants(p.method)
+        try:
+            card = card_of(p.method)
+        except InputError:  # a scene of another version, or a model that was taken away
+            card = next(iter(cards().values()))
         trained = "" if card.trained_on is None else _("Trained on: {data}.").format(data=card.trained_on) + " "
         ui.methodLabel.text = f"{_(card.summary)} {trained}{_('Licence')}: {card.licence}."
-        self._settings.show(card.module, p.effort, _read_settings(p.settings))
+        self._settings.show(card.module, p.effort, _read_settings(p.settings), card.settings)
+
+    def _update_variants(self, method: str) -> None:
+        """The variants of the method, where it has some."""
+        ui, (base, _colon, variant) = self.ui, method.partition(":")
+        found = cards()[base].variants if base in cards() else {}
+        offered = [("", _("Default")), *[(f":{name}", _(one["title"])) for name, one in found.items()]]
+        if [ui.variantCombo.itemData(n) for n in range(ui.variantCombo.count)] != [value for value, _title in offered]:
+            _fill(ui.variantCombo, offered)
+        ui.variantCombo.setCurrentIndex(max(0, ui.variantCombo.findData(f":{variant}" if variant else "")))
+        for widget in (ui.variantLabel, ui.variantCombo):
+            widget.visible = bool(found)
 
     def _fill_devices(self) -> None:
         combo = self.ui.deviceCombo
@@ -209,10 +247,8 @@ class Panel:
             free = device.get("free_bytes")
             title = device["title"] + (f", {free / 1e9:.0f} GB {_('free')}" if free else "")
             entries.append((device["name"], title))
+        _fill(combo, entries)
         blocked = combo.blockSignals(True)
-        combo.clear()
-        for value, title in entries:
-            combo.addItem(title, value)
         combo.setCurrentIndex(max(0, combo.findData(chosen)))
         combo.blockSignals(blocked)
         notes = [_(device["note"]) for device in known if device.get("note")]
@@ -411,6 +447,15 @@ def _read_settings(text: str) -> Dict[str, Any]:
     except ValueError:  # a scene that was edited by hand
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def _fill(combo, entries) -> None:
+    """Other entries, (value, title), without telling anybody."""
+    blocked = combo.blockSignals(True)
+    combo.clear()
+    for value, title in entries:
+        combo.addItem(title, value)
+    combo.blockSignals(blocked)
 
 
 def _escaped(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import List, Optional, Tuple
+from typing import List, Optional, Tuple, Union
 
 import numpy as np
 import SimpleITK as sitk
@@ -167,20 +167,22 @@ def check_pair(fixed: Image, moving: Image, linear: str) -> None:
         )
 
 
-def check_memory(grid: Grid, effort: str, similarity: str, free_bytes: int, where: str) -> None:
+def check_memory(grid: Grid, effort: str, needs: Union[str, int], free_bytes: int, where: str) -> None:
     """Raise InputError when the estimate exceeds what is free, naming an effort that fits."""
-    needed = plan.estimated_bytes(grid, effort, similarity)
+    needed = plan.estimated_bytes(grid, effort, needs)
     if needed <= free_bytes:
         return
     fitting = [
         smaller
         for smaller in EFFORTS[: EFFORTS.index(effort)]
-        if plan.estimated_bytes(grid, smaller, similarity) <= free_bytes
+        if plan.estimated_bytes(grid, smaller, needs) <= free_bytes
     ]
     advice = "Close other programs, resample the fixed image to larger voxels, or use a computer with more memory."
     if fitting:
-        smaller = plan.estimated_bytes(grid, fitting[-1], similarity)
+        smaller = plan.estimated_bytes(grid, fitting[-1], needs)
         advice = f"Use --effort {fitting[-1]}, which needs about {smaller / 1e9:.1f} GB."
+    if where == "the GPU":
+        advice += " Or compute on the CPU (--device cpu)."
     kind = DeviceMemoryError if where == "the GPU" else InputError
     raise kind(
         f"This registration needs about {needed / 1e9:.1f} GB of memory and {where} has {free_bytes / 1e9:.1f} GB "

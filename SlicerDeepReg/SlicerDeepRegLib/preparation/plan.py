@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Tuple
+from typing import List, Tuple, Union
 
 from ..contracts import Grid
 from ..geometry.grids import level_size
@@ -39,7 +39,7 @@ EFFORT_PLANS = {
 }
 
 #: Peak bytes for each voxel of the finest level, measured (benchmarks/RESULTS.md), and a fixed part.
-BYTES_PER_VOXEL = {"lncc": 300, "mind": 900, "network": 1200}
+BYTES_PER_VOXEL = {"lncc": 300, "mind": 900}
 FIXED_BYTES = 700_000_000
 #: Bytes for each voxel of the fixed image: the final field, its inverse, Jacobian, warped image and metrics.
 BYTES_PER_FIXED_VOXEL = 150
@@ -64,13 +64,14 @@ def levels(grid: Grid, effort: str) -> List[Level]:
     return found
 
 
-def estimated_bytes(grid: Grid, effort: str, similarity: str = "lncc") -> int:
+def estimated_bytes(grid: Grid, effort: str, needs: Union[str, int] = "lncc") -> int:
     """Peak memory of a registration onto ``grid``, estimated before any work.
 
-    ``similarity`` is "lncc" or "mind" for `optimise`, "network" for a network that is fitted to the pair.
+    ``needs`` is "lncc" or "mind" for `optimise`, or the bytes for each voxel of the working grid, as cards have them.
     """
     finest = _voxels(levels(grid, effort)[-1].size_ijk)
-    return FIXED_BYTES + finest * BYTES_PER_VOXEL[similarity] + grid.voxels * BYTES_PER_FIXED_VOXEL
+    each = BYTES_PER_VOXEL[needs] if isinstance(needs, str) else needs
+    return FIXED_BYTES + finest * each + grid.voxels * BYTES_PER_FIXED_VOXEL
 
 
 def _voxels(size_ijk: Tuple[int, int, int]) -> int:

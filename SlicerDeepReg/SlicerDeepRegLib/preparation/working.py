@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from ..contracts import Field, Grid, Image
 from ..files.images import to_sitk
-from ..geometry.grids import padded, resized
+from ..geometry.grids import padded, resized, with_voxels
 from . import intensity, plan
 from .plan import Level
 
@@ -75,6 +75,7 @@ def prepare(
     similarity: str,
     fixed_mask: Optional[np.ndarray] = None,
     moving_mask: Optional[Image] = None,
+    voxel_mm: Optional[float] = None,
 ) -> WorkingPair:
     """Bring both images to one working grid.
 
@@ -85,8 +86,11 @@ def prepare(
         similarity: "auto", "lncc" or "mind".
         fixed_mask: (K, J, I) bool on the fixed grid, or None.
         moving_mask: an image on the moving grid, above 0 where it counts, or None.
+        voxel_mm: the size of the finest voxels, where a recipe asks for one; None for those of the fixed image.
     """
     cropped = _crop(fixed, fixed_mask)
+    if voxel_mm is not None:
+        cropped = with_voxels(cropped, voxel_mm)
     levels = plan.levels(cropped, effort)
     grid = resized(cropped, levels[-1].size_ijk)
     margin_ijk = tuple(MOVING_MARGIN if n > 1 else 0 for n in grid.size_ijk)

@@ -48,7 +48,7 @@ def _normalised(
     """
     dimensions = displacement.shape[1]
     shape = displacement.shape[2:]
-    if displacement.requires_grad and torch.is_grad_enabled():
+    if (displacement.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_compiling():
         return _normalised_with_gradient(displacement, image_shape, scale_ijk, offset_ijk)
     positions = torch.empty(
         (displacement.shape[0], *shape, dimensions), dtype=displacement.dtype, device=displacement.device
@@ -65,7 +65,7 @@ def _normalised(
 
 
 def _normalised_with_gradient(displacement, image_shape, scale_ijk, offset_ijk) -> torch.Tensor:
-    """The same, without writing in place, so that it can be differentiated."""
+    """The same, without writing in place, so that it can be differentiated and compiled."""
     dimensions = displacement.shape[1]
     columns = []
     for c in range(dimensions):

@@ -7,24 +7,27 @@ neither folding nor a search for the inverse arises (Arsigny et al. 2006, a log-
 from __future__ import annotations
 
 import math
+from typing import Optional
 
 import torch
 
 from .sample import compose
 
 
-def integrate(velocity: torch.Tensor, largest_step: float = 0.5) -> torch.Tensor:
+def integrate(velocity: torch.Tensor, largest_step: float = 0.5, squarings: Optional[int] = None) -> torch.Tensor:
     """The displacement of ``exp(velocity)`` by scaling and squaring.
 
     Args:
         velocity: (B, n, ...) voxels for unit time, order i, j(, k).
         largest_step: voxels; the velocity is halved until no component is longer, then squared back.
+        squarings: a fixed number of halvings instead, as networks have it.
 
     Returns:
         (B, n, ...) voxels.
     """
-    largest = float(velocity.abs().max())
-    squarings = max(0, math.ceil(math.log2(largest / largest_step))) if largest > 0 else 0
+    if squarings is None:
+        largest = float(velocity.abs().max())
+        squarings = max(0, math.ceil(math.log2(largest / largest_step))) if largest > 0 else 0
     displacement = velocity / 2**squarings
     for _ in range(squarings):
         displacement = compose(displacement, displacement)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import faulthandler
+import gc
 import os
 import queue
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 from .. import __version__
+from ..catalogue import refresh
 from ..contracts import EFFORTS, Cancelled, DeviceMemoryError, InputError, Progress, Request
 from . import protocol
 
@@ -135,6 +137,7 @@ def _serve(message: Dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> N
 
     job = message["job"]
     folder = root / job
+    refresh()  # a model may have been added since
     try:
         request = protocol.read_request(message["request"], folder)
         result = register_with_smaller_plans(request, _teller(job, voice, ears), register)
@@ -201,6 +204,7 @@ def _teller(job: str, voice: _Voice, ears: _Ears) -> Callable[[Progress], None]:
 
 
 def _free_gpu() -> None:
+    gc.collect()  # networks hold themselves in a circle
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

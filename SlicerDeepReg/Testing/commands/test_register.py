@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import Case
-from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.contracts import OUTPUT_FILES, Image
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.geometry.points import apply_matrix
@@ -209,13 +208,3 @@ def test_scene_without_slicer_core_is_refused_before_any_work(folder, tmp_path):
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "pip install slicer-core" in done.stderr
     assert os.listdir(tmp_path) == []
-
-
-def test_models_are_listed(capsys):
-    assert main(["models", "--json"]) == 0
-    listed = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
-    assert {"optimise", "msrd-net"} <= set(listed)
-    assert {"title", "parameters", "operations", "dimensions", "weights"} <= set(listed["msrd-net"])
-    assert main(["models"]) == 0
-    text = capsys.readouterr().out
-    assert "13.94 M parameters" in text and "weights: none" in text

@@ -380,10 +380,74 @@ def test_a_network_is_fitted_from_the_panel(bench, widget, pair):
     panel.parameters.settings = json.dumps({"step": 0.2})
     ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("msrd-net"))
     assert panel.parameters.settings == "{}" and "fitted to the pair" in ui.methodLabel.text
-    assert list(panel._settings._controls) == ["fit", "learning_rate", "regularity"]
+    assert list(panel._settings._controls) == ["fit", "learning_rate", "regularity", "refine"]
     panel._settings._controls["fit"].value = 6
     ui.applyButton.click()
     job = finish(bench, widget)
     assert job.state == "done" and [stage for stage, _ in job.losses] == ["fit"] * 6
     (run,) = runs(bench.host.scene)
     assert run.facts["method"] == "msrd-net" and "scale 1/8" in [stage["name"] for stage in run.facts["stages"]]
+
+
+def test_a_variant_is_fitted_and_refined(bench, widget, pair):
+    ui, panel = widget.ui, widget.panel
+    p, variants = panel.parameters, ui.variantCombo
+    assert variants.count == 1 and not variants.visible  # Optimise has none
+    ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("msrd-net"))
+    assert variants.count > 5 and p.method == "msrd-net"
+    variants.setCurrentIndex(variants.findData(":no-dilformer"))
+    assert p.method == "msrd-net:no-dilformer" and "fitted" in ui.methodLabel.text
+    assert ui.methodCombo.itemData(ui.methodCombo.currentIndex) == "msrd-net"
+    for name, value in (("fit", 4), ("refine", 5)):
+        panel._settings._controls[name].value = value
+    ui.applyButton.click()
+    assert finish(bench, widget).state == "done"
+    (run,) = runs(bench.host.scene)
+    assert run.facts["method"] == "msrd-net:no-dilformer" and "no Dilformer" in run.facts["title"]
+    names = [stage["name"] for stage in run.facts["stages"]]
+    assert names[names.index("fit") + 1 :] == ["refine, scale 1/4", "refine, scale 1/2"]
+    assert any("Refined" in note for note in run.facts["notes"])
+    ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("optimise"))
+    assert p.method == "optimise" and variants.count == 1
+
+
+@pytest.fixture
+def own_models(tmp_path, monkeypatch):
+    """A place for added models that is nobody's, known to the worker from its start."""
+    from SlicerDeepRegLib import catalogue
+
+    monkeypatch.setenv("SLICERDEEPREG_MODELS", str(tmp_path / "models"))
+    catalogue.refresh()
+    yield tmp_path / "models"
+    monkeypatch.undo()
+    catalogue.refresh()
+
+
+def test_a_model_that_was_added_while_the_panel_was_open(own_models, bench, widget, pair):
+    from SlicerDeepRegLib.catalogue import card
+    from SlicerDeepRegLib.files.weights import write_weights
+    from SlicerDeepRegLib.methods.weights import built
+
+    menu, panel = widget.ui.methodCombo, widget.panel
+    panel.parameters.settings = json.dumps({"search_radius": 1})
+    widget.ui.applyButton.click()  # the worker is up, and has looked for models
+    assert finish(bench, widget).state == "done" and menu.findData("mine") < 0
+    folder = own_models / "mine"
+    folder.mkdir(parents=True)
+    arrays = {name: value.numpy() for name, value in built(card("fmirnet:1")).state_dict().items()}
+    values = {"network": "fmirnet", "configuration": {"scales": 1}, "dimensions": [3], "trained_on": "ours"}
+    values.update(
+        recipe={"intensity": "unit", "voxel_mm": None}, sha256=write_weights(folder / "weights.safetensors", arrays)
+    )
+    (folder / "card.json").write_text(json.dumps(values))
+    widget.enter()
+    menu.setCurrentIndex(menu.findData("mine"))
+    assert panel.parameters.method == "mine" and "Trained on: ours." in widget.ui.methodLabel.text
+    assert panel._settings._controls["fit"].value == 0  # its weights are used as they are
+    widget.ui.applyButton.click()
+    assert finish(bench, widget).state == "done"
+    run = next(run for run in runs(bench.host.scene) if run.facts["method"] == "mine")
+    assert [stage["name"] for stage in run.facts["stages"]] == ["linear", "phi1", "network"]
+    (folder / "card.json").unlink()
+    widget.enter()
+    assert menu.findData("mine") < 0 and "Licence" in widget.ui.methodLabel.text  # and the panel goes on

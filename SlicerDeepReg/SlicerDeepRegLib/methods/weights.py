@@ -1,0 +1,224 @@
+"""Weights into networks, and models of users into their place: everything is checked before anything is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Dict, Optional
+
+import numpy as np
+import torch
+
+from ..catalogue import CARD_FILE, WEIGHTS_FILE, Card, cards, read_user_card, refresh, user_models_folder
+from ..contracts import EFFORTS, InputError
+from ..files.weights import file_sha256, read_weights, write_weights
+from ..networks import RegistrationNetwork, build, takes_dimensions
+from ..networks.size import parameters
+from ..settings import settings_for
+
+#: From this version on torch's ``weights_only`` is known to run nothing (CVE-2025-32434).
+SAFE_TORCH = (2, 6)
+
+
+def load_weights(network: RegistrationNetwork, card: Card) -> None:
+    """Put the card's weights into the network.
+
+    Raises:
+        InputError: the file is not that of the card, or is not of this network.
+    """
+    path = card.folder / card.weights
+    if card.sha256 and path.is_file() and file_sha256(path) != card.sha256:
+        raise InputError(
+            f"The weights {path} are not those that the card of {card.name} names (another checksum). They were "
+            "changed or cut short: add the model again."
+        )
+    fill(network, read_weights(path), card.title)
+
+
+def fill(network: RegistrationNetwork, arrays: Dict[str, np.ndarray], title: str) -> None:
+    """Put arrays into a network, name by name.
+
+    Raises:
+        InputError: names are missing or too many, or shapes differ: these are the weights of another network.
+    """
+    wanted = network.state_dict()
+    missing, extra = sorted(set(wanted) - set(arrays)), sorted(set(arrays) - set(wanted))
+    if missing or extra:
+        raise InputError(
+            f"These are not the weights of {title}: {len(missing)} arrays are missing{_examples(missing)} and "
+            f"{len(extra)} are unknown{_examples(extra)}. Correct the network or its configuration on the card."
+        )
+    for name, array in arrays.items():
+        if tuple(array.shape) != tuple(wanted[name].shape):
+            raise InputError(
+                f"These are not the weights of {title}: {name} has the shape {tuple(array.shape)} and "
+                f"{tuple(wanted[name].shape)} is needed. Correct the configuration on the card."
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(f"The weights of {title} hold values that are not numbers ({name}). Train it again.")
+    network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+
+
+def _examples(names) -> str:
+    return f" ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})" if names else ""
+
+
+def built(card: Card, dimensions: Optional[int] = None, **more) -> RegistrationNetwork:
+    """The network of a card, without its weights.
+
+    Args:
+        dimensions: 2 or 3, for a network that takes both.
+        more: further configuration.
+
+    Raises:
+        InputError: the card's configuration is not one of that network.
+    """
+    if takes_dimensions(card.network):
+        more["dimensions"] = dimensions or max(card.dimensions)
+    try:
+        return build(card.network, **{**card.configuration, **more})
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise InputError(f"The configuration on the card of {card.name} cannot be built: {error}.") from error
+
+
+def install(path: Path, replace: bool = False) -> Card:
+    """Check a model of the user and put it where the menu finds it.
+
+    Args:
+        path: a folder with card.json and weights: ``weights.safetensors``, or a .pt or .pth file that holds nothing
+            but tensors by name.
+        replace: a model of the same name may be there already.
+
+    Raises:
+        InputError: see ``read_user_card``, ``read_weights`` and ``fill``; then nothing was changed.
+    """
+    card = read_user_card(path)
+    shipped = cards().get(card.name)
+    place = user_models_folder() / card.name
+    if shipped is not None and shipped.folder != place:
+        raise InputError(f'There is a method {card.name} already. Give the model another "name" on its card.')
+    if place.exists() and not replace:
+        raise InputError(f"A model {card.name} was added before. Use --replace to put this one in its place.")
+    file = _weights_file(path, card)
+    if card.sha256 and file_sha256(file) != card.sha256:
+        raise InputError(f"The checksum of {file} is not the one on the card. Copy the model again.")
+    if takes_dimensions(card.network) and len(card.dimensions) != 1:
+        raise InputError(f'Say on the card which images {card.name} takes: "dimensions": [2] or [3].')
+    arrays = read_weights(file) if file.suffix == ".safetensors" else _read_tensors(file)
+    network = built(card)
+    fill(network, arrays, card.title)
+    _try(card)
+    settings_for(card.module, EFFORTS[0], defaults=card.settings)
+    _put(place, card, arrays, parameters(network))
+    refresh()
+    return cards()[card.name]
+
+
+def _try(card: Card) -> None:
+    """One pass of shapes alone: a configuration can be built that cannot run."""
+    try:
+        with torch.device("meta"), torch.no_grad():
+            image = torch.empty((1, 1, *[64] * max(card.dimensions)))
+            built(card)(image, image)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"The configuration on the card of {card.name} does not run: {error}.") from error
+
+
+def _weights_file(path: Path, card: Card) -> Path:
+    named = path / (card.weights or WEIGHTS_FILE)
+    if named.parent != path:
+        raise InputError(f"The weights must lie beside {CARD_FILE}; the card names {card.weights!r}.")
+    if named.is_file():
+        return named
+    others = sorted(p for p in path.iterdir() if p.suffix in (".safetensors", ".pt", ".pth"))
+    if len(others) == 1:
+        return others[0]
+    raise InputError(f'{path} has no {named.name}. Put it beside {CARD_FILE}, or name the file there as "weights".')
+
+
+def _read_tensors(path: Path) -> Dict[str, np.ndarray]:
+    """A torch file of tensors by name; nothing in it is run."""
+    if tuple(int(n) for n in torch.__version__.split(".")[:2]) < SAFE_TORCH:
+        raise InputError(
+            f"{path.name} was not read: PyTorch {torch.__version__} cannot read such files safely. Save the weights as "
+            "safetensors, or install PyTorch 2.6 or newer."
+        )
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path.name} was refused: it holds more than tensors, and reading it would run code. Save its state_dict "
+            "as safetensors."
+        ) from error
+    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        raise InputError(f"{path.name} cannot be read ({error}). It is cut short, or no torch file.") from error
+    for key in ("state_dict", "model_state", "model"):
+        if isinstance(values, dict) and isinstance(values.get(key), dict):
+            values = values[key]
+    named = isinstance(values, dict) and all(isinstance(name, str) for name in values)
+    if not named or not all(isinstance(value, torch.Tensor) for value in values.values()):
+        raise InputError(f"{path.name} does not hold tensors by name. Save the network's state_dict.")
+    tensors = {name: value.detach() for name, value in values.items()}
+    return {name: (t.float() if t.is_floating_point() else t).numpy() for name, t in tensors.items()}
+
+
+def _put(place: Path, card: Card, arrays: Dict[str, np.ndarray], counted: int) -> None:
+    """Write the model beside its place and rename it: there is never half a model."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        private = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=place.parent))
+        try:
+            checksum = write_weights(private / WEIGHTS_FILE, arrays)
+            kept = (
+                *("name", "title", "network", "configuration", "dimensions", "recipe", "summary", "licence"),
+                *("trained_on", "shown", "settings", "year", "references"),
+            )
+            values = {name: getattr(card, name) for name in kept}
+            values.update(weights=WEIGHTS_FILE, sha256=checksum, parameters=counted)
+            (private / CARD_FILE).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            _swap(private, place)
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"The model could not be written to {place} ({error.strerror or error}).") from error
+
+
+def _swap(new: Path, place: Path) -> None:
+    """Put ``new`` in its place; what was there is there again when that fails."""
+    aside = None
+    if place.exists():
+        aside = Path(tempfile.mkdtemp(prefix=".before-", dir=place.parent)) / place.name
+        os.replace(place, aside)
+    try:
+        os.replace(new, place)
+    except OSError:
+        if aside is not None:
+            os.replace(aside, place)
+        raise
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside.parent, ignore_errors=True)
+
+
+def remove(name: str) -> Path:
+    """Take away a model that the user added; returns where it lay.
+
+    Raises:
+        InputError: there is none of that name among those that were added.
+    """
+    places = {path.parent.name: path.parent for path in user_models_folder().glob(f"[!.]*/{CARD_FILE}")}
+    if name not in places:
+        raise InputError(f"No model {name!r} was added. Those that were: {', '.join(sorted(places)) or 'none'}.")
+    try:
+        shutil.rmtree(places[name])
+    except OSError as error:
+        raise InputError(f"{places[name]} could not be removed ({error.strerror or error}).") from error
+    refresh()
+    return places[name]

@@ -1,0 +1,88 @@
+"""Pieces that two networks or more are made of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+#: torch gives a single volume on a CPU to its fast convolution only when batch x channels x K x J is larger.
+FAST_FROM = 20480
+
+
+def _with_company(x: Tensor, groups: int) -> bool:
+    """Whether torch would take its slow path for x, which is many times slower backwards."""
+    small = x.shape[0] == 1 and x.shape[1] * x.shape[2] * x.shape[3] <= FAST_FROM
+    return small and groups == 1 and x.device.type == "cpu" and x.dtype == torch.float32
+
+
+class Conv3d(nn.Conv3d):
+    """The convolution, with small volumes given to torch as the first of a batch of two."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if _with_company(x, self.groups):
+            return super().forward(torch.cat([x, torch.zeros_like(x)]))[:1]
+        return super().forward(x)
+
+
+class ConvTranspose3d(nn.ConvTranspose3d):
+    """The transposed convolution, likewise."""
+
+    def forward(self, x: Tensor, output_size=None) -> Tensor:
+        if _with_company(x, self.groups):
+            return super().forward(torch.cat([x, torch.zeros_like(x)]), output_size)[:1]
+        return super().forward(x, output_size)
+
+
+class InstanceNorm(nn.GroupNorm):
+    """Instance normalisation, as groups of one channel: this keeps channels last, which instance_norm copies."""
+
+    def __init__(self, width: int, affine: bool = False) -> None:
+        super().__init__(width, width, affine=affine)
+
+
+CONVOLUTION = {2: nn.Conv2d, 3: Conv3d}
+
+
+def unit(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, instance normalisation, leaky rectifier (0.1), in 3D."""
+    return nn.Sequential(
+        Conv3d(before, after, kernel, stride=stride, padding=kernel // 2),
+        InstanceNorm(after),
+        nn.LeakyReLU(0.1, inplace=True),
+    )
+
+
+def head(before: int, dimensions: int = 3) -> nn.Module:
+    """The convolution that gives a field: its weights begin so near zero that the field is none."""
+    layer = CONVOLUTION[dimensions](before, dimensions, 3, padding=1)
+    nn.init.normal_(layer.weight, std=1e-5)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def normalisation(kind: str, width: int, dimensions: int = 3) -> nn.Module:
+    """Batch or instance normalisation with a trained scale and shift.
+
+    With a batch of one pair, as registration networks are often trained, batch normalisation in training is instance
+    normalisation; in use, with running statistics, it is not. Only instance normalisation gives the same field for a
+    pair in training, alone, and in a batch: it is the default here, "batch" is there for the letter of a paper.
+    """
+    if kind not in ("instance", "batch"):
+        raise ValueError(f"norm must be instance or batch; it was {kind!r}")
+    if kind == "batch":
+        return {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dimensions](width)
+    return InstanceNorm(width, affine=True)
+
+
+class Pointwise(nn.Linear):
+    """A convolution of one voxel, as the matrix product that it is; (B, C, ...)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of (B, C, ...)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)

@@ -1,0 +1,211 @@
+"""CAML, RBSC, CARSC: cross attention over multi-layers, residual blocks in the skips, and a cascade.
+
+Paper: deformable registration with cross attention over multi-layers, residual skip connections and cascade attention,
+Intelligent Data Analysis 2024, doi:10.3233/IDA-230692. Its base is XMorpher (Shi et al., MICCAI 2022): two U-shaped
+streams of transformer blocks with the same weights, in which windows of one image attend to larger windows of the
+other. The paper adds:
+
+* CAML: features attend to the other image's at the same level and at another one, max pooling making the sizes
+  equal; four cross attentions share their parameters;
+* RBSC: a residual block of 3^3 convolutions in each skip from encoder to decoder;
+* CARSC: the whole network with its residual skips run again ("twice") on what the first run aligned.
+
+Known of the base (its released code): patches of 4^3 voxels, 48, 96, 192, 384 channels, 2, 2, 6, 2 blocks on the way
+down and as many on the way up, heads of 16 channels, base windows of 2^3 and search windows of 6^3 tokens, MLP four
+times as wide, no positions. With the three additions off this network has its parameters, but for a layer there
+that nothing uses (a test holds the number).
+
+Left open by the paper, and chosen here:
+
+* the other level is the next finer one of the encoder: at level l a stream attends to the other at l, and to the
+  other at l - 1, max pooled and brought to the width of l; the two answers are averaged. The finest has only its own;
+* the same weights serve both streams, both levels, and both directions: the four computations of the paper's figure;
+* both windows are normalised before attention (the released base normalises the asking one only);
+* the residual block is convolution, instance normalisation, rectifier, convolution, instance normalisation, added;
+* the cascade has the same weights in each run (``shared``); each run sees the moving image warped by the field so far,
+  and its field is composed with it;
+* what of a search window lies outside the volume is not attended to.
+"""
+
+from __future__ import annotations
+
+from typing import List, Optional, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..warping.sample import compose, warp
+from .attention import neighbour_attention
+from .blocks import ChannelNorm, Conv3d, ConvTranspose3d, InstanceNorm, Pointwise, head
+from .face import NetworkOutput, RegistrationNetwork
+
+
+class CAML(RegistrationNetwork):
+    """
+    Args:
+        width: channels of the finest level.
+        depths: blocks of each level, finest first; the decoder has as many.
+        head_width: channels of an attention head.
+        window, reach: base windows of ``window`` tokens along each axis; search windows have ``reach`` more base
+            windows on each side.
+        multi_layers: attend to the next finer level too (CAML).
+        residual_skips: residual blocks in the skips (RBSC).
+        cascades: how often the network runs (CARSC); 1 for once.
+        shared: the same weights in each run.
+        face: head_scale, integration (of each run's field), squarings, checkpointing: see RegistrationNetwork.
+    """
+
+    dimensions = (3,)
+    PATCH = 4
+
+    def __init__(
+        self,
+        width: int = 48,
+        depths: Sequence[int] = (2, 2, 6, 2),
+        head_width: int = 16,
+        window: int = 2,
+        reach: int = 1,
+        multi_layers: bool = True,
+        residual_skips: bool = True,
+        cascades: int = 2,
+        shared: bool = True,
+        head_scale: float = 1.0,
+        **face,
+    ) -> None:
+        super().__init__(head_scale, **face)
+        if cascades < 1:
+            raise ValueError(f"cascades must be 1 or more; it was {cascades}")
+        self.divisor = self.PATCH * 2 ** (len(depths) - 1)
+        self.cascades = cascades
+        arguments = (width, depths, head_width, window, reach, multi_layers, residual_skips)
+        self.passes = nn.ModuleList(TwoStreams(*arguments, self.PATCH) for _ in range(1 if shared else cascades))
+        for one in self.passes:
+            one.run = self.kept_small
+
+    def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
+        """See :class:`RegistrationNetwork`; ``fields`` holds the field after each run."""
+        flow: Optional[torch.Tensor] = None
+        seen, fields = moving, {}
+        for number in range(self.cascades):
+            found = self.displacement_of(self.passes[min(number, len(self.passes) - 1)](seen, fixed))
+            flow = found if flow is None else compose(flow, found)
+            fields[f"pass {number + 1}"] = flow
+            if number + 1 < self.cascades:
+                seen = warp(moving.float(), flow).to(moving.dtype)
+        return NetworkOutput(flow, fields)
+
+
+class TwoStreams(nn.Module):
+    """One run: moving and fixed image, (B, 1, ...) each, to a field (B, 3, ...)."""
+
+    def __init__(
+        self,
+        width: int,
+        depths: Sequence[int],
+        head_width: int,
+        window: int,
+        reach: int,
+        multi_layers: bool,
+        residual_skips: bool,
+        patch: int,
+    ) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(len(depths))]
+        self.embed = Conv3d(1, width, patch, stride=patch)
+
+        def level(number: int) -> nn.ModuleList:
+            heads = widths[number] // head_width
+            return nn.ModuleList(CrossBlock(widths[number], heads, window, reach) for _ in range(depths[number]))
+
+        self.encoder = nn.ModuleList(level(number) for number in range(len(depths)))
+        self.decoder = nn.ModuleList(level(number) for number in range(len(depths)))
+        self.merge = nn.ModuleList(_resizing(Conv3d, c, 2 * c) for c in widths[:-1])
+        self.expand = nn.ModuleList(_resizing(ConvTranspose3d, 2 * c, c) for c in widths[:-1])
+        self.finer = nn.ModuleList(Pointwise(c, 2 * c) for c in widths[:-1] if multi_layers)
+        self.skip = nn.ModuleList(ResidualBlock(c) if residual_skips else nn.Identity() for c in widths[:-1])
+        self.join = nn.ModuleList(Pointwise(2 * c, c) for c in widths[:-1])
+        self.bottom_norm, self.last_norm = ChannelNorm(widths[-1]), ChannelNorm(2 * width)
+        self.spread = ConvTranspose3d(2 * width, width // 2, patch, stride=patch)
+        self.head = head(width // 2)
+        self.run = lambda block, *inputs: block(*inputs)
+
+    def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+        both = torch.cat(self.streams(moving, fixed).chunk(2), 1)
+        return self.head(self.spread(self.last_norm(both)))
+
+    def streams(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+        """(2 B, C, ...): the moving stream and then the fixed one, at the finest level.
+
+        The streams have the same weights, so they are the two halves of one batch; swapped inputs give swapped halves.
+        """
+        x = self.embed(torch.cat([moving, fixed]))
+        levels: List[torch.Tensor] = []
+        last = len(self.encoder) - 1
+        for number, blocks in enumerate(self.encoder):
+            if number:
+                x = self.merge[number - 1](x)
+            x = self._attend(blocks, x, levels, number)
+            levels.append(x)
+        x = self.bottom_norm(x)
+        for number in range(last, -1, -1):
+            if number < last:
+                x = self.join[number](torch.cat([self.expand[number](x), self.skip[number](levels[number])], 1))
+            x = self._attend(self.decoder[number], x, levels, number)
+        return x
+
+    def _attend(self, blocks: nn.ModuleList, x: torch.Tensor, levels: List[torch.Tensor], number: int) -> torch.Tensor:
+        """Each stream attends to the other one, and to what the other one was at the next finer level."""
+        finer = []
+        if number and len(self.finer):
+            finer = [_swapped(self.finer[number - 1](F.max_pool3d(levels[number - 1], 2)))]
+        for block in blocks:
+            x = self.run(block, x, _swapped(x), *finer)
+        return x
+
+
+def _swapped(both: torch.Tensor) -> torch.Tensor:
+    """The two halves of the batch exchanged."""
+    return torch.cat(both.chunk(2)[::-1])
+
+
+def _resizing(kind, before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(kind(before, after, 2, stride=2), ChannelNorm(after))
+
+
+class CrossBlock(nn.Module):
+    """A transformer block whose base windows attend to the search windows of another image, or of several."""
+
+    def __init__(self, width: int, heads: int, window: int, reach: int, mlp_ratio: int = 4) -> None:
+        super().__init__()
+        self.heads, self.window, self.reach = heads, window, reach
+        self.norm1, self.norm2 = ChannelNorm(width), nn.LayerNorm(width)
+        self.query, self.key_value = Pointwise(width, width), Pointwise(width, 2 * width)
+        self.project_out = Pointwise(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width))
+
+    def forward(self, base: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        query = self.query(self.norm1(base))
+        found = 0
+        for other in others:
+            key, value = self.key_value(self.norm1(other)).chunk(2, 1)
+            found = found + neighbour_attention(query, key, value, self.heads, self.window, self.reach)
+        x = base + self.project_out(found / len(others))
+        return x + self.mlp(self.norm2(x.movedim(1, -1))).movedim(-1, 1)
+
+
+class ResidualBlock(nn.Module):
+    """RBSC: two 3^3 convolutions, added to what goes through the skip."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.path = nn.Sequential(
+            Conv3d(width, width, 3, padding=1),
+            InstanceNorm(width),
+            nn.ReLU(inplace=True),
+            Conv3d(width, width, 3, padding=1),
+            InstanceNorm(width),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.path(x)

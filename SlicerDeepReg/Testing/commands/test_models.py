@@ -1,0 +1,91 @@
+"""``slicerdeepreg models``, and the page that is made of the same cards."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, Case
+from SlicerDeepRegLib.catalogue import card
+from SlicerDeepRegLib.commands import main
+from SlicerDeepRegLib.files.images import write_image
+from SlicerDeepRegLib.files.weights import write_weights
+from SlicerDeepRegLib.methods.weights import built
+from SlicerDeepRegLib.networks import NETWORKS
+
+COMMAND = [sys.executable, "-m", "SlicerDeepRegLib"]
+
+
+def test_models_are_listed(capsys):
+    assert main(["models", "--json"]) == 0
+    listed = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert {"optimise", *NETWORKS} <= set(listed)
+    for name in NETWORKS:
+        assert {"title", "parameters", "operations", "dimensions", "weights"} <= set(listed[name])
+    assert main(["models"]) == 0
+    text = capsys.readouterr().out
+    assert "13.94 M parameters" in text and "weights: none" in text and "caml:no-rbsc" in text
+
+
+def test_a_model_is_added_used_and_removed(tmp_path):
+    """As a user does it, each command in a process of its own."""
+    given, environment = tmp_path / "given", {**os.environ, "SLICERDEEPREG_MODELS": str(tmp_path / "models")}
+
+    def run(*arguments):
+        command = [*COMMAND, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    assert run("models", "add", given).returncode == 2
+    given.mkdir()
+    network = built(card("fmirnet:1"))
+    write_weights(given / "weights.safetensors", {k: v.numpy() for k, v in network.state_dict().items()})
+    values = {"name": "mine", "network": "fmirnet", "configuration": {"scales": 1}, "dimensions": [3]}
+    (given / "card.json").write_text(json.dumps(values))
+    done = run("models", "add", given)
+    assert done.returncode == 2 and "has no recipe" in done.stderr and "Traceback" not in done.stderr
+    values["recipe"] = {"intensity": "unit", "voxel_mm": None}
+    (given / "card.json").write_text(json.dumps(values))
+    done = run("models", "add", given)
+    assert done.returncode == 0 and "Added mine (1.49 M parameters)" in done.stdout, done.stderr
+    case = Case("LPS-RAS")
+    for name, image in (("fixed", case.fixed), ("moving", case.moving)):
+        write_image(image, tmp_path / f"{name}.nii.gz")
+    images = ("--fixed", tmp_path / "fixed.nii.gz", "--moving", tmp_path / "moving.nii.gz", "--device", "cpu")
+    done = run("register", *images, "--output", tmp_path / "out", "--method", "mine", "--refine", "3")
+    assert done.returncode == 0 and "trained on: not said" in done.stdout, done.stderr
+    assert "Refined" in done.stdout and (tmp_path / "out" / "transform.h5").exists()
+    assert run("models", "remove", "mine").returncode == 0
+    done = run("register", *images, "--output", tmp_path / "more", "--method", "mine")
+    assert done.returncode == 2 and "no method 'mine'" in done.stderr and not (tmp_path / "more").exists()
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("models_page", PROJECT / "tools" / "models_page.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_says_what_the_cards_say(tool):
+    assert (PROJECT / "docs" / "models.md").read_text(encoding="utf-8") == tool.page(), "run: make models"
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_the_diagram_is_that_of_the_network(tool, name):
+    drawn = (PROJECT / "docs" / "models" / f"{name}.svg").read_text(encoding="utf-8")
+    assert drawn == tool.diagram(name), "run: make models"
+    boxes = tool.traced(name)
+    assert sum(box["size"] for box in boxes) == pytest.approx(tool.parameters(built(card(name))), rel=0.05)
+    assert {"moving", "fixed"} == {box["title"] for box in boxes if not box["from"]}
+    for pattern, title in tool.BLOCKS[name].items():
+        assert any(box["title"] == title for box in boxes), pattern
+
+
+def test_links_of_the_page_lead_somewhere():
+    text = (PROJECT / "docs" / "models.md").read_text(encoding="utf-8")
+    for name in NETWORKS:
+        assert f"models/{name}.svg" in text and Path(PROJECT / "docs" / "models" / f"{name}.svg").exists()

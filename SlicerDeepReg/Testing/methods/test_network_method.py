@@ -1,0 +1,337 @@
+"""A network as a method of register(): fitted, refined, with a user's weights, and how those can be wrong."""
+
+import dataclasses
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import Case, make_grid, texture
+from SlicerDeepRegLib import catalogue
+from SlicerDeepRegLib.catalogue import card, cards
+from SlicerDeepRegLib.contracts import DeviceMemoryError, Grid, Image, InputError, Request
+from SlicerDeepRegLib.files.weights import file_sha256, read_weights, write_weights
+from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
+from SlicerDeepRegLib.geometry.points import voxel_centres_lps
+from SlicerDeepRegLib.methods.network import Network
+from SlicerDeepRegLib.methods.weights import built, install, remove
+from SlicerDeepRegLib.networks import NETWORKS
+from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.preparation.plan import estimated_bytes
+from SlicerDeepRegLib.preparation.working import prepare
+from SlicerDeepRegLib.settings import settings_for
+
+RECIPE = {"intensity": "unit", "voxel_mm": None}
+#: Small enough to be made, written and checked in a moment.
+SMALL = {"channels": [4, 4, 8], "attention_levels": 1, "mlp_ratios": [2], "global_levels": 1}
+
+
+@pytest.fixture(autouse=True)
+def own_models(tmp_path, monkeypatch):
+    """A place for added models that is nobody's."""
+    monkeypatch.setenv("SLICERDEEPREG_MODELS", str(tmp_path / "models"))
+    catalogue.refresh()
+    yield tmp_path / "models"
+    monkeypatch.undo()
+    catalogue.refresh()
+
+
+class Slices:
+    """Two single slices, one deformed."""
+
+    def __init__(self):
+        grid = make_grid((44, 40, 1), (1.5, 1.5, 4.0), np.eye(3))
+        points = voxel_centres_lps(grid)
+        moved = points + 2.5 * np.stack(
+            [np.sin(points[..., 1] / 9), np.cos(points[..., 0] / 8), points[..., 2] * 0], -1
+        )
+        self.fixed = Image(texture(moved).astype(np.float32), grid, "fixed")
+        self.moving = Image(texture(points).astype(np.float32), grid, "moving")
+
+
+def request(case, method, **settings):
+    return Request(case.fixed, case.moving, method=method, linear="centre", device="cpu", settings=settings)
+
+
+# ------------------------------------------------------------------ fitted
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_fitted_to_a_pair(name):
+    result = register(request(Case("LPS-RAS"), name, fit=15))
+    assert result.figures["after"]["ncc"] > result.figures["linear"]["ncc"] + 0.003
+    fit = result.stages[-1]
+    assert fit.name == "fit" and len(fit.curve) <= 15 and min(fit.curve) < fit.curve[0]
+    assert any("does not show" in note for note in result.notes)
+    with torch.device("meta"):
+        network = built(card(name))
+        image = torch.empty(1, 1, 64, 64, 64)
+        fields = list(network(image, image).fields)
+    assert [stage.name for stage in result.stages[1:-1]] == fields
+    for stage in result.stages[1:]:  # each field lies over the same box
+        corner = stage.field.grid.ijk_to_lps @ np.array([-0.5, -0.5, -0.5, 1])
+        assert np.allclose(corner, fit.field.grid.ijk_to_lps @ np.array([-0.5, -0.5, -0.5, 1]), atol=1e-3)
+
+
+def test_fitted_in_two_dimensions():
+    case = Slices()
+    result = register(request(case, "fmirnet", fit=40))
+    assert result.figures["after"]["ncc"] > result.figures["linear"]["ncc"]
+    assert np.abs(result.transform.field.displacement_lps_mm[..., 2]).max() < 1e-6
+
+
+def test_a_variant_is_fitted_and_named():
+    result = register(request(Case("LPS-RAS"), "msrd-net:no-dilformer", fit=3))
+    assert result.request.method == "msrd-net:no-dilformer" and len(result.stages[-1].curve) == 3
+
+
+def test_what_a_network_cannot_do_is_said():
+    case = Case("LPS-RAS")
+    for name, settings, text in (
+        ("msrd-net", {"fit": 0}, "no weights"),
+        ("msrd-net", {"step": 0.2}, "no setting"),
+        ("msrd-net:nothing", {}, "no variant 'nothing'.*msrd-net:no-msr"),
+        ("optimise:fast", {}, "Its variants are: none"),
+        ("resnet", {}, "no method 'resnet'"),
+    ):
+        with pytest.raises(InputError, match=text):
+            register(request(case, name, **settings))
+    with pytest.raises(InputError, match="takes 3D images"):
+        register(request(Slices(), "msrd-net"))
+    with pytest.raises(InputError, match="images of one contrast"):
+        register(Request(case.fixed, case.moving, method="caml", device="cpu", similarity="mind"))
+
+
+def test_memory_is_said_and_halved_before_it_is_refused():
+    grid = Grid((160, 192, 224), np.eye(4))
+    needs = card("caml").bytes_per_voxel
+    method, settings = Network(card("caml")), settings_for("network", "standard")
+    whole, small = (estimated_bytes(grid, "standard", needs[kind]) for kind in ("fit", "checkpointed"))
+    method.check_memory(grid, settings, "standard", whole, "this computer")
+    assert not method.checkpointing
+    method.check_memory(grid, settings, "standard", (whole + small) // 2, "the GPU")
+    assert method.checkpointing
+    with pytest.raises(DeviceMemoryError, match=r"needs about .* GB .*the GPU has .* --effort fast"):
+        Network(card("caml")).check_memory(grid, settings, "standard", small - 1, "the GPU")
+    infer = settings_for("network", "standard", {"fit": 0})
+    Network(card("caml")).check_memory(grid, infer, "standard", small - 1, "the GPU")
+
+
+def test_less_memory_gives_the_same_field():
+    case = Case("LPS-RAS")
+    fields = []
+    for checkpointing in (False, True):
+        method = Network(card("fmirnet:1"))
+        method.checkpointing = checkpointing
+        outcome = method.run(
+            working(case), torch.device("cpu"), lambda progress: None, settings_for("network", "fast", {"fit": 4})
+        )
+        fields.append(outcome.displacement.displacement_lps_mm)
+        assert any("twice" in note for note in outcome.notes) == checkpointing
+    assert np.abs(fields[0] - fields[1]).max() < 0.05 * np.abs(fields[0]).max()
+
+
+def working(case):
+    return prepare(case.fixed, case.moving, np.eye(4), "fast", "lncc")
+
+
+# ------------------------------------------------------------------ refined
+
+
+def test_refined_by_optimise():
+    case = Case("LPS-RAS")
+    fitted = register(request(case, "msrd-net", fit=10))
+    refined = register(request(case, "msrd-net", fit=10, refine=20))
+    assert 1 - refined.figures["after"]["ncc"] < 0.5 * (1 - fitted.figures["after"]["ncc"])
+    names = [stage.name for stage in refined.stages]
+    assert names[names.index("fit") + 1 :] == ["refine, scale 1/2", "refine, scale 1"]
+    assert any("Refined" in note for note in refined.notes)
+    assert jacobian_of_transform(refined.transform).min() > 0
+
+
+# ------------------------------------------------------------------ a user's weights
+
+
+def model(folder, name="mine", network="msrd-net", configuration=SMALL, suffix=".safetensors", **changes):
+    """A folder with a card and random weights of that network."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(1)
+    made = built(card_with(network, configuration))
+    for module in made.heads if hasattr(made, "heads") else ():
+        torch.nn.init.normal_(module.weight, std=0.02)
+    arrays = {key: value.numpy() for key, value in made.state_dict().items()}
+    if suffix == ".safetensors":
+        write_weights(folder / "weights.safetensors", arrays)
+    else:
+        torch.save({"state_dict": made.state_dict()}, folder / f"weights{suffix}")
+    values = {
+        "name": name,
+        "network": network,
+        "configuration": configuration,
+        "recipe": RECIPE,
+        "trained_on": "nothing",
+    }
+    values.update(changes)
+    (folder / "card.json").write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
+    return folder
+
+
+def card_with(network, configuration):
+    return dataclasses.replace(card(network), configuration=configuration)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_added_models_register_and_can_be_removed(tmp_path, own_models, suffix):
+    folder = model(tmp_path / "given", suffix=suffix)
+    added = install(folder)
+    assert added.name == "mine" and added.folder == own_models / "mine"
+    assert sorted(p.name for p in own_models.iterdir()) == ["mine"]
+    assert added.sha256 == file_sha256(added.folder / "weights.safetensors")
+    assert list(cards())[-1] == "mine" and cards()["mine"].weights
+    result = register(request(Case("LPS-RAS"), "mine"))
+    assert [stage.name for stage in result.stages][1:] == ["scale 1/8", "scale 1/4", "scale 1/2", "network"]
+    assert np.abs(result.transform.field.displacement_lps_mm).max() > 0.01
+    assert any("trained on: nothing" in note for note in result.notes)
+    again = register(request(Case("LPS-RAS"), "mine"))
+    assert np.array_equal(again.warped.values, result.warped.values)
+    fitted = register(request(Case("LPS-RAS"), "mine", fit=5))
+    assert fitted.stages[-1].name == "fit" and any("fitted" in note for note in fitted.notes)
+    with pytest.raises(InputError, match="--replace"):
+        install(folder)
+    install(folder, replace=True)
+    remove("mine")
+    assert "mine" not in cards() and not list(own_models.iterdir())
+    with pytest.raises(InputError, match="No model 'msrd-net' was added"):
+        remove("msrd-net")
+
+
+def test_a_recipe_sets_the_voxels(tmp_path):
+    install(model(tmp_path / "given", recipe={"intensity": "unit", "voxel_mm": 3}))
+    result = register(request(Case("LPS-RAS"), "mine"))
+    assert np.allclose(result.stages[-1].field.grid.spacing_mm, 3, rtol=0.1)
+
+
+def test_weights_of_both_kinds_of_images_say_which(tmp_path):
+    small = {"channels": [4, 8], "scales": 1}
+    with pytest.raises(InputError, match="which images"):
+        install(model(tmp_path / "given", network="fmirnet", configuration=small))
+    assert install(model(tmp_path / "solid", network="fmirnet", configuration=small, dimensions=[3])).dimensions == (3,)
+    with pytest.raises(InputError, match="takes 3D images"):
+        register(request(Slices(), "mine"))
+
+
+def test_settings_and_words_of_a_model_are_its_own(tmp_path):
+    added = install(model(tmp_path / "given", settings={"regularity": 0.5}))
+    assert added.settings == {"regularity": 0.5, "fit": 0}
+    assert "No weights" not in added.summary and added.licence == "not said"
+
+
+def test_batch_normalisation_is_stored_and_read(tmp_path):
+    small = {"channels": [4, 8], "scales": 1, "norm": "batch"}
+    install(model(tmp_path / "given", network="fmirnet", configuration=small, dimensions=[3]))
+    assert [stage.name for stage in register(request(Case("LPS-RAS"), "mine")).stages][-1] == "network"
+
+
+def test_another_voxel_size_than_the_recipes_is_said(tmp_path):
+    install(model(tmp_path / "given", recipe={"intensity": "unit", "voxel_mm": 2}))
+    case = Case("LPS-RAS")
+    for effort, said in (("standard", False), ("fast", True)):
+        asked = Request(case.fixed, case.moving, method="mine", linear="centre", device="cpu", effort=effort)
+        assert any("trained at voxels of 2 mm" in note for note in register(asked).notes) == said
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        ({"recipe": None}, "has no recipe"),
+        ({"recipe": {"intensity": "zscore", "voxel_mm": None}}, "this version knows"),
+        ({"recipe": {"intensity": "unit", "voxel_mm": -1}}, "this version knows"),
+        ({"network": "voxelmorph"}, '"network" must be one of'),
+        ({"configuration": {**SMALL, "channels": [4, 8, 8]}}, r"has the shape|arrays are missing"),
+        ({"configuration": {**SMALL, "attention_levels": 0}}, "are unknown"),
+        ({"configuration": {"chanels": [4]}}, "cannot be built"),
+        ({"name": "msrd-net"}, "already"),
+        ({"name": "../outside"}, "letters, digits"),
+        ({"licence_of": "us"}, "no model's card says: licence_of"),
+        ({"module": "linear"}, "no model's card says: module"),
+        ({"title": 5}, "wrong kind"),
+        ({"dimensions": [2]}, "may be of"),
+        ({"settings": {"fit": "many"}}, "must be numbers"),
+        ({"settings": {"fit": -3}}, "whole number from 0"),
+        ({"configuration": {**SMALL, "integration": "velocity", "squarings": "x"}}, "does not run"),
+        ({"sha256": "0" * 64}, "checksum"),
+        ({"weights": "../weights.safetensors"}, "beside card.json"),
+    ],
+)
+def test_a_wrong_card_is_refused(tmp_path, own_models, changes, text):
+    network = changes.pop("network", "msrd-net") if "network" in changes else "msrd-net"
+    folder = model(tmp_path / "given")
+    values = json.loads((folder / "card.json").read_text())
+    values.update({"network": network, **changes})
+    (folder / "card.json").write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
+    with pytest.raises(InputError, match=text):
+        install(folder)
+    assert not own_models.exists() or not list(own_models.iterdir())
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("this ran",))
+
+
+def test_wrong_weights_are_refused(tmp_path, own_models, capsys):
+    folder = model(tmp_path / "given")
+    file = folder / "weights.safetensors"
+    whole = file.read_bytes()
+    arrays = read_weights(file)
+
+    def refused(text):
+        with pytest.raises(InputError, match=text):
+            install(folder)
+        assert not own_models.exists() or not list(own_models.iterdir())
+
+    file.write_bytes(whole[: len(whole) // 2])
+    refused("cut short")
+    write_weights(file, {**arrays, "more": np.zeros(3, np.float32)})
+    refused("1 are unknown.*more")
+    first = next(iter(arrays))
+    write_weights(file, {**arrays, first: np.full_like(arrays[first], np.nan)})
+    refused("not numbers")
+    file.unlink()
+    refused("has no weights.safetensors")
+    (folder / "weights.pt").write_bytes(pickle.dumps({"state_dict": Evil()}))
+    refused("refused: it holds more than tensors|cannot be read")
+    torch.save({"state_dict": Evil()}, folder / "weights.pt")
+    refused("refused: it holds more than tensors")
+    torch.save([1, 2], folder / "weights.pt")
+    refused("does not hold tensors by name")
+    (folder / "card.json").write_text("{")
+    refused("cannot be read")
+    (folder / "card.json").unlink()
+    refused("has no card.json")
+    assert "this ran" not in capsys.readouterr().out
+
+
+def test_weights_that_were_changed_later_are_not_used(tmp_path):
+    added = install(model(tmp_path / "given"))
+    file = added.folder / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.raises(InputError, match="another checksum"):
+        register(request(Case("LPS-RAS"), "mine"))
+
+
+def test_a_broken_model_does_not_take_the_others_away(tmp_path, own_models, capsys):
+    install(model(tmp_path / "given"))
+    (own_models / "other").mkdir()
+    (own_models / "other" / "card.json").write_text("no JSON")
+    shutil.copytree(own_models / "mine", own_models / "optimise")  # by hand, under a name of ours
+    shutil.copytree(own_models / "mine", own_models / ".unfinished-1")
+    catalogue.refresh()
+    assert cards()["optimise"].module == "optimise" and "mine" in cards()
+    assert not {"other", ".unfinished-1"} & set(cards())
+    said = capsys.readouterr().err
+    assert "cannot be read" in said and "named mine" in said
+    remove("other")
+    assert not (own_models / "other").exists()
