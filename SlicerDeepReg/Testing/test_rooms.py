@@ -47,7 +47,7 @@ RULES = {
         {"numpy", "scipy", "nilearn", "slicer", "SimpleITK"},
     ),
     "worker": (
-        ("__init__", "contracts", "process", "files", "preparation", "methods", "pipeline"),
+        ("__init__", "contracts", "catalogue", "process", "files", "preparation", "methods", "pipeline"),
         {"numpy", "torch"},
     ),
     "panel": (
