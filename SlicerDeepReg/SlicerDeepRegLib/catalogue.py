@@ -52,7 +52,8 @@ class Card:
         operations: of one pair of 160 x 192 x 224, as the profiler of MSRD-Net's table counts (see networks/size.py).
         multiply_accumulates: those that our code does in the same pass, products of attention included.
         settings: where the method's defaults are other ones for this card.
-        bytes_per_voxel: measured memory for each voxel of the working grid: "fit", "checkpointed", "infer".
+        bytes_per_voxel: memory for each voxel of the working grid, rounded up from benchmarks, to "fit", to fit
+            "checkpointed", and to "infer".
         published: figures of the paper, for docs/models.md.
         left_open: what the paper leaves open and what was chosen, for docs/models.md.
         sha256: of the weights.
@@ -205,7 +206,6 @@ def _check_recipe(recipe: Any, path: Path) -> None:
 
 
 def _tidy(values: Dict[str, Any]) -> Dict[str, Any]:
-    values = {name: value for name, value in values.items() if name != "folder"}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 

@@ -125,6 +125,18 @@ def plain_case() -> Case:
     return Case("oblique-LPS")
 
 
+@pytest.fixture
+def own_models(tmp_path, monkeypatch):
+    """A place for added models that is nobody's; asked for before the panel, it is its worker's too."""
+    from SlicerDeepRegLib import catalogue
+
+    monkeypatch.setenv("SLICERDEEPREG_MODELS", str(tmp_path / "models"))
+    catalogue.refresh()
+    yield tmp_path / "models"
+    monkeypatch.undo()
+    catalogue.refresh()
+
+
 # ------------------------------------------------------------------ the panel on the bench
 
 

@@ -60,6 +60,8 @@ def described(card: Card) -> list:
     weights = "no weights needed" if not card.parameters else f"weights: {card.weights or 'none'}"
     trained = f"; trained on {card.trained_on}" if card.trained_on else ""
     lines.append(f"  {axes}; {weights}{trained}; {card.licence}")
+    if card.shown:
+        lines.append(f"  {card.shown}")
     if card.variants:
         lines.append("  Variants: " + ", ".join(f"{card.name}:{name}" for name in card.variants))
     lines += [f"  {reference}" for reference in card.references]

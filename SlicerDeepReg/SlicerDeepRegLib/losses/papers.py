@@ -70,8 +70,8 @@ class Decoupled:
 
     ``l1 MSE(Im o u, If) + (1 - l1) MSE(Im o v, If) + l2 |grad u|^2 + l3 |u - v|^2`` with u and v of the last stage;
     published l1 = 0.8, l2 = 1, l3 = 0.1 (the defaults). The paper gives neither reduction nor units. Here all are
-    means and displacements are in voxels; so read, l2 = 1 outweighs the squared difference of intensities of 0..1 many
-    times and hardly lets a field form (VoxelMorph's choice for this similarity is 0.01 to 0.02). ``regularity`` is l2;
+    means and displacements are in voxels; so read, l2 = 1 is large beside the squared difference of intensities of 0..1
+    (VoxelMorph's choice for this similarity is 0.01 to 0.02). ``regularity`` is l2;
     l3 keeps its published ratio to it unless it is given.
     """
 

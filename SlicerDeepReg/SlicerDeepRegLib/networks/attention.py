@@ -47,8 +47,8 @@ def attend(
 ) -> torch.Tensor:
     """Scaled dot-product attention; all (N, heads, voxels, width).
 
-    Four axes, and a mask that is added: only so is torch's fused attention taken on a CPU, which is several times
-    faster and keeps no products.
+    Four axes, and a mask that is added: only so is torch's fused attention taken on a CPU, which keeps no
+    products.
 
     Args:
         mask: (N, 1, 1 or voxels, voxels of the key), true where a product counts.

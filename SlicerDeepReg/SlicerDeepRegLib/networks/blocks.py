@@ -10,7 +10,7 @@ FAST_FROM = 20480
 
 
 def _with_company(x: Tensor, groups: int) -> bool:
-    """Whether torch would take its slow path for x, which is many times slower backwards."""
+    """Whether torch would take its slow path for x."""
     small = x.shape[0] == 1 and x.shape[1] * x.shape[2] * x.shape[3] <= FAST_FROM
     return small and groups == 1 and x.device.type == "cpu" and x.dtype == torch.float32
 

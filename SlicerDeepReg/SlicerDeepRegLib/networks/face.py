@@ -44,7 +44,7 @@ class RegistrationNetwork(nn.Module):
         integration: "displacement", or "velocity": what a head gives is integrated by scaling and squaring.
         squarings: how often the velocity is halved, and squared again.
         checkpointing: recompute the blocks in the backward pass instead of keeping what is inside them: less
-            memory, about a third more time.
+            memory, more time.
     """
 
     #: Every axis is padded to a multiple of this.

@@ -20,7 +20,7 @@ Left open by the paper, and chosen here:
   normalisation, four times as many channels, GELU, global response normalisation, back, added;
 * DySample in 3D has 4 groups and 2 x 2 x 2 places, 96 offsets for each voxel, a quarter of a voxel long at the start.
 
-The three depthwise kernels are added into one of 7 voxels before they are used: the same numbers, a third of the time.
+The three depthwise kernels are added into one of 7 voxels before they are used: the same numbers in one convolution.
 """
 
 from __future__ import annotations

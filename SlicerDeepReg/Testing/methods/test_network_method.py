@@ -28,14 +28,7 @@ RECIPE = {"intensity": "unit", "voxel_mm": None}
 SMALL = {"channels": [4, 4, 8], "attention_levels": 1, "mlp_ratios": [2], "global_levels": 1}
 
 
-@pytest.fixture(autouse=True)
-def own_models(tmp_path, monkeypatch):
-    """A place for added models that is nobody's."""
-    monkeypatch.setenv("SLICERDEEPREG_MODELS", str(tmp_path / "models"))
-    catalogue.refresh()
-    yield tmp_path / "models"
-    monkeypatch.undo()
-    catalogue.refresh()
+pytestmark = pytest.mark.usefixtures("own_models")
 
 
 class Slices:

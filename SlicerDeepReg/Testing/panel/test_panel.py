@@ -411,18 +411,6 @@ def test_a_variant_is_fitted_and_refined(bench, widget, pair):
     assert p.method == "optimise" and variants.count == 1
 
 
-@pytest.fixture
-def own_models(tmp_path, monkeypatch):
-    """A place for added models that is nobody's, known to the worker from its start."""
-    from SlicerDeepRegLib import catalogue
-
-    monkeypatch.setenv("SLICERDEEPREG_MODELS", str(tmp_path / "models"))
-    catalogue.refresh()
-    yield tmp_path / "models"
-    monkeypatch.undo()
-    catalogue.refresh()
-
-
 def test_a_model_that_was_added_while_the_panel_was_open(own_models, bench, widget, pair):
     from SlicerDeepRegLib.catalogue import card
     from SlicerDeepRegLib.files.weights import write_weights
