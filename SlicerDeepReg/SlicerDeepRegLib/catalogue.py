@@ -23,7 +23,7 @@ _LIBRARY = Path(__file__).resolve().parent
 MODEL_FOLDERS = (_LIBRARY.parent / "Resources" / "Models", _LIBRARY / "Resources" / "Models")
 CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
 #: What a recipe may say, and what it may say about it.
-RECIPE = {"intensity": ("unit",), "voxel_mm": None}
+RECIPE = {"intensity": ("unit",), "voxel_mm": None, "orientation": None}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Card:
         variants: by name, other configurations that can be asked for as NAME:VARIANT (a size, or an ablation of the
             paper): title, configuration, parameters, and as "memory" how much more memory it takes.
         recipe: what the network needs done to its input: ``intensity`` ("unit": 0 to 1 by robust range, the moving
-            image matched to the fixed one) and ``voxel_mm`` (the voxel size that it was trained at; None for any).
+            image matched to the fixed one), ``voxel_mm`` (the voxel size that it was trained at; None for any) and
+            ``orientation`` (the ways in which i, j and k grow, as "RAS"; None or left out for any).
         operations: of one pair of 160 x 192 x 224, as the profiler of MSRD-Net's table counts (see networks/size.py).
         multiply_accumulates: those that our code does in the same pass, products of attention included.
         settings: where the method's defaults are other ones for this card.
@@ -196,12 +197,20 @@ def _check_values(values: Dict[str, Any], base: Card, path: Path) -> None:
 
 
 def _check_recipe(recipe: Any, path: Path) -> None:
-    wanted = '"recipe": {"intensity": "unit", "voxel_mm": null} (or the voxel size that it was trained at)'
+    wanted = '"recipe": {"intensity": "unit", "voxel_mm": null} (or the voxel size that it was trained at, and if the '
+    wanted += 'network knows one orientation alone, as "orientation": "RAS")'
     if not isinstance(recipe, dict):
         raise InputError(f"{path} has no recipe: what is to be done to the images is not known. Add {wanted}.")
     voxel = recipe.get("voxel_mm")
     size = voxel is None or (isinstance(voxel, (int, float)) and not isinstance(voxel, bool) and 0.01 <= voxel <= 100)
-    if set(recipe) != set(RECIPE) or recipe["intensity"] not in RECIPE["intensity"] or not size:
+    known = {"intensity", "voxel_mm"} <= set(recipe) <= set(RECIPE) and recipe["intensity"] in RECIPE["intensity"]
+    letters = recipe.get("orientation")
+    turned = letters is None or (
+        isinstance(letters, str)
+        and len(letters) == 3
+        and all(sum(c in letters for c in p) == 1 for p in ("LR", "PA", "SI"))
+    )
+    if not known or not size or not turned:
         raise InputError(f"{path}: the recipe is {recipe!r}; this version knows {wanted}.")
 
 

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import torch
 
 from . import __version__
+from . import device as devices
 from .catalogue import Card, card
 from .contracts import (
     DeviceMemoryError,
@@ -25,9 +26,8 @@ from .contracts import (
 )
 from .files.images import checksum, from_sitk, to_sitk
 from .files.transforms import to_sitk_transform
-from .geometry.grids import covering, on_grid
+from .geometry.grids import covering, on_grid, with_axes_of
 from .geometry.jacobian import jacobian_of_transform
-from .methods import device as devices
 from .methods import load_method
 from .methods.linear import register_linear
 from .metrics.measure import Measurer
@@ -142,6 +142,7 @@ def _prepare(inputs: Inputs, request: Request, linear: Stage, chosen: Card) -> W
         inputs.fixed_mask,
         inputs.moving_mask,
         chosen.recipe.get("voxel_mm"),
+        None if inputs.fixed.grid.is_planar else chosen.recipe.get("orientation"),
     )
 
 
@@ -186,8 +187,9 @@ def _run_method(method, settings, pair: WorkingPair, device: torch.device, tell:
 
 def _on_fixed_grid(outcome, linear: Stage, fixed: Image, device: torch.device) -> Transform:
     """The method's field, found on the cropped working grid, on the whole fixed grid; the inverse likewise."""
-    field = on_grid(outcome.displacement, fixed.grid)
-    inverse = on_grid(outcome.inverse, covering(fixed.grid, outcome.inverse.grid))
+    field = on_grid(with_axes_of(outcome.displacement, fixed.grid), fixed.grid)
+    inverse = with_axes_of(outcome.inverse, fixed.grid)
+    inverse = on_grid(inverse, covering(fixed.grid, inverse.grid))
     return Transform(linear.linear_lps, field, (inverse, correction_of_inverse(field, inverse, device)))
 
 

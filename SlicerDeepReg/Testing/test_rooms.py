@@ -25,6 +25,14 @@ RULES = {
     "warping": (("contracts", "geometry"), {"numpy", "torch"}),
     "losses": (("contracts", "geometry", "warping"), {"torch"}),
     "networks": (("contracts", "geometry", "warping", "losses"), {"torch"}),
+    "device": (("contracts",), {"torch"}),
+    "training": (
+        (
+            *("__init__", "contracts", "catalogue", "device", "geometry", "files", "preparation", "metrics"),
+            *("warping", "losses", "networks"),
+        ),
+        {"numpy", "torch", "SimpleITK"},
+    ),
     "methods": (
         (
             *("contracts", "catalogue", "settings", "geometry", "files", "preparation", "metrics", "warping"),
@@ -34,20 +42,20 @@ RULES = {
     ),
     "pipeline": (
         (
-            *("__init__", "contracts", "catalogue", "settings", "geometry", "files", "preparation", "metrics"),
-            *("warping", "methods"),
+            *("__init__", "contracts", "catalogue", "device", "settings", "geometry", "files", "preparation"),
+            *("metrics", "warping", "methods"),
         ),
         {"numpy", "torch", "SimpleITK"},
     ),
     "commands": (
         (
             *("__init__", "contracts", "catalogue", "process", "geometry", "methods", "pipeline", "metrics", "files"),
-            "mrml",
+            *("mrml", "training"),
         ),
         {"numpy", "scipy", "nilearn", "slicer", "SimpleITK"},
     ),
     "worker": (
-        ("__init__", "contracts", "catalogue", "process", "files", "preparation", "methods", "pipeline"),
+        ("__init__", "contracts", "catalogue", "device", "process", "files", "preparation", "methods", "pipeline"),
         {"numpy", "torch"},
     ),
     "panel": (

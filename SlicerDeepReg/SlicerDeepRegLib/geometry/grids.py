@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from itertools import permutations
+from typing import Sequence, Tuple
 
 import numpy as np
 
-from ..contracts import Field, Grid
+from ..contracts import Field, Grid, InputError
+
+#: What each letter of an orientation means: the way in which an index grows, LPS.
+_TOWARDS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
 
 
 def resized(grid: Grid, size_ijk: Tuple[int, int, int]) -> Grid:
@@ -93,3 +97,57 @@ def _interpolated_along(values: np.ndarray, axis: int, position: np.ndarray) -> 
     lower = np.minimum(position.astype(int), values.shape[axis] - 2)
     weight = (position - lower).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
     return np.take(values, lower, axis) * (1 - weight) + np.take(values, lower + 1, axis) * weight
+
+
+def oriented(grid: Grid, orientation: str) -> Grid:
+    """The same voxels with their axes in another order and direction, the nearest to ``orientation``.
+
+    Args:
+        orientation: three letters, the ways in which i, j and k grow: "RAS" is to the right, the front and the top.
+
+    Raises:
+        InputError: it is not made of one of L R, one of P A and one of S I.
+    """
+    letters = str(orientation).upper()
+    if len(letters) != 3 or any(sum(c in letters for c in pair) != 1 for pair in ("LR", "PA", "SI")):
+        raise InputError(f"An orientation is three letters as RAS or LPS; it was {orientation!r}.")
+    return _turned(grid, *_nearest_axes(grid, np.array([_TOWARDS[letter] for letter in letters], float).T))
+
+
+def orientation_of(grid: Grid) -> str:
+    """The three letters that are nearest to the grid's axes, as :func:`oriented` takes them."""
+    axes = np.stack([_TOWARDS[letter] for letter in "LPS"]).astype(float).T
+    order, forward = _nearest_axes(grid, axes)
+    letters = ["", "", ""]
+    for c, (axis, same) in enumerate(zip(order, forward)):
+        letters[axis] = "LPS"[c] if same else "RAI"[c]
+    return "".join(letters)
+
+
+def with_axes_of(field: Field, grid: Grid) -> Field:
+    """The field with its axes in the order and direction that is nearest to those of ``grid``; vectors stay LPS mm."""
+    order, forward = _nearest_axes(field.grid, grid.direction)
+    if order == (0, 1, 2) and all(forward):
+        return field
+    values = field.displacement_lps_mm.transpose(*(2 - order[2 - axis] for axis in range(3)), 3)
+    for c in range(3):
+        if not forward[c]:
+            values = np.flip(values, 2 - c)
+    return Field(np.ascontiguousarray(values), _turned(field.grid, order, forward))
+
+
+def _nearest_axes(grid: Grid, directions: np.ndarray) -> Tuple[Tuple[int, ...], Tuple[bool, ...]]:
+    """For each column of ``directions`` (LPS): which axis of the grid is nearest, and whether it goes the same way."""
+    cosines = grid.direction.T @ directions  # [axis of the grid, wanted direction]
+    order = max(permutations(range(3)), key=lambda o: sum(abs(cosines[o[c], c]) for c in range(3)))
+    return order, tuple(bool(cosines[order[c], c] >= 0) for c in range(3))
+
+
+def _turned(grid: Grid, order: Sequence[int], forward: Sequence[bool]) -> Grid:
+    matrix = grid.ijk_to_lps.copy()
+    for c, (axis, same) in enumerate(zip(order, forward)):
+        column = grid.ijk_to_lps[:3, axis]
+        matrix[:3, c] = column if same else -column
+        if not same:
+            matrix[:3, 3] += column * (grid.size_ijk[axis] - 1)
+    return Grid(tuple(grid.size_ijk[axis] for axis in order), matrix)

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from ..contracts import Field, Grid, Image
 from ..files.images import to_sitk
-from ..geometry.grids import padded, resized, with_voxels
+from ..geometry.grids import oriented, padded, resized, with_voxels
 from . import intensity, plan
 from .plan import Level
 
@@ -31,7 +31,7 @@ class WorkingPair:
         fixed: (K, J, I) float32, 0..1, on ``grid``.
         moving: float32, 0..1, on ``grid`` padded by ``margin_ijk``, the linear part already applied.
         inside: (K, J, I) bool, the voxels that count: the fixed mask, where moving content exists.
-        grid: the working grid: the fixed grid cropped by ``crop_low_ijk`` and then resized.
+        grid: the working grid: the fixed grid cropped, its axes turned where a recipe asks for it, and resized.
         linear_lps: (4, 4) the linear part that was applied.
         similarity: "lncc" or "mind", decided.
         levels: the resolutions to work at, coarsest first; the last one is ``grid``.
@@ -76,6 +76,7 @@ def prepare(
     fixed_mask: Optional[np.ndarray] = None,
     moving_mask: Optional[Image] = None,
     voxel_mm: Optional[float] = None,
+    orientation: Optional[str] = None,
 ) -> WorkingPair:
     """Bring both images to one working grid.
 
@@ -87,8 +88,11 @@ def prepare(
         fixed_mask: (K, J, I) bool on the fixed grid, or None.
         moving_mask: an image on the moving grid, above 0 where it counts, or None.
         voxel_mm: the size of the finest voxels, where a recipe asks for one; None for those of the fixed image.
+        orientation: order and direction of the axes, where a recipe asks for one ("RAS"); None for the fixed image's.
     """
     cropped = _crop(fixed, fixed_mask)
+    if orientation is not None:
+        cropped = oriented(cropped, orientation)
     if voxel_mm is not None:
         cropped = with_voxels(cropped, voxel_mm)
     levels = plan.levels(cropped, effort)

@@ -115,7 +115,7 @@ def devices() -> List[Dict[str, Any]]:
     """Every device that can be chosen: name, title, free bytes, and why one is missing that people expect."""
     import torch
 
-    from ..methods import device as known
+    from .. import device as known
     from ..preparation.checks import free_memory_bytes
 
     found = []

@@ -1,8 +1,18 @@
 import numpy as np
 import pytest
 from conftest import OBLIQUE, make_grid, smooth_field
-from SlicerDeepRegLib.contracts import Grid, InputError
-from SlicerDeepRegLib.geometry.grids import covering, level_size, on_grid, overlap_fraction, padded, resized
+from SlicerDeepRegLib.contracts import Field, Grid, InputError
+from SlicerDeepRegLib.geometry.grids import (
+    covering,
+    level_size,
+    on_grid,
+    orientation_of,
+    oriented,
+    overlap_fraction,
+    padded,
+    resized,
+    with_axes_of,
+)
 from SlicerDeepRegLib.geometry.points import apply_matrix, displacement_at, voxel_centres_lps
 
 GRID = make_grid((20, 30, 16), (1.0, 1.5, 3.0), OBLIQUE, (10, 20, 30))
@@ -54,3 +64,28 @@ def test_a_singular_matrix_is_refused():
     matrix[:3, 1] = matrix[:3, 0]
     with pytest.raises(InputError, match="singular"):
         Grid((4, 4, 4), matrix)
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "LIA", "SPR", "AIL"])
+def test_oriented_grids_have_the_same_voxels_in_another_order(orientation):
+    turned = oriented(GRID, orientation)
+    assert orientation_of(turned) == orientation
+    assert np.allclose(turned.direction, oriented(turned, orientation).direction)
+    ours, theirs = (np.sort(voxel_centres_lps(grid).reshape(-1, 3).round(6), axis=0) for grid in (GRID, turned))
+    assert np.allclose(ours, theirs)
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LIA", "SPR"])
+def test_a_field_with_other_axes_is_the_same_field(orientation):
+    turned = oriented(GRID, orientation)
+    field = Field(voxel_centres_lps(turned).astype(np.float32), turned)  # each vector is its own place
+    back = with_axes_of(field, GRID)
+    assert back.grid.same_as(GRID)
+    assert np.allclose(back.displacement_lps_mm, voxel_centres_lps(GRID), atol=1e-3)
+
+
+def test_an_orientation_is_three_letters():
+    assert oriented(GRID, "ras").size_ijk == oriented(GRID, "RAS").size_ijk
+    for wrong in ("RA", "RLS", "XYZ", "RRS"):
+        with pytest.raises(InputError, match="three letters"):
+            oriented(GRID, wrong)

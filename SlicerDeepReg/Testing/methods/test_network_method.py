@@ -11,10 +11,11 @@ import torch
 from conftest import Case, make_grid, texture
 from SlicerDeepRegLib import catalogue
 from SlicerDeepRegLib.catalogue import card, cards
-from SlicerDeepRegLib.contracts import DeviceMemoryError, Grid, Image, InputError, Request
+from SlicerDeepRegLib.contracts import DeviceMemoryError, Field, Grid, Image, InputError, Request, Transform
 from SlicerDeepRegLib.files.weights import file_sha256, read_weights, write_weights
+from SlicerDeepRegLib.geometry.grids import orientation_of, oriented, with_axes_of
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
-from SlicerDeepRegLib.geometry.points import voxel_centres_lps
+from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centres_lps
 from SlicerDeepRegLib.methods.network import Network
 from SlicerDeepRegLib.methods.weights import built, install, remove
 from SlicerDeepRegLib.networks import NETWORKS
@@ -204,6 +205,31 @@ def test_a_recipe_sets_the_voxels(tmp_path):
     install(model(tmp_path / "given", recipe={"intensity": "unit", "voxel_mm": 3}))
     result = register(request(Case("LPS-RAS"), "mine"))
     assert np.allclose(result.stages[-1].field.grid.spacing_mm, 3, rtol=0.1)
+
+
+def test_a_recipe_turns_images_to_its_orientation(tmp_path):
+    """However the fixed image is stored, the network sees the same, and the transform is the same map of points."""
+    install(model(tmp_path / "given", recipe={**RECIPE, "orientation": "SRA"}))
+    case = Case("oblique-LPS")
+    other = with_axes_of_image(case.fixed, "PIR")
+    assert other.grid.size_ijk != case.fixed.grid.size_ijk
+    results = [register(Request(f, case.moving, "mine", "centre", device="cpu")) for f in (case.fixed, other)]
+    assert orientation_of(results[0].stages[-1].field.grid) == "SRA"
+    points = voxel_centres_lps(case.fixed.grid).reshape(-1, 3)[::53]
+    found = [fixed_to_moving(result.transform, points) for result in results]
+    assert np.abs(found[0] - found[1]).max() < 1e-2
+    assert np.linalg.norm(found[0] - fixed_to_moving(Transform(results[0].transform.linear_lps), points)).max() > 0.1
+    refined = register(request(case, "mine", refine=20))
+    assert refined.figures["after"]["ncc"] > 0.98 and jacobian_of_transform(refined.transform).min() > 0
+    with pytest.raises(InputError, match="this version knows"):
+        install(model(tmp_path / "wrong", "other", recipe={**RECIPE, "orientation": "XYZ"}))
+
+
+def with_axes_of_image(image, orientation):
+    """The same image, stored with its axes in another order."""
+    grid = oriented(image.grid, orientation)
+    values = Field(np.repeat(image.values[..., None], 3, -1).astype(np.float32), image.grid)
+    return Image(with_axes_of(values, grid).displacement_lps_mm[..., 0], grid, image.name)
 
 
 def test_weights_of_both_kinds_of_images_say_which(tmp_path):

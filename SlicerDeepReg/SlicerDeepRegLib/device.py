@@ -6,7 +6,7 @@ from typing import Optional
 
 import torch
 
-from ..contracts import InputError
+from .contracts import InputError
 
 
 def choose(name: str) -> torch.device:

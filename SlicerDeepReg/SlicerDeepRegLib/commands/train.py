@@ -1,0 +1,126 @@
+"""``slicerdeepreg train``: from a folder of scans, or from none, to a model for the menu."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..catalogue import cards
+from ..contracts import DEVICES, InputError
+
+KINDS = ("mixed", "brains", "shapes")
+PAIRINGS = ("all", "random", "from-atlas", "to-atlas", "given")
+#: The process ended before the training did; the same command with --resume goes on.
+UNFINISHED = 3
+
+
+def add_parser(commands) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a network on scans, or on pairs that are made",
+        description="Train a network and write a model that 'slicerdeepreg models add' takes. It can be stopped at any "
+        "moment (Ctrl-C, a signal, --limit) and goes on with --resume; then the exit code is 3. On several GPUs: "
+        "torchrun --nproc-per-node N -m SlicerDeepRegLib train ... See docs/training.md.",
+    )
+    networks = [name for name, card in cards().items() if card.network == name]
+    parser.add_argument("--network", required=True, metavar="NAME", help=f"{', '.join(networks)}; or NAME:VARIANT")
+    parser.add_argument("--output", metavar="MODEL", type=Path, help="folder for model, checkpoint, log and pictures")
+    _add_data(parser.add_argument_group("data"))
+    _add_schedule(parser.add_argument_group("schedule (what is not given is as the preset says)"))
+    _add_keeping(parser.add_argument_group("validation, keeping, machine"))
+    parser.set_defaults(run=run)
+
+
+def _add_data(group) -> None:
+    group.add_argument("--data", metavar="PATH", type=Path, help="a folder of images, a CSV, or a dataset.json")
+    group.add_argument(
+        "--synthetic", nargs="?", const="mixed", choices=KINDS, help="pairs that are made instead (default: mixed)"
+    )
+    for name in ("images", "labels", "masks"):
+        group.add_argument(f"--{name}", metavar="PATTERN", help=f"{name} in the folder, as '*/aligned_norm.nii.gz'")
+    group.add_argument("--pairs", dest="pairing", choices=PAIRINGS, help="which pairs are made of the images")
+    group.add_argument("--atlas", metavar="NAME", help="the image that --pairs from-atlas or to-atlas means")
+    group.add_argument(
+        "--size", dest="size_ijk", nargs="+", type=int, metavar="N", help="cut or pad to N voxels along i, j(, k)"
+    )
+    group.add_argument("--voxel-mm", type=float, metavar="MM", help="resample to voxels of that size")
+    group.add_argument("--orientation", metavar="RAS", help="turn all images to that orientation")
+    group.add_argument("--dimensions", type=int, choices=(2, 3), help="of synthetic pairs")
+    group.add_argument("--cache", type=Path, metavar="DIR", help="where prepared images are kept (default: in MODEL)")
+    group.add_argument(
+        "--on-bad-image", choices=("stop", "skip"), default="stop", help="an image that cannot be used (default: stop)"
+    )
+    group.add_argument("--augment", choices=("none", "light", "strong"))
+    group.add_argument("--mirror", default="", metavar="AXES", help="axes mirrored half of the time, of 'ijk'")
+
+
+def _add_schedule(group) -> None:
+    group.add_argument("--preset", metavar="NAME", help="a paper's schedule; see --presets")
+    group.add_argument("--presets", action="store_true", help="print the presets of the network and stop")
+    for name, text in (("epochs", "passes over the pairs"), ("steps", "or how often the weights are improved")):
+        group.add_argument(f"--{name}", type=int, metavar="N", help=text)
+    group.add_argument("--batch", type=int, metavar="N", help="pairs of one process at once")
+    group.add_argument("--accumulate", type=int, default=1, metavar="N", help="batches of one step (default: 1)")
+    group.add_argument("--optimiser", choices=("adam", "amsgrad", "adamw"))
+    group.add_argument("--learning-rate", type=float, metavar="X")
+    group.add_argument("--decay", choices=("constant", "poly"), help="poly: (1 - step / steps)^0.9")
+    group.add_argument("--regularity", type=float, metavar="X", help="weight of smoothness in the paper's loss")
+    for name, text in (("image", "the paper's loss"), ("label", "overlap of labels"), ("field", "the known field")):
+        default = {"image": 1.0}.get(name)
+        group.add_argument(f"--{name}-weight", type=float, default=default, metavar="X", help=f"weight of {text}")
+    group.add_argument("--clip", type=float, default=1.0, metavar="X", help="largest norm of the gradient (default: 1)")
+    group.add_argument(
+        "--ema", type=float, default=0.0, metavar="X", help="keep a running mean of the weights, as 0.999"
+    )
+    group.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+    group.add_argument("--start", type=Path, metavar="MODEL", help="weights to start from")
+    group.add_argument("--seed", type=int, default=0, metavar="N")
+
+
+def _add_keeping(group) -> None:
+    group.add_argument("--name", metavar="NAME", help="of the model (default: the output folder's)")
+    group.add_argument(
+        "--validation", type=float, default=0.1, metavar="X", help="part of the images held out (default: 0.1)"
+    )
+    group.add_argument("--validation-pairs", type=int, default=20, metavar="N", help="most of them (default: 20)")
+    for name, default in (("validate", 500), ("checkpoint", 500), ("log", 10)):
+        group.add_argument(f"--{name}-every", type=int, default=default, metavar="STEPS", help=f"default: {default}")
+    group.add_argument(
+        "--patience", type=int, default=0, metavar="N", help="end after N validations without a better one"
+    )
+    group.add_argument("--surfaces", action="store_true", help="HD95 at every validation, not at the last alone")
+    group.add_argument("--limit", dest="limit_minutes", type=float, metavar="MINUTES", help="stop after so long")
+    group.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files too")
+    group.add_argument("--resume", action="store_true", help="go on with the training in MODEL")
+    group.add_argument("--device", choices=DEVICES, default="auto")
+    group.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the options ask; returns 0 when the training finished, 3 when it stopped and can go on."""
+    from ..process import tune_memory
+
+    tune_memory()
+    if options.presets:
+        from ..catalogue import card
+        from ..training.presets import described
+
+        print(described(card(options.network).network or ""))
+        return 0
+    if options.output is None:
+        raise InputError("Say where the model goes: --output MODEL.")
+    from ..training.start import TrainingRequest, train
+
+    names = set(TrainingRequest.__dataclass_fields__)
+    given = {name: value for name, value in vars(options).items() if name in names}
+    if options.size_ijk:
+        given["size_ijk"] = tuple(options.size_ijk)
+    ended = train(
+        TrainingRequest(**given, skip_bad=options.on_bad_image == "skip"), lambda text: print(text, flush=True)
+    )
+    if not ended.finished:
+        print(f"Stopped at step {ended.step} by {ended.why}. The same command with --resume goes on.", flush=True)
+        return UNFINISHED
+    print(f"Done at step {ended.step} ({ended.why}). The model: {options.output}")
+    print(f"To use it: slicerdeepreg models add {options.output}")
+    return 0

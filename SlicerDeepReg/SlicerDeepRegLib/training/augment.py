@@ -1,0 +1,89 @@
+"""Changes of a pair that a network should not mind: motion of both, a little of one, contrast, bias, noise, mirrors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Dict, Optional, Sequence, Tuple
+
+import torch
+
+from ..warping.sample import warp
+from .draws import Draws, affine_displacement
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Largest changes; drawn evenly. Lengths are in voxels, intensities 0 to 1.
+
+    Attributes:
+        both_degrees, both_scaling, both_shift: of both images alike.
+        one_degrees, one_scaling, one_shift: of the moving image beside the fixed one.
+        gamma: standard deviation of the logarithm of the exponent. bias: of the logarithm of the bias field. noise: its
+            standard deviation. The three are drawn for each image on its own.
+    """
+
+    both_degrees: float = 0.0
+    both_scaling: float = 0.0
+    both_shift: float = 0.0
+    one_degrees: float = 0.0
+    one_scaling: float = 0.0
+    one_shift: float = 0.0
+    gamma: float = 0.0
+    bias: float = 0.0
+    noise: float = 0.0
+
+
+AUGMENTATIONS: Dict[str, Optional[Augmentation]] = {
+    "none": None,
+    "light": Augmentation(5, 0.05, 2, 2, 0.02, 1, gamma=0.1, bias=0.1, noise=0.01),
+    # Rotation and scale of both as XMorpher has them.
+    "strong": Augmentation(20, 0.25, 5, 5, 0.05, 2, gamma=0.25, bias=0.3, noise=0.03),
+}
+
+
+def augmented(
+    batch: Dict[str, torch.Tensor], seeds: Sequence[int], kind: str, mirrored_axes: Tuple[int, ...] = ()
+) -> Dict[str, torch.Tensor]:
+    """The batch changed, each pair by its seed.
+
+    Args:
+        batch: moving, fixed (B, 1, ...), and where there are some moving_labels, fixed_labels (whole numbers), inside.
+        kind: a name of ``AUGMENTATIONS``.
+        mirrored_axes: of i, j(, k) as 0, 1(, 2): each is mirrored half of the time.
+    """
+    chosen = AUGMENTATIONS[kind]
+    if chosen is None and not mirrored_axes:
+        return batch
+    changed = [
+        _one({name: t[number : number + 1] for name, t in batch.items()}, Draws(seed, t.device), chosen, mirrored_axes)
+        for number, seed in enumerate(seeds)
+        for t in [batch["fixed"]]
+    ]
+    return {name: torch.cat([one[name] for one in changed]) for name in batch}
+
+
+def _one(pair, draws: Draws, chosen: Optional[Augmentation], mirrored_axes: Tuple[int, ...]):
+    dimensions = pair["fixed"].ndim - 2
+    flips = [-1 - axis for axis in mirrored_axes if draws.chance(0.5)]
+    if flips:
+        pair = {name: t.flip(flips) for name, t in pair.items()}
+    if chosen is None:
+        return pair
+    shape, device = pair["fixed"].shape[2:], pair["fixed"].device
+    both = draws.motion(dimensions, chosen.both_degrees, chosen.both_scaling, chosen.both_shift)
+    one = draws.motion(dimensions, chosen.one_degrees, chosen.one_scaling, chosen.one_shift)
+    whole = (both[0] @ one[0], [a + b for a, b in zip(both[1], one[1])])
+    moved = {}
+    for name, t in pair.items():
+        matrix, shift = whole if name.startswith("moving") else both
+        exact = "labels" in name or name == "inside"
+        displacement = affine_displacement(matrix, shift, shape, device)
+        moved[name] = warp(t.float(), displacement, mode="nearest" if exact else "bilinear").to(t.dtype)
+    for name in ("moving", "fixed"):
+        image = moved[name] ** math.exp(chosen.gamma * draws.gauss())
+        bias = draws.noise(shape, max(8.0, sum(shape) / dimensions / 3), smooth=True) * draws.uniform(0, chosen.bias)
+        present = image > 0
+        image = image * bias.exp() + draws.normal(1, 1, *shape) * draws.uniform(0, chosen.noise) * present
+        moved[name] = image.clamp(0, 1)
+    return moved

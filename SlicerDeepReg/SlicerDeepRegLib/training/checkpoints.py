@@ -1,0 +1,82 @@
+"""The state of a training on disk: whole or not at all, tensors and numbers and nothing that could run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import torch
+
+from ..contracts import InputError
+
+CHECKPOINT_FILE = "checkpoint.pt"
+LOCK_FILE = ".in-use"
+
+
+def write_checkpoint(state: Dict[str, Any], folder: Path, last_step: Optional[int]) -> None:
+    """Replace the checkpoint of the folder; the one before stays when that fails.
+
+    Raises:
+        InputError: the disk is full or cannot be written to.
+    """
+    private = folder / f".unfinished-{CHECKPOINT_FILE}"
+    try:
+        with open(private, "wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(private, folder / CHECKPOINT_FILE)
+    except (OSError, RuntimeError) as error:  # torch wraps what the disk said
+        private.unlink(missing_ok=True)
+        kept = "There is none before it." if last_step is None else f"The one of step {last_step} is still there."
+        raise InputError(
+            f"The checkpoint could not be written to {folder} ({_reason(error)}). {kept} Free some space, then go on "
+            "with --resume."
+        ) from error
+
+
+def read_checkpoint(folder: Path) -> Optional[Dict[str, Any]]:
+    """The state that was written last, or None.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    path = folder / CHECKPOINT_FILE
+    if not path.is_file():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch has no common error for a damaged file
+        raise InputError(
+            f"The checkpoint {path} cannot be read ({_reason(error)}). Copy it again, or start anew in another folder."
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+class Lock:
+    """Keeps a folder for one training; the system lets go of it when the process ends, however it ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.stream = open(folder / LOCK_FILE, "a+", encoding="utf-8")  # noqa: SIM115 - open as long as the lock
+        try:
+            if os.name == "nt":
+                import msvcrt
+
+                self.stream.seek(0)
+                msvcrt.locking(self.stream.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.stream.close()
+            raise InputError(
+                f"Another training is at work in {folder}. Wait for it, stop it, or give another --output."
+            ) from error
+
+    def release(self) -> None:
+        self.stream.close()

@@ -1,0 +1,385 @@
+"""Which images a training has, and which pairs it makes of them: from a folder, a CSV or a Learn2Reg dataset.json."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+
+from ..contracts import InputError
+
+PAIRINGS = ("all", "random", "from-atlas", "to-atlas", "given")
+SPLITS = ("train", "val", "test")
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_LABEL_WORDS = {"label", "labels", "labelstr", "labelsval", "labelsts", "seg", "segmentation", "segmentations", "aseg"}
+_MASK_WORDS = {"mask", "masks", "maskstr", "masksval", "masksts"}
+_IMAGE_WORDS = {"image", "images", "imagestr", "imagesval", "imagests", "t1"}
+_SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training", "imagestr", "labelstr", "maskstr"), "train"),
+    **dict.fromkeys(("val", "validation", "imagesval", "labelsval", "masksval"), "val"),
+    **dict.fromkeys(("test", "testing", "imagests", "labelsts", "masksts"), "test"),
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One image with what belongs to it.
+
+    Attributes:
+        name: what messages call it, unique.
+        image, labels, mask: files.
+        split: "train", "val", "test", or None where nothing says.
+        group: pairs are made within a group only (a patient, a series); None for all in one.
+    """
+
+    name: str
+    image: Path
+    labels: Optional[Path] = None
+    mask: Optional[Path] = None
+    split: Optional[str] = None
+    group: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Names of the moving and the fixed subject."""
+
+    moving: str
+    fixed: str
+    split: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Attributes:
+    subjects: by name, sorted.
+    given: pairs that the data name themselves; may be empty.
+    """
+
+    subjects: Dict[str, Subject]
+    given: Tuple[Pair, ...] = ()
+
+    def without(self, names: Iterable[str]) -> Listing:
+        """The same without some subjects and their pairs."""
+        left_out = set(names)
+        kept = {name: one for name, one in self.subjects.items() if name not in left_out}
+        given = tuple(p for p in self.given if p.moving in kept and p.fixed in kept)
+        return Listing(kept, given)
+
+
+def read_listing(
+    path: Path, images: Optional[str] = None, labels: Optional[str] = None, masks: Optional[str] = None
+) -> Listing:
+    """The images at ``path``.
+
+    Args:
+        path: a folder, a .csv, or a Learn2Reg dataset.json.
+        images, labels, masks: patterns of file names in the folder, as ``*/aligned_norm.nii.gz``; labels and masks
+            belong to the image for which ``*`` stands for the same.
+
+    Raises:
+        InputError: there is nothing there, a file that is named is missing, or the form is another one.
+    """
+    if not path.exists():
+        raise InputError(f"The data {path} do not exist. Check the path.")
+    if path.is_dir():
+        description = path / "dataset.json"
+        if not images and description.is_file() and not list(path.glob("*_dataset.json")):
+            return _read_json(description)
+        listing = _read_folder(path, images, labels, masks)
+    elif path.suffix == ".csv":
+        listing = _read_csv(path)
+    elif path.suffix == ".json":
+        listing = _read_json(path)
+    else:
+        raise InputError(f"The data {path} must be a folder, a .csv, or a Learn2Reg dataset.json.")
+    if not listing.subjects:
+        raise InputError(f"The data {path} name no images.")
+    return listing
+
+
+# -------------------------------------------------------------------------------------------------- a folder
+
+
+def _read_folder(folder: Path, images: Optional[str], labels: Optional[str], masks: Optional[str]) -> Listing:
+    files = sorted(p for p in folder.rglob("*") if p.name.endswith(ENDINGS) and not p.name.startswith("."))
+    if not files:
+        raise InputError(f"The folder {folder} holds no images ({', '.join(ENDINGS)}). Check the path.")
+    if images:
+        found = _by_pattern(folder, files, images, "images")
+        with_labels = _by_pattern(folder, files, labels, "labels") if labels else {}
+        with_masks = _by_pattern(folder, files, masks, "masks") if masks else {}
+    elif labels or masks:
+        raise InputError("Patterns of labels or masks need the pattern of the images too: --images.")
+    else:
+        found, with_labels, with_masks = _by_words(folder, files)
+    if not found:
+        raise InputError(
+            f"The folder {folder} holds labels or masks, but no images. Name the images: --images PATTERN."
+        )
+    lost = sorted(set(with_labels) - set(found))
+    if lost:
+        raise InputError(
+            f"{len(lost)} label maps belong to no image, {with_labels[lost[0]]} among them. Check the names."
+        )
+    subjects = {}
+    for key, image in found.items():
+        split = next((_SPLIT_WORDS[w] for w in _folder_words(folder, image) if w in _SPLIT_WORDS), None)
+        subjects[key] = Subject(key, image, with_labels.get(key), with_masks.get(key), split)
+    return Listing(dict(sorted(subjects.items())))
+
+
+def _by_pattern(folder: Path, files: Sequence[Path], pattern: str, what: str) -> Dict[str, Path]:
+    """Files whose path in the folder is of the pattern, by what the stars stand for."""
+    parts = [re.escape(part) for part in pattern.split("*")]
+    expression = re.compile("([^/]*)".join(parts))
+    found: Dict[str, Path] = {}
+    for file in files:
+        match = expression.fullmatch(file.relative_to(folder).as_posix())
+        if match:
+            key = "/".join(match.groups()) or file.name
+            if key in found:
+                raise InputError(f"The pattern {pattern} has two {what} for {key}: {found[key]} and {file}.")
+            found[key] = file
+    if not found:
+        raise InputError(f"No file of {folder} is of the pattern {pattern} for {what}.")
+    return found
+
+
+def _by_words(folder: Path, files: Sequence[Path]) -> Tuple[Dict[str, Path], Dict[str, Path], Dict[str, Path]]:
+    """Images, labels and masks told apart by words in their names or folders (``sub01_seg``, ``labelsTr/``)."""
+    found: Tuple[Dict[str, Path], ...] = ({}, {}, {})
+    for file in files:
+        stem = _stem(file)
+        words = set(re.split(r"[_\-. ]", stem.lower())) | set(_folder_words(folder, file))
+        kind = 1 if words & _LABEL_WORDS else 2 if words & _MASK_WORDS else 0
+        dropped = _LABEL_WORDS | _MASK_WORDS | _IMAGE_WORDS
+        kept = "".join(part for part in re.split(r"(?=[_\-. ])", stem) if part.strip("_-. ").lower() not in dropped)
+        place = [w for w in file.relative_to(folder).parts[:-1] if w.lower() not in dropped | set(_SPLIT_WORDS)]
+        key = "/".join([*place, kept.strip("_-. ")]) if kept.strip("_-. ") else "/".join(place)
+        if key in found[kind]:
+            raise InputError(
+                f"{found[kind][key]} and {file} seem to belong to one subject. Say which are the images, labels and "
+                "masks by patterns: --images, --labels, --masks; or give a CSV."
+            )
+        found[kind][key] = file
+    return found
+
+
+def _stem(file: Path) -> str:
+    return next(file.name[: -len(ending)] for ending in ENDINGS if file.name.endswith(ending))
+
+
+def _folder_words(folder: Path, file: Path) -> List[str]:
+    return [part.lower() for part in file.relative_to(folder).parts[:-1]]
+
+
+# -------------------------------------------------------------------------------------------------- a CSV
+
+
+def _read_csv(path: Path) -> Listing:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read ({error}). It must be a CSV with a line of column names.") from error
+    if not rows:
+        raise InputError(f"{path} holds no rows.")
+    columns = set(rows[0])
+    if "image" in columns:
+        return Listing(_subjects(_subject_of_row(path, number, row) for number, row in enumerate(rows, start=2)))
+    if {"fixed", "moving"} <= columns:
+        return _pairs_of_rows(path, rows)
+    raise InputError(
+        f"{path} needs the column image (and labels, mask, split, group), or the columns fixed and moving (and "
+        f"fixed_labels, moving_labels, fixed_mask, moving_mask, split). It has: {', '.join(map(str, columns))}."
+    )
+
+
+def _subject_of_row(path: Path, number: int, row: Dict[str, str]) -> Subject:
+    where = f"{path}, line {number}"
+    return Subject(
+        (row.get("name") or row["image"]).strip(),
+        _file(path, row["image"], where),
+        *(_file(path, row[name], where) if row.get(name) else None for name in ("labels", "mask")),
+        split=_split(row.get("split"), where),
+        group=(row.get("group") or "").strip() or None,
+    )
+
+
+def _pairs_of_rows(path: Path, rows: Sequence[Dict[str, str]]) -> Listing:
+    subjects: List[Subject] = []
+    pairs: List[Pair] = []
+    for number, row in enumerate(rows, start=2):
+        where = f"{path}, line {number}"
+        for side in ("moving", "fixed"):
+            image = _file(path, row[side], where)
+            extra = [row.get(f"{side}_{name}") for name in ("labels", "mask")]
+            subjects.append(Subject(row[side].strip(), image, *(_file(path, e, where) if e else None for e in extra)))
+        pairs.append(Pair(row["moving"].strip(), row["fixed"].strip(), _split(row.get("split"), where)))
+    return Listing(_subjects(subjects), tuple(pairs))
+
+
+def _subjects(found: Iterable[Subject]) -> Dict[str, Subject]:
+    """By name; the same image may be named more than once, with the labels named at least once."""
+    by_name: Dict[str, Subject] = {}
+    for one in found:
+        known = by_name.get(one.name)
+        if known is None:
+            by_name[one.name] = one
+            continue
+        for what in ("image", "labels", "mask", "split", "group"):
+            first, second = getattr(known, what), getattr(one, what)
+            if first and second and first != second:
+                raise InputError(f"{one.name} is named twice with another {what}: {first} and {second}.")
+        merged = {w: getattr(known, w) or getattr(one, w) for w in ("labels", "mask", "split", "group")}
+        by_name[one.name] = replace(known, **merged)
+    return dict(sorted(by_name.items()))
+
+
+def _file(listed_in: Path, name: str, where: str) -> Path:
+    path = Path((name or "").strip())
+    path = path if path.is_absolute() else listed_in.parent / path
+    if not name or not path.is_file():
+        raise InputError(f"{where}: the file {name!r} does not exist. Paths are relative to the list, or absolute.")
+    return path
+
+
+def _split(value: Optional[str], where: str) -> Optional[str]:
+    text = (value or "").strip().lower()
+    if not text:
+        return None
+    if text not in _SPLIT_WORDS and text not in SPLITS:
+        raise InputError(f"{where}: the split {value!r} is not one of {', '.join(SPLITS)}.")
+    return _SPLIT_WORDS.get(text, text)
+
+
+# -------------------------------------------------------------------------------------------------- dataset.json
+
+_PAIR_KEYS = {
+    **dict.fromkeys(("training_paired_images", "training_paired", "registration_train"), "train"),
+    **dict.fromkeys(("registration_val", "validation_paired_images", "validation_paired", "validation"), "val"),
+    **dict.fromkeys(("registration_test", "test_paired_images"), "test"),
+}
+
+
+def _read_json(path: Path) -> Listing:
+    """Learn2Reg's description: "training" lists images, other keys list pairs."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}). It must be a Learn2Reg dataset.json.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold one JSON object, as Learn2Reg's dataset.json does.")
+    subjects: List[Subject] = []
+    pairs: List[Pair] = []
+    for item in values.get("training", []):
+        item = item if isinstance(item, dict) else {"image": item}
+        if "image" in item:
+            subjects.append(_json_subject(path, item["image"], item.get("label"), item.get("mask")))
+    for key, split in _PAIR_KEYS.items():
+        for item in values.get(key, []):
+            if isinstance(item, dict) and {"fixed", "moving"} <= set(item):
+                both = [_json_subject(path, item[side], None, None) for side in ("moving", "fixed")]
+                subjects += both
+                pairs.append(Pair(both[0].name, both[1].name, split))
+    if not subjects:
+        raise InputError(f'{path} names no images: it has neither "training" nor pairs of "fixed" and "moving".')
+    held_out = {name for pair in pairs if pair.split != "train" for name in (pair.moving, pair.fixed)}
+    named = {name: (pair.split) for pair in pairs if pair.split != "train" for name in (pair.moving, pair.fixed)}
+    by_name = _subjects(subjects)
+    split = {name: named[name] if name in held_out else "train" for name in by_name}
+    return Listing({name: replace(one, split=split[name]) for name, one in by_name.items()}, tuple(pairs))
+
+
+def _json_subject(path: Path, image: str, labels: Optional[str], mask: Optional[str]) -> Subject:
+    file = _file(path, image, str(path))
+
+    def beside(named: Optional[str], word: str) -> Optional[Path]:
+        if named:
+            return _file(path, named, str(path))
+        guess = Path(re.sub(r"images(Tr|Ts|Val)(?=/)", rf"{word}\1", file.as_posix()))
+        return guess if guess != file and guess.is_file() else None
+
+    return Subject(_stem(file), file, beside(labels, "labels"), beside(mask, "masks"))
+
+
+# -------------------------------------------------------------------------------------------------- splits, pairs
+
+
+def with_splits(listing: Listing, validation: float, seed: int) -> Tuple[Listing, Optional[str]]:
+    """Every subject in a split, and a sentence about what was decided here.
+
+    Where the data say nothing, ``validation`` of the subjects (a part, drawn by the seed) are held out, when there are
+    five or more.
+    """
+    subjects = list(listing.subjects.values())
+    if any(one.split for one in subjects) or any(pair.split for pair in listing.given):
+        filled = {one.name: replace(one, split=one.split or "train") for one in subjects}
+        return replace(listing, subjects=filled), None
+    groups = sorted({one.group or one.name for one in subjects})
+    count = round(validation * len(groups)) if len(groups) >= 5 else 0
+    if validation > 0 and len(groups) >= 5:
+        count = max(1, count)
+    held_out = set(random.Random(seed).sample(groups, count))
+    filled = {
+        one.name: replace(one, split="val" if (one.group or one.name) in held_out else "train") for one in subjects
+    }
+    note = (
+        f"{count} of {len(groups)} were held out for validation." if count else "Nothing was held out for validation."
+    )
+    return replace(listing, subjects=filled), note
+
+
+def make_pairs(listing: Listing, pairing: str, split: str, atlas: Optional[str] = None) -> List[Pair]:
+    """The pairs of a split, in a fixed order.
+
+    Args:
+        pairing: "all": every ordered pair; "random": every subject once as fixed, its moving one drawn anew each epoch
+            (here: the next one); "from-atlas" and "to-atlas": the atlas to or from every other; "given": those that the
+            data name.
+
+    Raises:
+        InputError: fewer than two images, no atlas of that name, or no pairs given.
+    """
+    if pairing not in PAIRINGS:
+        raise InputError(f"Pairs are made by {', '.join(PAIRINGS)}; it was {pairing!r}.")
+    if pairing == "given":
+        pairs = [pair for pair in listing.given if (pair.split or listing.subjects[pair.fixed].split) == split]
+        if not pairs and split == "train":
+            raise InputError("The data name no pairs for training. Use --pairs all, random, from-atlas or to-atlas.")
+        return pairs
+    given = [pair for pair in listing.given if pair.split == split]
+    if split != "train" and given:
+        return given  # as the data's own protocol has it
+    names = [name for name, one in listing.subjects.items() if one.split == split]
+    if pairing in ("from-atlas", "to-atlas"):
+        if atlas not in listing.subjects:
+            known = ", ".join(list(listing.subjects)[:5])
+            raise InputError(f"There is no image {atlas!r} for the atlas (--atlas NAME). Names are: {known}, ...")
+        others = [name for name in names if name != atlas]
+        return [Pair(atlas, n, split) if pairing == "from-atlas" else Pair(n, atlas, split) for n in others]
+    pairs = _within_groups(listing, names, "random" if split != "train" else pairing, split)
+    if not pairs and split == "train":
+        raise InputError(
+            f"{len(names)} image{'s' if len(names) != 1 else ''} for training: a pair needs two (of one group). Add "
+            "images, or use synthetic pairs: --synthetic."
+        )
+    return pairs
+
+
+def _within_groups(listing: Listing, names: Sequence[str], pairing: str, split: str) -> List[Pair]:
+    groups: Dict[Optional[str], List[str]] = {}
+    for name in names:
+        groups.setdefault(listing.subjects[name].group, []).append(name)
+    pairs: List[Pair] = []
+    for members in groups.values():
+        if pairing == "random":
+            pairs += [Pair(members[n - 1], name, split) for n, name in enumerate(members) if len(members) > 1]
+        else:
+            pairs += [Pair(moving, fixed, split) for fixed in members for moving in members if moving != fixed]
+    return pairs

@@ -1,0 +1,79 @@
+"""What a training gives: a folder with card and weights, as ``slicerdeepreg models add`` takes it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, Mapping
+
+import torch
+
+from .. import __version__
+from ..catalogue import CARD_FILE, WEIGHTS_FILE
+from ..contracts import InputError
+from ..files.plain import plain
+from ..files.weights import write_weights
+from .plan import Plan
+
+LENGTHS = ((3600, 1, "hours"), (60, 0, "minutes"), (1, 0, "seconds"))
+SHOWN = {
+    "dice": ("Dice", ""),
+    "dice_before": ("Dice before", ""),
+    "hd95_mm": ("HD95", " mm"),
+    "field": ("distance to the true field", " voxels"),
+    "field_before": ("before", " voxels"),
+    "ncc": ("NCC", ""),
+    "ndv_percent": ("NDV", " %"),
+}
+
+
+def write_model(
+    plan: Plan, weights: Mapping[str, torch.Tensor], step: int, seconds: float, device: str, figures, folder: Path
+) -> Path:
+    """Put card and weights into the folder; each file is whole or the one before.
+
+    Args:
+        figures: of the last validation, or empty. seconds: of training. device: in words.
+
+    Raises:
+        InputError: the disk is full or cannot be written to.
+    """
+    arrays = {name: t.detach().cpu().numpy() for name, t in weights.items()}
+    private = [folder / f".unfinished-{name}" for name in (WEIGHTS_FILE, CARD_FILE)]
+    try:
+        checksum = write_weights(private[0], arrays)
+        text = json.dumps(plain(card_of(plan, step, seconds, device, figures, checksum)), indent=2, ensure_ascii=False)
+        private[1].write_text(text + "\n", encoding="utf-8")
+        os.replace(private[0], folder / WEIGHTS_FILE)
+        os.replace(private[1], folder / CARD_FILE)
+    except Exception as error:  # what the writer of safetensors raises for a full disk is its own kind
+        for path in private:
+            path.unlink(missing_ok=True)
+        raise InputError(f"The model could not be written to {folder} ({error}). Free some space.") from error
+    return folder / CARD_FILE
+
+
+def card_of(plan: Plan, step: int, seconds: float, device: str, figures, checksum: str) -> Dict[str, Any]:
+    """The card of the model, as ``catalogue.read_user_card`` takes it."""
+    size = " x ".join(str(n) for n in plan.shape[::-1])
+    length = next(f"{seconds / u:.{d}f} {word}" for u, d, word in LENGTHS if seconds >= 2 * u or u == 1)
+    trained_on = (
+        f"{plan.about_data}; {step} steps of {plan.pairs_per_step} pair{'s' if plan.pairs_per_step > 1 else ''} of "
+        f"{size} voxels, {length} on {device}"
+    )
+    listed = [f"{title} {figures[name]:.4g}{unit}" for name, (title, unit) in SHOWN.items() if name in figures]
+    shown = f"On {figures['pairs']:.0f} pairs held out of the same data: {', '.join(listed)}." if listed else None
+    return {
+        "name": plan.name,
+        "title": f"{plan.name} ({plan.network}, trained)",
+        "network": plan.network,
+        "configuration": dict(plan.configuration),
+        "dimensions": [plan.dimensions],
+        "recipe": dict(plan.recipe),
+        "summary": f"{plan.network} with weights trained by SlicerDeepReg {__version__}.",
+        "trained_on": trained_on,
+        "shown": shown,
+        "weights": WEIGHTS_FILE,
+        "sha256": checksum,
+    }

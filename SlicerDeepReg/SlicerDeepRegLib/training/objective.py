@@ -1,0 +1,101 @@
+"""What a training lowers: the loss of the network's paper on the images, overlap of labels, and distance of fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Mapping, Sequence, Tuple
+
+import torch
+
+from ..losses.papers import LOSSES
+from ..losses.regularity import diffusion
+from ..networks import NetworkOutput
+from ..warping.sample import warp
+from .draws import Draws, seed_of
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of the terms; a term whose truth a pair does not have is left out for that pair.
+
+    Attributes:
+        image: the paper's loss, regularity included. Where the two contrasts differ its regularity alone.
+        labels: 1 minus the mean soft Dice of structures.
+        field: mean distance to the true displacement, voxels.
+    """
+
+    image: float = 1.0
+    labels: float = 0.0
+    field: float = 0.0
+
+
+class Objective:
+    """The mean over the pairs of a batch of the weighted terms of each, so that pairs count alike in any batch.
+
+    Args:
+        network: whose paper's loss.
+        loss: its arguments.
+        structures: how many structures, drawn anew each time, the overlap is measured on.
+    """
+
+    def __init__(self, network: str, loss: Mapping[str, Any], weights: Weights, structures: int = 8) -> None:
+        self.network, self.loss, self.weights, self.structures = network, dict(loss), weights, structures
+
+    def __call__(
+        self, batch: Dict[str, torch.Tensor], output: NetworkOutput, seeds: Sequence[int]
+    ) -> Tuple[torch.Tensor, Dict[str, torch.Tensor]]:
+        """(what to lower, its terms by name, unweighted)."""
+        parts: Dict[str, torch.Tensor] = {}
+        total = 0.0
+        for number, seed in enumerate(seeds):
+            pair = {name: t[number : number + 1] for name, t in batch.items()}
+            for name, (weight, value) in self._terms(pair, _one_of(output, number), seed).items():
+                total = total + weight * value / len(seeds)
+                if name != "regularity":
+                    parts[name] = parts.get(name, 0) + value.detach() / len(seeds)
+        return total, parts
+
+    def _terms(self, pair, output: NetworkOutput, seed: int) -> Dict[str, Tuple[float, torch.Tensor]]:
+        w = self.weights
+        terms = {}
+        regularity = self.loss.get("regularity", 1.0)
+        if w.image and bool(pair.get("same_contrast", torch.ones(1))):
+            loss = LOSSES[self.network](pair["moving"], pair["fixed"], pair.get("inside"), **self.loss)
+            terms["image"] = (w.image, loss(output))
+        else:
+            terms["regularity"] = (regularity, diffusion(output.displacement))
+        if w.field and "displacement" in pair:
+            terms["field"] = (w.field, mean_distance(output.displacement, pair["displacement"], pair["inside"]))
+        if w.labels and "moving_labels" in pair:
+            overlap = self._overlap(pair, output.displacement, seed)
+            if overlap is not None:
+                terms["labels"] = (w.labels, overlap)
+        return terms
+
+    def _overlap(self, pair, displacement: torch.Tensor, seed: int):
+        moving, fixed = pair["moving_labels"], pair["fixed_labels"]
+        present = torch.unique(moving)
+        present = present[torch.isin(present, torch.unique(fixed)) & (present > 0)]
+        if not len(present):
+            return None
+        order = Draws(seed_of(seed, 77), torch.device("cpu")).order(len(present))[: self.structures]
+        chosen = present[torch.tensor(order, device=present.device)].view(1, -1, *[1] * (moving.ndim - 2))
+        return 1 - soft_dice(warp((moving == chosen).float(), displacement), (fixed == chosen).float())
+
+
+def soft_dice(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """The mean over channels of ``2 sum(a b) / sum(a^2 + b^2)`` of (B, C, ...) memberships in 0..1 (V-Net's form)."""
+    axes = tuple(range(2, first.ndim))
+    both = (first * second).sum(axes)
+    return (2 * both / (first.square().sum(axes) + second.square().sum(axes)).clamp(min=1e-5)).mean()
+
+
+def mean_distance(found: torch.Tensor, true: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """The mean over the voxels inside of the length of ``found - true``, voxels (endpoint error)."""
+    length = (found - true).square().sum(1, keepdim=True).add(1e-8).sqrt()
+    return (length * inside).sum() / inside.sum().clamp(min=1)
+
+
+def _one_of(output: NetworkOutput, number: int) -> NetworkOutput:
+    fields = {name: field[number : number + 1] for name, field in output.fields.items()}
+    return NetworkOutput(output.displacement[number : number + 1], fields, output.factors)

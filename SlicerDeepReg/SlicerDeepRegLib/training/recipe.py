@@ -1,0 +1,224 @@
+"""Images as a network takes them, by the recipe that its card will carry; prepared once and kept.
+
+Each subject becomes arrays on a grid of the network's voxels: oriented, resampled, cut or padded to one size, and
+scaled to 0..1. What was prepared is kept as .npy beside the training (or where ``--cache`` says) under a name that
+follows from the file and the recipe, so that a changed file or recipe is prepared anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..contracts import Grid, Image, InputError
+from ..files.images import read_image
+from ..geometry.grids import orientation_of, oriented, with_voxels
+from ..preparation.checks import check_image
+from ..preparation.intensity import background_level, robust_range, scaled
+from ..preparation.working import CROP_MARGIN, resample
+from .listing import Listing, Subject
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One subject, its arrays in files that are mapped when they are asked for.
+
+    Attributes:
+        base: the files' path without its ending.
+        arrays: which there are: "image" (float16, 0..1), "labels" (uint16), "mask" (bool); (K, J, I) or (J, I).
+        shape: of each.
+        spacing_kji_mm: of the axes that exist.
+        orientation: three letters, or "" for a slice.
+    """
+
+    name: str
+    base: Path
+    arrays: Tuple[str, ...]
+    shape: Tuple[int, ...]
+    spacing_kji_mm: Tuple[float, ...]
+    orientation: str
+
+    def array(self, name: str) -> Optional[np.ndarray]:
+        """One of the arrays, or None."""
+        return np.load(self.base.with_suffix(f".{name}.npy"), mmap_mode="r") if name in self.arrays else None
+
+
+def prepare_subjects(
+    listing: Listing,
+    recipe: Mapping[str, Any],
+    size_ijk: Optional[Sequence[int]],
+    cache: Path,
+    skip: bool,
+    tell=lambda text: None,
+) -> Tuple[Dict[str, Prepared], List[str]]:
+    """Every subject of the listing, prepared, by name.
+
+    Args:
+        recipe: as on a card.
+        size_ijk: cut or pad to that many voxels along i, j(, k), around the middle of what is shown; None for neither.
+        skip: leave out what cannot be used, instead of stopping.
+
+    Returns:
+        The subjects, and a sentence for each that was left out.
+
+    Raises:
+        InputError: an image cannot be read or differs from the others, labels do not match, or the disk is full.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    found: Dict[str, Prepared] = {}
+    left_out: List[str] = []
+    for number, subject in enumerate(listing.subjects.values(), start=1):
+        tell(f"preparing {number} of {len(listing.subjects)}: {subject.name}")
+        try:
+            found[subject.name] = _prepared(subject, recipe, size_ijk, cache)
+        except InputError as error:
+            if not skip:
+                raise InputError(f"{error} (--on-bad-image skip leaves such images out)") from error
+            left_out.append(str(error))
+    for name, why in _misfits(found).items():
+        if not skip:
+            raise InputError(
+                f"{why} Resample them alike, or give --size, --voxel-mm and "
+                "--orientation, or leave such out: --on-bad-image skip."
+            )
+        left_out.append(why)
+        del found[name]
+    return found, left_out
+
+
+def _misfits(found: Mapping[str, Prepared]) -> Dict[str, str]:
+    """Subjects whose arrays are not like those of most."""
+    kinds = {name: (one.shape, tuple(np.round(one.spacing_kji_mm, 3)), one.orientation) for name, one in found.items()}
+    if not kinds:
+        return {}
+    usual, _ = Counter(kinds.values()).most_common(1)[0]
+    return {
+        name: f"{name} has {_in_words(kind)}; most others have {_in_words(usual)}."
+        for name, kind in kinds.items()
+        if kind != usual
+    }
+
+
+def _in_words(kind) -> str:
+    shape, spacing, orientation = kind
+    size = " x ".join(map(str, shape[::-1]))
+    return (
+        f"{size} voxels of {' x '.join(f'{v:g}' for v in spacing[::-1])} mm{f' in {orientation}' * bool(orientation)}"
+    )
+
+
+def _prepared(subject: Subject, recipe: Mapping[str, Any], size_ijk: Optional[Sequence[int]], cache: Path) -> Prepared:
+    files = [f for f in (subject.image, subject.labels, subject.mask) if f is not None]
+    stamp = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    key = json.dumps([VERSION, stamp, dict(recipe), list(size_ijk or [])], sort_keys=True)
+    base = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
+    described = base.with_suffix(".json")
+    if not described.is_file():
+        arrays, spacing, orientation = _arrays(subject, recipe, size_ijk)
+        for name, array in arrays.items():
+            _write(base.with_suffix(f".{name}.npy"), lambda stream, array=array: np.save(stream, array))
+        values = {"spacing_kji_mm": spacing, "arrays": sorted(arrays), "shape": arrays["image"].shape}
+        text = json.dumps({**values, "orientation": orientation})
+        _write(described, lambda stream: stream.write(text.encode()))
+    values = json.loads(described.read_text(encoding="utf-8"))
+    kept = {key: tuple(values[key]) for key in ("arrays", "shape", "spacing_kji_mm")}
+    return Prepared(subject.name, base, **kept, orientation=values["orientation"])
+
+
+def _write(path: Path, write) -> None:
+    """Whole or not at all."""
+    handle, private = tempfile.mkstemp(prefix=".unfinished-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            write(stream)
+        os.replace(private, path)
+    except OSError as error:
+        Path(private).unlink(missing_ok=True)
+        raise InputError(
+            f"The prepared images could not be written to {path.parent} ({error.strerror or error}). Free some space, "
+            "or choose another place: --cache DIR."
+        ) from error
+
+
+def _arrays(subject: Subject, recipe: Mapping[str, Any], size_ijk: Optional[Sequence[int]]):
+    image = check_image(read_image(subject.image, "image"), "image")
+    grid = image.grid
+    if recipe.get("orientation") and not grid.is_planar:
+        grid = oriented(grid, recipe["orientation"])
+    if recipe.get("voxel_mm"):
+        grid = with_voxels(grid, recipe["voxel_mm"])
+    labels = _companion(subject.labels, image, "labels")
+    mask = _companion(subject.mask, image, "mask")
+    if size_ijk is not None:
+        grid = _sized(grid, image, size_ijk)
+    shape = tuple(n for n in grid.shape_kji if n > 1)
+    values = resample(image, grid, outside=float(image.values.min()))
+    inside = resample(mask, grid, interpolator=sitk.sitkNearestNeighbor, outside=0) > 0 if mask else None
+    values = scaled(values, *robust_range(values[_shown(values)], inside[_shown(values)] if mask else None))
+    arrays = {"image": values.astype(np.float16).reshape(shape)}
+    if labels is not None:
+        found = resample(labels, grid, interpolator=sitk.sitkNearestNeighbor, outside=0)
+        arrays["labels"] = found.astype(np.uint16).reshape(shape)
+    if inside is not None:
+        arrays["mask"] = inside.reshape(shape)
+    spacing = [float(s) for s, n in zip(grid.spacing_mm[::-1], grid.shape_kji) if n > 1]
+    return arrays, spacing, "" if grid.is_planar else orientation_of(grid)
+
+
+def _shown(values: np.ndarray) -> Tuple[slice, ...]:
+    """The box of what the image shows with the margin of a registration's working grid, whose range is taken there."""
+    places = np.argwhere(values > background_level(values))
+    low, high = places.min(0), places.max(0)
+    return tuple(slice(max(0, a - CROP_MARGIN), b + 1 + CROP_MARGIN) for a, b in zip(low, high))
+
+
+def _companion(path: Optional[Path], image: Image, role: str) -> Optional[Image]:
+    """Labels or mask of an image, on its grid."""
+    if path is None:
+        return None
+    found = read_image(path, role)
+    if not found.grid.same_as(image.grid, tolerance_mm=0.01):
+        raise InputError(
+            f"The {role} {path} do not lie where their image {image.name} does: {found.grid.size_ijk} voxels against "
+            f"{image.grid.size_ijk}, or another origin, spacing or direction. Resample them to the image."
+        )
+    values = found.values
+    if (values < 0).any() or (values != np.round(values)).any() or values.max() > 65535:
+        raise InputError(f"The {role} {path} must be whole numbers from 0 to 65535.")
+    if not values.any():
+        raise InputError(f"The {role} {path} are empty: every voxel is 0.")
+    return Image(values.astype(np.int32), found.grid, found.name, found.dimensions)
+
+
+def _sized(grid: Grid, image: Image, wanted_ijk: Sequence[int]) -> Grid:
+    """The grid cut or padded to a size, its middle at the middle of what the image shows."""
+    size_ijk = list(wanted_ijk)
+    if grid.is_planar:
+        flat = [c for c in range(3) if grid.size_ijk[c] == 1]
+        for c in flat:
+            size_ijk.insert(c, 1)
+    if len(size_ijk) != 3:
+        axes = 2 if grid.is_planar else 3
+        raise InputError(
+            f"{image.name} has {axes} axes and --size has {len(wanted_ijk)} numbers. Give one for each axis."
+        )
+    shown = np.argwhere(image.values > background_level(image.values))
+    low, high = shown.min(0)[::-1], shown.max(0)[::-1]
+    middle_ijk = (grid.lps_to_ijk @ image.grid.ijk_to_lps @ [*((low + high) / 2), 1])[:3]
+    start = np.round(middle_ijk - (np.array(size_ijk) - 1) / 2).astype(int)
+    start = np.where(np.array(size_ijk) >= grid.size_ijk, (np.array(grid.size_ijk) - size_ijk) // 2, start)
+    start = np.where(np.array(size_ijk) < grid.size_ijk, np.clip(start, 0, np.array(grid.size_ijk) - size_ijk), start)
+    matrix = grid.ijk_to_lps.copy()
+    matrix[:3, 3] = (grid.ijk_to_lps @ [*start, 1])[:3]
+    return Grid(tuple(size_ijk), matrix)

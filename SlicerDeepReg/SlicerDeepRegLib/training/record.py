@@ -1,0 +1,88 @@
+"""What a training writes down as it goes: seconds of its parts, the log, TensorBoard's files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Dict
+
+import torch
+
+from ..contracts import InputError
+
+LOG_FILE = "log.jsonl"
+#: Parts of a step.
+TIMED = ("data", "forward", "backward")
+
+
+class Timing:
+    """Mean seconds of each part of a step since last asked for; on a GPU by its own clock, without waiting."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.cuda = device.type == "cuda"
+        self._reset()
+
+    def _reset(self) -> None:
+        self.sums = dict.fromkeys(TIMED, 0.0)
+        self.steps, self.marks = 0, []
+
+    def _now(self):
+        if self.cuda:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            return event
+        return time.perf_counter()
+
+    def start(self) -> None:
+        self.last = self._now()
+
+    def done(self, part: str) -> None:
+        now = self._now()
+        self.marks.append((part, self.last, now))
+        self.last = now
+        self.steps += part == "data"
+
+    def means(self) -> Dict[str, float]:
+        if self.cuda:
+            torch.cuda.synchronize()
+        for part, first, second in self.marks:
+            self.sums[part] += first.elapsed_time(second) / 1000 if self.cuda else second - first
+        found = {f"seconds_{part}": self.sums[part] / max(1, self.steps) for part in TIMED}
+        self._reset()
+        return found
+
+
+def keep_log_until(path: Path, step: int) -> None:
+    """Drop the lines of steps after the checkpoint that a training goes on from."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError):  # cut short when the process was killed
+            continue
+    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def open_board(folder: Path):
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError(
+            "TensorBoard is not installed: pip install tensorboard, or leave out --tensorboard. log.jsonl has the same "
+            "figures."
+        ) from error
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a killed training left half written; only under the folder's lock."""
+    for path in folder.glob(".unfinished-*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,133 @@
+"""Which images and pairs a folder, a CSV and a dataset.json give, and what is said of those that do not fit."""
+
+import json
+
+import pytest
+from SlicerDeepRegLib.contracts import InputError
+from SlicerDeepRegLib.files.images import write_image
+from SlicerDeepRegLib.training.listing import make_pairs, read_listing, with_splits
+
+from .made_scans import folder_of_scans, scan, write_csv
+
+
+def pairs_of(listing, pairing, split="train", atlas=None, validation=0.0):
+    return [(p.moving, p.fixed) for p in make_pairs(with_splits(listing, validation, 0)[0], pairing, split, atlas)]
+
+
+def test_a_folder_gives_images_with_their_labels(tmp_path):
+    listing = read_listing(folder_of_scans(tmp_path, 3))
+    assert list(listing.subjects) == ["sub-00", "sub-01", "sub-02"]
+    one = listing.subjects["sub-01"]
+    assert one.image.name == "sub-01.nii.gz" and one.labels.name == "sub-01_seg.nii.gz" and one.mask is None
+    assert len(pairs_of(listing, "all")) == 6 and len(set(pairs_of(listing, "all"))) == 6
+    assert pairs_of(listing, "from-atlas", atlas="sub-01") == [("sub-01", "sub-00"), ("sub-01", "sub-02")]
+    assert pairs_of(listing, "to-atlas", atlas="sub-01") == [("sub-00", "sub-01"), ("sub-02", "sub-01")]
+    assert sorted(fixed for _, fixed in pairs_of(listing, "random")) == ["sub-00", "sub-01", "sub-02"]
+
+
+def test_subfolders_name_splits_and_labels(tmp_path):
+    image, labels = scan(0)
+    for part, number in (("Tr", 0), ("Tr", 1), ("Val", 2)):
+        for kind, what in (("images", image), ("labels", labels)):
+            (tmp_path / f"{kind}{part}").mkdir(exist_ok=True)
+            write_image(what, tmp_path / f"{kind}{part}" / f"case_{number}.nii.gz")
+    listing = read_listing(tmp_path)
+    assert {name: one.split for name, one in listing.subjects.items()} == {
+        **{"case_0": "train", "case_1": "train", "case_2": "val"}
+    }
+    assert all(one.labels is not None for one in listing.subjects.values())
+
+
+def test_patterns_name_images_and_labels(tmp_path):
+    """As the OASIS distribution for registration has them, among other files."""
+    image, labels = scan(0)
+    for subject in ("OAS1_0001", "OAS1_0002"):
+        (tmp_path / subject).mkdir()
+        for name, what in (("aligned_norm", image), ("aligned_seg35", labels), ("norm", image)):
+            write_image(what, tmp_path / subject / f"{name}.nii.gz")
+    listing = read_listing(tmp_path, "*/aligned_norm.nii.gz", "*/aligned_seg35.nii.gz")
+    assert list(listing.subjects) == ["OAS1_0001", "OAS1_0002"]
+    assert listing.subjects["OAS1_0002"].labels.name == "aligned_seg35.nii.gz"
+    with pytest.raises(InputError, match="No file .* pattern"):
+        read_listing(tmp_path, "*/elsewhere.nii.gz")
+    with pytest.raises(InputError, match="seem to belong to one subject.*--images"):
+        folder_of_scans(tmp_path / "same" / "a", 1)
+        write_image(image, tmp_path / "same" / "a" / "sub-00_t1.nii.gz")
+        read_listing(tmp_path / "same")
+
+
+def test_a_csv_of_images_with_groups_and_splits(tmp_path):
+    folder_of_scans(tmp_path / "scans", 4)
+    rows = [
+        {"image": f"scans/sub-0{n}.nii.gz", "labels": f"scans/sub-0{n}_seg.nii.gz", "split": split, "group": group}
+        for n, (split, group) in enumerate([("train", "a"), ("train", "a"), ("train", "b"), ("val", "b")])
+    ]
+    listing = read_listing(write_csv(tmp_path / "list.csv", rows))
+    found = pairs_of(listing, "all")
+    assert found == [("scans/sub-01.nii.gz", "scans/sub-00.nii.gz"), ("scans/sub-00.nii.gz", "scans/sub-01.nii.gz")]
+
+
+def test_a_csv_of_pairs(tmp_path):
+    folder_of_scans(tmp_path / "scans", 3)
+    name = "scans/sub-0{}.nii.gz".format
+    rows = [
+        {"fixed": name(0), "moving": name(1), "fixed_labels": "scans/sub-00_seg.nii.gz", "split": ""},
+        {"fixed": name(0), "moving": name(2), "fixed_labels": "", "split": "val"},
+    ]
+    listing = read_listing(write_csv(tmp_path / "pairs.csv", rows))
+    assert pairs_of(listing, "given") == [(name(1), name(0))]
+    assert pairs_of(listing, "given", "val") == [(name(2), name(0))]
+    assert listing.subjects[name(0)].labels is not None and listing.subjects[name(2)].labels is None
+    rows[1]["fixed_labels"] = "scans/sub-01_seg.nii.gz"
+    with pytest.raises(InputError, match="named twice with another labels"):
+        read_listing(write_csv(tmp_path / "pairs.csv", rows))
+
+
+def test_a_learn2reg_description(tmp_path):
+    image, labels = scan(0)
+    for kind, what in (("images", image), ("labels", labels)):
+        (tmp_path / f"{kind}Tr").mkdir()
+        for number in range(4):
+            write_image(what, tmp_path / f"{kind}Tr" / f"OASIS_{number:04d}_0000.nii.gz")
+    path = "./imagesTr/OASIS_{:04d}_0000.nii.gz".format
+    description = {
+        "training": [{"image": path(n)} for n in range(4)],
+        "registration_val": [{"fixed": path(2), "moving": path(3)}],
+    }
+    (tmp_path / "OASIS_dataset.json").write_text(json.dumps(description))
+    listing = read_listing(tmp_path / "OASIS_dataset.json")
+    assert all(one.labels is not None for one in listing.subjects.values())
+    assert len(pairs_of(listing, "all")) == 2  # the two that validation does not use
+    assert pairs_of(listing, "all", "val") == [("OASIS_0003_0000", "OASIS_0002_0000")]
+
+
+def test_some_are_held_out_where_nothing_is_said(tmp_path):
+    listing = read_listing(folder_of_scans(tmp_path, 10, labels=False))
+    first, note = with_splits(listing, 0.2, seed=1)
+    held_out = [name for name, one in first.subjects.items() if one.split == "val"]
+    assert len(held_out) == 2 and "2 of 10" in note
+    assert with_splits(listing, 0.2, seed=1)[0] == first != with_splits(listing, 0.2, seed=2)[0]
+    few, note = with_splits(listing.without(list(listing.subjects)[3:]), 0.2, 0)
+    assert all(one.split == "train" for one in few.subjects.values()) and "Nothing" in note
+
+
+def test_what_is_no_data_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("no data")
+    cases = {
+        "does not exist|do not exist": tmp_path / "nowhere",
+        "holds no images": tmp_path / "empty",
+        "must be a folder": tmp_path / "notes.txt",
+        "needs the column image": write_csv(tmp_path / "odd.csv", [{"a": 1}]),
+        "line 2: the file 'gone.nii.gz' does not exist": write_csv(tmp_path / "gone.csv", [{"image": "gone.nii.gz"}]),
+    }
+    for message, path in cases.items():
+        with pytest.raises(InputError, match=message):
+            read_listing(path)
+    one = read_listing(folder_of_scans(tmp_path / "one", 1))
+    with pytest.raises(InputError, match="1 image for training: a pair needs two"):
+        pairs_of(one, "all")
+    with pytest.raises(InputError, match="no image 'x' for the atlas"):
+        pairs_of(one, "to-atlas", atlas="x")
+    with pytest.raises(InputError, match="name no pairs"):
+        pairs_of(one, "given")
