@@ -22,6 +22,8 @@ _LIBRARY = Path(__file__).resolve().parent
 #: Beside the library in the repository and in Slicer; inside it in an installed wheel.
 MODEL_FOLDERS = (_LIBRARY.parent / "Resources" / "Models", _LIBRARY / "Resources" / "Models")
 CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
+#: The card of a segmentation network that was trained with a registration network.
+SEGMENTATION_CARD = "segmentation.json"
 #: What a recipe may say, and what it may say about it.
 RECIPE = {"intensity": ("unit",), "voxel_mm": None, "orientation": None}
 

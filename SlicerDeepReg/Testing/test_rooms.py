@@ -49,8 +49,8 @@ RULES = {
     ),
     "commands": (
         (
-            *("__init__", "contracts", "catalogue", "process", "geometry", "methods", "pipeline", "metrics", "files"),
-            *("mrml", "training"),
+            *("__init__", "contracts", "catalogue", "device", "process", "geometry", "methods", "pipeline", "metrics"),
+            *("files", "mrml", "training"),
         ),
         {"numpy", "scipy", "nilearn", "slicer", "SimpleITK"},
     ),

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import List
 
-from ..contracts import OUTPUT_FILES, InputError, Result
+from ..contracts import OUTPUT_FILES, Image, InputError, Result
 
 
 def check_slicer() -> None:
@@ -39,3 +39,19 @@ def write_scene(result: Result, folder: Path) -> List[str]:
             names = draw(host, result, nodes, folder)
         host.save(str(folder / OUTPUT_FILES["scene"]))
     return [*names, OUTPUT_FILES["scene"]]
+
+
+def write_segmentation_scene(image: Image, labels: Image, path: Path) -> None:
+    """A scene of the image with the labels as a segmentation node."""
+    check_slicer()
+    from ..mrml.host import Host
+    from ..mrml.nodes import add_volume
+    from ..mrml.scene import display_range
+    from ..mrml.segments import add_segmentation
+
+    with Host() as host:
+        volume = add_volume(host.scene, image, image.name)
+        volume.GetDisplayNode().SetAutoWindowLevel(0)
+        volume.GetDisplayNode().SetWindowLevelMinMax(*display_range(image))
+        add_segmentation(host.scene, labels, f"Segmentation of {image.name}")
+        host.save(str(path))

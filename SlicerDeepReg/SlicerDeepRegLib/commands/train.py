@@ -26,6 +26,7 @@ def add_parser(commands) -> None:
     parser.add_argument("--network", required=True, metavar="NAME", help=f"{', '.join(networks)}; or NAME:VARIANT")
     parser.add_argument("--output", metavar="MODEL", type=Path, help="folder for model, checkpoint, log and pictures")
     _add_data(parser.add_argument_group("data"))
+    _add_joint(parser.add_argument_group("joint registration and segmentation"))
     _add_schedule(parser.add_argument_group("schedule (what is not given is as the preset says)"))
     _add_keeping(parser.add_argument_group("validation, keeping, machine"))
     parser.set_defaults(run=run)
@@ -52,6 +53,14 @@ def _add_data(group) -> None:
     )
     group.add_argument("--augment", choices=("none", "light", "strong"))
     group.add_argument("--mirror", default="", metavar="AXES", help="axes mirrored half of the time, of 'ijk'")
+
+
+def _add_joint(group) -> None:
+    group.add_argument("--joint", choices=("fcn", "unet"), help="train this segmentation network together with it")
+    group.add_argument("--alone", action="store_true", help="train the segmentation network without registration")
+    group.add_argument("--ratio", type=float, metavar="R", help="part of the images of a series that are annotated")
+    group.add_argument("--slices", choices=("i", "j", "k"), help="cut volumes into slices along that axis")
+    group.add_argument("--segmentation-weight", type=float, default=1.0, metavar="X", help="of its loss (default: 1)")
 
 
 def _add_schedule(group) -> None:
@@ -122,5 +131,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"Stopped at step {ended.step} by {ended.why}. The same command with --resume goes on.", flush=True)
         return UNFINISHED
     print(f"Done at step {ended.step} ({ended.why}). The model: {options.output}")
-    print(f"To use it: slicerdeepreg models add {options.output}")
+    if not options.alone:
+        print(f"To use it: slicerdeepreg models add {options.output}")
+    if options.joint:
+        where = options.output / "segmentation"
+        print(f"To segment with it: slicerdeepreg segment --model {where} --image IMAGE --output LABELS.nii.gz")
     return 0

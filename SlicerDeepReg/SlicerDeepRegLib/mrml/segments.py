@@ -10,6 +10,10 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+from ..contracts import Image
+from .display import label_colours
+from .nodes import FLIP
+
 
 def segments_of(node) -> List[Tuple[str, str]]:
     """(identifier, name) of every segment of a segmentation node, in order."""
@@ -50,3 +54,19 @@ def add_segment(node, name: str, colour, inside: np.ndarray, ijk_to_ras: np.ndar
     picture.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     logic.SetBinaryLabelmapToSegment(picture, node, identifier, logic.MODE_REPLACE)
+
+
+def add_segmentation(scene, labels: Image, name: str):
+    """A segmentation node with a segment for each label of a map (0 is none), in the colours that labels have."""
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    values = labels.values.astype(np.int64)
+    present = [int(label) for label in np.unique(values) if label]
+    colours = label_colours(scene, present) if present else None
+    for label in present:
+        colour = [0.0] * 4
+        colours.GetColor(label, colour)
+        add_segment(node, f"Label {label}", colour[:3], values == label, FLIP @ labels.grid.ijk_to_lps)
+    if colours is not None:
+        scene.RemoveNode(colours)
+    return node

@@ -20,11 +20,11 @@ from ..contracts import InputError
 from ..files.plain import plain
 from .checkpoints import read_checkpoint, write_checkpoint
 from .draws import seed_of
-from .model import write_model
 from .plan import Plan
 from .record import LOG_FILE, TIMED, Timing, keep_log_until, open_board
+from .task import RegistrationTask
 from .team import Team
-from .validation import BETTER, figures_of, mean_figures, picture, write_picture
+from .validation import mean_figures, write_picture
 
 PICTURES = "pictures"
 #: Position of the first held-out pair in its own stream; pictures are made of the first ones.
@@ -72,6 +72,7 @@ class Trainer:
         plan: what is trained. network: on the device, from its random start.
         objective: ``objective(batch, output, seeds) -> (loss, parts)``.
         source: gives batches by position. held_out: the same for validation, or None; held_out_count: its pairs.
+        task: what is measured and kept; registration where none is given.
         folder: where everything goes. team: the processes that train together.
         say: called with a line of text now and then.
     """
@@ -88,11 +89,13 @@ class Trainer:
         team: Team,
         held_out=None,
         held_out_count: int = 0,
+        task: Optional[RegistrationTask] = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self.plan, self.network, self.objective, self.source = plan, network, objective, source
         self.folder, self.device, self.schedule, self.team, self.say = folder, device, schedule, team, say
         self.held_out, self.held_out_count = held_out, held_out_count
+        self.task = task or RegistrationTask(plan)
         self.optimiser = _optimiser(plan, network)
         self.scaler = torch.amp.GradScaler(device.type, enabled=plan.precision == "fp16")
         self.mean = {n: t.detach().clone() for n, t in network.state_dict().items()} if plan.ema else None
@@ -263,9 +266,9 @@ class Trainer:
             each, rows = self._measured(last)
         gathered = [one for found in self.team.gathered(each) for one in found]
         self.figures = {**mean_figures(gathered), "pairs": float(len(gathered))}
-        name = next(n for n in BETTER if n in self.figures)
+        name = next(n for n in self.task.better if n in self.figures)
         score = self.figures[name]
-        better = self.best is None or BETTER[name](score, self.best) == score and score != self.best
+        better = self.best is None or (score != self.best and self.task.better[name](score, self.best) == score)
         self.best = score if better else self.best
         self.since_best = 0 if better else self.since_best + 1
         if self.team.is_first:
@@ -285,14 +288,14 @@ class Trainer:
         self.network.eval()
         each, rows = [], []
         mine = range(self.team.rank, self.held_out_count, self.team.size)
-        orientation = self.plan.recipe.get("orientation") or ""
         for position, pair in zip(mine, self.held_out.batches([[n] for n in mine], self.device)):
             output = self.network(pair["moving"], pair["fixed"])
             loss, _ = self.objective(pair, output, [position])
-            found = figures_of(pair, output.displacement, self.held_out.spacing_kji_mm, self.schedule.surfaces or last)
+            surfaces = self.schedule.surfaces or last
+            found = self.task.measure(self.network, pair, output, self.held_out.spacing_kji_mm, surfaces)
             each.append({"loss": float(loss), **found})
             if self.team.is_first and len(rows) < PICTURED:
-                rows.append(picture(pair, output.displacement, orientation))
+                rows.append(self.task.draw(self.network, pair, output))
         self.network.train()
         return each, rows
 
@@ -313,7 +316,7 @@ class Trainer:
         weights = self.mean if self.mean is not None else self.network.state_dict()
         where = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type.upper()
         where = f"{self.team.size} x {where}" if self.team.size > 1 else where
-        write_model(self.plan, weights, self.step, self.seconds, where, self.figures, self.folder)
+        self.task.write(weights, (self.step, self.seconds, where), self.figures, self.folder)
 
     # ------------------------------------------------------------------------------------------ keeping
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Tuple
 
 import torch
 
 from .. import __version__
-from ..catalogue import CARD_FILE, WEIGHTS_FILE
+from ..catalogue import CARD_FILE, SEGMENTATION_CARD, WEIGHTS_FILE
 from ..contracts import InputError
 from ..files.plain import plain
 from ..files.weights import write_weights
@@ -30,7 +30,7 @@ SHOWN = {
 
 def write_model(
     plan: Plan, weights: Mapping[str, torch.Tensor], step: int, seconds: float, device: str, figures, folder: Path
-) -> Path:
+) -> None:
     """Put card and weights into the folder; each file is whole or the one before.
 
     Args:
@@ -39,29 +39,44 @@ def write_model(
     Raises:
         InputError: the disk is full or cannot be written to.
     """
+    _write(weights, lambda checksum: card_of(plan, step, seconds, device, figures, checksum), CARD_FILE, folder)
+
+
+def write_segmentation(
+    plan: Plan, weights: Mapping[str, torch.Tensor], about: Tuple[int, float, str], figures, folder: Path
+) -> None:
+    """The same for the segmentation network of a joint training, as ``slicerdeepreg segment`` takes it."""
+    shown = {"segmentation_dice": "Dice", "segmentation_hd95_mm": "HD95 in mm"}
+    measured = [f"{title} {figures[name]:.3f}" for name, title in shown.items() if name in figures]
+    values = {
+        "name": plan.name,
+        "segmentation": plan.joint["network"],
+        "classes": list(plan.joint["classes"]),
+        "dimensions": plan.dimensions,
+        "slices": plan.joint.get("slices"),
+        "recipe": dict(plan.recipe),
+        "trained_on": _trained_on(plan, *about),
+        "shown": f"On {figures['pairs']:.0f} images held out: {', '.join(measured)}." if measured else None,
+    }
+    _write(weights, lambda checksum: {**values, "sha256": checksum}, SEGMENTATION_CARD, folder)
+
+
+def _write(weights: Mapping[str, torch.Tensor], described, card_file: str, folder: Path) -> None:
     arrays = {name: t.detach().cpu().numpy() for name, t in weights.items()}
-    private = [folder / f".unfinished-{name}" for name in (WEIGHTS_FILE, CARD_FILE)]
+    private = [folder / f".unfinished-{name}" for name in (WEIGHTS_FILE, card_file)]
     try:
-        checksum = write_weights(private[0], arrays)
-        text = json.dumps(plain(card_of(plan, step, seconds, device, figures, checksum)), indent=2, ensure_ascii=False)
+        text = json.dumps(plain(described(write_weights(private[0], arrays))), indent=2, ensure_ascii=False)
         private[1].write_text(text + "\n", encoding="utf-8")
         os.replace(private[0], folder / WEIGHTS_FILE)
-        os.replace(private[1], folder / CARD_FILE)
+        os.replace(private[1], folder / card_file)
     except Exception as error:  # what the writer of safetensors raises for a full disk is its own kind
         for path in private:
             path.unlink(missing_ok=True)
         raise InputError(f"The model could not be written to {folder} ({error}). Free some space.") from error
-    return folder / CARD_FILE
 
 
 def card_of(plan: Plan, step: int, seconds: float, device: str, figures, checksum: str) -> Dict[str, Any]:
     """The card of the model, as ``catalogue.read_user_card`` takes it."""
-    size = " x ".join(str(n) for n in plan.shape[::-1])
-    length = next(f"{seconds / u:.{d}f} {word}" for u, d, word in LENGTHS if seconds >= 2 * u or u == 1)
-    trained_on = (
-        f"{plan.about_data}; {step} steps of {plan.pairs_per_step} pair{'s' if plan.pairs_per_step > 1 else ''} of "
-        f"{size} voxels, {length} on {device}"
-    )
     listed = [f"{title} {figures[name]:.4g}{unit}" for name, (title, unit) in SHOWN.items() if name in figures]
     shown = f"On {figures['pairs']:.0f} pairs held out of the same data: {', '.join(listed)}." if listed else None
     return {
@@ -72,8 +87,17 @@ def card_of(plan: Plan, step: int, seconds: float, device: str, figures, checksu
         "dimensions": [plan.dimensions],
         "recipe": dict(plan.recipe),
         "summary": f"{plan.network} with weights trained by SlicerDeepReg {__version__}.",
-        "trained_on": trained_on,
+        "trained_on": _trained_on(plan, step, seconds, device),
         "shown": shown,
         "weights": WEIGHTS_FILE,
         "sha256": checksum,
     }
+
+
+def _trained_on(plan: Plan, step: int, seconds: float, device: str) -> str:
+    size = " x ".join(str(n) for n in plan.shape[::-1])
+    length = next(f"{seconds / u:.{d}f} {word}" for u, d, word in LENGTHS if seconds >= 2 * u or u == 1)
+    return (
+        f"{plan.about_data}; {step} steps of {plan.pairs_per_step} pair{'s' if plan.pairs_per_step > 1 else ''} of "
+        f"{size} voxels, {length} on {device}"
+    )

@@ -19,12 +19,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from ..contracts import Grid, Image, InputError
+from ..contracts import Image, InputError
 from ..files.images import read_image
-from ..geometry.grids import orientation_of, oriented, with_voxels
+from ..geometry.grids import orientation_of
 from ..preparation.checks import check_image
-from ..preparation.intensity import background_level, robust_range, scaled
-from ..preparation.working import CROP_MARGIN, resample
+from ..preparation.single import grid_by_recipe, unit_values
+from ..preparation.working import resample
 from .listing import Listing, Subject
 
 VERSION = 1
@@ -40,6 +40,7 @@ class Prepared:
         shape: of each.
         spacing_kji_mm: of the axes that exist.
         orientation: three letters, or "" for a slice.
+        cut: (axis, number): it is that slice of the volume in the files; None for all of it.
     """
 
     name: str
@@ -48,10 +49,14 @@ class Prepared:
     shape: Tuple[int, ...]
     spacing_kji_mm: Tuple[float, ...]
     orientation: str
+    cut: Optional[Tuple[int, int]] = None
 
     def array(self, name: str) -> Optional[np.ndarray]:
         """One of the arrays, or None."""
-        return np.load(self.base.with_suffix(f".{name}.npy"), mmap_mode="r") if name in self.arrays else None
+        if name not in self.arrays:
+            return None
+        found = np.load(self.base.with_suffix(f".{name}.npy"), mmap_mode="r")
+        return found if self.cut is None else found[(slice(None),) * self.cut[0] + (self.cut[1],)]
 
 
 def prepare_subjects(
@@ -153,20 +158,12 @@ def _write(path: Path, write) -> None:
 
 def _arrays(subject: Subject, recipe: Mapping[str, Any], size_ijk: Optional[Sequence[int]]):
     image = check_image(read_image(subject.image, "image"), "image")
-    grid = image.grid
-    if recipe.get("orientation") and not grid.is_planar:
-        grid = oriented(grid, recipe["orientation"])
-    if recipe.get("voxel_mm"):
-        grid = with_voxels(grid, recipe["voxel_mm"])
     labels = _companion(subject.labels, image, "labels")
     mask = _companion(subject.mask, image, "mask")
-    if size_ijk is not None:
-        grid = _sized(grid, image, size_ijk)
+    grid = grid_by_recipe(image, recipe, size_ijk)
     shape = tuple(n for n in grid.shape_kji if n > 1)
-    values = resample(image, grid, outside=float(image.values.min()))
     inside = resample(mask, grid, interpolator=sitk.sitkNearestNeighbor, outside=0) > 0 if mask else None
-    values = scaled(values, *robust_range(values[_shown(values)], inside[_shown(values)] if mask else None))
-    arrays = {"image": values.astype(np.float16).reshape(shape)}
+    arrays = {"image": unit_values(image, grid, inside).astype(np.float16).reshape(shape)}
     if labels is not None:
         found = resample(labels, grid, interpolator=sitk.sitkNearestNeighbor, outside=0)
         arrays["labels"] = found.astype(np.uint16).reshape(shape)
@@ -174,13 +171,6 @@ def _arrays(subject: Subject, recipe: Mapping[str, Any], size_ijk: Optional[Sequ
         arrays["mask"] = inside.reshape(shape)
     spacing = [float(s) for s, n in zip(grid.spacing_mm[::-1], grid.shape_kji) if n > 1]
     return arrays, spacing, "" if grid.is_planar else orientation_of(grid)
-
-
-def _shown(values: np.ndarray) -> Tuple[slice, ...]:
-    """The box of what the image shows with the margin of a registration's working grid, whose range is taken there."""
-    places = np.argwhere(values > background_level(values))
-    low, high = places.min(0), places.max(0)
-    return tuple(slice(max(0, a - CROP_MARGIN), b + 1 + CROP_MARGIN) for a, b in zip(low, high))
 
 
 def _companion(path: Optional[Path], image: Image, role: str) -> Optional[Image]:
@@ -199,26 +189,3 @@ def _companion(path: Optional[Path], image: Image, role: str) -> Optional[Image]
     if not values.any():
         raise InputError(f"The {role} {path} are empty: every voxel is 0.")
     return Image(values.astype(np.int32), found.grid, found.name, found.dimensions)
-
-
-def _sized(grid: Grid, image: Image, wanted_ijk: Sequence[int]) -> Grid:
-    """The grid cut or padded to a size, its middle at the middle of what the image shows."""
-    size_ijk = list(wanted_ijk)
-    if grid.is_planar:
-        flat = [c for c in range(3) if grid.size_ijk[c] == 1]
-        for c in flat:
-            size_ijk.insert(c, 1)
-    if len(size_ijk) != 3:
-        axes = 2 if grid.is_planar else 3
-        raise InputError(
-            f"{image.name} has {axes} axes and --size has {len(wanted_ijk)} numbers. Give one for each axis."
-        )
-    shown = np.argwhere(image.values > background_level(image.values))
-    low, high = shown.min(0)[::-1], shown.max(0)[::-1]
-    middle_ijk = (grid.lps_to_ijk @ image.grid.ijk_to_lps @ [*((low + high) / 2), 1])[:3]
-    start = np.round(middle_ijk - (np.array(size_ijk) - 1) / 2).astype(int)
-    start = np.where(np.array(size_ijk) >= grid.size_ijk, (np.array(grid.size_ijk) - size_ijk) // 2, start)
-    start = np.where(np.array(size_ijk) < grid.size_ijk, np.clip(start, 0, np.array(grid.size_ijk) - size_ijk), start)
-    matrix = grid.ijk_to_lps.copy()
-    matrix[:3, 3] = (grid.ijk_to_lps @ [*start, 1])[:3]
-    return Grid(tuple(size_ijk), matrix)

@@ -14,9 +14,6 @@ from ..metrics.labels import dice_by_label, surface_by_label
 from ..warping.sample import warp
 from .objective import mean_distance
 
-#: Which way is better, for those that a training can be judged by.
-BETTER = {"dice": max, "field": min, "loss": min}
-
 
 @torch.no_grad()
 def figures_of(

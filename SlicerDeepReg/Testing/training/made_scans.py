@@ -69,3 +69,51 @@ def small(output, **changed):
 
 def log_of(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def beating_heart(patient, frame, frames=12, size=64):
+    """(image, labels) of one frame of a made short-axis film: 1 left chamber, 2 its muscle, 3 right chamber.
+
+    Patients differ in place, size, shape and contrast; in a film the chamber shrinks and the muscle thickens.
+    """
+    random = np.random.default_rng(1000 + patient)
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    turn = random.uniform(-0.5, 0.5)
+    x, y = x - random.uniform(-0.08, 0.08), y - random.uniform(-0.08, 0.08)
+    x, y = np.cos(turn) * x - np.sin(turn) * y, np.sin(turn) * x + np.cos(turn) * y
+    phase = 0.5 - 0.5 * np.cos(2 * np.pi * frame / frames)
+    radius, muscle = random.uniform(0.12, 0.16), random.uniform(0.05, 0.07)
+    inner = radius * (1 - 0.45 * phase)
+    outer = np.sqrt((radius + muscle) ** 2 - 0.6 * (radius**2 - inner**2))  # the muscle keeps most of its area
+    shape = 1 + 0.08 * np.cos(2 * np.arctan2(y, x) + random.uniform(0, 6))
+    distance = np.hypot(x, y) / shape
+    right = ((x + radius + muscle + 0.05) / (0.13 * (1 - 0.3 * phase))) ** 2 + (y / (0.2 * (1 - 0.2 * phase))) ** 2 < 1
+    labels = np.zeros((size, size), np.uint8)
+    labels[right] = 3
+    labels[distance < outer] = 2
+    labels[distance < inner] = 1
+    blood, wall, lung = random.uniform(0.7, 1), random.uniform(0.25, 0.45), random.uniform(0.1, 0.3)
+    image = np.choose(labels, [lung, blood, wall, blood * random.uniform(0.85, 1)])
+    for _ in range(10):  # vessels and fat, as bright as blood and of a chamber's size
+        place, width = random.uniform(-0.5, 0.5, 2), random.uniform(0.03, 0.1)
+        there = np.hypot(x - place[0], y - place[1] * (1 + 0.05 * phase)) < width
+        image = np.where(there & (labels == 0), random.uniform(0.2, 1), image)
+    noise = np.random.default_rng(patient * 100 + frame).normal(0, 0.06, image.shape)
+    values = (1000 * np.clip(image + noise, 0, 1.2)).astype(np.float32)
+    grid = Grid((size, size, 1), np.diag([2.0, 2.0, 2.0, 1.0]))
+    return Image(values[None], grid, "frame", 2), Image(labels[None], grid, "labels", 2)
+
+
+def films(folder, splits, frames=12, size=64):
+    """A CSV of films on disk, one patient for each entry of ``splits``; every frame has its labels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for patient, split in enumerate(splits):
+        for frame in range(frames):
+            name = f"p{patient:02d}_{frame:02d}"
+            image, labels = beating_heart(patient, frame, frames, size)
+            write_image(image, folder / f"{name}.nii.gz")
+            write_image(labels, folder / f"{name}_labels.nii.gz")
+            files = {"image": f"{name}.nii.gz", "labels": f"{name}_labels.nii.gz"}
+            rows.append({**files, "split": split, "group": f"p{patient:02d}"})
+    return write_csv(folder / "films.csv", rows)

@@ -1,0 +1,63 @@
+"""One image alone as a network takes it, by a card's recipe: for training, and for segmentation."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..contracts import Grid, Image, InputError
+from ..geometry.grids import oriented, with_voxels
+from .intensity import background_level, robust_range, scaled
+from .working import CROP_MARGIN, resample
+
+
+def grid_by_recipe(image: Image, recipe: Mapping[str, Any], size_ijk: Optional[Sequence[int]] = None) -> Grid:
+    """Where the network's voxels lie: in the recipe's orientation and size of voxels, cut or padded to a size.
+
+    Raises:
+        InputError: the size has another number of axes than the image.
+    """
+    grid = image.grid
+    if recipe.get("orientation") and not grid.is_planar:
+        grid = oriented(grid, recipe["orientation"])
+    if recipe.get("voxel_mm"):
+        grid = with_voxels(grid, recipe["voxel_mm"])
+    return grid if size_ijk is None else _sized(grid, image, size_ijk)
+
+
+def unit_values(image: Image, grid: Grid, inside: Optional[np.ndarray] = None) -> np.ndarray:
+    """(K, J, I) float32, 0..1 by the robust range of what is shown (``inside``, where given), as a pair is prepared."""
+    values = resample(image, grid, outside=float(image.values.min()))
+    box = _shown(values)
+    return scaled(values, *robust_range(values[box], inside[box] if inside is not None else None))
+
+
+def _shown(values: np.ndarray) -> Tuple[slice, ...]:
+    """The box of what the image shows, with the margin of a registration's working grid, whose range is taken there."""
+    places = np.argwhere(values > background_level(values))
+    low, high = places.min(0), places.max(0)
+    return tuple(slice(max(0, a - CROP_MARGIN), b + 1 + CROP_MARGIN) for a, b in zip(low, high))
+
+
+def _sized(grid: Grid, image: Image, wanted_ijk: Sequence[int]) -> Grid:
+    """The grid cut or padded to a size, its middle at the middle of what the image shows."""
+    size_ijk = list(wanted_ijk)
+    if grid.is_planar:
+        flat = [c for c in range(3) if grid.size_ijk[c] == 1]
+        for c in flat:
+            size_ijk.insert(c, 1)
+    if len(size_ijk) != 3:
+        axes = 2 if grid.is_planar else 3
+        raise InputError(
+            f"{image.name} has {axes} axes and --size has {len(wanted_ijk)} numbers. Give one for each axis."
+        )
+    shown = np.argwhere(image.values > background_level(image.values))
+    low, high = shown.min(0)[::-1], shown.max(0)[::-1]
+    middle_ijk = (grid.lps_to_ijk @ image.grid.ijk_to_lps @ [*((low + high) / 2), 1])[:3]
+    start = np.round(middle_ijk - (np.array(size_ijk) - 1) / 2).astype(int)
+    start = np.where(np.array(size_ijk) >= grid.size_ijk, (np.array(grid.size_ijk) - size_ijk) // 2, start)
+    start = np.where(np.array(size_ijk) < grid.size_ijk, np.clip(start, 0, np.array(grid.size_ijk) - size_ijk), start)
+    matrix = grid.ijk_to_lps.copy()
+    matrix[:3, 3] = (grid.ijk_to_lps @ [*start, 1])[:3]
+    return Grid(tuple(size_ijk), matrix)

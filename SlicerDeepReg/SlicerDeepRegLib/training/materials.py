@@ -1,0 +1,196 @@
+"""From what was asked to what a training works with: where its batches come from, and its plan."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Dict, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from ..catalogue import Card
+from ..contracts import InputError
+from .joint import annotated_pairs, classes_of, sliced
+from .listing import Listing, Pair, make_pairs, read_listing, with_splits
+from .plan import Plan
+from .presets import Preset
+from .recipe import Prepared, prepare_subjects
+from .request import TrainingRequest
+from .sources import HELD_OUT, PairSource, SyntheticSource
+from .synthetic import SyntheticSettings, describe
+from .team import Team
+
+
+def materials(request: TrainingRequest, chosen: Card, settings: Preset, team: Team, device, say):
+    """(source, held-out source or None, plan)."""
+    if request.synthetic:
+        return _made_data(request, chosen, settings, team, device)
+    return _real_data(request, chosen, settings, team, device, say)
+
+
+def _made_data(request: TrainingRequest, chosen: Card, settings: Preset, team: Team, device):
+    dimensions = request.dimensions or (len(request.size_ijk) if request.size_ijk else max(chosen.dimensions))
+    size = request.size_ijk or ((96,) * 3 if dimensions == 3 else (128, 128))
+    if len(size) != dimensions:
+        raise InputError(f"--size has {len(size)} numbers and the images have {dimensions} axes. Give one for each.")
+    shape = tuple(size[::-1])
+    made = SyntheticSettings(kind=request.synthetic)
+    words = {"mixed": "shapes of noise and brain-like structures", "shapes": "shapes of noise"}
+    about = f"pairs that were made ({words.get(made.kind, 'brain-like structures')}; no scan)"
+    recipe = {"intensity": "unit", "voxel_mm": request.voxel_mm, "orientation": None}
+    plan = _plan(
+        *(request, chosen, settings, team, device),
+        data={"synthetic": describe(made)},
+        about_data=about,
+        shape=shape,
+        recipe=recipe,
+        pairs=None,
+        truth=True,
+    )
+    source = SyntheticSource(shape, request.seed, made)
+    return source, SyntheticSource(shape, request.seed, made, stream=HELD_OUT), plan
+
+
+def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: Team, device, say):
+    listing = read_listing(request.data, request.images, request.labels, request.masks)
+    recipe: Dict[str, Any] = {"intensity": "unit", "voxel_mm": request.voxel_mm, "orientation": request.orientation}
+    size = request.size_ijk or settings.size_ijk
+    cache = request.cache or request.output / "prepared"
+    arguments = (listing, recipe, size, cache, request.skip_bad)
+    if team.is_first:
+        subjects, left_out = prepare_subjects(*arguments, say)
+    team.wait()
+    if not team.is_first:  # what the first one prepared
+        subjects, left_out = prepare_subjects(*arguments)
+    for why in left_out:
+        say(f"Left out: {why}")
+    listing, note = with_splits(
+        listing.without(set(listing.subjects) - set(subjects)), request.validation, request.seed
+    )
+    if note:
+        say(note)
+    if len(subjects) < 2:
+        raise InputError(
+            f"{request.data} has {len(subjects)} image that can be used: a pair needs two. Add images, or use "
+            "synthetic pairs: --synthetic."
+        )
+    if request.joint:
+        return _joint_data(request, chosen, settings, team, device, listing, subjects, recipe)
+    pairing = request.pairing or ("given" if any(p.split != "val" for p in listing.given) else settings.pairing)
+    pairs = make_pairs(listing, pairing, "train", request.atlas)
+    held_out = make_pairs(listing, pairing, "val", request.atlas)[: request.validation_pairs]
+    first = _complete(recipe, subjects)
+    used = sorted({name for pair in pairs for name in (pair.moving, pair.fixed)})
+    plan = _plan(
+        *(request, chosen, settings, team, device),
+        data={"images": len(used), "pairs": len(pairs), "pairing": pairing, "fingerprint": _fingerprint(pairs)},
+        about_data=f"{len(used)} images of {request.data.resolve().name} ({len(pairs)} pairs, {pairing})",
+        shape=first.shape,
+        recipe=recipe,
+        pairs=len(pairs),
+        truth=False,
+    )
+    groups = {name: one.group for name, one in listing.subjects.items()}
+    augment, mirrored = request.augment or settings.augment, tuple("ijk".index(c) for c in request.mirror)
+    source = PairSource(
+        pairs, subjects, request.seed, pairing == "random", groups, True, augment, mirrored, request.workers
+    )
+    validation = PairSource(held_out, subjects, request.seed, shuffle=False) if held_out else None
+    return source, validation, plan
+
+
+def _complete(recipe: Dict[str, Any], subjects: Mapping[str, Prepared]) -> Prepared:
+    """Write what all images have in common into the recipe; returns one of them."""
+    first = next(iter(subjects.values()))
+    if first.orientation:
+        recipe["orientation"] = first.orientation
+    if recipe["voxel_mm"] is None and max(first.spacing_kji_mm) < 1.01 * min(first.spacing_kji_mm):
+        recipe["voxel_mm"] = round(first.spacing_kji_mm[0], 4)
+    return first
+
+
+def _fingerprint(pairs: Sequence[Pair]) -> str:
+    return hashlib.sha256("\n".join(f"{p.moving} {p.fixed}" for p in pairs).encode()).hexdigest()[:16]
+
+
+def _joint_data(request, chosen, settings, team, device, listing: Listing, subjects, recipe):
+    """Pairs from annotated images to others; the fixed images' labels are for validation alone."""
+    _complete(recipe, subjects)
+    if request.slices:
+        subjects, listing = sliced(subjects, listing, request.slices)
+    pairs, annotated = annotated_pairs(listing, subjects, "train", request.ratio)
+    held_out, _ = annotated_pairs(listing, subjects, "val", request.ratio)
+    if len(held_out) > request.validation_pairs:  # spread over all series
+        places = np.linspace(0, len(held_out) - 1, request.validation_pairs).round().astype(int)
+        held_out = [held_out[n] for n in places]
+    joint = {"network": request.joint, "alone": request.alone, "ratio": request.ratio, "slices": request.slices}
+    joint.update(classes=classes_of(subjects, annotated), weight=request.segmentation_weight)
+    many = f"{len(annotated)} annotated of {sum(1 for one in listing.subjects.values() if one.split == 'train')} images"
+    plan = _plan(
+        *(request, chosen, settings, team, device),
+        data={"annotated": len(annotated), "pairs": len(pairs), "fingerprint": _fingerprint(pairs)},
+        about_data=f"{many} of {request.data.resolve().name}",
+        shape=next(iter(subjects.values())).shape,
+        recipe=recipe,
+        pairs=len(pairs),
+        truth=False,
+        joint=joint,
+    )
+    augment, mirrored = request.augment or settings.augment, tuple("ijk".index(c) for c in request.mirror)
+    source = PairSource(
+        *(pairs, subjects, request.seed), augment=augment, mirrored_axes=mirrored, workers=request.workers
+    )
+    validation = PairSource(held_out, subjects, request.seed, shuffle=False) if held_out else None
+    return source, validation, plan
+
+
+def _plan(
+    request: TrainingRequest, chosen: Card, settings: Preset, team: Team, device, *, pairs, truth, **about
+) -> Plan:
+    shape = about["shape"]
+    if len(shape) not in chosen.dimensions:
+        axes = " and ".join(f"{n}D" for n in chosen.dimensions)
+        raise InputError(f"{chosen.title} takes {axes} images; these have {len(shape)} axes. Choose another network.")
+    batch = (request.batch or settings.batch) * request.accumulate * team.size
+    steps = request.steps
+    epochs = request.epochs or (None if steps else settings.epochs)
+    if steps is None and epochs and pairs:
+        steps = epochs * max(1, round(pairs / batch))
+    loss = dict(settings.loss)
+    if request.regularity is not None:
+        loss["regularity"] = request.regularity
+    elif "regularity" not in loss:
+        loss["regularity"] = chosen.settings.get("regularity", 1.0)
+    made = {"labels": 1.0, "field": 0.3} if truth else {"labels": 0.0, "field": 0.0}
+    weights = {
+        "image": request.image_weight,
+        "labels": made["labels"] if request.label_weight is None else request.label_weight,
+        "field": made["field"] if request.field_weight is None else request.field_weight,
+    }
+    return Plan(
+        name=request.name or request.output.resolve().name,
+        network=chosen.network,
+        configuration=dict(chosen.configuration),
+        dimensions=len(shape),
+        loss=loss,
+        weights=weights,
+        steps=steps or settings.steps or 10000,
+        pairs_per_step=batch,
+        optimiser=request.optimiser or settings.optimiser,
+        learning_rate=request.learning_rate or settings.learning_rate,
+        decay=request.decay or settings.decay,
+        clip=request.clip,
+        ema=request.ema,
+        precision=_precision(request.precision, device),
+        seed=request.seed,
+        preset=request.preset or ("synthetic" if request.synthetic else "general"),
+        **about,
+    )
+
+
+def _precision(asked: str, device: torch.device) -> str:
+    if asked != "auto":
+        return asked
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

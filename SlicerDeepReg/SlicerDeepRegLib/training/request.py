@@ -1,0 +1,128 @@
+"""What can be asked of a training, and what cannot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Tuple
+
+from ..catalogue import Card, card
+from ..contracts import InputError
+from ..networks.segmentation import SEGMENTATIONS
+from .augment import AUGMENTATIONS
+from .presets import Preset, preset
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """One training, as the command line and the tests ask for it; None is what the preset says.
+
+    Attributes:
+        network: name of a network's card, or NAME:VARIANT.
+        output: folder for model, checkpoint, log and pictures.
+        data: a folder, a CSV or a dataset.json; or ``synthetic``: one of ``synthetic.KINDS``.
+        images, labels, masks: see ``listing.read_listing``. pairing, atlas: see ``listing.make_pairs``.
+        size_ijk: images are cut or padded to it. voxel_mm, orientation: of the recipe.
+        dimensions: 2 or 3, for synthetic pairs of a network that takes both.
+        epochs or steps: how long. batch: pairs of one process at once. accumulate: batches of a step.
+        image_weight, label_weight, field_weight: see ``objective.Weights``.
+        mirror: axes that are mirrored half of the time, of "ijk".
+        validation: part of the subjects that is held out where the data name none. validation_pairs: most of them.
+        joint: "fcn" or "unet", trained with the registration; alone: that one without registration. ratio: part of the
+            images of a series that are annotated. slices: cut volumes into slices along "i", "j" or "k".
+            segmentation_weight: of its loss beside the registration's. See ``joint``.
+        start: a model whose weights are the start.
+        skip_bad: leave out images that cannot be used.
+        ...: see ``plan.Plan`` and ``loop.Schedule``.
+    """
+
+    network: str
+    output: Path
+    data: Optional[Path] = None
+    synthetic: Optional[str] = None
+    images: Optional[str] = None
+    labels: Optional[str] = None
+    masks: Optional[str] = None
+    pairing: Optional[str] = None
+    atlas: Optional[str] = None
+    size_ijk: Optional[Tuple[int, ...]] = None
+    voxel_mm: Optional[float] = None
+    orientation: Optional[str] = None
+    dimensions: Optional[int] = None
+    name: Optional[str] = None
+    preset: Optional[str] = None
+    epochs: Optional[int] = None
+    steps: Optional[int] = None
+    batch: Optional[int] = None
+    accumulate: int = 1
+    optimiser: Optional[str] = None
+    learning_rate: Optional[float] = None
+    decay: Optional[str] = None
+    regularity: Optional[float] = None
+    image_weight: float = 1.0
+    label_weight: Optional[float] = None
+    field_weight: Optional[float] = None
+    clip: float = 1.0
+    ema: float = 0.0
+    precision: str = "auto"
+    augment: Optional[str] = None
+    mirror: str = ""
+    seed: int = 0
+    validation: float = 0.1
+    validation_pairs: int = 20
+    validate_every: int = 500
+    checkpoint_every: int = 500
+    log_every: int = 10
+    patience: int = 0
+    surfaces: bool = False
+    limit_minutes: Optional[float] = None
+    tensorboard: bool = False
+    joint: Optional[str] = None
+    alone: bool = False
+    ratio: Optional[float] = None
+    slices: Optional[str] = None
+    segmentation_weight: float = 1.0
+    start: Optional[Path] = None
+    device: str = "auto"
+    workers: int = 0
+    cache: Optional[Path] = None
+    skip_bad: bool = False
+    resume: bool = False
+
+
+def checked(request: TrainingRequest) -> Tuple[Card, Preset]:
+    """The card and the preset that are asked for.
+
+    Raises:
+        InputError: something that can be known before any work is wrong.
+    """
+    chosen = card(request.network)
+    if chosen.network is None:
+        raise InputError(f"{chosen.title} has nothing to train. Choose a network: see 'slicerdeepreg models'.")
+    if bool(request.data) == bool(request.synthetic):
+        raise InputError("Give what to train on: --data FOLDER, or --synthetic for pairs that are made; not both.")
+    settings = preset(chosen.network, request.preset or ("synthetic" if request.synthetic else "general"))
+    wrong = {
+        "--augment": request.augment not in (None, *AUGMENTATIONS) and f"one of {', '.join(AUGMENTATIONS)}",
+        "--mirror": bool(set(request.mirror) - set("ijk")) and "of the letters i, j, k",
+        "--batch": request.batch is not None and request.batch < 1 and "1 or more",
+        "--accumulate": request.accumulate < 1 and "1 or more",
+        "--validation": not 0 <= request.validation < 1 and "a part, from 0 to below 1",
+        "--size": bool(request.size_ijk) and min(request.size_ijk) < 16 and "16 voxels or more along each axis",
+        "--voxel-mm": request.voxel_mm is not None and not 0.01 <= request.voxel_mm <= 100 and "0.01 to 100 mm",
+        "--joint": request.joint not in (None, *SEGMENTATIONS) and f"one of {', '.join(SEGMENTATIONS)}",
+        "--ratio": request.ratio is not None and not 0 < request.ratio <= 1 and "a part, above 0 to 1",
+        "--slices": request.slices not in (None, "i", "j", "k") and "one of i, j, k",
+        "--validate-every": request.validate_every < 1 and "1 or more",
+        "--checkpoint-every": request.checkpoint_every < 1 and "1 or more",
+    }
+    for option, wanted in wrong.items():
+        if wanted:
+            raise InputError(f"{option} must be {wanted}.")
+    if request.joint and request.synthetic:
+        raise InputError("Joint training needs images with labels: --data, not --synthetic.")
+    if request.joint and request.label_weight:
+        raise InputError("Joint training hides the labels of the fixed images; leave out --label-weight.")
+    if not request.joint and (request.alone or request.ratio or request.slices):
+        raise InputError("--alone, --ratio and --slices belong to joint training: --joint fcn or unet.")
+    return chosen, settings

@@ -1,0 +1,38 @@
+"""What a training is for: which figures judge it, how a held-out pair is measured, and what is kept of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from .model import write_model
+from .plan import Plan
+from .validation import figures_of, picture
+
+
+class RegistrationTask:
+    """Registration alone."""
+
+    #: Which way is better, for those that a training can be judged by; the first that was measured counts.
+    better: Mapping[str, object] = {"dice": max, "field": min, "loss": min}
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def measure(
+        self, network: nn.Module, pair, output, spacing_kji_mm: Sequence[float], surfaces: bool
+    ) -> Dict[str, float]:
+        """Figures of one held-out pair; see ``validation.figures_of``."""
+        return figures_of(pair, output.displacement, spacing_kji_mm, surfaces)
+
+    def draw(self, network: nn.Module, pair, output) -> Optional[np.ndarray]:
+        """A row of pictures of the pair."""
+        return picture(pair, output.displacement, self.plan.recipe.get("orientation") or "")
+
+    def write(self, weights: Mapping[str, torch.Tensor], about: Tuple[int, float, str], figures, folder: Path) -> None:
+        """Keep the model; ``about`` is the step, the seconds of training, and the device in words."""
+        write_model(self.plan, weights, *about, figures, folder)
