@@ -41,7 +41,7 @@ def _shown(values: np.ndarray) -> Tuple[slice, ...]:
 
 
 def _sized(grid: Grid, image: Image, wanted_ijk: Sequence[int]) -> Grid:
-    """The grid cut or padded to a size, its middle at the middle of what the image shows."""
+    """The grid cut or padded to a size (0 leaves an axis), its middle at the middle of what the image shows."""
     size_ijk = list(wanted_ijk)
     if grid.is_planar:
         flat = [c for c in range(3) if grid.size_ijk[c] == 1]
@@ -52,6 +52,7 @@ def _sized(grid: Grid, image: Image, wanted_ijk: Sequence[int]) -> Grid:
         raise InputError(
             f"{image.name} has {axes} axes and --size has {len(wanted_ijk)} numbers. Give one for each axis."
         )
+    size_ijk = [wanted or present for wanted, present in zip(size_ijk, grid.size_ijk)]
     shown = np.argwhere(image.values > background_level(image.values))
     low, high = shown.min(0)[::-1], shown.max(0)[::-1]
     middle_ijk = (grid.lps_to_ijk @ image.grid.ijk_to_lps @ [*((low + high) / 2), 1])[:3]

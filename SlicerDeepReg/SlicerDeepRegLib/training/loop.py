@@ -180,7 +180,7 @@ class Trainer:
             self.say(self._line(entry))
 
     def _end(self, finished: bool, why: str) -> Ended:
-        if self.team.is_first and (not finished or self.held_out is None):
+        if self.team.is_first and self.best is None:  # else the best one that was measured is there
             self._write_model()
         self.team.wait()
         return Ended(self.step, finished, why, self.figures)

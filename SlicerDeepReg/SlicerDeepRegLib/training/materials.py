@@ -55,6 +55,9 @@ def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: T
     listing = read_listing(request.data, request.images, request.labels, request.masks)
     recipe: Dict[str, Any] = {"intensity": "unit", "voxel_mm": request.voxel_mm, "orientation": request.orientation}
     size = request.size_ijk or settings.size_ijk
+    if request.slices and size and len(size) == 2:  # of the slices; as many of them as there are
+        size = list(size)
+        size.insert("ijk".index(request.slices), 0)
     cache = request.cache or request.output / "prepared"
     arguments = (listing, recipe, size, cache, request.skip_bad)
     if team.is_first:
