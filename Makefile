@@ -12,7 +12,7 @@ FIXED ?=
 MOVING ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-all lint pictures panel models benchmark clean
+.PHONY: setup demo test test-all lint pictures panel models synthetic benchmark clean
 
 setup: $(VENV)/.installed
 
@@ -51,11 +51,17 @@ panel: setup
 models: setup
 	$(BIN)/python tools/models_page.py
 
+# docs/synthetic.md and its picture, from the generator of made pairs.
+synthetic: setup
+	$(BIN)/python tools/synthetic_page.py
+
 benchmark: setup
 	$(BIN)/python -m pip install --quiet --editable ".[peers]"
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/panel.py
+	$(BIN)/python benchmarks/training.py --parts generator steps
+	$(BIN)/python benchmarks/joint.py
 
 clean:
 	rm -rf $(VENV) demo build dist SlicerDeepReg/*.egg-info

@@ -133,6 +133,11 @@ class Trainer:
                 f"The GPU's memory ran out at step {self.step + 1}. Lower --batch (and raise --accumulate), choose a "
                 "smaller variant, or cut the images with --size."
             ) from error
+        except OSError as error:
+            raise InputError(
+                f"Nothing more could be written to {self.folder} ({error.strerror or error}). Free some space, then go on "
+                "with --resume."
+            ) from error
         finally:
             if self.board is not None:
                 self.board.close()
