@@ -124,9 +124,12 @@ def run(options: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(options).items() if name in names}
     if options.size_ijk:
         given["size_ijk"] = tuple(options.size_ijk)
-    ended = train(
-        TrainingRequest(**given, skip_bad=options.on_bad_image == "skip"), lambda text: print(text, flush=True)
-    )
+    request = TrainingRequest(**given, skip_bad=options.on_bad_image == "skip")
+    try:
+        ended = train(request, lambda text: print(text, flush=True))
+    except KeyboardInterrupt:
+        print("Stopped at once. What the last checkpoint holds is kept: --resume goes on from it, if there is one.")
+        return UNFINISHED
     if not ended.finished:
         print(f"Stopped at step {ended.step} by {ended.why}. The same command with --resume goes on.", flush=True)
         return UNFINISHED

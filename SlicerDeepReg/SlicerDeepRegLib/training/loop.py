@@ -135,8 +135,8 @@ class Trainer:
             ) from error
         except OSError as error:
             raise InputError(
-                f"Nothing more could be written to {self.folder} ({error.strerror or error}). Free some space, then go on "
-                "with --resume."
+                f"Nothing more could be written to {self.folder} ({error.strerror or error}). Free some space, then "
+                "go on with --resume."
             ) from error
         finally:
             if self.board is not None:
