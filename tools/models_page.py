@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "SlicerDeepReg"))
 
-from SlicerDeepRegLib.catalogue import card, cards  # noqa: E402
+from SlicerDeepRegLib.catalogue import MODEL_FOLDERS, card, cards  # noqa: E402
 from SlicerDeepRegLib.methods.weights import built  # noqa: E402
 from SlicerDeepRegLib.networks.size import parameters  # noqa: E402
 
@@ -243,8 +243,8 @@ def measured():
     """Rows of benchmarks/RESULTS.md by case and method, as name to value."""
     found, case, heading = {}, None, None
     for line in (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8").splitlines():
-        if line.startswith("### "):
-            case, heading = line[4:].strip(), None
+        if line.startswith(("## ", "### ")):
+            case, heading = line[4:].strip() if line.startswith("### ") else None, None
         elif line.startswith("| ") and case:
             cells = [cell.strip() for cell in line.strip("|").split("|")]
             if heading is None:
@@ -256,7 +256,8 @@ def measured():
 
 def page():
     """The text of docs/models.md."""
-    rows, networks = measured(), [one for one in cards().values() if one.network]
+    rows, shipped = measured(), [one for one in cards().values() if one.network and one.folder.parent in MODEL_FOLDERS]
+    networks = [one for one in shipped if one.name == one.network]
     lines = [(ROOT / "tools" / "models_page.md").read_text(encoding="utf-8").rstrip("\n"), ""]
     lines += ["| name | parameters | operations, as tables count | multiply-accumulates | images | weights |"]
     lines += ["| --- | --- | --- | --- | --- | --- |"]
@@ -264,9 +265,21 @@ def page():
         axes = " and ".join(f"{n}D" for n in one.dimensions)
         size = f"{one.parameters / 1e6:.3f} M | {one.operations / 1e9:.2f} G | {one.multiply_accumulates / 1e9:.2f} G"
         lines.append(f"| [`{one.name}`](#{one.name}) | {size} | {axes} | {one.weights or 'none'} |")
+    lines += with_weights([one for one in shipped if one.weights])
     for one in networks:
         lines += section(one, rows)
     return "\n".join(lines) + "\n"
+
+
+def with_weights(trained):
+    """The models that come with the product."""
+    if not trained:
+        return []
+    lines = ["", "## Models that come with weights", "", "| name | network | parameters |", "| --- | --- | --- |"]
+    lines += [f"| `{one.name}` | `{one.network}` | {one.parameters / 1e6:.3f} M |" for one in trained]
+    for one in trained:
+        lines += ["", f"**{one.name}.** {one.summary} Trained on: {one.trained_on}. {one.shown}"]
+    return lines
 
 
 def section(one, rows):
@@ -316,7 +329,7 @@ def main():
     folder = ROOT / "docs" / "models"
     folder.mkdir(exist_ok=True)
     for one in cards().values():
-        if one.network:
+        if one.network == one.name:
             (folder / f"{one.name}.svg").write_text(diagram(one.name), encoding="utf-8")
     (ROOT / "docs" / "models.md").write_text(page(), encoding="utf-8")
 

@@ -156,7 +156,7 @@ def read_user_card(folder: Path) -> Card:
         raise InputError(f"{path} cannot be read ({error}). It must be JSON; see docs/models.md.") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold one JSON object; see docs/models.md.")
-    networks = [card.name for card in _shipped().values() if card.network]
+    networks = [card.name for card in _shipped().values() if card.network == card.name]
     if values.get("network") not in networks:
         raise InputError(f'{path}: "network" must be one of {", ".join(networks)}; it is {values.get("network")!r}.')
     _check_recipe(values.get("recipe"), path)

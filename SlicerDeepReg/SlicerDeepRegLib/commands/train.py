@@ -102,7 +102,7 @@ def _add_keeping(group) -> None:
     group.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files too")
     group.add_argument("--resume", action="store_true", help="go on with the training in MODEL")
     group.add_argument("--device", choices=DEVICES, default="auto")
-    group.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images")
+    group.add_argument("--workers", type=int, metavar="N", help="processes that read images (default: as many as help)")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -97,7 +97,7 @@ class Trainer:
         self.held_out, self.held_out_count = held_out, held_out_count
         self.task = task or RegistrationTask(plan)
         self.optimiser = _optimiser(plan, network)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=plan.precision == "fp16")
+        self.scaler = _scaler(device, plan.precision == "fp16")
         self.mean = {n: t.detach().clone() for n, t in network.state_dict().items()} if plan.ema else None
         self.step, self.seconds, self.since_best = 0, 0.0, 0
         self.best: Optional[float] = None
@@ -389,6 +389,12 @@ def _optimiser(plan: Plan, network: nn.Module) -> torch.optim.Optimizer:
     if plan.optimiser == "adamw":
         return torch.optim.AdamW(network.parameters(), plan.learning_rate)
     return torch.optim.Adam(network.parameters(), plan.learning_rate, amsgrad=plan.optimiser == "amsgrad")
+
+
+def _scaler(device: torch.device, enabled: bool):
+    if hasattr(torch.amp, "GradScaler"):  # from torch 2.3 on, for any device
+        return torch.amp.GradScaler(device.type, enabled=enabled)
+    return torch.cuda.amp.GradScaler(enabled=enabled and device.type == "cuda")
 
 
 def _type(precision: str) -> torch.dtype:

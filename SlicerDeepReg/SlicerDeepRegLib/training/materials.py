@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any, Dict, Mapping, Sequence
 
 import numpy as np
@@ -96,7 +97,15 @@ def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: T
     groups = {name: one.group for name, one in listing.subjects.items()}
     augment, mirrored = request.augment or settings.augment, tuple("ijk".index(c) for c in request.mirror)
     source = PairSource(
-        pairs, subjects, request.seed, pairing == "random", groups, True, augment, mirrored, request.workers
+        pairs,
+        subjects,
+        request.seed,
+        pairing == "random",
+        groups,
+        True,
+        augment,
+        mirrored,
+        _workers(request, team, device),
     )
     validation = PairSource(held_out, subjects, request.seed, shuffle=False) if held_out else None
     return source, validation, plan
@@ -110,6 +119,12 @@ def _complete(recipe: Dict[str, Any], subjects: Mapping[str, Prepared]) -> Prepa
     if recipe["voxel_mm"] is None and max(first.spacing_kji_mm) < 1.01 * min(first.spacing_kji_mm):
         recipe["voxel_mm"] = round(first.spacing_kji_mm[0], 4)
     return first
+
+
+def _workers(request: TrainingRequest, team: Team, device: torch.device) -> int:
+    if request.workers is not None:
+        return request.workers
+    return min(8, (os.cpu_count() or 1) // team.size) if device.type == "cuda" else 0
 
 
 def _fingerprint(pairs: Sequence[Pair]) -> str:
@@ -141,7 +156,10 @@ def _joint_data(request, chosen, settings, team, device, listing: Listing, subje
     )
     augment, mirrored = request.augment or settings.augment, tuple("ijk".index(c) for c in request.mirror)
     source = PairSource(
-        *(pairs, subjects, request.seed), augment=augment, mirrored_axes=mirrored, workers=request.workers
+        *(pairs, subjects, request.seed),
+        augment=augment,
+        mirrored_axes=mirrored,
+        workers=_workers(request, team, device),
     )
     validation = PairSource(held_out, subjects, request.seed, shuffle=False) if held_out else None
     return source, validation, plan

@@ -33,6 +33,7 @@ class TrainingRequest:
             segmentation_weight: of its loss beside the registration's. See ``joint``.
         start: a model whose weights are the start.
         skip_bad: leave out images that cannot be used.
+        workers: processes that read images; None for as many as help (on a GPU up to 8, else none).
         ...: see ``plan.Plan`` and ``loop.Schedule``.
     """
 
@@ -84,7 +85,7 @@ class TrainingRequest:
     segmentation_weight: float = 1.0
     start: Optional[Path] = None
     device: str = "auto"
-    workers: int = 0
+    workers: Optional[int] = None
     cache: Optional[Path] = None
     skip_bad: bool = False
     resume: bool = False
