@@ -89,7 +89,7 @@ def _add_schedule(group) -> None:
 def _add_keeping(group) -> None:
     group.add_argument("--name", metavar="NAME", help="of the model (default: the output folder's)")
     group.add_argument(
-        "--validation", type=float, default=0.1, metavar="X", help="part of the images held out (default: 0.1)"
+        "--validation", type=float, metavar="X", help="part of the images held out (default: the preset's, or 0.1)"
     )
     group.add_argument("--validation-pairs", type=int, default=20, metavar="N", help="most of them (default: 20)")
     for name, default in (("validate", 500), ("checkpoint", 500), ("log", 10)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -31,6 +32,15 @@ def unit_values(image: Image, grid: Grid, inside: Optional[np.ndarray] = None) -
     values = resample(image, grid, outside=float(image.values.min()))
     box = _shown(values)
     return scaled(values, *robust_range(values[box], inside[box] if inside is not None else None))
+
+
+def shows_more(image: Image, grid: Grid) -> bool:
+    """Whether the image shows something more than a voxel of the grid beyond it."""
+    places = np.argwhere(image.values > background_level(image.values))[:, ::-1]
+    corners = np.array(list(itertools.product(*zip(places.min(0), places.max(0)))), float)
+    onto = grid.lps_to_ijk @ image.grid.ijk_to_lps
+    indices = corners @ onto[:3, :3].T + onto[:3, 3]
+    return bool((indices < -1.5).any() or (indices > np.array(grid.size_ijk) + 0.5).any())
 
 
 def _shown(values: np.ndarray) -> Tuple[slice, ...]:

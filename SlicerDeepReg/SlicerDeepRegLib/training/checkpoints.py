@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any, Dict, Optional
@@ -58,10 +59,15 @@ def _reason(error: BaseException) -> str:
 
 
 class Lock:
-    """Keeps a folder for one training; the system lets go of it when the process ends, however it ends."""
+    """Keeps a folder for one training; the system lets go of it when the process ends, however it ends.
+
+    On a disk that knows no locks there is none.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.stream = open(folder / LOCK_FILE, "a+", encoding="utf-8")  # noqa: SIM115 - open as long as the lock
+        if hasattr(os, "register_at_fork"):  # a reader of images must not hold it when its training was killed
+            os.register_at_fork(after_in_child=self.stream.close)
         try:
             if os.name == "nt":
                 import msvcrt
@@ -73,6 +79,8 @@ class Lock:
 
                 fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                return
             self.stream.close()
             raise InputError(
                 f"Another training is at work in {folder}. Wait for it, stop it, or give another --output."

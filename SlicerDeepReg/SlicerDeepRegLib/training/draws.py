@@ -89,15 +89,15 @@ def affine_displacement(
     n = len(shape)
     lines = [torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2 for size in shape]
     centred = torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1])  # order i, j(, k)
-    change = (matrix - torch.eye(n, dtype=matrix.dtype)).to(device, torch.float32)
-    moved = torch.einsum("ab,b...->a...", change, centred)
-    return (moved + torch.tensor(shift, dtype=torch.float32, device=device).view(-1, *[1] * n))[None]
+    change = (matrix - torch.eye(n, dtype=matrix.dtype)).tolist()  # as numbers: a GPU need not wait for them
+    moved = [sum(row[b] * centred[b] for b in range(n)) + shift[a] for a, row in enumerate(change)]
+    return torch.stack(moved)[None]
 
 
 def robust_unit(image: torch.Tensor) -> torch.Tensor:
     """Each image of a batch scaled so that its 0.1 and 99.9 percentiles are 0 and 1, and cut there."""
     flat = image.flatten(1)
     sample = flat[:, :: max(1, flat.shape[1] // 200_000)]
-    low, high = torch.quantile(sample, torch.tensor([0.001, 0.999], device=image.device), dim=1)
+    low, high = (torch.quantile(sample, part, dim=1) for part in (0.001, 0.999))
     along = (-1, *[1] * (image.ndim - 1))
     return ((image - low.view(along)) / (high - low).clamp(min=1e-6).view(along)).clamp(0, 1)

@@ -200,11 +200,13 @@ def annotated_pairs(
             if not with_labels:
                 continue
             moved = with_labels if ratio is None else [_middle(group, with_labels)]
-            annotated += moved
-            others = [name for name in group if ratio is not None or name not in moved] or list(group)
-            pairs += [Pair(m, f, split) for m in moved for f in others if m != f]
-    if not annotated and split == "train":
-        raise InputError("No image for training has labels. Joint training needs a few: see docs/training.md.")
+            others = [name for name in group if name not in moved] or list(group)
+            made = [Pair(m, f, split) for m in moved for f in others if m != f]
+            pairs += made
+            annotated += moved if made else []  # one that is alone in its group teaches nothing here
+    if not any("labels" in subjects[name].arrays for members in series.values() for name in members):
+        if split == "train":
+            raise InputError("No image for training has labels. Joint training needs a few: see docs/training.md.")
     if not pairs and split == "train":
         raise InputError(
             "Every annotated image is alone in its group, so there is nothing to move it to. Lower --ratio, or name "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import re
 from dataclasses import dataclass, replace
@@ -15,9 +16,9 @@ from ..contracts import InputError
 PAIRINGS = ("all", "random", "from-atlas", "to-atlas", "given")
 SPLITS = ("train", "val", "test")
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-_LABEL_WORDS = {"label", "labels", "labelstr", "labelsval", "labelsts", "seg", "segmentation", "segmentations", "aseg"}
-_MASK_WORDS = {"mask", "masks", "maskstr", "masksval", "masksts"}
-_IMAGE_WORDS = {"image", "images", "imagestr", "imagesval", "imagests", "t1"}
+_LABEL_WORD = re.compile(r"labels?(tr|ts|val)?|a?seg\d*|segmentations?|a?parc|parcellations?|annotations?")
+_MASK_WORD = re.compile(r"masks?(tr|ts|val)?")
+_IMAGE_WORD = re.compile(r"images?(tr|ts|val)?|img|t[12]w?|ct")
 _SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "imagestr", "labelstr", "maskstr"), "train"),
     **dict.fromkeys(("val", "validation", "imagesval", "labelsval", "masksval"), "val"),
@@ -87,9 +88,9 @@ def read_listing(
     if not path.exists():
         raise InputError(f"The data {path} do not exist. Check the path.")
     if path.is_dir():
-        description = path / "dataset.json"
-        if not images and description.is_file() and not list(path.glob("*_dataset.json")):
-            return _read_json(description)
+        descriptions = sorted(path.glob("*dataset.json"))
+        if not images and len(descriptions) == 1:
+            return _read_json(descriptions[0])
         listing = _read_folder(path, images, labels, masks)
     elif path.suffix == ".csv":
         listing = _read_csv(path)
@@ -106,7 +107,12 @@ def read_listing(
 
 
 def _read_folder(folder: Path, images: Optional[str], labels: Optional[str], masks: Optional[str]) -> Listing:
-    files = sorted(p for p in folder.rglob("*") if p.name.endswith(ENDINGS) and not p.name.startswith("."))
+    files = sorted(
+        Path(place) / name
+        for place, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if name.lower().endswith(ENDINGS) and not name.startswith(".")
+    )
     if not files:
         raise InputError(f"The folder {folder} holds no images ({', '.join(ENDINGS)}). Check the path.")
     if images:
@@ -121,16 +127,27 @@ def _read_folder(folder: Path, images: Optional[str], labels: Optional[str], mas
         raise InputError(
             f"The folder {folder} holds labels or masks, but no images. Name the images: --images PATTERN."
         )
-    lost = sorted(set(with_labels) - set(found))
-    if lost:
-        raise InputError(
-            f"{len(lost)} label maps belong to no image, {with_labels[lost[0]]} among them. Check the names."
-        )
+    for what, others in (("label maps", with_labels), ("masks", with_masks)):
+        lost = sorted(set(others) - set(found))
+        if lost:
+            raise InputError(
+                f"{len(lost)} {what} belong to no image, {others[lost[0]]} among them. Name which belongs to which by "
+                "patterns (--images, --labels, --masks) or a CSV."
+            )
     subjects = {}
     for key, image in found.items():
         split = next((_SPLIT_WORDS[w] for w in _folder_words(folder, image) if w in _SPLIT_WORDS), None)
         subjects[key] = Subject(key, image, with_labels.get(key), with_masks.get(key), split)
-    return Listing(dict(sorted(subjects.items())))
+    return Listing(_in_order(subjects))
+
+
+def _in_order(subjects: Dict[str, Subject]) -> Dict[str, Subject]:
+    """By name, numbers in it as numbers: frame 2 comes before frame 10."""
+
+    def key(name: str):
+        return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+    return {name: subjects[name] for name in sorted(subjects, key=key)}
 
 
 def _by_pattern(folder: Path, files: Sequence[Path], pattern: str, what: str) -> Dict[str, Path]:
@@ -154,13 +171,14 @@ def _by_words(folder: Path, files: Sequence[Path]) -> Tuple[Dict[str, Path], Dic
     """Images, labels and masks told apart by words in their names or folders (``sub01_seg``, ``labelsTr/``)."""
     found: Tuple[Dict[str, Path], ...] = ({}, {}, {})
     for file in files:
-        stem = _stem(file)
-        words = set(re.split(r"[_\-. ]", stem.lower())) | set(_folder_words(folder, file))
-        kind = 1 if words & _LABEL_WORDS else 2 if words & _MASK_WORDS else 0
-        dropped = _LABEL_WORDS | _MASK_WORDS | _IMAGE_WORDS
-        kept = "".join(part for part in re.split(r"(?=[_\-. ])", stem) if part.strip("_-. ").lower() not in dropped)
-        place = [w for w in file.relative_to(folder).parts[:-1] if w.lower() not in dropped | set(_SPLIT_WORDS)]
-        key = "/".join([*place, kept.strip("_-. ")]) if kept.strip("_-. ") else "/".join(place)
+        place = file.relative_to(folder).parts[:-1]
+        parts = re.split(r"(?=[_\-. +])", _stem(file))
+        words = [part.strip("_-. +").lower() for part in parts]
+        every = [*words, *(part.lower() for part in place)]
+        kind = 1 if any(map(_LABEL_WORD.fullmatch, every)) else 2 if any(map(_MASK_WORD.fullmatch, every)) else 0
+        kept = "".join(part for part, word in zip(parts, words) if not _is_role(word)).strip("_-. +")
+        outside = [p for p in place if not _is_role(p.lower()) and p.lower() not in _SPLIT_WORDS]
+        key = "/".join([*outside, kept] if kept else outside)
         if key in found[kind]:
             raise InputError(
                 f"{found[kind][key]} and {file} seem to belong to one subject. Say which are the images, labels and "
@@ -170,8 +188,12 @@ def _by_words(folder: Path, files: Sequence[Path]) -> Tuple[Dict[str, Path], Dic
     return found
 
 
+def _is_role(word: str) -> bool:
+    return any(one.fullmatch(word) for one in (_LABEL_WORD, _MASK_WORD, _IMAGE_WORD))
+
+
 def _stem(file: Path) -> str:
-    return next(file.name[: -len(ending)] for ending in ENDINGS if file.name.endswith(ending))
+    return next(file.name[: -len(ending)] for ending in ENDINGS if file.name.lower().endswith(ending))
 
 
 def _folder_words(folder: Path, file: Path) -> List[str]:
@@ -181,15 +203,27 @@ def _folder_words(folder: Path, file: Path) -> List[str]:
 # -------------------------------------------------------------------------------------------------- a CSV
 
 
+_IMAGE_COLUMNS = ("image", "labels", "mask", "split", "group", "name")
+_PAIR_COLUMNS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask", "split")
+
+
 def _read_csv(path: Path) -> Listing:
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
+            reader = csv.DictReader(stream, skipinitialspace=True)
+            rows = [{(k or "").strip(): (v or "").strip() for k, v in row.items() if k} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read ({error}). It must be a CSV with a line of column names.") from error
     if not rows:
         raise InputError(f"{path} holds no rows.")
     columns = set(rows[0])
+    known = _IMAGE_COLUMNS if "image" in columns else _PAIR_COLUMNS
+    if {"image"} <= columns or {"fixed", "moving"} <= columns:
+        unknown = sorted(columns - set(known))
+        if unknown:
+            raise InputError(
+                f"{path} has columns that mean nothing here: {', '.join(unknown)}. Known: {', '.join(known)}."
+            )
     if "image" in columns:
         return Listing(_subjects(_subject_of_row(path, number, row) for number, row in enumerate(rows, start=2)))
     if {"fixed", "moving"} <= columns:
@@ -221,7 +255,19 @@ def _pairs_of_rows(path: Path, rows: Sequence[Dict[str, str]]) -> Listing:
             extra = [row.get(f"{side}_{name}") for name in ("labels", "mask")]
             subjects.append(Subject(row[side].strip(), image, *(_file(path, e, where) if e else None for e in extra)))
         pairs.append(Pair(row["moving"].strip(), row["fixed"].strip(), _split(row.get("split"), where)))
-    return Listing(_subjects(subjects), tuple(pairs))
+    return Listing(_with_splits_of(pairs, _subjects(subjects)), tuple(pairs))
+
+
+def _with_splits_of(pairs: Sequence[Pair], subjects: Dict[str, Subject]) -> Dict[str, Subject]:
+    """Each subject in the split of the pairs that name it; in training where one of those is."""
+    if not any(pair.split for pair in pairs):
+        return subjects
+    splits: Dict[str, set] = {}
+    for pair in pairs:
+        for name in (pair.moving, pair.fixed):
+            splits.setdefault(name, set()).add(pair.split or "train")
+    chosen = {name: next(s for s in SPLITS if s in found) for name, found in splits.items()}
+    return {name: replace(one, split=chosen[name]) for name, one in subjects.items()}
 
 
 def _subjects(found: Iterable[Subject]) -> Dict[str, Subject]:
@@ -238,7 +284,7 @@ def _subjects(found: Iterable[Subject]) -> Dict[str, Subject]:
                 raise InputError(f"{one.name} is named twice with another {what}: {first} and {second}.")
         merged = {w: getattr(known, w) or getattr(one, w) for w in ("labels", "mask", "split", "group")}
         by_name[one.name] = replace(known, **merged)
-    return dict(sorted(by_name.items()))
+    return _in_order(by_name)
 
 
 def _file(listed_in: Path, name: str, where: str) -> Path:
@@ -277,12 +323,12 @@ def _read_json(path: Path) -> Listing:
         raise InputError(f"{path} must hold one JSON object, as Learn2Reg's dataset.json does.")
     subjects: List[Subject] = []
     pairs: List[Pair] = []
-    for item in values.get("training", []):
+    for item in values.get("training") or []:
         item = item if isinstance(item, dict) else {"image": item}
         if "image" in item:
             subjects.append(_json_subject(path, item["image"], item.get("label"), item.get("mask")))
     for key, split in _PAIR_KEYS.items():
-        for item in values.get(key, []):
+        for item in values.get(key) or []:
             if isinstance(item, dict) and {"fixed", "moving"} <= set(item):
                 both = [_json_subject(path, item[side], None, None) for side in ("moving", "fixed")]
                 subjects += both
@@ -311,28 +357,39 @@ def _json_subject(path: Path, image: str, labels: Optional[str], mask: Optional[
 # -------------------------------------------------------------------------------------------------- splits, pairs
 
 
-def with_splits(listing: Listing, validation: float, seed: int) -> Tuple[Listing, Optional[str]]:
+def with_splits(
+    listing: Listing,
+    validation: float,
+    seed: int,
+    counts: Optional[Tuple[int, int, int]] = None,
+    atlas: Optional[str] = None,
+) -> Tuple[Listing, Optional[str]]:
     """Every subject in a split, and a sentence about what was decided here.
 
-    Where the data say nothing, ``validation`` of the subjects (a part, drawn by the seed) are held out, when there are
-    five or more.
+    Where the data say nothing, and there are five subjects (or groups of subjects) or more, some are drawn by the seed:
+    ``validation`` of them are held out, or as many for validation and test as ``counts`` says.
+
+    Args:
+        counts: how many a paper had for training, validation and test; of fewer or more, the same parts.
+        atlas: never held out.
     """
     subjects = list(listing.subjects.values())
     if any(one.split for one in subjects) or any(pair.split for pair in listing.given):
         filled = {one.name: replace(one, split=one.split or "train") for one in subjects}
         return replace(listing, subjects=filled), None
-    groups = sorted({one.group or one.name for one in subjects})
-    count = round(validation * len(groups)) if len(groups) >= 5 else 0
-    if validation > 0 and len(groups) >= 5:
-        count = max(1, count)
-    held_out = set(random.Random(seed).sample(groups, count))
-    filled = {
-        one.name: replace(one, split="val" if (one.group or one.name) in held_out else "train") for one in subjects
-    }
-    note = (
-        f"{count} of {len(groups)} were held out for validation." if count else "Nothing was held out for validation."
-    )
-    return replace(listing, subjects=filled), note
+    kept = listing.subjects[atlas].group or atlas if atlas in listing.subjects else None
+    groups = sorted({one.group or one.name for one in subjects} - {kept})
+    parts = [0.0, 0.0] if len(groups) < 5 else [n / sum(counts) for n in counts[1:]] if counts else [validation, 0.0]
+    alone = kept is None and not any(one.group for one in subjects)  # then a pair to validate needs two of them
+    val, test = (max(round(part * len(groups)), 1 if part else 0) for part in parts)
+    val = max(val, 2) if val and alone else val
+    drawn = random.Random(seed).sample(groups, val + test)
+    split = {**dict.fromkeys(drawn[:val], "val"), **dict.fromkeys(drawn[val:], "test")}
+    filled = {one.name: replace(one, split=split.get(one.group or one.name, "train")) for one in subjects}
+    if not val and not test:
+        return replace(listing, subjects=filled), "Nothing was held out: all images are for training."
+    note = f"Of {len(groups)}, {val} were held out for validation and {test} kept for a test, drawn by the seed {seed}."
+    return replace(listing, subjects=filled), f"{note} A column split in a CSV chooses them."
 
 
 def make_pairs(listing: Listing, pairing: str, split: str, atlas: Optional[str] = None) -> List[Pair]:
@@ -349,7 +406,8 @@ def make_pairs(listing: Listing, pairing: str, split: str, atlas: Optional[str] 
     if pairing not in PAIRINGS:
         raise InputError(f"Pairs are made by {', '.join(PAIRINGS)}; it was {pairing!r}.")
     if pairing == "given":
-        pairs = [pair for pair in listing.given if (pair.split or listing.subjects[pair.fixed].split) == split]
+        split_of = {name: one.split for name, one in listing.subjects.items()}
+        pairs = [p for p in listing.given if p.split == split or (not p.split and _both_in(p, split_of, split))]
         if not pairs and split == "train":
             raise InputError("The data name no pairs for training. Use --pairs all, random, from-atlas or to-atlas.")
         return pairs
@@ -370,6 +428,11 @@ def make_pairs(listing: Listing, pairing: str, split: str, atlas: Optional[str] 
             "images, or use synthetic pairs: --synthetic."
         )
     return pairs
+
+
+def _both_in(pair: Pair, split_of: Dict[str, Optional[str]], split: str) -> bool:
+    """A pair of which one image is held out is in no split."""
+    return split_of[pair.moving] == split == split_of[pair.fixed]
 
 
 def _within_groups(listing: Listing, names: Sequence[str], pairing: str, split: str) -> List[Pair]:

@@ -104,7 +104,8 @@ class Trainer:
         self.figures: Dict[str, float] = {}
         self.checkpointed: Optional[int] = None
         self.board = None
-        self._said = 0.0
+        self._said, self._asked_at = 0.0, time.monotonic()
+        self._agree_always = team.size == 1 or device.type == "cpu"
         self._pending: List[Tuple[int, torch.Tensor, List[int]]] = []
 
     # ------------------------------------------------------------------------------------------ running
@@ -117,6 +118,8 @@ class Trainer:
         """
         if resume:
             self._restore()
+            if self.step >= self.plan.steps or 0 < self.schedule.patience <= self.since_best:
+                return Ended(self.step, True, "it had finished", self.figures)
         if self.team.is_first:
             keep_log_until(self.folder / LOG_FILE, self.step)
             (self.folder / PICTURES).mkdir(exist_ok=True)
@@ -135,8 +138,8 @@ class Trainer:
             ) from error
         except OSError as error:
             raise InputError(
-                f"Nothing more could be written to {self.folder} ({error.strerror or error}). Free some space, then "
-                "go on with --resume."
+                f"A file of the training could not be read or written ({error.filename or self.folder}: "
+                f"{error.strerror or error}). Free some space, or put it back, then go on with --resume."
             ) from error
         finally:
             if self.board is not None:
@@ -163,9 +166,8 @@ class Trainer:
         if log_now or self.device.type == "cpu":  # on a GPU a look at a loss waits for it
             self._check_losses()
         if log_now:
-            self._report(*found, timing)
-        # All processes must agree to stop, which costs them a message.
-        stop = self.team.any(asked or out_of_time, self.device) if log_now or self.team.size == 1 else False
+            self._report(*found, timing.means())
+        stop = (log_now or self._agree_always) and self._agreed(asked or out_of_time)
         no_better = (last or self.step % schedule.validate_every == 0) and self._validate(last)
         if last or no_better or stop or self.step % schedule.checkpoint_every == 0:
             self._check_losses()
@@ -174,11 +176,19 @@ class Trainer:
             return self._end(True, "finished" if last else "no better for a while")
         return self._end(False, "the limit of time" if out_of_time else "a signal") if stop else None
 
-    def _report(self, loss, parts, norm, timing: Timing) -> None:
+    def _agreed(self, stop: bool) -> bool:
+        """Whether one of the processes must stop. They ask each other at every step where steps are long."""
+        now = time.monotonic()
+        if self.team.any(self.device.type == "cpu" or now - self._asked_at > 5, self.device):
+            self._agree_always = True
+        self._asked_at = now
+        return self.team.any(stop, self.device)
+
+    def _report(self, loss, parts, norm, seconds: Dict[str, float]) -> None:
         if not self.team.is_first:
             return
         entry = {"loss": float(loss), **{n: float(v) for n, v in parts.items()}, "gradient_norm": float(norm)}
-        entry.update(learning_rate=self._rate(self.step - 1), **timing.means())
+        entry.update(learning_rate=self._rate(self.step - 1), **seconds)
         self._log(entry)
         if time.monotonic() - self._said > 15 or self.step == self.plan.steps:
             self._said = time.monotonic()
@@ -205,21 +215,26 @@ class Trainer:
             alone = model.no_sync() if self.team.size > 1 and part < accumulate - 1 else nullcontext()
             with alone:
                 loss, found = self._loss(model, batch, positions)
+                self._pending.append((self.step + 1, loss.detach(), positions))
+                if self.device.type == "cpu":  # a backward pass of what is no number can end the process
+                    self._check_losses()
                 timing.done("forward")
                 self.scaler.scale(loss / accumulate).backward()
             timing.done("backward")
-            self._pending.append((self.step + 1, loss.detach(), positions))
             total = total + loss.detach() / accumulate
             for name, value in found.items():
                 parts[name] = parts.get(name, 0) + value / accumulate
         timing.start()
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip or math.inf)
+        if not self.scaler.is_enabled():  # it leaves such steps out by itself
+            self._pending.append((self.step + 1, norm.detach(), positions))
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.mean is not None:
             self._follow()
         timing.done("backward")
+        timing.steps += 1
         return total, parts, norm
 
     def _loss(self, model: nn.Module, batch, positions):
@@ -250,14 +265,14 @@ class Trainer:
                 self.mean[name].copy_(value)
 
     def _check_losses(self) -> None:
-        """Raise InputError for the first loss that is not a number, with the step, the pairs, and what to lower."""
+        """Raise InputError for the first loss or gradient that is no number, with step, pairs, and what to lower."""
         pending, self._pending = self._pending, []
         bad = [(step, self.source.names(places)) for step, loss, places in pending if not bool(torch.isfinite(loss))]
         for step, names in (one for found in self.team.gathered(bad) for one in found):
             kept = f"The checkpoint of step {self.checkpointed} is from before."
             raise InputError(
-                f"The loss is not a number at step {step} ({', '.join(names)}). Lower --learning-rate (it was "
-                f"{self._rate(step - 1):.3g}), clip the gradient (--clip 1), or use --precision fp32. "
+                f"The loss or its gradient is not a number at step {step} ({', '.join(names)}). Lower --learning-rate "
+                f"(it was {self._rate(step - 1):.3g}), clip the gradient (--clip 1), or use --precision fp32. "
                 f"{kept if self.checkpointed is not None else 'There is no checkpoint yet.'}"
             )
 
@@ -271,9 +286,11 @@ class Trainer:
             each, rows = self._measured(last)
         gathered = [one for found in self.team.gathered(each) for one in found]
         self.figures = {**mean_figures(gathered), "pairs": float(len(gathered))}
-        name = next(n for n in self.task.better if n in self.figures)
-        score = self.figures[name]
-        better = self.best is None or (score != self.best and self.task.better[name](score, self.best) == score)
+        name = next((n for n in self.task.better if n in self.figures), None)
+        score = self.figures.get(name)
+        better = score is not None and (
+            self.best is None or (score != self.best and self.task.better[name](score, self.best) == score)
+        )
         self.best = score if better else self.best
         self.since_best = 0 if better else self.since_best + 1
         if self.team.is_first:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 from typing import Any, Dict, Mapping, Sequence
 
 import numpy as np
 import torch
 
-from ..catalogue import Card
+from ..catalogue import WEIGHTS_FILE, Card
 from ..contracts import InputError
+from ..files.weights import file_sha256
 from .joint import annotated_pairs, classes_of, sliced
 from .listing import Listing, Pair, make_pairs, read_listing, with_splits
 from .plan import Plan
 from .presets import Preset
 from .recipe import Prepared, prepare_subjects
-from .request import TrainingRequest
+from .request import TrainingRequest, default_name
 from .sources import HELD_OUT, PairSource, SyntheticSource
 from .synthetic import SyntheticSettings, describe
 from .team import Team
@@ -60,7 +62,8 @@ def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: T
         size = list(size)
         size.insert("ijk".index(request.slices), 0)
     cache = request.cache or request.output / "prepared"
-    arguments = (listing, recipe, size, cache, request.skip_bad)
+    free_axis = None if not request.slices else "ijk".index(request.slices)
+    arguments = (listing, recipe, size, cache, request.skip_bad, free_axis)
     if team.is_first:
         subjects, left_out = prepare_subjects(*arguments, say)
     team.wait()
@@ -68,9 +71,10 @@ def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: T
         subjects, left_out = prepare_subjects(*arguments)
     for why in left_out:
         say(f"Left out: {why}")
-    listing, note = with_splits(
-        listing.without(set(listing.subjects) - set(subjects)), request.validation, request.seed
-    )
+    part = 0.1 if request.validation is None else request.validation
+    counts = settings.split if request.validation is None else None
+    usable = listing.without(set(listing.subjects) - set(subjects))
+    listing, note = with_splits(usable, part, request.seed, counts, request.atlas)
     if note:
         say(note)
     if len(subjects) < 2:
@@ -80,14 +84,21 @@ def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: T
         )
     if request.joint:
         return _joint_data(request, chosen, settings, team, device, listing, subjects, recipe)
-    pairing = request.pairing or ("given" if any(p.split != "val" for p in listing.given) else settings.pairing)
+    pairing = request.pairing or ("given" if _trains(listing) else settings.pairing)
     pairs = make_pairs(listing, pairing, "train", request.atlas)
     held_out = make_pairs(listing, pairing, "val", request.atlas)[: request.validation_pairs]
     first = _complete(recipe, subjects)
+    if not held_out:
+        say("Nothing to validate on: the held-out images make no pair. The last weights will be the model.")
     used = sorted({name for pair in pairs for name in (pair.moving, pair.fixed)})
     plan = _plan(
         *(request, chosen, settings, team, device),
-        data={"images": len(used), "pairs": len(pairs), "pairing": pairing, "fingerprint": _fingerprint(pairs)},
+        data={
+            "images": len(used),
+            "pairs": len(pairs),
+            "pairing": pairing,
+            "files": _fingerprint(pairs, subjects),
+        },
         about_data=f"{len(used)} images of {request.data.resolve().name} ({len(pairs)} pairs, {pairing})",
         shape=first.shape,
         recipe=recipe,
@@ -121,14 +132,25 @@ def _complete(recipe: Dict[str, Any], subjects: Mapping[str, Prepared]) -> Prepa
     return first
 
 
+def _trains(listing: Listing) -> bool:
+    """Whether the data name pairs for training themselves."""
+    return any(pair.split in (None, "train") for pair in listing.given)
+
+
 def _workers(request: TrainingRequest, team: Team, device: torch.device) -> int:
     if request.workers is not None:
         return request.workers
     return min(8, (os.cpu_count() or 1) // team.size) if device.type == "cuda" else 0
 
 
-def _fingerprint(pairs: Sequence[Pair]) -> str:
-    return hashlib.sha256("\n".join(f"{p.moving} {p.fixed}" for p in pairs).encode()).hexdigest()[:16]
+def _fingerprint(pairs: Sequence[Pair], subjects: Mapping[str, Prepared]) -> str:
+    """Of the pairs, and of the files and the recipe that their arrays come from."""
+    lines = [f"{p.moving} {subjects[p.moving].base.name} {p.fixed} {subjects[p.fixed].base.name}" for p in pairs]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _about(request: TrainingRequest, data: str) -> str:
+    return f"{data}, from the weights of {request.start.resolve().name} on" if request.start else data
 
 
 def _joint_data(request, chosen, settings, team, device, listing: Listing, subjects, recipe):
@@ -146,7 +168,7 @@ def _joint_data(request, chosen, settings, team, device, listing: Listing, subje
     many = f"{len(annotated)} annotated of {sum(1 for one in listing.subjects.values() if one.split == 'train')} images"
     plan = _plan(
         *(request, chosen, settings, team, device),
-        data={"annotated": len(annotated), "pairs": len(pairs), "fingerprint": _fingerprint(pairs)},
+        data={"annotated": len(annotated), "pairs": len(pairs), "files": _fingerprint(pairs, subjects)},
         about_data=f"{many} of {request.data.resolve().name}",
         shape=next(iter(subjects.values())).shape,
         recipe=recipe,
@@ -189,7 +211,7 @@ def _plan(
         "field": made["field"] if request.field_weight is None else request.field_weight,
     }
     return Plan(
-        name=request.name or request.output.resolve().name,
+        name=request.name or default_name(request.output),
         network=chosen.network,
         configuration=dict(chosen.configuration),
         dimensions=len(shape),
@@ -204,9 +226,21 @@ def _plan(
         ema=request.ema,
         precision=_precision(request.precision, device),
         seed=request.seed,
+        augment=request.augment or settings.augment,
+        mirror=request.mirror,
+        start=file_sha256(_weights_of(request.start)) if request.start else None,
         preset=request.preset or ("synthetic" if request.synthetic else "general"),
-        **about,
+        **{**about, "about_data": _about(request, about["about_data"])},
     )
+
+
+def _weights_of(model: Path) -> Path:
+    path = model / WEIGHTS_FILE if model.is_dir() else model
+    if not path.is_file():
+        raise InputError(
+            f"The weights {path} are not there. Give the folder of a model, or a file of weights: --start."
+        )
+    return path
 
 
 def _precision(asked: str, device: torch.device) -> str:
@@ -214,4 +248,4 @@ def _precision(asked: str, device: torch.device) -> str:
         return asked
     if device.type != "cuda":
         return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"  # older ones only emulate it

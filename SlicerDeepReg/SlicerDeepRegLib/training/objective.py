@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 import torch
 
@@ -35,11 +35,20 @@ class Objective:
     Args:
         network: whose paper's loss.
         loss: its arguments.
+        labels: those there may be; None looks into each pair, which on a GPU waits for it.
         structures: how many structures, drawn anew each time, the overlap is measured on.
     """
 
-    def __init__(self, network: str, loss: Mapping[str, Any], weights: Weights, structures: int = 8) -> None:
-        self.network, self.loss, self.weights, self.structures = network, dict(loss), weights, structures
+    def __init__(
+        self,
+        network: str,
+        loss: Mapping[str, Any],
+        weights: Weights,
+        labels: Optional[Sequence[int]] = None,
+        structures: int = 8,
+    ) -> None:
+        self.network, self.loss, self.weights = network, dict(loss), weights
+        self.labels, self.structures = labels, structures
 
     def __call__(
         self, batch: Dict[str, torch.Tensor], output: NetworkOutput, seeds: Sequence[int]
@@ -72,22 +81,29 @@ class Objective:
                 terms["labels"] = (w.labels, overlap)
         return terms
 
-    def _overlap(self, pair, displacement: torch.Tensor, seed: int):
+    def _overlap(self, pair, displacement: torch.Tensor, seed: int) -> Optional[torch.Tensor]:
         moving, fixed = pair["moving_labels"], pair["fixed_labels"]
-        present = torch.unique(moving)
-        present = present[torch.isin(present, torch.unique(fixed)) & (present > 0)]
-        if not len(present):
+        labels = self.labels or [n for n in torch.unique(torch.stack([moving, fixed])).tolist() if n]
+        order = Draws(seed_of(seed, 77), torch.device("cpu")).order(len(labels))[: self.structures]
+        if not order:
             return None
-        order = Draws(seed_of(seed, 77), torch.device("cpu")).order(len(present))[: self.structures]
-        chosen = present[torch.tensor(order, device=present.device)].view(1, -1, *[1] * (moving.ndim - 2))
-        return 1 - soft_dice(warp((moving == chosen).float(), displacement), (fixed == chosen).float())
+        first = torch.cat([moving == labels[n] for n in order], 1).float()
+        second = torch.cat([fixed == labels[n] for n in order], 1).float()
+        axes = tuple(range(2, moving.ndim))
+        both = (first.amax(axes) * second.amax(axes)).sum(0)  # a structure that one of them lacks says nothing
+        return ((1 - dice_of_each(warp(first, displacement), second)).mean(0) * both).sum() / both.sum().clamp(min=1)
+
+
+def dice_of_each(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """(B, C) ``2 sum(a b) / sum(a^2 + b^2)`` of (B, C, ...) memberships in 0..1 (V-Net's form of soft Dice)."""
+    axes = tuple(range(2, first.ndim))
+    both = (first * second).sum(axes)
+    return 2 * both / (first.square().sum(axes) + second.square().sum(axes)).clamp(min=1e-5)
 
 
 def soft_dice(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """The mean over channels of ``2 sum(a b) / sum(a^2 + b^2)`` of (B, C, ...) memberships in 0..1 (V-Net's form)."""
-    axes = tuple(range(2, first.ndim))
-    both = (first * second).sum(axes)
-    return (2 * both / (first.square().sum(axes) + second.square().sum(axes)).clamp(min=1e-5)).mean()
+    """The mean of :func:`dice_of_each`."""
+    return dice_of_each(first, second).mean()
 
 
 def mean_distance(found: torch.Tensor, true: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:

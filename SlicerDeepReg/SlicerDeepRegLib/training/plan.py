@@ -32,6 +32,7 @@ class Plan:
         ema: share of the old in the running mean of the weights, which is what is validated and kept; 0 for none.
         precision: "fp32", "bf16" or "fp16".
         joint: None, or the segmentation network and its numbers.
+        augment, mirror: see ``augment``. start: checksum of the weights that it began with, if any.
     """
 
     name: str
@@ -55,6 +56,9 @@ class Plan:
     seed: int = 0
     joint: Optional[Mapping[str, Any]] = None
     preset: str = "general"
+    augment: str = "none"
+    mirror: str = ""
+    start: Optional[str] = None
 
     def __post_init__(self) -> None:
         for name, choices in (("optimiser", OPTIMISERS), ("decay", DECAYS), ("precision", PRECISIONS)):

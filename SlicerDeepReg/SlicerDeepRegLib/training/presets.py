@@ -19,6 +19,7 @@ class Preset:
         size_ijk: images are cut or padded to it, voxels along i, j(, k).
         optimiser: "adam", "amsgrad" (Adam with it) or "adamw". decay: "constant", or "poly" for (1 - step / steps)^0.9.
         loss: arguments of the network's loss in ``losses/papers.py``.
+        split: how many scans the paper had for training, validation and test; which ones is drawn by the seed.
         chosen: which of these the paper does not give, and were chosen here.
     """
 
@@ -33,6 +34,7 @@ class Preset:
     decay: str = "constant"
     loss: Mapping[str, Any] = field(default_factory=dict)
     augment: str = "none"
+    split: Optional[Tuple[int, int, int]] = None
     chosen: Tuple[str, ...] = ()
 
 
@@ -54,13 +56,25 @@ PRESETS: Dict[str, Dict[str, Preset]] = {
     "msrd-net": {
         "ixi": Preset(
             "IXI, atlas to patient, 160 x 192 x 224 (403 / 58 / 115 scans in TransMorph's split).",
-            **{"epochs": 500, "pairing": "from-atlas", "size_ijk": (160, 192, 224), "optimiser": "amsgrad"},
+            **{
+                "epochs": 500,
+                "split": (403, 58, 115),
+                "pairing": "from-atlas",
+                "size_ijk": (160, 192, 224),
+                "optimiser": "amsgrad",
+            },
             **{"decay": "poly", "loss": {"regularity": 1.0}},
             chosen=("epochs", "batch", "optimiser", "learning_rate", "decay", "loss"),
         ),
         "lpba40": Preset(
             "LPBA40, every ordered pair of 30 scans, 160 x 192 x 160 (the protocol of RDP, whose table it shares).",
-            **{"epochs": 30, "pairing": "all", "size_ijk": (160, 192, 160), "optimiser": "amsgrad"},
+            **{
+                "epochs": 30,
+                "split": (30, 0, 10),
+                "pairing": "all",
+                "size_ijk": (160, 192, 160),
+                "optimiser": "amsgrad",
+            },
             **{"decay": "poly", "loss": {"regularity": 1.0}},
             chosen=("epochs", "batch", "optimiser", "learning_rate", "decay", "loss"),
         ),
@@ -68,13 +82,13 @@ PRESETS: Dict[str, Dict[str, Preset]] = {
     "unfolding": {
         "lpba40": Preset(
             "LPBA40, 30 scans to one fixed scan, 160 x 192 x 160; l1 0.8, l2 1, l3 0.1 as published.",
-            **{"epochs": 500, "pairing": "to-atlas", "size_ijk": (160, 192, 160)},
+            **{"epochs": 500, "split": (30, 0, 9), "pairing": "to-atlas", "size_ijk": (160, 192, 160)},
             loss={"regularity": 1.0, "data_weight": 0.8, "agreement": 0.1},
             chosen=("decay", "augment", "that the terms are means, with displacements in voxels"),
         ),
         "oasis": Preset(
             "OASIS, 254 / 20 / 140 scans, 160 x 192 x 224; l1 0.8, l2 1, l3 0.1 as published.",
-            **{"epochs": 500, "pairing": "random", "size_ijk": (160, 192, 224)},
+            **{"epochs": 500, "split": (254, 20, 140), "pairing": "random", "size_ijk": (160, 192, 224)},
             loss={"regularity": 1.0, "data_weight": 0.8, "agreement": 0.1},
             chosen=("pairing", "decay", "augment", "that the terms are means, with displacements in voxels"),
         ),
@@ -88,20 +102,20 @@ PRESETS: Dict[str, Dict[str, Preset]] = {
     },
     "fmirnet": {
         "ct": Preset(
-            "CHAOS CT slices, 128 x 128: 40 epochs, batches of 4, alpha 1e-7, beta 0.1.",
-            **{"epochs": 40, "batch": 4, "pairing": "given", "size_ijk": (128, 128)},
+            "CHAOS CT slices, resampled to 128 x 128 (--voxel-mm): 40 epochs, batches of 4, alpha 1e-7, beta 0.1.",
+            **{"epochs": 40, "batch": 4, "pairing": "given"},
             loss={"regularity": 0.00655, "structure": 0.1},
             chosen=("decay", "alpha read as the weight of a sum: 0.00655 of the mean"),
         ),
         "ultrasound": Preset(
-            "EchoNet ultrasound, 128 x 128: 40 epochs, batches of 4, alpha 1e-5, beta 1.",
-            **{"epochs": 40, "batch": 4, "pairing": "given", "size_ijk": (128, 128)},
+            "EchoNet ultrasound, resampled to 128 x 128 (--voxel-mm): 40 epochs, batches of 4, alpha 1e-5, beta 1.",
+            **{"epochs": 40, "batch": 4, "pairing": "given"},
             loss={"regularity": 0.655, "structure": 1.0},
             chosen=("decay", "alpha read as the weight of a sum: 0.655 of the mean"),
         ),
         "sliver": Preset(
-            "SLIVER CT, 128 x 128 x 128: 40 epochs, batches of 4.",
-            **{"epochs": 40, "batch": 4, "pairing": "given", "size_ijk": (128, 128, 128)},
+            "SLIVER CT, resampled to 128 x 128 x 128 (--voxel-mm): 40 epochs, batches of 4.",
+            **{"epochs": 40, "batch": 4, "pairing": "given"},
             loss={"regularity": 0.01, "structure": 0.1},
             chosen=("decay", "loss"),
         ),
@@ -109,7 +123,13 @@ PRESETS: Dict[str, Dict[str, Preset]] = {
     "wavemorph": {
         "ixi": Preset(
             "IXI, atlas to patient, 160 x 192 x 224, in TransMorph's protocol, whose table it shares.",
-            **{"epochs": 500, "pairing": "from-atlas", "size_ijk": (160, 192, 224), "loss": {"regularity": 1.0}},
+            **{
+                "epochs": 500,
+                "split": (403, 58, 115),
+                "pairing": "from-atlas",
+                "size_ijk": (160, 192, 224),
+                "loss": {"regularity": 1.0},
+            },
             **{"optimiser": "amsgrad", "decay": "poly"},
             chosen=("epochs", "batch", "optimiser", "learning_rate", "decay", "loss"),
         ),
@@ -145,6 +165,7 @@ def described(network: str) -> str:
             f"{name}: {one.text}",
             f"  {length}, pairs {one.pairing}, batch {one.batch}, {one.optimiser} {one.learning_rate:g} {one.decay}; "
             f"{numbers}; augmentation {one.augment}",
+            *([f"  scans for training, validation, test: {', '.join(map(str, one.split))}"] if one.split else []),
             f"  chosen here: {', '.join(one.chosen) or 'nothing'}",
         ]
     return "\n".join(lines)

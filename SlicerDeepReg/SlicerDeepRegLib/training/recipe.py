@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +22,11 @@ from ..contracts import Image, InputError
 from ..files.images import read_image
 from ..geometry.grids import orientation_of
 from ..preparation.checks import check_image
-from ..preparation.single import grid_by_recipe, unit_values
+from ..preparation.single import grid_by_recipe, shows_more, unit_values
 from ..preparation.working import resample
 from .listing import Listing, Subject
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,7 @@ class Prepared:
         shape: of each.
         spacing_kji_mm: of the axes that exist.
         orientation: three letters, or "" for a slice.
+        cropped: it shows more than the size that was asked for holds.
         cut: (axis, number): it is that slice of the volume in the files; None for all of it.
     """
 
@@ -50,6 +50,7 @@ class Prepared:
     spacing_kji_mm: Tuple[float, ...]
     orientation: str
     cut: Optional[Tuple[int, int]] = None
+    cropped: bool = False
 
     def array(self, name: str) -> Optional[np.ndarray]:
         """One of the arrays, or None."""
@@ -65,6 +66,7 @@ def prepare_subjects(
     size_ijk: Optional[Sequence[int]],
     cache: Path,
     skip: bool,
+    free_axis: Optional[int] = None,
     tell=lambda text: None,
 ) -> Tuple[Dict[str, Prepared], List[str]]:
     """Every subject of the listing, prepared, by name.
@@ -73,6 +75,8 @@ def prepare_subjects(
         recipe: as on a card.
         size_ijk: cut or pad to that many voxels along i, j(, k), around the middle of what is shown; None for neither.
         skip: leave out what cannot be used, instead of stopping.
+        free_axis: of i, j, k as 0, 1, 2: images may differ along it, because they are cut into slices along it.
+        tell: called with a line of text for each image.
 
     Returns:
         The subjects, and a sentence for each that was left out.
@@ -80,18 +84,28 @@ def prepare_subjects(
     Raises:
         InputError: an image cannot be read or differs from the others, labels do not match, or the disk is full.
     """
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"The cache {cache} cannot be made ({error.strerror}). Choose another: --cache DIR."
+        ) from error
     found: Dict[str, Prepared] = {}
     left_out: List[str] = []
     for number, subject in enumerate(listing.subjects.values(), start=1):
         tell(f"preparing {number} of {len(listing.subjects)}: {subject.name}")
         try:
             found[subject.name] = _prepared(subject, recipe, size_ijk, cache)
+        except CannotKeep:
+            raise
         except InputError as error:
             if not skip:
                 raise InputError(f"{error} (--on-bad-image skip leaves such images out)") from error
             left_out.append(str(error))
-    for name, why in _misfits(found).items():
+    cropped = [name for name, one in found.items() if one.cropped]
+    if cropped:
+        tell(f"{len(cropped)} images show more than the size holds, {cropped[0]} among them; the rest was cut off.")
+    for name, why in _misfits(found, recipe.get("voxel_mm"), free_axis).items():
         if not skip:
             raise InputError(
                 f"{why} Resample them alike, or give --size, --voxel-mm and "
@@ -102,9 +116,16 @@ def prepare_subjects(
     return found, left_out
 
 
-def _misfits(found: Mapping[str, Prepared]) -> Dict[str, str]:
+def _misfits(found: Mapping[str, Prepared], voxel_mm: Optional[float], free_axis: Optional[int]) -> Dict[str, str]:
     """Subjects whose arrays are not like those of most."""
-    kinds = {name: (one.shape, tuple(np.round(one.spacing_kji_mm, 3)), one.orientation) for name, one in found.items()}
+
+    def kind(one: Prepared):
+        axes = [n for n in range(len(one.shape)) if free_axis is None or n != len(one.shape) - 1 - free_axis]
+        # Voxels of a size that was asked for differ by what whole numbers of them in a box make them differ.
+        spacing = () if voxel_mm else tuple(round(one.spacing_kji_mm[n], 3) for n in axes)
+        return tuple(one.shape[n] for n in axes), spacing, one.orientation
+
+    kinds = {name: kind(one) for name, one in found.items()}
     if not kinds:
         return {}
     usual, _ = Counter(kinds.values()).most_common(1)[0]
@@ -124,33 +145,55 @@ def _in_words(kind) -> str:
 
 
 def _prepared(subject: Subject, recipe: Mapping[str, Any], size_ijk: Optional[Sequence[int]], cache: Path) -> Prepared:
-    files = [f for f in (subject.image, subject.labels, subject.mask) if f is not None]
-    stamp = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    stamp = _stamp(subject)
     key = json.dumps([VERSION, stamp, dict(recipe), list(size_ijk or [])], sort_keys=True)
     base = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
     described = base.with_suffix(".json")
     if not described.is_file():
-        arrays, spacing, orientation = _arrays(subject, recipe, size_ijk)
+        arrays, spacing, orientation, cropped = _arrays(subject, recipe, size_ijk)
         for name, array in arrays.items():
             _write(base.with_suffix(f".{name}.npy"), lambda stream, array=array: np.save(stream, array))
         values = {"spacing_kji_mm": spacing, "arrays": sorted(arrays), "shape": arrays["image"].shape}
+        values["cropped"] = cropped
         text = json.dumps({**values, "orientation": orientation})
         _write(described, lambda stream: stream.write(text.encode()))
     values = json.loads(described.read_text(encoding="utf-8"))
     kept = {key: tuple(values[key]) for key in ("arrays", "shape", "spacing_kji_mm")}
-    return Prepared(subject.name, base, **kept, orientation=values["orientation"])
+    return Prepared(subject.name, base, **kept, orientation=values["orientation"], cropped=values["cropped"])
+
+
+def _stamp(subject: Subject) -> List:
+    """What changes when one of the subject's files does, the data beside a header included."""
+    found = []
+    try:
+        for role in ("image", "labels", "mask"):
+            file = getattr(subject, role)
+            if file is None:
+                continue
+            parts = sorted(file.parent.glob(f"{file.stem}.*")) if file.suffix in (".mhd", ".nhdr") else [file]
+            found += [(role, str(part.resolve()), part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
+    except OSError as error:
+        raise InputError(f"{subject.name}: {error.filename or file} cannot be read ({error.strerror}).") from error
+    return found
+
+
+class CannotKeep(InputError):
+    """What was prepared could not be written: no fault of the image."""
 
 
 def _write(path: Path, write) -> None:
     """Whole or not at all."""
-    handle, private = tempfile.mkstemp(prefix=".unfinished-", dir=path.parent)
+    private = path.parent / f".unfinished-{os.getpid()}-{path.name}"
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with open(private, "wb") as stream:
             write(stream)
         os.replace(private, path)
     except OSError as error:
-        Path(private).unlink(missing_ok=True)
-        raise InputError(
+        try:
+            private.unlink()
+        except OSError:
+            pass
+        raise CannotKeep(
             f"The prepared images could not be written to {path.parent} ({error.strerror or error}). Free some space, "
             "or choose another place: --cache DIR."
         ) from error
@@ -170,7 +213,7 @@ def _arrays(subject: Subject, recipe: Mapping[str, Any], size_ijk: Optional[Sequ
     if inside is not None:
         arrays["mask"] = inside.reshape(shape)
     spacing = [float(s) for s, n in zip(grid.spacing_mm[::-1], grid.shape_kji) if n > 1]
-    return arrays, spacing, "" if grid.is_planar else orientation_of(grid)
+    return arrays, spacing, "" if grid.is_planar else orientation_of(grid), shows_more(image, grid)
 
 
 def _companion(path: Optional[Path], image: Image, role: str) -> Optional[Image]:

@@ -42,7 +42,6 @@ class Timing:
         now = self._now()
         self.marks.append((part, self.last, now))
         self.last = now
-        self.steps += part == "data"
 
     def means(self) -> Dict[str, float]:
         if self.cuda:

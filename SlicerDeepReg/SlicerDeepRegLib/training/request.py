@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Tuple
 
-from ..catalogue import Card, card
+from ..catalogue import MODEL_FOLDERS, Card, card, cards
 from ..contracts import InputError
 from ..networks.segmentation import SEGMENTATIONS
 from .augment import AUGMENTATIONS
@@ -27,7 +27,8 @@ class TrainingRequest:
         epochs or steps: how long. batch: pairs of one process at once. accumulate: batches of a step.
         image_weight, label_weight, field_weight: see ``objective.Weights``.
         mirror: axes that are mirrored half of the time, of "ijk".
-        validation: part of the subjects that is held out where the data name none. validation_pairs: most of them.
+        validation: part of the subjects that is held out where the data name none; None for the preset's counts, or a
+            tenth. validation_pairs: most of them.
         joint: "fcn" or "unet", trained with the registration; alone: that one without registration. ratio: part of the
             images of a series that are annotated. slices: cut volumes into slices along "i", "j" or "k".
             segmentation_weight: of its loss beside the registration's. See ``joint``.
@@ -69,7 +70,7 @@ class TrainingRequest:
     augment: Optional[str] = None
     mirror: str = ""
     seed: int = 0
-    validation: float = 0.1
+    validation: Optional[float] = None
     validation_pairs: int = 20
     validate_every: int = 500
     checkpoint_every: int = 500
@@ -91,6 +92,20 @@ class TrainingRequest:
     resume: bool = False
 
 
+NAMED = "and not the name of a model that comes with the product"
+
+
+def _is_name(text: str) -> bool:
+    letters = text and text[0] != "." and all(c.isalnum() or c in "-_." for c in text)
+    return bool(letters) and not (text in cards() and cards()[text].folder.parent in MODEL_FOLDERS)
+
+
+def default_name(output: Path) -> str:
+    """The output folder's name, as far as it can be a model's."""
+    text = "".join(c if c.isalnum() or c in "-_." else "-" for c in output.resolve().name).lstrip(".") or "model"
+    return text if _is_name(text) else f"{text}-trained"
+
+
 def checked(request: TrainingRequest) -> Tuple[Card, Preset]:
     """The card and the preset that are asked for.
 
@@ -108,7 +123,15 @@ def checked(request: TrainingRequest) -> Tuple[Card, Preset]:
         "--mirror": bool(set(request.mirror) - set("ijk")) and "of the letters i, j, k",
         "--batch": request.batch is not None and request.batch < 1 and "1 or more",
         "--accumulate": request.accumulate < 1 and "1 or more",
-        "--validation": not 0 <= request.validation < 1 and "a part, from 0 to below 1",
+        "--validation": not 0 <= (request.validation or 0) < 1 and "a part, from 0 to below 1",
+        "--validation-pairs": request.validation_pairs < 0 and "0 or more",
+        "--log-every": request.log_every < 1 and "1 or more",
+        "--workers": (request.workers or 0) < 0 and "0 or more",
+        "--clip": request.clip < 0 and "0 (for none) or more",
+        "--steps": request.steps is not None and request.steps < 1 and "1 or more",
+        "--epochs": request.epochs is not None and request.epochs < 1 and "1 or more",
+        "--learning-rate": request.learning_rate is not None and not request.learning_rate > 0 and "above 0",
+        "--name": request.name is not None and not _is_name(request.name) and f"of letters, digits, - and _; {NAMED}",
         "--size": bool(request.size_ijk) and min(request.size_ijk) < 16 and "16 voxels or more along each axis",
         "--voxel-mm": request.voxel_mm is not None and not 0.01 <= request.voxel_mm <= 100 and "0.01 to 100 mm",
         "--joint": request.joint not in (None, *SEGMENTATIONS) and f"one of {', '.join(SEGMENTATIONS)}",
@@ -120,6 +143,8 @@ def checked(request: TrainingRequest) -> Tuple[Card, Preset]:
     for option, wanted in wrong.items():
         if wanted:
             raise InputError(f"{option} must be {wanted}.")
+    if request.epochs and request.synthetic:
+        raise InputError("Pairs that are made never come again, so there are no epochs. Say how long by --steps.")
     if request.joint and request.synthetic:
         raise InputError("Joint training needs images with labels: --data, not --synthetic.")
     if request.joint and request.label_weight:

@@ -9,18 +9,20 @@ A batch is tensors by name: ``moving`` and ``fixed`` (B, 1, ...); where there ar
 from __future__ import annotations
 
 import dataclasses
+import signal
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ..contracts import InputError
 from ..preparation.intensity import match_quantiles
 from .augment import augmented
 from .draws import Draws, seed_of
 from .listing import Pair
 from .recipe import Prepared
-from .synthetic import SyntheticSettings, synthetic_pairs
+from .synthetic import BRAIN_LABELS, SyntheticSettings, synthetic_pairs
 
 Batch = Dict[str, torch.Tensor]
 #: Streams of seeds that never meet.
@@ -35,6 +37,7 @@ class SyntheticSource:
     def __init__(self, shape: Sequence[int], seed: int, settings: SyntheticSettings, stream: int = TRAINING) -> None:
         self.shape, self.seed, self.settings, self.stream = tuple(shape), seed, settings, stream
         self.spacing_kji_mm = (1.0,) * len(self.shape)
+        self.labels = range(1, max(BRAIN_LABELS, settings.labels) + 1)
 
     def names(self, positions: Sequence[int]) -> List[str]:
         return [f"synthetic pair {seed_of(self.seed, self.stream, position)}" for position in positions]
@@ -85,12 +88,39 @@ class PairSource:
     def batches(self, places: Sequence[Sequence[int]], device: torch.device):
         """One batch for each sequence of positions."""
         pinned = device.type == "cuda"
-        loader = DataLoader(self.data, batch_sampler=places, num_workers=self.workers, pin_memory=pinned)
-        for positions, batch in zip(places, loader):
+        loader = DataLoader(
+            self.data, batch_sampler=places, num_workers=self.workers, pin_memory=pinned, worker_init_fn=_deaf
+        )
+        for positions, batch in zip(places, _explained(loader)):
             batch = {name: t.to(device, non_blocking=pinned) for name, t in batch.items()}
-            batch = {name: t.float() if t.dtype == torch.float16 else t for name, t in batch.items()}
+            batch = {name: t.long() if "labels" in name else t for name, t in batch.items()}
             seeds = [seed_of(self.seed, AUGMENTING, position) for position in positions]
             yield augmented(batch, seeds, self.augment, self.mirrored_axes)
+
+
+def _deaf(number: int) -> None:
+    """A reader ends with its training; a signal that goes to all processes must leave it to give the last batches."""
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _explained(loader: DataLoader):
+    """The loader's batches; a reader that died is an error in words."""
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise InputError(
+                "A process that reads images ended, mostly because memory for sharing between processes (/dev/shm) ran "
+                "out. Use fewer: --workers 0. The last checkpoint is kept."
+            ) from error
+        yield batch
 
 
 class _Pairs(Dataset):
@@ -128,7 +158,7 @@ class _Pairs(Dataset):
         if self.labelled:
             for side, one in (("moving", moving), ("fixed", fixed)):
                 labels = one.array("labels")
-                labels = np.zeros(one.shape, np.int64) if labels is None else labels.astype(np.int64)
+                labels = np.zeros(one.shape, np.int32) if labels is None else labels.astype(np.int32)
                 found[f"{side}_labels"] = torch.from_numpy(labels)[None]
         if self.masked:
             mask = fixed.array("mask")

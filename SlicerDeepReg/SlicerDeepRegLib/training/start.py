@@ -8,21 +8,21 @@ from typing import Callable, List, Optional
 
 import torch
 
-from ..catalogue import CARD_FILE, WEIGHTS_FILE, Card
+from ..catalogue import CARD_FILE, SEGMENTATION_CARD, WEIGHTS_FILE, Card
 from ..contracts import InputError
 from ..device import choose, free_bytes
 from ..files.weights import read_weights
 from ..networks import build, takes_dimensions
 from ..preparation.checks import free_memory_bytes
 from .checkpoints import CHECKPOINT_FILE, Lock
-from .joint import JointObjective, JointTask, build_joint
+from .joint import SEGMENTATION_FOLDER, JointObjective, JointTask, build_joint
 from .loop import Ended, Schedule, Trainer
 from .materials import materials
 from .objective import Objective, Weights
-from .plan import PLAN_FILE, Plan, check_same, write_plan
+from .plan import Plan, check_same, write_plan
 from .record import tidy
 from .request import TrainingRequest, checked
-from .sources import PairSource
+from .sources import PairSource, SyntheticSource
 from .task import RegistrationTask
 from .team import Team
 
@@ -55,7 +55,9 @@ def _train(request: TrainingRequest, device: torch.device, team: Team, say) -> E
         elif team.is_first:
             write_plan(plan, request.output)
         team.wait()
-        objective, task = Objective(plan.network, plan.loss, Weights(**plan.weights)), RegistrationTask(plan)
+        labels = source.labels if isinstance(source, SyntheticSource) else None
+        objective = Objective(plan.network, plan.loss, Weights(**plan.weights), labels)
+        task = RegistrationTask(plan)
         if plan.joint:
             registration = None if plan.joint["alone"] else objective
             objective = JointObjective(registration, plan.joint["classes"], plan.joint["weight"])
@@ -92,7 +94,8 @@ def _claim(request: TrainingRequest, team: Team) -> Optional[Lock]:
             f"The output folder {folder} cannot be written to ({error.strerror}). Choose another."
         ) from error
     tidy(folder)
-    taken = next((f for f in (CHECKPOINT_FILE, PLAN_FILE, CARD_FILE) if (folder / f).exists()), None)
+    marks = (CHECKPOINT_FILE, CARD_FILE, f"{SEGMENTATION_FOLDER}/{SEGMENTATION_CARD}")  # a plan alone: it never began
+    taken = next((f for f in marks if (folder / f).exists()), None)
     if taken and not request.resume:
         lock.release()
         raise InputError(

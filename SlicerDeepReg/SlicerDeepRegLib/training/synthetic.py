@@ -230,20 +230,19 @@ class _Maker:
                     math.cos(angle) * first - math.sin(angle) * second,
                     math.sin(angle) * first + math.cos(angle) * second,
                 )
-        sign = torch.tensor([1.0 if self._chance(0.5) else -1.0 for _ in range(self.n)])
-        length = torch.tensor([self._uniform(0.7, 0.88) for _ in range(self.n)])
-        shift = torch.tensor([self._uniform(-0.06, 0.06) for _ in range(self.n)])
-        along = (1, -1, *[1] * self.n)
-        return (c - shift.view(along).to(self.device)) * (sign / length).view(along).to(self.device)
+        signs = [1.0 if self._chance(0.5) else -1.0 for _ in range(self.n)]
+        lengths = [self._uniform(0.7, 0.88) for _ in range(self.n)]
+        for a, shift in enumerate([self._uniform(-0.06, 0.06) for _ in range(self.n)]):
+            c[:, a] = (c[:, a] - shift) * (signs[a] / lengths[a])
+        return c
 
     def _inner(self, c: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         right = c[:, :1] > 0
         mirrored = torch.cat([c[:, :1].abs(), c[:, 1:]], 1) + 0.03 * self._noise(max(3, min(self.shape) / 8), self.n)
 
         def ellipsoid(centre, lengths):
-            place = torch.tensor(centre[: self.n], device=self.device).view(1, -1, *[1] * self.n)
-            size = torch.tensor(lengths[: self.n], device=self.device).view(1, -1, *[1] * self.n)
-            return ((mirrored - place) / size).square().sum(1, keepdim=True) < 1
+            places = zip(mirrored.unbind(1), centre, lengths)
+            return (sum(((x - place) / size).square() for x, place, size in places) < 1)[:, None]
 
         wobble = lambda value: value * self._uniform(0.8, 1.2)  # noqa: E731
         tail = ellipsoid([0.45, -0.75, -0.62], [wobble(0.5), wobble(0.3), wobble(0.3)])

@@ -133,5 +133,8 @@ def write_picture(rows: List[np.ndarray], path) -> Optional[np.ndarray]:
     if not rows:
         return None
     whole = np.concatenate(rows, 0).repeat(2, 0).repeat(2, 1)
-    sitk.WriteImage(sitk.GetImageFromArray(whole, isVector=True), str(path))
+    try:
+        sitk.WriteImage(sitk.GetImageFromArray(whole, isVector=True), str(path))
+    except RuntimeError as error:  # how SimpleITK says that a disk is full
+        raise OSError(28, str(error).strip().splitlines()[-1], str(path)) from error
     return whole

@@ -173,6 +173,9 @@ def test_volumes_are_cut_into_slices(tmp_path, own_models):
     cut, as_series = sliced(subjects, listing, "k")
     assert len(cut) == 48 and as_series.subjects["v1 k=0003"].group == "v1"
     assert np.array_equal(cut["v1 k=0003"].array("image"), subjects["v1"].array("image")[3])
+    volume, labels = scan(4, shape=(20, 32, 32))  # of another depth, which slices along k may be
+    write_image(volume, tmp_path / "v3.nii.gz")
+    write_image(labels, tmp_path / "v3_seg.nii.gz")
     along_i = sliced(subjects, listing, "i")[0]["v2 i=0030"]
     assert np.array_equal(along_i.array("labels"), subjects["v2"].array("labels")[:, :, 30])
     train(joint(tmp_path / "model", tmp_path, slices="k", size_ijk=None), lambda text: None)

@@ -105,10 +105,62 @@ def test_some_are_held_out_where_nothing_is_said(tmp_path):
     listing = read_listing(folder_of_scans(tmp_path, 10, labels=False))
     first, note = with_splits(listing, 0.2, seed=1)
     held_out = [name for name, one in first.subjects.items() if one.split == "val"]
-    assert len(held_out) == 2 and "2 of 10" in note
+    assert len(held_out) == 2 and "Of 10, 2 were held out" in note and "seed 1" in note
     assert with_splits(listing, 0.2, seed=1)[0] == first != with_splits(listing, 0.2, seed=2)[0]
-    few, note = with_splits(listing.without(list(listing.subjects)[3:]), 0.2, 0)
+    few, note = with_splits(listing.without(list(listing.subjects)[4:]), 0.2, 0)
     assert all(one.split == "train" for one in few.subjects.values()) and "Nothing" in note
+    # One alone makes no pair to validate; with an atlas it does, and the atlas is never held out.
+    assert sum(one.split == "val" for one in with_splits(listing, 0.1, 0)[0].subjects.values()) == 2
+    for seed in range(12):
+        split, _ = with_splits(listing, 0.1, seed, atlas="sub-03")
+        assert split.subjects["sub-03"].split == "train"
+        assert len(make_pairs(split, "from-atlas", "val", "sub-03")) == 1
+
+
+def test_a_papers_split_is_drawn_by_the_seed(tmp_path):
+    listing = read_listing(folder_of_scans(tmp_path, 10, labels=False))
+    split, note = with_splits(listing, 0.1, 3, counts=(254, 20, 140))
+    parts = [one.split for one in split.subjects.values()]
+    assert [parts.count(name) for name in ("train", "val", "test")] == [5, 2, 3] and "3 kept for a test" in note
+    used = {name for pair in make_pairs(split, "all", "train") for name in (pair.moving, pair.fixed)}
+    assert used == {name for name, one in split.subjects.items() if one.split == "train"}
+
+
+def test_held_out_images_are_in_no_training_pair(tmp_path):
+    """Whatever names the pairs and the splits."""
+    folder_of_scans(tmp_path / "scans", 8, labels=False)
+    name = "scans/sub-0{}.nii.gz".format
+    bare = [{"fixed": name(n), "moving": name((n + k) % 8)} for n in range(8) for k in (1, 2, 3)]
+    listing, _ = with_splits(read_listing(write_csv(tmp_path / "bare.csv", bare)), 0.25, 0)
+    split = {key: one.split for key, one in listing.subjects.items()}
+    training, validation = (make_pairs(listing, "given", one) for one in ("train", "val"))
+    assert training and all(split[p.moving] == split[p.fixed] == "train" for p in training)
+    assert all(split[p.moving] == split[p.fixed] == "val" for p in validation)
+    marked = [{**bare[n], "split": part} for n, part in ((0, "train"), (9, "val"), (18, "test"))]
+    listing, _ = with_splits(read_listing(write_csv(tmp_path / "marked.csv", marked)), 0.25, 0)
+    named = {bare[0]["fixed"], bare[0]["moving"]}
+    for pairing in ("all", "random", "given"):
+        used = {key for pair in make_pairs(listing, pairing, "train") for key in (pair.moving, pair.fixed)}
+        assert used == named, pairing
+
+
+def test_roles_are_told_by_many_words_and_links_are_followed(tmp_path):
+    image, labels = scan(0)
+    (tmp_path / "store" / "s1").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    for file in ("norm.nii.gz", "norm_seg35.nii.gz", "norm_mask.nii.gz"):
+        write_image(image if file == "norm.nii.gz" else labels, tmp_path / "store" / "s1" / file)
+    (tmp_path / "data" / "s1").symlink_to(tmp_path / "store" / "s1")
+    write_image(labels, tmp_path / "data" / "s2_aparc+aseg.nii.gz")
+    (tmp_path / "store" / "s1" / "norm.nii.gz").rename(tmp_path / "store" / "s1" / "norm.NII.GZ")
+    with pytest.raises(InputError, match="1 label maps belong to no image"):
+        read_listing(tmp_path / "data")
+    (tmp_path / "data" / "s2_aparc+aseg.nii.gz").unlink()
+    (only,) = read_listing(tmp_path / "data").subjects.values()
+    assert only.labels.name == "norm_seg35.nii.gz" and only.mask.name == "norm_mask.nii.gz"
+    for number in (2, 10):
+        write_image(image, tmp_path / "data" / f"frame_{number}.nii.gz")
+    assert [n for n in read_listing(tmp_path / "data").subjects if n.startswith("frame")] == ["frame_2", "frame_10"]
 
 
 def test_what_is_no_data_is_refused(tmp_path):
@@ -119,6 +171,7 @@ def test_what_is_no_data_is_refused(tmp_path):
         "holds no images": tmp_path / "empty",
         "must be a folder": tmp_path / "notes.txt",
         "needs the column image": write_csv(tmp_path / "odd.csv", [{"a": 1}]),
+        "mean nothing here: label": write_csv(tmp_path / "label.csv", [{"image": "x.nii.gz", "label": "y.nii.gz"}]),
         "line 2: the file 'gone.nii.gz' does not exist": write_csv(tmp_path / "gone.csv", [{"image": "gone.nii.gz"}]),
     }
     for message, path in cases.items():

@@ -9,7 +9,7 @@ from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.geometry.grids import oriented, with_voxels
 from SlicerDeepRegLib.preparation.working import prepare, resample
 from SlicerDeepRegLib.training.augment import AUGMENTATIONS, augmented
-from SlicerDeepRegLib.training.listing import Pair, make_pairs, read_listing, with_splits
+from SlicerDeepRegLib.training.listing import Listing, Pair, Subject, make_pairs, read_listing, with_splits
 from SlicerDeepRegLib.training.recipe import prepare_subjects
 from SlicerDeepRegLib.training.sources import PairSource
 
@@ -167,3 +167,45 @@ def test_moving_images_get_the_intensities_of_the_fixed_one(tmp_path):
     before, after = ((t - batch["fixed"][0, 0]).abs().mean() for t in (plain, batch["moving"][0, 0]))
     assert after < 0.3 * before
     assert 0 < batch["inside"].mean() < 1 and batch["moving_labels"].any() and not batch["fixed_labels"].any()
+
+
+def test_voxels_of_one_size_may_differ_by_what_whole_numbers_leave(tmp_path):
+    for number, length in enumerate((40, 41, 43)):
+        image, _ = scan(number, (length, 36))
+        write_image(image, tmp_path / f"{number}.nii.gz")
+    found, left_out = prepared(tmp_path, tmp_path / "cache", size_ijk=(16, 16), voxel_mm=2.0)
+    assert len(found) == 3 and not left_out and all(one.cropped for one in found.values())
+
+
+def test_a_cache_that_cannot_be_written_is_no_fault_of_the_images(tmp_path, monkeypatch):
+    folder_of_scans(tmp_path / "scans", 2)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cache .* cannot be made"):
+        prepared(tmp_path / "scans", tmp_path / "file")
+
+    def full(stream, array):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(InputError, match="No space left.*--cache DIR"):
+        prepared(tmp_path / "scans", tmp_path / "cache", skip=True)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_file_is_not_taken_for_another_with_the_same_part(tmp_path):
+    """The same files as labels and as mask, a broken link, and the data beside a header."""
+    image, labels = scan(0)
+    write_image(image, tmp_path / "a.mhd")
+    write_image(labels, tmp_path / "x.nii.gz")
+    as_labels = Listing({"a": Subject("a", tmp_path / "a.mhd", labels=tmp_path / "x.nii.gz")})
+    as_mask = Listing({"a": Subject("a", tmp_path / "a.mhd", mask=tmp_path / "x.nii.gz")})
+    first, second = (prepare_subjects(one, UNIT, None, tmp_path / "c", False)[0]["a"] for one in (as_labels, as_mask))
+    assert "labels" in first.arrays and "mask" in second.arrays and "labels" not in second.arrays
+    write_image(scan(3)[0], tmp_path / "a.mhd")
+    (data,) = tmp_path.glob("a.*raw")
+    third = prepare_subjects(as_labels, UNIT, None, tmp_path / "c", False)[0]["a"]
+    assert data.exists() and third.base != first.base
+    (tmp_path / "b.nii.gz").symlink_to(tmp_path / "gone.nii.gz")
+    broken = Listing({"b": Subject("b", tmp_path / "b.nii.gz")})
+    with pytest.raises(InputError, match="b: .* cannot be read"):
+        prepare_subjects(broken, UNIT, None, tmp_path / "c", False)
