@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "SlicerDeepReg"))
 
-from SlicerDeepRegLib.catalogue import MODEL_FOLDERS, card, cards  # noqa: E402
+from SlicerDeepRegLib.catalogue import card, cards  # noqa: E402
 from SlicerDeepRegLib.methods.weights import built  # noqa: E402
 from SlicerDeepRegLib.networks.size import parameters  # noqa: E402
 
@@ -256,8 +256,7 @@ def measured():
 
 def page():
     """The text of docs/models.md."""
-    rows, shipped = measured(), [one for one in cards().values() if one.network and one.folder.parent in MODEL_FOLDERS]
-    networks = [one for one in shipped if one.name == one.network]
+    rows, networks = measured(), [one for one in cards().values() if one.network == one.name]
     lines = [(ROOT / "tools" / "models_page.md").read_text(encoding="utf-8").rstrip("\n"), ""]
     lines += ["| name | parameters | operations, as tables count | multiply-accumulates | images | weights |"]
     lines += ["| --- | --- | --- | --- | --- | --- |"]
@@ -265,21 +264,9 @@ def page():
         axes = " and ".join(f"{n}D" for n in one.dimensions)
         size = f"{one.parameters / 1e6:.3f} M | {one.operations / 1e9:.2f} G | {one.multiply_accumulates / 1e9:.2f} G"
         lines.append(f"| [`{one.name}`](#{one.name}) | {size} | {axes} | {one.weights or 'none'} |")
-    lines += with_weights([one for one in shipped if one.weights])
     for one in networks:
         lines += section(one, rows)
     return "\n".join(lines) + "\n"
-
-
-def with_weights(trained):
-    """The models that come with the product."""
-    if not trained:
-        return []
-    lines = ["", "## Models that come with weights", "", "| name | network | parameters |", "| --- | --- | --- |"]
-    lines += [f"| `{one.name}` | `{one.network}` | {one.parameters / 1e6:.3f} M |" for one in trained]
-    for one in trained:
-        lines += ["", f"**{one.name}.** {one.summary} Trained on: {one.trained_on}. {one.shown}"]
-    return lines
 
 
 def section(one, rows):
