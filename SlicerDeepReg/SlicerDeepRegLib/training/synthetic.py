@@ -23,7 +23,7 @@ from ..contracts import InputError
 from ..warping.filters import gaussian
 from ..warping.sample import compose, resize, warp
 from ..warping.velocity import integrate
-from .draws import Draws, affine_displacement, robust_unit
+from .draws import Draws, affine_displacement, robust_unit, seed_of
 
 KINDS = ("mixed", "brains", "shapes")
 #: Labels of a brain-like map; the pairs (left, right) look alike.
@@ -48,6 +48,7 @@ class SyntheticSettings:
         bias: standard deviation of the logarithm of the bias field, largest.
         gamma: standard deviation of the logarithm of the exponent.
         noise: standard deviation, largest.
+        coarse: part of the images of a lower resolution, of voxels up to twice as long along each axis.
         thick: part of the images with thick slices, of 2 to ``thickest`` voxels along one axis.
         stripped: part of the brains without skull.
         background: part of the maps of shapes with nothing around them.
@@ -67,6 +68,7 @@ class SyntheticSettings:
     bias: float = 0.3
     gamma: float = 0.25
     noise: float = 0.05
+    coarse: float = 0.25
     thick: float = 0.25
     thickest: int = 4
     stripped: float = 0.7
@@ -76,7 +78,7 @@ class SyntheticSettings:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(f"Synthetic pairs are of the kind {', '.join(KINDS)}; it was {self.kind!r}.")
-        for name in ("same_contrast", "thick", "stripped", "background", "outside_zero"):
+        for name in ("same_contrast", "coarse", "thick", "stripped", "background", "outside_zero"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is a part, from 0 to 1; it was {getattr(self, name)}.")
         if self.labels < 2 or self.thickest < 2 or any(cell < 2 or size < 0 for cell, size in self.motion):
@@ -134,7 +136,7 @@ class _Maker:
         self.shape, self.n, self.device, self.settings = shape, len(shape), device, settings
         draws = Draws(seed, device)
         self._uniform, self._chance, self._normal, self._order = draws.uniform, draws.chance, draws.normal, draws.order
-        self._draws = draws
+        self._draws, self._resolutions = draws, Draws(seed_of(seed, 1), device)
 
     def _noise(self, cell: float, channels: int = 1, shape: Optional[Sequence[int]] = None, smooth: bool = False):
         return self._draws.noise(shape or self.shape, cell, channels, smooth)
@@ -282,6 +284,8 @@ class _Maker:
         image = gaussian(image, [self._uniform(0, s.blur)] * self.n)
         length = sum(self.shape) / self.n
         image = image * (self._noise(max(8.0, length / 3), smooth=True) * self._uniform(0, s.bias)).exp()
+        if self._resolutions.chance(s.coarse):
+            image = self._seen_at(image, [round(size / self._resolutions.uniform(1, 2)) for size in self.shape])
         if self._chance(s.thick):
             image = self._thick(image)
         image = image + self._normal(1, 1, *self.shape) * self._uniform(0, s.noise)
@@ -292,13 +296,16 @@ class _Maker:
     def _thick(self, image: torch.Tensor) -> torch.Tensor:
         """Thick slices along one axis, interpolated back."""
         axis = 2 + int(self._uniform(0, self.n))
-        slices = max(4, round(image.shape[axis] / self._uniform(2, self.settings.thickest)))
+        slices = round(image.shape[axis] / self._uniform(2, self.settings.thickest))
         shape = list(image.shape[2:])
-        shape[axis - 2] = slices
-        small = F.interpolate(image, size=shape, mode="area")
-        return F.interpolate(
-            small, size=self.shape, mode="trilinear" if self.n == 3 else "bilinear", align_corners=False
-        )
+        shape[axis - 2] = max(4, slices)
+        return self._seen_at(image, shape)
+
+    def _seen_at(self, image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+        """The means over the voxels of a coarser image, interpolated back."""
+        small = F.interpolate(image, size=tuple(shape), mode="area")
+        kind = "trilinear" if self.n == 3 else "bilinear"
+        return F.interpolate(small, size=self.shape, mode=kind, align_corners=False)
 
 
 def describe(settings: SyntheticSettings) -> Dict:

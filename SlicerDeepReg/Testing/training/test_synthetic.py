@@ -22,7 +22,9 @@ from SlicerDeepRegLib.training.validation import as_field
 CPU = torch.device("cpu")
 SOLID, FLAT = (40, 44, 36), (64, 72)
 #: Nothing but means of labels and a smooth field.
-PURE = SyntheticSettings(texture=0, blur=0, bias=0, gamma=0, noise=0, thick=0, same_contrast=1, outside_zero=1)
+PURE = SyntheticSettings(
+    texture=0, blur=0, bias=0, gamma=0, noise=0, thick=0, coarse=0, same_contrast=1, outside_zero=1
+)
 
 
 def made(shape, seeds, **changed):
@@ -159,6 +161,13 @@ def test_thick_slices_are_thick_along_one_axis():
     detail = [[float(torch.diff(image, 2, axis).abs().mean()) for axis in (2, 3, 4)] for image in (plain, thick)]
     kept = sorted(b / a for a, b in zip(*detail))
     assert kept[0] < 0.6 < 0.75 < kept[2]
+
+
+def test_a_lower_resolution_takes_detail_along_every_axis():
+    plain, coarse = (made(SOLID, range(6), kind="shapes", texture=0.4, coarse=part).moving for part in (0, 1))
+    for axis in (2, 3, 4):
+        detail = [float(torch.diff(image, 2, axis).abs().mean()) for image in (plain, coarse)]
+        assert 0.2 < detail[1] / detail[0] < 0.8
 
 
 def test_a_brain_has_its_parts_in_their_places():
