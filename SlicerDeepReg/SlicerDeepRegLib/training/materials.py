@@ -54,16 +54,15 @@ def _made_data(request: TrainingRequest, chosen: Card, settings: Preset, team: T
     return source, SyntheticSource(shape, request.seed, made, stream=HELD_OUT), plan
 
 
-def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: Team, device, say):
+def _subjects(request: TrainingRequest, recipe: Dict[str, Any], settings: Preset, team: Team, say):
+    """(listing with splits, prepared subjects by name)."""
     listing = read_listing(request.data, request.images, request.labels, request.masks)
-    recipe: Dict[str, Any] = {"intensity": "unit", "voxel_mm": request.voxel_mm, "orientation": request.orientation}
     size = request.size_ijk or settings.size_ijk
     if request.slices and size and len(size) == 2:  # of the slices; as many of them as there are
         size = list(size)
         size.insert("ijk".index(request.slices), 0)
-    cache = request.cache or request.output / "prepared"
     free_axis = None if not request.slices else "ijk".index(request.slices)
-    arguments = (listing, recipe, size, cache, request.skip_bad, free_axis)
+    arguments = (listing, recipe, size, request.cache or request.output / "prepared", request.skip_bad, free_axis)
     if team.is_first:
         subjects, left_out = prepare_subjects(*arguments, say)
     team.wait()
@@ -71,17 +70,23 @@ def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: T
         subjects, left_out = prepare_subjects(*arguments)
     for why in left_out:
         say(f"Left out: {why}")
+    if len(subjects) < 2:
+        raise InputError(
+            f"{request.data} has {len(subjects)} image that can be used: a pair needs two. Add images, or use "
+            "synthetic pairs: --synthetic."
+        )
     part = 0.1 if request.validation is None else request.validation
     counts = settings.split if request.validation is None else None
     usable = listing.without(set(listing.subjects) - set(subjects))
     listing, note = with_splits(usable, part, request.seed, counts, request.atlas)
     if note:
         say(note)
-    if len(subjects) < 2:
-        raise InputError(
-            f"{request.data} has {len(subjects)} image that can be used: a pair needs two. Add images, or use "
-            "synthetic pairs: --synthetic."
-        )
+    return listing, subjects
+
+
+def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: Team, device, say):
+    recipe: Dict[str, Any] = {"intensity": "unit", "voxel_mm": request.voxel_mm, "orientation": request.orientation}
+    listing, subjects = _subjects(request, recipe, settings, team, say)
     if request.joint:
         return _joint_data(request, chosen, settings, team, device, listing, subjects, recipe)
     pairing = request.pairing or ("given" if _trains(listing) else settings.pairing)
@@ -108,15 +113,12 @@ def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: T
     groups = {name: one.group for name, one in listing.subjects.items()}
     augment, mirrored = request.augment or settings.augment, tuple("ijk".index(c) for c in request.mirror)
     source = PairSource(
-        pairs,
-        subjects,
-        request.seed,
-        pairing == "random",
-        groups,
-        True,
-        augment,
-        mirrored,
-        _workers(request, team, device),
+        *(pairs, subjects, request.seed),
+        redraw=pairing == "random",
+        groups=groups,
+        augment=augment,
+        mirrored_axes=mirrored,
+        workers=_workers(request, team, device),
     )
     validation = PairSource(held_out, subjects, request.seed, shuffle=False) if held_out else None
     return source, validation, plan
