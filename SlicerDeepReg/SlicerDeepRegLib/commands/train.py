@@ -7,9 +7,11 @@ from pathlib import Path
 
 from ..catalogue import cards
 from ..contracts import DEVICES, InputError
+from ..training.listing import PAIRINGS
+from ..training.plan import DECAYS, OPTIMISERS, PRECISIONS
 
-KINDS = ("mixed", "brains", "shapes")
-PAIRINGS = ("all", "random", "from-atlas", "to-atlas", "given")
+#: What torch would have to be imported for; a test compares them with what is known there.
+KINDS, AUGMENTATIONS, SEGMENTATIONS = ("mixed", "brains", "shapes"), ("none", "light", "strong"), ("fcn", "unet")
 #: The process ended before the training did; the same command with --resume goes on.
 UNFINISHED = 3
 
@@ -17,6 +19,7 @@ UNFINISHED = 3
 def add_parser(commands) -> None:
     parser = commands.add_parser(
         "train",
+        argument_default=argparse.SUPPRESS,  # every default stands in TrainingRequest
         help="train a network on scans, or on pairs that are made",
         description="Train a network and write a model that 'slicerdeepreg models add' takes. It can be stopped at any "
         "moment (Ctrl-C, a signal, --limit) and goes on with --resume; then the exit code is 3. On several GPUs: "
@@ -48,19 +51,17 @@ def _add_data(group) -> None:
     group.add_argument("--orientation", metavar="RAS", help="turn all images to that orientation")
     group.add_argument("--dimensions", type=int, choices=(2, 3), help="of synthetic pairs")
     group.add_argument("--cache", type=Path, metavar="DIR", help="where prepared images are kept (default: in MODEL)")
-    group.add_argument(
-        "--on-bad-image", choices=("stop", "skip"), default="stop", help="an image that cannot be used (default: stop)"
-    )
-    group.add_argument("--augment", choices=("none", "light", "strong"))
-    group.add_argument("--mirror", default="", metavar="AXES", help="axes mirrored half of the time, of 'ijk'")
+    group.add_argument("--on-bad-image", choices=("stop", "skip"), help="an image that cannot be used (default: stop)")
+    group.add_argument("--augment", choices=AUGMENTATIONS)
+    group.add_argument("--mirror", metavar="AXES", help="axes mirrored half of the time, of 'ijk'")
 
 
 def _add_joint(group) -> None:
-    group.add_argument("--joint", choices=("fcn", "unet"), help="train this segmentation network together with it")
+    group.add_argument("--joint", choices=SEGMENTATIONS, help="train this segmentation network together with it")
     group.add_argument("--alone", action="store_true", help="train the segmentation network without registration")
     group.add_argument("--ratio", type=float, metavar="R", help="part of the images of a series that are annotated")
     group.add_argument("--slices", choices=("i", "j", "k"), help="cut volumes into slices along that axis")
-    group.add_argument("--segmentation-weight", type=float, default=1.0, metavar="X", help="of its loss (default: 1)")
+    group.add_argument("--segmentation-weight", type=float, metavar="X", help="of its loss (default: 1)")
 
 
 def _add_schedule(group) -> None:
@@ -69,21 +70,18 @@ def _add_schedule(group) -> None:
     for name, text in (("epochs", "passes over the pairs"), ("steps", "or how often the weights are improved")):
         group.add_argument(f"--{name}", type=int, metavar="N", help=text)
     group.add_argument("--batch", type=int, metavar="N", help="pairs of one process at once")
-    group.add_argument("--accumulate", type=int, default=1, metavar="N", help="batches of one step (default: 1)")
-    group.add_argument("--optimiser", choices=("adam", "amsgrad", "adamw"))
+    group.add_argument("--accumulate", type=int, metavar="N", help="batches of one step (default: 1)")
+    group.add_argument("--optimiser", choices=OPTIMISERS)
     group.add_argument("--learning-rate", type=float, metavar="X")
-    group.add_argument("--decay", choices=("constant", "poly"), help="poly: (1 - step / steps)^0.9")
+    group.add_argument("--decay", choices=DECAYS, help="poly: (1 - step / steps)^0.9")
     group.add_argument("--regularity", type=float, metavar="X", help="weight of smoothness in the paper's loss")
     for name, text in (("image", "the paper's loss"), ("label", "overlap of labels"), ("field", "the known field")):
-        default = {"image": 1.0}.get(name)
-        group.add_argument(f"--{name}-weight", type=float, default=default, metavar="X", help=f"weight of {text}")
-    group.add_argument("--clip", type=float, default=1.0, metavar="X", help="largest norm of the gradient (default: 1)")
-    group.add_argument(
-        "--ema", type=float, default=0.0, metavar="X", help="keep a running mean of the weights, as 0.999"
-    )
-    group.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+        group.add_argument(f"--{name}-weight", type=float, metavar="X", help=f"weight of {text}")
+    group.add_argument("--clip", type=float, metavar="X", help="largest norm of the gradient (default: 1)")
+    group.add_argument("--ema", type=float, metavar="X", help="keep a running mean of the weights, as 0.999")
+    group.add_argument("--precision", choices=PRECISIONS)
     group.add_argument("--start", type=Path, metavar="MODEL", help="weights to start from")
-    group.add_argument("--seed", type=int, default=0, metavar="N")
+    group.add_argument("--seed", type=int, metavar="N")
 
 
 def _add_keeping(group) -> None:
@@ -91,17 +89,15 @@ def _add_keeping(group) -> None:
     group.add_argument(
         "--validation", type=float, metavar="X", help="part of the images held out (default: the preset's, or 0.1)"
     )
-    group.add_argument("--validation-pairs", type=int, default=20, metavar="N", help="most of them (default: 20)")
+    group.add_argument("--validation-pairs", type=int, metavar="N", help="most of them (default: 20)")
     for name, default in (("validate", 500), ("checkpoint", 500), ("log", 10)):
-        group.add_argument(f"--{name}-every", type=int, default=default, metavar="STEPS", help=f"default: {default}")
-    group.add_argument(
-        "--patience", type=int, default=0, metavar="N", help="end after N validations without a better one"
-    )
+        group.add_argument(f"--{name}-every", type=int, metavar="STEPS", help=f"default: {default}")
+    group.add_argument("--patience", type=int, metavar="N", help="end after N validations without a better one")
     group.add_argument("--surfaces", action="store_true", help="HD95 at every validation, not at the last alone")
     group.add_argument("--limit", dest="limit_minutes", type=float, metavar="MINUTES", help="stop after so long")
     group.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files too")
     group.add_argument("--resume", action="store_true", help="go on with the training in MODEL")
-    group.add_argument("--device", choices=DEVICES, default="auto")
+    group.add_argument("--device", choices=DEVICES)
     group.add_argument("--workers", type=int, metavar="N", help="processes that read images (default: as many as help)")
 
 
@@ -110,21 +106,22 @@ def run(options: argparse.Namespace) -> int:
     from ..process import tune_memory
 
     tune_memory()
-    if options.presets:
+    asked = vars(options)
+    if "presets" in asked:
         from ..catalogue import card
         from ..training.presets import described
 
         print(described(card(options.network).network or ""))
         return 0
-    if options.output is None:
+    if "output" not in asked:
         raise InputError("Say where the model goes: --output MODEL.")
     from ..training.start import TrainingRequest, train
 
     names = set(TrainingRequest.__dataclass_fields__)
-    given = {name: value for name, value in vars(options).items() if name in names}
-    if options.size_ijk:
-        given["size_ijk"] = tuple(options.size_ijk)
-    request = TrainingRequest(**given, skip_bad=options.on_bad_image == "skip")
+    given = {name: value for name, value in asked.items() if name in names}
+    if "size_ijk" in given:
+        given["size_ijk"] = tuple(given["size_ijk"])
+    request = TrainingRequest(**given, skip_bad=asked.get("on_bad_image") == "skip")
     try:
         ended = train(request, lambda text: print(text, flush=True))
     except KeyboardInterrupt:
@@ -134,9 +131,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"Stopped at step {ended.step} by {ended.why}. The same command with --resume goes on.", flush=True)
         return UNFINISHED
     print(f"Done at step {ended.step} ({ended.why}). The model: {options.output}")
-    if not options.alone:
+    if not request.alone:
         print(f"To use it: slicerdeepreg models add {options.output}")
-    if options.joint:
+    if request.joint:
         where = options.output / "segmentation"
         print(f"To segment with it: slicerdeepreg segment --model {where} --image IMAGE --output LABELS.nii.gz")
     return 0

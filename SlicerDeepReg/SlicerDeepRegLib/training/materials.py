@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from pathlib import Path
@@ -20,7 +21,7 @@ from .presets import Preset
 from .recipe import Prepared, prepare_subjects
 from .request import TrainingRequest, default_name
 from .sources import HELD_OUT, PairSource, SyntheticSource
-from .synthetic import SyntheticSettings, describe
+from .synthetic import SyntheticSettings
 from .team import Team
 
 
@@ -43,7 +44,7 @@ def _made_data(request: TrainingRequest, chosen: Card, settings: Preset, team: T
     recipe = {"intensity": "unit", "voxel_mm": request.voxel_mm, "orientation": None}
     plan = _plan(
         *(request, chosen, settings, team, device),
-        data={"synthetic": describe(made)},
+        data={"synthetic": dataclasses.asdict(made)},
         about_data=about,
         shape=shape,
         recipe=recipe,
@@ -230,13 +231,14 @@ def _plan(
         seed=request.seed,
         augment=request.augment or settings.augment,
         mirror=request.mirror,
-        start=file_sha256(_weights_of(request.start)) if request.start else None,
+        start=file_sha256(weights_of(request.start)) if request.start else None,
         preset=request.preset or ("synthetic" if request.synthetic else "general"),
         **{**about, "about_data": _about(request, about["about_data"])},
     )
 
 
-def _weights_of(model: Path) -> Path:
+def weights_of(model: Path) -> Path:
+    """The file of a model's weights; the model is a folder, or that file."""
     path = model / WEIGHTS_FILE if model.is_dir() else model
     if not path.is_file():
         raise InputError(

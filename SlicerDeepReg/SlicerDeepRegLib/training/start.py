@@ -8,7 +8,7 @@ from typing import Callable, List, Optional
 
 import torch
 
-from ..catalogue import CARD_FILE, SEGMENTATION_CARD, WEIGHTS_FILE, Card
+from ..catalogue import CARD_FILE, SEGMENTATION_CARD, Card
 from ..contracts import InputError
 from ..device import choose, free_bytes
 from ..files.weights import read_weights
@@ -17,7 +17,7 @@ from ..preparation.checks import free_memory_bytes
 from .checkpoints import CHECKPOINT_FILE, Lock
 from .joint import SEGMENTATION_FOLDER, JointObjective, JointTask, build_joint
 from .loop import Ended, Schedule, Trainer
-from .materials import materials
+from .materials import materials, weights_of
 from .objective import Objective, Weights
 from .plan import Plan, check_same, write_plan
 from .record import tidy
@@ -154,7 +154,8 @@ def _needs_checkpointing(chosen: Card, plan: Plan, batch: int, device: torch.dev
         InputError: it is not enough at all.
     """
     voxels = math.prod(plan.shape)
-    free = free_bytes(device) or free_memory_bytes()
+    on_gpu = free_bytes(device)
+    free = free_memory_bytes() if on_gpu is None else on_gpu
     needs = {kind: voxels * batch * chosen.bytes_per_voxel[kind] + 500_000_000 for kind in ("fit", "checkpointed")}
     if needs["fit"] <= free:
         return False
@@ -168,7 +169,7 @@ def _needs_checkpointing(chosen: Card, plan: Plan, batch: int, device: torch.dev
 
 def _start_from(network: torch.nn.Module, model: Path, plan: Plan) -> None:
     """Weights of a model that was trained before, as the start."""
-    arrays = read_weights(model / WEIGHTS_FILE if model.is_dir() else model)
+    arrays = read_weights(weights_of(model))
     wanted = network.state_dict()
     unlike: List[str] = sorted(
         name

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -306,8 +306,3 @@ class _Maker:
         small = F.interpolate(image, size=tuple(shape), mode="area")
         kind = "trilinear" if self.n == 3 else "bilinear"
         return F.interpolate(small, size=self.shape, mode=kind, align_corners=False)
-
-
-def describe(settings: SyntheticSettings) -> Dict:
-    """The settings as plain values."""
-    return dataclasses.asdict(settings)
