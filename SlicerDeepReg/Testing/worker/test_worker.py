@@ -50,12 +50,14 @@ def long_request(case):
 
 
 def wait(client, *kinds, seconds=60, job=None):
-    """Every event until one of the kinds comes; that one last."""
+    """Every event until one of the kinds comes; that one last. What came with it is kept for the next call."""
     seen, end = [], time.monotonic() + seconds
+    kept = client.__dict__.setdefault("kept_by_the_test", [])
     while time.monotonic() < end:
-        for event in client.poll():
-            seen.append(event)
-            if event["kind"] in kinds and (job is None or event.get("job") == job):
+        kept += client.poll()
+        while kept:
+            seen.append(kept.pop(0))
+            if seen[-1]["kind"] in kinds and (job is None or seen[-1].get("job") == job):
                 return seen
         time.sleep(0.01)
     raise AssertionError(f"none of {kinds} in {seconds} s; seen {[e['kind'] for e in seen]}")
@@ -135,7 +137,10 @@ def test_a_worker_that_does_not_answer_a_cancel_is_ended(client, case):
 
 @pytest.mark.parametrize("stage", ["start", "reading", "linear", "scale 1/4", "measuring"])
 def test_killed_at_any_stage_is_reported_and_the_next_job_runs(client, case, stage):
-    asked = request(case, measure=True)
+    # Two hundred structures: there is time to be killed while they are measured.
+    labels = Image((np.arange(case.fixed.values.size) % 200).reshape(case.fixed.values.shape), case.fixed.grid)
+    moving = Image(np.resize(labels.values, case.moving.values.shape), case.moving.grid)
+    asked = request(case, measure=True, fixed_labels=labels, moving_labels=moving)
     if stage == "start":
         client.start()
         job = client.submit(asked)
