@@ -24,6 +24,8 @@ from SlicerDeepRegLib.methods.weights import built  # noqa: E402
 from SlicerDeepRegLib.networks.size import parameters  # noqa: E402
 
 SHAPE = (160, 192, 224)
+#: After the name of a block whose tensors have their channels last.
+TOKENS = ", tokens"
 #: What is one box of a network: the blocks that its paper names, as patterns of where they stand in the network.
 BLOCKS = {
     "msrd-net": {
@@ -68,6 +70,77 @@ BLOCKS = {
         r"join\.\d": "join",
         r"head": "head",
     },
+    "voxelmorph": {r"(encoder|decoder)\.\d\.\d": "conv", r"last\.\d": "conv", r"head": "head"},
+    "cyclemorph": {r"down\.\d": "conv", r"up\.\d": "up, join", r"between": "conv", r"head": "head"},
+    "lku-net": {
+        r"enter": "conv",
+        r"down\.\d": "large kernel",
+        r"up\.\d": "up",
+        r"join\.\d": "join",
+        r"head": "head",
+    },
+    "vit-v-net": {
+        r"levels\.\d": "conv",
+        r"patches": "patches",
+        r"transformer\.\d+": "transformer",
+        r"enter": "conv",
+        r"up\.\d": "join",
+        r"head": "head",
+    },
+    "transmorph": {
+        r"transformer\.embed": "patches",
+        r"transformer\.stages\.\d\.blocks\.\d+": "Swin" + TOKENS,
+        r"transformer\.merge\.\d": "merge" + TOKENS,
+        r"skip_\w+": "conv",
+        r"up\.\d": "up, join",
+        r"head": "head",
+    },
+    "transmatch": {
+        r"transformer\.embed": "patches",
+        r"transformer\.stages\.\d\.blocks\.\d+": "Swin" + TOKENS,
+        r"transformer\.merge\.\d": "merge" + TOKENS,
+        r"matching\.\d\.blocks\.\d": "matching" + TOKENS,
+        r"skip_\w+": "conv",
+        r"up\.\d": "up, join",
+        r"head": "head",
+    },
+    "pivit": {
+        r"encoder\.\d": "conv",
+        r"attend\.\d": "Swin, conv",
+        r"refine\.\d": "conv",
+        r"heads\.\d": "head",
+    },
+    "rdp-net": {
+        r"encoder_(moving|fixed)\.(enter|down\.\d)": "residual",
+        r"decode\.\d": "decode",
+        r"again\.[123]": "again",
+        r"up\.\d": "up",
+        r"heads\.\d": "head",
+    },
+    "utsrmorph": {
+        r"transformer\.embed": "patches",
+        r"transformer\.stages\.\d\.blocks\.\d+": "fusion" + TOKENS,
+        r"transformer\.stages\.\d\.overlapping": "overlapping" + TOKENS,
+        r"transformer\.merge\.\d": "merge" + TOKENS,
+        r"skip_\w+": "conv",
+        r"up\.\d": "up, join",
+        r"head": "head",
+    },
+    "h-sganet": {
+        r"down\.\d": "conv",
+        r"graphs\.[013]": "graph",
+        r"attention": "attention",
+        r"up\.\d": "join",
+        r"head": "head",
+    },
+    "udrsnet": {
+        r"networks\.\d\.down\.\d": "residual unit",
+        r"networks\.\d\.up\.\d": "up",
+        r"networks\.\d\.head": "head",
+    },
+}
+BLOCKS["xmorpher"] = {
+    pattern: title for pattern, title in BLOCKS["caml"].items() if "(" not in title or "RBSC" in title
 }
 #: What a reader of the diagram should know beside the boxes.
 READING = {
@@ -78,6 +151,18 @@ READING = {
     "caml": "One run of the cascade; the second has the same boxes. The two streams are the two halves of one batch.",
     "fmirnet": "Three ResUNets, one for each scale; their fields are summed and weighed.",
     "wavemorph": "The fast size. Lines to the right are the skips.",
+    "voxelmorph": "The warp boxes are the squarings of the velocity, at half resolution.",
+    "cyclemorph": "Lines to the right are the skips.",
+    "lku-net": "Lines to the right are the skips.",
+    "vit-v-net": "Lines to the right are the skips; tokens are at 1/32.",
+    "transmorph": "Lines to the right are the skips, those of two plain convolutions among them.",
+    "transmatch": "Both images are one batch, and so are the two directions of matching.",
+    "xmorpher": "The two streams are the two halves of one batch.",
+    "pivit": "Both images are one batch. Warp boxes take moving features through the field, and put fields together.",
+    "rdp-net": "Warp boxes take the moving features through the field, square velocities, and put fields together.",
+    "utsrmorph": "Lines to the right are the skips.",
+    "h-sganet": "Lines to the right are the skips.",
+    "udrsnet": "Two cascades; the moving image is warped before the second.",
 }
 COLOURS = {"warp": "#f3d9a4", "head": "#c9e4c5", "phi": "#c9e4c5", "image": "#e3e6ec"}
 FILL, INK, LINE = "#cfdff2", "#1c2330", "#7a8699"
@@ -88,7 +173,7 @@ class Trace(TorchFunctionMode):
 
     def __init__(self, network, patterns):
         super().__init__()
-        self.boxes, self.inside, self.depth = [], 0, {}
+        self.boxes, self.inside, self.seen = [], 0, set()
         self.hooks = []
         for place, module in network.named_modules():
             title = next((t for pattern, t in patterns.items() if re.fullmatch(pattern, place)), None)
@@ -100,7 +185,10 @@ class Trace(TorchFunctionMode):
         return self._box(name, tensor, set(), 0)
 
     def _box(self, title, tensor, sources, size):
-        self.boxes.append({"title": title, "shape": tuple(tensor.shape), "from": sources, "size": size})
+        shape = tuple(tensor.shape)
+        if title.endswith(TOKENS):
+            title, shape = title.removesuffix(TOKENS), (shape[0], shape[-1], *shape[1:-1])
+        self.boxes.append({"title": title, "shape": shape, "from": sources, "size": size})
         tensor.came_from = {len(self.boxes) - 1}
         return tensor
 
@@ -111,7 +199,9 @@ class Trace(TorchFunctionMode):
         def done(module, given, found):
             self.inside -= 1
             if not self.inside:
-                self._box(title, found, _sources(given), size)
+                counted = 0 if module in self.seen else size  # a block that runs again has its weights already
+                self.seen.add(module)
+                self._box(title, found, _sources(given), counted)
 
         return done
 
@@ -258,28 +348,52 @@ def page():
     """The text of docs/models.md."""
     rows, networks = measured(), [one for one in cards().values() if one.network == one.name]
     lines = [(ROOT / "tools" / "models_page.md").read_text(encoding="utf-8").rstrip("\n"), ""]
-    lines += ["| name | parameters | operations, as tables count | multiply-accumulates | images | weights |"]
-    lines += ["| --- | --- | --- | --- | --- | --- |"]
-    for one in networks:
-        axes = " and ".join(f"{n}D" for n in one.dimensions)
-        size = f"{one.parameters / 1e6:.3f} M | {one.operations / 1e9:.2f} G | {one.multiply_accumulates / 1e9:.2f} G"
-        lines.append(f"| [`{one.name}`](#{one.name}) | {size} | {axes} | {one.weights or 'none'} |")
+    networks.sort(key=lambda one: (one.verified is not None, one.name))  # the five, and then those compared
+    for title, part in (
+        ("The five", [one for one in networks if one.verified is None]),
+        ("Those that they are compared with", [one for one in networks if one.verified]),
+    ):
+        lines += [
+            f"### {title}",
+            "",
+            "| name | parameters | operations, as tables count | multiply-accumulates | images |",
+        ]
+        lines += ["| --- | --- | --- | --- | --- |"]
+        for one in part:
+            axes = " and ".join(f"{n}D" for n in one.dimensions)
+            size = [
+                f"{one.parameters / 1e6:.3f} M",
+                f"{one.operations / 1e9:.2f} G",
+                f"{one.multiply_accumulates / 1e9:.2f} G",
+            ]
+            lines.append(f"| [`{one.name}`](#{one.name}) | {' | '.join(size)} | {axes} |")
+        lines.append("")
+    lines += engines()
     for one in networks:
         lines += section(one, rows)
     return "\n".join(lines) + "\n"
 
 
+def engines():
+    """The methods that are no networks."""
+    lines = ["### Methods without training", "", "| name | what it is | variants |", "| --- | --- | --- |"]
+    for one in cards().values():
+        if one.network is None:
+            variants = ", ".join(f"`{one.name}:{name}`" for name in one.variants)
+            lines.append(f"| `{one.name}` | {one.summary} {one.references[0]} | {variants} |")
+    return lines
+
+
 def section(one, rows):
     lines = ["", f'<a id="{one.name}"></a>', f"## {one.title}", "", one.summary, ""]
     lines += [f"- {reference}" for reference in one.references]
+    if one.verified:
+        lines += ["", "### How it was compared with its public code", "", one.verified]
     lines += ["", f"![One pass through {one.title}](models/{one.name}.svg)", "", READING[one.name], ""]
-    lines += [
-        "### What the paper reports, and what can be compared",
-        "",
-        "| figure | paper | here |",
-        "| --- | --- | --- |",
-    ]
-    lines += [f"| {row['what']} | {row['value']} | {row['comparable']} |" for row in one.published]
+    if one.published:
+        lines += ["### What is reported of it, and what can be compared", "", "| figure | reported | here |"]
+        lines += ["| --- | --- | --- |"]
+        lines += [f"| {row['what']} | {row['value']} | {row['comparable']} |" for row in one.published]
     lines += ["", "### What was measured here", "", *ours(one, rows)]
     lines += ["", "### What the paper leaves open, and what was chosen", ""]
     lines += [f"- {text}" for text in one.left_open]

@@ -59,6 +59,7 @@ class Card:
             "checkpointed", and to "infer".
         published: figures of the paper, for docs/models.md.
         left_open: what the paper leaves open and what was chosen, for docs/models.md.
+        verified: of a network of others with public code: how ours was compared with it; None for our own five.
         sha256: of the weights.
         folder: where the card lies.
     """
@@ -85,6 +86,7 @@ class Card:
     bytes_per_voxel: Mapping[str, int] = field(default_factory=dict)
     published: Tuple[Mapping[str, Any], ...] = ()
     left_open: Tuple[str, ...] = ()
+    verified: Optional[str] = None
     sha256: Optional[str] = None
     folder: Optional[Path] = None
 

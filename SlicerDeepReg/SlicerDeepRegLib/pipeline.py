@@ -60,12 +60,13 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
     device = devices.choose(request.device)
     tell(Progress(0.0, "reading"))
     inputs = Inputs(request)
-    _check_before(method if chosen.network else None, settings, inputs, request, device)
+    checks = hasattr(method, "check")  # `optimise` does not: what "auto" will choose for it is not known yet
+    _check_before(method if checks else None, settings, inputs, request, device)
     clock.done("read")
     linear, found = _run_linear(inputs, request, tell)
     clock.done("linear")
-    pair = _prepare(inputs, request, linear, chosen)
-    if request.similarity == "auto" and not chosen.network:
+    pair = _prepare(inputs, request, linear, chosen, getattr(method, "one_contrast", False))
+    if request.similarity == "auto" and not checks:
         _check_memory(inputs, request, pair.similarity, device)
     clock.done("prepare")
     outcome = _run_method(method, settings, pair, device, tell)
@@ -92,7 +93,7 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
         stages=(linear, *outcome.stages),
         figures=figures,
         seconds=clock.seconds,
-        provenance=_provenance(request, device, "its paper's loss" if chosen.network else pair.similarity),
+        provenance=_provenance(request, device, "its own" if checks else pair.similarity),
         notes=(*inputs.notes, *found, *outcome.notes),
     )
 
@@ -131,14 +132,14 @@ def _run_linear(inputs: Inputs, request: Request, tell: ProgressCallback) -> Tup
     )
 
 
-def _prepare(inputs: Inputs, request: Request, linear: Stage, chosen: Card) -> WorkingPair:
-    """The pair as the method needs it. A network's losses compare one contrast, so for one it is always matched."""
+def _prepare(inputs: Inputs, request: Request, linear: Stage, chosen: Card, one_contrast: bool) -> WorkingPair:
+    """The pair as the method needs it: intensities are matched for one that compares them as they are."""
     return prepare(
         inputs.fixed,
         inputs.moving,
         linear.linear_lps,
         request.effort,
-        "lncc" if chosen.network else request.similarity,
+        "lncc" if one_contrast else request.similarity,
         inputs.fixed_mask,
         inputs.moving_mask,
         chosen.recipe.get("voxel_mm"),
@@ -147,8 +148,8 @@ def _prepare(inputs: Inputs, request: Request, linear: Stage, chosen: Card) -> W
 
 
 def _check_before(method, settings, inputs: Inputs, request: Request, device: torch.device) -> None:
-    """Memory, and of a network (else ``method`` is None) whether it can do this: its memory is the device's alone."""
-    if method is None:  # What "auto" will choose is not known yet; most pairs are of one contrast.
+    """Memory, and whether the method can do this where it can tell (else it is None): its memory is the device's."""
+    if method is None:  # Most pairs are of one contrast.
         _check_memory(inputs, request, request.similarity.replace("auto", "lncc"), device)
         return
     method.check(inputs.fixed.grid, settings, request.similarity)

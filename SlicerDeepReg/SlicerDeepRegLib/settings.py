@@ -63,9 +63,67 @@ class NetworkSettings:
     fit: int = _number(200, 0, 5000, "Fit steps", "How often the network is improved on this pair; it may stop early.")
     learning_rate: float = _number(5e-4, 1e-6, 0.1, "Learning rate", "Of Adam; it falls to a tenth while fitting.")
     regularity: float = _number(1.0, 0.0, 100.0, "Regularity", "Weight of the diffusion. More is smoother.")
+    fit_seconds: float = _number(
+        0.0, 0.0, 1e6, "Fit seconds", "Fitting ends when these are over, if steps are left; 0 for no such end."
+    )
     refine: int = _number(
         0, 0, 500, "Refine steps", "How many steps of Optimise follow at each of its two finest scales; 0 for none."
     )
+
+
+@dataclass(frozen=True)
+class DemonsSettings:
+    """SimpleITK's demons."""
+
+    iterations: int = _number(50, 1, 1000, "Iterations", "At each of the coarser scales; the finest has 0.6 of them.")
+    sigma: float = _number(1.0, 0.3, 10.0, "Field smoothing (voxels)", "Of the displacement, after each step.")
+    update_sigma: float = _number(0.0, 0.0, 10.0, "Step smoothing (voxels)", "Of each step; 0 for none.")
+
+
+@dataclass(frozen=True)
+class ElastixSettings:
+    """elastix' B-splines; its own defaults unless said."""
+
+    resolutions: int = _number(4, 1, 8, "Resolutions", "From coarse to fine, each twice as fine.")
+    grid_mm: float = _number(10.0, 1.0, 100.0, "Control points (mm)", "Distance of the control points at the end.")
+    iterations: int = _number(256, 1, 5000, "Iterations", "At each resolution.")
+    samples: int = _number(2048, 100, 100000, "Samples", "Voxels that are compared in each iteration.")
+    cross_correlation: int = _number(0, 0, 1, "Cross correlation", "1 for correlation instead of mutual information.")
+
+
+@dataclass(frozen=True)
+class AntsSettings:
+    """ANTs' SyN; antspyx' own defaults unless said."""
+
+    cross_correlation: int = _number(0, 0, 1, "Cross correlation", "1 for local correlation (slow), 0 for information.")
+    radius: int = _number(4, 1, 10, "Radius (voxels)", "Of the windows of the local correlation.")
+    step: float = _number(0.2, 0.01, 1.0, "Step (voxels)", "Length of a gradient step.")
+    flow_sigma: float = _number(3.0, 0.0, 10.0, "Step smoothing", "Of the gradient, as ANTs counts it.")
+    total_sigma: float = _number(0.0, 0.0, 10.0, "Field smoothing", "Of the whole field, as ANTs counts it.")
+
+
+@dataclass(frozen=True)
+class NiftyRegSettings:
+    """NiftyReg's free-form deformation."""
+
+    iterations: int = _number(300, 1, 5000, "Iterations", "At each level, at most.")
+    bending: float = _number(0.001, 0.0, 1.0, "Bending energy", "Weight of the bending energy.")
+    grid_voxels: float = _number(
+        5.0, 1.0, 50.0, "Control points (voxels)", "Distance of the control points at the end."
+    )
+    cross_correlation: int = _number(1, 0, 1, "Cross correlation", "1 for local correlation, 0 for mutual information.")
+
+
+@dataclass(frozen=True)
+class LddmmSettings:
+    """LDDMM. Lengths are in voxels of the scale."""
+
+    times: int = _number(8, 2, 50, "Steps in time", "How many velocities the path has.")
+    iterations: int = _number(60, 1, 2000, "Iterations", "At each scale, at most; it may stop early.")
+    sigma: float = _number(0.02, 0.001, 1.0, "Intensity error", "What difference of intensities (0 to 1) is let be.")
+    alpha: float = _number(10.0, 0.01, 100.0, "Smoothness (Sobolev)", "Weight of the Laplacian. More is smoother.")
+    width: float = _number(3.0, 0.3, 30.0, "Width (Gaussian)", "Of the Gaussian kernel, where the variant has one.")
+    step: float = _number(0.5, 0.01, 5.0, "Step", "Longest step of a velocity; halved where the energy would grow.")
 
 
 #: What differs from the defaults, by method and effort.
@@ -82,6 +140,8 @@ _BY_EFFORT: Dict[str, Dict[str, Any]] = {
     }
 }
 _DEFAULTS: Dict[str, Any] = {"optimise": OptimiseSettings(), "network": NetworkSettings()}
+_DEFAULTS.update(demons=DemonsSettings(), elastix=ElastixSettings(), ants=AntsSettings())
+_DEFAULTS.update(niftyreg=NiftyRegSettings(), lddmm=LddmmSettings())
 
 
 def settings_for(module: str, effort: str, changed: Mapping[str, Any] = (), defaults: Mapping[str, Any] = ()):

@@ -12,7 +12,7 @@ from ..contracts import Cancelled, InputError
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run the command line; returns the exit code: 0 done, 2 the input cannot be used or the run was interrupted."""
-    from . import demo, models, register, segment, train
+    from . import compare, demo, models, register, segment, train
 
     parser = argparse.ArgumentParser(prog="slicerdeepreg", description="Deformable registration for 3D Slicer.")
     parser.add_argument("--version", action="version", version=f"SlicerDeepReg {__version__}")
@@ -20,6 +20,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     register.add_parser(commands)
     demo.add_parser(commands)
     models.add_parser(commands)
+    compare.add_parser(commands)
     train.add_parser(commands)
     segment.add_parser(commands)
     options = parser.parse_args(arguments)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any, List, Tuple
 
 from ..catalogue import Card, cards
+from ..contracts import InputError
 
 
 def add_parser(commands) -> None:
@@ -17,11 +19,27 @@ def add_parser(commands) -> None:
     add = actions.add_parser(
         "add",
         help="add a model of your own",
-        description="Check the model in FOLDER (card.json, and weights as safetensors or as a .pt file of tensors) and "
-        "put it where the menu finds it. docs/models.md says what the card must hold.",
+        description="Check a model and put it where the menu finds it: a FOLDER with card.json and weights "
+        "(docs/models.md says what the card must hold), or a FILE, the checkpoint that others released of a network "
+        "that is known here (.pth, .pt, .pth.tar, .safetensors): which network it is and how wide is told from the "
+        "names and shapes of its arrays, and its conventions are converted.",
     )
-    add.add_argument("folder", metavar="FOLDER", type=Path)
+    add.add_argument("path", metavar="FOLDER_OR_FILE", type=Path)
     add.add_argument("--replace", action="store_true", help="put it in the place of one of the same name")
+    released = add.add_argument_group("for a file")
+    released.add_argument("--name", help="what to call the model")
+    released.add_argument(
+        "--set",
+        dest="settings",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="what the file cannot tell about the network, as JSON: --set window=[5,6,7]",
+    )
+    released.add_argument(
+        "--orientation", help='the ways in which i, j and k of its images grew, as RAS; "any" for as stored'
+    )
+    released.add_argument("--voxel-mm", default="1", help="the size of their voxels in mm (1), or any")
     remove = actions.add_parser("remove", help="take away a model that you added")
     remove.add_argument("name", metavar="NAME")
 
@@ -29,9 +47,9 @@ def add_parser(commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do what the options ask; returns 0."""
     if options.action == "add":
-        from ..methods.weights import install
-
-        card = install(options.folder, options.replace)
+        card, notes = _added(options)
+        for note in notes:
+            print(note)
         print(f"Added {card.name} ({card.parameters / 1e6:.2f} M parameters): {card.folder}")
         return 0
     if options.action == "remove":
@@ -46,6 +64,46 @@ def run(options: argparse.Namespace) -> int:
     for card in found:
         print("\n".join(described(card)))
     return 0
+
+
+def _added(options: argparse.Namespace) -> Tuple[Card, List[str]]:
+    """The card of what was added, and what was found out about it."""
+    path = options.path
+    if path.is_dir() or not path.exists():
+        from ..methods.weights import install
+
+        given = ("--name", options.name), ("--set", options.settings), ("--orientation", options.orientation)
+        for flag, value in given:
+            if value:
+                raise InputError(f"{flag} is for a file; for a folder, say it in {path / 'card.json'}.")
+        return install(path, options.replace), []
+    from ..methods.released import install_released
+
+    voxel_mm = None if options.voxel_mm == "any" else _millimetres(options.voxel_mm)
+    configuration = dict(_setting(text) for text in options.settings)
+    card, found = install_released(path, options.name, configuration, options.orientation, voxel_mm, options.replace)
+    shown = ", ".join(f"{key} {value}" for key, value in {**found.configuration, **configuration}.items())
+    orientation = card.recipe.get("orientation")
+    turned = f"turned to {orientation}" if orientation else "with their axes as stored (--orientation says otherwise)"
+    size = f"at {voxel_mm:g} mm" if voxel_mm else "at their own voxel size"
+    return card, [f"This is {found.title}: {shown}.", *found.notes, f"Images go in {turned}, {size}."]
+
+
+def _millimetres(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--voxel-mm must be a number of millimetres, or any; it was {text!r}.") from None
+
+
+def _setting(text: str) -> Tuple[str, Any]:
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise InputError(f"--set must be KEY=VALUE; it was {text!r}.")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
 
 
 def described(card: Card) -> list:

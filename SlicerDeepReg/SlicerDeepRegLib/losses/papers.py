@@ -20,10 +20,11 @@ Mask = Optional[torch.Tensor]
 
 
 class LocalCorrelationAndSmoothness:
-    """WaveMorph's and CAML's: squared local correlation in windows of 9 voxels, and diffusion.
+    """Squared local correlation in windows of 9 voxels, and diffusion: TransMorph's protocol, and most others'.
 
-    WaveMorph: the loss of TransMorph's protocol, which its tables follow. CAML: cross correlation and the squared
-    differences of neighbouring displacements; its windows and weight are those of XMorpher, its base.
+    WaveMorph: its tables follow that protocol. CAML: cross correlation and the squared differences of neighbouring
+    displacements; its windows and weight are those of XMorpher, its base. Published weights of the diffusion are 1 to 5
+    (``training/presets.py``); LKU-Net's is for normalised units times S / 2, which are voxels.
     """
 
     RADIUS = 4
@@ -122,6 +123,29 @@ class Structural:
         return value + self.regularity * diffusion(output.displacement)
 
 
+class SquaredDifference:
+    """ViT-V-Net's and H-SGANet's: mean squared error, and diffusion; published weights 0.02 and 0.002."""
+
+    def __init__(self, moving: torch.Tensor, fixed: torch.Tensor, inside: Mask = None, regularity: float = 1.0) -> None:
+        self.moving, self.regularity = moving, regularity
+        self.error = Residual(fixed, 0.5**0.5, inside)
+
+    def __call__(self, output) -> torch.Tensor:
+        return self.error(warp(self.moving, output.displacement)) + self.regularity * diffusion(output.displacement)
+
+
+class StructuralAndSmoothness:
+    """UDRSNet's, as FMIRNet's paper describes it: ``1 - SSIM``; with diffusion, whose weight is not at hand."""
+
+    def __init__(self, moving: torch.Tensor, fixed: torch.Tensor, inside: Mask = None, regularity: float = 1.0) -> None:
+        self.moving, self.regularity = moving, regularity
+        self.similarity = StructuralSimilarity(fixed, inside)
+
+    def __call__(self, output) -> torch.Tensor:
+        value = 1 - self.similarity(warp(self.moving, output.displacement))
+        return value + self.regularity * diffusion(output.displacement)
+
+
 #: The loss of each network's paper.
 LOSSES: Dict[str, Callable] = {
     "msrd-net": MultiResolution,
@@ -129,6 +153,11 @@ LOSSES: Dict[str, Callable] = {
     "caml": LocalCorrelationAndSmoothness,
     "fmirnet": Structural,
     "wavemorph": LocalCorrelationAndSmoothness,
+    **dict.fromkeys(("voxelmorph", "cyclemorph", "lku-net", "transmorph"), LocalCorrelationAndSmoothness),
+    **dict.fromkeys(("transmatch", "xmorpher", "pivit"), LocalCorrelationAndSmoothness),
+    **dict.fromkeys(("rdp-net", "utsrmorph"), LocalCorrelationAndSmoothness),
+    **dict.fromkeys(("vit-v-net", "h-sganet"), SquaredDifference),
+    "udrsnet": StructuralAndSmoothness,
 }
 
 

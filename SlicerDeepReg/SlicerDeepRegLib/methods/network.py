@@ -13,19 +13,18 @@ from typing import Callable, List, Optional, Tuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from ..catalogue import Card
-from ..contracts import Field, Grid, InputError, Progress, Stage
+from ..contracts import Grid, InputError, Progress, Stage
 from ..geometry.grids import coarser, with_voxels
 from ..losses.papers import LOSSES
 from ..networks import NetworkOutput, RegistrationNetwork
 from ..preparation.checks import check_memory
 from ..preparation.working import WorkingPair, choose_similarity
 from ..settings import NetworkSettings, settings_for
-from ..warping.inverse import inverted
 from . import optimise
-from .outcome import Outcome, room_to_leave
+from .engine import inverse_of
+from .outcome import Outcome
 from .weights import built, load_weights
 
 #: Fitting stops when this many steps lowered the loss by less than this part of it.
@@ -37,6 +36,9 @@ NOTE = "The network was fitted to this pair; this does not show what it does on 
 
 class Network:
     """The method of a card that is a network: with its weights, or fitted to the pair, and refined where asked for."""
+
+    #: Its losses compare one contrast, so that intensities are always matched.
+    one_contrast = True
 
     def __init__(self, card: Card) -> None:
         self.card = card
@@ -114,7 +116,7 @@ class Network:
             return _refined(pair, device, output, settings, outcome, _scaled(report, share, 1 - share))
         report(Progress(0.98, "inverse"))
         outcome.displacement = outcome.stages[-1].field
-        outcome.inverse = _inverse(pair, output.displacement)
+        outcome.inverse = inverse_of(pair, output.displacement)
         return outcome
 
     def _notes(self, settings: NetworkSettings, pair: WorkingPair) -> List[str]:
@@ -175,9 +177,15 @@ def _fit(
     curve: List[float] = []
     best, since = float("inf"), 0
     kept: Optional[NetworkOutput] = None
+    began = time.perf_counter()
     for step in range(settings.fit):
+        part = step / settings.fit
+        if settings.fit_seconds:
+            part = max(part, (time.perf_counter() - began) / settings.fit_seconds)
+        if part >= 1 and curve:
+            break
         for group in optimiser.param_groups:  # falls to a tenth, so that the end is quiet
-            group["lr"] = settings.learning_rate * (1 - 0.9 * step / settings.fit)
+            group["lr"] = settings.learning_rate * (1 - 0.9 * min(part, 1))
         with torch.enable_grad():
             output = network(moving, fixed)
             value = loss(output)
@@ -192,7 +200,7 @@ def _fit(
             kept = _detached(output)
         since = 0 if curve[-1] < best - LEAST_GAIN * min(abs(best), abs(curve[-1])) else since + 1
         best = min(best, curve[-1])
-        report(Progress((step + 1) / settings.fit, "fit", curve[-1]))
+        report(Progress(min(1.0, max(part, (step + 1) / settings.fit)), "fit", curve[-1]))
         if since >= PATIENCE:
             break
     return kept, curve
@@ -220,10 +228,3 @@ def _stages(pair: WorkingPair, output: NetworkOutput, curve: List[float], second
     else:
         stages.append(Stage("network", seconds, pair.linear_lps, final))
     return stages
-
-
-def _inverse(pair: WorkingPair, displacement: torch.Tensor) -> Field:
-    """By fixed-point iteration, on a grid wide enough for every x + u(x)."""
-    padding, grid = room_to_leave(pair, displacement, pair.grid)
-    wide = F.pad(displacement, padding, mode="replicate")
-    return pair.field_from_voxels(inverted(wide)[0].cpu().numpy(), grid)

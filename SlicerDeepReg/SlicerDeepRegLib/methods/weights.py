@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import shutil
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Dict, Optional
 
@@ -20,9 +18,7 @@ from ..files.weights import file_sha256, read_weights, write_weights
 from ..networks import RegistrationNetwork, build, takes_dimensions
 from ..networks.size import parameters
 from ..settings import settings_for
-
-#: From this version on torch's ``weights_only`` is known to run nothing (CVE-2025-32434).
-SAFE_TORCH = (2, 6)
+from .torch_files import read_tensors
 
 
 def load_weights(network: RegistrationNetwork, card: Card) -> None:
@@ -109,7 +105,7 @@ def install(path: Path, replace: bool = False) -> Card:
         raise InputError(f"The checksum of {file} is not the one on the card. Copy the model again.")
     if takes_dimensions(card.network) and len(card.dimensions) != 1:
         raise InputError(f'Say on the card which images {card.name} takes: "dimensions": [2] or [3].')
-    arrays = read_weights(file) if file.suffix == ".safetensors" else _read_tensors(file)
+    arrays = read_weights(file) if file.suffix == ".safetensors" else read_tensors(file)[0]
     network = built(card)
     fill(network, arrays, card.title)
     _try(card)
@@ -141,32 +137,6 @@ def _weights_file(path: Path, card: Card) -> Path:
     if len(others) == 1:
         return others[0]
     raise InputError(f'{path} has no {named.name}. Put it beside {CARD_FILE}, or name the file there as "weights".')
-
-
-def _read_tensors(path: Path) -> Dict[str, np.ndarray]:
-    """A torch file of tensors by name; nothing in it is run."""
-    if tuple(int(n) for n in torch.__version__.split(".")[:2]) < SAFE_TORCH:
-        raise InputError(
-            f"{path.name} was not read: PyTorch {torch.__version__} cannot read such files safely. Save the weights as "
-            "safetensors, or install PyTorch 2.6 or newer."
-        )
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path.name} was refused: it holds more than tensors, and reading it would run code. Save its state_dict "
-            "as safetensors."
-        ) from error
-    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
-        raise InputError(f"{path.name} cannot be read ({error}). It is cut short, or no torch file.") from error
-    for key in ("state_dict", "model_state", "model"):
-        if isinstance(values, dict) and isinstance(values.get(key), dict):
-            values = values[key]
-    named = isinstance(values, dict) and all(isinstance(name, str) for name in values)
-    if not named or not all(isinstance(value, torch.Tensor) for value in values.values()):
-        raise InputError(f"{path.name} does not hold tensors by name. Save the network's state_dict.")
-    tensors = {name: value.detach() for name, value in values.items()}
-    return {name: (t.float() if t.is_floating_point() else t).numpy() for name, t in tensors.items()}
 
 
 def _put(place: Path, card: Card, arrays: Dict[str, np.ndarray], counted: int) -> None:

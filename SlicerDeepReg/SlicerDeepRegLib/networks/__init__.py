@@ -15,6 +15,19 @@ NETWORKS: Dict[str, Any] = {
     "caml": ("caml", "CAML"),
     "fmirnet": ("fmirnet", "FMIRNet"),
     "wavemorph": ("wavemorph", "WaveMorph"),
+    # Those that the five are measured against.
+    "voxelmorph": ("voxelmorph", "VoxelMorph"),
+    "cyclemorph": ("cyclemorph", "CycleMorph"),
+    "lku-net": ("lku_net", "LKUNet"),
+    "vit-v-net": ("vit_v_net", "ViTVNet"),
+    "transmorph": ("transmorph", "TransMorph"),
+    "transmatch": ("transmatch", "TransMatch"),
+    "xmorpher": ("xmorpher", "XMorpher"),
+    "pivit": ("pivit", "PIViT"),
+    "rdp-net": ("rdp_net", "RDPNet"),
+    "utsrmorph": ("utsrmorph", "UTSRMorph"),
+    "h-sganet": ("h_sganet", "HSGANet"),
+    "udrsnet": ("udrsnet", "UDRSNet"),
 }
 
 

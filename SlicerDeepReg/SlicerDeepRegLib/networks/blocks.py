@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import torch
 from torch import Tensor, nn
 
@@ -41,15 +43,36 @@ class InstanceNorm(nn.GroupNorm):
 
 
 CONVOLUTION = {2: nn.Conv2d, 3: Conv3d}
+TRANSPOSED = {2: nn.ConvTranspose2d, 3: ConvTranspose3d}
 
 
-def unit(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, instance normalisation, leaky rectifier (0.1), in 3D."""
+def unit(
+    before: int, after: int, kernel: int = 3, stride: int = 1, bias: bool = True, slope: float = 0.1
+) -> nn.Sequential:
+    """Convolution, instance normalisation, leaky rectifier, in 3D."""
     return nn.Sequential(
-        Conv3d(before, after, kernel, stride=stride, padding=kernel // 2),
+        Conv3d(before, after, kernel, stride=stride, padding=kernel // 2, bias=bias),
         InstanceNorm(after),
-        nn.LeakyReLU(0.1, inplace=True),
+        nn.LeakyReLU(slope, inplace=True),
     )
+
+
+class UpAndJoin(nn.Module):
+    """Twice the size by linear interpolation, what skips bring beside it, and two convolutions; in 3D.
+
+    Args:
+        before, skip, after: channels of what is enlarged, of the skips together (0 for none), and of the result.
+        up: what enlarges, instead of the interpolation.
+    """
+
+    def __init__(self, before: int, skip: int, after: int, up: Optional[nn.Module] = None) -> None:
+        super().__init__()
+        self.enlarge = up or nn.Upsample(scale_factor=2, mode="trilinear", align_corners=False)
+        self.first = unit(before + skip, after, bias=False, slope=0.01)
+        self.second = unit(after, after, bias=False, slope=0.01)
+
+    def forward(self, x: Tensor, *skips: Tensor) -> Tensor:
+        return self.second(self.first(torch.cat([self.enlarge(x), *skips], 1)))
 
 
 def head(before: int, dimensions: int = 3) -> nn.Module:

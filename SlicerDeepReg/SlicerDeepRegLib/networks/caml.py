@@ -53,6 +53,7 @@ class CAML(RegistrationNetwork):
         residual_skips: residual blocks in the skips (RBSC).
         cascades: how often the network runs (CARSC); 1 for once.
         shared: the same weights in each run.
+        normalise_search: normalise search windows too before attention.
         face: head_scale, integration (of each run's field), squarings, checkpointing: see RegistrationNetwork.
     """
 
@@ -70,6 +71,7 @@ class CAML(RegistrationNetwork):
         residual_skips: bool = True,
         cascades: int = 2,
         shared: bool = True,
+        normalise_search: bool = True,
         head_scale: float = 1.0,
         **face,
     ) -> None:
@@ -78,8 +80,11 @@ class CAML(RegistrationNetwork):
             raise ValueError(f"cascades must be 1 or more; it was {cascades}")
         self.divisor = self.PATCH * 2 ** (len(depths) - 1)
         self.cascades = cascades
-        arguments = (width, depths, head_width, window, reach, multi_layers, residual_skips)
-        self.passes = nn.ModuleList(TwoStreams(*arguments, self.PATCH) for _ in range(1 if shared else cascades))
+        parts = (multi_layers, residual_skips, normalise_search)
+        self.passes = nn.ModuleList(
+            TwoStreams(width, depths, head_width, window, reach, *parts, self.PATCH)
+            for _ in range(1 if shared else cascades)
+        )
         for one in self.passes:
             one.run = self.kept_small
 
@@ -108,6 +113,7 @@ class TwoStreams(nn.Module):
         reach: int,
         multi_layers: bool,
         residual_skips: bool,
+        normalise_search: bool,
         patch: int,
     ) -> None:
         super().__init__()
@@ -115,8 +121,8 @@ class TwoStreams(nn.Module):
         self.embed = Conv3d(1, width, patch, stride=patch)
 
         def level(number: int) -> nn.ModuleList:
-            heads = widths[number] // head_width
-            return nn.ModuleList(CrossBlock(widths[number], heads, window, reach) for _ in range(depths[number]))
+            arguments = (widths[number], widths[number] // head_width, window, reach, normalise_search)
+            return nn.ModuleList(CrossBlock(*arguments) for _ in range(depths[number]))
 
         self.encoder = nn.ModuleList(level(number) for number in range(len(depths)))
         self.decoder = nn.ModuleList(level(number) for number in range(len(depths)))
@@ -176,9 +182,12 @@ def _resizing(kind, before: int, after: int) -> nn.Sequential:
 class CrossBlock(nn.Module):
     """A transformer block whose base windows attend to the search windows of another image, or of several."""
 
-    def __init__(self, width: int, heads: int, window: int, reach: int, mlp_ratio: int = 4) -> None:
+    def __init__(
+        self, width: int, heads: int, window: int, reach: int, normalise_search: bool = True, mlp_ratio: int = 4
+    ) -> None:
         super().__init__()
         self.heads, self.window, self.reach = heads, window, reach
+        self.normalise_search = normalise_search
         self.norm1, self.norm2 = ChannelNorm(width), nn.LayerNorm(width)
         self.query, self.key_value = Pointwise(width, width), Pointwise(width, 2 * width)
         self.project_out = Pointwise(width, width)
@@ -188,7 +197,8 @@ class CrossBlock(nn.Module):
         query = self.query(self.norm1(base))
         found = 0
         for other in others:
-            key, value = self.key_value(self.norm1(other)).chunk(2, 1)
+            seen = self.norm1(other) if self.normalise_search else other
+            key, value = self.key_value(seen).chunk(2, 1)
             found = found + neighbour_attention(query, key, value, self.heads, self.window, self.reach)
         x = base + self.project_out(found / len(others))
         return x + self.mlp(self.norm2(x.movedim(1, -1))).movedim(-1, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import numpy as np
 import torch
 
@@ -38,15 +40,16 @@ def correction_of_inverse(field: Field, inverse: Field, device: torch.device, ro
 
 
 @torch.no_grad()
-def inverted(displacement: torch.Tensor, rounds: int = 30) -> torch.Tensor:
+def inverted(displacement: torch.Tensor, rounds: int = 30, start: Optional[torch.Tensor] = None) -> torch.Tensor:
     """``w`` with ``w(y) = -u(y + w(y))``, by fixed-point iteration (Chen et al., Med Phys 2008).
 
     It converges where u changes by less than a voxel from one voxel to the next; where it folds there is none.
 
     Args:
         displacement: u, (B, n, ...) voxels.
+        start: where to begin, where an inverse is nearly known.
     """
-    inverse = -displacement
+    inverse = -displacement if start is None else start
     for _ in range(rounds):
         inverse = warp(displacement, inverse).neg_()
     return inverse

@@ -14,6 +14,7 @@ def warp(
     scale_ijk: Optional[Sequence[float]] = None,
     offset_ijk: Optional[Sequence[float]] = None,
     mode: str = "bilinear",
+    outside: str = "border",
 ) -> torch.Tensor:
     """``image(scale * (x + u(x)) + offset)`` at every voxel x of the displacement's grid.
 
@@ -23,6 +24,7 @@ def warp(
         scale_ijk, offset_ijk: from voxel indices of the displacement's grid to those of the image's,
             per axis; identity when left out.
         mode: "bilinear" (linear in 2D and 3D) or "nearest".
+        outside: "border" repeats the image beyond its border; "zeros" takes 0 there, as many released networks do.
 
     Returns:
         (B, C, ...) on the displacement's grid.
@@ -31,7 +33,7 @@ def warp(
         image,
         _normalised(displacement, image.shape[2:], scale_ijk, offset_ijk),
         mode=mode,
-        padding_mode="border",
+        padding_mode=outside,
         align_corners=False,
     )
 
@@ -79,12 +81,12 @@ def _normalised_with_gradient(displacement, image_shape, scale_ijk, offset_ijk) 
     return torch.stack(columns, -1)
 
 
-def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+def compose(first: torch.Tensor, second: torch.Tensor, outside: str = "border") -> torch.Tensor:
     """The displacement of ``(id + first) o (id + second)``: second is applied to the point first.
 
-    Both (B, n, ...) voxels on the same grid.
+    Both (B, n, ...) voxels on the same grid; ``outside`` as for ``warp``.
     """
-    return warp(first, second).add_(second)
+    return warp(first, second, outside=outside).add_(second)
 
 
 def resize(displacement: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
@@ -97,3 +99,49 @@ def resize(displacement: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     )
     factor = [new / before for new, before in zip(shape, old)][::-1]
     return resized * resized.new_tensor(factor).view(1, -1, *[1] * len(old))
+
+
+def resize_by_corners(displacement: torch.Tensor, factor: float) -> torch.Tensor:
+    """A displacement or velocity on a grid ``factor`` times as fine whose corner voxels are those of the old grid.
+
+    Many released networks enlarge their fields so (align_corners), with values that grow by ``factor``. The new grid
+    does not cover quite the same box: see :func:`recentred`.
+    """
+    shape = [round(size * factor) for size in displacement.shape[2:]]
+    mode = "trilinear" if displacement.ndim == 5 else "bilinear"
+    if factor < 1:  # first the resampling: fewer values to multiply
+        return F.interpolate(displacement, size=shape, mode=mode, align_corners=True) * factor
+    return F.interpolate(displacement * factor, size=shape, mode=mode, align_corners=True)
+
+
+def recentred(displacement: torch.Tensor, factor: int) -> torch.Tensor:
+    """A field of a grid that shares its corner voxels with one ``factor`` times as fine, on the grid of the same box.
+
+    There every voxel is the middle of ``factor`` ones along each axis, as everywhere else here.
+    """
+    if factor == 1:
+        return displacement
+    sizes = displacement.shape[:1:-1]  # along i, j(, k)
+    ratio = [max(n - 1, 1) / max(factor * n - 1, 1) for n in sizes]
+    start = [(factor - 1) / 2 * r for r in ratio]
+    return warp(displacement, torch.zeros_like(displacement), [factor * r for r in ratio], start)
+
+
+def as_sampled_by_edges(displacement: torch.Tensor) -> torch.Tensor:
+    """What a displacement meant to a network that normalised positions by voxel centres and sampled them by edges.
+
+    Some released networks scale index x to 2 x / (S - 1) - 1 and then sample without align_corners, so that they read
+    the voxel (x + u) S / (S - 1) - 1/2. Their weights have learnt to give u for that.
+
+    Args:
+        displacement: (B, n, ...) voxels, order i, j(, k).
+    """
+    columns = []
+    for c in range(displacement.shape[1]):
+        axis = displacement.ndim - 1 - c
+        size = displacement.shape[axis]
+        along = [1] * (displacement.ndim - 1)
+        along[axis - 1] = size
+        index = torch.arange(size, dtype=displacement.dtype, device=displacement.device).view(along)
+        columns.append((index + displacement[:, c]) * (size / max(size - 1, 1)) - 0.5 - index)
+    return torch.stack(columns, 1)

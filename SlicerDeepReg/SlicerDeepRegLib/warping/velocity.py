@@ -14,13 +14,16 @@ import torch
 from .sample import compose
 
 
-def integrate(velocity: torch.Tensor, largest_step: float = 0.5, squarings: Optional[int] = None) -> torch.Tensor:
+def integrate(
+    velocity: torch.Tensor, largest_step: float = 0.5, squarings: Optional[int] = None, outside: str = "border"
+) -> torch.Tensor:
     """The displacement of ``exp(velocity)`` by scaling and squaring.
 
     Args:
         velocity: (B, n, ...) voxels for unit time, order i, j(, k).
         largest_step: voxels; the velocity is halved until no component is longer, then squared back.
         squarings: a fixed number of halvings instead, as networks have it.
+        outside: as for ``warp``.
 
     Returns:
         (B, n, ...) voxels.
@@ -30,7 +33,7 @@ def integrate(velocity: torch.Tensor, largest_step: float = 0.5, squarings: Opti
         squarings = max(0, math.ceil(math.log2(largest / largest_step))) if largest > 0 else 0
     displacement = velocity / 2**squarings
     for _ in range(squarings):
-        displacement = compose(displacement, displacement)
+        displacement = compose(displacement, displacement, outside)
     return displacement
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from conftest import SMALL_NETWORKS
 from SlicerDeepRegLib.catalogue import card
 from SlicerDeepRegLib.methods.weights import built
 from SlicerDeepRegLib.networks import NETWORKS
@@ -14,7 +15,7 @@ IDS = [f"{name}-{axes}d" for name, axes in INPUTS]
 def network_of(name, axes, seed=0, **configuration):
     """The network of a card or variant, from that random start."""
     torch.manual_seed(seed)
-    return built(card(name), axes, **configuration)
+    return built(card(name), axes, **{**SMALL_NETWORKS.get(name, {}), **configuration})
 
 
 def images(axes, shape=None, seed=0, shift=1.5):

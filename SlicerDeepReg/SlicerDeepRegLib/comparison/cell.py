@@ -1,0 +1,189 @@
+"""One cell of a comparison, in a process of its own: a crash or a full memory ends this cell alone.
+
+    python -m SlicerDeepRegLib.comparison.cell FOLDER
+
+reads ``cell.json`` in the folder and writes ``outcome.json`` and ``slices.npz`` there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+import numpy as np
+
+from ..contracts import InputError, Request, Result
+from ..files.plain import plain
+from .request import Cell, read_cell
+
+_LIBRARY = Path(__file__).resolve().parents[2]
+OUTCOME, SLICES = "outcome.json", "slices.npz"
+
+
+def run_cell(values: Mapping[str, Any], keep: Optional[str] = None) -> Tuple[Dict[str, Any], bytes]:
+    """Run a cell in a new interpreter; this is what a worker does.
+
+    Args:
+        values: of the cell (``Cell.values``).
+        keep: a folder for the warped image, transform and the rest, or None.
+
+    Returns:
+        The outcome: "figures", "seconds", ... or, of a cell that failed, "error"; and the slices for pictures.
+    """
+    with tempfile.TemporaryDirectory(prefix="slicerdeepreg-") as name:
+        folder = Path(name)
+        (folder / "cell.json").write_text(json.dumps({"cell": dict(values), "keep": keep}), encoding="utf-8")
+        environment = dict(os.environ)
+        environment["PYTHONPATH"] = os.pathsep.join([str(_LIBRARY), environment.get("PYTHONPATH", "")])
+        if values["threads"]:
+            for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+                environment[variable] = str(values["threads"])
+        command = [sys.executable, "-m", "SlicerDeepRegLib.comparison.cell", name]
+        with open(folder / "log.txt", "wb") as log:
+            code = subprocess.run(command, stdout=log, stderr=log, env=environment, check=False).returncode
+        outcome = folder / OUTCOME
+        if not outcome.is_file():
+            return {"error": _crash(code, folder / "log.txt")}, b""
+        slices = folder / SLICES
+        return json.loads(outcome.read_text("utf-8")), slices.read_bytes() if slices.is_file() else b""
+
+
+def _crash(code: int, log: Path) -> str:
+    lines = [line for line in log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
+    last = lines[-1].strip()[-300:] if lines else "nothing said"
+    if code in (-9, 137):
+        return f"The process was ended from outside; most often memory ran out. Last words: {last}"
+    return f"The process ended with {f'signal {-code}' if code < 0 else f'error {code}'}. Last words: {last}"
+
+
+# ------------------------------------------------------------------ inside the process
+
+
+def measure(cell: Cell, keep: Optional[str]) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
+    """Register, and return what the table and the pictures need.
+
+    Raises:
+        InputError: see ``register``.
+    """
+    import torch
+
+    from ..pipeline import register
+
+    if cell.threads:
+        torch.set_num_threads(cell.threads)
+    method = cell.method
+    request = Request(
+        **cell.pair.files,
+        method=method.name,
+        effort=method.effort,
+        linear=cell.linear,
+        similarity=cell.similarity,
+        device=cell.device,
+        settings=dict(method.settings),
+    )
+    cpu, wall = _cpu_seconds(), time.perf_counter()
+    result = register(request)
+    spent = {"cpu_total": _cpu_seconds() - cpu, "wall_total": time.perf_counter() - wall}
+    if keep:
+        from ..files.results import output_folder, write_result
+
+        with output_folder(Path(keep)) as folder:
+            write_result(result, folder)
+    registering = ("linear", "prepare", "method")
+    outcome = {
+        "figures": {state: plain(figures) for state, figures in result.figures.items()},
+        "seconds": {**result.seconds, "registration": sum(result.seconds.get(part, 0.0) for part in registering)},
+        "spent": spent,
+        "peak_gb": _peak_gb(),
+        "gpu_peak_gb": torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None,
+        "notes": list(result.notes),
+        "device": result.provenance["device"],
+        "threads": result.provenance["threads"],
+        "versions": result.provenance["versions"],
+    }
+    return outcome, slices_of(result)
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those that it started and that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _peak_gb() -> Optional[float]:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1e-9 if sys.platform == "darwin" else 1024e-9
+    both = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return max(both) * unit
+
+
+def slices_of(result: Result) -> Dict[str, np.ndarray]:
+    """One slice of fixed, moving (by the linear part), warped, log of the Jacobian, and where the transform leads.
+
+    The slice is axial, through the middle of what the fixed image shows; of a single slice it is that. Rows go from
+    anterior to posterior and columns from the patient's right to left, as radiologists look at it.
+    """
+    import SimpleITK as sitk
+
+    from ..contracts import Transform
+    from ..files.images import to_sitk
+    from ..pipeline import warp_image
+
+    linear = warp_image(result.moving, result.fixed, Transform(result.stages[0].linear_lps))
+    planes = {}
+    field = result.transform.field
+    vectors = np.moveaxis(field.displacement_lps_mm, -1, 0) if field is not None else None
+    pictures = {"fixed": result.fixed, "linear": linear, "warped": result.warped, "jacobian": result.jacobian}
+    volumes = {name: image.values.astype(np.float32) for name, image in pictures.items()}
+    if vectors is not None:
+        volumes.update(shift_x=vectors[0].astype(np.float32), shift_y=vectors[1].astype(np.float32))
+    planar = result.fixed.grid.is_planar
+    where = None
+    for name, values in volumes.items():
+        if planar:
+            plane = values.reshape([n for n in values.shape if n > 1])
+            spacing = [float(s) for s, n in zip(result.fixed.grid.spacing_mm, result.fixed.grid.size_ijk) if n > 1]
+        else:
+            image = type(result.fixed)(values, result.fixed.grid, name)
+            turned = sitk.DICOMOrient(to_sitk(image, 3), "LPS")
+            array = sitk.GetArrayFromImage(turned)
+            if where is None:
+                where = _middle(array)
+            plane, spacing = array[where], list(turned.GetSpacing()[:2])
+        planes[name] = np.ascontiguousarray(plane, np.float32)
+    planes["spacing_mm"], planes["planar"] = np.array(spacing, np.float32), np.array(planar)
+    return planes
+
+
+def _middle(array: np.ndarray) -> int:
+    content = (array > array.min() + 0.1 * (array.max() - array.min())).sum((1, 2))
+    return int(np.average(np.arange(len(array)), weights=content)) if content.any() else len(array) // 2
+
+
+def main() -> None:
+    from ..process import prepare_process
+
+    prepare_process()
+    folder = Path(sys.argv[1])
+    asked = json.loads((folder / "cell.json").read_text("utf-8"))
+    try:
+        outcome, slices = measure(read_cell(asked["cell"]), asked["keep"])
+        np.savez_compressed(folder / SLICES, **slices)
+    except InputError as error:
+        outcome = {"error": str(error)}
+    except MemoryError:
+        outcome = {"error": "Memory ran out. Use --effort fast, or a computer with more memory."}
+    (folder / OUTCOME).write_text(json.dumps(plain(outcome)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

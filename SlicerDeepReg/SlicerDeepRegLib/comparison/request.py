@@ -1,0 +1,200 @@
+"""What a comparison is asked to do: pairs from a CSV, methods from a list."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from .. import __version__
+from ..catalogue import card
+from ..contracts import EFFORTS, InputError
+from ..settings import settings_for
+
+FILES = (
+    "fixed",
+    "moving",
+    "fixed_labels",
+    "moving_labels",
+    "fixed_mask",
+    "moving_mask",
+    "fixed_points",
+    "moving_points",
+)
+_PAIRED = (("fixed_labels", "moving_labels"), ("fixed_points", "moving_points"))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A row of the CSV: its name, and its files by what they are."""
+
+    name: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One column of the comparison.
+
+    Attributes:
+        label: what it was asked for as: NAME, NAME:VARIANT, either followed by /EFFORT.
+        name: of the card. effort: as asked for. settings: numbers that differ from the method's.
+    """
+
+    label: str
+    name: str
+    effort: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one pair; everything a worker needs to know.
+
+    Attributes:
+        pair, method: which.
+        linear, similarity, device: as for a registration.
+        threads: that it may use; 0 for all.
+    """
+
+    pair: Pair
+    method: Method
+    linear: str
+    similarity: str
+    device: str
+    threads: int
+
+    def values(self) -> Dict[str, Any]:
+        """As JSON holds it."""
+        return dataclasses.asdict(self)
+
+    def fingerprint(self) -> str:
+        """What a finished cell is known by: the same files, method and numbers, and the same version of the product."""
+        stamps = {}
+        for what, path in self.pair.files.items():
+            found = Path(path).stat()
+            stamps[what] = [path, found.st_size, found.st_mtime_ns]
+        text = json.dumps([__version__, self.values(), stamps], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def file_name(self) -> str:
+        """Where its outcome is kept, under the folder of cells."""
+        safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in self.method.label)
+        return f"{self.pair.name}/{safe}"
+
+
+def read_cell(values: Mapping[str, Any]) -> Cell:
+    """The reverse of ``Cell.values``."""
+    return Cell(**{**values, "pair": Pair(**values["pair"]), "method": Method(**values["method"])})
+
+
+def read_pairs(path: Path) -> List[Pair]:
+    """The pairs of a CSV with a heading: fixed and moving, and as far as there are any the other FILES and ``name``.
+
+    Paths may be relative to the CSV. A pair may lack labels or landmarks that others have.
+
+    Raises:
+        InputError: it cannot be read, a column is unknown or missing, a file is not there, or names come twice.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except OSError as error:
+        raise InputError(f"The pairs {path} cannot be read ({error.strerror or error}). Check the path.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"The pairs {path} are no CSV of text ({error}).") from error
+    heading = [name for name in (rows[0] if rows else {}) if name is not None]
+    unknown = sorted(set(heading) - {*FILES, "name"})
+    if not rows or not {"fixed", "moving"} <= set(heading) or unknown:
+        raise InputError(
+            f"The pairs {path} need a heading with fixed and moving, and may have name, {', '.join(FILES[2:])}; "
+            f"it has {', '.join(heading) or 'nothing'}."
+        )
+    pairs = [_pair(path, number, row) for number, row in enumerate(rows, start=1)]
+    names = [pair.name for pair in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}: the name {twice[0]} comes twice. Give every pair another name in the column name.")
+    return pairs
+
+
+def _pair(path: Path, number: int, row: Mapping[Optional[str], Any]) -> Pair:
+    if None in row:
+        raise InputError(f"{path}, row {number}: more cells than the heading has columns.")
+    files = {what: str((path.parent / row[what]).resolve()) for what in FILES if (row.get(what) or "").strip()}
+    for what in ("fixed", "moving"):
+        if what not in files:
+            raise InputError(f"{path}, row {number}: no {what} image is named.")
+    for what, one in files.items():
+        if not Path(one).exists():
+            raise InputError(f"{path}, row {number}: the {what.replace('_', ' ')} {one} is not there.")
+    for two in _PAIRED:
+        if (two[0] in files) != (two[1] in files):
+            raise InputError(f"{path}, row {number}: give {two[0]} and {two[1]} both, or neither.")
+    name = (row.get("name") or "").strip() or f"pair-{number:03d}"
+    if not all(c.isalnum() or c in "-_." for c in name) or name[0] == ".":
+        raise InputError(f"{path}, row {number}: the name {name!r} must be of letters, digits, -, _ and points.")
+    return Pair(name, files)
+
+
+def read_methods(labels: Sequence[str], effort: str, changed: Sequence[str] = ()) -> List[Method]:
+    """The methods by label, with their settings.
+
+    Args:
+        labels: NAME, NAME:VARIANT, either with /EFFORT.
+        effort: of those that name none.
+        changed: METHOD.SETTING=VALUE, or SETTING=VALUE for every method that has that setting.
+
+    Raises:
+        InputError: a method, an effort or a setting that there is not, or a method twice.
+    """
+    found: List[Method] = []
+    for label in labels:
+        name, _, asked = label.partition("/")
+        if asked and asked not in EFFORTS:
+            raise InputError(f"{label}: the effort must be one of {', '.join(EFFORTS)}.")
+        if label in (one.label for one in found):
+            raise InputError(f"The method {label} is named twice.")
+        settings = _settings(label, name, asked or effort, changed, labels)
+        found.append(Method(label, name, asked or effort, settings))
+    return found
+
+
+def _settings(label: str, name: str, effort: str, changed: Sequence[str], labels: Sequence[str]) -> Dict[str, Any]:
+    chosen, settings = card(name), {}
+    for text in changed:
+        key, sign, value = text.partition("=")
+        owner, _, setting = key.rpartition(".")
+        if not sign or not setting:
+            raise InputError(f"--set needs METHOD.SETTING=VALUE or SETTING=VALUE; it was {text!r}.")
+        if owner and owner not in labels:
+            raise InputError(f"--set {text}: {owner} is none of the methods of this comparison.")
+        if owner == label or (not owner and _has(chosen.module, effort, setting)):
+            settings[setting] = value
+        elif not owner and not any(_has(card(one.partition("/")[0]).module, effort, setting) for one in labels):
+            raise InputError(f"--set {text}: none of the methods has a setting {setting}.")
+    settings_for(chosen.module, effort, settings, chosen.settings)
+    return settings
+
+
+def _has(module: str, effort: str, setting: str) -> bool:
+    defaults = settings_for(module, effort)
+    return defaults is not None and hasattr(defaults, setting)
+
+
+def cells_of(pairs: Sequence[Pair], methods: Sequence[Method], **options: Any) -> List[Cell]:
+    """Every method on every pair, pair by pair."""
+    return [Cell(pair, method, **options) for pair in pairs for method in methods]
+
+
+def grouped(values: Sequence[Tuple[str, Any]]) -> Dict[str, List[Any]]:
+    """Values by key, in order."""
+    found: Dict[str, List[Any]] = {}
+    for key, value in values:
+        found.setdefault(key, []).append(value)
+    return found

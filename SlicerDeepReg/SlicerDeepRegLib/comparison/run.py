@@ -1,0 +1,137 @@
+"""Run the cells that are not done yet: here, one or several at a time, or on a Dask cluster."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from ..contracts import InputError
+from .cell import run_cell
+from .request import Cell
+
+Outcome = Dict[str, Any]
+Told = Callable[[Cell, Outcome, bool], None]
+#: How many workers may be lost under one cell before it is given up: it may be the cell that ends them.
+LOST_WORKERS = 3
+
+
+def outcomes(
+    cells: Sequence[Cell],
+    folder: Path,
+    told: Told,
+    workers: int = 1,
+    scheduler: Optional[str] = None,
+    keep: bool = False,
+) -> List[Outcome]:
+    """The outcome of every cell, in order; those that are in the folder already are taken from there.
+
+    A cell that failed is tried again. What is finished is written at once, so that a comparison can be stopped at any
+    moment and started again.
+
+    Args:
+        folder: of the cells.
+        told: called with each cell, its outcome, and whether it was there already.
+        workers: cells at a time on this computer.
+        scheduler: address of a Dask scheduler; its workers must see the files of the pairs under the same paths.
+        keep: keep warped images, transforms and the rest beside each cell.
+
+    Raises:
+        InputError: the scheduler cannot be reached, or distributed is not installed.
+    """
+    found: Dict[int, Outcome] = {}
+    waiting = []
+    for number, cell in enumerate(cells):
+        before = _finished(cell, folder)
+        if before is not None:
+            found[number] = before
+            told(cell, before, True)
+        else:
+            waiting.append(number)
+    run = _on_cluster(scheduler) if scheduler else _here(workers)
+    jobs = [(number, cells[number], str(folder / cells[number].file_name) if keep else None) for number in waiting]
+    for number, (outcome, slices) in run(jobs):
+        cell = cells[number]
+        outcome["fingerprint"] = cell.fingerprint()
+        _keep(cell, folder, outcome, slices)
+        found[number] = outcome
+        told(cell, outcome, False)
+    return [found[number] for number in range(len(cells))]
+
+
+def _finished(cell: Cell, folder: Path) -> Optional[Outcome]:
+    path = folder / f"{cell.file_name}.json"
+    try:
+        outcome = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    good = "error" not in outcome and outcome.get("fingerprint") == cell.fingerprint()
+    return outcome if good else None
+
+
+def _keep(cell: Cell, folder: Path, outcome: Outcome, slices: bytes) -> None:
+    place = folder / cell.file_name
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if slices:
+            _write(place.parent / f"{place.name}.npz", slices)
+        _write(place.parent / f"{place.name}.json", json.dumps(outcome, indent=1).encode())
+    except OSError as error:
+        raise InputError(f"The outcome could not be written to {place.parent} ({error.strerror or error}).") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All of it or nothing."""
+    handle, name = tempfile.mkstemp(prefix=".unfinished-", dir=path.parent)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+    os.replace(name, path)
+
+
+Job = Tuple[int, Cell, Optional[str]]
+Runner = Callable[[Sequence[Job]], Iterator[Tuple[int, Tuple[Outcome, bytes]]]]
+
+
+def _here(workers: int) -> Runner:
+    def run(jobs: Sequence[Job]):
+        with concurrent.futures.ThreadPoolExecutor(max_workers=workers) as pool:  # each waits for a process
+            running = {pool.submit(run_cell, cell.values(), keep): number for number, cell, keep in jobs}
+            try:
+                for done in concurrent.futures.as_completed(running):
+                    yield running[done], done.result()
+            finally:
+                for one in running:
+                    one.cancel()
+
+    return run
+
+
+def _on_cluster(address: str) -> Runner:
+    try:
+        import distributed
+    except ImportError:
+        raise InputError('Dask is not installed. Install it with: pip install "SlicerDeepReg[dask]"') from None
+
+    def run(jobs: Sequence[Job]):
+        try:
+            client = distributed.Client(address, timeout="10s", set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise InputError(f"No Dask scheduler answers at {address} ({error}). Check --scheduler.") from error
+        with client, client.as_current():
+            futures = {}
+            for number, cell, keep in jobs:
+                key = f"slicerdeepreg-{cell.fingerprint()}"
+                future = client.submit(run_cell, cell.values(), keep, key=key, retries=LOST_WORKERS, pure=False)
+                futures[future] = number
+            for future in distributed.as_completed(futures):
+                error = future.exception()
+                if error is not None:
+                    yield futures[future], ({"error": f"The worker failed: {type(error).__name__}: {error}"}, b"")
+                else:
+                    yield futures[future], future.result()
+                future.release()
+
+    return run

@@ -1,0 +1,215 @@
+"""The table of a comparison: what each method reached over the pairs, and whether two methods differ."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+from scipy import stats
+
+from ..catalogue import card
+from ..metrics import METRICS
+from .request import Cell
+
+#: Columns in the order of the papers' tables: the figures of METRICS, and what it cost.
+FIGURES = ("dice", "hd95_mm", "assd_mm", "tre_mm", "ncc", "nmi", "ssim", "folds_percent", "ndv_percent", "sdlogj")
+COSTS = {
+    "seconds": ("Seconds", "lower", "wall time of linear stage, preparation and method"),
+    "cpu_seconds": ("CPU s", "lower", "time of all cores for the whole cell, reading and measuring too"),
+    "peak_gb": ("Peak GB", "lower", "peak memory of the process"),
+}
+#: Figures that are tested between methods.
+TESTED = ("dice", "hd95_mm", "assd_mm", "tre_mm", "ncc", "ndv_percent", "sdlogj")
+#: With fewer pairs no signed-rank test can come below 0.05.
+LEAST_PAIRS = 6
+#: What is not a method: the pair as it was given, and after the linear stage of the first method that has one.
+STATES = {"before": "as given", "linear": "linear"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: its figures by name, one value for each pair, None where there is none."""
+
+    label: str
+    title: str
+    values: Mapping[str, Sequence[Optional[float]]]
+    parameters: Optional[int]
+    operations: Optional[int]
+    failed: int
+
+
+def rows_of(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]) -> List[Row]:
+    """A row for the pair as given, one for the linear stage, and one for each method.
+
+    A pair without labels has no Dice, and a cell that failed has nothing; neither counts as zero.
+    """
+    pairs = list(dict.fromkeys(cell.pair.name for cell in cells))
+    labels = list(dict.fromkeys(cell.method.label for cell in cells))
+    by_place = {(cell.pair.name, cell.method.label): outcome for cell, outcome in zip(cells, outcomes)}
+    rows = []
+    for state, title in STATES.items():
+        firsts = [_first_good([by_place[pair, label] for label in labels]) for pair in pairs]
+        rows.append(Row(title, title, _figures(firsts, state), None, None, 0))
+    for label in labels:
+        one = [by_place[pair, label] for pair in pairs]
+        chosen = card(label.partition("/")[0])
+        values = _figures(one, "after")
+        values["seconds"] = [_at(outcome, "seconds", "registration") for outcome in one]
+        values["cpu_seconds"] = [_at(outcome, "spent", "cpu_total") for outcome in one]
+        values["peak_gb"] = [outcome.get("peak_gb") for outcome in one]
+        failed = sum("error" in outcome for outcome in one)
+        rows.append(Row(label, chosen.title, values, chosen.parameters, chosen.multiply_accumulates, failed))
+    return rows
+
+
+def _first_good(outcomes: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return next((outcome for outcome in outcomes if "error" not in outcome), {})
+
+
+def _figures(outcomes: Sequence[Mapping[str, Any]], state: str) -> Dict[str, List[Optional[float]]]:
+    return {name: [_at(outcome, "figures", state, name) for outcome in outcomes] for name in FIGURES}
+
+
+def _at(values: Any, *keys: str) -> Optional[float]:
+    for key in keys:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return None if values is None else float(values)
+
+
+def by_structure(
+    cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]], figure: str
+) -> Dict[str, Dict[str, List[Optional[float]]]]:
+    """Label of a structure to method to one value for each pair, of ``dice_by_label`` and the like; "linear" too."""
+    found: Dict[str, Dict[str, List[Optional[float]]]] = {}
+    pairs = list(dict.fromkeys(cell.pair.name for cell in cells))
+    methods = ["linear", *dict.fromkeys(cell.method.label for cell in cells)]
+    for cell, outcome in zip(cells, outcomes):
+        for state, method in (("linear", "linear"), ("after", cell.method.label)):
+            values = outcome.get("figures", {}).get(state, {}).get(figure) or {}
+            for structure, value in values.items():
+                rows = found.setdefault(structure, {name: [None] * len(pairs) for name in methods})
+                if rows[method][pairs.index(cell.pair.name)] is None:
+                    rows[method][pairs.index(cell.pair.name)] = value
+    return dict(sorted(found.items(), key=lambda item: int(item[0])))
+
+
+def mean_and_spread(values: Sequence[Optional[float]]) -> Tuple[Optional[float], Optional[float], int]:
+    """Mean, standard deviation (n - 1; None for one value) and number of the values that are there."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if not known:
+        return None, None, 0
+    spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
+    return float(np.mean(known)), spread, len(known)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of two methods over the pairs that both have."""
+
+    figure: str
+    first: str
+    second: str
+    pairs: int
+    difference: float
+    p: Optional[float]
+    corrected: Optional[float]
+
+
+def differences_of(rows: Sequence[Row], reference: str) -> List[Difference]:
+    """Every method against the reference: Wilcoxon's signed-rank test over pairs, two-sided.
+
+    For each figure the p values are corrected for the number of methods by Holm's procedure. With fewer than
+    LEAST_PAIRS pairs the differences are given without p.
+    """
+    by_label = {row.label: row for row in rows}
+    found: List[Difference] = []
+    for figure in TESTED:
+        one: List[Difference] = []
+        for row in rows:
+            if row.label in (reference, *STATES.values()):
+                continue
+            both = zip(row.values[figure], by_label[reference].values[figure])
+            known = [(a, b) for a, b in both if a is not None and b is not None]
+            if known:
+                differences = np.array([a - b for a, b in known])
+                one.append(
+                    Difference(
+                        figure, row.label, reference, len(known), float(differences.mean()), _p(differences), None
+                    )
+                )
+        corrected = holm([test.p for test in one])
+        found += [Difference(**{**vars(test), "corrected": value}) for test, value in zip(one, corrected)]
+    return found
+
+
+def _p(differences: np.ndarray) -> Optional[float]:
+    if len(differences) < LEAST_PAIRS:
+        return None
+    if not differences.any():
+        return 1.0
+    return float(stats.wilcoxon(differences).pvalue)
+
+
+def holm(values: Sequence[Optional[float]]) -> List[Optional[float]]:
+    """p values corrected for their number (Holm 1979); None stays None and does not count."""
+    known = sorted((value, place) for place, value in enumerate(values) if value is not None)
+    found: List[Optional[float]] = [None] * len(values)
+    least = 0.0
+    for rank, (value, place) in enumerate(known):
+        least = max(least, min(1.0, value * (len(known) - rank)))
+        found[place] = least
+    return found
+
+
+# ------------------------------------------------------------------ as text
+
+
+def columns_of(rows: Sequence[Row]) -> List[str]:
+    """The figures and costs that any row has."""
+    return [name for name in (*FIGURES, *COSTS) if any(mean_and_spread(row.values.get(name, ()))[2] for row in rows)]
+
+
+def title_of(name: str) -> str:
+    """A column's heading with its unit and the direction that is better."""
+    if name in COSTS:
+        return f"{COSTS[name][0]} ↓"
+    metric = METRICS[name]
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return f"{metric.title}{unit} {'↑' if metric.better == 'higher' else '↓'}"
+
+
+def lines_of(rows: Sequence[Row]) -> Tuple[List[str], List[List[str]]]:
+    """Heading and cells of the table as the papers print it: mean ± standard deviation."""
+    columns = columns_of(rows)
+    heading = ["Method", *map(title_of, columns), "Parameters", "G MAC", "n"]
+    lines = []
+    for row in rows:
+        cells = [row.label]
+        for name in columns:
+            mean, spread, _ = mean_and_spread(row.values.get(name, ()))
+            cells.append("" if mean is None else _shown(mean) + (f" ± {_shown(spread)}" if spread is not None else ""))
+        size = "" if not row.parameters else f"{row.parameters / 1e6:.3f} M"
+        operations = "" if not row.operations else f"{row.operations / 1e9:.0f}"
+        done = max((mean_and_spread(values)[2] for values in row.values.values()), default=0)
+        lines.append([*cells, size, operations, f"{done}" + (f" ({row.failed} failed)" if row.failed else "")])
+    return heading, lines
+
+
+def _shown(value: float) -> str:
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def best_of(rows: Sequence[Row], name: str) -> Optional[str]:
+    """The label of the method that is best in a column, those that are no method left out."""
+    better = COSTS[name][1] if name in COSTS else METRICS[name].better
+    known = [(mean_and_spread(row.values.get(name, ()))[0], row.label) for row in rows]
+    known = [one for one in known if one[0] is not None and one[1] not in STATES.values()]
+    if not known:
+        return None
+    return (max if better == "higher" else min)(known)[1]

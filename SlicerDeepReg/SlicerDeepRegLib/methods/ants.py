@@ -1,0 +1,48 @@
+"""ANTs' SyN by antspyx, where that is installed (the extra "ants")."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, Dict
+
+import torch
+
+from ..catalogue import Card
+from ..contracts import InputError
+from . import apart
+from .engine import Engine, arrays, in_voxels
+
+#: Iterations of its four levels, coarsest first; its own default is (40, 20, 0).
+ITERATIONS = {"fast": (40, 20, 0), "standard": (40, 20, 0), "thorough": (70, 70, 50, 20)}
+
+
+class Ants(Engine):
+    """Symmetric normalisation (Avants et al. 2008)."""
+
+    one_contrast = False
+    bytes_per_voxel = 350
+
+    def available(self) -> None:
+        if importlib.util.find_spec("ants") is None:
+            raise InputError('ANTs is not installed. Install it with: pip install "SlicerDeepReg[ants]" (or antspyx).')
+
+    def find(self, pair, device: torch.device, report, settings):
+        fixed, moving, _, spacing_mm = arrays(pair)
+        values: Dict[str, Any] = {
+            "spacing_mm": spacing_mm,
+            "metric": "mattes" if pair.similarity == "mind" or not settings.cross_correlation else "CC",
+            "sampling": settings.radius if settings.cross_correlation and pair.similarity != "mind" else 32,
+            "step": settings.step,
+            "flow_sigma": settings.flow_sigma,
+            "total_sigma": settings.total_sigma,
+            "iterations": ITERATIONS[pair.effort],
+        }
+        given = {"fixed": fixed, "moving": moving}
+        found = apart.call("ants", self.card.title, given, values, report, torch.get_num_threads())
+        both = [in_voxels(found[name], spacing_mm, device) for name in ("displacement", "inverse")]
+        return both[0], both[1], {"metric": values["metric"]}, ()
+
+
+def for_card(card: Card) -> Ants:
+    """The method of that card."""
+    return Ants(card)

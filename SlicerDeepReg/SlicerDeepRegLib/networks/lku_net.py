@@ -1,0 +1,83 @@
+"""LKU-Net: a U-Net whose coarser levels add a large kernel, a usual one, a single voxel and the input.
+
+Paper: Jia X, Bartlett J, Zhang T, Lu W, Qiu Z, Duan J. U-Net vs Transformer: is U-Net outdated in medical image
+registration? MLMI 2022, doi:10.1007/978-3-031-21014-3_16.
+
+Known of its public code (no licence: only the structure is taken): moving image first; channels c, 2c, 4c, 8c, 8c from
+full resolution to 1/16; kernels of 5 voxels in 3D and 7 in 2D; rectifiers with one trained slope each; transposed
+convolutions of 2 voxels; a head without bias whose field, through x / (1 + |x|), is in normalised units of [-1, 1], so
+that u = f (S - 1) / 2 voxels along an axis of S. Its IXI code integrates that field (7 squarings), its 2D code not.
+Released: 522,950, 2,087,638 and 8,342,294 parameters (c = 4, 8, 16), of which a second head (1,296 at c = 8) is used
+by nothing and is left out here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .blocks import CONVOLUTION, TRANSPOSED
+from .face import NetworkOutput, RegistrationNetwork
+
+
+class LKUNet(RegistrationNetwork):
+    """
+    Args:
+        dimensions: 2 or 3.
+        width: channels at full resolution (c).
+        kernel: size of the large kernel; None for 5 in 3D and 7 in 2D.
+        face: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
+    """
+
+    def __init__(
+        self, dimensions: int = 3, width: int = 8, kernel: int = None, head_scale: float = 1.0, **face
+    ) -> None:
+        super().__init__(head_scale, **face)
+        self.dimensions, self.divisor = (dimensions,), 16
+        kernel = kernel or {2: 7, 3: 5}[dimensions]
+        c, n = width, dimensions
+        widths = [c, 2 * c, 4 * c, 8 * c, 8 * c]
+        self.enter = nn.Sequential(_layer(2, c, n), _layer(c, c, n))
+        self.down = nn.ModuleList(
+            nn.Sequential(_layer(before, after, n, stride=2), LargeKernel(after, kernel, n))
+            for before, after in zip(widths[:-1], widths[1:])
+        )
+        self.up = nn.ModuleList()
+        self.join = nn.ModuleList()
+        for below, skip, inner, after in ((8, 8, 8, 4), (4, 4, 4, 2), (2, 2, 4, 2), (2, 1, 2, 2)):
+            self.up.append(nn.Sequential(TRANSPOSED[n](below * c, below * c, 2, stride=2), nn.PReLU()))
+            self.join.append(nn.Sequential(_layer((below + skip) * c, inner * c, n), _layer(inner * c, after * c, n)))
+        self.head = CONVOLUTION[n](2 * c, n, 3, padding=1, bias=False)
+        nn.init.normal_(self.head.weight, std=1e-5)
+
+    def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
+        """See :class:`RegistrationNetwork`."""
+        x = self.kept_small(self.enter, torch.cat([moving, fixed], 1))
+        levels = [x]
+        for block in self.down:
+            x = self.kept_small(block, x)
+            levels.append(x)
+        levels.pop()
+        for up, join in zip(self.up, self.join):
+            x = self.kept_small(join, torch.cat([up(x), levels.pop()], 1))
+        half = [(size - 1) / 2 for size in fixed.shape[:1:-1]]
+        voxels = fixed.new_tensor(half, dtype=torch.float32).view(1, -1, *[1] * (fixed.ndim - 2))
+        return self.output_of(nn.functional.softsign(self.head(x).float()) * voxels)
+
+
+def _layer(before: int, after: int, dimensions: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(CONVOLUTION[dimensions](before, after, 3, stride=stride, padding=1), nn.PReLU())
+
+
+class LargeKernel(nn.Module):
+    """Three kernels side by side and the input, added; then a rectifier."""
+
+    def __init__(self, width: int, kernel: int, dimensions: int) -> None:
+        super().__init__()
+        self.kernels = nn.ModuleList(
+            CONVOLUTION[dimensions](width, width, size, padding=size // 2) for size in (3, kernel, 1)
+        )
+        self.rectify = nn.PReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.rectify(sum(kernel(x) for kernel in self.kernels) + x)

@@ -1,0 +1,237 @@
+"""The classical engines: in our convention, with their inverse, and what is said where they are missing or crash."""
+
+import importlib.util
+import os
+import stat
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from conftest import Case
+from SlicerDeepRegLib.contracts import Cancelled, InputError, Request
+from SlicerDeepRegLib.files.transforms import to_sitk_inverse, to_sitk_transform
+from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
+from SlicerDeepRegLib.methods import apart, lddmm, niftyreg
+from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.settings import LddmmSettings
+
+#: What part of the linear stage's error, which is 0.75 mm on average, each may leave on the made pair.
+LEAVES = {
+    "demons": 0.7,
+    "demons:fast-symmetric": 0.7,
+    "lddmm": 0.75,
+    "lddmm:gaussian": 0.75,
+    "ants": 0.85,
+    "elastix": 0.7,
+}
+#: elastix' defaults are for whole heads and bodies.
+SETTINGS = {"elastix": {"grid_mm": 8, "cross_correlation": 1, "iterations": 400, "resolutions": 3}}
+
+
+def installed(name):
+    if name == "ants":
+        return importlib.util.find_spec("ants") is not None
+    if name == "elastix":
+        try:
+            metadata.distribution("itk-elastix")
+        except metadata.PackageNotFoundError:
+            return False
+    return True
+
+
+def head_points(case):
+    kji = np.argwhere(case.fixed.values > 30)[::7]
+    return apply_matrix(case.fixed.grid.ijk_to_lps, kji[:, ::-1].astype(float))
+
+
+@pytest.mark.parametrize("geometry", ["oblique-LPS", "LPS-RAS"])
+@pytest.mark.parametrize("name", sorted(LEAVES))
+def test_it_finds_the_known_transform_with_its_inverse(name, geometry):
+    if not installed(name):
+        pytest.skip(f'{name} is not installed: pip install "SlicerDeepReg[{name}]"')
+    case = Case(geometry)
+    result = register(Request(case.fixed, case.moving, method=name, device="cpu", settings=SETTINGS.get(name, {})))
+    points = head_points(case)
+    truth = fixed_to_moving(case.transform, points)
+    linear = np.linalg.norm(apply_matrix(result.stages[0].linear_lps, points) - truth, axis=1).mean()
+    found = fixed_to_moving(result.transform, points)
+    assert np.linalg.norm(found - truth, axis=1).mean() < LEAVES[name] * linear
+    assert np.linalg.norm(moving_to_fixed(result.transform, found) - points, axis=1).max() < 0.3
+    there, back = to_sitk_transform(result.transform), to_sitk_inverse(result.transform)
+    some = points[::50]
+    assert np.abs([there.TransformPoint(p) for p in some.tolist()] - found[::50]).max() < 0.05
+    assert np.abs([back.TransformPoint(p) for p in found[::50].tolist()] - some).max() < 0.35
+    assert result.stages[-1].name == name and result.stages[-1].seconds > 0
+
+
+def test_missing_engines_say_how_to_install_them(monkeypatch):
+    case = Case("LPS-RAS")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", "/nowhere")
+    for name, text in (("ants", r"SlicerDeepReg\[ants\]"), ("elastix", r"SlicerDeepReg\[elastix\]")):
+        with pytest.raises(InputError, match=text):
+            register(Request(case.fixed, case.moving, method=name, device="cpu"))
+    with pytest.raises(InputError, match="reg_f3d and reg_transform not found on the path"):
+        register(Request(case.fixed, case.moving, method="niftyreg", device="cpu"))
+
+
+@pytest.mark.parametrize("name", ["demons", "lddmm"])
+def test_different_contrasts_are_refused_by_what_compares_intensities(name):
+    case = Case("LPS-RAS")
+    with pytest.raises(InputError, match="images of one contrast"):
+        register(Request(case.fixed, case.moving, method=name, similarity="mind", device="cpu"))
+
+
+# ------------------------------------------------------------------ in a process of its own
+
+
+def program(*lines):
+    return [sys.executable, "-c", "\n".join(lines)]
+
+
+@pytest.mark.parametrize(
+    "lines, text",
+    [
+        (["import os, signal", "os.kill(os.getpid(), signal.SIGSEGV)"], "crashed .signal 11"),
+        (["import os, signal", "os.kill(os.getpid(), signal.SIGKILL)"], "memory ran out"),
+        (["print('not this'); print('a metric of nothing')", "raise SystemExit(3)"], "error 3.*a metric of nothing"),
+    ],
+)
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_crash_is_an_error_with_its_last_words(tmp_path, lines, text):
+    with pytest.raises(InputError, match=text):
+        apart.run(program(*lines), "The engine", lambda progress: None, tmp_path)
+
+
+def test_a_program_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(InputError, match="could not be started"):
+        apart.run([str(tmp_path / "nothing")], "The engine", lambda progress: None, tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks POSIX for the process")
+def test_a_cancel_ends_the_engine_at_once(tmp_path):
+    def report(progress):
+        if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():
+            raise Cancelled
+
+    began = time.monotonic()
+    lines = ["import os, time", f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))", "time.sleep(60)"]
+    with pytest.raises(Cancelled):
+        apart.run(program(*lines), "The engine", report, tmp_path)
+    assert time.monotonic() - began < 30
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_demons_are_stopped_by_a_cancel():
+    case = Case("LPS-RAS")
+
+    def report(progress):
+        if progress.stage.startswith("level"):
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        register(Request(case.fixed, case.moving, method="demons", device="cpu"), report)
+
+
+# ------------------------------------------------------------------ NiftyReg, by programs that stand in for it
+
+STAND_IN = """#!{python}
+import sys
+import numpy as np
+import SimpleITK as sitk
+if sys.argv[0].endswith("reg_transform"):
+    fixed = sitk.ReadImage("fixed.nii.gz")
+    positions = np.moveaxis(np.indices(fixed.GetSize()[::-1])[::-1], 0, -1) * np.array(fixed.GetSpacing())
+    moved = positions + np.array([2.0, -1.0, 0.5])[: positions.shape[-1]]
+    picture = sitk.GetImageFromArray(moved, isVector=True)
+    picture.CopyInformation(fixed)
+    sitk.WriteImage(picture, sys.argv[-1])
+else:
+    assert "-lncc" in sys.argv and "moving.nii.gz" in sys.argv
+    sitk.ReadImage("moving.nii.gz")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="programs with a first line of their own")
+def test_niftyreg_is_called_and_its_positions_are_understood(tmp_path, monkeypatch):
+    for name in niftyreg.PROGRAMS:
+        place = tmp_path / name
+        place.write_text(STAND_IN.format(python=sys.executable))
+        place.chmod(place.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    case = Case("LPS-RAS")
+    result = register(Request(case.fixed, case.moving, method="niftyreg", linear="none", device="cpu"))
+    along = np.array([2.0, -1.0, 0.5]) @ case.fixed.grid.direction.T  # along the axes of the voxels, in LPS
+    assert np.allclose(result.transform.field.displacement_lps_mm[10, 10, 10], along, atol=0.02)
+
+
+def test_positions_in_either_handedness_give_the_same():
+    spacing, shape = [1.0, 2.0, 1.5], (4, 5, 6)
+    index = np.moveaxis(np.indices(shape)[::-1], 0, -1) * np.array(spacing)
+    wanted = np.random.default_rng(0).normal(0, 0.3, (*shape, 3))
+    fixed = np.zeros(shape)
+    for flips in ([1, 1, 1], [-1, -1, 1]):
+        found = niftyreg._displacements((index + wanted) * np.array(flips), fixed, spacing)
+        assert np.allclose(found, wanted)
+
+
+# ------------------------------------------------------------------ LDDMM
+
+
+def bumps(shape, shift):
+    grids = torch.meshgrid(*[torch.arange(n, dtype=torch.float32) for n in shape], indexing="ij")
+    centre = [n / 2 for n in shape]
+    moved = [g - c + (shift if axis == len(shape) - 1 else 0) for axis, (g, c) in enumerate(zip(grids, centre))]
+    return torch.exp(-sum(g**2 for g in moved) / 40)[None, None]
+
+
+@pytest.mark.parametrize("kernel", ["sobolev", "gaussian"])
+@pytest.mark.parametrize("shape", [(24, 28), (20, 22, 24)])
+def test_lddmm_lowers_its_energy_and_its_maps_undo_each_other(shape, kernel):
+    moving, fixed = bumps(shape, 0.0), bumps(shape, 2.5)
+    settings = LddmmSettings(iterations=40)
+    velocities = [torch.zeros(1, len(shape), *shape) for _ in range(settings.times)]
+    smoother = lddmm.Smoother(shape, kernel, settings, torch.device("cpu"))
+    curve = []
+    images = [moving, fixed, torch.ones_like(fixed)]
+    found = lddmm.descend(images, velocities, smoother, settings.iterations, settings, lambda *_: None, curve)
+    assert len(curve) > 5 and all(b <= a for a, b in zip(curve, curve[1:])) and curve[-1] < 0.3 * curve[0]
+    forth, back = lddmm.flows(found)
+    centre = (0, 0, *[n // 2 for n in shape])
+    assert float(forth[centre]) == pytest.approx(2.4, abs=0.4)  # moving(x + 2.5 along i) = fixed(x)
+    undone = lddmm.compose(back, forth)
+    assert float(undone.abs().max()) < 0.12
+    assert float(lddmm.determinant(forth).min()) > 0
+
+
+def test_its_kernel_is_symmetric_and_smooths():
+    settings = LddmmSettings()
+    smoother = lddmm.Smoother((12, 14), "sobolev", settings, torch.device("cpu"))
+    torch.manual_seed(0)
+    a, b = torch.randn(1, 1, 12, 14), torch.randn(1, 1, 12, 14)
+    assert float((smoother(a) * b).sum()) == pytest.approx(float((a * smoother(b)).sum()), rel=1e-4)
+    assert float(smoother(a).std()) < 0.3 * float(a.std())
+    assert torch.allclose(smoother(torch.ones(1, 1, 12, 14)), torch.ones(1, 1, 12, 14), atol=1e-5)
+
+
+def test_the_determinant_is_that_of_a_known_map():
+    k, j, i = torch.meshgrid(*[torch.arange(8, dtype=torch.float32)] * 3, indexing="ij")
+    displacement = torch.stack([0.1 * i + 0.2 * j, -0.1 * i, 0.3 * k])[None]
+    matrix = np.array([[1.1, 0.2, 0], [-0.1, 1, 0], [0, 0, 1.3]])
+    assert float(lddmm.determinant(displacement)[0, 0, 4, 4, 4]) == pytest.approx(np.linalg.det(matrix), abs=1e-5)
+
+
+def test_pictures_keep_their_axes():
+    from SlicerDeepRegLib.methods.engine import in_voxels, picture
+
+    image = picture(np.zeros((4, 5, 6), np.float32), [1.0, 2.0, 3.0])
+    assert image.GetSize() == (6, 5, 4) and image.GetSpacing() == (1.0, 2.0, 3.0)
+    voxels = in_voxels(np.full((4, 5, 6, 3), 6.0), [1.0, 2.0, 3.0], torch.device("cpu"))
+    assert voxels[0, :, 0, 0, 0].tolist() == [6.0, 3.0, 2.0]
+    assert isinstance(image, sitk.Image) and Path(__file__).is_file()
