@@ -71,6 +71,14 @@ class Review:
         for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", self.scene):
             legend.Modified()  # legends do not notice by themselves that their volume is shown or gone
 
+    def volume(self, run: Run, what: str):
+        """A run's volume: "warped", or made where it is not there yet "difference", "checkerboard" or "jacobian"."""
+        if what == "warped":
+            return run.get("warped")
+        if what == "difference":
+            return self._difference(run, after=True)
+        return {"jacobian": self._jacobian, "checkerboard": self._checkerboard}[what](run)
+
     def fit(self, run: Run) -> None:
         """Move the views to the run's volume, once: after that the user's place is kept."""
         volume = run.get("warped")

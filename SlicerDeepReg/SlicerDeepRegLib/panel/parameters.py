@@ -31,6 +31,7 @@ class SlicerDeepRegParameterNode:
 
     fixed, moving: the volumes. The nodes after them are optional.
     method to device: as in ``Request``. settings: JSON of the numbers that were changed.
+    methods: JSON of the methods that are to run one after another.
     reviewMode to showArrows: how the shown run is looked at.
     """
 
@@ -49,6 +50,7 @@ class SlicerDeepRegParameterNode:
     similarity: str = Request.similarity
     device: str = Request.device
     settings: str = "{}"
+    methods: str = "[]"
     reviewMode: str = "fade"
     reviewAmount: Annotated[float, WithinRange(0, 1)] = 0.5
     showGrid: bool = False

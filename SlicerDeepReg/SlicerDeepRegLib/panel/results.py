@@ -39,6 +39,9 @@ class Results:
         self.ui, self.review, self.confirm = ui, review, confirm
         self.parameters: Optional[Any] = None
         self._runs: List[Run] = []
+        self._checked: List[Run] = []
+        self.checks_changed: Callable[[], None] = lambda: None
+        self.about_to_remove: Callable[[Run], None] = lambda run: None
         table = ui.runsTable
         table.setColumnCount(5)
         table.setHorizontalHeaderLabels([_("Name"), _("Method"), _("Time"), _("NCC"), _("Folds")])
@@ -48,6 +51,7 @@ class Results:
         table.verticalHeader().hide()
         table.setMaximumHeight(120)
         table.connect("itemSelectionChanged()", self._selection_changed)
+        table.connect("itemChanged(QTableWidgetItem*)", lambda item=None: self._take_checks())
         ui.showButton.connect("clicked(bool)", lambda checked=False: self.show_selected())
         ui.renameButton.connect("clicked(bool)", lambda checked=False: self.rename_selected())
         ui.keepButton.connect("clicked(bool)", self.keep_selected)
@@ -76,11 +80,30 @@ class Results:
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(_run_text(run))
+                if column == 0:
+                    item.setCheckState(qt.Qt.Checked if run in self._checked else qt.Qt.Unchecked)
                 table.setItem(row, column, item)
         table.blockSignals(blocked)
         if selected in self._runs:
             self.select(selected)
         self._update_run_buttons()
+
+    def checked(self) -> List[Run]:
+        """The runs that are ticked, in the order of the list."""
+        return [run for run in self._runs if run in self._checked and run.node.GetScene()]
+
+    def check(self, runs: List[Run]) -> None:
+        """Tick these runs and no others."""
+        self._checked = list(runs)
+        self.update()
+        self.checks_changed()
+
+    def _take_checks(self) -> None:
+        items = [self.ui.runsTable.item(row, 0) for row in range(len(self._runs))]
+        ticked = [run for run, item in zip(self._runs, items) if item and item.checkState() == qt.Qt.Checked]
+        if ticked != self.checked():
+            self._checked = ticked
+            self.checks_changed()
 
     def selected(self) -> Optional[Run]:
         """The run that is selected in the list."""
@@ -151,8 +174,10 @@ class Results:
         if run.permanent and not self.confirm(question):
             return
         self.review.forget(run)
+        self.about_to_remove(run)
         remove(slicer.mrmlScene, run, also_permanent=True)
         self.update()
+        self.checks_changed()
         self.look()
 
     # ------------------------------------------------------------------ looking

@@ -16,12 +16,14 @@ from ..catalogue import cards, refresh
 from ..contracts import InputError
 from ..mrml.review import Review
 from ..mrml.runs import OWNED, runs
+from ..mrml.side_by_side import SideBySide
 from . import install
 from .choice import Choice, Finding, findings
 from .curve import draw
 from .results import MODES, Results
 from .session import Job, Session
 from .settings_form import SettingsForm
+from .several import Several
 
 #: The choices of the menus: value and what people read.
 EFFORTS = (
@@ -58,6 +60,9 @@ class Panel:
         self.ui, self.session, self.review = ui, session, review
         self.parameters: Optional[Any] = None
         self.results = Results(ui, review, lambda question: self.confirm(question))
+        self.several = Several(self, SideBySide(slicer.mrmlScene, review))
+        self.results.checks_changed = self.several.update_beside
+        self.results.about_to_remove = self.several.beside.forget
         self._settings = SettingsForm(ui.settingsWidget.layout(), self._settings_changed)
         self._job: Optional[Job] = None
         self._filling = False
@@ -202,6 +207,7 @@ class Panel:
             self._update_menus()
             self.results.update()
             self._update_apply()
+            self.several.update()
         finally:
             self._filling = False
         self.results.look()
@@ -254,11 +260,11 @@ class Panel:
         notes = [_(device["note"]) for device in known if device.get("note")]
         combo.toolTip = " ".join([_("Where to compute, with the memory that is free there."), *notes])
 
-    def found(self) -> List[Finding]:
-        """What is to be said about the present choice."""
+    def found(self, choice: Optional[Choice] = None) -> List[Finding]:
+        """What is to be said about a choice, the present one when left out."""
         from ..preparation.checks import free_memory_bytes
 
-        return findings(self.choice(), self.session.client.devices, free_memory_bytes())
+        return findings(choice or self.choice(), self.session.client.devices, free_memory_bytes())
 
     def _update_apply(self) -> None:
         ui = self.ui
@@ -284,16 +290,25 @@ class Panel:
             self.ui.stageLabel.text = _("Cancelling...")
             self.session.cancel()
             return
-        warnings = [_(finding.text) for finding in self.found() if finding.level == "warning"]
+        self.begin(self.choice())
+
+    def begin(self, choice: Choice, name: str = "") -> bool:
+        """Start a registration; False where it was not started, which has been said then."""
+        warnings = [_(finding.text) for finding in self.found(choice) if finding.level == "warning"]
         if warnings and not self.confirm("\n\n".join(warnings) + "\n\n" + _("Register all the same?")):
-            return
+            self.several.stop()
+            return False
         if not self._installed():
-            return
+            self.several.stop()
+            return False
         try:
-            self._job = self.session.start(self.choice())
+            self._job = self.session.start(choice, name)
         except InputError as error:
-            self._tell_error(str(error))
-            return
+            if self.several.running:  # said at the end, with what else went wrong
+                self.ui.stageLabel.text = str(error)
+            else:
+                self._tell_error(str(error))
+            return False
         self._drawn, self._logged = (0, 0.0), 0
         self.ui.logText.clear()
         self.ui.progressBar.value = 0
@@ -301,7 +316,9 @@ class Panel:
         self.ui.curveLabel.visible = False
         self.timer.interval = BUSY_MS
         self._update_apply()
+        self.several.update()
         self._show_progress()
+        return True
 
     def _installed(self) -> bool:
         """Whether everything is there, installed now if the user agrees."""
@@ -388,10 +405,15 @@ class Panel:
             ui.stageLabel.text = _("Done in {seconds:.1f} s.").format(seconds=time.monotonic() - job.started)
             self.update()
             self.results.select(job.run)
-            self.results.show_selected()
+            if not self.several.running:
+                self.results.show_selected()
+            self.several.finished(job)
             return
         ui.stageLabel.text = job.text
         self.update()
+        if self.several.running:
+            self.several.finished(job)
+            return
         if job.state != "failed":
             return
         if job.reason == "gpu_memory" and self.parameters is not None:
@@ -427,6 +449,9 @@ class Panel:
     def scene_closing(self) -> None:
         """Everything is about to go."""
         job, self._job = self._job, None
+        self.several.stop()
+        if self.several.beside.shown:
+            self.several.beside.restore()
         if job is not None:
             self.session.drop(_("The scene was closed, so the registration was ended."))
             self.ui.progressBar.visible = False

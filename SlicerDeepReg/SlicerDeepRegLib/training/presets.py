@@ -142,6 +142,85 @@ PRESETS: Dict[str, Dict[str, Preset]] = {
     },
 }
 
+_IXI = {"epochs": 500, "split": (403, 58, 115), "pairing": "from-atlas", "size_ijk": (160, 192, 224)}
+_LPBA40 = {"split": (30, 0, 10), "pairing": "all", "size_ijk": (160, 192, 160)}
+_OPEN = ("decay", "augment")
+
+#: The compared systems, as far as their papers or public code say it.
+PRESETS.update(
+    {
+        "transmorph": {
+            "ixi": Preset(
+                "IXI, atlas to patient, as its repository: local correlation and diffusion of weight 1.",
+                **{**_IXI, "optimiser": "amsgrad", "decay": "poly", "loss": {"regularity": 1.0}},
+                chosen=("augment", "no stochastic depth"),
+            )
+        },
+        "vit-v-net": {
+            "ixi": Preset(
+                "IXI in TransMorph's protocol: squared difference and diffusion of weight 0.02.",
+                **{**_IXI, "optimiser": "amsgrad", "decay": "poly", "loss": {"regularity": 0.02}},
+                chosen=("augment", "no dropout"),
+            )
+        },
+        "lku-net": {
+            "ixi": Preset(
+                "IXI, atlas to patient, as its code: local correlation and diffusion of weight 5.",
+                **{**_IXI, "loss": {"regularity": 5.0}},
+                chosen=("epochs", *_OPEN),
+            )
+        },
+        "utsrmorph": {
+            "ixi": Preset(
+                "IXI, atlas to patient, as its code: rate 4e-4, local correlation and diffusion of weight 4.",
+                **{**_IXI, "learning_rate": 4e-4, "optimiser": "amsgrad", "decay": "poly", "loss": {"regularity": 4.0}},
+                chosen=("augment", "no stochastic depth"),
+            )
+        },
+        "cyclemorph": {
+            "brain": Preset(
+                "Its rate of 2e-4 and weight of 1; without its cycle and identity terms.",
+                **{"epochs": 100, "pairing": "random", "learning_rate": 2e-4, "loss": {"regularity": 1.0}},
+                chosen=("epochs", "pairing", *_OPEN, "one network instead of two"),
+            )
+        },
+        "transmatch": {
+            "lpba40": Preset(
+                "LPBA40, 160 x 192 x 160, as its code: rate 4e-4, local correlation and diffusion of weight 4.",
+                **{
+                    **_LPBA40,
+                    "pairing": "from-atlas",
+                    "epochs": 500,
+                    "learning_rate": 4e-4,
+                    "loss": {"regularity": 4.0},
+                },
+                chosen=("epochs", *_OPEN),
+            )
+        },
+        "rdp-net": {
+            "lpba40": Preset(
+                "LPBA40, every ordered pair of 30 scans, 160 x 192 x 160, as its code.",
+                **{**_LPBA40, "epochs": 30, "optimiser": "amsgrad", "decay": "poly", "loss": {"regularity": 1.0}},
+                chosen=("augment",),
+            )
+        },
+        "pivit": {
+            "lpba40": Preset(
+                "LPBA40, every ordered pair, 160 x 192 x 160; its rate of 1e-4 and weight of 1.",
+                **{**_LPBA40, "epochs": 30, "loss": {"regularity": 1.0}},
+                chosen=("epochs", "pairing", *_OPEN),
+            )
+        },
+        "h-sganet": {
+            "oasis": Preset(
+                "OASIS, 160 x 192 x 224; its rate of 1e-4, squared difference and diffusion of weight 0.002.",
+                **{"epochs": 500, "pairing": "random", "size_ijk": (160, 192, 224), "loss": {"regularity": 0.002}},
+                chosen=("epochs", "pairing", *_OPEN, "one direction instead of both"),
+            )
+        },
+    }
+)
+
 
 def preset(network: str, name: str) -> Preset:
     """The preset of a network.

@@ -1,0 +1,98 @@
+"""Several methods in the panel, one after another, and their runs side by side."""
+
+import json
+
+import pytest
+import slicer.util
+from SlicerDeepRegLib.mrml.runs import runs
+from SlicerDeepRegLib.mrml.side_by_side import LAYOUT, view_name
+
+from .on_bench import PretendedClient, finish, scene_state
+
+METHODS = [
+    {"method": "optimise", "effort": "fast", "settings": {}},
+    {"method": "demons", "effort": "fast", "settings": {"iterations": 10}},
+]
+
+
+@pytest.fixture
+def with_views(bench, widget):
+    """The desktop makes the views of a layout by itself; here they are made when they are asked for."""
+
+    def arranged(names):
+        for name in names:
+            if name not in bench.host.views:
+                bench.host.add_view(name, "Axial", (160, 160))
+
+    widget.panel.several.beside.arranged = arranged
+    return widget
+
+
+def round_of(bench, widget, seconds=120):
+    bench.wait(lambda: not widget.panel.several.running and not widget.logic.session.busy, seconds)
+
+
+def arrangement(bench):
+    nodes = slicer.util.getNodesByClass("vtkMRMLLayoutNode", bench.host.scene)
+    return nodes[0].GetViewArrangement() if nodes else None
+
+
+def test_methods_are_listed_run_and_shown_side_by_side(bench, with_views, pair):
+    widget, parameters = with_views, with_views.panel.parameters
+    parameters.device, parameters.effort = "cpu", "fast"
+    assert not widget.ui.runMethodsButton.enabled
+    widget.ui.addMethodButton.click()
+    widget.ui.addMethodButton.click()  # the same again is not put in twice
+    parameters.method = "demons"
+    parameters.settings = '{"iterations": 10}'
+    widget.ui.addMethodButton.click()
+    assert json.loads(parameters.methods) == METHODS and widget.ui.methodsTable.rowCount == 2
+    widget.ui.runMethodsButton.click()
+    assert not widget.ui.addMethodButton.enabled and not widget.ui.besideButton.enabled
+    round_of(bench, widget)
+    made = runs(bench.host.scene)
+    assert [run.facts["method"] for run in made] == ["optimise", "demons"]
+    assert widget.panel.several.beside.shown == tuple(made) and arrangement(bench) == LAYOUT
+    assert bench.host.views[view_name(1, 0)].composite.GetBackgroundVolumeID() == made[1].get("warped").GetID()
+    widget.ui.layoutButton.click()
+    assert arrangement(bench) != LAYOUT and not widget.ui.layoutButton.enabled
+    assert widget.ui.besideButton.enabled  # both are ticked
+    widget.ui.besideButton.click()
+    assert arrangement(bench) == LAYOUT
+    widget.panel.results.select(made[0])
+    widget.ui.deleteButton.click()
+    assert arrangement(bench) != LAYOUT and not widget.ui.besideButton.enabled
+    widget.ui.clearMethodsButton.click()
+    assert json.loads(parameters.methods) == [] and widget.ui.methodsTable.rowCount == 0
+
+
+def test_a_method_that_fails_does_not_end_the_round(bench, with_views, pair):
+    widget = with_views
+    widget.panel.parameters.device = "cpu"
+    bad = {"method": "niftyreg", "effort": "fast", "settings": {}}
+    gone = {"method": "taken-away", "effort": "fast", "settings": {}}
+    widget.panel.parameters.methods = json.dumps([bad, gone, METHODS[1]])
+    widget.ui.runMethodsButton.click()
+    round_of(bench, widget)
+    assert [run.facts["method"] for run in runs(bench.host.scene)] == ["demons"]
+    assert "niftyreg" in widget.ui.stageLabel.text and "taken-away" in widget.ui.stageLabel.text
+
+
+def test_cancel_ends_the_round_and_the_scene_is_as_it_was(bench, widget, pair):
+    widget.panel.session.client.close()
+    client = PretendedClient()
+    widget.panel.session.client = client
+    before = scene_state(bench.host.scene)
+    widget.panel.parameters.methods = json.dumps(METHODS)
+    widget.ui.runMethodsButton.click()
+    assert len(client.requests) == 1
+    widget.ui.applyButton.click()  # it says Cancel now
+    finish(bench, widget, 10)
+    assert len(client.requests) == 1 and not widget.panel.several.running
+    assert scene_state(bench.host.scene) == before
+
+
+def test_a_list_that_was_edited_by_hand_does_no_harm(bench, widget, pair):
+    for text in ("nonsense", "{}", '[1, {"method": "optimise"}]'):
+        widget.panel.parameters.methods = text
+        assert widget.panel.several.methods() == [] and not widget.ui.runMethodsButton.enabled
