@@ -415,9 +415,24 @@ def ours(one, rows):
             for label, row in (("linear stage alone", rows[case, "linear"]), ("fitted to the pair", found)):
                 lines.append(f"| {label} | {' | '.join(row.get(name, '-') for name in shown)} |")
             lines.append("")
+    lines += beside_others(one, rows)
     if not lines:
         return ["Nothing yet."]
     return [*lines, f"Command and machine: [benchmarks/RESULTS.md](../benchmarks/RESULTS.md). {FITTED}"]
+
+
+def beside_others(one, rows):
+    """Its rows in the comparison of every method, where all networks were fitted for the same seconds."""
+    lines = []
+    for (case, method), found in rows.items():
+        if ", networks fitted for" in case and method.split("/")[0].split(":")[0] == one.name:
+            shown = [
+                name for name, value in found.items() if value and name not in ("Method", "Parameters", "G MAC", "n")
+            ]
+            lines += [f"{case} (`{method}`):", ""]
+            lines += [f"| {' | '.join(shown)} |", "|" + " --- |" * len(shown)]
+            lines += [f"| {' | '.join(found[name] for name in shown)} |", ""]
+    return lines
 
 
 FITTED = (

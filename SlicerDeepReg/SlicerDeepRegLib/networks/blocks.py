@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 #: torch gives a single volume on a CPU to its fast convolution only when batch x channels x K x J is larger.
@@ -24,6 +25,25 @@ class Conv3d(nn.Conv3d):
         if _with_company(x, self.groups):
             return super().forward(torch.cat([x, torch.zeros_like(x)]))[:1]
         return super().forward(x)
+
+
+class JoinedConv3d(Conv3d):
+    """The convolution of several tensors side by side in the channels, without putting them there.
+
+    At full resolution the copy is the largest tensor of a U-Net: as a sum of convolutions there is none.
+    """
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        if len(parts) == 1 or _with_company(parts[0], self.groups):  # a small volume: its copy costs nothing
+            return super().forward(torch.cat(parts, 1))
+        total, begin = None, 0
+        for part in parts:
+            weight = self.weight[:, begin : begin + part.shape[1]]
+            begin += part.shape[1]
+            bias = self.bias if total is None else None
+            found = F.conv3d(part, weight, bias, self.stride, self.padding, self.dilation)
+            total = found if total is None else total.add_(found)
+        return total
 
 
 class ConvTranspose3d(nn.ConvTranspose3d):
@@ -69,10 +89,12 @@ class UpAndJoin(nn.Module):
         super().__init__()
         self.enlarge = up or nn.Upsample(scale_factor=2, mode="trilinear", align_corners=False)
         self.first = unit(before + skip, after, bias=False, slope=0.01)
+        self.first[0] = JoinedConv3d(before + skip, after, 3, padding=1, bias=False)
         self.second = unit(after, after, bias=False, slope=0.01)
 
     def forward(self, x: Tensor, *skips: Tensor) -> Tensor:
-        return self.second(self.first(torch.cat([self.enlarge(x), *skips], 1)))
+        convolve, normalise, rectify = self.first
+        return self.second(rectify(normalise(convolve(self.enlarge(x), *skips))))
 
 
 def head(before: int, dimensions: int = 3) -> nn.Module:

@@ -21,7 +21,7 @@ from torch import nn
 
 from ..warping.sample import resize_by_corners
 from ..warping.velocity import integrate
-from .blocks import CONVOLUTION, head
+from .blocks import CONVOLUTION, JoinedConv3d, head
 from .face import NetworkOutput, RegistrationNetwork
 
 
@@ -60,19 +60,19 @@ class VoxelMorph(RegistrationNetwork):
         for level in range(levels):
             self.encoder.append(nn.ModuleList())
             for after in encoder[level * layers : (level + 1) * layers]:
-                self.encoder[-1].append(_layer(width, after, dimensions))
+                self.encoder[-1].append(Layer(width, after, dimensions))
                 width = after
             skips.append(width)
         for level in range(levels):
             self.decoder.append(nn.ModuleList())
             for after in decoder[level * layers : (level + 1) * layers]:
-                self.decoder[-1].append(_layer(width, after, dimensions))
+                self.decoder[-1].append(Layer(width, after, dimensions))
                 width = after
             if not half_resolution or level < levels - 1:
                 width += skips.pop()
         self.last = nn.ModuleList()
         for after in decoder[levels * layers :]:
-            self.last.append(_layer(width, after, dimensions))
+            self.last.append(Layer(width, after, dimensions))
             width = after
         self.head = head(width, dimensions)
 
@@ -94,15 +94,22 @@ class VoxelMorph(RegistrationNetwork):
                 x = self.kept_small(layer, x)
             levels.append(x)
             x = pool(x, 2)
-        for number, layers in enumerate(self.decoder):
+        joined = (x,)
+        for number, layers in enumerate([*self.decoder, self.last]):
             for layer in layers:
-                x = self.kept_small(layer, x)
-            if not self.half_resolution or number < len(self.decoder) - 1:
-                x = torch.cat([F.interpolate(x, scale_factor=2, mode="nearest"), levels.pop()], 1)
-        for layer in self.last:
-            x = self.kept_small(layer, x)
-        return x
+                joined = (self.kept_small(layer, *joined),)
+            if number < len(self.decoder) - self.half_resolution:
+                joined = (F.interpolate(joined[0], scale_factor=2, mode="nearest"), levels.pop())
+        return torch.cat(joined, 1)
 
 
-def _layer(before: int, after: int, dimensions: int) -> nn.Sequential:
-    return nn.Sequential(CONVOLUTION[dimensions](before, after, 3, padding=1), nn.LeakyReLU(0.2, inplace=True))
+class Layer(nn.Sequential):
+    """A convolution and a rectifier; of several tensors side by side where a level is joined by its skip."""
+
+    def __init__(self, before: int, after: int, dimensions: int) -> None:
+        kind = JoinedConv3d if dimensions == 3 else CONVOLUTION[2]
+        super().__init__(kind(before, after, 3, padding=1), nn.LeakyReLU(0.2, inplace=True))
+
+    def forward(self, *parts: torch.Tensor) -> torch.Tensor:
+        convolve, rectify = self
+        return rectify(convolve(*parts) if isinstance(convolve, JoinedConv3d) else convolve(torch.cat(parts, 1)))

@@ -380,7 +380,7 @@ def test_a_network_is_fitted_from_the_panel(bench, widget, pair):
     panel.parameters.settings = json.dumps({"step": 0.2})
     ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("msrd-net"))
     assert panel.parameters.settings == "{}" and "fitted to the pair" in ui.methodLabel.text
-    assert list(panel._settings._controls) == ["fit", "learning_rate", "regularity", "refine"]
+    assert list(panel._settings._controls) == ["fit", "learning_rate", "regularity", "fit_seconds", "refine"]
     panel._settings._controls["fit"].value = 6
     ui.applyButton.click()
     job = finish(bench, widget)

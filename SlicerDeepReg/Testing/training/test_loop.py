@@ -11,12 +11,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL_NETWORKS
 from SlicerDeepRegLib.catalogue import card
 from SlicerDeepRegLib.contracts import InputError
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.weights import read_weights
 from SlicerDeepRegLib.losses import papers
-from SlicerDeepRegLib.networks import NETWORKS
+from SlicerDeepRegLib.networks import NETWORKS, build
 from SlicerDeepRegLib.training import checkpoints, start
 from SlicerDeepRegLib.training.checkpoints import Lock, read_checkpoint
 from SlicerDeepRegLib.training.start import train
@@ -355,7 +356,8 @@ def test_too_little_memory_is_said_before(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_every_network_takes_a_step(tmp_path, name):
+def test_every_network_takes_a_step(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(start, "build", lambda name, **asked: build(name, **SMALL_NETWORKS.get(name, {}), **asked))
     request = small(tmp_path / name, network=name, dimensions=3, size_ijk=(32, 32, 32), batch=1, steps=2)
     before = quiet(replace(request, steps=1, output=tmp_path / "one"))
     after = quiet(request)
