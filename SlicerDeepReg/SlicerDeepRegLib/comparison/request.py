@@ -73,12 +73,13 @@ class Cell:
         return dataclasses.asdict(self)
 
     def fingerprint(self) -> str:
-        """What a finished cell is known by: the same files, method and numbers, and the same version of the product."""
+        """What a finished cell is known by: the same files, method, weights and numbers, and the same version."""
         stamps = {}
         for what, path in self.pair.files.items():
             found = Path(path).stat()
             stamps[what] = [path, found.st_size, found.st_mtime_ns]
-        text = json.dumps([__version__, self.values(), stamps], sort_keys=True, default=str)
+        weights = card(self.method.name).sha256  # of a model that was added, and may be another under its name now
+        text = json.dumps([__version__, self.values(), stamps, weights], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
