@@ -145,9 +145,8 @@ def h_sganet(code, shape):
     utils = SimpleNamespace(SpatialTransformer=lambda size: lambda image, flow: image)
     sys.modules["utils"] = utils
     from nets.graphlayers import Vig
-    from networks import DecoderBlock, model
+    from networks import model
 
-    assert DecoderBlock is not None
     network = model()
     del network.spatial_trans
     network.spatial_trans = lambda image, flow: image

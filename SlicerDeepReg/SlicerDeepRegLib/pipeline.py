@@ -93,7 +93,7 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
         stages=(linear, *outcome.stages),
         figures=figures,
         seconds=clock.seconds,
-        provenance=_provenance(request, device, "its own" if checks else pair.similarity),
+        provenance=_provenance(request, device, "its own measure" if checks else pair.similarity),
         notes=(*inputs.notes, *found, *outcome.notes),
     )
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .. import __version__
 from ..catalogue import card
@@ -191,11 +191,3 @@ def _has(module: str, effort: str, setting: str) -> bool:
 def cells_of(pairs: Sequence[Pair], methods: Sequence[Method], **options: Any) -> List[Cell]:
     """Every method on every pair, pair by pair."""
     return [Cell(pair, method, **options) for pair in pairs for method in methods]
-
-
-def grouped(values: Sequence[Tuple[str, Any]]) -> Dict[str, List[Any]]:
-    """Values by key, in order."""
-    found: Dict[str, List[Any]] = {}
-    for key, value in values:
-        found.setdefault(key, []).append(value)
-    return found

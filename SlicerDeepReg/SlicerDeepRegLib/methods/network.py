@@ -23,7 +23,7 @@ from ..preparation.checks import check_memory
 from ..preparation.working import WorkingPair, choose_similarity
 from ..settings import NetworkSettings, settings_for
 from . import optimise
-from .engine import inverse_of
+from .engine import arrays, both_on_grid, inverse_of
 from .outcome import Outcome
 from .weights import built, load_weights
 
@@ -129,8 +129,8 @@ class Network:
                 f"The network was trained at voxels of {voxel_mm:g} mm and worked at {finest_mm:.2g} mm, because of "
                 f"the effort ({pair.effort}) or the size of the image."
             )
-        core = tuple(slice(m, m + n) for m, n in zip(pair.margin_ijk[::-1], pair.grid.shape_kji))
-        if choose_similarity(pair.fixed[pair.inside], pair.moving[core][pair.inside]) == "mind":
+        fixed, moving = both_on_grid(pair)
+        if choose_similarity(fixed[pair.inside], moving[pair.inside]) == "mind":
             notes.append("The images look like different contrasts, and this network compares intensities.")
         if self.checkpointing:
             notes.append("Parts of the network were computed twice, so that the memory was enough.")
@@ -160,11 +160,9 @@ def _refined(pair, device, output: NetworkOutput, settings: NetworkSettings, out
 
 def _images(pair: WorkingPair, device: torch.device) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Moving, fixed and where to compare, (1, 1, ...) on the working grid."""
-    core = tuple(slice(m, m + n) for m, n in zip(pair.margin_ijk[::-1], pair.grid.shape_kji))
-    arrays = [pair.moving[core], pair.fixed, pair.inside.astype(np.float32)]
-    shape = [n for n in pair.grid.shape_kji if n > 1]
+    fixed, moving, inside, _ = arrays(pair)
     moving, fixed, inside = (
-        torch.from_numpy(np.ascontiguousarray(array, np.float32).reshape(1, 1, *shape)).to(device) for array in arrays
+        torch.from_numpy(one)[None, None].to(device) for one in (moving, fixed, inside.astype("f4"))
     )
     return moving, fixed, inside
 
