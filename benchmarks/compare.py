@@ -38,7 +38,7 @@ CASES = {
             "moving_labels": "moving_aseg.nii.gz",
         },
         [*FREE, *(f"{name}/fast" for name in NETWORKS)],
-        15,
+        60,
     ),
     "ct_lung": (
         {
@@ -48,7 +48,7 @@ CASES = {
             "moving_points": "moving_points_lps_mm.csv",
         },
         [*FREE, *(f"{name}/fast" for name in NETWORKS)],
-        15,
+        60,
     ),
     "brain2d_oasis": (
         {
@@ -58,7 +58,7 @@ CASES = {
             "moving_labels": "moving_atlas_aseg.nii.gz",
         },
         [*FREE, "optimise/thorough", "demons:symmetric", *PLANAR],
-        15,
+        30,
     ),
 }
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 #: torch gives a single volume on a CPU to its fast convolution only when batch x channels x K x J is larger.
 FAST_FROM = 20480
+#: From how many voxels on JoinedConv3d saves the copy: below, it costs nothing, and a sum rounds more than one product.
+JOINED_FROM = 2**20
 
 
 def _with_company(x: Tensor, groups: int) -> bool:
@@ -34,7 +36,8 @@ class JoinedConv3d(Conv3d):
     """
 
     def forward(self, *parts: Tensor) -> Tensor:
-        if len(parts) == 1 or _with_company(parts[0], self.groups):  # a small volume: its copy costs nothing
+        small = parts[0][0, 0].numel() < JOINED_FROM or any(_with_company(part, self.groups) for part in parts)
+        if small or len(parts) == 1:
             return super().forward(torch.cat(parts, 1))
         total, begin = None, 0
         for part in parts:

@@ -142,6 +142,7 @@ def test_demons_are_stopped_by_a_cancel():
 STAND_IN = """#!{python}
 import sys
 import numpy as np
+import SimpleITK as sitk
 if sys.argv[0].endswith("reg_transform"):
     fixed = sitk.ReadImage("fixed.nii.gz")
     positions = np.moveaxis(np.indices(fixed.GetSize()[::-1])[::-1], 0, -1) * np.array(fixed.GetSpacing())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from network_cases import error_of, images, network_of, stirred
-from SlicerDeepRegLib.networks import build
+from SlicerDeepRegLib.networks import blocks, build
 from SlicerDeepRegLib.networks.attention import neighbour_attention, window_attention
 from SlicerDeepRegLib.networks.blocks import Conv3d, ConvTranspose3d, InstanceNorm, normalisation
 from SlicerDeepRegLib.networks.msrd_net import Dilformer
@@ -263,3 +263,19 @@ def test_global_response_normalisation():
     relative = strength / strength.mean(1, keepdims=True)
     expected = module.gamma.numpy() * x.numpy() * relative[:, None, None, None] + module.beta.numpy() + x.numpy()
     assert np.allclose(module(x).numpy(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "widths, shape, calls",
+    [((4, 4), (64, 96, 8), 2), ((2, 4), (64, 96, 8), 1), ((4, 4), (4, 5, 6), 1)],
+    ids=["large", "one part thin", "small"],
+)
+def test_joined_convolution_is_that_of_the_copy(widths, shape, calls, monkeypatch):
+    monkeypatch.setattr(blocks, "JOINED_FROM", 1000)
+    layer = blocks.JoinedConv3d(sum(widths), 3, 3, padding=1)
+    parts = [torch.randn(1, width, *shape) for width in widths]
+    plain, seen = torch.nn.functional.conv3d, []
+    monkeypatch.setattr(torch.nn.functional, "conv3d", lambda x, *rest: seen.append(x) or plain(x, *rest))
+    found = layer(*parts)
+    assert len(seen) == calls
+    assert torch.allclose(found, plain(torch.cat(parts, 1), layer.weight, layer.bias, padding=1), atol=1e-5)
