@@ -253,6 +253,22 @@ class Stage:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Place:
+    """A place of the fixed image that should be looked at.
+
+    Attributes:
+        kind: "fold" (digital criterion), "shrinks", "grows" (Jacobian of T) or "differs" (what is left of the
+            difference of the images, each scaled to 0..1).
+        position_lps_mm: x, y, z in the fixed image.
+        value: the determinant, the Jacobian, or the difference there.
+    """
+
+    kind: str
+    position_lps_mm: Tuple[float, float, float]
+    value: float
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """What a registration gives back.
@@ -268,6 +284,9 @@ class Result:
         seconds: wall time by part ("read", "linear", "method", "warp", "measure").
         provenance: versions, device, thread count, checksums of the inputs.
         notes: sentences about what was assumed or found.
+        places: the worst of each kind, the worst first; empty where nothing was measured.
+        path: ``u`` on its way from none to all along the flow of the velocity that it is nearest to, at equal
+            steps of time, ``u`` itself the last; on a coarse grid, to be looked at. Empty where it is no flow.
     """
 
     request: Request
@@ -283,6 +302,8 @@ class Result:
     seconds: Mapping[str, float]
     provenance: Mapping[str, Any]
     notes: Tuple[str, ...] = ()
+    places: Tuple[Place, ...] = ()
+    path: Tuple[Field, ...] = ()
 
 
 @dataclass(frozen=True)

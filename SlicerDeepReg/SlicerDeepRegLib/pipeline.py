@@ -16,6 +16,7 @@ from .catalogue import Card, card
 from .contracts import (
     DeviceMemoryError,
     Image,
+    Place,
     Progress,
     ProgressCallback,
     Request,
@@ -35,6 +36,7 @@ from .preparation.checks import Inputs, check_memory, free_memory_bytes
 from .preparation.working import WorkingPair, prepare
 from .settings import settings_for
 from .warping.inverse import correction_of_inverse
+from .warping.path import path_of
 
 
 def register(request: Request, report: Optional[ProgressCallback] = None) -> Result:
@@ -78,7 +80,7 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
     jacobian = Image(jacobian_of_transform(transform), inputs.fixed.grid, "jacobian", inputs.fixed.dimensions)
     clock.done("warp")
     tell(Progress(0.95, "measuring"))
-    figures = _measure(inputs, linear, transform, warped, labels) if request.measure else {}
+    figures, places = _measure(inputs, linear, transform, warped, labels, jacobian) if request.measure else ({}, ())
     clock.done("measure")
     tell(Progress(1.0, "done"))
     return Result(
@@ -95,6 +97,8 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
         seconds=clock.seconds,
         provenance=_provenance(request, device, "its own measure" if checks else pair.similarity),
         notes=(*inputs.notes, *found, *outcome.notes),
+        places=places,
+        path=path_of(transform.field, device) if request.measure else (),
     )
 
 
@@ -194,8 +198,10 @@ def _on_fixed_grid(outcome, linear: Stage, fixed: Image, device: torch.device) -
     return Transform(linear.linear_lps, field, (inverse, correction_of_inverse(field, inverse, device)))
 
 
-def _measure(inputs: Inputs, linear: Stage, transform: Transform, warped: Image, labels: Optional[Image]):
-    """The figures as given, after the linear stage, and at the end."""
+def _measure(
+    inputs: Inputs, linear: Stage, transform: Transform, warped: Image, labels: Optional[Image], jacobian: Image
+) -> Tuple[Dict[str, Dict[str, Any]], Tuple[Place, ...]]:
+    """The figures as given, after the linear stage, and at the end; and where to look first."""
     measurer = Measurer(
         inputs.fixed,
         inputs.moving,
@@ -211,7 +217,9 @@ def _measure(inputs: Inputs, linear: Stage, transform: Transform, warped: Image,
         moved_labels = warp_labels(inputs.moving_labels, inputs.fixed, step) if inputs.fixed_labels else None
         figures[name] = measurer.figures(moved, moved_labels, step)
     figures["after"] = measurer.figures(warped, labels, transform)
-    return figures
+    if labels is not None:
+        figures["after"].update(measurer.structures(labels))
+    return figures, measurer.places(warped, jacobian, transform, figures["after"])
 
 
 def _provenance(request: Request, device: torch.device, similarity: str) -> Dict[str, Any]:

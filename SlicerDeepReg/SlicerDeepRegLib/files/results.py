@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -107,6 +108,7 @@ def describe(result: Result) -> Dict[str, Any]:
             ],
             "linear_lps": result.transform.linear_lps,
             "figures": result.figures,
+            "places": [dataclasses.asdict(place) for place in result.places],
             "notes": result.notes,
         }
     )

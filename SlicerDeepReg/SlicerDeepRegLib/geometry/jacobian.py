@@ -81,6 +81,27 @@ def non_diffeomorphic_volume(field: Field, mask: Optional[np.ndarray] = None) ->
     return 100 * folded / share / total, 100 * failing / total
 
 
+def smallest_digital_determinant(field: Field) -> np.ndarray:
+    """(K, J, I) float32 the least determinant of the digital criterion at each voxel; 0 or less is a fold.
+
+    The outermost layer, where the criterion knows nothing, is 1; so is all of a field thinner than three voxels.
+    """
+    voxels = displacement_in_voxels(field)
+    axes = [c for c in range(3) if field.grid.size_ijk[c] > 1]
+    result = np.ones(field.grid.shape_kji, np.float32)
+    if any(field.grid.size_ijk[c] < 3 for c in axes):
+        return result
+    interior = tuple(slice(1, -1) if n > 1 else slice(None) for n in field.grid.shape_kji)
+    found = np.ones_like(result)
+    for slab, wide, inner in _slabs(len(voxels)):
+        worst = None
+        for determinant in _digital_determinants(voxels[wide], axes):
+            worst = determinant[inner] if worst is None else np.minimum(worst, determinant[inner])
+        found[slab] = worst
+    result[interior] = found[interior]
+    return result
+
+
 def _digital_determinants(part: np.ndarray, axes: List[int]) -> Iterator[np.ndarray]:
     """Every determinant of the criterion at each voxel of a slab; wrong in its outermost layer."""
     ahead, behind = {}, {}

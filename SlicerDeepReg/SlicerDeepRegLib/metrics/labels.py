@@ -32,6 +32,29 @@ def dice_by_label(fixed: np.ndarray, warped: np.ndarray) -> Dict[int, float]:
     }
 
 
+def voxels_by_label(values: np.ndarray) -> Dict[int, int]:
+    """How many voxels each label has; labels that are not there are left out."""
+    counts = np.bincount(values.ravel())
+    return {label: int(count) for label, count in enumerate(counts) if label and count}
+
+
+def centre_by_label(values: np.ndarray) -> Dict[int, Tuple[float, float, float]]:
+    """The voxel of each label, (i, j, k), that is deepest inside it: unlike its centre of mass never beside it."""
+    found = {}
+    for label, box in enumerate(scipy.ndimage.find_objects(values), start=1):
+        if box is None:
+            continue
+        depth = scipy.ndimage.distance_transform_cdt(np.pad(values[box] == label, 1), metric="chessboard")
+        if values.ndim == 3 and 1 in values.shape:  # a single slice has no depth across
+            axis = values.shape.index(1)
+            flat = np.pad(np.squeeze(values[box] == label, axis), 1)
+            depth = np.expand_dims(scipy.ndimage.distance_transform_cdt(flat, metric="chessboard"), axis)
+            depth = np.pad(depth, [(1, 1) if d == axis else (0, 0) for d in range(3)])
+        kji = np.unravel_index(int(depth.argmax()), depth.shape)
+        found[label] = tuple(float(n - 1 + part.start) for n, part in zip(kji, box))[::-1]
+    return found
+
+
 def surface_by_label(
     fixed: np.ndarray, warped: np.ndarray, spacing_kji_mm: Tuple[float, ...]
 ) -> Tuple[Dict[int, float], Dict[int, float]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
-from ..contracts import Image, Transform
+from ..contracts import Image, Place, Transform
+from ..geometry.points import apply_matrix
 from .intensities import similarity_figures
-from .labels import dice_by_label, surface_by_label, topology_changes
+from .labels import centre_by_label, dice_by_label, surface_by_label, topology_changes, voxels_by_label
 from .landmarks import target_registration_errors
+from .places import worst_places
 from .regularity import inverse_figures, regularity_figures
 
 
@@ -40,6 +42,7 @@ class Measurer:
         if mask is None:
             mask = fixed_labels.values > 0 if fixed_labels is not None else fixed.values > fixed.values.min()
         self.mask = mask
+        self.grid = fixed.grid
         self.moving_range = _range(moving.values)
         self.fixed_scaled = _scaled(fixed.values, _range(fixed.values))
 
@@ -61,6 +64,31 @@ class Measurer:
             result.update(tre_mm=float(errors.mean()), tre_max_mm=float(errors.max()), tre_by_point_mm=errors.tolist())
         return result
 
+    def places(
+        self, warped: Image, jacobian: Image, transform: Transform, figures: Dict[str, Any]
+    ) -> Tuple[Place, ...]:
+        """Where to look first; ``figures`` are those of the same state."""
+        if transform.field is None:
+            return ()
+        folded = bool(figures.get("digital_folds_percent") or 0)
+        scaled = _scaled(warped.values, self.moving_range)
+        return worst_places(transform.field, jacobian.values, self.fixed_scaled, scaled, self.mask, folded)
+
+    def structures(self, moving_labels_warped: Image) -> Dict[str, Any]:
+        """What each structure is in the fixed image and became of the moving one: volumes in ml, centre in LPS mm."""
+        if self.fixed_labels is None:
+            return {}
+        ml = abs(float(np.linalg.det(self.grid.ijk_to_lps[:3, :3]))) / 1000
+        centres = {
+            label: apply_matrix(self.grid.ijk_to_lps, np.array([ijk]))[0].tolist()
+            for label, ijk in centre_by_label(self.fixed_labels.values).items()
+        }
+        return {
+            "fixed_volume_by_label_ml": _times(voxels_by_label(self.fixed_labels.values), ml),
+            "warped_volume_by_label_ml": _times(voxels_by_label(moving_labels_warped.values), ml),
+            "centre_by_label_lps_mm": centres,
+        }
+
     def _overlap(self, warped: np.ndarray) -> Dict[str, Any]:
         fixed = self.fixed_labels.values
         dice = dice_by_label(fixed, warped)
@@ -75,6 +103,10 @@ class Measurer:
             "hd95_by_label_mm": hd95,
             "assd_by_label_mm": assd,
         }
+
+
+def _times(by_label: Dict[int, int], factor: float) -> Dict[int, float]:
+    return {label: count * factor for label, count in by_label.items()}
 
 
 def _mean(by_label: Dict[int, float]) -> Optional[float]:

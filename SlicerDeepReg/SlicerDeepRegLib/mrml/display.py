@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 import slicer
@@ -34,15 +34,19 @@ def diverging_colours(scene, name: str, middle: float):
         if node.GetName() == name:
             return node
     position = np.linspace(-1, 1, 255)  # odd: the middle entry is exactly the middle colour
-    strength = np.abs(position)[:, None]
-    colours = middle + strength * (np.where(position[:, None] > 0, _RED, _BLUE) - np.float64(middle))
     node = slicer.vtkMRMLColorTableNode()
     node.SetTypeToUser()
     node.SetName(name)
     node.SetNumberOfColors(len(position))
-    for index, (red, green, blue) in enumerate(colours):
-        node.SetColor(index, f"{position[index]:+.2f}", float(red), float(green), float(blue), 1.0)
+    for index, place in enumerate(position):
+        node.SetColor(index, f"{place:+.2f}", *diverging_colour(place, middle), 1.0)
     return scene.AddNode(node)
+
+
+def diverging_colour(position: float, middle: float) -> List[float]:
+    """Red, green and blue at a position from -1 (blue) to 1 (red), with a grey level at 0."""
+    strength, end = abs(position), _RED if position > 0 else _BLUE
+    return [float(middle + strength * (one - middle)) for one in end]
 
 
 def add_legend(volume, title: str, label_format: str = "%.2f", labels: int = 5):
@@ -66,11 +70,35 @@ def add_legend(volume, title: str, label_format: str = "%.2f", labels: int = 5):
     return legend
 
 
+def renew_legend(volume) -> None:
+    """Take a volume's legend away and make it again: views that are newer than a legend never draw it."""
+    old = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume)
+    if old is None:
+        return
+    title, form, labels = old.GetTitleText(), old.GetLabelFormat(), old.GetNumberOfLabels()
+    volume.GetScene().RemoveNode(old)
+    add_legend(volume, title, form, labels)
+
+
+def refresh_legends(scene) -> None:
+    """To be called when views were given other volumes: legends do not notice that theirs is shown or gone."""
+    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", scene):
+        legend.Modified()
+
+
 def draw_grid(
-    node, region, spacing_mm: float, colour: Optional[Tuple[float, float, float]] = (1.0, 0.85, 0.1), thickness: int = 1
+    node,
+    region,
+    spacing_mm: float,
+    views: Sequence[str] = (),
+    colour: Optional[Tuple[float, float, float]] = (1.0, 0.85, 0.1),
+    thickness: int = 1,
 ):
-    """Draw a transform node as a deformed grid in slice views; colour None shows magnitude."""
-    display = _transform_display(node, region, thickness)
+    """Draw a transform node as a deformed grid; in the views of those identifiers, in all for none.
+
+    Colour None shows the length of the displacement.
+    """
+    display = _transform_display(node, region, thickness, views)
     display.SetVisualizationMode(display.VIS_MODE_GRID)
     display.SetGridSpacingMm(spacing_mm)
     display.SetGridResolutionMm(spacing_mm / 4)
@@ -84,9 +112,9 @@ def draw_grid(
     return display
 
 
-def draw_glyphs(node, region, spacing_mm: float, thickness: int = 2):
-    """Draw a transform node as arrows in slice views, true to scale, coloured by length."""
-    display = _transform_display(node, region, thickness)
+def draw_glyphs(node, region, spacing_mm: float, views: Sequence[str] = (), thickness: int = 2):
+    """Draw a transform node as arrows, true to scale, coloured by length; views as for the grid."""
+    display = _transform_display(node, region, thickness, views)
     display.SetVisualizationMode(display.VIS_MODE_GLYPH)
     display.SetGlyphSpacingMm(spacing_mm)
     display.SetGlyphScalePercent(100)
@@ -95,15 +123,22 @@ def draw_glyphs(node, region, spacing_mm: float, thickness: int = 2):
     return display
 
 
-def _transform_display(node, region, thickness: int):
-    if node.GetDisplayNode() is None:
-        node.CreateDefaultDisplayNodes()
+def _transform_display(node, region, thickness: int, views: Sequence[str]):
     display = node.GetDisplayNode()
+    if display is not None and list(display.GetViewNodeIDs()) != list(views):
+        node.GetScene().RemoveNode(display)
+        display = None
+    if display is None:
+        display = slicer.vtkMRMLTransformDisplayNode()
+        for view in views:  # before the node has it: views ask only once whether they may draw it
+            display.AddViewNodeID(view)
+        node.GetScene().AddNode(display)
+        node.SetAndObserveDisplayNodeID(display.GetID())
     display.SetAndObserveRegionNode(region)
     display.SetSliceIntersectionThickness(thickness)
     display.SetVisibility(True)
     display.SetVisibility2D(True)
-    display.SetVisibility3D(False)
+    display.SetVisibility3D(False)  # the caller may want it
     display.SetSaveWithScene(node.GetSaveWithScene())
     return display
 

@@ -17,6 +17,8 @@ import slicer.util  # noqa: E402
 import vtk  # noqa: E402
 from vtk.util.numpy_support import vtk_to_numpy  # noqa: E402
 
+from .display import refresh_legends  # noqa: E402
+
 _SLICE_MANAGERS = (
     "vtkMRMLVolumeGlyphSliceDisplayableManager",
     "vtkMRMLModelSliceDisplayableManager",
@@ -176,8 +178,7 @@ class SliceView:
         self.composite.SetForegroundOpacity(opacity)
         self.composite.SetLabelOpacity(1.0)
         self.node.SetUseLabelOutline(True)
-        for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", self.host.scene):
-            legend.Modified()  # legends do not notice by themselves that their volume is shown or gone
+        refresh_legends(self.host.scene)
 
     def centre(self, ras_mm, field_of_view_mm: float) -> None:
         """Put an RAS point in the middle, with that many mm across the shorter side."""

@@ -122,3 +122,15 @@ def resampled(moving, reference, transform: Optional[object], name: str):
     node.SetAndObserveTransformNodeID(None)  # it comes back under the input's transform: warped twice
     node.SetName(name)
     return node
+
+
+def grid_part(transform: vtk.vtkAbstractTransform) -> Optional[vtk.vtkAbstractTransform]:
+    """The displacement grid inside a transform, however it was concatenated or read from a file."""
+    if transform.IsA("vtkOrientedGridTransform"):
+        return transform
+    if transform.IsA("vtkGeneralTransform"):
+        for n in range(transform.GetNumberOfConcatenatedTransforms()):
+            found = grid_part(transform.GetConcatenatedTransform(n))
+            if found is not None:
+                return found
+    return None

@@ -5,7 +5,7 @@ The first look remembers what the views showed; ``restore`` puts that back.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import slicer
@@ -13,13 +13,15 @@ import slicer.util
 import vtk
 
 from ..contracts import Grid, Image
-from .display import add_legend, diverging_colours, draw_glyphs, draw_grid, set_range
-from .nodes import FLIP, add_volume, image_from_node, resampled
+from .display import add_legend, diverging_colours, draw_glyphs, draw_grid, refresh_legends, set_range
+from .nodes import FLIP, add_volume, grid_part, image_from_node, resampled
 from .runs import Run, own, remove_node
 from .scene import add_where, display_range
 from .world import placed_volume
 
 MODES = ("fade", "difference", "checkerboard", "jacobian")
+#: What the names of the views begin with that a layout of ours fills.
+ARRANGED = "DeepReg"
 DIFFERENCE_COLOURS = "Difference: blue moving darker, red moving brighter"
 
 
@@ -51,10 +53,6 @@ class Review:
         """
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}; it was {mode!r}")
-        self._remember()
-        if self._shown is not None and self._shown != run:
-            self._hide_overlays(self._shown)
-        self._shown = run
         fixed, moving = run.get("fixed"), run.get("warped" if after else "moving")
         background, foreground, opacity = fixed, moving, amount
         if mode == "jacobian":
@@ -63,20 +61,34 @@ class Review:
             background, foreground, opacity = self._difference(run, after), None, 0.0
         elif mode == "checkerboard":
             background, foreground, opacity = self._checkerboard(run), None, 0.0
+        self._show_layers(run, background, foreground, opacity)
+
+    def show_alone(self, run: Run, node) -> None:
+        """Fade from the fixed volume to another than the warped one: one that moves."""
+        self._show_layers(run, run.get("fixed"), node, 1.0)
+
+    def show_over(self, run: Run, node) -> None:
+        """A map over the fixed volume."""
+        self._show_layers(run, run.get("fixed"), node, 0.7)
+
+    def _show_layers(self, run: Run, background, foreground, opacity: float) -> None:
+        self._remember()
+        if self._shown is not None and self._shown != run:
+            self._hide_overlays(self._shown)
+        self._shown = run
         for _, composite in self._views():
             composite.SetBackgroundVolumeID(background.GetID() if background is not None else None)
             composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
             composite.SetForegroundOpacity(opacity)
             composite.SetLabelVolumeID(None)  # an old label map would lie over what is looked at
-        for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", self.scene):
-            legend.Modified()  # legends do not notice by themselves that their volume is shown or gone
+        refresh_legends(self.scene)
 
     def volume(self, run: Run, what: str):
-        """A run's volume: "warped", or made where it is not there yet "difference", "checkerboard" or "jacobian"."""
+        """A run's "warped"; or, made where it is not there yet, one of the maps of MODES or "difference_before"."""
         if what == "warped":
             return run.get("warped")
-        if what == "difference":
-            return self._difference(run, after=True)
+        if what in ("difference", "difference_before"):
+            return self._difference(run, after=what == "difference")
         return {"jacobian": self._jacobian, "checkerboard": self._checkerboard}[what](run)
 
     def fit(self, run: Run) -> None:
@@ -88,21 +100,43 @@ class Review:
         for logic, _ in self._views():
             logic.FitSliceToBackground()
 
-    def overlay(self, run: Run, grid: bool, arrows: bool, spacing_mm: Optional[float] = None) -> None:
-        """Draw the deformation as a grid, as arrows, as both, or not at all, over whatever the views show."""
-        spacing = spacing_mm or self._fitting_spacing(run.get("warped"))
+    def overlay(
+        self,
+        run: Run,
+        grid: bool,
+        arrows: bool,
+        spacing_mm: Optional[float] = None,
+        in_3d: bool = False,
+    ) -> None:
+        """Draw the deformation as a grid, as arrows, as both, or not at all, over whatever the views show.
+
+        Args:
+            spacing_mm: between lines or arrows; what fits the volume when left out.
+            in_3d: in 3D views too.
+        """
+        spacing = spacing_mm or self.fitting_spacing(run.get("warped"))
         for role, wanted, draw in (("shown_grid", grid, draw_grid), ("shown_arrows", arrows, draw_glyphs)):
             node = run.get(role)
             if wanted:
                 node = node or self._shown_field(run, role)
                 if node is not None:
-                    draw(node, run.get("warped"), spacing)
+                    draw(node, run.get("warped"), spacing).SetVisibility3D(in_3d)
             else:
                 _hide(node)
 
+    def grid_in(self, run: Run, views: Sequence[str]) -> None:
+        """Draw the deformation's grid in the views of those identifiers only; in none, to take it away."""
+        node = run.get("layout_grid")
+        if not views:
+            _hide(node)
+            return
+        node = node or self._shown_field(run, "layout_grid")
+        if node is not None:
+            draw_grid(node, run.get("warped"), self.fitting_spacing(run.get("warped")), views)
+
     def jump(self, ras_mm) -> None:
-        """Centre every slice view on a point."""
-        for logic, _ in self._views():
+        """Centre every slice view on a point, those of our layouts too."""
+        for logic in [self.logics.GetItemAsObject(n) for n in range(self.logics.GetNumberOfItems())]:
             logic.GetSliceNode().JumpSliceByCentering(*[float(value) for value in ras_mm])
 
     def jump_to_worst(self, run: Run) -> float:
@@ -150,9 +184,13 @@ class Review:
             )
 
     def _views(self) -> List[Tuple[Any, Any]]:
-        """(slice logic, composite node) of every slice view."""
+        """(slice logic, composite node) of every slice view that is not of a layout of ours."""
         found = [self.logics.GetItemAsObject(n) for n in range(self.logics.GetNumberOfItems())]
-        return [(logic, logic.GetSliceCompositeNode()) for logic in found if logic.GetSliceCompositeNode() is not None]
+        return [
+            (logic, logic.GetSliceCompositeNode())
+            for logic in found
+            if logic.GetSliceCompositeNode() is not None and not logic.GetSliceNode().GetName().startswith(ARRANGED)
+        ]
 
     # ------------------------------------------------------------------ volumes that only a look needs
 
@@ -226,7 +264,7 @@ class Review:
 
     def _shown_field(self, run: Run, role: str):
         """A node that draws the displacement field: grids and glyphs draw "to parent", the run's is from parent."""
-        field = _grid_part(run.get("transform").GetTransformFromParent())
+        field = grid_part(run.get("transform").GetTransformFromParent())
         if field is None:
             return None
         node = slicer.vtkMRMLTransformNode()
@@ -236,7 +274,8 @@ class Review:
         return own(self.scene, run, role, node)
 
     @staticmethod
-    def _fitting_spacing(volume) -> float:
+    def fitting_spacing(volume) -> float:
+        """Between lines of the grid, mm: some 28 of them across the volume."""
         bounds = [0.0] * 6
         volume.GetRASBounds(bounds)
         extent = max(bounds[1] - bounds[0], bounds[3] - bounds[2], bounds[5] - bounds[4])
@@ -252,15 +291,3 @@ def _windowed(values: np.ndarray, node) -> np.ndarray:
     display = node.GetDisplayNode()
     low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
     return np.clip((values.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1)
-
-
-def _grid_part(transform: vtk.vtkAbstractTransform) -> Optional[vtk.vtkAbstractTransform]:
-    """The displacement grid inside a transform, however it was concatenated or read from a file."""
-    if transform.IsA("vtkOrientedGridTransform"):
-        return transform
-    if transform.IsA("vtkGeneralTransform"):
-        for n in range(transform.GetNumberOfConcatenatedTransforms()):
-            found = _grid_part(transform.GetConcatenatedTransform(n))
-            if found is not None:
-                return found
-    return None

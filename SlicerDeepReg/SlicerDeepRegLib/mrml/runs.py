@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import numpy as np
 import slicer
 import slicer.util
 import vtk
 
 from ..contracts import Image, Result
 from .display import add_legend, diverging_colours, set_range
+from .facts import facts_of
 from .nodes import FLIP, add_transform, add_volume
 from .scene import JACOBIAN_COLOURS, display_range
 from .segments import add_segment
@@ -35,6 +35,19 @@ OWNED = {
     "checkerboard": "checkerboard",
     "shown_grid": "deformation, as a grid",
     "shown_arrows": "deformation, as arrows",
+    "layout_grid": "deformation, as a grid in a layout",
+    "magnitude": "length of the displacement",
+    "jacobian_log": "Jacobian, logarithmic",
+    "consistency": "there and back",
+    "spread": "spread over runs",
+    "residuals": "landmark errors",
+    "stages": "stages",
+    "path": "path",
+    "morphing": "on its way",
+    "morph_transform": "on its way, transform",
+    "stage_volumes": "stages, as volumes",
+    "stage_browser": "stages, player",
+    "stage_shown": "stage",
 }
 #: What it refers to and leaves alone.
 USED = ("fixed", "moving")
@@ -58,7 +71,11 @@ class Run:
 
     @property
     def facts(self) -> Dict[str, Any]:
-        """method, title, effort, seconds, figures (of the end), notes, worst_ras, worst_jacobian."""
+        """What the run keeps about itself: those of ``facts_of``, and what it was given when it was added.
+
+        The panel gives method, title, effort, similarity, device, seconds, figures (of the end), table, lights,
+        versions, sha256 and notes.
+        """
         return json.loads(self.node.GetAttribute(MARK) or "{}")
 
     @property
@@ -108,7 +125,7 @@ def add_run(
     Args:
         result: its volumes in world coordinates.
         name: of the run; its nodes are called after it.
-        facts: see :attr:`Run.facts`.
+        facts: more of :attr:`Run.facts`, they stand above its own.
         fixed, moving: the user's nodes, referred to; their window, level and colours are taken over.
         moving_world_to_local: where the moving volume is under transforms; then the run's transform node does
             their work too: put under it, in place of those, the volume is shown warped.
@@ -129,8 +146,8 @@ def add_run(
             _add_labels(scene, run, result.warped_labels, segmentation, label_names or {})
         if table:
             run.set("table", _add_table(scene, table, _title(run, "table")))
-        place, worst = _worst_place(result)
-        run.node.SetAttribute(MARK, json.dumps({**facts, "worst_ras": place, "worst_jacobian": worst}))
+        found = facts_of(result, moving_world_to_local, label_names)
+        run.node.SetAttribute(MARK, json.dumps({**found, **facts}, default=float))
         _group(scene, run)
     except BaseException:
         remove(scene, run, also_permanent=True)
@@ -142,7 +159,7 @@ def own(scene, run: Run, role: str, node, save: bool = False):
     """Give a node to a run under a role: it gets its name and place, and goes when the run goes."""
     node.SetName(_title(run, role))
     node.SetSaveWithScene(save)
-    if node.GetDisplayNode() is not None:
+    if node.IsA("vtkMRMLDisplayableNode") and node.GetDisplayNode() is not None:
         node.GetDisplayNode().SetSaveWithScene(save)
     run.set(role, node)
     hierarchy, folder = _folder(scene, run)
@@ -191,7 +208,7 @@ def remove_node(scene, node) -> None:
     for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", scene):
         if legend.GetPrimaryDisplayNode() in parts:
             scene.RemoveNode(legend)
-    if node.GetStorageNode() is not None:
+    if node.IsA("vtkMRMLStorableNode") and node.GetStorageNode() is not None:
         parts.append(node.GetStorageNode())
     scene.RemoveNode(node)
     for part in parts:
@@ -262,15 +279,6 @@ def _add_table(scene, rows: Sequence[Tuple[str, Sequence[str]]], name: str):
         node.AddColumn(column)
     node.SetUseColumnTitleAsColumnHeader(True)
     return node
-
-
-def _worst_place(result: Result) -> Tuple[List[float], float]:
-    """Where the Jacobian is least inside the fixed image's content, RAS mm, and what it is there."""
-    content = result.fixed.values > display_range(result.fixed)[0]
-    values = np.where(content, result.jacobian.values, np.inf) if content.any() else result.jacobian.values
-    kji = np.unravel_index(int(np.argmin(values)), values.shape)
-    lps = result.fixed.grid.ijk_to_lps @ [*kji[::-1], 1.0]
-    return (FLIP @ lps)[:3].tolist(), float(values[kji])
 
 
 def _group(scene, run: Run) -> None:

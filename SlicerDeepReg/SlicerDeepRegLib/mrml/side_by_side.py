@@ -1,30 +1,22 @@
-"""Several runs beside each other: a column for each, linked views, common scales, and a table beneath. No Qt.
-
-The layout is one of Slicer's own kind (a description in the layout node), so that its controllers, links and maximise
-buttons work as in any other. What was there before comes back with ``restore``.
-"""
+"""Several runs beside each other: a row for each, linked views, common scales, and a table beneath. No Qt."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Optional, Sequence, Tuple
-from xml.sax.saxutils import quoteattr
+from typing import List, Optional, Sequence, Tuple
 
 import slicer
 import slicer.util
 import vtk
 
-from .review import Review
+from .layouts import PREFIX, RUN_COLOURS, SHOWS, Cell, Layouts, description
 from .runs import Run
 
 #: How many runs go beside each other.
 FEWEST, MOST = 2, 4
-#: A number that no other layout has, and what our views and table are called.
-LAYOUT, PREFIX, TABLE = 7316, "DeepReg", "DeepReg comparison"
-#: Views of one group follow each other; Slicer's own are of group 0.
-GROUP = 7
-#: From top to bottom: what of a run is shown, and the letter on the view.
-ROWS = (("warped", "W"), ("difference", "D"), ("jacobian", "J"))
-COLOURS = ("#EDD54C", "#6EB04B", "#5EA9D6", "#C98BD1")
+#: A number that no other layout has, and what our table is called.
+LAYOUT, TABLE = 7316, "DeepReg comparison"
+#: What is shown of each run.
+COLUMNS = ("warped", "grid", "jacobian", "difference")
 #: Columns of the table: heading, name of the figure, form.
 FIGURES = (
     ("Dice", "dice", "{:.3f}"),
@@ -38,32 +30,40 @@ FIGURES = (
 )
 
 
-def view_name(column: int, row: int) -> str:
-    """The name of a view: columns are runs, rows are ROWS."""
-    return f"{PREFIX}{column + 1}{ROWS[row][1]}"
+def cells_of(count: int) -> List[List[Cell]]:
+    """A row of views for each run."""
+    return [
+        [
+            Cell(f"{PREFIX}{row + 1}{SHOWS[what][0]}", what, "Axial", f"{row + 1}{SHOWS[what][0]}", RUN_COLOURS[row])
+            for what in COLUMNS
+        ]
+        for row in range(count)
+    ]
 
 
 class SideBySide:
     """Shows runs beside each other in a scene.
 
     Args:
-        scene: the MRML scene.
-        review: makes difference and Jacobian volumes.
-        arranged: called with the names of the views that the layout has now; the desktop makes them by itself.
+        layouts: arranges and fills views.
     """
 
-    def __init__(self, scene, review: Review, arranged: Callable[[List[str]], Any] = lambda names: None) -> None:
-        self.scene, self.review, self.arranged = scene, review, arranged
-        self._before: Optional[int] = None
+    def __init__(self, layouts: Layouts) -> None:
+        self.layouts, self.scene, self.review = layouts, layouts.scene, layouts.review
         self._runs: Tuple[Run, ...] = ()
+        #: Names in place of those of runs and methods, while a reader must not know them.
+        self.blind: Optional[Sequence[str]] = None
 
     @property
     def shown(self) -> Tuple[Run, ...]:
         """The runs that are beside each other, or none."""
         return self._runs
 
-    def show(self, runs: Sequence[Run]) -> None:
+    def show(self, runs: Sequence[Run], blind: Optional[Sequence[str]] = None) -> None:
         """Arrange the views and show the runs.
+
+        Args:
+            blind: a name for each run, to be read in place of its own; then there are no figures either.
 
         Raises:
             ValueError: too few or too many runs, or one that has lost its volumes.
@@ -73,70 +73,30 @@ class SideBySide:
         for run in runs:
             if run.get("warped") is None or run.get("fixed") is None:
                 raise ValueError(f"{run.name} has lost its volumes and cannot be shown.")
-        layout = self._layout_node()
-        if self._before is None:
-            self._before = layout.GetViewArrangement()
-        description = layout_description(len(runs))
-        if layout.IsLayoutDescription(LAYOUT):
-            layout.SetLayoutDescription(LAYOUT, description)
-        else:
-            layout.AddLayoutDescription(LAYOUT, description)
-        layout.SetViewArrangement(LAYOUT)
-        self._runs = tuple(runs)
-        self.arranged([view_name(column, row) for column in range(len(runs)) for row in range(len(ROWS))])
+        rows = cells_of(len(runs))
+        self._runs, self.blind = tuple(runs), blind
+        self.layouts.arrange(LAYOUT, description(rows, _table_item()))
+        self.layouts.arranged([cell for row in rows for cell in row])
         self._common_window()
-        self._fill()
+        self.layouts.fill([(cell, run) for row, run in zip(rows, runs) for cell in row])
         self._show_table()
-        self.fit()
-
-    def fit(self) -> None:
-        """All views on the same place, and as large as they can be."""
-        volume, bounds = self._runs[0].get("warped"), [0.0] * 6
-        volume.GetRASBounds(bounds)
-        middle = [(bounds[n] + bounds[n + 1]) / 2 for n in (0, 2, 4)]
-        logics = self.review.logics
-        for logic in [logics.GetItemAsObject(n) for n in range(logics.GetNumberOfItems())]:
-            if logic.GetSliceNode() is not None and logic.GetSliceNode().GetName().startswith(PREFIX):
-                logic.GetSliceNode().JumpSliceByCentering(*middle)
-                logic.FitSliceToBackground()
+        self.layouts.fit(runs[0])
 
     def restore(self) -> None:
         """The layout that was there before; the table goes."""
-        if self._before is not None:
-            self._layout_node().SetViewArrangement(self._before)
+        for run in self._runs:
+            if run.node.GetScene() is not None:
+                self.review.grid_in(run, [])
+        self.layouts.restore()
         table = self._table()
         if table is not None:
             self.scene.RemoveNode(table)
-        self._before, self._runs = None, ()
+        self._runs, self.blind = (), None
 
     def forget(self, run: Run) -> None:
         """Before a run is removed: put the layout back where it shows it."""
         if run in self._runs:
             self.restore()
-
-    # ------------------------------------------------------------------ the views
-
-    def _fill(self) -> None:
-        for column, run in enumerate(self._runs):
-            for row, (what, _letter) in enumerate(ROWS):
-                composite = self._of_view("vtkMRMLSliceCompositeNode", view_name(column, row))
-                node = self._of_view("vtkMRMLSliceNode", view_name(column, row))
-                if composite is None or node is None:
-                    continue
-                background = run.get("fixed") if what == "jacobian" else self.review.volume(run, what)
-                foreground = self.review.volume(run, what) if what == "jacobian" else None
-                composite.SetLinkedControl(False)  # else the first would change the others
-                composite.SetBackgroundVolumeID(background.GetID())
-                composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
-                composite.SetForegroundOpacity(0.7 if foreground is not None else 0.0)
-                composite.SetLabelVolumeID(None)
-                node.SetViewGroup(GROUP)
-        for column in range(len(self._runs)):
-            for row in range(len(ROWS)):
-                composite = self._of_view("vtkMRMLSliceCompositeNode", view_name(column, row))
-                if composite is not None:
-                    composite.SetHotLinkedControl(True)
-                    composite.SetLinkedControl(True)
 
     def _common_window(self) -> None:
         """Window and level of the first run's warped volume for all of them; maps have one scale anyway."""
@@ -146,10 +106,6 @@ class SideBySide:
             display = run.get("warped").GetDisplayNode()
             display.SetAutoWindowLevel(False)
             display.SetWindowLevelMinMax(low, high)
-
-    def _of_view(self, kind: str, name: str):
-        nodes = slicer.util.getNodesByClass(kind, self.scene)
-        return next((node for node in nodes if name in (node.GetLayoutName(), node.GetName())), None)
 
     # ------------------------------------------------------------------ the table
 
@@ -161,7 +117,10 @@ class SideBySide:
         node = self._table() or self.scene.AddNewNodeByClass("vtkMRMLTableNode", TABLE)
         node.SetSaveWithScene(False)
         node.RemoveAllColumns()
-        for title, values in table_columns(self._runs):
+        columns = table_columns(self._runs)
+        if self.blind is not None:
+            columns = [("Run", [f"{number + 1}: {name}" for number, name in enumerate(self.blind)])]
+        for title, values in columns:
             column = vtk.vtkStringArray()
             column.SetName(title)
             for value in values:
@@ -171,10 +130,6 @@ class SideBySide:
         for view in slicer.util.getNodesByClass("vtkMRMLTableViewNode", self.scene):
             if PREFIX in (view.GetSingletonTag() or "", view.GetLayoutName() or ""):
                 view.SetTableNodeID(node.GetID())
-
-    def _layout_node(self):
-        nodes = slicer.util.getNodesByClass("vtkMRMLLayoutNode", self.scene)
-        return nodes[0] if nodes else self.scene.AddNewNodeByClass("vtkMRMLLayoutNode")
 
 
 def table_columns(runs: Sequence[Run]) -> List[Tuple[str, List[str]]]:
@@ -190,21 +145,8 @@ def table_columns(runs: Sequence[Run]) -> List[Tuple[str, List[str]]]:
     return columns
 
 
-def layout_description(columns: int) -> str:
-    """The layout as Slicer reads it: a row of views for each of ROWS, and the table beneath."""
-    rows = []
-    for row, (_what, letter) in enumerate(ROWS):
-        views = "".join(
-            f'<item><view class="vtkMRMLSliceNode" singletontag={quoteattr(view_name(column, row))}>'
-            '<property name="orientation" action="default">Axial</property>'
-            f'<property name="viewlabel" action="default">{column + 1}{letter}</property>'
-            f'<property name="viewcolor" action="default">{COLOURS[column]}</property>'
-            f'<property name="viewgroup" action="default">{GROUP}</property></view></item>'
-            for column in range(columns)
-        )
-        rows.append(f'<item splitSize="280"><layout type="horizontal">{views}</layout></item>')
-    table = (
+def _table_item() -> str:
+    return (
         f'<item splitSize="160"><view class="vtkMRMLTableViewNode" singletontag="{PREFIX}">'
         '<property name="viewlabel" action="default">T</property></view></item>'
     )
-    return f'<layout type="vertical" split="true">{"".join(rows)}{table}</layout>'

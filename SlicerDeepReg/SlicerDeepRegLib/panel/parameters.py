@@ -55,3 +55,5 @@ class SlicerDeepRegParameterNode:
     reviewAmount: Annotated[float, WithinRange(0, 1)] = 0.5
     showGrid: bool = False
     showArrows: bool = False
+    showIn3D: bool = False
+    gridSpacing: Annotated[float, WithinRange(0, 50)] = 0.0

@@ -41,6 +41,7 @@ class Results:
         self._runs: List[Run] = []
         self._checked: List[Run] = []
         self.checks_changed: Callable[[], None] = lambda: None
+        self.selection_changed: Callable[[], None] = lambda: None
         self.about_to_remove: Callable[[Run], None] = lambda run: None
         table = ui.runsTable
         table.setColumnCount(5)
@@ -133,10 +134,13 @@ class Results:
         ui.keepButton.checked = run is not None and run.permanent
         ui.keepButton.blockSignals(blocked)
         complete = run is not None and run.get("fixed") is not None and run.get("warped") is not None
-        for widget in (ui.modeCombo, ui.amountSlider, ui.gridCheck, ui.arrowsCheck, ui.beforeButton, ui.worstButton):
+        overlays = (ui.gridCheck, ui.arrowsCheck, ui.grid3dCheck, ui.spacingSlider)
+        for widget in (ui.modeCombo, ui.amountSlider, *overlays, ui.beforeButton, ui.worstButton):
             widget.enabled = complete
         ui.beforeButton.enabled = complete and run.get("moving") is not None
         ui.restoreButton.enabled = self.review.shown is not None
+        ui.reportButton.enabled = complete
+        self.selection_changed()
 
     def show_selected(self) -> None:
         """Show the selected run in the slice views, fitted to them the first time."""
@@ -192,7 +196,7 @@ class Results:
         after = not (self.ui.beforeButton.checked and run.get("moving") is not None)
         if run.get("fixed") is not None:
             self.review.show(run, mode, p.reviewAmount, after)
-            self.review.overlay(run, p.showGrid, p.showArrows)
+            self.review.overlay(run, p.showGrid, p.showArrows, p.gridSpacing or None, in_3d=p.showIn3D)
         self.ui.legendLabel.text = LEGENDS[mode]
         self._update_run_buttons()
 

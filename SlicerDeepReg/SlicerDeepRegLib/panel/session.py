@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple
@@ -9,7 +10,9 @@ from typing import Any, Dict, List, Optional, Tuple
 from ..catalogue import card
 from ..contracts import InputError
 from ..metrics.table import rows
-from ..mrml.runs import Run, add_run, free_name
+from ..metrics.trust import lights
+from ..mrml.motion import keep_motion
+from ..mrml.runs import Run, add_run, free_name, remove
 from ..worker.client import WorkerClient
 from .choice import Choice, Prepared, prepare
 
@@ -166,7 +169,7 @@ class Session:
                 slicer.mrmlScene,
                 result,
                 free_name(slicer.mrmlScene, job.name),
-                _facts(choice, result),
+                _facts(choice, result, job.prepared.label_names),
                 choice.fixed,
                 choice.moving,
                 job.prepared.moving.world_to_local,
@@ -174,7 +177,11 @@ class Session:
                 choice.moving_segmentation,
                 job.prepared.label_names,
             )
+            keep_motion(slicer.mrmlScene, job.run, result)
         except (RuntimeError, ValueError, MemoryError) as error:
+            if job.run is not None:
+                remove(slicer.mrmlScene, job.run, also_permanent=True)
+                job.run = None
             self._fail("error", f"The result could not be put into the scene: {error}")
             return
         finally:
@@ -211,18 +218,22 @@ def _title(method: str) -> str:
         return method
 
 
-def _facts(choice: Choice, result) -> Dict[str, Any]:
-    """What a run keeps about itself, as plain values."""
-    figures = {name: value for name, value in result.figures["after"].items() if not isinstance(value, (dict, list))}
+def _facts(choice: Choice, result, label_names: Dict[int, str]) -> Dict[str, Any]:
+    """What a run keeps about itself besides what the scene's side finds, as plain values."""
+    after = result.figures["after"]
+    found = lights(after, result.fixed.grid.spacing_mm, label_names)
     return {
         "method": choice.method,
         "title": _title(choice.method),
         "effort": result.request.effort,
+        "linear": result.request.linear,
         "similarity": result.provenance["similarity"],
         "device": result.provenance["device"],
         "seconds": sum(result.seconds.values()),
-        "figures": figures,
-        "stages": [{"name": s.name, "seconds": s.seconds, "curve": list(s.curve)} for s in result.stages],
+        "figures": {name: value for name, value in after.items() if not isinstance(value, (dict, list))},
+        "table": rows(result.figures),
+        "lights": [dataclasses.asdict(light) for light in found],
         "versions": result.provenance["versions"],
+        "sha256": result.provenance["sha256"],
         "notes": list(result.notes),
     }

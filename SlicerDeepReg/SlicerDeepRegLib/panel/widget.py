@@ -14,12 +14,14 @@ from slicer.i18n import tr as _
 from ..catalogue import card as card_of
 from ..catalogue import cards, refresh
 from ..contracts import InputError
+from ..mrml.layouts import Layouts
 from ..mrml.review import Review
-from ..mrml.runs import OWNED, runs
+from ..mrml.runs import OWNED, Run, runs
 from ..mrml.side_by_side import SideBySide
 from . import install
 from .choice import Choice, Finding, findings
 from .curve import draw
+from .judging import Judging
 from .results import MODES, Results
 from .session import Job, Session
 from .settings_form import SettingsForm
@@ -60,9 +62,12 @@ class Panel:
         self.ui, self.session, self.review = ui, session, review
         self.parameters: Optional[Any] = None
         self.results = Results(ui, review, lambda question: self.confirm(question))
-        self.several = Several(self, SideBySide(slicer.mrmlScene, review))
-        self.results.checks_changed = self.several.update_beside
-        self.results.about_to_remove = self.several.beside.forget
+        layouts = Layouts(slicer.mrmlScene, review)
+        self.several = Several(self, SideBySide(layouts))
+        self.judging = Judging(ui, layouts, self.results.selected, self.results.checked)
+        self.results.checks_changed = self._checks_changed
+        self.results.selection_changed = self.judging.update
+        self.results.about_to_remove = self._about_to_remove
         self._settings = SettingsForm(ui.settingsWidget.layout(), self._settings_changed)
         self._job: Optional[Job] = None
         self._filling = False
@@ -434,6 +439,14 @@ class Panel:
         """Ask; tests put their own answer in its place. (With --testing Slicer's dialog always answers no.)"""
         return slicer.util.confirmOkCancelDisplay(question, windowTitle=_("DeepReg"))
 
+    def _checks_changed(self) -> None:
+        self.several.update_beside()
+        self.judging.update()
+
+    def _about_to_remove(self, run: Run) -> None:
+        self.several.beside.forget(run)
+        self.judging.forget(run)
+
     # ------------------------------------------------------------------ the scene
 
     def node_removed(self, node) -> None:
@@ -452,6 +465,7 @@ class Panel:
         self.several.stop()
         if self.several.beside.shown:
             self.several.beside.restore()
+        self.judging.close()
         if job is not None:
             self.session.drop(_("The scene was closed, so the registration was ended."))
             self.ui.progressBar.visible = False

@@ -7,17 +7,18 @@ to the job's folder and read by mapping the file, so that a volume is never copi
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, Dict, Optional
 
 import numpy as np
 
-from ..contracts import Field, Grid, Image, Request, Result, Stage, Transform
+from ..contracts import Field, Grid, Image, Place, Request, Result, Stage, Transform
 from ..files.plain import plain
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
-PROTOCOL = 1
+PROTOCOL = 2
 #: torch older than this lacks what the code uses.
 OLDEST_TORCH = (2, 2)
 
@@ -92,6 +93,8 @@ def write_result(result: Result, folder: Path) -> Dict[str, Any]:
             "seconds": result.seconds,
             "provenance": result.provenance,
             "notes": result.notes,
+            "places": [dataclasses.asdict(place) for place in result.places],
+            "path": [_write_field(field, folder, f"path{number}") for number, field in enumerate(result.path)],
         }
     )
 
@@ -125,6 +128,10 @@ def read_result(values: Dict[str, Any], folder: Path, request: Request) -> Resul
         seconds=values["seconds"],
         provenance=values["provenance"],
         notes=tuple(values["notes"]),
+        places=tuple(
+            Place(place["kind"], tuple(place["position_lps_mm"]), place["value"]) for place in values["places"]
+        ),
+        path=tuple(_read_field(field, folder) for field in values["path"]),
     )
 
 

@@ -9,10 +9,11 @@ import slicer.util
 from conftest import Case
 from SlicerDeepRegLib.contracts import Request
 from SlicerDeepRegLib.mrml.host import Host
+from SlicerDeepRegLib.mrml.layouts import Layouts
 from SlicerDeepRegLib.mrml.nodes import add_volume
 from SlicerDeepRegLib.mrml.review import Review
 from SlicerDeepRegLib.mrml.runs import add_run, remove
-from SlicerDeepRegLib.mrml.side_by_side import LAYOUT, ROWS, SideBySide, layout_description, view_name
+from SlicerDeepRegLib.mrml.side_by_side import COLUMNS, LAYOUT, SideBySide, cells_of
 from SlicerDeepRegLib.pipeline import register
 
 
@@ -37,24 +38,25 @@ def opened(results):
             runs.append(add_run(host.scene, result, f"by {method}", facts, fixed, moving))
         review = Review(host.scene, host.application.GetSliceLogics())
 
-        def arranged(names):
-            for name in names:
-                if name not in host.views:
-                    host.add_view(name, "Axial", (200, 200))
+        def arranged(cells):
+            for cell in cells:
+                if cell.name not in host.views:
+                    host.add_view(cell.name, cell.plane, (200, 200))
 
-        yield host, SideBySide(host.scene, review, arranged), runs
+        yield host, SideBySide(Layouts(host.scene, review, arranged)), runs
 
 
 def layout_of(scene):
     return slicer.util.getNodesByClass("vtkMRMLLayoutNode", scene)[0]
 
 
-def test_the_layout_has_a_column_for_each_run_and_a_table():
-    for columns in (2, 3, 4):
-        root = ElementTree.fromstring(layout_description(columns))
-        views = [one.get("singletontag") for one in root.iter("view") if one.get("class") == "vtkMRMLSliceNode"]
-        assert views == [view_name(c, r) for r in range(len(ROWS)) for c in range(columns)]
-        assert [one.get("class") for one in root.iter("view")][-1] == "vtkMRMLTableViewNode"
+def test_the_layout_has_a_row_for_each_run_and_a_table(opened):
+    host, beside, runs = opened
+    beside.show(runs)
+    root = ElementTree.fromstring(layout_of(host.scene).GetLayoutDescription(LAYOUT))
+    views = [one.get("singletontag") for one in root.iter("view") if one.get("class") == "vtkMRMLSliceNode"]
+    assert views == [cell.name for row in cells_of(2) for cell in row] and len(set(views)) == 2 * len(COLUMNS)
+    assert [one.get("class") for one in root.iter("view")][-1] == "vtkMRMLTableViewNode"
 
 
 def test_runs_are_shown_beside_each_other_with_common_scales(opened):
@@ -69,15 +71,17 @@ def test_runs_are_shown_beside_each_other_with_common_scales(opened):
     assert layout.GetViewArrangement() == LAYOUT and beside.shown == tuple(runs)
     windows = {(d.GetWindowLevelMin(), d.GetWindowLevelMax()) for d in (r.get("warped").GetDisplayNode() for r in runs)}
     assert len(windows) == 1 and (10, 20) not in windows
-    for column, run in enumerate(runs):
-        composites = [host.views[view_name(column, row)].composite for row in range(3)]
-        assert composites[0].GetBackgroundVolumeID() == run.get("warped").GetID()
-        assert composites[1].GetBackgroundVolumeID() == run.get("difference").GetID()
-        assert composites[2].GetBackgroundVolumeID() == run.get("fixed").GetID()
-        jacobian = run.get("jacobian_shown") or run.get("jacobian")  # where there is content, or all of it
-        assert composites[2].GetForegroundVolumeID() == jacobian.GetID()
-        assert all(composite.GetLinkedControl() and composite.GetHotLinkedControl() for composite in composites)
-    groups = {host.views[view_name(c, r)].node.GetViewGroup() for c in range(2) for r in range(3)}
+    cells = cells_of(2)
+    for row, run in zip(cells, runs):
+        composites = {cell.shows: host.views[cell.name].composite for cell in row}
+        assert composites["warped"].GetBackgroundVolumeID() == run.get("warped").GetID()
+        assert composites["difference"].GetBackgroundVolumeID() == run.get("difference").GetID()
+        assert composites["jacobian"].GetBackgroundVolumeID() == run.get("fixed").GetID()
+        assert composites["jacobian"].GetForegroundVolumeID() == run.get("jacobian_log").GetID()
+        assert all(one.GetLinkedControl() and one.GetHotLinkedControl() for one in composites.values())
+        drawn = run.get("layout_grid").GetDisplayNode()
+        assert list(drawn.GetViewNodeIDs()) == [host.views[c.name].node.GetID() for c in row if c.shows == "grid"]
+    groups = {host.views[cell.name].node.GetViewGroup() for row in cells for cell in row}
     assert len(groups) == 1 and groups != {0}
     table = next(
         n for n in slicer.util.getNodesByClass("vtkMRMLTableNode", scene) if n.GetName() == "DeepReg comparison"
@@ -98,7 +102,7 @@ def test_the_same_place_is_seen_in_every_column(opened, tmp_path):
     beside.show(runs)
     places = [np.array(slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())) for view in host.views.values()]
     assert all(np.allclose(place, places[0]) for place in places)
-    first, second = (host.views[view_name(column, 0)].picture().astype(int) for column in range(2))
+    first, second = (host.views[row[0].name].picture().astype(int) for row in cells_of(2))
     assert first.max() > 100 and 0 < np.abs(first - second).mean() < 20  # alike, and not the same
 
 

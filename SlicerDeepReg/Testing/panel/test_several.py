@@ -5,7 +5,7 @@ import json
 import pytest
 import slicer.util
 from SlicerDeepRegLib.mrml.runs import runs
-from SlicerDeepRegLib.mrml.side_by_side import LAYOUT, view_name
+from SlicerDeepRegLib.mrml.side_by_side import LAYOUT, cells_of
 
 from .on_bench import PretendedClient, finish, scene_state
 
@@ -19,12 +19,12 @@ METHODS = [
 def with_views(bench, widget):
     """The desktop makes the views of a layout by itself; here they are made when they are asked for."""
 
-    def arranged(names):
-        for name in names:
-            if name not in bench.host.views:
-                bench.host.add_view(name, "Axial", (160, 160))
+    def arranged(cells):
+        for cell in cells:
+            if cell.name not in bench.host.views:
+                bench.host.add_view(cell.name, cell.plane, (160, 160))
 
-    widget.panel.several.beside.arranged = arranged
+    widget.panel.several.beside.layouts.arranged = arranged
     return widget
 
 
@@ -53,7 +53,7 @@ def test_methods_are_listed_run_and_shown_side_by_side(bench, with_views, pair):
     made = runs(bench.host.scene)
     assert [run.facts["method"] for run in made] == ["optimise", "demons"]
     assert widget.panel.several.beside.shown == tuple(made) and arrangement(bench) == LAYOUT
-    assert bench.host.views[view_name(1, 0)].composite.GetBackgroundVolumeID() == made[1].get("warped").GetID()
+    assert bench.host.views[cells_of(2)[1][0].name].composite.GetBackgroundVolumeID() == made[1].get("warped").GetID()
     widget.ui.layoutButton.click()
     assert arrangement(bench) != LAYOUT and not widget.ui.layoutButton.enabled
     assert widget.ui.besideButton.enabled  # both are ticked

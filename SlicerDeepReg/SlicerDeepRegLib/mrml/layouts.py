@@ -1,0 +1,228 @@
+"""Arrangements of slice views for judging a run: all of it at once, before and after, several runs. No Qt.
+
+Each is one of Slicer's own layouts (a description in the layout node), so that its controllers, links and maximise
+buttons work as in any other; what was there before comes back with ``restore``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from xml.sax.saxutils import quoteattr
+
+import slicer
+import slicer.util
+
+from .display import refresh_legends, renew_legend
+from .maps import log_jacobian, magnitude
+from .review import ARRANGED, Review
+from .runs import Run
+
+#: What our views' names begin with, and the group whose views follow each other; Slicer's own are of group 0.
+PREFIX, GROUP = ARRANGED, 7
+PLANES = ("Axial", "Coronal", "Sagittal")
+#: Slicer's colours of its three views, for the bar above each of ours.
+PLANE_COLOURS = {"Axial": "#F34A33", "Coronal": "#6EB04B", "Sagittal": "#EDD54C"}
+RUN_COLOURS = ("#EDD54C", "#6EB04B", "#5EA9D6", "#C98BD1")
+#: What a view can show, the letter on its bar, and what people read.
+SHOWS = {
+    "fixed": ("F", "fixed"),
+    "moving": ("M", "moving as given"),
+    "warped": ("W", "warped"),
+    "blend": ("B", "fixed and warped blended"),
+    "difference": ("D", "difference"),
+    "difference_before": ("D0", "difference as given"),
+    "checkerboard": ("C", "checkerboard"),
+    "jacobian": ("J", "change of volume"),
+    "magnitude": ("L", "length of the displacement"),
+    "grid": ("G", "warped with the deformation's grid"),
+}
+#: Layouts of one run: their number (no other layout has it), and columns of what is shown; rows are the three planes.
+LAYOUTS: Dict[str, Tuple[int, Tuple[str, ...]]] = {
+    "review": (7317, ("fixed", "warped", "blend", "difference")),
+    "before_after": (7318, ("moving", "warped", "difference_before", "difference")),
+    "deformation": (7319, ("grid", "jacobian", "magnitude")),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One slice view of a layout: what it shows, of which run, in which plane."""
+
+    name: str
+    shows: str
+    plane: str
+    label: str
+    colour: str
+
+
+def cells_of(layout: str) -> List[List[Cell]]:
+    """The views of a layout of one run, row by row."""
+    columns = LAYOUTS[layout][1]
+    return [
+        [
+            Cell(f"{PREFIX}{layout}{SHOWS[what][0]}{plane[0]}", what, plane, SHOWS[what][0], PLANE_COLOURS[plane])
+            for what in columns
+        ]
+        for plane in PLANES
+    ]
+
+
+def description(rows: Sequence[Sequence[Cell]], beneath: str = "", size: int = 280) -> str:
+    """A layout as Slicer reads it: rows of slice views, and something beneath them."""
+    lines = []
+    for row in rows:
+        views = "".join(
+            f'<item><view class="vtkMRMLSliceNode" singletontag={quoteattr(cell.name)}>'
+            f'<property name="orientation" action="default">{cell.plane}</property>'
+            f'<property name="viewlabel" action="default">{cell.label}</property>'
+            f'<property name="viewcolor" action="default">{cell.colour}</property>'
+            f'<property name="viewgroup" action="default">{GROUP}</property></view></item>'
+            for cell in row
+        )
+        lines.append(f'<item splitSize="{size}"><layout type="horizontal">{views}</layout></item>')
+    return f'<layout type="vertical" split="true">{"".join(lines)}{beneath}</layout>'
+
+
+class Layouts:
+    """Arranges the views of a scene, fills them, and puts back what was there.
+
+    Args:
+        scene: the MRML scene.
+        review: makes the volumes that are looked at.
+        arranged: called with the cells that the layout has now; the desktop makes the views by itself.
+    """
+
+    def __init__(self, scene, review: Review, arranged: Callable[[List[Cell]], Any] = lambda cells: None) -> None:
+        self.scene, self.review, self.arranged = scene, review, arranged
+        self._before: Optional[int] = None
+        self._shown: Optional[Tuple[str, Run]] = None
+
+    @property
+    def shown(self) -> Optional[Tuple[str, Run]]:
+        """The name of the layout and the run in it, or None."""
+        return self._shown
+
+    def show(self, layout: str, run: Run) -> None:
+        """Arrange the views for one run.
+
+        Raises:
+            ValueError: the run has lost its volumes, or is linear and has no deformation to show.
+        """
+        number, columns = LAYOUTS[layout]
+        for role in ("fixed", "warped", *(("moving",) if {"moving", "difference_before"} & set(columns) else ())):
+            if run.get(role) is None:
+                raise ValueError(f"{run.name} has lost its {role} volume and cannot be shown so.")
+        rows = cells_of(layout)
+        cells = [cell for row in rows for cell in row]
+        for cell in cells:
+            self.volume(run, cell.shows)  # made, or refused, before anything changes
+        if self._shown is not None and self._shown[1] != run:
+            self._clear(self._shown[1])
+        self.arrange(number, description(rows, size=300))
+        self._shown = (layout, run)
+        self.arranged(cells)
+        self.fill([(cell, run) for cell in cells])
+        self.fit(run)
+
+    def arrange(self, number: int, text: str) -> None:
+        """Switch to a layout of ours, remembering the one that was there before the first."""
+        node = self._layout_node()
+        if self._before is None:
+            self._before = node.GetViewArrangement()
+        if node.IsLayoutDescription(number):
+            node.SetLayoutDescription(number, text)
+        else:
+            node.AddLayoutDescription(number, text)
+        node.SetViewArrangement(number)
+
+    def restore(self) -> None:
+        """The layout that was there before."""
+        if self._shown is not None:
+            self._clear(self._shown[1])
+        if self._before is not None:
+            self._layout_node().SetViewArrangement(self._before)
+        self._before, self._shown = None, None
+
+    def forget(self, run: Run) -> None:
+        """Before a run is removed: put the layout back where it shows it."""
+        if self._shown is not None and self._shown[1] == run:
+            self.restore()
+
+    def fill(self, wanted: Sequence[Tuple[Cell, Run]]) -> None:
+        """Give every view its volumes, then link them."""
+        composites, shown = [], {}
+        for cell, run in wanted:
+            composite = self.of_view("vtkMRMLSliceCompositeNode", cell.name)
+            node = self.of_view("vtkMRMLSliceNode", cell.name)
+            if composite is None or node is None:
+                continue
+            background, foreground, opacity = self.layers(run, cell.shows)
+            composite.SetLinkedControl(False)  # else the first would change the others
+            composite.SetBackgroundVolumeID(background.GetID())
+            composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
+            composite.SetForegroundOpacity(opacity)
+            composite.SetLabelVolumeID(None)
+            node.SetViewGroup(GROUP)
+            composites.append(composite)
+            shown.update({volume.GetID(): volume for volume in (background, foreground) if volume is not None})
+        for run in {id(run): run for _cell, run in wanted}.values():
+            drawn = [cell.name for cell, one in wanted if one == run and cell.shows == "grid"]
+            if drawn:
+                views = [self.of_view("vtkMRMLSliceNode", name) for name in drawn]
+                here = [one.GetID() for one in views if one is not None]
+                self.review.grid_in(run, here)
+        for volume in shown.values():
+            renew_legend(volume)
+        refresh_legends(self.scene)
+        for composite in composites:
+            composite.SetHotLinkedControl(True)
+            composite.SetLinkedControl(True)
+
+    def layers(self, run: Run, shows: str) -> Tuple[Any, Any, float]:
+        """Background, foreground and its opacity for what a view shows."""
+        if shows == "blend":
+            return run.get("fixed"), run.get("warped"), 0.5
+        if shows == "jacobian":
+            return run.get("fixed"), self.volume(run, shows), 0.75
+        return self.volume(run, shows), None, 0.0
+
+    def volume(self, run: Run, shows: str):
+        """The volume that a view shows, made where it is not there yet."""
+        if shows in ("fixed", "moving", "warped"):
+            return run.get(shows)
+        if shows in ("blend", "grid"):
+            return run.get("warped")
+        if shows == "jacobian":
+            return log_jacobian(self.scene, run)
+        if shows == "magnitude":
+            return magnitude(self.scene, run)
+        return self.review.volume(run, shows)
+
+    def fit(self, run: Run) -> None:
+        """All our views on the middle of the run's volume, and as large as they can be."""
+        bounds = [0.0] * 6
+        run.get("warped").GetRASBounds(bounds)
+        self.jump([(bounds[n] + bounds[n + 1]) / 2 for n in (0, 2, 4)], fitted=True)
+
+    def jump(self, ras_mm, fitted: bool = False) -> None:
+        """Centre all our views on a point."""
+        logics = self.review.logics
+        for logic in [logics.GetItemAsObject(n) for n in range(logics.GetNumberOfItems())]:
+            if logic.GetSliceNode() is not None and logic.GetSliceNode().GetName().startswith(PREFIX):
+                if fitted:
+                    logic.FitSliceToBackground()
+                logic.GetSliceNode().JumpSliceByCentering(*[float(value) for value in ras_mm])
+
+    def of_view(self, kind: str, name: str):
+        """The slice or composite node of a view, or None."""
+        nodes = slicer.util.getNodesByClass(kind, self.scene)
+        return next((node for node in nodes if name in (node.GetLayoutName(), node.GetName())), None)
+
+    def _clear(self, run: Run) -> None:
+        if run.node.GetScene() is not None:
+            self.review.grid_in(run, [])
+
+    def _layout_node(self):
+        nodes = slicer.util.getNodesByClass("vtkMRMLLayoutNode", self.scene)
+        return nodes[0] if nodes else self.scene.AddNewNodeByClass("vtkMRMLLayoutNode")

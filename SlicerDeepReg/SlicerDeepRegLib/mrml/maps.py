@@ -1,0 +1,98 @@
+"""Maps of a run's deformation: how far, how much smaller or larger, and where it folds. No Qt."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import slicer.util
+from vtk.util.numpy_support import vtk_to_numpy
+
+from ..contracts import Grid, Image
+from .display import add_legend, diverging_colour, set_range
+from .nodes import add_volume, grid_part, image_from_node
+from .runs import Run, own
+
+LOG_COLOURS = "Jacobian by its logarithm: magenta folds, blue shrinks, white keeps, red grows"
+MAGNITUDE_COLOURS = "Length of the displacement: black none, yellow far"
+#: The largest Jacobian that has a colour of its own; a quarter has that of the other end.
+TOP = 4.0
+#: Entries of the table: the first, for a Jacobian of 0 or less, ends at TOP / COLOURS.
+COLOURS = 512
+FOLD = (1.0, 0.0, 1.0)
+
+
+def magnitude(scene, run: Run):
+    """The length of the displacement in mm at every voxel of the run's grid; the linear part is not in it.
+
+    Raises:
+        ValueError: the run's transform is linear.
+    """
+    node = run.get("magnitude")
+    if node is not None:
+        return node
+    grid = grid_part(run.get("transform").GetTransformFromParent())
+    if grid is None:
+        raise ValueError(f"The transform of {run.name} is linear: no displacement field to show.")
+    warped = image_from_node(run.get("warped"))
+    vectors = vtk_to_numpy(grid.GetDisplacementGrid().GetPointData().GetScalars())
+    length = np.linalg.norm(vectors, axis=1).reshape(grid.GetDisplacementGrid().GetDimensions()[::-1])
+    length = length[tuple(slice(0, n) for n in warped.grid.shape_kji)]  # a single slice is there twice
+    node = add_volume(scene, Image(length.astype(np.float32), warped.grid), "magnitude")
+    top = float(np.ceil(np.percentile(length, 99.8))) or 1.0
+    set_range(node, 0.0, top, warm_colours(scene))
+    add_legend(node, "Displacement (mm)", "%.0f" if top >= 4 else "%.1f")
+    return own(scene, run, "magnitude", node)
+
+
+def log_jacobian(scene, run: Run):
+    """The Jacobian coloured by its logarithm, from a quarter to four times the volume; folds in magenta."""
+    node = run.get("jacobian_log")
+    if node is not None:
+        return node
+    node = add_volume(scene, image_from_node(run.get("jacobian")), "log Jacobian")
+    set_range(node, 0.0, TOP, _log_colours(scene))
+    node.GetDisplayNode().SetInterpolate(False)  # a fold beside growth must not look like no change
+    add_legend(node, "Jacobian")
+    return own(scene, run, "jacobian_log", node)
+
+
+def folds(run: Run) -> int:
+    """How many voxels have a Jacobian of 0 or less."""
+    return int((slicer.util.arrayFromVolume(run.get("jacobian")) <= 0).sum())
+
+
+def grid_of(node) -> Grid:
+    """Where a volume node's voxels lie, LPS mm."""
+    return image_from_node(node).grid
+
+
+def _log_colours(scene):
+    for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode", scene):
+        if node.GetName() == LOG_COLOURS:
+            return node
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetTypeToUser()
+    node.SetName(LOG_COLOURS)
+    node.SetNumberOfColors(COLOURS)
+    node.SetColor(0, "fold", *FOLD, 1.0)
+    for index in range(1, COLOURS):
+        jacobian = (index + 0.5) * TOP / COLOURS
+        place = float(np.clip(np.log(jacobian) / np.log(TOP), -1, 1))
+        node.SetColor(index, f"{jacobian:.2f}", *diverging_colour(place, middle=1.0), 1.0)
+    return scene.AddNode(node)
+
+
+def warm_colours(scene):
+    for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode", scene):
+        if node.GetName() == MAGNITUDE_COLOURS:
+            return node
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetTypeToUser()
+    node.SetName(MAGNITUDE_COLOURS)
+    node.SetNumberOfColors(256)
+    anchors = np.array([(0, 0, 0), (0.35, 0.05, 0.45), (0.85, 0.25, 0.25), (0.98, 0.65, 0.1), (1, 1, 0.6)], float)
+    places = np.linspace(0, 1, len(anchors))
+    for index, place in enumerate(np.linspace(0, 1, 256)):
+        colour = [float(np.interp(place, places, anchors[:, c])) for c in range(3)]
+        node.SetColor(index, f"{place:.2f}", *colour, 1.0)
+    return scene.AddNode(node)

@@ -1,0 +1,256 @@
+"""A deformation in time: from moving to warped by a slider, and stage by stage as a Sequence. No Qt.
+
+What a run needs for it is kept with it in two Sequence nodes of transforms, "stages" and "path", both on coarse grids:
+they are to be looked at. The end of either is the run's own transform.
+"""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from ..contracts import Field, Result, Transform
+from ..geometry.grids import on_grid, resized
+from .nodes import from_parent, grid_part, grid_transform, resampled
+from .runs import Run, own, remove_node
+
+#: Fields of stages are kept on grids of at most so many voxels.
+VOXELS = 250_000
+
+
+# ------------------------------------------------------------------ what a run keeps
+
+
+def keep_motion(scene, run: Run, result: Result) -> None:
+    """Keep the stages and the path of a result with its run."""
+    stages = _sequence(scene, run, "stages", "stage")
+    for number, stage in enumerate(result.stages):
+        _put(stages, str(number), stage.name, from_parent_of(stage.linear_lps, stage.field))
+    if result.path:
+        path = _sequence(scene, run, "path", "time")
+        for number, field in enumerate(result.path, start=1):
+            _put(path, f"{number / len(result.path):.4f}", "field", grid_transform(field))
+
+
+def from_parent_of(linear_lps: np.ndarray, field: Optional[Field]) -> vtk.vtkAbstractTransform:
+    """``T`` of a stage as a VTK transform in RAS mm, its field on a coarse grid."""
+    if field is not None and field.grid.voxels > VOXELS:
+        shrink = (field.grid.voxels / VOXELS) ** (1 / sum(n > 1 for n in field.grid.size_ijk))
+        size = tuple(max(2, round(n / shrink)) if n > 1 else 1 for n in field.grid.size_ijk)
+        field = on_grid(field, resized(field.grid, size))
+    return from_parent(Transform(np.asarray(linear_lps, float), field))
+
+
+def _sequence(scene, run: Run, role: str, index: str, save: bool = True):
+    node = slicer.vtkMRMLSequenceNode()
+    node.SetIndexName(index)
+    node.SetIndexUnit("")
+    node.SetIndexType(slicer.vtkMRMLSequenceNode.NumericIndex)
+    node.SetHideFromEditors(save)  # what is kept is no volume; what is made to be played can be played by Slicer
+    scene.AddNode(node)
+    return own(scene, run, role, node, save=save)
+
+
+def _put(sequence, index: str, name: str, transform: vtk.vtkAbstractTransform) -> None:
+    node = slicer.vtkMRMLTransformNode()
+    node.SetName(name)
+    node.SetAndObserveTransformFromParent(transform)
+    sequence.SetDataNodeAtValue(node, index)
+
+
+def _items(sequence) -> List[Any]:
+    return [sequence.GetNthDataNode(n) for n in range(sequence.GetNumberOfDataNodes())] if sequence is not None else []
+
+
+# ------------------------------------------------------------------ the slider from moving to warped
+
+
+class Morph:
+    """The moving volume on its way to the warped one, as a volume of its own under a transform of its own.
+
+    Args:
+        scene: the MRML scene. run: with its moving volume.
+
+    Raises:
+        ValueError: the run has no moving volume any more, or that was under a transform that is not linear.
+    """
+
+    def __init__(self, scene, run: Run) -> None:
+        moving, facts = run.get("moving"), run.facts
+        if moving is None or run.get("transform") is None:
+            raise ValueError(f"{run.name} has lost its moving volume or its transform, so its way cannot be shown.")
+        if facts.get("world_to_local_ras") is None or facts.get("linear_ras") is None:
+            raise ValueError(
+                f"{moving.GetName()} was registered under a transform that is not linear; its way cannot be shown. "
+                "Harden the transform and register again."
+            )
+        self.scene, self.run = scene, run
+        self._linear = np.array(facts["linear_ras"])
+        self._local = np.array(facts["world_to_local_ras"])
+        self._path = [grid_part(node.GetTransformFromParent()) for node in _items(run.get("path"))]
+        self._whole = grid_part(run.get("transform").GetTransformFromParent())
+        self.node = run.get("morphing") or self._clone(moving)
+        self._transform = run.get("morph_transform") or self._transform_node()
+        self.node.SetAndObserveTransformNodeID(self._transform.GetID())
+        self._vectors: Optional[List[np.ndarray]] = None
+
+    @property
+    def how(self) -> str:
+        """Which way the slider goes, in words."""
+        if self._path:
+            return "along the flow of the velocity that the field belongs to"
+        return "each displacement in a straight line (the field is not the flow of a velocity)"
+
+    def show(self, time: float) -> None:
+        """Put the volume where it is at a time, 0 (moving) to 1 (warped)."""
+        time = min(1.0, max(0.0, float(time)))
+        together = vtk.vtkGeneralTransform()
+        together.PostMultiply()
+        field = self._field(time)
+        if field is not None:
+            together.Concatenate(field)
+        linear = np.eye(4) + time * (self._linear - np.eye(4))
+        together.Concatenate(slicer.util.vtkMatrixFromArray(self._local @ linear))
+        self._transform.SetAndObserveTransformFromParent(together)
+
+    def remove(self) -> None:
+        """Take its nodes out of the scene."""
+        for role in ("morphing", "morph_transform"):
+            node = self.run.get(role)
+            if node is not None:
+                remove_node(self.scene, node)
+
+    def _field(self, time: float):
+        if self._whole is None or time == 0.0:
+            return None
+        if time == 1.0 or not self._path:
+            scaled = slicer.vtkOrientedGridTransform()
+            scaled.SetDisplacementGridData(self._whole.GetDisplacementGrid())
+            scaled.SetGridDirectionMatrix(self._whole.GetGridDirectionMatrix())
+            scaled.SetInterpolationModeToLinear()
+            scaled.SetDisplacementScale(time)
+            return scaled
+        if self._vectors is None:
+            self._vectors = [_vectors(one) for one in self._path]
+        place = time * len(self._path)
+        before = int(place)
+        first = self._vectors[before - 1] if before else np.zeros_like(self._vectors[0])
+        second = self._vectors[min(before, len(self._path) - 1)]
+        values = first + np.float32(place - before) * (second - first)
+        return _with_vectors(self._path[0], values)
+
+    def _clone(self, moving):
+        """A volume node of the same voxels, not copied, shown like the warped one."""
+        node = slicer.vtkMRMLScalarVolumeNode()
+        node.SetHideFromEditors(True)
+        self.scene.AddNode(node)
+        matrix = vtk.vtkMatrix4x4()
+        moving.GetIJKToRASMatrix(matrix)
+        node.SetAndObserveImageData(moving.GetImageData())
+        node.SetIJKToRASMatrix(matrix)
+        node.CreateDefaultDisplayNodes()
+        shown = self.run.get("warped") or moving
+        node.GetDisplayNode().CopyContent(shown.GetDisplayNode())
+        return own(self.scene, self.run, "morphing", node)
+
+    def _transform_node(self):
+        node = slicer.vtkMRMLTransformNode()
+        node.SetHideFromEditors(True)
+        self.scene.AddNode(node)
+        return own(self.scene, self.run, "morph_transform", node)
+
+
+def _vectors(grid: vtk.vtkAbstractTransform) -> np.ndarray:
+    return vtk_to_numpy(grid.GetDisplacementGrid().GetPointData().GetScalars())
+
+
+def _with_vectors(like, values: np.ndarray):
+    """A grid transform of the same place with other displacements."""
+    picture = vtk.vtkImageData()
+    picture.CopyStructure(like.GetDisplacementGrid())
+    picture.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(values), deep=True))
+    oriented = slicer.vtkOrientedGridTransform()
+    oriented.SetDisplacementGridData(picture)
+    oriented.SetGridDirectionMatrix(like.GetGridDirectionMatrix())
+    oriented.SetInterpolationModeToLinear()
+    return oriented
+
+
+# ------------------------------------------------------------------ the stages as a Sequence
+
+
+class Stages:
+    """The moving volume as each stage had it, as a Sequence that Slicer's own player plays.
+
+    Args:
+        scene: the MRML scene. run: one that kept its stages.
+
+    Raises:
+        ValueError: it kept none, or its volumes are gone.
+    """
+
+    def __init__(self, scene, run: Run) -> None:
+        if run.get("stages") is None or run.get("moving") is None or run.get("warped") is None:
+            raise ValueError(f"{run.name} kept no stages, or has lost its volumes. Register again to see its stages.")
+        if run.facts.get("world_to_local_ras") is None:
+            raise ValueError(f"The moving volume of {run.name} was under a transform that is not linear.")
+        self.scene, self.run = scene, run
+        self.names = stage_names(run)
+        self._logic = slicer.vtkSlicerSequencesLogic()
+        if run.get("stage_volumes") is None:
+            self._make()
+        self.browser = run.get("stage_browser")
+
+    @property
+    def node(self):
+        """The volume that shows the chosen stage."""
+        return self.browser.GetProxyNode(self.run.get("stage_volumes"))
+
+    def show(self, number: int) -> None:
+        """Make the volume be that of a stage, 0 as given."""
+        self.browser.SetSelectedItemNumber(max(0, min(int(number), len(self.names) - 1)))
+        self._logic.UpdateProxyNodesFromSequences(self.browser)  # the desktop does it too, but later
+
+    def _make(self) -> None:
+        """Resample the moving volume by each stage's transform, and tie a player to the volumes."""
+        scene, run = self.scene, self.run
+        local = slicer.util.vtkMatrixFromArray(np.array(run.facts["world_to_local_ras"]))
+        sequence = _sequence(scene, run, "stage_volumes", "stage", save=False)
+        transform = scene.AddNewNodeByClass("vtkMRMLTransformNode", "stage")
+        steps = [None, *[node.GetTransformFromParent() for node in _items(run.get("stages"))]]
+        try:
+            for number, step in enumerate(steps):
+                together = vtk.vtkGeneralTransform()
+                together.PostMultiply()
+                if step is not None:
+                    together.Concatenate(step)
+                together.Concatenate(local)
+                transform.SetAndObserveTransformFromParent(together)
+                moved = resampled(run.get("moving"), run.get("warped"), transform, self.names[number])
+                sequence.SetDataNodeAtValue(moved, str(number))
+                remove_node(scene, moved)
+        finally:
+            scene.RemoveNode(transform)
+        browser = slicer.vtkMRMLSequenceBrowserNode()
+        scene.AddNode(browser)
+        own(scene, run, "stage_browser", browser)
+        browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+        browser.SetPlaybackRateFps(2)
+        proxy = slicer.vtkMRMLScalarVolumeNode()
+        scene.AddNode(proxy)
+        proxy.CreateDefaultDisplayNodes()
+        proxy.GetDisplayNode().CopyContent(run.get("warped").GetDisplayNode())
+        own(scene, run, "stage_shown", proxy)
+        browser.AddProxyNode(proxy, sequence, False)
+        self.browser = browser
+        self.show(len(self.names) - 1)
+
+
+def stage_names(run: Run) -> List[str]:
+    """ "as given", then the name of each stage."""
+    return ["as given", *[node.GetName() for node in _items(run.get("stages"))]]

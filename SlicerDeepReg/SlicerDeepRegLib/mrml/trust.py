@@ -1,0 +1,203 @@
+"""Whether to trust a run: landmark errors as arrows, there and back, spread over several runs. No Qt."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from ..contracts import Grid, Image
+from ..geometry.grids import resized
+from ..geometry.points import voxel_centres_lps
+from .display import add_legend, set_range
+from .maps import grid_of, warm_colours
+from .nodes import FLIP, add_volume, grid_part
+from .runs import Run, own
+
+#: Maps of trust are computed at so many points at most, and interpolated between by the views.
+POINTS = 100_000
+
+
+def in_world(run: Run) -> vtk.vtkGeneralTransform:
+    """``T`` of a run, RAS mm of the world, without what takes the world into the moving volume's coordinates.
+
+    Raises:
+        ValueError: the run was made by an older version, or has lost its transform.
+    """
+    if run.get("transform") is None or run.facts.get("linear_ras") is None:
+        raise ValueError(f"{run.name} has lost its transform, or is of an older version. Register again.")
+    together = vtk.vtkGeneralTransform()
+    together.PostMultiply()
+    field = grid_part(run.get("transform").GetTransformFromParent())
+    if field is not None:
+        together.Concatenate(field)
+    together.Concatenate(slicer.util.vtkMatrixFromArray(np.array(run.facts["linear_ras"])))
+    return together
+
+
+def moved(transform: vtk.vtkAbstractTransform, points: np.ndarray) -> np.ndarray:
+    """(N, 3) points through a VTK transform."""
+    given, found = vtk.vtkPoints(), vtk.vtkPoints()
+    for one in (given, found):
+        one.SetDataTypeToDouble()
+    given.SetData(numpy_to_vtk(np.ascontiguousarray(points, float), deep=True))
+    transform.TransformPoints(given, found)
+    return vtk_to_numpy(found.GetData()).copy()
+
+
+# ------------------------------------------------------------------ there and back
+
+
+def way_back(run: Run, runs: Sequence[Run]) -> Optional[Run]:
+    """The newest run of the same two volumes the other way round, of the same method if there is one."""
+    fixed, moving = run.get("fixed"), run.get("moving")
+    if fixed is None or moving is None:
+        return None
+    other = [one for one in runs if one.get("fixed") is moving and one.get("moving") is fixed]
+    same = [one for one in other if one.facts.get("method") == run.facts.get("method")]
+    return (same or other or [None])[-1]
+
+
+def consistency(scene, run: Run, back: Run):
+    """A map of ``|T_back(T(x)) - x|`` in mm, and its figures.
+
+    Returns:
+        The volume node, and {"both_ways_mm": mean, "both_ways_max_mm": largest} where the fixed volume has content.
+    """
+    grid, points = _sampled(run)
+    there = moved(in_world(back), moved(in_world(run), points))
+    error = np.linalg.norm(there - points, axis=1).reshape(grid.shape_kji)
+    node = _map(scene, run, "consistency", error, grid, "There and back (mm)")
+    inside = _content(run, points).reshape(grid.shape_kji)
+    return node, {"both_ways_mm": float(error[inside].mean()), "both_ways_max_mm": float(error[inside].max())}
+
+
+# ------------------------------------------------------------------ spread
+
+
+def spread(scene, runs: Sequence[Run]):
+    """A map of how far runs of one pair disagree: the root mean square distance from their mean, mm.
+
+    The runs may be of several methods, or of one with perturbed inputs. The map belongs to the first.
+
+    Returns:
+        The volume node, and {"spread_mm": mean, "spread_max_mm": largest} where the fixed volume has content.
+
+    Raises:
+        ValueError: fewer than two runs, or runs of different volumes.
+    """
+    if len(runs) < 2:
+        raise ValueError("Tick two or more runs of the same two volumes: the spread is that between them.")
+    if any(
+        one.get("fixed") is not runs[0].get("fixed") or one.get("moving") is not runs[0].get("moving") for one in runs
+    ):
+        raise ValueError("The ticked runs are of different volumes. Tick runs of the same fixed and moving volume.")
+    grid, points = _sampled(runs[0])
+    found = np.stack([moved(in_world(one), points) for one in runs])
+    error = np.sqrt(((found - found.mean(0)) ** 2).sum(-1).mean(0)).reshape(grid.shape_kji)
+    node = _map(scene, runs[0], "spread", error, grid, "Spread (mm)")
+    inside = _content(runs[0], points).reshape(grid.shape_kji)
+    return node, {"spread_mm": float(error[inside].mean()), "spread_max_mm": float(error[inside].max())}
+
+
+def _sampled(run: Run) -> Tuple[Grid, np.ndarray]:
+    """A coarse grid over the run's, and its points, RAS mm."""
+    grid = grid_of(run.get("warped"))
+    shrink = max(1.0, (grid.voxels / POINTS) ** (1 / sum(n > 1 for n in grid.size_ijk)))
+    coarse = resized(grid, tuple(max(2, round(n / shrink)) if n > 1 else 1 for n in grid.size_ijk))
+    return coarse, voxel_centres_lps(coarse).reshape(-1, 3) @ FLIP[:3, :3].T
+
+
+def _content(run: Run, points_ras: np.ndarray) -> np.ndarray:
+    """Whether the warped volume is above its display's lower end at points; everywhere where that says nothing."""
+    warped = run.get("warped")
+    values, grid = slicer.util.arrayFromVolume(warped), grid_of(warped)
+    ijk = np.round((points_ras @ FLIP[:3, :3].T) @ grid.lps_to_ijk[:3, :3].T + grid.lps_to_ijk[:3, 3]).astype(int)
+    ijk = np.clip(ijk, 0, np.array(grid.size_ijk) - 1)
+    inside = values[ijk[:, 2], ijk[:, 1], ijk[:, 0]] > warped.GetDisplayNode().GetWindowLevelMin()
+    return inside if inside.any() else np.ones(len(points_ras), bool)
+
+
+def _map(scene, run: Run, role: str, values: np.ndarray, grid: Grid, title: str):
+    old = run.get(role)
+    if old is not None:
+        slicer.util.updateVolumeFromArray(old, np.ascontiguousarray(values, np.float32))
+        node = old
+    else:
+        node = own(scene, run, role, add_volume(scene, Image(values.astype(np.float32), grid), role))
+        add_legend(node, title, "%.1f")
+    top = max(1.0, float(np.ceil(np.percentile(values, 99.5))))
+    set_range(node, 0.0, top, warm_colours(scene))
+    return node
+
+
+# ------------------------------------------------------------------ landmarks
+
+
+def residuals(scene, run: Run) -> Tuple[Any, List[Dict[str, Any]]]:
+    """What is missing between each moved landmark and its partner, as arrows in the fixed image; and a table.
+
+    An arrow begins at the fixed landmark and is the part of the way to its partner that is missing, brought back by
+    the linear part, so that it points into the fixed image.
+
+    Returns:
+        The model node, and a row for each landmark, the largest error first: name, mm, place (RAS).
+
+    Raises:
+        ValueError: the run was made without landmarks.
+    """
+    points = run.facts.get("points")
+    if not points:
+        raise ValueError(f"{run.name} was made without landmarks. Choose fixed and moving points, and register again.")
+    fixed, moving = (np.array(points[side], float) * [-1, -1, 1] for side in ("fixed_lps_mm", "moving_lps_mm"))
+    missing = moving - moved(in_world(run), fixed)
+    linear = np.linalg.inv(np.array(run.facts["linear_ras"])[:3, :3])
+    errors = np.linalg.norm(missing, axis=1)
+    names = points.get("names") or [str(n + 1) for n in range(len(fixed))]
+    rows = [
+        {"name": names[n], "mm": float(errors[n]), "ras": fixed[n].tolist()} for n in np.argsort(-errors, kind="stable")
+    ]
+    node = run.get("residuals") or _arrows(scene, run, fixed, missing @ linear.T, errors)
+    return node, rows
+
+
+def _arrows(scene, run: Run, starts: np.ndarray, ways: np.ndarray, errors: np.ndarray):
+    together = vtk.vtkAppendPolyData()
+    for start, way, error in zip(starts, ways, errors):
+        length = float(np.linalg.norm(way))
+        if length < 1e-6:
+            continue
+        arrow = vtk.vtkArrowSource()
+        arrow.SetTipLength(0.3)
+        arrow.SetTipRadius(0.12)
+        arrow.SetShaftRadius(0.05)
+        place = vtk.vtkTransform()
+        place.Translate(*start)
+        axis = np.cross([1.0, 0, 0], way / length)
+        angle = np.degrees(np.arccos(np.clip(way[0] / length, -1, 1)))
+        place.RotateWXYZ(angle, *(axis if np.linalg.norm(axis) > 1e-9 else (0, 0, 1)))
+        place.Scale(length, length, length)
+        shape = vtk.vtkTransformPolyDataFilter()
+        shape.SetInputConnection(arrow.GetOutputPort())
+        shape.SetTransform(place)
+        shape.Update()
+        part = shape.GetOutput()
+        values = numpy_to_vtk(np.full(part.GetNumberOfPoints(), error), deep=True)
+        values.SetName("mm")
+        part.GetPointData().SetScalars(values)
+        together.AddInputData(part)
+    node = scene.AddNewNodeByClass("vtkMRMLModelNode", "residuals")
+    if together.GetNumberOfInputConnections(0):
+        together.Update()
+        node.SetAndObservePolyData(together.GetOutput())
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetVisibility2D(True)
+    display.SetSliceDisplayModeToProjection()  # landmarks are seldom on the slice that is shown
+    display.SetColor(1.0, 0.55, 0.0)
+    display.SetSliceIntersectionThickness(2)
+    return own(scene, run, "residuals", node)

@@ -1,0 +1,307 @@
+"""The sections that judge the selected run: arrangements of the views, lights, places, structures, motion. Qt."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..metrics.trust import AMBER, GREEN, GREY, RED, Light, lights, overall
+from ..mrml.layouts import Layouts
+from ..mrml.motion import Morph, Stages, stage_names
+from ..mrml.runs import Run, runs
+from ..mrml.trust import consistency, residuals, spread, way_back
+from .curve import draw
+
+LAYOUTS = (
+    ("", _("Mine")),
+    ("review", _("Review: fixed, warped, blend, difference")),
+    ("before_after", _("Before and after")),
+    ("deformation", _("Deformation: grid, volume change, length")),
+)
+#: What is said of a light, so that nobody needs to tell colours apart, and its colour.
+SAID = {
+    GREEN: (_("within"), "#2e9e4f"),
+    AMBER: (_("look"), "#e09a1a"),
+    RED: (_("stop"), "#d43a3a"),
+    GREY: (_("not measured"), "#8a8f98"),
+}
+KINDS = {
+    "fold": (_("fold"), _("smallest determinant {value:.2f}")),
+    "shrinks": (_("shrinks most"), _("to {value:.2f} of its volume")),
+    "grows": (_("grows most"), _("{value:.2f} times its volume")),
+    "differs": (_("differs most"), _("{value:.0%} of the window")),
+}
+
+
+class Judging:
+    """What the panel says of the selected run, and the views that show why.
+
+    Args:
+        ui: the widgets of the .ui by name.
+        layouts: arranges the views.
+        selected: gives the selected run, or None. ticked: gives those that are ticked.
+    """
+
+    def __init__(
+        self, ui, layouts: Layouts, selected: Callable[[], Optional[Run]], ticked: Callable[[], List[Run]]
+    ) -> None:
+        self.ui, self.layouts, self.selected, self.ticked = ui, layouts, selected, ticked
+        self._filled: Tuple[Any, ...] = ()
+        self._morph: Optional[Morph] = None
+        self._stages: Optional[Stages] = None
+        self._places: List[Sequence[float]] = []
+        self._structures: List[Optional[Sequence[float]]] = []
+        self._measured: Dict[Run, Dict[str, float]] = {}  # both ways, which a run's own result does not know
+        for value, title in LAYOUTS:
+            ui.layoutCombo.addItem(title, value)
+        _columns(ui.lightsTable, (_("Judged"), "", _("Found")), 130)
+        _columns(ui.placesTable, (_("Place"), _("There")), 110)
+        _columns(ui.structuresTable, (_("Structure"), _("Dice"), _("HD95 (mm)"), _("Volume (ml)")), 130)
+        ui.layoutCombo.connect("currentIndexChanged(int)", lambda index=0: self._arrange())
+        ui.placesTable.connect("itemSelectionChanged()", lambda: self._go(self._places, ui.placesTable.currentRow()))
+        ui.structuresTable.connect(
+            "itemSelectionChanged()", lambda: self._go(self._structures, ui.structuresTable.currentRow())
+        )
+        ui.residualsButton.connect("clicked(bool)", lambda checked=False: self._try(self._residuals))
+        ui.backButton.connect("clicked(bool)", lambda checked=False: self._try(self._there_and_back))
+        ui.spreadButton.connect("clicked(bool)", lambda checked=False: self._try(self._spread))
+        ui.timeSlider.connect("valueChanged(double)", lambda value=0.0: self._try(self._move))
+        ui.stageCombo.connect("currentIndexChanged(int)", lambda index=0: self._try(self._stage))
+
+    # ------------------------------------------------------------------ what is said
+
+    def update(self) -> None:
+        """Make the sections show the selected run."""
+        run = self.selected()
+        complete = run is not None and run.get("fixed") is not None and run.get("warped") is not None
+        ui = self.ui
+        for one in (ui.layoutCombo, ui.judgeButton, ui.motionButton):
+            one.enabled = complete
+        ui.spreadButton.enabled = len(self.ticked()) >= 2
+        state = (run, complete, str(self._measured.get(run)))
+        if state == self._filled:
+            return
+        if not self._filled or self._filled[0] != run:
+            self.end_motion()
+        self._filled = state
+        facts = run.facts if complete else {}
+        found = self.lights(run) if complete else []
+        self._fill_lights(found)
+        self._fill_places(facts.get("places", []))
+        self._fill_structures(facts.get("structures", []))
+        ui.residualsButton.enabled = bool(facts.get("points"))
+        ui.backButton.enabled = complete and way_back(run, runs(slicer.mrmlScene)) is not None
+        ui.judgeLabel.text = ""
+        blocked = ui.stageCombo.blockSignals(True)
+        ui.stageCombo.clear()
+        for name in [_("Choose a stage"), *(stage_names(run) if complete and run.get("stages") else [])]:
+            ui.stageCombo.addItem(name)
+        ui.stageCombo.blockSignals(blocked)
+        if complete and self.layouts.shown is not None and self.layouts.shown[1] != run:
+            self._try(self._arrange)
+
+    def lights(self, run: Run) -> List[Light]:
+        """The lights of a run, with what was measured here since."""
+        found = [Light(**one) for one in run.facts.get("lights", [])]
+        both = self._measured.get(run)
+        if both is None:
+            return found
+        spacing = run.facts["spacing_mm"]
+        return [one if one.name != "Consistency" else lights(both, spacing)[-1] for one in found]
+
+    def _fill_lights(self, found: List[Light]) -> None:
+        table = self.ui.lightsTable
+        table.setRowCount(len(found))
+        for row, light in enumerate(found):
+            said, colour = SAID[light.colour]
+            for column, text in enumerate((_(light.name), said, light.value)):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(f"{light.value}\n{_('Within tolerance')}: {light.rule}")
+                if column == 1:
+                    item.setForeground(qt.QBrush(qt.QColor(colour)))
+                table.setItem(row, column, item)
+        summary = overall(found) if found else None
+        self.ui.summaryLabel.visible = summary is not None
+        if summary is not None:
+            said, colour = SAID[summary.colour]
+            self.ui.summaryLabel.text = f'<b style="color:{colour}">\u25cf {said}</b> {summary.value}'
+
+    def _fill_places(self, places: List[Dict[str, Any]]) -> None:
+        table = self.ui.placesTable
+        self._places = [one["ras"] for one in places]
+        table.setRowCount(len(places))
+        for row, place in enumerate(places):
+            title, form = KINDS[place["kind"]]
+            for column, text in enumerate((title, form.format(value=place["value"]))):
+                table.setItem(row, column, qt.QTableWidgetItem(text))
+
+    def _fill_structures(self, rows: List[Dict[str, Any]]) -> None:
+        table = self.ui.structuresTable
+        self._structures = [row["ras"] for row in rows]
+        table.visible = bool(rows)
+        table.setRowCount(len(rows))
+        for number, row in enumerate(rows):
+            texts = (row["name"], _both(row["dice"], "{:.2f}"), _both(row["hd95_mm"], "{:.1f}"), _volumes(row))
+            for column, text in enumerate(texts):
+                table.setItem(number, column, qt.QTableWidgetItem(text))
+
+    # ------------------------------------------------------------------ the views
+
+    def _arrange(self) -> None:
+        layout = self.ui.layoutCombo.itemData(self.ui.layoutCombo.currentIndex)
+        run = self.selected()
+        if not layout or run is None:
+            self.layouts.restore()
+            return
+        try:
+            self.layouts.show(layout, run)
+        except ValueError as error:
+            self.ui.judgeLabel.text = self.ui.legendLabel.text = _(str(error))
+            self._choose_layout("")
+
+    def _choose_layout(self, layout: str) -> None:
+        blocked = self.ui.layoutCombo.blockSignals(True)
+        self.ui.layoutCombo.setCurrentIndex(max(0, self.ui.layoutCombo.findData(layout)))
+        self.ui.layoutCombo.blockSignals(blocked)
+
+    def _go(self, places: List[Optional[Sequence[float]]], row: int) -> None:
+        if 0 <= row < len(places) and places[row] is not None:
+            self.layouts.review.jump(places[row])
+
+    def forget(self, run: Run) -> None:
+        """Before a run is removed."""
+        if self._filled and self._filled[0] == run:
+            self.end_motion()
+            self._filled = ()
+        self._measured.pop(run, None)
+        if self.layouts.shown is not None and self.layouts.shown[1] == run:
+            self.layouts.restore()
+            self._choose_layout("")
+
+    def close(self) -> None:
+        """Before the scene goes."""
+        self._morph = self._stages = None
+        self._filled = ()
+        self._measured.clear()
+        if self.layouts.shown is not None:
+            self.layouts.restore()
+        self._choose_layout("")
+
+    # ------------------------------------------------------------------ trust
+
+    def _try(self, act: Callable[[], None]) -> None:
+        """Do it; what the run lacks for it is said beneath."""
+        try:
+            act()
+        except ValueError as error:
+            self.ui.judgeLabel.text = self.ui.motionLabel.text = _(str(error))
+
+    def _residuals(self) -> None:
+        run = self.selected()
+        node, rows = residuals(slicer.mrmlScene, run)
+        node.GetDisplayNode().SetVisibility(True)
+        worst = "; ".join(f"{row['name']}: {row['mm']:.1f} mm" for row in rows[:5])
+        self.ui.judgeLabel.text = _("Landmarks, the largest errors first: {worst}").format(worst=worst)
+        self.layouts.review.jump(rows[0]["ras"])
+
+    def _there_and_back(self) -> None:
+        run = self.selected()
+        back = way_back(run, runs(slicer.mrmlScene))
+        if back is None:
+            raise ValueError(_("Register the two volumes the other way round first."))
+        node, figures = consistency(slicer.mrmlScene, run, back)
+        self._measured[run] = figures
+        self.update()
+        self.layouts.review.show_over(run, node)
+        self.ui.judgeLabel.text = _("There and back with {name}: mean {mean:.2f} mm, largest {most:.2f} mm.").format(
+            name=back.name, mean=figures["both_ways_mm"], most=figures["both_ways_max_mm"]
+        )
+
+    def _spread(self) -> None:
+        chosen = self.ticked()
+        node, figures = spread(slicer.mrmlScene, chosen)
+        self.layouts.review.show_over(chosen[0], node)
+        self.ui.judgeLabel.text = _("Spread of {count} runs: mean {mean:.2f} mm, largest {most:.2f} mm.").format(
+            count=len(chosen), mean=figures["spread_mm"], most=figures["spread_max_mm"]
+        )
+
+    # ------------------------------------------------------------------ motion
+
+    def _move(self) -> None:
+        run = self.selected()
+        if run is None:
+            return
+        if self._morph is None:
+            self._morph = Morph(slicer.mrmlScene, run)
+        self._morph.show(self.ui.timeSlider.value)
+        if self._stages is not None:
+            self._stages = None
+        self.layouts.review.show_alone(run, self._morph.node)
+        self.ui.motionLabel.text = _("Time {time:.2f}: {how}.").format(
+            time=self.ui.timeSlider.value, how=_(self._morph.how)
+        )
+
+    def _stage(self) -> None:
+        run, number = self.selected(), self.ui.stageCombo.currentIndex - 1
+        if run is None or number < 0:
+            return
+        if self._stages is None or self._stages.run != run:
+            self._stages = Stages(slicer.mrmlScene, run)
+        self._stages.show(number)
+        self.layouts.review.show_alone(run, self._stages.node)
+        facts = run.facts["stages"][number - 1] if number else None
+        self.ui.motionLabel.text = _("As given.") if facts is None else _stage_text(facts)
+        curve = [(facts["name"], value) for value in facts["curve"]] if facts else []
+        if len(curve) > 1:
+            self.ui.curveLabel.visible = True
+            self.ui.curveLabel.pixmap = draw(
+                curve, max(260, self.ui.applyButton.width), 90, self.ui.applyButton.palette
+            )
+
+    def end_motion(self) -> None:
+        """Put away what moves."""
+        if self._morph is not None and self._morph.run.node.GetScene() is not None:
+            self._morph.remove()
+        self._morph = self._stages = None
+        blocked = self.ui.timeSlider.blockSignals(True)
+        self.ui.timeSlider.value = 0
+        self.ui.timeSlider.blockSignals(blocked)
+        self.ui.motionLabel.text = ""
+
+
+def _columns(table, titles: Sequence[str], height: int) -> None:
+    table.setColumnCount(len(titles))
+    table.setHorizontalHeaderLabels(list(titles))
+    for column in range(len(titles)):
+        last = column == len(titles) - 1
+        table.horizontalHeader().setSectionResizeMode(
+            column, qt.QHeaderView.Stretch if last else qt.QHeaderView.ResizeToContents
+        )
+    table.verticalHeader().hide()
+    table.setMaximumHeight(height)
+
+
+def _both(states: Dict[str, Optional[float]], form: str) -> str:
+    before, after = (states.get(name) for name in ("before", "after"))
+    return f"{'-' if before is None else form.format(before)} \u2192 {'-' if after is None else form.format(after)}"
+
+
+def _volumes(row: Dict[str, Any]) -> str:
+    """The fixed structure's volume, and how much larger or smaller the warped one is."""
+    fixed, warped = row["fixed_ml"], row["warped_ml"]
+    if not fixed or warped is None:
+        return "-" if not fixed else f"{fixed:.1f}"
+    return f"{fixed:.1f}, {_('warped')} {100 * (warped / fixed - 1):+.0f} %"
+
+
+def _stage_text(facts: Dict[str, Any]) -> str:
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in facts["figures"].items() if _number(value))
+    text = f"{facts['name']}: {facts['seconds']:.1f} s"
+    return ". ".join(part for part in (text, figures, facts["note"]) if part)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

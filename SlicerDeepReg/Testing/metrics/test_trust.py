@@ -1,0 +1,197 @@
+"""Where to look first, and the traffic lights: against fields and figures whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+from SlicerDeepRegLib.contracts import Field, Grid, Transform
+from SlicerDeepRegLib.geometry.jacobian import (
+    jacobian_of_field,
+    non_diffeomorphic_volume,
+    smallest_digital_determinant,
+)
+from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving
+from SlicerDeepRegLib.metrics.labels import centre_by_label, voxels_by_label
+from SlicerDeepRegLib.metrics.places import APART_MM, MOST, worst_places
+from SlicerDeepRegLib.metrics.trust import AMBER, GREEN, GREY, RED, lights, overall
+from SlicerDeepRegLib.warping.path import PARTS, path_of
+
+SHAPE = (30, 32, 34)
+
+
+def oblique_grid(shape=SHAPE):
+    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn * [1.0, 1.5, 2.0]
+    matrix[:3, 3] = [5, -7, 9]
+    return Grid(shape[::-1], matrix)
+
+
+def bump(grid, centre_ijk, strength, width=3.0):
+    """A displacement towards (negative) or away from a voxel, in voxels made mm."""
+    ijk = np.moveaxis(np.indices(grid.shape_kji)[::-1], 0, -1) - np.array(centre_ijk, float)
+    weight = np.exp(-(ijk**2).sum(-1, keepdims=True) / (2 * width**2))
+    return Field(((strength * weight * ijk) @ grid.ijk_to_lps[:3, :3].T).astype(np.float32), grid)
+
+
+def places_of(field, fixed=None, warped=None):
+    empty = np.zeros(field.grid.shape_kji, np.float32)
+    fixed, warped = (empty if one is None else one for one in (fixed, warped))
+    folded = bool((smallest_digital_determinant(field) <= 0).any())
+    return worst_places(field, jacobian_of_field(field), fixed, warped, np.ones(field.grid.shape_kji, bool), folded)
+
+
+def test_the_digital_determinant_agrees_with_the_criterion():
+    field = bump(oblique_grid(), (16, 15, 14), -1.3)
+    worst = smallest_digital_determinant(field)
+    failing = non_diffeomorphic_volume(field)[1]
+    inner = worst[1:-1, 1:-1, 1:-1]
+    assert failing > 0 and 100 * (inner <= 0).mean() == pytest.approx(failing)
+    assert (worst[0] == 1).all() and (worst[:, :, -1] == 1).all()
+
+
+@pytest.mark.parametrize("strength, kind", [(-1.3, "fold"), (-0.5, "shrinks"), (0.6, "grows")])
+def test_the_worst_place_is_found_where_it_was_made(strength, kind):
+    grid = oblique_grid()
+    centre = (16, 15, 14)
+    place = next(one for one in places_of(bump(grid, centre, strength)) if one.kind == kind)
+    there = apply_matrix(grid.ijk_to_lps, np.array([centre], float))[0]
+    assert np.linalg.norm(np.array(place.position_lps_mm) - there) < 4.0
+    assert {"fold": place.value <= 0, "shrinks": 0 < place.value < 0.3, "grows": place.value > 3}[kind]
+
+
+def test_a_difference_that_is_left_is_found_and_noise_is_not():
+    grid = oblique_grid()
+    still = Field(np.zeros((*grid.shape_kji, 3), np.float32), grid)
+    noise = np.random.default_rng(0).normal(0, 0.05, grid.shape_kji).astype(np.float32)
+    assert places_of(still, warped=noise) == ()
+    noise[10:16, 10:16, 20:26] += 0.6
+    found = places_of(still, warped=noise)
+    assert {one.kind for one in found} == {"differs"} and found[0].value > 0.3
+    there = apply_matrix(grid.ijk_to_lps, np.array([[22.5, 12.5, 12.5]]))[0]
+    assert np.linalg.norm(np.array(found[0].position_lps_mm) - there) < 4.0
+
+
+def test_places_are_apart_and_few():
+    field = bump(oblique_grid(), (16, 15, 14), -0.5, width=9.0)
+    found = [one for one in places_of(field) if one.kind == "shrinks"]
+    assert 1 < len(found) <= MOST
+    spots = np.array([one.position_lps_mm for one in found])
+    distances = np.linalg.norm(spots[:, None] - spots[None], axis=-1)[np.triu_indices(len(spots), 1)]
+    assert distances.min() >= APART_MM and [one.value for one in found] == sorted(one.value for one in found)
+
+
+def test_a_place_of_a_label_is_inside_it():
+    values = np.zeros((9, 20, 20), np.int16)
+    yy, xx = np.indices((20, 20)) - 9.5
+    ring = (np.hypot(yy, xx) < 9) & (np.hypot(yy, xx) > 4)
+    values[2:7, ring] = 3  # its centre of mass is not in it
+    i, j, k = (int(n) for n in centre_by_label(values)[3])
+    assert values[k, j, i] == 3 and 2 < k < 6
+    flat = values[4:5]
+    i, j, k = (int(n) for n in centre_by_label(flat)[3])
+    assert flat[k, j, i] == 3 and k == 0
+    assert voxels_by_label(values) == {3: int((values == 3).sum())}
+
+
+# ------------------------------------------------------------------ lights
+
+GOOD = {
+    "tre_mm": 1.2,
+    "tre_max_mm": 3.0,
+    "dice": 0.9,
+    "dice_by_label": {"1": 0.88, "2": 0.92},
+    "hd95_mm": 1.5,
+    "hd95_by_label_mm": {"1": 2.0, "2": 1.0},
+    "jacobian_min": 0.5,
+    "jacobian_max": 1.8,
+    "digital_folds_percent": 0.0,
+    "folds_percent": 0.0,
+    "inverse_error_mm": 0.1,
+    "inverse_error_max_mm": 0.9,
+}
+
+
+def colours(figures, spacing=(1, 1, 1), names=None):
+    found = lights(figures, spacing, names)
+    return [light.colour for light in found], found
+
+
+def test_all_good_is_green_and_nothing_unmeasured_is():
+    found, _ = colours(GOOD)
+    assert found == [GREEN] * 5 and overall(lights(GOOD, (1, 1, 1))).colour == GREEN
+    found, described = colours({})
+    assert found == [GREY] * 5 and all("not measured" in light.value for light in described)
+    assert overall(described).colour == GREY
+
+
+def test_a_smooth_field_alone_is_not_green():
+    """No folds and a good inverse say nothing of whether anything was brought together."""
+    only = {name: GOOD[name] for name in GOOD if name.startswith(("jacobian", "inverse", "digital", "folds"))}
+    found = lights(only, (1, 1, 1))
+    assert overall(found).colour == GREY and "landmarks" in overall(found).value
+
+
+@pytest.mark.parametrize(
+    "changed, light, colour",
+    [
+        ({"tre_mm": 2.5}, 0, AMBER),
+        ({"tre_mm": 4.5}, 0, RED),
+        ({"dice_by_label": {"1": 0.75, "2": 0.9}}, 1, AMBER),
+        ({"dice_by_label": {"1": 0.5, "2": 0.9}}, 1, RED),
+        ({"hd95_by_label_mm": {"1": 5.0}}, 2, AMBER),
+        ({"hd95_by_label_mm": {"1": 9.0}}, 2, RED),
+        ({"jacobian_max": 4.0}, 3, AMBER),
+        ({"jacobian_min": -0.1, "folds_percent": 0.2}, 3, RED),
+        ({"digital_folds_percent": 0.01}, 3, RED),
+        ({"inverse_error_max_mm": 5.0}, 4, AMBER),
+        ({"inverse_error_mm": 2.5, "inverse_error_max_mm": 5.0}, 4, RED),
+        ({"both_ways_mm": 2.5, "both_ways_max_mm": 9.0}, 4, RED),
+    ],
+)
+def test_each_light_turns_with_its_figure(changed, light, colour):
+    figures = {**GOOD, **changed}
+    found, described = colours(figures)
+    expected = [GREEN] * 5
+    expected[light] = colour
+    assert found == expected
+    assert overall(described).colour == colour and described[light].name.lower() in overall(described).value
+
+
+def test_voxels_set_the_tolerance_up_to_three_mm_and_the_worst_structure_is_named():
+    assert colours({**GOOD, "tre_mm": 2.5}, spacing=(1, 1, 2.6))[0][0] == GREEN
+    assert colours({**GOOD, "tre_mm": 3.5}, spacing=(1, 1, 6))[0][0] == AMBER
+    assert "left kidney" in colours(GOOD, names={1: "left kidney"})[1][1].value
+
+
+# ------------------------------------------------------------------ the path
+
+
+def test_a_path_is_a_flow_and_ends_at_the_field():
+    grid = oblique_grid()
+    field = bump(grid, (16, 15, 14), -0.35, width=5.0)
+    path = path_of(field, torch.device("cpu"))
+    assert len(path) == PARTS
+    points = apply_matrix(grid.ijk_to_lps, np.random.default_rng(0).uniform(6, 24, (300, 3)))
+
+    def moved(one, start):
+        return fixed_to_moving(Transform(np.eye(4), one), start)
+
+    whole = moved(field, points)
+    size = np.linalg.norm(whole - points, axis=1)
+    assert np.abs(moved(path[-1], points) - whole).max() < 0.02
+    half = moved(path[PARTS // 2 - 1], points)
+    twice = np.linalg.norm(moved(path[PARTS // 2 - 1], half) - whole, axis=1)
+    straight = np.linalg.norm(points + (whole - points) / 2 - half, axis=1)
+    assert size.max() > 1.5 and twice.mean() < 0.05 * size.mean() and straight.max() > 2 * twice.max()
+
+
+def test_a_folded_field_has_no_path():
+    assert path_of(bump(oblique_grid(), (16, 15, 14), -2.5), torch.device("cpu")) == ()
+
+
+def test_a_path_in_two_dimensions():
+    grid = Grid((40, 36, 1), np.diag([1.5, 1.5, 3.0, 1.0]))
+    field = bump(grid, (20, 18, 0), -0.3, width=5.0)
+    path = path_of(field, torch.device("cpu"))
+    assert len(path) == PARTS and path[-1].displacement_lps_mm.shape == (1, 36, 40, 3)
+    assert np.abs(path[-1].displacement_lps_mm - field.displacement_lps_mm).max() < 1e-4

@@ -1,0 +1,320 @@
+"""Judging a run in the scene: layouts, maps, motion and trust, on Slicer's own nodes and views, without Qt."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from conftest import AFFINE, Case
+from SlicerDeepRegLib.contracts import Image, Request, Stage, Transform
+from SlicerDeepRegLib.geometry.points import fixed_to_moving
+from SlicerDeepRegLib.mrml.host import Host
+from SlicerDeepRegLib.mrml.layouts import LAYOUTS, PLANES, Layouts, cells_of
+from SlicerDeepRegLib.mrml.maps import FOLD, TOP, log_jacobian, magnitude
+from SlicerDeepRegLib.mrml.motion import Morph, Stages, keep_motion, stage_names
+from SlicerDeepRegLib.mrml.nodes import FLIP, add_volume, resampled
+from SlicerDeepRegLib.mrml.review import Review
+from SlicerDeepRegLib.mrml.runs import MARK, add_run, remove, runs
+from SlicerDeepRegLib.mrml.trust import consistency, in_world, moved, residuals, spread, way_back
+from SlicerDeepRegLib.mrml.world import placed_volume
+from SlicerDeepRegLib.pipeline import register
+
+
+@pytest.fixture(scope="module")
+def case():
+    return Case("oblique-LPS")
+
+
+@pytest.fixture(scope="module")
+def points(case):
+    fixed = case.fixed.grid.centre_lps_mm + np.random.default_rng(0).uniform(-8, 8, (5, 3))
+    return fixed, fixed_to_moving(case.transform, fixed) + [0, 0, 2.0]
+
+
+@pytest.fixture(scope="module")
+def result(case, points):
+    labels = [Image((one.values > 50).astype(np.int16) * 2, one.grid, "labels") for one in (case.fixed, case.moving)]
+    given = {
+        "fixed_labels": labels[0],
+        "moving_labels": labels[1],
+        "fixed_points": points[0],
+        "moving_points": points[1],
+    }
+    return register(Request(case.fixed, case.moving, effort="fast", device="cpu", **given))
+
+
+@pytest.fixture(scope="module")
+def backwards(case):
+    return register(Request(case.moving, case.fixed, effort="fast", device="cpu"))
+
+
+@pytest.fixture
+def opened(case, result):
+    with Host() as host:
+        slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(host.scene)
+        fixed, moving = add_volume(host.scene, case.fixed, "fixed"), add_volume(host.scene, case.moving, "moving")
+        run = add_run(host.scene, result, "run", {"method": "optimise"}, fixed, moving, label_names={2: "core"})
+        keep_motion(host.scene, run, result)
+        review = Review(host.scene, host.application.GetSliceLogics())
+
+        def arranged(cells):
+            for cell in cells:
+                if cell.name not in host.views:
+                    host.add_view(cell.name, cell.plane, (240, 240))
+
+        yield host, run, Layouts(host.scene, review, arranged)
+
+
+def values_of(node):
+    return slicer.util.arrayFromVolume(node).astype(np.float64)
+
+
+# ------------------------------------------------------------------ layouts
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_layout_shows_what_it_says_in_three_planes_and_goes_again(opened, name):
+    host, run, layouts = opened
+    node = host.scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    layouts.show(name, run)
+    assert layouts.shown == (name, run) and node.GetViewArrangement() == LAYOUTS[name][0]
+    described = ElementTree.fromstring(node.GetLayoutDescription(LAYOUTS[name][0]))
+    rows = cells_of(name)
+    assert [one.get("singletontag") for one in described.iter("view")] == [cell.name for row in rows for cell in row]
+    assert [row[0].plane for row in rows] == list(PLANES)
+    pictures = {cell.name: host.views[cell.name].picture().astype(int) for row in rows for cell in row}
+    for row in rows:
+        for first, second in zip(row, row[1:]):
+            assert np.abs(pictures[first.name] - pictures[second.name]).max() > 3, (first.shows, second.shows)
+    place = np.array([3.0, -4.0, 5.0])
+    layouts.jump(place)
+    for row in rows:
+        for cell in row:
+            through = np.linalg.inv(slicer.util.arrayFromVTKMatrix(host.views[cell.name].node.GetSliceToRAS()))
+            assert abs((through @ [*place, 1])[2]) < 1e-6  # the point is on the slice
+    layouts.restore()
+    assert layouts.shown is None and node.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+    grid = run.get("layout_grid")
+    assert grid is None or not grid.GetDisplayNode().GetVisibility()
+
+
+def test_the_grid_is_drawn_in_its_own_views_only_and_maps_have_legends(opened):
+    host, run, layouts = opened
+    layouts.show("review", run)
+    layouts.show("deformation", run)  # views that are newer than legends
+    yellow = {}
+    for row in cells_of("deformation"):
+        for cell in row:
+            picture = host.views[cell.name].picture().astype(int)
+            yellow.setdefault(cell.shows, []).append(int(((picture[..., 0] > 200) & (picture[..., 2] < 80)).sum()))
+    assert min(yellow["grid"]) > 500 and max(yellow["jacobian"]) < 100
+    views = {cell.shows: host.views[cell.name] for cell in cells_of("deformation")[0]}
+    for shows in ("jacobian", "magnitude"):
+        corner = views[shows].picture()[130:, 190:]
+        assert len(np.unique(corner.reshape(-1, 3), axis=0)) > 60, "no legend"
+
+
+def test_a_run_that_lost_a_volume_is_refused_and_nothing_is_changed(opened):
+    host, run, layouts = opened
+    node = host.scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    host.scene.RemoveNode(run.get("moving"))
+    with pytest.raises(ValueError, match="lost its moving"):
+        layouts.show("before_after", run)
+    assert node.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView and layouts.shown is None
+
+
+# ------------------------------------------------------------------ maps
+
+
+def test_magnitude_is_the_length_of_the_displacement(opened, result):
+    host, run, _ = opened
+    expected = np.linalg.norm(result.transform.field.displacement_lps_mm, axis=-1)
+    assert np.allclose(values_of(magnitude(host.scene, run)), expected, atol=1e-4)
+
+
+def test_the_logarithmic_jacobian_marks_folds_and_no_change(opened):
+    host, run, _ = opened
+    whole = slicer.util.arrayFromVolume(run.get("jacobian"))
+    whole[:] = 1.0
+    whole[2], whole[3], whole[4], whole[5] = -0.5, 0.25, 1.0, 4.0
+    node = log_jacobian(host.scene, run)
+    display = node.GetDisplayNode()
+    table = display.GetColorNode().GetLookupTable()
+
+    def colour(value):
+        last = table.GetNumberOfTableValues() - 1
+        return np.array(table.GetTableValue(int(np.clip(value / TOP * (last + 1), 0, last)))[:3])
+
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0.0, TOP)
+    assert np.allclose(colour(-0.5), FOLD) and colour(1.0).min() > 0.98
+    assert colour(0.25)[2] > 0.9 > 0.3 > colour(0.25)[0] and colour(4.0)[0] > 0.9 > 0.3 > colour(4.0)[2]
+    assert np.allclose(colour(0.5)[0], colour(2.0)[2], atol=0.05)  # half and twice are as strong
+
+
+# ------------------------------------------------------------------ motion
+
+
+def test_the_slider_goes_from_moving_to_warped(opened, result):
+    host, run, _ = opened
+    morph = Morph(host.scene, run)
+    assert "flow" in morph.how
+    fixed, moving = run.get("warped"), run.get("moving")
+    warped = values_of(fixed)
+
+    def shown(time):
+        morph.show(time)
+        node = resampled(morph.node, fixed, run.get("morph_transform"), "x")
+        found = values_of(node)
+        host.scene.RemoveNode(node)
+        return found
+
+    given = resampled(moving, fixed, None, "as given")
+    assert np.abs(shown(0.0) - values_of(given)).max() < 1e-3
+    assert np.abs(shown(1.0) - warped).max() < 1e-2
+    distances = [np.abs(shown(time) - warped).mean() for time in (0.0, 0.25, 0.5, 0.75, 0.99)]
+    assert all(a > b for a, b in zip(distances, distances[1:])) and distances[-1] < 0.05 * distances[0]
+    assert moving.GetTransformNodeID() is None  # the user's volume is not touched
+    morph.remove()
+    assert run.get("morphing") is None and run.get("morph_transform") is None
+
+
+def test_half_the_way_is_half_the_flow(opened, result):
+    """exp(v/2) applied twice is exp(v); half the displacement applied twice is not."""
+    host, run, _ = opened
+    half, whole = result.path[len(result.path) // 2 - 1], result.path[-1]
+    centre = whole.grid.centre_lps_mm + np.random.default_rng(1).uniform(-10, 10, (200, 3))
+    step = Transform(np.eye(4), half)
+    twice = fixed_to_moving(step, fixed_to_moving(step, centre))
+    once = fixed_to_moving(Transform(np.eye(4), whole), centre)
+    moved_by = np.linalg.norm(once - centre, axis=1)
+    assert moved_by.max() > 0.4
+    assert np.linalg.norm(twice - once, axis=1).mean() < 0.05 * moved_by.mean()
+
+
+def test_stages_are_played_by_a_sequence_browser_and_saved_with_the_scene(opened, result, tmp_path):
+    host, run, _ = opened
+    assert stage_names(run) == ["as given", *(stage.name for stage in result.stages)]
+    stages = Stages(host.scene, run)
+    warped = values_of(run.get("warped"))
+    differences = []
+    for number in range(len(stages.names)):
+        stages.show(number)
+        differences.append(np.abs(values_of(stages.node) - warped).mean())
+    assert differences[-1] < 0.01 < 0.2 < differences[1] < differences[0]
+    assert stages.browser.GetNumberOfItems() == len(stages.names)
+    host.save(str(tmp_path / "scene.mrb"))
+    with Host() as again:
+        again.load(str(tmp_path / "scene.mrb"))
+        loaded = runs(again.scene)[0]
+        assert stage_names(loaded) == stage_names(run) and loaded.facts == run.facts
+        assert "flow" in Morph(again.scene, loaded).how
+        before = again.scene.GetNumberOfNodes()
+        Stages(again.scene, loaded)
+        remove(again.scene, loaded)
+        left = [again.scene.GetNthNode(n).GetName() for n in range(again.scene.GetNumberOfNodes())]
+        assert not [name for name in left if name and name.startswith("run")] and len(left) < before
+
+
+def test_a_moving_volume_under_a_transform_moves_from_where_that_put_it(host_with_parent):
+    host, run, parent_matrix = host_with_parent
+    morph = Morph(host.scene, run)
+    morph.show(0.0)
+    moving, transform = run.get("moving"), run.get("morph_transform")
+    given = values_of(resampled(moving, run.get("warped"), moving.GetParentTransformNode(), "given"))
+    shown = values_of(resampled(morph.node, run.get("warped"), transform, "shown"))
+    assert given.max() > 50 and np.abs(given - shown).max() < 0.5
+    morph.show(1.0)
+    shown = values_of(resampled(morph.node, run.get("warped"), transform, "shown"))
+    assert np.abs(shown - values_of(run.get("warped"))).mean() < 0.05
+
+
+@pytest.fixture
+def host_with_parent(case):
+    """A run whose moving volume is under a linear transform, as the panel makes it."""
+    with Host() as host:
+        slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(host.scene)
+        fixed, moving = add_volume(host.scene, case.fixed, "fixed"), add_volume(host.scene, case.moving, "moving")
+        parent = host.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "parent")
+        parent.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(FLIP @ AFFINE @ FLIP))
+        moving.SetAndObserveTransformNodeID(parent.GetID())
+        placed = placed_volume(moving)
+        found = register(Request(case.fixed, placed.image, effort="fast", device="cpu"))
+        run = add_run(host.scene, found, "under", {}, fixed, moving, placed.world_to_local)
+        keep_motion(host.scene, run, found)
+        yield host, run, AFFINE
+
+
+# ------------------------------------------------------------------ trust
+
+
+def test_facts_are_those_of_the_result(opened, result):
+    _, run, _ = opened
+    facts = run.facts
+    assert [one["name"] for one in facts["structures"]] == ["core"]
+    row = facts["structures"][0]
+    assert row["dice"]["after"] == pytest.approx(result.figures["after"]["dice"])
+    assert row["dice"]["before"] < row["dice"]["after"]
+    assert row["fixed_ml"] == pytest.approx(
+        (result.fixed_labels.values == 2).sum() * 1e-3 * np.prod(result.fixed.grid.spacing_mm)
+    )
+    inside = result.fixed.grid.lps_to_ijk @ [*(np.array(row["ras"]) * [-1, -1, 1]), 1]
+    i, j, k = inside[:3].round().astype(int)
+    assert result.fixed_labels.values[k, j, i] == 2
+    assert [stage["name"] for stage in facts["stages"]] == [stage.name for stage in result.stages]
+    assert isinstance(result.stages[0], Stage)
+
+
+def test_transforms_in_the_world_are_those_of_the_result(opened, result, points):
+    _, run, _ = opened
+    ras = points[0] * [-1, -1, 1]
+    expected = fixed_to_moving(result.transform, points[0]) * [-1, -1, 1]
+    assert np.abs(moved(in_world(run), ras) - expected).max() < 1e-3
+
+
+def test_landmark_errors_are_arrows_and_a_table(opened, result, points):
+    host, run, _ = opened
+    node, rows = residuals(host.scene, run)
+    errors = sorted(result.figures["after"]["tre_by_point_mm"], reverse=True)
+    assert np.allclose([row["mm"] for row in rows], errors, atol=1e-3)
+    bounds = np.array(node.GetPolyData().GetBounds()).reshape(3, 2)
+    fixed = points[0] * [-1, -1, 1]
+    assert (bounds[:, 0] <= fixed.min(0) + 0.5).all() and (bounds[:, 1] >= fixed.max(0) - 0.5).all()
+    assert residuals(host.scene, run)[0] is node  # not a second one
+
+
+def test_there_and_back_is_near_where_it_began(opened, case, backwards):
+    host, run, _ = opened
+    assert way_back(run, runs(host.scene)) is None
+    back = add_run(host.scene, backwards, "back", {"method": "optimise"}, run.get("moving"), run.get("fixed"))
+    assert way_back(run, runs(host.scene)) == back
+    node, figures = consistency(host.scene, run, back)
+    assert 0 < figures["both_ways_mm"] < 1.0 < 40 and figures["both_ways_mm"] <= figures["both_ways_max_mm"]
+    assert values_of(node).min() >= 0 and node.GetDisplayNode().GetWindowLevelMax() >= 1
+
+
+def test_spread_is_the_distance_between_runs(opened, result, case):
+    host, run, _ = opened
+    with pytest.raises(ValueError, match="two or more"):
+        spread(host.scene, [run])
+    shift = np.eye(4)
+    shift[0, 3] = 3.0
+    other = add_run(
+        host.scene,
+        register(Request(case.fixed, case.moving, linear="none", effort="fast", device="cpu", measure=False)),
+        "other",
+        {},
+        run.get("fixed"),
+        run.get("moving"),
+    )
+    facts = other.facts
+    facts["linear_ras"] = (shift @ np.array(run.facts["linear_ras"])).tolist()
+    other.node.SetAttribute(MARK, json.dumps(facts))
+    other.set("transform", run.get("transform"))  # the same field, then 3 mm further
+    _, figures = spread(host.scene, [run, other])
+    assert figures["spread_mm"] == pytest.approx(1.5, abs=1e-3)  # each is 1.5 mm from their mean
+    with pytest.raises(ValueError, match="different volumes"):
+        spread(host.scene, [run, add_run(host.scene, result, "third", {}, run.get("moving"), run.get("fixed"))])

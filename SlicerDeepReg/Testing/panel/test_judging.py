@@ -1,0 +1,143 @@
+"""The sections of the panel that judge a run."""
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from SlicerDeepRegLib.geometry.points import fixed_to_moving
+from SlicerDeepRegLib.mrml.layouts import LAYOUTS
+from SlicerDeepRegLib.mrml.nodes import FLIP
+from SlicerDeepRegLib.mrml.runs import runs
+from SlicerDeepRegLib.mrml.segments import add_segment
+
+from .on_bench import finish, scene_state
+
+
+@pytest.fixture
+def judged(bench, widget, made_case):
+    """A run with landmarks and segmentations, selected; the views of a layout are made when they are asked for."""
+
+    def arranged(cells):
+        for cell in cells:
+            if cell.name not in bench.host.views:
+                bench.host.add_view(cell.name, cell.plane, (160, 160))
+
+    widget.panel.several.beside.layouts.arranged = arranged
+    scene, parameters = bench.host.scene, widget.panel.parameters
+    fixed = made_case.fixed.grid.centre_lps_mm + np.random.default_rng(0).uniform(-8, 8, (4, 3))
+    moving = fixed_to_moving(made_case.transform, fixed) + [0, 0, 2.5]
+    for name, places in (("fixedPoints", fixed), ("movingPoints", moving)):
+        node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+        for place in places:
+            node.AddControlPoint(*(place * [-1, -1, 1]))
+        setattr(parameters, name, node)
+    for name, image in (("fixedSegmentation", made_case.fixed), ("movingSegmentation", made_case.moving)):
+        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        node.CreateDefaultDisplayNodes()
+        add_segment(node, "core", (1, 0, 0), image.values > 60, FLIP @ image.grid.ijk_to_lps)
+        setattr(parameters, name, node)
+    parameters.device, parameters.effort = "cpu", "fast"
+    assert not widget.ui.layoutCombo.enabled
+    widget.ui.applyButton.click()
+    assert finish(bench, widget).state == "done"
+    return widget, runs(scene)[0]
+
+
+def cells(table, column):
+    return [table.item(row, column).text() for row in range(table.rowCount)]
+
+
+def test_a_run_is_judged_in_lights_places_and_structures(bench, judged):
+    widget, run = judged
+    ui = widget.ui
+    assert cells(ui.lightsTable, 0) == ["Landmarks", "Overlap (Dice)", "Surfaces (HD95)", "Jacobian", "Consistency"]
+    assert cells(ui.lightsTable, 1)[:4] == ["within", "within", "within", "within"]
+    assert "mm" in cells(ui.lightsTable, 2)[0] and "core" in cells(ui.lightsTable, 2)[1]
+    assert cells(ui.lightsTable, 1)[4] == "not measured" or "inverse" in cells(ui.lightsTable, 2)[4]
+    assert "within" in ui.summaryLabel.text
+    assert cells(ui.structuresTable, 0) == ["core"] and "\u2192" in cells(ui.structuresTable, 1)[0]
+    place = run.facts["structures"][0]["ras"]
+    ui.structuresTable.selectRow(0)
+    for view in bench.host.views.values():
+        there = np.linalg.inv(slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())) @ [*place, 1]
+        assert abs(there[2]) < 1e-6
+    ui.residualsButton.click()
+    assert "largest errors" in ui.judgeLabel.text and run.get("residuals").GetDisplayNode().GetVisibility()
+
+
+def test_layouts_are_chosen_and_left_and_the_scene_is_as_it_was(bench, judged):
+    widget, run = judged
+    ui, scene = widget.ui, bench.host.scene
+    before = scene_state(scene)
+    layout = (slicer.util.getNodesByClass("vtkMRMLLayoutNode", scene) or [None])[0]
+    layout = layout or scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    arranged = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+    layout.SetViewArrangement(arranged)
+    for name in LAYOUTS:
+        ui.layoutCombo.setCurrentIndex(ui.layoutCombo.findData(name))
+        assert widget.panel.judging.layouts.shown == (name, run)
+    ui.layoutCombo.setCurrentIndex(0)
+    assert widget.panel.judging.layouts.shown is None
+    assert layout.GetViewArrangement() == arranged
+    after = scene_state(scene)
+    assert {name: after[name][:3] for name in before} == {name: before[name][:3] for name in before}
+    ui.layoutCombo.setCurrentIndex(ui.layoutCombo.findData("review"))
+    ui.deleteButton.click()
+    assert widget.panel.judging.layouts.shown is None and not ui.layoutCombo.enabled
+
+
+def test_a_deformation_moves_and_its_stages_are_shown(bench, judged):
+    widget, run = judged
+    ui = widget.ui
+    ui.timeSlider.value = 0.5
+    assert "0.50" in ui.motionLabel.text and run.get("morphing") is not None
+    view = next(iter(bench.host.views.values()))
+    assert view.composite.GetForegroundVolumeID() == run.get("morphing").GetID()
+    names = [ui.stageCombo.itemText(n) for n in range(ui.stageCombo.count)]
+    assert names[1:3] == ["as given", "linear"] and len(names) == len(run.facts["stages"]) + 2
+    ui.stageCombo.setCurrentIndex(len(names) - 1)
+    assert names[-1] in ui.motionLabel.text and " s" in ui.motionLabel.text
+    assert view.composite.GetForegroundVolumeID() == run.get("stage_shown").GetID()
+    ui.deleteButton.click()
+    assert run.node.GetScene() is None
+    left = [bench.host.scene.GetNthNode(n).GetName() or "" for n in range(bench.host.scene.GetNumberOfNodes())]
+    assert not [name for name in left if "on its way" in name or "stage" in name]
+
+
+def test_the_other_way_round_makes_there_and_back_measurable(bench, judged):
+    widget, run = judged
+    ui, parameters = widget.ui, widget.panel.parameters
+    assert not ui.backButton.enabled
+    fixed, moving = parameters.fixed, parameters.moving
+    for name in ("fixedPoints", "movingPoints", "fixedSegmentation", "movingSegmentation"):
+        setattr(parameters, name, None)
+    parameters.fixed = None
+    parameters.moving = fixed
+    parameters.fixed = moving
+    ui.applyButton.click()
+    assert finish(bench, widget).state == "done"
+    widget.panel.results.select(run)
+    assert ui.backButton.enabled
+    ui.backButton.click()
+    assert "There and back" in ui.judgeLabel.text
+    assert "two registrations" in cells(ui.lightsTable, 2)[4] and run.get("consistency") is not None
+
+
+def test_the_spread_of_ticked_runs(bench, judged):
+    widget, run = judged
+    ui = widget.ui
+    assert not ui.spreadButton.enabled
+    widget.panel.parameters.linear = "rigid"
+    ui.applyButton.click()
+    assert finish(bench, widget).state == "done"
+    widget.panel.results.check(runs(bench.host.scene))
+    assert ui.spreadButton.enabled
+    ui.spreadButton.click()
+    assert "Spread of 2 runs" in ui.judgeLabel.text and run.get("spread") is not None
+
+
+def test_a_run_that_kept_no_stages_says_so(bench, judged):
+    widget, run = judged
+    bench.host.scene.RemoveNode(run.get("moving"))
+    widget.ui.timeSlider.value = 0.4
+    assert "lost its moving volume" in widget.ui.motionLabel.text
