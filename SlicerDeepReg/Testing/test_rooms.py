@@ -21,6 +21,7 @@ RULES = {
     "files": (("contracts", "geometry"), {"numpy", "SimpleITK", "safetensors"}),
     "preparation": (("contracts", "geometry", "files"), {"numpy", "SimpleITK"}),
     "metrics": (("contracts", "geometry"), {"numpy", "scipy", "skimage", "surface_distance"}),
+    "report": (("contracts", "catalogue", "metrics"), {"PIL", "fpdf"}),
     "mrml": (("contracts", "geometry"), {"numpy", "vtk", "slicer"}),
     "warping": (("contracts", "geometry"), {"numpy", "torch"}),
     "losses": (("contracts", "geometry", "warping"), {"torch"}),
@@ -55,7 +56,7 @@ RULES = {
     "commands": (
         (
             *("__init__", "contracts", "catalogue", "device", "process", "geometry", "methods", "pipeline", "metrics"),
-            *("files", "mrml", "training", "comparison"),
+            *("files", "mrml", "training", "comparison", "report"),
         ),
         {"numpy", "scipy", "nilearn", "slicer", "SimpleITK"},
     ),
@@ -64,7 +65,7 @@ RULES = {
         {"numpy", "torch"},
     ),
     "panel": (
-        *(("contracts", "catalogue", "settings", "geometry", "preparation", "metrics", "mrml", "worker"),),
+        *(("contracts", "catalogue", "settings", "geometry", "preparation", "metrics", "mrml", "report", "worker"),),
         {"numpy", "vtk", "qt", "ctk", "slicer", "PyTorchUtils", "SampleData"},
     ),
     "__init__": ((), set()),

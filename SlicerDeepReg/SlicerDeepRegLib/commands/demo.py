@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     with output_folder(options.output) as folder:
         write_result(result, folder)
         pictures = write_scene(result, folder)
-        write_report(result, folder, pictures, truth)
+        write_report(result, folder, pictures, identifiers=True, truth=truth)
     _tell(result, truth, options.output, time.perf_counter() - start)
     return 0
 

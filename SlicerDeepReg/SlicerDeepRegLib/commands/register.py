@@ -7,12 +7,13 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 from ..catalogue import cards
 from ..contracts import DEVICES, EFFORTS, LINEAR_MODELS, SIMILARITIES, InputError, Progress, Request
 from ..metrics.table import table
-from .slicer_side import check_slicer, write_scene
+from .report import write_report
+from .slicer_side import check_slicer, write_pictures, write_scene
 
 DEFAULTS = {name: f.default for name, f in Request.__dataclass_fields__.items()}
 
@@ -54,6 +55,12 @@ def add_parser(commands) -> None:
     for name, text in (("fit", "steps to fit a network to this pair"), ("refine", "steps of Optimise after a network")):
         parser.add_argument(f"--{name}", type=int, metavar="N", help=f"{text}; as --set {name}=N")
     parser.add_argument("--scene", action="store_true", help="also write scene.mrb and pictures (needs slicer-core)")
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="also write report.html, and report.pdf where fpdf2 is installed; names of images stay out of it",
+    )
+    parser.add_argument("--identifiers", action="store_true", help="call the images by their names in the report")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the content of result.json instead of a table")
     parser.set_defaults(run=run)
@@ -72,7 +79,8 @@ def run(options: argparse.Namespace) -> int:
     if options.scene:
         check_slicer()
     show = ProgressBar(sys.stderr) if not (options.quiet or options.json) else None
-    description = register_to_folder(request, options.output, options.scene, show)
+    report = (options.report or options.identifiers, options.identifiers)
+    description = register_to_folder(request, options.output, options.scene, show, report)
     if options.json:
         print(json.dumps(description, indent=2))
     elif not options.quiet:
@@ -103,9 +111,16 @@ def check_outputs(output: Path, request: Request) -> None:
 
 
 def register_to_folder(
-    request: Request, output: Path, scene: bool = False, show: Optional[ProgressBar] = None
+    request: Request,
+    output: Path,
+    scene: bool = False,
+    show: Optional[ProgressBar] = None,
+    report: Tuple[bool, bool] = (False, False),
 ) -> Dict[str, Any]:
     """Register and write everything into ``output``; returns the content of result.json.
+
+    Args:
+        report: whether to write one, and whether it names the images.
 
     Raises:
         InputError, Cancelled: see ``register``; then ``output`` is as it was.
@@ -120,8 +135,9 @@ def register_to_folder(
             show.close()
     with output_folder(output) as folder:
         write_result(result, folder)
-        if scene:
-            write_scene(result, folder)
+        pictures = write_scene(result, folder) if scene else []
+        if report[0]:
+            write_report(result, folder, pictures or write_pictures(result, folder), identifiers=report[1])
     return describe(result)
 
 

@@ -24,6 +24,20 @@ def check_slicer() -> None:
 
 def write_scene(result: Result, folder: Path) -> List[str]:
     """Write the pictures, where OpenGL works, and scene.mrb; returns the names of the files."""
+    return _write(result, folder, scene=True)
+
+
+def write_pictures(result: Result, folder: Path) -> List[str]:
+    """Write the pictures, where there are Slicer's libraries and OpenGL works; returns the names of the files."""
+    try:
+        check_slicer()
+    except InputError:
+        print("The report has no pictures: they need slicer-core (pip install slicer-core).", file=sys.stderr)
+        return []
+    return _write(result, folder, scene=False)
+
+
+def _write(result: Result, folder: Path, scene: bool) -> List[str]:
     check_slicer()
     from ..mrml.host import NO_OPENGL, Host, opengl_works
     from ..mrml.pictures import draw
@@ -37,6 +51,8 @@ def write_scene(result: Result, folder: Path) -> List[str]:
         nodes = add_result(host.scene, result)
         if can_draw:
             names = draw(host, result, nodes, folder)
+        if not scene:
+            return names
         host.save(str(folder / OUTPUT_FILES["scene"]))
     return [*names, OUTPUT_FILES["scene"]]
 

@@ -64,12 +64,12 @@ def overall(found: Sequence[Light]) -> Light:
     ):
         bad = [light.name for light in measured if light.colour == colour]
         if bad:
-            return Light("Summary", colour, f"{text}: {', '.join(bad).lower()}.", "")
+            return Light("Summary", colour, f"{text}: {', '.join(bad)}.", "")
     if not any(light.colour == GREEN for light in found[:3]):
         text = "Nothing shows that structures meet: give landmarks or segmentations of both, and look at the images."
         return Light("Summary", GREY, text, "")
     grey = [light.name for light in found if light.colour == GREY]
-    rest = f" Not measured: {', '.join(grey).lower()}." if grey else ""
+    rest = f" Not measured: {', '.join(grey)}." if grey else ""
     return Light("Summary", GREEN, f"All that was measured is within tolerance.{rest}", "")
 
 

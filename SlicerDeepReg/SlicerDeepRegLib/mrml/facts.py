@@ -1,8 +1,8 @@
-"""What a run remembers of its result, as plain values in RAS mm: so that it can be judged when the result is gone."""
+"""What a run in the scene remembers of where its result was, in RAS mm: so that it can be judged when that is gone."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 import slicer.util
@@ -13,19 +13,15 @@ from .nodes import FLIP
 from .scene import display_range
 
 
-def facts_of(
-    result: Result, then: Optional[vtk.vtkAbstractTransform] = None, label_names: Optional[Mapping[int, str]] = None
-) -> Dict[str, Any]:
-    """The facts.
+def scene_facts(result: Result, then: Optional[vtk.vtkAbstractTransform] = None) -> Dict[str, Any]:
+    """The facts, as plain values.
 
     Args:
         then: from the world to the moving volume's own coordinates, None where they are the same.
-        label_names: name of each label.
 
     Returns:
         linear_ras and world_to_local_ras, (4, 4), the second None where it is not linear; worst_ras and
-        worst_jacobian; places (kind, ras, value); structures (see :func:`structures_of`); points, where landmarks
-        were given; stages (name, seconds, curve, figures, note); spacing_mm of the fixed image.
+        worst_jacobian; points, where landmarks were given.
     """
     place, worst = _worst_place(result)
     return {
@@ -33,60 +29,13 @@ def facts_of(
         "world_to_local_ras": _matrix(then),
         "worst_ras": place,
         "worst_jacobian": worst,
-        "places": [{"kind": one.kind, "ras": _ras(one.position_lps_mm), "value": one.value} for one in result.places],
-        "structures": structures_of(result, label_names or {}),
         "points": _points(result),
-        "stages": [
-            {
-                "name": stage.name,
-                "seconds": stage.seconds,
-                "curve": list(stage.curve),
-                "figures": {name: value for name, value in stage.figures.items() if _simple(value)},
-                "note": stage.note,
-            }
-            for stage in result.stages
-        ],
-        "spacing_mm": result.fixed.grid.spacing_mm.tolist(),
     }
-
-
-def structures_of(result: Result, names: Mapping[int, str]) -> List[Dict[str, Any]]:
-    """A row for each label of either image, in order.
-
-    Each has label, name, ras (a place inside it in the fixed image, or None), fixed_ml and warped_ml, and dice and
-    hd95_mm "before", "linear" and "after"; None where one of the images lacks it.
-    """
-    after = result.figures.get("after", {})
-    if "fixed_volume_by_label_ml" not in after:
-        return []
-    fixed, warped = (_by_number(after[f"{side}_volume_by_label_ml"]) for side in ("fixed", "warped"))
-    centres = _by_number(after["centre_by_label_lps_mm"])
-    rows = []
-    for label in sorted({*fixed, *warped}):
-        row = {"label": label, "name": names.get(label, f"label {label}")}
-        row["ras"] = _ras(centres[label]) if label in centres else None
-        row["fixed_ml"], row["warped_ml"] = fixed.get(label), warped.get(label)
-        for name, figure in (("dice", "dice_by_label"), ("hd95_mm", "hd95_by_label_mm")):
-            row[name] = {
-                state: _by_number(result.figures.get(state, {}).get(figure) or {}).get(label)
-                for state in ("before", "linear", "after")
-            }
-        rows.append(row)
-    return rows
-
-
-def _by_number(values: Mapping[Any, Any]) -> Dict[int, Any]:
-    """The keys are text after a way through JSON."""
-    return {int(label): value for label, value in values.items()}
 
 
 def _ras(point_lps_mm) -> List[float]:
     x, y, z = point_lps_mm
     return [-float(x), -float(y), float(z)]
-
-
-def _simple(value: Any) -> bool:
-    return value is None or isinstance(value, (int, float, str, bool))
 
 
 def _points(result: Result) -> Optional[Dict[str, Any]]:

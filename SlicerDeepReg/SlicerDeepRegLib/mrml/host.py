@@ -15,9 +15,9 @@ import numpy as np  # noqa: E402
 import slicer  # noqa: E402
 import slicer.util  # noqa: E402
 import vtk  # noqa: E402
-from vtk.util.numpy_support import vtk_to_numpy  # noqa: E402
 
 from .display import refresh_legends  # noqa: E402
+from .png import grab  # noqa: E402
 
 _SLICE_MANAGERS = (
     "vtkMRMLVolumeGlyphSliceDisplayableManager",
@@ -224,14 +224,7 @@ class SliceView:
     def picture(self) -> np.ndarray:
         """(height, width, 3) uint8, first row on top."""
         self.render()
-        grab = vtk.vtkWindowToImageFilter()
-        grab.SetInput(self.window)
-        grab.SetInputBufferTypeToRGB()
-        grab.ReadFrontBufferOff()
-        grab.ShouldRerenderOff()
-        grab.Update()
-        width, height, _ = grab.GetOutput().GetDimensions()
-        return vtk_to_numpy(grab.GetOutput().GetPointData().GetScalars()).reshape(height, width, 3)[::-1].copy()
+        return grab(self.window)
 
     def close(self) -> None:
         self._mapper.RemoveAllInputConnections(0)

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
-import vtk
-from vtk.util.numpy_support import numpy_to_vtk
 
 from ..contracts import Image, Result, Transform
 from ..geometry.grids import overlap_fraction
 from .display import add_legend, diverging_colours, draw_grid, set_range
 from .host import Host
 from .nodes import FLIP, add_shown_field, add_transform, add_volume, image_from_node, resampled
+from .png import write_png
 from .scene import add_where, display_range
 
 PLANES = (("Axial", 2), ("Coronal", 1), ("Sagittal", 0))  # and the RAS axis along which each is stacked
@@ -155,15 +154,3 @@ def _overview(rows: List[np.ndarray]) -> np.ndarray:
         for row in rows
     ]
     return np.concatenate(columns, axis=1)
-
-
-def write_png(rgb: np.ndarray, path: Path) -> None:
-    """(height, width, 3) uint8, first row on top."""
-    height, width, _ = rgb.shape
-    picture = vtk.vtkImageData()
-    picture.SetDimensions(width, height, 1)
-    picture.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(rgb[::-1]).reshape(-1, 3), deep=True))
-    writer = vtk.vtkPNGWriter()
-    writer.SetFileName(str(path))
-    writer.SetInputData(picture)
-    writer.Write()

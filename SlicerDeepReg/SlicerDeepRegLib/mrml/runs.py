@@ -15,7 +15,7 @@ import vtk
 
 from ..contracts import Image, Result
 from .display import add_legend, diverging_colours, set_range
-from .facts import facts_of
+from .facts import scene_facts
 from .nodes import FLIP, add_transform, add_volume
 from .scene import JACOBIAN_COLOURS, display_range
 from .segments import add_segment
@@ -71,10 +71,9 @@ class Run:
 
     @property
     def facts(self) -> Dict[str, Any]:
-        """What the run keeps about itself: those of ``facts_of``, and what it was given when it was added.
+        """What the run keeps about itself: ``scene_facts``, and what it was given when it was added.
 
-        The panel gives method, title, effort, similarity, device, seconds, figures (of the end), table, lights,
-        versions, sha256 and notes.
+        The panel gives those of ``report.facts.facts_of``.
         """
         return json.loads(self.node.GetAttribute(MARK) or "{}")
 
@@ -146,7 +145,7 @@ def add_run(
             _add_labels(scene, run, result.warped_labels, segmentation, label_names or {})
         if table:
             run.set("table", _add_table(scene, table, _title(run, "table")))
-        found = facts_of(result, moving_world_to_local, label_names)
+        found = scene_facts(result, moving_world_to_local)
         run.node.SetAttribute(MARK, json.dumps({**found, **facts}, default=float))
         _group(scene, run)
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import qt
@@ -112,6 +113,10 @@ class Judging:
         spacing = run.facts["spacing_mm"]
         return [one if one.name != "Consistency" else lights(both, spacing)[-1] for one in found]
 
+    def facts(self, run: Run) -> Dict[str, Any]:
+        """Everything about a run, its lights as they are shown."""
+        return {**run.facts, "lights": [dataclasses.asdict(light) for light in self.lights(run)]}
+
     def _fill_lights(self, found: List[Light]) -> None:
         table = self.ui.lightsTable
         table.setRowCount(len(found))
@@ -131,7 +136,7 @@ class Judging:
 
     def _fill_places(self, places: List[Dict[str, Any]]) -> None:
         table = self.ui.placesTable
-        self._places = [one["ras"] for one in places]
+        self._places = [_ras(one["position_lps_mm"]) for one in places]
         table.setRowCount(len(places))
         for row, place in enumerate(places):
             title, form = KINDS[place["kind"]]
@@ -140,7 +145,7 @@ class Judging:
 
     def _fill_structures(self, rows: List[Dict[str, Any]]) -> None:
         table = self.ui.structuresTable
-        self._structures = [row["ras"] for row in rows]
+        self._structures = [_ras(row["lps_mm"]) for row in rows]
         table.visible = bool(rows)
         table.setRowCount(len(rows))
         for number, row in enumerate(rows):
@@ -282,6 +287,10 @@ def _columns(table, titles: Sequence[str], height: int) -> None:
         )
     table.verticalHeader().hide()
     table.setMaximumHeight(height)
+
+
+def _ras(lps_mm: Optional[Sequence[float]]) -> Optional[Tuple[float, float, float]]:
+    return None if lps_mm is None else (-lps_mm[0], -lps_mm[1], lps_mm[2])
 
 
 def _both(states: Dict[str, Optional[float]], form: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import qt
 import slicer
@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from ..mrml.review import Review
 from ..mrml.runs import Run, remove, rename, runs
+from .reporting import ask_folder, write
 
 MODES = (
     ("fade", _("Fade fixed and warped")),
@@ -42,6 +43,7 @@ class Results:
         self._checked: List[Run] = []
         self.checks_changed: Callable[[], None] = lambda: None
         self.selection_changed: Callable[[], None] = lambda: None
+        self.facts_of: Callable[[Run], Dict[str, Any]] = lambda run: run.facts
         self.about_to_remove: Callable[[Run], None] = lambda run: None
         table = ui.runsTable
         table.setColumnCount(5)
@@ -58,6 +60,7 @@ class Results:
         ui.keepButton.connect("clicked(bool)", self.keep_selected)
         ui.deleteButton.connect("clicked(bool)", lambda checked=False: self.delete_selected())
         ui.beforeButton.connect("toggled(bool)", lambda checked=False: self.look())
+        ui.reportButton.connect("clicked(bool)", lambda checked=False: self.report_selected())
         ui.worstButton.connect("clicked(bool)", lambda checked=False: self._go_to_worst())
         ui.restoreButton.connect("clicked(bool)", lambda checked=False: self._restore_views())
 
@@ -183,6 +186,26 @@ class Results:
         self.update()
         self.checks_changed()
         self.look()
+
+    def report_selected(self) -> None:
+        """Write the report of the selected run into a folder that the user chooses."""
+        run = self.selected()
+        folder = ask_folder() if run is not None else None
+        if folder is None:
+            return
+        shown = self.review.shown
+        try:
+            said = write(run, self.facts_of(run), self.review, folder)
+        except (OSError, KeyError) as error:
+            text = _("The report could not be written to {folder}: {error}").format(folder=folder, error=error)
+            slicer.util.errorDisplay(text, windowTitle=_("DeepReg"))
+            return
+        finally:
+            if shown is None:
+                self.review.restore()
+            else:
+                self.look(shown)
+        self.ui.legendLabel.text = " ".join(said)
 
     # ------------------------------------------------------------------ looking
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple
 
-from ..catalogue import card
 from ..contracts import InputError
 from ..metrics.table import rows
-from ..metrics.trust import lights
 from ..mrml.motion import keep_motion
 from ..mrml.runs import Run, add_run, free_name, remove
+from ..report.facts import facts_of
 from ..worker.client import WorkerClient
 from .choice import Choice, Prepared, prepare
 
@@ -169,7 +167,7 @@ class Session:
                 slicer.mrmlScene,
                 result,
                 free_name(slicer.mrmlScene, job.name),
-                _facts(choice, result, job.prepared.label_names),
+                facts_of(result, job.prepared.label_names),
                 choice.fixed,
                 choice.moving,
                 job.prepared.moving.world_to_local,
@@ -209,31 +207,3 @@ def _progress(job: Job, event: Dict[str, Any]) -> None:
 
 def _default_name(choice: Choice) -> str:
     return f"{choice.moving.GetName()} to {choice.fixed.GetName()}"
-
-
-def _title(method: str) -> str:
-    try:
-        return card(method).title
-    except InputError:  # a model that was taken away while it ran
-        return method
-
-
-def _facts(choice: Choice, result, label_names: Dict[int, str]) -> Dict[str, Any]:
-    """What a run keeps about itself besides what the scene's side finds, as plain values."""
-    after = result.figures["after"]
-    found = lights(after, result.fixed.grid.spacing_mm, label_names)
-    return {
-        "method": choice.method,
-        "title": _title(choice.method),
-        "effort": result.request.effort,
-        "linear": result.request.linear,
-        "similarity": result.provenance["similarity"],
-        "device": result.provenance["device"],
-        "seconds": sum(result.seconds.values()),
-        "figures": {name: value for name, value in after.items() if not isinstance(value, (dict, list))},
-        "table": rows(result.figures),
-        "lights": [dataclasses.asdict(light) for light in found],
-        "versions": result.provenance["versions"],
-        "sha256": result.provenance["sha256"],
-        "notes": list(result.notes),
-    }

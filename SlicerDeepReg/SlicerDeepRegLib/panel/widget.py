@@ -67,6 +67,7 @@ class Panel:
         self.judging = Judging(ui, layouts, self.results.selected, self.results.checked)
         self.results.checks_changed = self._checks_changed
         self.results.selection_changed = self.judging.update
+        self.results.facts_of = self.judging.facts
         self.results.about_to_remove = self._about_to_remove
         self._settings = SettingsForm(ui.settingsWidget.layout(), self._settings_changed)
         self._job: Optional[Job] = None

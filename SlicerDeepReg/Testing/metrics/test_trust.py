@@ -154,7 +154,7 @@ def test_each_light_turns_with_its_figure(changed, light, colour):
     expected = [GREEN] * 5
     expected[light] = colour
     assert found == expected
-    assert overall(described).colour == colour and described[light].name.lower() in overall(described).value
+    assert overall(described).colour == colour and described[light].name in overall(described).value
 
 
 def test_voxels_set_the_tolerance_up_to_three_mm_and_the_worst_structure_is_named():

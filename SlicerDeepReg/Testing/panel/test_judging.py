@@ -56,7 +56,7 @@ def test_a_run_is_judged_in_lights_places_and_structures(bench, judged):
     assert cells(ui.lightsTable, 1)[4] == "not measured" or "inverse" in cells(ui.lightsTable, 2)[4]
     assert "within" in ui.summaryLabel.text
     assert cells(ui.structuresTable, 0) == ["core"] and "\u2192" in cells(ui.structuresTable, 1)[0]
-    place = run.facts["structures"][0]["ras"]
+    place = np.array(run.facts["structures"][0]["lps_mm"]) * [-1, -1, 1]
     ui.structuresTable.selectRow(0)
     for view in bench.host.views.values():
         there = np.linalg.inv(slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())) @ [*place, 1]
@@ -141,3 +141,24 @@ def test_a_run_that_kept_no_stages_says_so(bench, judged):
     bench.host.scene.RemoveNode(run.get("moving"))
     widget.ui.timeSlider.value = 0.4
     assert "lost its moving volume" in widget.ui.motionLabel.text
+
+
+def test_one_button_writes_the_report(bench, judged, monkeypatch, tmp_path):
+    from SlicerDeepRegLib.panel import results
+
+    widget, run = judged
+    folder = tmp_path / "report"
+    folder.mkdir()
+    monkeypatch.setattr(results, "ask_folder", lambda: folder)
+    before = [view.composite.GetForegroundVolumeID() for view in bench.host.views.values()]
+    widget.ui.reportButton.click()
+    assert {path.name for path in folder.iterdir()} == {"report.html", "report.pdf"}
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert text.count("data:image/png") == 7 and "core" in text and str(folder) in widget.ui.legendLabel.text
+    assert [view.composite.GetForegroundVolumeID() for view in bench.host.views.values()] == before
+    monkeypatch.setattr(results, "ask_folder", lambda: tmp_path / "gone")
+    widget.ui.reportButton.click()
+    assert "could not be written" in bench.messages[-1]
+    monkeypatch.setattr(results, "ask_folder", lambda: None)
+    widget.ui.reportButton.click()  # the user thought better of it
+    assert len(bench.messages) == 1

@@ -1,0 +1,46 @@
+"""What a window shows as an array, and arrays as PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+
+def grab(window: vtk.vtkRenderWindow) -> np.ndarray:
+    """What a window shows: (height, width, 3) uint8, first row on top."""
+    camera = vtk.vtkWindowToImageFilter()
+    camera.SetInput(window)
+    camera.SetInputBufferTypeToRGB()
+    camera.ReadFrontBufferOff()
+    camera.ShouldRerenderOff()
+    camera.Update()
+    width, height, _ = camera.GetOutput().GetDimensions()
+    return vtk_to_numpy(camera.GetOutput().GetPointData().GetScalars()).reshape(height, width, 3)[::-1].copy()
+
+
+def png_bytes(rgb: np.ndarray) -> bytes:
+    """A picture, (height, width, 3) uint8, first row on top, as a PNG."""
+    writer = _png_writer(rgb)
+    writer.WriteToMemoryOn()
+    writer.Write()
+    return vtk_to_numpy(writer.GetResult()).tobytes()
+
+
+def write_png(rgb: np.ndarray, path: Path) -> None:
+    """(height, width, 3) uint8, first row on top."""
+    writer = _png_writer(rgb)
+    writer.SetFileName(str(path))
+    writer.Write()
+
+
+def _png_writer(rgb: np.ndarray) -> vtk.vtkPNGWriter:
+    height, width, _ = rgb.shape
+    picture = vtk.vtkImageData()
+    picture.SetDimensions(width, height, 1)
+    picture.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(rgb[::-1]).reshape(-1, 3), deep=True))
+    writer = vtk.vtkPNGWriter()
+    writer.SetInputData(picture)
+    return writer

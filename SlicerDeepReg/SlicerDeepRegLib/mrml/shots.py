@@ -1,0 +1,44 @@
+"""Pictures of a run as the user's own slice views draw it, for a report. No Qt."""
+
+from __future__ import annotations
+
+from typing import Callable, List, Sequence, Tuple
+
+import numpy as np
+
+from .png import png_bytes
+from .review import Review
+from .runs import Run
+
+#: Caption, mode of the review, amount of the upper layer, after registration or before, grid.
+SHOTS: Tuple[Tuple[str, str, float, bool, bool], ...] = (
+    ("Fixed image.", "fade", 0.0, True, False),
+    ("Moving image before registration, on the same planes.", "fade", 1.0, False, False),
+    ("Moving image after registration: structures should lie where the fixed ones lie.", "fade", 1.0, True, False),
+    ("Moving minus fixed before: black is no difference.", "difference", 0.0, False, False),
+    ("Moving minus fixed after: edges in red and blue were not brought together.", "difference", 0.0, True, False),
+    ("The deformation as a grid on the warped image: lines must not cross.", "fade", 1.0, True, True),
+    ("Change of volume: white none, red grows, blue shrinks; 0 or less is a fold.", "jacobian", 0.75, True, False),
+)
+
+
+def shots(review: Review, run: Run, cameras: Sequence[Callable[[], np.ndarray]]) -> List[Tuple[bytes, str]]:
+    """(PNG, caption) of each of SHOTS, the views beside each other.
+
+    Args:
+        review: shows the run; what it showed comes back by its ``restore`` or the next ``show``.
+        run: with its fixed and warped volume; pictures of before are left out where the moving one is gone.
+        cameras: each renders a view now and gives (height, width, 3) uint8, first row on top.
+    """
+    found = []
+    for caption, mode, amount, after, grid in SHOTS:
+        if not after and run.get("moving") is None:
+            continue
+        review.show(run, mode, amount, after)
+        review.overlay(run, grid, False)
+        pictures = [camera() for camera in cameras]
+        height = max(one.shape[0] for one in pictures)
+        padded = [np.pad(one, ((0, height - one.shape[0]), (0, 0), (0, 0))) for one in pictures]
+        found.append((png_bytes(np.concatenate(padded, axis=1)), caption))
+    review.overlay(run, False, False)
+    return found

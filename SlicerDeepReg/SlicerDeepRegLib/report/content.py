@@ -1,0 +1,184 @@
+"""What a report holds, before it is a page or a PDF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ..contracts import SIMILARITIES
+from ..metrics.table import STATES
+from ..metrics.trust import Light, overall
+
+KINDS = {"fold": "fold", "shrinks": "shrinks most", "grows": "grows most", "differs": "differs most"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG, and what a reader should look for in it."""
+
+    png: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading and lines of text; the first column is the name of the line."""
+
+    title: str
+    heading: Tuple[str, ...]
+    lines: Tuple[Tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything of a report, in its order.
+
+    Attributes:
+        title, summary: at the top.
+        lights: one line each, and ``verdict``, all of them in one.
+        tables: figures, structures, places, stages, how it was made.
+        curves: (stage, loss at each iteration).
+        bars: (structure, Dice before or None, Dice after or None).
+        warnings: sentences.
+    """
+
+    title: str
+    summary: str
+    verdict: Light
+    lights: Tuple[Light, ...]
+    pictures: Tuple[Picture, ...] = ()
+    tables: Dict[str, Table] = field(default_factory=dict)
+    curves: Tuple[Tuple[str, Tuple[float, ...]], ...] = ()
+    bars: Tuple[Tuple[str, Optional[float], Optional[float]], ...] = ()
+    warnings: Tuple[str, ...] = ()
+
+
+def content_of(
+    facts: Mapping[str, Any],
+    pictures: Sequence[Picture] = (),
+    identifiers: bool = False,
+    truth: Optional[Mapping[str, str]] = None,
+) -> Content:
+    """A report of a registration.
+
+    Args:
+        facts: as ``facts_of`` makes them.
+        identifiers: name the images as they are called; names that come from DICOM may tell who the patient is, so
+            they are left out of title and notes otherwise. Notes are searched for the names only.
+        truth: further figures as title to text.
+    """
+    neutral = _neutral(facts, identifiers)
+    found = tuple(Light(**one) for one in facts["lights"])
+    names = facts.get("names", {})
+    title = "Registration report"
+    if identifiers:
+        title = f"{names['moving']} registered to {names['fixed']}"
+    tables = {"figures": Table("Figures", ("", *[state for _, state in STATES]), _lines(facts["table"]))}
+    if truth:
+        tables["truth"] = Table("Against the known truth", ("", ""), tuple(truth.items()))
+    if facts.get("structures"):
+        tables["structures"] = _structures(facts["structures"])
+    if facts.get("places"):
+        tables["places"] = _places(facts["places"])
+    tables["stages"] = _stages(facts["stages"], neutral)
+    tables["method"] = _method(facts)
+    bars = [(row["name"], row["dice"]["before"], row["dice"]["after"]) for row in facts.get("structures", [])]
+    return Content(
+        title,
+        _summary(facts),
+        overall(found),
+        found,
+        tuple(pictures),
+        tables,
+        tuple((stage["name"], tuple(stage["curve"])) for stage in facts["stages"] if len(stage["curve"]) > 1),
+        tuple(bar for bar in bars if bar[1] is not None or bar[2] is not None),
+        tuple(neutral(note) for note in facts["notes"]),
+    )
+
+
+def _neutral(facts: Mapping[str, Any], identifiers: bool):
+    """Takes the names of the images out of a sentence."""
+    names = [] if identifiers else sorted(facts.get("names", {}).items(), key=lambda item: -len(item[1]))
+
+    def clean(text: str) -> str:
+        for role, name in names:
+            if name and name.lower() not in (role, "image"):
+                text = text.replace(name, f"the {role} image")
+        return text
+
+    return clean
+
+
+def _summary(facts: Mapping[str, Any]) -> str:
+    similarity = facts["similarity"]
+    similarity = similarity.upper() if similarity in SIMILARITIES else similarity
+    return (
+        f"{facts['title']}, {facts['effort']} effort, {facts.get('linear', 'no')} linear stage, {similarity}, on "
+        f"{facts['device']}: {facts['seconds']:.0f} s."
+    )
+
+
+def _lines(rows: Sequence[Tuple[str, Sequence[str]]]) -> Tuple[Tuple[str, ...], ...]:
+    return tuple((title, *values) for title, values in rows)
+
+
+def _structures(rows: Sequence[Mapping[str, Any]]) -> Table:
+    def shown(value: Optional[float], form: str) -> str:
+        return "-" if value is None else form.format(value)
+
+    lines = []
+    for row in rows:
+        fixed, warped = row["fixed_ml"], row["warped_ml"]
+        change = f"{100 * (warped / fixed - 1):+.0f} %" if fixed and warped is not None else "-"
+        lines.append(
+            (
+                row["name"],
+                *(shown(row["dice"][state], "{:.3f}") for state in ("before", "after")),
+                *(shown(row["hd95_mm"][state], "{:.1f}") for state in ("before", "after")),
+                shown(fixed, "{:.1f}"),
+                shown(warped, "{:.1f}"),
+                change,
+            )
+        )
+    heading = ("", "Dice before", "after", "HD95 before (mm)", "after", "fixed (ml)", "warped (ml)", "difference")
+    return Table("Structures", heading, tuple(lines))
+
+
+def _places(places: Sequence[Mapping[str, Any]]) -> Table:
+    lines = []
+    for place in places:
+        x, y, z = place["position_lps_mm"]
+        where = f"{abs(x):.0f} {'L' if x >= 0 else 'R'}, {abs(y):.0f} {'P' if y >= 0 else 'A'}, "
+        where += f"{abs(z):.0f} {'S' if z >= 0 else 'I'}"
+        lines.append((KINDS[place["kind"]], f"{place['value']:.2f}", where))
+    return Table("Where to look", ("", "value", "place (mm)"), tuple(lines))
+
+
+def _stages(stages: Sequence[Mapping[str, Any]], neutral) -> Table:
+    lines = []
+    for stage in stages:
+        figures = ", ".join(
+            f"{name} {value:.4g}"
+            for name, value in stage["figures"].items()
+            if isinstance(value, (int, float)) and not isinstance(value, bool)
+        )
+        lines.append((stage["name"], f"{stage['seconds']:.1f}", figures, neutral(stage["note"])))
+    return Table("Stages", ("", "seconds", "figures", ""), tuple(lines))
+
+
+def _method(facts: Mapping[str, Any]) -> Table:
+    size, spacing = facts.get("size_ijk"), facts["spacing_mm"]
+    lines: List[Tuple[str, str]] = [("Method", f"{facts['title']} ({facts['method']})")]
+    lines += [("Paper", text) for text in facts.get("references", [])]
+    lines.append(("Licence", facts.get("licence") or "-"))
+    if facts.get("weights_sha256"):
+        lines.append(("SHA-256 of the weights", facts["weights_sha256"]))
+    if size:
+        voxels = " x ".join(f"{side:.2f}" for side in spacing)
+        lines.append(("Fixed image", f"{' x '.join(map(str, size))} voxels of {voxels} mm"))
+    lines += [(name, version) for name, version in facts["versions"].items()]
+    if facts.get("platform"):
+        lines.append(("System", facts["platform"]))
+    lines += [(f"SHA-256 of {name.replace('_', ' ')}", value) for name, value in facts["sha256"].items()]
+    lines += [(f"Seconds to {part}", f"{value:.1f}") for part, value in facts.get("seconds_by_part", {}).items()]
+    return Table("How it was made", ("", ""), tuple(lines))

@@ -1,0 +1,78 @@
+"""What is said of a registration, as plain values: a run in Slicer keeps them, a report prints them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Dict, Mapping, Optional
+
+from ..catalogue import card
+from ..contracts import InputError, Result
+from ..metrics.structures import structures_of
+from ..metrics.table import rows
+from ..metrics.trust import lights
+
+
+def facts_of(result: Result, label_names: Optional[Mapping[int, str]] = None) -> Dict[str, Any]:
+    """The facts of a result.
+
+    Args:
+        label_names: name of each label.
+
+    Returns:
+        method, title, effort, linear, similarity, device, seconds (in all), seconds_by_part, figures (of the end,
+        single numbers), table (title and the figure in each state), lights, structures, stages, places (LPS mm),
+        spacing_mm, size_ijk, versions, platform, sha256, weights_sha256, references, licence, names (of the images)
+        and notes.
+    """
+    after = result.figures.get("after", {})
+    provenance = result.provenance
+    found = {
+        "method": result.request.method,
+        "effort": result.request.effort,
+        "linear": result.request.linear,
+        "similarity": provenance["similarity"],
+        "device": provenance["device"],
+        "seconds": sum(result.seconds.values()),
+        "seconds_by_part": dict(result.seconds),
+        "figures": {name: value for name, value in after.items() if not isinstance(value, (dict, list))},
+        "table": rows(result.figures),
+        "lights": [dataclasses.asdict(one) for one in lights(after, result.fixed.grid.spacing_mm, label_names)],
+        "structures": structures_of(result.figures, label_names),
+        "stages": [
+            {
+                "name": stage.name,
+                "seconds": stage.seconds,
+                "curve": list(stage.curve),
+                "figures": {name: value for name, value in stage.figures.items() if _simple(value)},
+                "note": stage.note,
+            }
+            for stage in result.stages
+        ],
+        "places": [dataclasses.asdict(place) for place in result.places],
+        "spacing_mm": [float(side) for side in result.fixed.grid.spacing_mm],
+        "size_ijk": list(result.fixed.grid.size_ijk),
+        "versions": provenance["versions"],
+        "platform": provenance["platform"],
+        "sha256": provenance["sha256"],
+        "names": {"fixed": result.fixed.name, "moving": result.moving.name},
+        "notes": list(result.notes),
+    }
+    return {**found, **_of_method(result.request.method)}
+
+
+def _of_method(name: str) -> Dict[str, Any]:
+    try:
+        one = card(name)
+    except InputError:  # a model that was taken away while it ran
+        return {"title": name, "summary": "", "references": [], "licence": "", "weights_sha256": None}
+    return {
+        "title": one.title,
+        "summary": one.summary,
+        "references": list(one.references),
+        "licence": one.licence,
+        "weights_sha256": one.sha256,
+    }
+
+
+def _simple(value: Any) -> bool:
+    return value is None or isinstance(value, (int, float, str, bool))
