@@ -14,12 +14,15 @@ import vtk
 
 from ..contracts import Grid, Image
 from .display import add_legend, diverging_colours, draw_glyphs, draw_grid, refresh_legends, set_range
+from .maps import log_jacobian, magnitude
 from .nodes import FLIP, add_volume, grid_part, image_from_node, resampled
 from .runs import Run, own, remove_node
 from .scene import add_where, display_range
 from .world import placed_volume
 
-MODES = ("fade", "difference", "checkerboard", "jacobian")
+MODES = ("fade", "swipe", "difference", "checkerboard", "jacobian", "log_jacobian", "magnitude")
+#: Those that lay a map over the fixed volume.
+MAPS = {"log_jacobian": log_jacobian, "magnitude": magnitude}
 #: What the names of the views begin with that a layout of ours fills.
 ARRANGED = "DeepReg"
 DIFFERENCE_COLOURS = "Difference: blue moving darker, red moving brighter"
@@ -37,6 +40,7 @@ class Review:
         self.scene, self.logics = scene, logics
         self._before: Dict[str, Tuple[Any, ...]] = {}
         self._shown: Optional[Run] = None
+        self._halves: Optional[Tuple[Run, np.ndarray, np.ndarray]] = None  # what "swipe" puts together
 
     @property
     def shown(self) -> Optional[Run]:
@@ -48,8 +52,12 @@ class Review:
 
         Args:
             mode: one of ``MODES``.
-            amount: of the upper layer, 0..1: fixed to warped in "fade", the map's opacity in "jacobian".
+            amount: of the upper layer, 0..1: fixed to warped in "fade", the map's opacity in "jacobian",
+                "log_jacobian" and "magnitude"; in "swipe" where, from the patient's right, fixed gives way to warped.
             after: the warped volume; False shows the moving volume as it was, for comparison.
+
+        Raises:
+            ValueError: another mode, or the run is linear and has no displacement to show.
         """
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}; it was {mode!r}")
@@ -57,6 +65,10 @@ class Review:
         background, foreground, opacity = fixed, moving, amount
         if mode == "jacobian":
             foreground = self._jacobian(run)
+        elif mode in MAPS:
+            foreground = MAPS[mode](self.scene, run)
+        elif mode == "swipe":
+            background, foreground, opacity = self._swipe(run, amount), None, 0.0
         elif mode == "difference":
             background, foreground, opacity = self._difference(run, after), None, 0.0
         elif mode == "checkerboard":
@@ -164,7 +176,7 @@ class Review:
         if self._shown is not None:
             self._hide_overlays(self._shown)
         self._before.clear()
-        self._shown = None
+        self._shown, self._halves = None, None
 
     @staticmethod
     def _hide_overlays(run: Run) -> None:
@@ -234,6 +246,29 @@ class Review:
         node = add_volume(self.scene, Image(np.where(odd, warped, fixed).astype(np.float32), grid), "checkerboard")
         set_range(node, 0.0, 1.0)
         return own(self.scene, run, "checkerboard", node)
+
+    def _swipe(self, run: Run, amount: float):
+        """Fixed on the patient's right of a border, warped on the left of it."""
+        if self._halves is None or self._halves[0] != run or run.get("swipe") is None:
+            self._halves = (run, *self._scaled_pair(run, run.get("warped")))
+        _, fixed, warped = self._halves
+        grid = self._grid(run)
+        leftwards = grid.direction[0] * (np.array(grid.size_ijk) > 1)  # how far each axis goes to the patient's left
+        axis = int(np.argmax(np.abs(leftwards)))
+        border = int(round(amount * grid.size_ijk[axis]))
+        if leftwards[axis] < 0:
+            border = grid.size_ijk[axis] - border
+        first, second = (fixed, warped) if leftwards[axis] > 0 else (warped, fixed)
+        node = run.get("swipe")
+        if node is None:
+            node = add_volume(self.scene, Image(np.zeros(grid.shape_kji, np.float32), grid), "swipe")
+            set_range(node, 0.0, 1.0)
+            own(self.scene, run, "swipe", node)
+        values = np.moveaxis(slicer.util.arrayFromVolume(node), 2 - axis, 0)
+        values[:border] = np.moveaxis(first, 2 - axis, 0)[:border]
+        values[border:] = np.moveaxis(second, 2 - axis, 0)[border:]
+        slicer.util.arrayFromVolumeModified(node)
+        return node
 
     def _scaled_pair(self, run: Run, other) -> Tuple[np.ndarray, np.ndarray]:
         """Fixed and another volume on the run's grid, each 0..1 between the ends of its window."""

@@ -33,6 +33,7 @@ OWNED = {
     "difference": "difference",
     "difference_before": "difference before",
     "checkerboard": "checkerboard",
+    "swipe": "swipe",
     "shown_grid": "deformation, as a grid",
     "shown_arrows": "deformation, as arrows",
     "layout_grid": "deformation, as a grid in a layout",

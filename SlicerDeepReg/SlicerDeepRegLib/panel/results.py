@@ -15,16 +15,26 @@ from .reporting import ask_folder, write
 
 MODES = (
     ("fade", _("Fade fixed and warped")),
+    ("swipe", _("Swipe from fixed to warped")),
     ("difference", _("Difference")),
     ("checkerboard", _("Checkerboard")),
     ("jacobian", _("Jacobian over fixed")),
+    ("log_jacobian", _("Jacobian by its logarithm, folds marked")),
+    ("magnitude", _("Length of the displacement")),
 )
 LEGENDS = {
     "fade": _("The slider fades from the fixed volume to the warped one."),
+    "swipe": _("Fixed on the patient's right of the border, warped on the left of it; the slider moves the border."),
     "difference": _("Red: the moving volume is brighter than the fixed one. Blue: darker. Black: equal."),
     "checkerboard": _("Squares alternate between the fixed and the warped volume: edges should run on across them."),
     "jacobian": _("Blue: the tissue was compressed. White: unchanged. Red: expanded. 0 and below: folded."),
+    "log_jacobian": _("Blue: shrinks. White: keeps its volume. Red: grows, half as strong as twice. Magenta: folded."),
+    "magnitude": _("How far each voxel is displaced, in mm, without the linear part."),
 }
+
+
+#: How long flickering shows each volume.
+FLICKER_MS = 450
 
 
 class Results:
@@ -62,6 +72,11 @@ class Results:
         ui.beforeButton.connect("toggled(bool)", lambda checked=False: self.look())
         ui.reportButton.connect("clicked(bool)", lambda checked=False: self.report_selected())
         ui.worstButton.connect("clicked(bool)", lambda checked=False: self._go_to_worst())
+        self._flicker = qt.QTimer()
+        self._flicker.interval = FLICKER_MS
+        self._flicker.connect("timeout()", self._flick)
+        self._flicked = False
+        ui.flickerButton.connect("toggled(bool)", self._flicker_toggled)
         ui.restoreButton.connect("clicked(bool)", lambda checked=False: self._restore_views())
 
     def update(self) -> None:
@@ -138,7 +153,7 @@ class Results:
         ui.keepButton.blockSignals(blocked)
         complete = run is not None and run.get("fixed") is not None and run.get("warped") is not None
         overlays = (ui.gridCheck, ui.arrowsCheck, ui.grid3dCheck, ui.spacingSlider)
-        for widget in (ui.modeCombo, ui.amountSlider, *overlays, ui.beforeButton, ui.worstButton):
+        for widget in (ui.modeCombo, ui.amountSlider, *overlays, ui.beforeButton, ui.flickerButton, ui.worstButton):
             widget.enabled = complete
         ui.beforeButton.enabled = complete and run.get("moving") is not None
         ui.restoreButton.enabled = self.review.shown is not None
@@ -218,7 +233,11 @@ class Results:
         mode = p.reviewMode if p.reviewMode in LEGENDS else "fade"
         after = not (self.ui.beforeButton.checked and run.get("moving") is not None)
         if run.get("fixed") is not None:
-            self.review.show(run, mode, p.reviewAmount, after)
+            try:
+                self.review.show(run, mode, p.reviewAmount, after)
+            except ValueError as error:  # a linear run has no displacement
+                self.ui.legendLabel.text = _(str(error))
+                return
             self.review.overlay(run, p.showGrid, p.showArrows, p.gridSpacing or None, in_3d=p.showIn3D)
         self.ui.legendLabel.text = LEGENDS[mode]
         self._update_run_buttons()
@@ -232,7 +251,28 @@ class Results:
         advice = _("the strongest compression.") if value > 0 else _("this place must not be trusted.")
         self.ui.legendLabel.text = text.format(value=value) + advice
 
+    def _flicker_toggled(self, on: bool) -> None:
+        if on:
+            self._flicker.start()
+        else:
+            self._flicker.stop()
+            self.look()
+
+    def _flick(self) -> None:
+        run = self.review.shown
+        if run is None or run.node.GetScene() is None or run.get("fixed") is None or run.get("warped") is None:
+            self.ui.flickerButton.checked = False
+            return
+        self._flicked = not self._flicked
+        self.review.show(run, "fade", float(self._flicked))
+
+    def close(self) -> None:
+        """Stop what goes by itself."""
+        self.ui.flickerButton.checked = False
+        self._flicker.stop()
+
     def _restore_views(self) -> None:
+        self.ui.flickerButton.checked = False
         self.review.restore()
         self._update_run_buttons()
 

@@ -467,6 +467,7 @@ class Panel:
         if self.several.beside.shown:
             self.several.beside.restore()
         self.judging.close()
+        self.results.close()
         if job is not None:
             self.session.drop(_("The scene was closed, so the registration was ended."))
             self.ui.progressBar.visible = False
@@ -478,6 +479,7 @@ class Panel:
     def close(self) -> None:
         """Stop listening."""
         self.timer.stop()
+        self.results.close()
         self.parameters = self.results.parameters = None
 
 

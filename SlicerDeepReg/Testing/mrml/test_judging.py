@@ -9,7 +9,7 @@ import slicer
 import slicer.util
 from conftest import AFFINE, Case
 from SlicerDeepRegLib.contracts import Image, Request, Transform
-from SlicerDeepRegLib.geometry.points import fixed_to_moving
+from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centres_lps
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.layouts import LAYOUTS, PLANES, Layouts, cells_of
 from SlicerDeepRegLib.mrml.maps import FOLD, TOP, log_jacobian, magnitude
@@ -125,6 +125,26 @@ def test_a_run_that_lost_a_volume_is_refused_and_nothing_is_changed(opened):
     with pytest.raises(ValueError, match="lost its moving"):
         layouts.show("before_after", run)
     assert node.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView and layouts.shown is None
+
+
+def test_swipe_has_fixed_on_the_patients_right(opened, case, result):
+    _, run, layouts = opened
+    review = layouts.review
+    review.show(run, "swipe", 1.0)
+    fixed = slicer.util.arrayFromVolume(run.get("swipe")).copy()
+    review.show(run, "swipe", 0.0)
+    warped = slicer.util.arrayFromVolume(run.get("swipe")).copy()
+    review.show(run, "swipe", 0.5)
+    half = slicer.util.arrayFromVolume(run.get("swipe"))
+    grid = result.fixed.grid
+    axis = grid.direction[:, np.argmax(np.abs(grid.direction[0]))]  # the border is across a voxel axis
+    left = (voxel_centres_lps(grid) - grid.centre_lps_mm) @ (axis * np.sign(axis[0]))
+    differ = fixed != warped
+    assert differ.mean() > 0.2
+    side = 3.0
+    assert (half == fixed)[differ & (left < -side)].all() and (half == warped)[differ & (left > side)].all()
+    scale = np.corrcoef(fixed.ravel(), case.fixed.values.ravel())[0, 1]
+    assert scale > 0.999
 
 
 # ------------------------------------------------------------------ maps

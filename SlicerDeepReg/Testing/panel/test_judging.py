@@ -162,3 +162,18 @@ def test_one_button_writes_the_report(bench, judged, monkeypatch, tmp_path):
     monkeypatch.setattr(results, "ask_folder", lambda: None)
     widget.ui.reportButton.click()  # the user thought better of it
     assert len(bench.messages) == 1
+
+
+def test_flicker_shows_both_in_turn_and_stops(bench, judged):
+    widget, _ = judged
+    view = next(iter(bench.host.views.values()))
+    widget.ui.flickerButton.checked = True
+    seen = set()
+
+    def both():
+        seen.add(view.composite.GetForegroundOpacity())
+        return {0.0, 1.0} <= seen
+
+    bench.wait(both, 10)
+    widget.ui.flickerButton.checked = False
+    assert view.composite.GetForegroundOpacity() == widget.panel.parameters.reviewAmount
