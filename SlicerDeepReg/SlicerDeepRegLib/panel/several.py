@@ -13,7 +13,8 @@ from slicer.i18n import tr as _
 from ..catalogue import card
 from ..contracts import InputError
 from ..mrml.runs import Run
-from ..mrml.side_by_side import MOST, SideBySide
+from ..mrml.side_by_side import FEWEST, MOST, SideBySide
+from .blind import LETTERS, TABLE, keep_ranking, read_ranking, shuffled
 from .choice import Choice
 
 
@@ -42,6 +43,7 @@ class Several:
         self.ui.clearMethodsButton.connect("clicked(bool)", lambda checked=False: self._set([]))
         self.ui.runMethodsButton.connect("clicked(bool)", lambda checked=False: self.start())
         self.ui.besideButton.connect("clicked(bool)", lambda checked=False: self.show(self.panel.results.checked()))
+        self.ui.rankButton.connect("clicked(bool)", lambda checked=False: self.rank())
         self.ui.layoutButton.connect("clicked(bool)", lambda checked=False: self.restore())
 
     # ------------------------------------------------------------------ the list
@@ -85,6 +87,8 @@ class Several:
         """The buttons of the side by side view."""
         self.ui.besideButton.enabled = 2 <= len(self.panel.results.checked()) <= MOST and not self.running
         self.ui.layoutButton.enabled = bool(self.beside.shown)
+        reading = bool(self.beside.shown) and self.beside.blind is not None
+        self.ui.rankingEdit.enabled = self.ui.rankButton.enabled = reading
 
     # ------------------------------------------------------------------ the round
 
@@ -139,11 +143,32 @@ class Several:
     # ------------------------------------------------------------------ side by side
 
     def show(self, runs: List[Run]) -> None:
-        """Put runs beside each other in linked views."""
+        """Put runs beside each other in linked views; for a blind reading in a random order and without names."""
+        blind = self.ui.blindCheck.checked and FEWEST <= len(runs) <= MOST
         try:
-            self.beside.show(runs)
+            if blind:
+                self.beside.show(shuffled(runs), list(LETTERS[: len(runs)]))
+            else:
+                self.beside.show(runs)
         except ValueError as error:
             slicer.util.errorDisplay(_(str(error)), windowTitle=_("DeepReg"))
+        self.update_beside()
+
+    def rank(self) -> None:
+        """Keep the reader's ranking, then tell which run was which."""
+        runs = list(self.beside.shown)
+        try:
+            ranking = read_ranking(self.ui.rankingEdit.text, len(runs))
+        except InputError as error:
+            slicer.util.errorDisplay(_(str(error)), windowTitle=_("DeepReg"))
+            return
+        keep_ranking(slicer.mrmlScene, runs, ranking)
+        self.ui.rankingEdit.text = ""
+        self.beside.show(runs)
+        best = runs[ranking[0]]
+        self.ui.legendLabel.text = _("Kept in the table {table}. The best was {name}.").format(
+            table=TABLE, name=f"{best.name}, {_title(best.facts.get('method', ''))}"
+        )
         self.update_beside()
 
     def restore(self) -> None:

@@ -96,3 +96,44 @@ def test_a_list_that_was_edited_by_hand_does_no_harm(bench, widget, pair):
     for text in ("nonsense", "{}", '[1, {"method": "optimise"}]'):
         widget.panel.parameters.methods = text
         assert widget.panel.several.methods() == [] and not widget.ui.runMethodsButton.enabled
+
+
+def table_named(bench, name):
+    nodes = slicer.util.getNodesByClass("vtkMRMLTableNode", bench.host.scene)
+    return next((node.GetTable() for node in nodes if node.GetName() == name), None)
+
+
+def test_a_blind_reading_hides_names_and_keeps_the_ranking(bench, with_views, pair, monkeypatch):
+    widget = with_views
+    ui, several = widget.ui, widget.panel.several
+    widget.panel.parameters.device = "cpu"
+    widget.panel.parameters.methods = json.dumps(METHODS)
+    ui.blindCheck.checked = True
+    monkeypatch.setattr("SlicerDeepRegLib.panel.several.shuffled", lambda runs: list(reversed(runs)))
+    assert not ui.rankButton.enabled
+    ui.runMethodsButton.click()
+    round_of(bench, widget)
+    made = runs(bench.host.scene)
+    assert several.beside.shown == tuple(reversed(made))
+    shown = table_named(bench, "DeepReg comparison")
+    assert shown.GetNumberOfColumns() == 1 and [shown.GetColumn(0).GetValue(n) for n in range(2)] == ["1: A", "2: B"]
+    ui.rankingEdit.text = "A A"
+    ui.rankButton.click()
+    assert "each of A, B once" in bench.messages[-1] and table_named(bench, "DeepReg rankings") is None
+    ui.rankingEdit.text = "b, a"
+    ui.rankButton.click()
+    kept = table_named(bench, "DeepReg rankings")
+    assert kept.GetNumberOfRows() == 1
+    assert [made[0].name in kept.GetColumn(1).GetValue(0), made[1].name in kept.GetColumn(2).GetValue(0)] == [
+        True,
+        True,
+    ]
+    assert made[0].name in ui.legendLabel.text and not ui.rankButton.enabled
+    assert table_named(bench, "DeepReg comparison").GetNumberOfColumns() > 2  # the names are told
+
+
+def test_any_order_may_come_out_of_a_shuffle():
+    from SlicerDeepRegLib.panel.blind import read_ranking, shuffled
+
+    assert len({tuple(shuffled("ABC")) for _ in range(300)}) == 6
+    assert read_ranking("C > A > B", 3) == [2, 0, 1]
