@@ -36,9 +36,13 @@ def shots(review: Review, run: Run, cameras: Sequence[Callable[[], np.ndarray]])
             continue
         review.show(run, mode, amount, after)
         review.overlay(run, grid, False)
-        pictures = [camera() for camera in cameras]
-        height = max(one.shape[0] for one in pictures)
-        padded = [np.pad(one, ((0, height - one.shape[0]), (0, 0), (0, 0))) for one in pictures]
-        found.append((png_bytes(np.concatenate(padded, axis=1)), caption))
+        found.append((png_bytes(beside(cameras)), caption))
     review.overlay(run, False, False)
     return found
+
+
+def beside(cameras: Sequence[Callable[[], np.ndarray]]) -> np.ndarray:
+    """What every camera sees now, beside each other."""
+    pictures = [camera() for camera in cameras]
+    height = max(one.shape[0] for one in pictures)
+    return np.concatenate([np.pad(one, ((0, height - one.shape[0]), (0, 0), (0, 0))) for one in pictures], axis=1)

@@ -15,6 +15,7 @@ from ..mrml.motion import Morph, Stages, stage_names
 from ..mrml.runs import Run, runs
 from ..mrml.trust import consistency, residuals, spread, way_back
 from .curve import draw
+from .reporting import ask_film, film
 
 LAYOUTS = (
     ("", _("Mine")),
@@ -70,6 +71,7 @@ class Judging:
         ui.backButton.connect("clicked(bool)", lambda checked=False: self._try(self._there_and_back))
         ui.spreadButton.connect("clicked(bool)", lambda checked=False: self._try(self._spread))
         ui.timeSlider.connect("valueChanged(double)", lambda value=0.0: self._try(self._move))
+        ui.filmButton.connect("clicked(bool)", lambda checked=False: self._try(self._film))
         ui.stageCombo.connect("currentIndexChanged(int)", lambda index=0: self._try(self._stage))
 
     # ------------------------------------------------------------------ what is said
@@ -265,6 +267,29 @@ class Judging:
             self.ui.curveLabel.pixmap = draw(
                 curve, max(260, self.ui.applyButton.width), 90, self.ui.applyButton.palette
             )
+
+    def _film(self) -> None:
+        """The way to warped and back as a film; the stages, where one is chosen."""
+        run = self.selected()
+        path = ask_film() if run is not None else None
+        if path is None:
+            return
+        if self.ui.stageCombo.currentIndex > 0:
+            steps, seconds, set_to = list(range(1, self.ui.stageCombo.count)), 1.0, self.ui.stageCombo.setCurrentIndex
+        else:
+            forth = [step / 16 for step in range(17)]
+            steps, seconds, set_to = [*forth, *reversed(forth)], 0.08, self._set_time
+        try:
+            film(path, steps, set_to, seconds)
+        except OSError as error:
+            raise ValueError(
+                _("The film could not be written to {path}: {error}").format(path=path, error=error)
+            ) from error
+        self.ui.motionLabel.text = _("The film is {path}").format(path=path)
+
+    def _set_time(self, time: float) -> None:
+        self.ui.timeSlider.value = time
+        self._move()  # also where the slider was there already
 
     def end_motion(self) -> None:
         """Put away what moves."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 import qt
@@ -14,8 +14,9 @@ from slicer.i18n import tr as _
 from ..mrml.png import grab
 from ..mrml.review import ARRANGED, Review
 from ..mrml.runs import Run
-from ..mrml.shots import shots
+from ..mrml.shots import beside, shots
 from ..report.content import Picture, content_of
+from ..report.movie import write_gif
 from ..report.page import page
 from ..report.paper import NO_FPDF, can_write, write_pdf
 
@@ -45,6 +46,26 @@ def write(run: Run, facts: Dict[str, Any], review: Review, folder: Path) -> List
     else:
         said.append(NO_FPDF)
     return said
+
+
+def ask_film() -> Optional[Path]:
+    """Where the user wants the film, or None."""
+    chosen = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Film"), "registration.gif", "GIF (*.gif)")
+    chosen = chosen[0] if isinstance(chosen, (tuple, list)) else chosen
+    return Path(chosen).with_suffix(".gif") if chosen else None
+
+
+def film(path: Path, steps: Sequence[Any], show: Callable[[Any], None], seconds: float) -> None:
+    """Show each step, take its picture, write them as a GIF.
+
+    Raises:
+        InputError, OSError: it could not be written.
+    """
+    taken, eyes = [], cameras()
+    for step in steps:
+        show(step)
+        taken.append(beside(eyes))
+    write_gif(taken, path, seconds)
 
 
 def cameras() -> List[Callable[[], np.ndarray]]:

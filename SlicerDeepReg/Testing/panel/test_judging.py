@@ -177,3 +177,24 @@ def test_flicker_shows_both_in_turn_and_stops(bench, judged):
     bench.wait(both, 10)
     widget.ui.flickerButton.checked = False
     assert view.composite.GetForegroundOpacity() == widget.panel.parameters.reviewAmount
+
+
+def test_the_way_and_the_stages_are_saved_as_films(bench, judged, monkeypatch, tmp_path):
+    from PIL import Image
+    from SlicerDeepRegLib.panel import judging
+
+    widget, run = judged
+    ui = widget.ui
+    monkeypatch.setattr(judging, "ask_film", lambda: tmp_path / "way.gif")
+    ui.filmButton.click()
+    monkeypatch.setattr(judging, "ask_film", lambda: tmp_path / "stages.gif")
+    ui.stageCombo.setCurrentIndex(1)
+    ui.filmButton.click()
+    with Image.open(tmp_path / "way.gif") as way, Image.open(tmp_path / "stages.gif") as stages:
+        assert way.n_frames > 20 and stages.n_frames in (len(run.facts["stages"]), len(run.facts["stages"]) + 1)
+        first = np.asarray(way.convert("RGB")).astype(int)
+        way.seek(16)
+        assert np.abs(np.asarray(way.convert("RGB")).astype(int) - first).mean() > 1
+    monkeypatch.setattr(judging, "ask_film", lambda: tmp_path / "gone" / "way.gif")
+    ui.filmButton.click()
+    assert "could not be written" in ui.motionLabel.text
