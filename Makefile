@@ -12,7 +12,7 @@ FIXED ?=
 MOVING ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-all lint pictures panel models synthetic benchmark clean
+.PHONY: setup demo test test-all lint pictures panel review models synthetic benchmark clean
 
 setup: $(VENV)/.installed
 
@@ -47,6 +47,10 @@ pictures: demo
 panel: setup
 	$(BIN)/python tools/panel_pictures.py docs
 
+# Pictures of the layouts, for docs/review.md.
+review: setup
+	$(BIN)/python tools/review_pictures.py docs
+
 # docs/models.md and its diagrams, from the cards and the networks.
 models: setup
 	$(BIN)/python tools/models_page.py
@@ -60,6 +64,7 @@ benchmark: setup
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/panel.py
+	$(BIN)/python benchmarks/review.py
 	$(BIN)/python benchmarks/training.py --parts generator steps
 	$(BIN)/python benchmarks/joint.py
 

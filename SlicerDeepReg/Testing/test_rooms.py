@@ -21,7 +21,7 @@ RULES = {
     "files": (("contracts", "geometry"), {"numpy", "SimpleITK", "safetensors"}),
     "preparation": (("contracts", "geometry", "files"), {"numpy", "SimpleITK"}),
     "metrics": (("contracts", "geometry"), {"numpy", "scipy", "skimage", "surface_distance"}),
-    "report": (("contracts", "catalogue", "metrics"), {"PIL", "fpdf"}),
+    "report": (("contracts", "catalogue", "metrics"), {"numpy", "PIL", "fpdf"}),
     "mrml": (("contracts", "geometry"), {"numpy", "vtk", "slicer"}),
     "warping": (("contracts", "geometry"), {"numpy", "torch"}),
     "losses": (("contracts", "geometry", "warping"), {"torch"}),

@@ -9,7 +9,7 @@ import slicer.util
 import vtk
 
 from ..contracts import Result
-from .nodes import FLIP
+from .nodes import FLIP, flipped
 from .scene import display_range
 
 
@@ -31,11 +31,6 @@ def scene_facts(result: Result, then: Optional[vtk.vtkAbstractTransform] = None)
         "worst_jacobian": worst,
         "points": _points(result),
     }
-
-
-def _ras(point_lps_mm) -> List[float]:
-    x, y, z = point_lps_mm
-    return [-float(x), -float(y), float(z)]
 
 
 def _points(result: Result) -> Optional[Dict[str, Any]]:
@@ -60,4 +55,4 @@ def _worst_place(result: Result):
     values = np.where(content, result.jacobian.values, np.inf) if content.any() else result.jacobian.values
     kji = np.unravel_index(int(np.argmin(values)), values.shape)
     lps = result.fixed.grid.ijk_to_lps @ [*kji[::-1], 1.0]
-    return _ras(lps[:3]), float(values[kji])
+    return flipped(lps[:3]).tolist(), float(values[kji])

@@ -16,6 +16,11 @@ from ..contracts import Field, Grid, Image, Transform
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
+def flipped(points_mm) -> np.ndarray:
+    """Points or vectors (..., 3) from LPS to RAS, or back."""
+    return np.asarray(points_mm, float) @ FLIP[:3, :3]
+
+
 def add_volume(scene, image: Image, name: str, labels: bool = False):
     """A scalar volume node (or label map node) with the image's voxels and geometry, displayed with defaults.
 

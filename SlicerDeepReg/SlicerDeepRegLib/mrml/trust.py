@@ -15,7 +15,7 @@ from ..geometry.grids import resized
 from ..geometry.points import voxel_centres_lps
 from .display import add_legend, set_range
 from .maps import grid_of, warm_colours
-from .nodes import FLIP, add_volume, grid_part
+from .nodes import add_volume, flipped, grid_part
 from .runs import Run, own
 
 #: Maps of trust are computed at so many points at most, and interpolated between by the views.
@@ -109,14 +109,14 @@ def _sampled(run: Run) -> Tuple[Grid, np.ndarray]:
     grid = grid_of(run.get("warped"))
     shrink = max(1.0, (grid.voxels / POINTS) ** (1 / sum(n > 1 for n in grid.size_ijk)))
     coarse = resized(grid, tuple(max(2, round(n / shrink)) if n > 1 else 1 for n in grid.size_ijk))
-    return coarse, voxel_centres_lps(coarse).reshape(-1, 3) @ FLIP[:3, :3].T
+    return coarse, flipped(voxel_centres_lps(coarse).reshape(-1, 3))
 
 
 def _content(run: Run, points_ras: np.ndarray) -> np.ndarray:
     """Whether the warped volume is above its display's lower end at points; everywhere where that says nothing."""
     warped = run.get("warped")
     values, grid = slicer.util.arrayFromVolume(warped), grid_of(warped)
-    ijk = np.round((points_ras @ FLIP[:3, :3].T) @ grid.lps_to_ijk[:3, :3].T + grid.lps_to_ijk[:3, 3]).astype(int)
+    ijk = np.round(flipped(points_ras) @ grid.lps_to_ijk[:3, :3].T + grid.lps_to_ijk[:3, 3]).astype(int)
     ijk = np.clip(ijk, 0, np.array(grid.size_ijk) - 1)
     inside = values[ijk[:, 2], ijk[:, 1], ijk[:, 0]] > warped.GetDisplayNode().GetWindowLevelMin()
     return inside if inside.any() else np.ones(len(points_ras), bool)
@@ -153,7 +153,7 @@ def residuals(scene, run: Run) -> Tuple[Any, List[Dict[str, Any]]]:
     points = run.facts.get("points")
     if not points:
         raise ValueError(f"{run.name} was made without landmarks. Choose fixed and moving points, and register again.")
-    fixed, moving = (np.array(points[side], float) * [-1, -1, 1] for side in ("fixed_lps_mm", "moving_lps_mm"))
+    fixed, moving = (flipped(points[side]) for side in ("fixed_lps_mm", "moving_lps_mm"))
     missing = moving - moved(in_world(run), fixed)
     linear = np.linalg.inv(np.array(run.facts["linear_ras"])[:3, :3])
     errors = np.linalg.norm(missing, axis=1)

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from ..metrics.trust import AMBER, GREEN, GREY, RED, Light, lights, overall
 from ..mrml.layouts import Layouts
 from ..mrml.motion import Morph, Stages, stage_names
+from ..mrml.nodes import flipped
 from ..mrml.runs import Run, runs
 from ..mrml.trust import consistency, residuals, spread, way_back
 from .curve import draw
@@ -138,7 +139,7 @@ class Judging:
 
     def _fill_places(self, places: List[Dict[str, Any]]) -> None:
         table = self.ui.placesTable
-        self._places = [_ras(one["position_lps_mm"]) for one in places]
+        self._places = [flipped(one["position_lps_mm"]) for one in places]
         table.setRowCount(len(places))
         for row, place in enumerate(places):
             title, form = KINDS[place["kind"]]
@@ -147,7 +148,7 @@ class Judging:
 
     def _fill_structures(self, rows: List[Dict[str, Any]]) -> None:
         table = self.ui.structuresTable
-        self._structures = [_ras(row["lps_mm"]) for row in rows]
+        self._structures = [None if row["lps_mm"] is None else flipped(row["lps_mm"]) for row in rows]
         table.visible = bool(rows)
         table.setRowCount(len(rows))
         for number, row in enumerate(rows):
@@ -312,10 +313,6 @@ def _columns(table, titles: Sequence[str], height: int) -> None:
         )
     table.verticalHeader().hide()
     table.setMaximumHeight(height)
-
-
-def _ras(lps_mm: Optional[Sequence[float]]) -> Optional[Tuple[float, float, float]]:
-    return None if lps_mm is None else (-lps_mm[0], -lps_mm[1], lps_mm[2])
 
 
 def _both(states: Dict[str, Optional[float]], form: str) -> str:
