@@ -336,7 +336,7 @@ def measured():
         if line.startswith(("## ", "### ")):
             case, heading = line[4:].strip() if line.startswith("### ") else None, None
         elif line.startswith("| ") and case:
-            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))]  # |J| is written with \| in it
             if heading is None:
                 heading = cells
             elif not set(cells[0]) <= {"-"}:

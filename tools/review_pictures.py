@@ -32,7 +32,10 @@ NAMES = {1: "grey matter", 2: "white matter"}
 def main(folder):
     known = made_pair()
     given = {"fixed_labels": known.fixed_labels, "moving_labels": known.moving_labels}
-    results = [register(Request(known.fixed, known.moving, method=name, **given)) for name in ("optimise", "demons")]
+    results = [
+        register(Request(known.fixed, known.moving, method=name, effort="fast", **given))
+        for name in ("optimise", "demons")
+    ]
     with Host() as host:
         slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(host.scene)
         fixed, moving = add_volume(host.scene, known.fixed, "Patient"), add_volume(host.scene, known.moving, "Template")
@@ -57,7 +60,7 @@ def main(folder):
         layouts.restore()
         beside = SideBySide(layouts)
         beside.show(runs)
-        draw(host, rows_of_runs(2), [f"{run.name}: " for run in runs], folder / "review-side-by-side.png")
+        draw(host, rows_of_runs(2), [run.name.partition(" (")[0] for run in runs], folder / "review-side-by-side.png")
         beside.restore()
         film(host, review, runs[0], folder / "review-time.gif")
 
@@ -70,7 +73,7 @@ def draw(host, rows, titles, path):
         for cell in row:
             view = host.views[cell.name]
             view.render()
-            view.annotate(title + SHOWS[cell.shows][1])
+            view.annotate(SHOWS[cell.shows][1], title if cell is row[0] else "")
             pictures.append(view.picture())
         lines.append(np.concatenate(pictures, axis=1))
     write_png(np.concatenate(lines, axis=0), path)

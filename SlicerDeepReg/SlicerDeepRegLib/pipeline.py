@@ -82,6 +82,8 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
     tell(Progress(0.95, "measuring"))
     figures, places = _measure(inputs, linear, transform, warped, labels, jacobian) if request.measure else ({}, ())
     clock.done("measure")
+    path = _path(transform, device) if request.measure else ()
+    clock.done("path")
     tell(Progress(1.0, "done"))
     return Result(
         request=request,
@@ -98,7 +100,7 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
         provenance=_provenance(request, device, "its own measure" if checks else pair.similarity),
         notes=(*inputs.notes, *found, *outcome.notes),
         places=places,
-        path=path_of(transform.field, device) if request.measure else (),
+        path=path,
     )
 
 
@@ -190,6 +192,14 @@ def _run_method(method, settings, pair: WorkingPair, device: torch.device, tell:
         ) from error
 
 
+def _path(transform: Transform, device: torch.device):
+    """The way of the deformation; none where memory does not do for something that is only looked at."""
+    try:
+        return path_of(transform.field, device)
+    except RuntimeError:  # torch says so of a GPU that is full
+        return ()
+
+
 def _on_fixed_grid(outcome, linear: Stage, fixed: Image, device: torch.device) -> Transform:
     """The method's field, found on the cropped working grid, on the whole fixed grid; the inverse likewise."""
     field = on_grid(with_axes_of(outcome.displacement, fixed.grid), fixed.grid)
@@ -219,6 +229,7 @@ def _measure(
     figures["after"] = measurer.figures(warped, labels, transform)
     if labels is not None:
         figures["after"].update(measurer.structures(labels))
+    figures["after"]["jacobian_min_anywhere"] = float(jacobian.values.min())
     return figures, measurer.places(warped, jacobian, transform, figures["after"])
 
 

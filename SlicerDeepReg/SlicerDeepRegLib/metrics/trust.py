@@ -7,6 +7,7 @@ report leaves a number open, ours is said in the light's rule. Nothing is green 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
@@ -41,15 +42,16 @@ def lights(
 
     Args:
         figures: of its end, named as in ``METRICS``, with those by label.
-        spacing_mm: of the fixed image.
+        spacing_mm: of the fixed image, along the axes that it has.
         label_names: name of each label.
     """
     limit = min(3.0, max(2.0, max(float(side) for side in spacing_mm)))
     names = {str(label): name for label, name in (label_names or {}).items()}
+    lost = _lost(figures, names)
     return [
         _landmarks(figures, limit),
-        _dice(figures, names),
-        _surface(figures, names, limit),
+        _with_lost(_dice(figures, names), lost),
+        _with_lost(_surface(figures, names, limit), lost),
         _jacobian(figures),
         _consistency(figures, limit),
     ]
@@ -77,6 +79,22 @@ def _light(name: str, value: float, good: float, fair: float, text: str, rule: s
     sign = -1 if higher else 1
     colour = GREEN if sign * value <= sign * good else AMBER if sign * value <= sign * fair else RED
     return Light(name, colour, text, rule)
+
+
+def _lost(figures: Mapping[str, Any], names: Dict[str, str]) -> List[str]:
+    """Structures that only one of the images has: other names, or one that was crushed or pushed out."""
+    sides = [figures.get(f"{side}_volume_by_label_ml") or {} for side in ("fixed", "warped")]
+    labels = [{str(label) for label in side} for side in sides]
+    alone = sorted(labels[0] ^ labels[1], key=lambda label: (len(label), label)) if all(map(bool, sides)) else []
+    return [names.get(label, f"label {label}") for label in alone]
+
+
+def _with_lost(light: Light, lost: Sequence[str]) -> Light:
+    """Not green where a structure has no partner: it has no figure either."""
+    if not lost or light.colour == GREY:
+        return light
+    colour = AMBER if light.colour == GREEN else light.colour
+    return dataclasses.replace(light, colour=colour, value=f"{light.value}; in one image only: {', '.join(lost)}")
 
 
 def _landmarks(figures: Mapping[str, Any], limit: float) -> Light:
@@ -112,15 +130,22 @@ def _surface(figures: Mapping[str, Any], names: Dict[str, str], limit: float) ->
 
 def _jacobian(figures: Mapping[str, Any]) -> Light:
     low, high = JACOBIAN
-    rule = f"no fold, and volumes change by {low:.2f} to {high:.0f} times (our choice); red with any fold"
+    rule = (
+        f"no fold, and volumes change by {low:.2f} to {high:.0f} times (our choice), inside the mask or, without one, "
+        "the fixed structures or what is above the background; red with a fold there, amber with one elsewhere"
+    )
     least, most, folds = (figures.get(name) for name in ("jacobian_min", "jacobian_max", "digital_folds_percent"))
     if least is None:
         return Light("Jacobian", GREY, "not measured: the transform is linear or nothing was measured", rule)
-    text = f"{least:.2f} to {most:.2f}"
+    text = f"{least:.2f} to {most:.2f} (without the linear part)"
+    if folds is None and least > 0:
+        return Light("Jacobian", AMBER, f"{text}; folds by the digital criterion were not measured", rule)
     if least <= 0 or (folds or 0) > 0:
         return Light(
             "Jacobian", RED, f"{text}, folded in {folds or figures['folds_percent']:.2g} % of the voxels", rule
         )
+    if figures.get("jacobian_min_anywhere", 1.0) <= 0:
+        return Light("Jacobian", AMBER, f"{text}, no folds there, but some elsewhere", rule)
     return Light("Jacobian", GREEN if low <= least and most <= high else AMBER, f"{text}, no folds", rule)
 
 

@@ -76,8 +76,11 @@ def renew_legend(volume) -> None:
     if old is None:
         return
     title, form, labels = old.GetTitleText(), old.GetLabelFormat(), old.GetNumberOfLabels()
+    visible, saved = old.GetVisibility(), old.GetSaveWithScene()
     volume.GetScene().RemoveNode(old)
-    add_legend(volume, title, form, labels)
+    new = add_legend(volume, title, form, labels)
+    new.SetVisibility(visible)
+    new.SetSaveWithScene(saved)
 
 
 def refresh_legends(scene) -> None:

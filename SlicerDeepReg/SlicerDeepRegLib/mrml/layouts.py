@@ -15,8 +15,8 @@ import slicer.util
 
 from .display import refresh_legends, renew_legend
 from .maps import log_jacobian, magnitude
-from .review import ARRANGED, Review
-from .runs import Run
+from .review import ARRANGED, Review, of_our_layout
+from .runs import Run, moving_is_where_it_was
 
 #: What our views' names begin with, and the group whose views follow each other; Slicer's own are of group 0.
 PREFIX, GROUP = ARRANGED, 7
@@ -27,15 +27,15 @@ RUN_COLOURS = ("#EDD54C", "#6EB04B", "#5EA9D6", "#C98BD1")
 #: What a view can show, the letter on its bar, and what people read.
 SHOWS = {
     "fixed": ("F", "fixed"),
-    "moving": ("M", "moving as given"),
+    "moving": ("M", "moving"),
     "warped": ("W", "warped"),
-    "blend": ("B", "fixed and warped blended"),
+    "blend": ("B", "blend"),
     "difference": ("D", "difference"),
-    "difference_before": ("D0", "difference as given"),
+    "difference_before": ("D0", "difference before"),
     "checkerboard": ("C", "checkerboard"),
-    "jacobian": ("J", "change of volume"),
-    "magnitude": ("L", "length of the displacement"),
-    "grid": ("G", "warped with the deformation's grid"),
+    "jacobian": ("J", "volume change"),
+    "magnitude": ("L", "length"),
+    "grid": ("G", "grid"),
 }
 #: Layouts of one run: their number (no other layout has it), and columns of what is shown; rows are the three planes.
 LAYOUTS: Dict[str, Tuple[int, Tuple[str, ...]]] = {
@@ -100,7 +100,10 @@ class Layouts:
 
     @property
     def shown(self) -> Optional[Tuple[str, Run]]:
-        """The name of the layout and the run in it, or None."""
+        """The name of the layout and the run in it; None, too, where the user has chosen another layout since."""
+        if self._shown is not None and self._layout_node().GetViewArrangement() != LAYOUTS[self._shown[0]][0]:
+            self.leave()
+            self._before = None  # where the user went is where he wants to be
         return self._shown
 
     def show(self, layout: str, run: Run) -> None:
@@ -113,6 +116,9 @@ class Layouts:
         for role in ("fixed", "warped", *(("moving",) if {"moving", "difference_before"} & set(columns) else ())):
             if run.get(role) is None:
                 raise ValueError(f"{run.name} has lost its {role} volume and cannot be shown so.")
+        if "moving" in columns and not moving_is_where_it_was(run):
+            name = run.get("moving").GetName()
+            raise ValueError(f"{name} was moved since the registration. Put it under the transforms of then.")
         rows = cells_of(layout)
         cells = [cell for row in rows for cell in row]
         for cell in cells:
@@ -136,18 +142,18 @@ class Layouts:
             node.AddLayoutDescription(number, text)
         node.SetViewArrangement(number)
 
-    def restore(self) -> None:
-        """The layout that was there before."""
+    def leave(self) -> None:
+        """Another layout takes the place of the run's."""
         if self._shown is not None:
             self._clear(self._shown[1])
+        self._shown = None
+
+    def restore(self) -> None:
+        """The layout that was there before."""
+        self.leave()
         if self._before is not None:
             self._layout_node().SetViewArrangement(self._before)
-        self._before, self._shown = None, None
-
-    def forget(self, run: Run) -> None:
-        """Before a run is removed: put the layout back where it shows it."""
-        if self._shown is not None and self._shown[1] == run:
-            self.restore()
+        self._before = None
 
     def fill(self, wanted: Sequence[Tuple[Cell, Run]]) -> None:
         """Give every view its volumes, then link them."""
@@ -165,7 +171,8 @@ class Layouts:
             composite.SetLabelVolumeID(None)
             node.SetViewGroup(GROUP)
             composites.append(composite)
-            shown.update({volume.GetID(): volume for volume in (background, foreground) if volume is not None})
+            ours = [one for one in (background, foreground) if one is not None and one is not run.get("fixed")]
+            shown.update({one.GetID(): one for one in ours if one is not run.get("moving")})
         for run in {id(run): run for _cell, run in wanted}.values():
             drawn = [cell.name for cell, one in wanted if one == run and cell.shows == "grid"]
             if drawn:
@@ -209,7 +216,7 @@ class Layouts:
         """Centre all our views on a point."""
         logics = self.review.logics
         for logic in [logics.GetItemAsObject(n) for n in range(logics.GetNumberOfItems())]:
-            if logic.GetSliceNode() is not None and logic.GetSliceNode().GetName().startswith(PREFIX):
+            if logic.GetSliceNode() is not None and of_our_layout(logic.GetSliceNode()):
                 if fitted:
                     logic.FitSliceToBackground()
                 logic.GetSliceNode().JumpSliceByCentering(*[float(value) for value in ras_mm])

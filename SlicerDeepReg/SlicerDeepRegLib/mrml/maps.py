@@ -16,7 +16,7 @@ LOG_COLOURS = "Jacobian by its logarithm: magenta folds, blue shrinks, white kee
 MAGNITUDE_COLOURS = "Length of the displacement: black none, yellow far"
 #: The largest Jacobian that has a colour of its own; a quarter has that of the other end.
 TOP = 4.0
-#: Entries of the table: the first, for a Jacobian of 0 or less, ends at TOP / COLOURS.
+#: Entries of the table. The first is for a Jacobian of 0 or less; as displays have 256 levels, it ends at about 0.01.
 COLOURS = 512
 FOLD = (1.0, 0.0, 1.0)
 
@@ -25,11 +25,12 @@ def magnitude(scene, run: Run):
     """The length of the displacement in mm at every voxel of the run's grid; the linear part is not in it.
 
     Raises:
-        ValueError: the run's transform is linear.
+        ValueError: the run's transform is linear, or gone.
     """
     node = run.get("magnitude")
     if node is not None:
         return node
+    run.need("transform", "warped")
     grid = grid_part(run.get("transform").GetTransformFromParent())
     if grid is None:
         raise ValueError(f"The transform of {run.name} is linear: no displacement field to show.")
@@ -40,7 +41,7 @@ def magnitude(scene, run: Run):
     node = add_volume(scene, Image(length.astype(np.float32), warped.grid), "magnitude")
     top = float(np.ceil(np.percentile(length, 99.8))) or 1.0
     set_range(node, 0.0, top, warm_colours(scene))
-    add_legend(node, "Displacement (mm)", "%.0f" if top >= 4 else "%.1f")
+    add_legend(node, "Length (mm)")
     return own(scene, run, "magnitude", node)
 
 
@@ -49,16 +50,12 @@ def log_jacobian(scene, run: Run):
     node = run.get("jacobian_log")
     if node is not None:
         return node
+    run.need("jacobian")
     node = add_volume(scene, image_from_node(run.get("jacobian")), "log Jacobian")
     set_range(node, 0.0, TOP, _log_colours(scene))
     node.GetDisplayNode().SetInterpolate(False)  # a fold beside growth must not look like no change
     add_legend(node, "Jacobian")
     return own(scene, run, "jacobian_log", node)
-
-
-def folds(run: Run) -> int:
-    """How many voxels have a Jacobian of 0 or less."""
-    return int((slicer.util.arrayFromVolume(run.get("jacobian")) <= 0).sum())
 
 
 def grid_of(node) -> Grid:

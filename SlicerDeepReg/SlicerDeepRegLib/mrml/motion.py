@@ -21,6 +21,8 @@ from .runs import Run, own, remove_node
 
 #: Fields of stages are kept on grids of at most so many voxels.
 VOXELS = 250_000
+#: What the player of the stages is made of.
+MADE = ("stage_volumes", "stage_browser", "stage_shown")
 
 
 # ------------------------------------------------------------------ what a run keeps
@@ -155,7 +157,7 @@ class Morph:
         node.SetIJKToRASMatrix(matrix)
         node.CreateDefaultDisplayNodes()
         shown = self.run.get("warped") or moving
-        node.GetDisplayNode().CopyContent(shown.GetDisplayNode())
+        shown_alike(node, shown)
         return own(self.scene, self.run, "morphing", node)
 
     def _transform_node(self):
@@ -163,6 +165,13 @@ class Morph:
         node.SetHideFromEditors(True)
         self.scene.AddNode(node)
         return own(self.scene, self.run, "morph_transform", node)
+
+
+def shown_alike(node, other) -> None:
+    """Window, level and colours of another volume."""
+    node.GetDisplayNode().CopyContent(other.GetDisplayNode())
+    if other.GetDisplayNode().GetColorNodeID():
+        node.GetDisplayNode().SetAndObserveColorNodeID(other.GetDisplayNode().GetColorNodeID())
 
 
 def _vectors(grid: vtk.vtkAbstractTransform) -> np.ndarray:
@@ -202,7 +211,10 @@ class Stages:
         self.scene, self.run = scene, run
         self.names = stage_names(run)
         self._logic = slicer.vtkSlicerSequencesLogic()
-        if run.get("stage_volumes") is None:
+        if any(run.get(role) is None for role in MADE):
+            for role in MADE:  # what is left of one that failed, or that somebody took apart
+                if run.get(role) is not None:
+                    remove_node(scene, run.get(role))
             self._make()
         self.browser = run.get("stage_browser")
 
@@ -244,7 +256,7 @@ class Stages:
         proxy = slicer.vtkMRMLScalarVolumeNode()
         scene.AddNode(proxy)
         proxy.CreateDefaultDisplayNodes()
-        proxy.GetDisplayNode().CopyContent(run.get("warped").GetDisplayNode())
+        shown_alike(proxy, run.get("warped"))
         own(scene, run, "stage_shown", proxy)
         browser.AddProxyNode(proxy, sequence, False)
         self.browser = browser

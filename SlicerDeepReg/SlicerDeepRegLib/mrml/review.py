@@ -1,4 +1,4 @@
-"""Looking at a run in the slice views: fade, difference, checkerboard, Jacobian, grid and arrows. No Qt.
+"""Looking at a run in the slice views: fade, swipe, difference, checkerboard, maps, grid and arrows. No Qt.
 
 The first look remembers what the views showed; ``restore`` puts that back.
 """
@@ -123,10 +123,11 @@ class Review:
         """Draw the deformation as a grid, as arrows, as both, or not at all, over whatever the views show.
 
         Args:
-            spacing_mm: between lines or arrows; what fits the volume when left out.
+            spacing_mm: between lines or arrows; what fits the volume when left out, a quarter of that at least.
             in_3d: in 3D views too.
         """
-        spacing = spacing_mm or self.fitting_spacing(run.get("warped"))
+        fitting = self.fitting_spacing(run.get("warped"))
+        spacing = max(spacing_mm or fitting, fitting / 4)  # finer ones take minutes and all the memory
         for role, wanted, draw in (("shown_grid", grid, draw_grid), ("shown_arrows", arrows, draw_glyphs)):
             node = run.get(role)
             if wanted:
@@ -180,7 +181,7 @@ class Review:
 
     @staticmethod
     def _hide_overlays(run: Run) -> None:
-        for role in ("shown_grid", "shown_arrows"):
+        for role in ("shown_grid", "shown_arrows", "residuals"):
             _hide(run.get(role))
 
     def _remember(self) -> None:
@@ -201,7 +202,7 @@ class Review:
         return [
             (logic, logic.GetSliceCompositeNode())
             for logic in found
-            if logic.GetSliceCompositeNode() is not None and not logic.GetSliceNode().GetName().startswith(ARRANGED)
+            if logic.GetSliceCompositeNode() is not None and not of_our_layout(logic.GetSliceNode())
         ]
 
     # ------------------------------------------------------------------ volumes that only a look needs
@@ -211,6 +212,7 @@ class Review:
         node = run.get("jacobian_shown")
         if node is not None:
             return node
+        run.need("jacobian", "fixed")
         whole, fixed = run.get("jacobian"), run.get("fixed")
         on_grid = Image(self._on_grid(run, fixed), self._grid(run))
         content = on_grid.values > display_range(on_grid)[0]
@@ -254,6 +256,8 @@ class Review:
         _, fixed, warped = self._halves
         grid = self._grid(run)
         leftwards = grid.direction[0] * (np.array(grid.size_ijk) > 1)  # how far each axis goes to the patient's left
+        if np.abs(leftwards).max() < 1e-3:  # a sagittal slice: along its longer side
+            leftwards = np.array(grid.size_ijk) * (np.array(grid.size_ijk) > 1) / max(grid.size_ijk)
         axis = int(np.argmax(np.abs(leftwards)))
         border = int(round(amount * grid.size_ijk[axis]))
         if leftwards[axis] < 0:
@@ -299,6 +303,8 @@ class Review:
 
     def _shown_field(self, run: Run, role: str):
         """A node that draws the displacement field: grids and glyphs draw "to parent", the run's is from parent."""
+        if run.get("transform") is None:
+            return None
         field = grid_part(run.get("transform").GetTransformFromParent())
         if field is None:
             return None
@@ -315,6 +321,11 @@ class Review:
         volume.GetRASBounds(bounds)
         extent = max(bounds[1] - bounds[0], bounds[3] - bounds[2], bounds[5] - bounds[4])
         return max(extent / 28, 2 * float(np.median(volume.GetSpacing())))
+
+
+def of_our_layout(slice_node) -> bool:
+    """Whether a slice view is of a layout of ours."""
+    return any((name or "").startswith(ARRANGED) for name in (slice_node.GetLayoutName(), slice_node.GetName()))
 
 
 def _hide(node) -> None:

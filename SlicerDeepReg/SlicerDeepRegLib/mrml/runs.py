@@ -93,6 +93,38 @@ class Run:
     def set(self, role: str, node) -> None:
         self.node.SetNodeReferenceID(role, node.GetID())
 
+    def add_facts(self, **values: Any) -> None:
+        """Keep further facts, plain values."""
+        self.node.SetAttribute(MARK, json.dumps({**self.facts, **values}, default=float))
+
+    def need(self, *roles: str) -> None:
+        """Raise ValueError where a node of one of the roles is gone."""
+        for role in roles:
+            if self.get(role) is None:
+                raise ValueError(f"{self.name} has lost its {OWNED.get(role, role)} and cannot be shown so.")
+
+
+def moving_is_where_it_was(run: Run) -> bool:
+    """Whether the moving volume is there, and where it was when the run was added.
+
+    Under a transform that is not linear this cannot be told; it is taken to be.
+    """
+    moving, then = run.get("moving"), run.facts.get("moving_to_world_ras")
+    if moving is None or then is None:
+        return moving is not None
+    now = _to_world(moving)
+    return now is not None and all(abs(a - b) < 1e-4 for a, b in zip(sum(now, []), sum(then, [])))
+
+
+def _to_world(node) -> Optional[List[List[float]]]:
+    """The matrix of the transforms that a node is under, RAS mm; None where they are not linear."""
+    parent, matrix = node.GetParentTransformNode(), vtk.vtkMatrix4x4()
+    if parent is not None:
+        if not parent.IsTransformToWorldLinear():
+            return None
+        parent.GetMatrixTransformToWorld(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix).tolist()
+
 
 def runs(scene) -> List[Run]:
     """Every run of the scene, oldest first."""
@@ -147,6 +179,7 @@ def add_run(
         if table:
             run.set("table", _add_table(scene, table, _title(run, "table")))
         found = scene_facts(result, moving_world_to_local)
+        found["moving_to_world_ras"] = _to_world(moving) if moving is not None else None
         run.node.SetAttribute(MARK, json.dumps({**found, **facts}, default=float))
         _group(scene, run)
     except BaseException:
@@ -159,8 +192,9 @@ def own(scene, run: Run, role: str, node, save: bool = False):
     """Give a node to a run under a role: it gets its name and place, and goes when the run goes."""
     node.SetName(_title(run, role))
     node.SetSaveWithScene(save)
-    if node.IsA("vtkMRMLDisplayableNode") and node.GetDisplayNode() is not None:
-        node.GetDisplayNode().SetSaveWithScene(save)
+    if node.IsA("vtkMRMLDisplayableNode"):
+        for n in range(node.GetNumberOfDisplayNodes()):  # its legend too
+            node.GetNthDisplayNode(n).SetSaveWithScene(save)
     run.set(role, node)
     hierarchy, folder = _folder(scene, run)
     if folder and not node.GetHideFromEditors():

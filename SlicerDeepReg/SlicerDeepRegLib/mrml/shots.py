@@ -8,7 +8,7 @@ import numpy as np
 
 from .png import png_bytes
 from .review import Review
-from .runs import Run
+from .runs import Run, moving_is_where_it_was
 
 #: Caption, mode of the review, amount of the upper layer, after registration or before, grid.
 SHOTS: Tuple[Tuple[str, str, float, bool, bool], ...] = (
@@ -27,12 +27,12 @@ def shots(review: Review, run: Run, cameras: Sequence[Callable[[], np.ndarray]])
 
     Args:
         review: shows the run; what it showed comes back by its ``restore`` or the next ``show``.
-        run: with its fixed and warped volume; pictures of before are left out where the moving one is gone.
+        run: with its fixed and warped volume; pictures of before are left out where the moving one is gone or moved.
         cameras: each renders a view now and gives (height, width, 3) uint8, first row on top.
     """
     found = []
     for caption, mode, amount, after, grid in SHOTS:
-        if not after and run.get("moving") is None:
+        if not after and not moving_is_where_it_was(run):
             continue
         review.show(run, mode, amount, after)
         review.overlay(run, grid, False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import slicer
 import slicer.util
@@ -30,11 +30,12 @@ FIGURES = (
 )
 
 
-def cells_of(count: int) -> List[List[Cell]]:
-    """A row of views for each run."""
+def cells_of(count: int, letters: Optional[Sequence[str]] = None) -> List[List[Cell]]:
+    """A row of views for each run, labelled by numbers or by letters."""
+    marks = letters or [str(row + 1) for row in range(count)]
     return [
         [
-            Cell(f"{PREFIX}{row + 1}{SHOWS[what][0]}", what, "Axial", f"{row + 1}{SHOWS[what][0]}", RUN_COLOURS[row])
+            Cell(f"{PREFIX}{row + 1}{SHOWS[what][0]}", what, "Axial", f"{marks[row]}{SHOWS[what][0]}", RUN_COLOURS[row])
             for what in COLUMNS
         ]
         for row in range(count)
@@ -53,6 +54,7 @@ class SideBySide:
         self._runs: Tuple[Run, ...] = ()
         #: Names in place of those of runs and methods, while a reader must not know them.
         self.blind: Optional[Sequence[str]] = None
+        self._names: List[Tuple[Any, str]] = []
 
     @property
     def shown(self) -> Tuple[Run, ...]:
@@ -73,7 +75,9 @@ class SideBySide:
         for run in runs:
             if run.get("warped") is None or run.get("fixed") is None:
                 raise ValueError(f"{run.name} has lost its volumes and cannot be shown.")
-        rows = cells_of(len(runs))
+        rows = cells_of(len(runs), blind)
+        self._tell_names()
+        self.layouts.leave()
         self._runs, self.blind = tuple(runs), blind
         self.layouts.arrange(LAYOUT, description(rows, _table_item()))
         self.layouts.arranged([cell for row in rows for cell in row])
@@ -81,6 +85,8 @@ class SideBySide:
         self.layouts.fill([(cell, run) for row, run in zip(rows, runs) for cell in row])
         self._show_table()
         self.layouts.fit(runs[0])
+        if blind is not None:
+            self._hide_names()
 
     def restore(self) -> None:
         """The layout that was there before; the table goes."""
@@ -91,7 +97,22 @@ class SideBySide:
         table = self._table()
         if table is not None:
             self.scene.RemoveNode(table)
+        self._tell_names()
         self._runs, self.blind = (), None
+
+    def _hide_names(self) -> None:
+        """Slicer writes the names of volumes into the views: letters in their place, until they may be told."""
+        for run, letter in zip(self._runs, self.blind):
+            for role in ("warped", "difference", "jacobian_log", "layout_grid"):
+                node = run.get(role)
+                if node is not None:
+                    self._names.append((node, node.GetName()))
+                    node.SetName(f"{letter}: {role}")
+
+    def _tell_names(self) -> None:
+        for node, name in self._names:
+            node.SetName(name)
+        self._names = []
 
     def forget(self, run: Run) -> None:
         """Before a run is removed: put the layout back where it shows it."""

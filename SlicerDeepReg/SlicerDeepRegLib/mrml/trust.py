@@ -92,6 +92,8 @@ def spread(scene, runs: Sequence[Run]):
     """
     if len(runs) < 2:
         raise ValueError("Tick two or more runs of the same two volumes: the spread is that between them.")
+    for one in runs:
+        one.need("fixed", "moving")
     if any(
         one.get("fixed") is not runs[0].get("fixed") or one.get("moving") is not runs[0].get("moving") for one in runs
     ):
@@ -106,6 +108,7 @@ def spread(scene, runs: Sequence[Run]):
 
 def _sampled(run: Run) -> Tuple[Grid, np.ndarray]:
     """A coarse grid over the run's, and its points, RAS mm."""
+    run.need("warped")
     grid = grid_of(run.get("warped"))
     shrink = max(1.0, (grid.voxels / POINTS) ** (1 / sum(n > 1 for n in grid.size_ijk)))
     coarse = resized(grid, tuple(max(2, round(n / shrink)) if n > 1 else 1 for n in grid.size_ijk))
@@ -157,7 +160,7 @@ def residuals(scene, run: Run) -> Tuple[Any, List[Dict[str, Any]]]:
     missing = moving - moved(in_world(run), fixed)
     linear = np.linalg.inv(np.array(run.facts["linear_ras"])[:3, :3])
     errors = np.linalg.norm(missing, axis=1)
-    names = points.get("names") or [str(n + 1) for n in range(len(fixed))]
+    names = [str(n + 1) for n in range(len(fixed))]
     rows = [
         {"name": names[n], "mm": float(errors[n]), "ras": fixed[n].tolist()} for n in np.argsort(-errors, kind="stable")
     ]

@@ -57,7 +57,6 @@ class Judging:
         self._stages: Optional[Stages] = None
         self._places: List[Sequence[float]] = []
         self._structures: List[Optional[Sequence[float]]] = []
-        self._measured: Dict[Run, Dict[str, float]] = {}  # both ways, which a run's own result does not know
         for value, title in LAYOUTS:
             ui.layoutCombo.addItem(title, value)
         _columns(ui.lightsTable, (_("Judged"), "", _("Found")), 130)
@@ -68,6 +67,8 @@ class Judging:
         ui.structuresTable.connect(
             "itemSelectionChanged()", lambda: self._go(self._structures, ui.structuresTable.currentRow())
         )
+        ui.placesTable.connect("cellClicked(int,int)", lambda row=0, column=0: self._go(self._places, row))
+        ui.structuresTable.connect("cellClicked(int,int)", lambda row=0, column=0: self._go(self._structures, row))
         ui.residualsButton.connect("clicked(bool)", lambda checked=False: self._try(self._residuals))
         ui.backButton.connect("clicked(bool)", lambda checked=False: self._try(self._there_and_back))
         ui.spreadButton.connect("clicked(bool)", lambda checked=False: self._try(self._spread))
@@ -82,10 +83,14 @@ class Judging:
         run = self.selected()
         complete = run is not None and run.get("fixed") is not None and run.get("warped") is not None
         ui = self.ui
-        for one in (ui.layoutCombo, ui.judgeButton, ui.motionButton):
+        arranged = self.layouts.shown
+        if arranged is None and ui.layoutCombo.currentIndex > 0:
+            self._choose_layout("")  # side by side, or Slicer's own menu, took its place
+        ui.layoutCombo.enabled = complete or arranged is not None
+        for one in (ui.judgeButton, ui.motionButton):
             one.enabled = complete
         ui.spreadButton.enabled = len(self.ticked()) >= 2
-        state = (run, complete, str(self._measured.get(run)))
+        state = (run, complete, str(run.facts.get("both_ways")) if complete else "")
         if state == self._filled:
             return
         if not self._filled or self._filled[0] != run:
@@ -108,12 +113,12 @@ class Judging:
             self._try(self._arrange)
 
     def lights(self, run: Run) -> List[Light]:
-        """The lights of a run, with what was measured here since."""
-        found = [Light(**one) for one in run.facts.get("lights", [])]
-        both = self._measured.get(run)
+        """The lights of a run, with what was measured since."""
+        facts = run.facts
+        found, both = [Light(**one) for one in facts.get("lights", [])], facts.get("both_ways")
         if both is None:
             return found
-        spacing = run.facts["spacing_mm"]
+        spacing = facts["spacing_mm"]
         return [one if one.name != "Consistency" else lights(both, spacing)[-1] for one in found]
 
     def facts(self, run: Run) -> Dict[str, Any]:
@@ -139,15 +144,20 @@ class Judging:
 
     def _fill_places(self, places: List[Dict[str, Any]]) -> None:
         table = self.ui.placesTable
+        blocked = table.blockSignals(True)
+        table.clearSelection()
         self._places = [flipped(one["position_lps_mm"]) for one in places]
         table.setRowCount(len(places))
         for row, place in enumerate(places):
             title, form = KINDS[place["kind"]]
             for column, text in enumerate((title, form.format(value=place["value"]))):
                 table.setItem(row, column, qt.QTableWidgetItem(text))
+        table.blockSignals(blocked)
 
     def _fill_structures(self, rows: List[Dict[str, Any]]) -> None:
         table = self.ui.structuresTable
+        blocked = table.blockSignals(True)
+        table.clearSelection()
         self._structures = [None if row["lps_mm"] is None else flipped(row["lps_mm"]) for row in rows]
         table.visible = bool(rows)
         table.setRowCount(len(rows))
@@ -155,6 +165,7 @@ class Judging:
             texts = (row["name"], _both(row["dice"], "{:.2f}"), _both(row["hd95_mm"], "{:.1f}"), _volumes(row))
             for column, text in enumerate(texts):
                 table.setItem(number, column, qt.QTableWidgetItem(text))
+        table.blockSignals(blocked)
 
     # ------------------------------------------------------------------ the views
 
@@ -162,12 +173,15 @@ class Judging:
         layout = self.ui.layoutCombo.itemData(self.ui.layoutCombo.currentIndex)
         run = self.selected()
         if not layout or run is None:
-            self.layouts.restore()
+            if self.layouts.shown is not None:
+                self.layouts.restore()
             return
         try:
             self.layouts.show(layout, run)
         except ValueError as error:
             self.ui.judgeLabel.text = self.ui.legendLabel.text = _(str(error))
+            if self.layouts.shown is not None:
+                self.layouts.restore()
             self._choose_layout("")
 
     def _choose_layout(self, layout: str) -> None:
@@ -184,7 +198,6 @@ class Judging:
         if self._filled and self._filled[0] == run:
             self.end_motion()
             self._filled = ()
-        self._measured.pop(run, None)
         if self.layouts.shown is not None and self.layouts.shown[1] == run:
             self.layouts.restore()
             self._choose_layout("")
@@ -193,7 +206,6 @@ class Judging:
         """Before the scene goes."""
         self._morph = self._stages = None
         self._filled = ()
-        self._measured.clear()
         if self.layouts.shown is not None:
             self.layouts.restore()
         self._choose_layout("")
@@ -202,6 +214,7 @@ class Judging:
 
     def _try(self, act: Callable[[], None]) -> None:
         """Do it; what the run lacks for it is said beneath."""
+        self.ui.flickerButton.checked = False  # it would take the views away again
         try:
             act()
         except ValueError as error:
@@ -221,7 +234,7 @@ class Judging:
         if back is None:
             raise ValueError(_("Register the two volumes the other way round first."))
         node, figures = consistency(slicer.mrmlScene, run, back)
-        self._measured[run] = figures
+        run.add_facts(both_ways=figures)
         self.update()
         self.layouts.review.show_over(run, node)
         self.ui.judgeLabel.text = _("There and back with {name}: mean {mean:.2f} mm, largest {most:.2f} mm.").format(
@@ -245,8 +258,10 @@ class Judging:
         if self._morph is None:
             self._morph = Morph(slicer.mrmlScene, run)
         self._morph.show(self.ui.timeSlider.value)
-        if self._stages is not None:
-            self._stages = None
+        self._stages = None
+        blocked = self.ui.stageCombo.blockSignals(True)
+        self.ui.stageCombo.setCurrentIndex(0)
+        self.ui.stageCombo.blockSignals(blocked)
         self.layouts.review.show_alone(run, self._morph.node)
         self.ui.motionLabel.text = _("Time {time:.2f}: {how}.").format(
             time=self.ui.timeSlider.value, how=_(self._morph.how)
@@ -276,7 +291,7 @@ class Judging:
         if path is None:
             return
         if self.ui.stageCombo.currentIndex > 0:
-            steps, seconds, set_to = list(range(1, self.ui.stageCombo.count)), 1.0, self.ui.stageCombo.setCurrentIndex
+            steps, seconds, set_to = list(range(1, self.ui.stageCombo.count)), 1.0, self._set_stage
         else:
             forth = [step / 16 for step in range(17)]
             steps, seconds, set_to = [*forth, *reversed(forth)], 0.08, self._set_time
@@ -287,6 +302,10 @@ class Judging:
                 _("The film could not be written to {path}: {error}").format(path=path, error=error)
             ) from error
         self.ui.motionLabel.text = _("The film is {path}").format(path=path)
+
+    def _set_stage(self, number: int) -> None:
+        self.ui.stageCombo.setCurrentIndex(number)
+        self._stage()  # also where it was chosen already
 
     def _set_time(self, time: float) -> None:
         self.ui.timeSlider.value = time

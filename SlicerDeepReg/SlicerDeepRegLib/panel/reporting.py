@@ -11,6 +11,7 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from ..contracts import InputError
 from ..mrml.png import grab
 from ..mrml.review import ARRANGED, Review
 from ..mrml.runs import Run
@@ -34,8 +35,10 @@ def write(run: Run, facts: Dict[str, Any], review: Review, folder: Path) -> List
     Names of volumes stay out of it: they may come from DICOM and tell who the patient is.
 
     Raises:
-        OSError: the folder cannot be written to.
+        InputError: no view can be pictured, or the run is of an older version. OSError: nothing can be written there.
     """
+    if "lights" not in facts or "table" not in facts:
+        raise InputError(_("This run was made by an older version, which kept too little. Register again."))
     content = content_of(facts, [Picture(png, caption) for png, caption in shots(review, run, cameras())])
     target = folder / "report.html"
     target.write_text(page(content), encoding="utf-8")
@@ -69,15 +72,32 @@ def film(path: Path, steps: Sequence[Any], show: Callable[[Any], None], seconds:
 
 
 def cameras() -> List[Callable[[], np.ndarray]]:
-    """One for each slice view on the screen that is not of a layout of ours."""
+    """One for each slice view on the screen that is not of a layout of ours.
+
+    Raises:
+        InputError: there is none.
+    """
     manager = slicer.app.layoutManager()
-    return [_camera(manager.sliceWidget(name)) for name in manager.sliceViewNames() if not name.startswith(ARRANGED)]
+    names = [name for name in manager.sliceViewNames() if not name.startswith(ARRANGED)]
+    seen = [widget for widget in map(manager.sliceWidget, names) if widget.visible]
+    if not seen:
+        raise InputError(
+            _("Pictures are taken of your own slice views, and none is on the screen. Choose the layout Mine first.")
+        )
+    return [_camera(widget) for widget in seen]
 
 
 def _camera(widget) -> Callable[[], np.ndarray]:
     def take() -> np.ndarray:
         view = widget.sliceView()
-        view.forceRender()
-        return grab(view.renderWindow())
+        corners = view.cornerAnnotation()  # Slicer writes names of volumes there, and patients' of DICOM
+        shown = corners.GetVisibility()
+        corners.SetVisibility(False)
+        try:
+            view.forceRender()
+            return grab(view.renderWindow())
+        finally:
+            corners.SetVisibility(shown)
+            view.scheduleRender()
 
     return take

@@ -9,8 +9,9 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from ..contracts import InputError
 from ..mrml.review import Review
-from ..mrml.runs import Run, remove, rename, runs
+from ..mrml.runs import Run, moving_is_where_it_was, remove, rename, runs
 from .reporting import ask_folder, write
 
 MODES = (
@@ -155,7 +156,7 @@ class Results:
         overlays = (ui.gridCheck, ui.arrowsCheck, ui.grid3dCheck, ui.spacingSlider)
         for widget in (ui.modeCombo, ui.amountSlider, *overlays, ui.beforeButton, ui.flickerButton, ui.worstButton):
             widget.enabled = complete
-        ui.beforeButton.enabled = complete and run.get("moving") is not None
+        ui.beforeButton.enabled = complete and moving_is_where_it_was(run)
         ui.restoreButton.enabled = self.review.shown is not None
         ui.reportButton.enabled = complete
         self.selection_changed()
@@ -209,9 +210,16 @@ class Results:
         if folder is None:
             return
         shown = self.review.shown
+        self.ui.flickerButton.checked = False
+        if shown is None:
+            self.review.show(run)
+            self.review.fit(run)
         try:
             said = write(run, self.facts_of(run), self.review, folder)
-        except (OSError, KeyError) as error:
+        except InputError as error:
+            slicer.util.errorDisplay(str(error), windowTitle=_("DeepReg"))
+            return
+        except OSError as error:
             text = _("The report could not be written to {folder}: {error}").format(folder=folder, error=error)
             slicer.util.errorDisplay(text, windowTitle=_("DeepReg"))
             return
@@ -231,7 +239,7 @@ class Results:
             self._update_run_buttons()
             return
         mode = p.reviewMode if p.reviewMode in LEGENDS else "fade"
-        after = not (self.ui.beforeButton.checked and run.get("moving") is not None)
+        after = not (self.ui.beforeButton.checked and moving_is_where_it_was(run))
         if run.get("fixed") is not None:
             try:
                 self.review.show(run, mode, p.reviewAmount, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -64,7 +65,8 @@ def content_of(
     Args:
         facts: as ``facts_of`` makes them.
         identifiers: name the images as they are called; names that come from DICOM may tell who the patient is, so
-            they are left out of title and notes otherwise. Notes are searched for the names only.
+            they are left out of title and notes otherwise. Notes are searched for the names only, and for none of one
+            or two letters or of digits alone: those are in any sentence.
         truth: further figures as title to text.
     """
     neutral = _neutral(facts, identifiers)
@@ -102,8 +104,8 @@ def _neutral(facts: Mapping[str, Any], identifiers: bool):
 
     def clean(text: str) -> str:
         for role, name in names:
-            if name and name.lower() not in (role, "image"):
-                text = text.replace(name, f"the {role} image")
+            if len(name) > 2 and not name.isdigit() and name.lower() not in (role, "image"):
+                text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", f"the {role} image", text)
         return text
 
     return clean

@@ -26,6 +26,8 @@ def facts_of(result: Result, label_names: Optional[Mapping[int, str]] = None) ->
     """
     after = result.figures.get("after", {})
     provenance = result.provenance
+    grid = result.fixed.grid
+    spacing = [float(side) for side, size in zip(grid.spacing_mm, grid.size_ijk) if size > 1]  # a slice has no depth
     found = {
         "method": result.request.method,
         "effort": result.request.effort,
@@ -36,7 +38,7 @@ def facts_of(result: Result, label_names: Optional[Mapping[int, str]] = None) ->
         "seconds_by_part": dict(result.seconds),
         "figures": {name: value for name, value in after.items() if not isinstance(value, (dict, list))},
         "table": rows(result.figures),
-        "lights": [dataclasses.asdict(one) for one in lights(after, result.fixed.grid.spacing_mm, label_names)],
+        "lights": [dataclasses.asdict(one) for one in lights(after, spacing, label_names)],
         "structures": structures_of(result.figures, label_names),
         "stages": [
             {
@@ -49,8 +51,8 @@ def facts_of(result: Result, label_names: Optional[Mapping[int, str]] = None) ->
             for stage in result.stages
         ],
         "places": [dataclasses.asdict(place) for place in result.places],
-        "spacing_mm": [float(side) for side in result.fixed.grid.spacing_mm],
-        "size_ijk": list(result.fixed.grid.size_ijk),
+        "spacing_mm": spacing,
+        "size_ijk": list(grid.size_ijk),
         "versions": provenance["versions"],
         "platform": provenance["platform"],
         "sha256": provenance["sha256"],

@@ -7,6 +7,7 @@ import sys
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import slicer
+import vtk
 from PySide6.QtWidgets import QApplication
 
 from . import names
@@ -77,11 +78,17 @@ class SliceView(Named):
     def interactor(self) -> Any:
         return self._view.interactor
 
+    def cornerAnnotation(self) -> Any:
+        if getattr(self._view, "corners", None) is None:  # as on the desktop: the view's own, empty at first
+            self._view.corners = vtk.vtkCornerAnnotation()
+            self._view.renderer.AddViewProp(self._view.corners)
+        return self._view.corners
+
     def displayableManagerByClassName(self, name: str) -> Any:
         return self._view.group.GetDisplayableManagerByClassName(name)
 
     def forceRender(self) -> None:
-        """The views are drawn when a picture is taken."""
+        self._view.render()
 
     def scheduleRender(self) -> None:
         """The views are drawn when a picture is taken."""
@@ -120,6 +127,8 @@ class SliceWidget(Named):
 
     def __init__(self, view: Any) -> None:
         self._view = view
+
+    visible = True
 
     def mrmlSliceNode(self) -> Any:
         return self._view.node

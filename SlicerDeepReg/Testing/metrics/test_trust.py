@@ -157,6 +157,18 @@ def test_each_light_turns_with_its_figure(changed, light, colour):
     assert overall(described).colour == colour and described[light].name in overall(described).value
 
 
+def test_a_lost_structure_is_not_green():
+    volumes = {"fixed_volume_by_label_ml": {1: 5.0, 2: 3.0, 7: 1.0}, "warped_volume_by_label_ml": {"1": 5.0, "2": 3.0}}
+    found, described = colours({**GOOD, **volumes}, names={7: "lesion"})
+    assert found[1:3] == [AMBER, AMBER] and "lesion" in described[1].value and overall(described).colour == AMBER
+    assert colours({**GOOD, **volumes, "dice_by_label": {"1": 0.4}})[0][1] == RED
+
+
+def test_folds_elsewhere_and_folds_that_were_not_counted_are_not_green():
+    assert colours({**GOOD, "jacobian_min_anywhere": -0.2})[0][3] == AMBER
+    assert colours({**GOOD, "digital_folds_percent": None})[0][3] == AMBER
+
+
 def test_voxels_set_the_tolerance_up_to_three_mm_and_the_worst_structure_is_named():
     assert colours({**GOOD, "tre_mm": 2.5}, spacing=(1, 1, 2.6))[0][0] == GREEN
     assert colours({**GOOD, "tre_mm": 3.5}, spacing=(1, 1, 6))[0][0] == AMBER

@@ -82,6 +82,17 @@ def test_layouts_are_chosen_and_left_and_the_scene_is_as_it_was(bench, judged):
     after = scene_state(scene)
     assert {name: after[name][:3] for name in before} == {name: before[name][:3] for name in before}
     ui.layoutCombo.setCurrentIndex(ui.layoutCombo.findData("review"))
+    layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView)  # by Slicer's own menu
+    widget.panel.results.select(run)
+    assert ui.layoutCombo.currentIndex == 0 and widget.panel.judging.layouts.shown is None
+    assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
+    ui.layoutCombo.setCurrentIndex(ui.layoutCombo.findData("before_after"))
+    scene.RemoveNode(run.get("moving"))
+    ui.layoutCombo.setCurrentIndex(0)
+    ui.layoutCombo.setCurrentIndex(ui.layoutCombo.findData("before_after"))
+    assert "lost its moving" in ui.judgeLabel.text and ui.layoutCombo.currentIndex == 0
+    ui.layoutCombo.setCurrentIndex(ui.layoutCombo.findData("review"))
+    assert widget.panel.judging.layouts.shown == ("review", run)
     ui.deleteButton.click()
     assert widget.panel.judging.layouts.shown is None and not ui.layoutCombo.enabled
 
@@ -156,6 +167,11 @@ def test_one_button_writes_the_report(bench, judged, monkeypatch, tmp_path):
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert text.count("data:image/png") == 7 and "core" in text and str(folder) in widget.ui.legendLabel.text
     assert [view.composite.GetForegroundVolumeID() for view in bench.host.views.values()] == before
+    manager = slicer.app.layoutManager()
+    corners = manager.sliceWidget(manager.sliceViewNames()[0]).sliceView().cornerAnnotation()
+    corners.SetText(2, "Doe^Jane 1961")
+    widget.ui.reportButton.click()
+    assert (folder / "report.html").read_text(encoding="utf-8") == text and corners.GetVisibility()
     monkeypatch.setattr(results, "ask_folder", lambda: tmp_path / "gone")
     widget.ui.reportButton.click()
     assert "could not be written" in bench.messages[-1]

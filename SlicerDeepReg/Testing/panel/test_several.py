@@ -115,6 +115,7 @@ def test_a_blind_reading_hides_names_and_keeps_the_ranking(bench, with_views, pa
     round_of(bench, widget)
     made = runs(bench.host.scene)
     assert several.beside.shown == tuple(reversed(made))
+    assert [run.get("warped").GetName() for run in several.beside.shown] == ["A: warped", "B: warped"]
     shown = table_named(bench, "DeepReg comparison")
     assert shown.GetNumberOfColumns() == 1 and [shown.GetColumn(0).GetValue(n) for n in range(2)] == ["1: A", "2: B"]
     ui.rankingEdit.text = "A A"
@@ -130,6 +131,7 @@ def test_a_blind_reading_hides_names_and_keeps_the_ranking(bench, with_views, pa
     ]
     assert made[0].name in ui.legendLabel.text and not ui.rankButton.enabled
     assert table_named(bench, "DeepReg comparison").GetNumberOfColumns() > 2  # the names are told
+    assert made[0].get("warped").GetName() == f"{made[0].name}: warped"
 
 
 def test_any_order_may_come_out_of_a_shuffle():

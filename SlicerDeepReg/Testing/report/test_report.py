@@ -72,6 +72,19 @@ def test_names_stay_out_unless_asked_for(result):
     assert "Doe^Jane 1961 follow-up registered to Doe^Jane 1961" in page(content_of(facts, identifiers=True))
 
 
+def test_a_short_name_is_not_taken_out_of_words_and_numbers(result):
+    facts = facts_of(result)
+    facts["names"] = {"fixed": "1", "moving": "CT"}
+    facts["notes"] = ["CT was resampled to 1.5 mm; CTA is another, 0.15 too; volume 1 stays."]
+    text = page(content_of(facts))
+    assert facts["notes"][0] in text
+    facts["names"] = {"fixed": "head", "moving": "CTA"}
+    assert "header head; CTA2 CTA" not in page(content_of({**facts, "notes": ["header head; CTA2 CTA"]}))
+    assert "header the fixed image; CTA2 the moving image" in page(
+        content_of({**facts, "notes": ["header head; CTA2 CTA"]})
+    )
+
+
 def test_text_of_others_is_text_on_the_page(result):
     facts = facts_of(result, {2: "<script>alert(1)</script>"})
     assert "<script" not in page(content_of(facts))
