@@ -54,6 +54,16 @@ def pictures(folder):
         widget.panel.parameters.reviewAmount = 1.0
         bench.screenshot(folder / "panel.png", *SIZE)
         widget.panel.parameters.showGrid = False
+        for section in (widget.ui.resultsButton, widget.ui.reviewButton):
+            section.collapsed = True
+        for section in (widget.ui.judgeButton, widget.ui.motionButton):
+            section.collapsed = False
+        widget.ui.timeSlider.value = 0.5
+        bench.screenshot(folder / "panel-judge.png", *SIZE)
+        for section in (widget.ui.judgeButton, widget.ui.motionButton):
+            section.collapsed = True
+        for section in (widget.ui.resultsButton, widget.ui.reviewButton):
+            section.collapsed = False
         widget.panel.parameters.reviewMode = "jacobian"
         widget.panel.parameters.reviewAmount = 0.7
         bench.dark()
