@@ -7,7 +7,7 @@ buttons work as in any other; what was there before comes back with ``restore``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 from xml.sax.saxutils import quoteattr
 
 import slicer
@@ -97,6 +97,7 @@ class Layouts:
         self.scene, self.review, self.arranged = scene, review, arranged
         self._before: Optional[int] = None
         self._shown: Optional[Tuple[str, Run]] = None
+        self._seen: Set[Tuple[str, str]] = set()  # view and volume: a view draws no legend that is older than itself
 
     @property
     def shown(self) -> Optional[Tuple[str, Run]]:
@@ -129,7 +130,6 @@ class Layouts:
         self._shown = (layout, run)
         self.arranged(cells)
         self.fill([(cell, run) for cell in cells])
-        self.fit(run)
 
     def arrange(self, number: int, text: str) -> None:
         """Switch to a layout of ours, remembering the one that was there before the first."""
@@ -156,8 +156,8 @@ class Layouts:
         self._before = None
 
     def fill(self, wanted: Sequence[Tuple[Cell, Run]]) -> None:
-        """Give every view its volumes, then link them."""
-        composites, shown = [], {}
+        """Give every view its volumes, fit it to the first run's, draw grids and legends, then link the views."""
+        composites, fresh = [], {}
         for cell, run in wanted:
             composite = self.of_view("vtkMRMLSliceCompositeNode", cell.name)
             node = self.of_view("vtkMRMLSliceNode", cell.name)
@@ -171,15 +171,18 @@ class Layouts:
             composite.SetLabelVolumeID(None)
             node.SetViewGroup(GROUP)
             composites.append(composite)
-            ours = [one for one in (background, foreground) if one is not None and one is not run.get("fixed")]
-            shown.update({one.GetID(): one for one in ours if one is not run.get("moving")})
-        for run in {id(run): run for _cell, run in wanted}.values():
+            for one in (background, foreground):
+                users = one is None or one is run.get("fixed") or one is run.get("moving")
+                if not users and (cell.name, one.GetID()) not in self._seen:
+                    self._seen.add((cell.name, one.GetID()))
+                    fresh[one.GetID()] = one
+        self.fit(wanted[0][1])
+        for run in {run.node.GetID(): run for _cell, run in wanted}.values():  # after it: a grid is slow to move
             drawn = [cell.name for cell, one in wanted if one == run and cell.shows == "grid"]
             if drawn:
                 views = [self.of_view("vtkMRMLSliceNode", name) for name in drawn]
-                here = [one.GetID() for one in views if one is not None]
-                self.review.grid_in(run, here)
-        for volume in shown.values():
+                self.review.grid_in(run, [one.GetID() for one in views if one is not None])
+        for volume in fresh.values():
             renew_legend(volume)
         refresh_legends(self.scene)
         for composite in composites:

@@ -84,7 +84,6 @@ class SideBySide:
         self._common_window()
         self.layouts.fill([(cell, run) for row, run in zip(rows, runs) for cell in row])
         self._show_table()
-        self.layouts.fit(runs[0])
         if blind is not None:
             self._hide_names()
 

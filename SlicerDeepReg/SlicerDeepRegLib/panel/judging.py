@@ -20,9 +20,9 @@ from .reporting import ask_film, film
 
 LAYOUTS = (
     ("", _("Mine")),
-    ("review", _("Review: fixed, warped, blend, difference")),
+    ("review", _("Review in three planes")),
     ("before_after", _("Before and after")),
-    ("deformation", _("Deformation: grid, volume change, length")),
+    ("deformation", _("Deformation")),
 )
 #: What is said of a light, so that nobody needs to tell colours apart, and its colour.
 SAID = {

@@ -20,7 +20,7 @@ MODES = (
     ("difference", _("Difference")),
     ("checkerboard", _("Checkerboard")),
     ("jacobian", _("Jacobian over fixed")),
-    ("log_jacobian", _("Jacobian by its logarithm, folds marked")),
+    ("log_jacobian", _("Jacobian, logarithmic")),
     ("magnitude", _("Length of the displacement")),
 )
 LEGENDS = {
