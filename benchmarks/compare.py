@@ -19,10 +19,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from results import put
+
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 DATA = Path(os.environ.get("DEEPREG_DATA", ROOT.parent / "shared" / "data")) / "open"
-MARKS = ("<!-- compare: begin -->", "<!-- compare: end -->")
 THREADS = 2
 FREE = ("optimise", "optimise/fast", "demons", "lddmm", "ants", "elastix")
 PLANAR = ("fmirnet", "voxelmorph", "lku-net", "udrsnet")
@@ -103,14 +103,7 @@ def write(parts):
         "registration at a time. Networks: random start, half resolution, fitted to this one pair for the seconds "
         "named; that is no measure of what they do when they are trained."
     )
-    block = "\n".join([MARKS[0], said, "", *[line for lines in parts for line in lines], MARKS[1]])
-    text = RESULTS.read_text(encoding="utf-8")
-    if MARKS[0] in text:
-        start, end = text.index(MARKS[0]), text.index(MARKS[1]) + len(MARKS[1])
-        text = text[:start] + block + text[end:]
-    else:
-        text = text.rstrip("\n") + "\n\n## Every method\n\n" + block + "\n"
-    RESULTS.write_text(text, encoding="utf-8")
+    put("compare", "Every method", [said, "", *[line for lines in parts for line in lines]])
 
 
 def main():

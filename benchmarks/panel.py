@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
+from review import made_pair
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "SlicerDeepReg" / "Testing"))
@@ -43,20 +43,10 @@ def opening(folder):
 
 def add_pair(bench, size):
     """A made pair of that size (i, j, k) in the scene, 1 mm voxels."""
-    from SlicerDeepRegLib.contracts import Grid, Image
     from SlicerDeepRegLib.mrml.nodes import add_volume
 
-    matrix = np.eye(4)
-    matrix[:3, 3] = -(np.array(size) - 1) / 2
-    grid = Grid(size, matrix)
-    k, j, i = np.meshgrid(*[np.linspace(-1, 1, n, dtype=np.float32) for n in size[::-1]], indexing="ij", sparse=True)
-    nodes = []
-    for name, shift in (("fixed", 0.04), ("moving", 0.0)):
-        x, y, z = i + shift * np.sin(3 * j), j + shift * np.cos(3 * k), k + shift * np.sin(2 * i)
-        head = 1 / (1 + np.exp((np.sqrt(x**2 + y**2 + z**2) - 0.8) * 25))
-        values = head * (100 + 30 * np.sin(14 * x) * np.cos(11 * y) + 25 * np.sin(12 * z + 5 * x))
-        nodes.append(add_volume(bench.host.scene, Image(values.astype(np.float32), grid), name))
-    return nodes
+    fixed, _, moving, _ = made_pair(size)
+    return [add_volume(bench.host.scene, image, image.name) for image in (fixed, moving)]
 
 
 class Watch:

@@ -19,22 +19,20 @@ import time
 from pathlib import Path
 
 import numpy as np
+from results import put
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-MARKS = ("<!-- review: begin -->", "<!-- review: end -->")
 SIZE = (160, 192, 224)
 AGAIN = 5
 
 
-def made_pair():
-    """A head-like pair of that size with 1 mm voxels, and labels of its two shells."""
+def made_pair(size=SIZE):
+    """A head-like pair of a size (i, j, k) with 1 mm voxels, and labels of its two shells."""
     from SlicerDeepRegLib.contracts import Grid, Image
 
     matrix = np.eye(4)
-    matrix[:3, 3] = -(np.array(SIZE) - 1) / 2
-    grid = Grid(SIZE, matrix)
-    k, j, i = np.meshgrid(*[np.linspace(-1, 1, n, dtype=np.float32) for n in SIZE[::-1]], indexing="ij", sparse=True)
+    matrix[:3, 3] = -(np.array(size) - 1) / 2
+    grid = Grid(size, matrix)
+    k, j, i = np.meshgrid(*[np.linspace(-1, 1, n, dtype=np.float32) for n in size[::-1]], indexing="ij", sparse=True)
     found = []
     for name, shift in (("fixed", 0.05), ("moving", 0.0)):
         x, y, z = i + shift * np.sin(3 * j), j + shift * np.cos(3 * k), k + shift * np.sin(2 * i)
@@ -157,17 +155,6 @@ class Reader:
         return time.perf_counter() - begin
 
 
-def write(lines):
-    block = "\n".join([MARKS[0], *lines, MARKS[1]])
-    text = RESULTS.read_text(encoding="utf-8")
-    if MARKS[0] in text:
-        start, end = text.index(MARKS[0]), text.index(MARKS[1]) + len(MARKS[1])
-        text = text[:start] + block + text[end:]
-    else:
-        text = text.rstrip("\n") + "\n\n## How long a reader waits\n\n" + block + "\n"
-    RESULTS.write_text(text, encoding="utf-8")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
@@ -207,7 +194,7 @@ def main():
         f"| the report, page and PDF, 7 pictures | {seconds:.1f} s |",
     ]
     print("\n".join(lines))
-    write(lines)
+    put("review", "How long a reader waits", lines)
 
 
 if __name__ == "__main__":

@@ -23,24 +23,33 @@ def set_range(volume, low: float, high: float, colours=None) -> None:
         display.SetAndObserveColorNodeID(colours.GetID())
 
 
-def diverging_colours(scene, name: str, middle: float):
-    """A colour table from blue to red; Slicer has none.
+def colour_table(scene, name: str, colours: Sequence[Tuple[str, Sequence[float]]]):
+    """A colour table node; one of that name that exists already is used again.
 
     Args:
-        name: of the node; one that exists already is used again.
-        middle: grey level of the middle colour, 0 black (for differences on black) to 1 white (over an image).
+        colours: name, and red, green and blue (0 to 1) of each entry.
     """
     for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode", scene):
         if node.GetName() == name:
             return node
-    position = np.linspace(-1, 1, 255)  # odd: the middle entry is exactly the middle colour
     node = slicer.vtkMRMLColorTableNode()
     node.SetTypeToUser()
     node.SetName(name)
-    node.SetNumberOfColors(len(position))
-    for index, place in enumerate(position):
-        node.SetColor(index, f"{place:+.2f}", *diverging_colour(place, middle), 1.0)
+    node.SetNumberOfColors(len(colours))
+    for index, (title, (red, green, blue)) in enumerate(colours):
+        node.SetColor(index, title, float(red), float(green), float(blue), 1.0)
     return scene.AddNode(node)
+
+
+def diverging_colours(scene, name: str, middle: float):
+    """A colour table from blue to red; Slicer has none.
+
+    Args:
+        name: of the node.
+        middle: grey level of the middle colour, 0 black (for differences on black) to 1 white (over an image).
+    """
+    position = np.linspace(-1, 1, 255)  # odd: the middle entry is exactly the middle colour
+    return colour_table(scene, name, [(f"{place:+.2f}", diverging_colour(place, middle)) for place in position])
 
 
 def diverging_colour(position: float, middle: float) -> List[float]:

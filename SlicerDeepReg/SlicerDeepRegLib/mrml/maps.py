@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import slicer
-import slicer.util
 from vtk.util.numpy_support import vtk_to_numpy
 
-from ..contracts import Grid, Image
-from .display import add_legend, diverging_colour, set_range
-from .nodes import add_volume, grid_part, image_from_node
+from ..contracts import Image
+from .display import add_legend, colour_table, diverging_colour, set_range
+from .nodes import add_volume, grid_of, grid_part, image_from_node
 from .runs import Run, own
 
 LOG_COLOURS = "Jacobian by its logarithm: magenta folds, blue shrinks, white keeps, red grows"
-MAGNITUDE_COLOURS = "Length of the displacement: black none, yellow far"
+WARM_COLOURS = "Distances: black none, yellow far"
 #: The largest Jacobian that has a colour of its own; a quarter has that of the other end.
 TOP = 4.0
 #: Entries of the table. The first is for a Jacobian of 0 or less; as displays have 256 levels, it ends at about 0.01.
@@ -34,11 +32,11 @@ def magnitude(scene, run: Run):
     grid = grid_part(run.get("transform").GetTransformFromParent())
     if grid is None:
         raise ValueError(f"The transform of {run.name} is linear: no displacement field to show.")
-    warped = image_from_node(run.get("warped"))
+    place = grid_of(run.get("warped"))
     vectors = vtk_to_numpy(grid.GetDisplacementGrid().GetPointData().GetScalars())
     length = np.linalg.norm(vectors, axis=1).reshape(grid.GetDisplacementGrid().GetDimensions()[::-1])
-    length = length[tuple(slice(0, n) for n in warped.grid.shape_kji)]  # a single slice is there twice
-    node = add_volume(scene, Image(length.astype(np.float32), warped.grid), "magnitude")
+    length = length[tuple(slice(0, n) for n in place.shape_kji)]  # a single slice is there twice
+    node = add_volume(scene, Image(length.astype(np.float32), place), "magnitude")
     top = float(np.ceil(np.percentile(length, 99.8))) or 1.0
     set_range(node, 0.0, top, warm_colours(scene))
     add_legend(node, "Length (mm)")
@@ -58,38 +56,16 @@ def log_jacobian(scene, run: Run):
     return own(scene, run, "jacobian_log", node)
 
 
-def grid_of(node) -> Grid:
-    """Where a volume node's voxels lie, LPS mm."""
-    return image_from_node(node).grid
-
-
 def _log_colours(scene):
-    for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode", scene):
-        if node.GetName() == LOG_COLOURS:
-            return node
-    node = slicer.vtkMRMLColorTableNode()
-    node.SetTypeToUser()
-    node.SetName(LOG_COLOURS)
-    node.SetNumberOfColors(COLOURS)
-    node.SetColor(0, "fold", *FOLD, 1.0)
-    for index in range(1, COLOURS):
-        jacobian = (index + 0.5) * TOP / COLOURS
-        place = float(np.clip(np.log(jacobian) / np.log(TOP), -1, 1))
-        node.SetColor(index, f"{jacobian:.2f}", *diverging_colour(place, middle=1.0), 1.0)
-    return scene.AddNode(node)
+    jacobians = (np.arange(COLOURS) + 0.5) * TOP / COLOURS
+    places = np.clip(np.log(jacobians) / np.log(TOP), -1, 1)
+    colours = [(f"{one:.2f}", diverging_colour(place, middle=1.0)) for one, place in zip(jacobians, places)]
+    return colour_table(scene, LOG_COLOURS, [("fold", FOLD), *colours[1:]])
 
 
 def warm_colours(scene):
-    for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode", scene):
-        if node.GetName() == MAGNITUDE_COLOURS:
-            return node
-    node = slicer.vtkMRMLColorTableNode()
-    node.SetTypeToUser()
-    node.SetName(MAGNITUDE_COLOURS)
-    node.SetNumberOfColors(256)
+    """A table from black over purple and red to yellow, for what is 0 or more."""
     anchors = np.array([(0, 0, 0), (0.35, 0.05, 0.45), (0.85, 0.25, 0.25), (0.98, 0.65, 0.1), (1, 1, 0.6)], float)
-    places = np.linspace(0, 1, len(anchors))
-    for index, place in enumerate(np.linspace(0, 1, 256)):
-        colour = [float(np.interp(place, places, anchors[:, c])) for c in range(3)]
-        node.SetColor(index, f"{place:.2f}", *colour, 1.0)
-    return scene.AddNode(node)
+    known, places = np.linspace(0, 1, len(anchors)), np.linspace(0, 1, 256)
+    colours = np.stack([np.interp(places, known, anchors[:, c]) for c in range(3)], axis=1)
+    return colour_table(scene, WARM_COLOURS, [(f"{place:.2f}", one) for place, one in zip(places, colours)])

@@ -39,12 +39,16 @@ def add_volume(scene, image: Image, name: str, labels: bool = False):
     return node
 
 
-def image_from_node(node) -> Image:
-    """The voxels (copied) and the geometry of a volume node. A transform on the node is not applied."""
+def grid_of(node) -> Grid:
+    """Where a volume node's voxels lie, LPS mm. A transform on the node is not applied."""
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    values = slicer.util.arrayFromVolume(node).copy()
-    return Image(values, Grid(values.shape[::-1], FLIP @ slicer.util.arrayFromVTKMatrix(matrix)), node.GetName())
+    return Grid(node.GetImageData().GetDimensions(), FLIP @ slicer.util.arrayFromVTKMatrix(matrix))
+
+
+def image_from_node(node) -> Image:
+    """The voxels (copied) and the geometry of a volume node. A transform on the node is not applied."""
+    return Image(slicer.util.arrayFromVolume(node).copy(), grid_of(node), node.GetName())
 
 
 def add_transform(scene, transform: Transform, name: str, then: Optional[vtk.vtkAbstractTransform] = None):

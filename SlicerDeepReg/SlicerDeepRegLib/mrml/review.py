@@ -10,12 +10,11 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import slicer
 import slicer.util
-import vtk
 
-from ..contracts import Grid, Image
+from ..contracts import Image
 from .display import add_legend, diverging_colours, draw_glyphs, draw_grid, refresh_legends, set_range
 from .maps import log_jacobian, magnitude
-from .nodes import FLIP, add_volume, grid_part, image_from_node, resampled
+from .nodes import add_volume, grid_of, grid_part, image_from_node, resampled
 from .runs import Run, own, remove_node
 from .scene import add_where, display_range
 from .world import placed_volume
@@ -214,12 +213,12 @@ class Review:
             return node
         run.need("jacobian", "fixed")
         whole, fixed = run.get("jacobian"), run.get("fixed")
-        on_grid = Image(self._on_grid(run, fixed), self._grid(run))
+        on_grid = Image(self._on_grid(run, fixed), grid_of(run.get("warped")))
         content = on_grid.values > display_range(on_grid)[0]
         if content.mean() > 0.95:
             return whole
         values = slicer.util.arrayFromVolume(whole)
-        node = add_where(self.scene, Image(values, self._grid(run)), content, whole)
+        node = add_where(self.scene, Image(values, grid_of(run.get("warped"))), content, whole)
         add_legend(node, "Jacobian")
         return own(self.scene, run, "jacobian_shown", node)
 
@@ -230,7 +229,7 @@ class Review:
             return node
         fixed, shown = self._scaled_pair(run, run.get("warped") if after else self._moving_on_fixed(run))
         values = np.where(np.isnan(shown), 0, shown - fixed).astype(np.float32)
-        node = add_volume(self.scene, Image(values, self._grid(run)), role)
+        node = add_volume(self.scene, Image(values, grid_of(run.get("warped"))), role)
         set_range(node, -0.5, 0.5, diverging_colours(self.scene, DIFFERENCE_COLOURS, middle=0.0))
         add_legend(node, "Moving - fixed")
         return own(self.scene, run, role, node)
@@ -240,7 +239,7 @@ class Review:
         if node is not None:
             return node
         fixed, warped = self._scaled_pair(run, run.get("warped"))
-        grid = self._grid(run)
+        grid = grid_of(run.get("warped"))
         extent = np.array(grid.size_ijk) * grid.spacing_mm
         side = max(extent) / squares
         cells = [np.floor(np.arange(n) * s / side).astype(int) for n, s in zip(grid.size_ijk, grid.spacing_mm)]
@@ -254,7 +253,7 @@ class Review:
         if self._halves is None or self._halves[0] != run or run.get("swipe") is None:
             self._halves = (run, *self._scaled_pair(run, run.get("warped")))
         _, fixed, warped = self._halves
-        grid = self._grid(run)
+        grid = grid_of(run.get("warped"))
         leftwards = grid.direction[0] * (np.array(grid.size_ijk) > 1)  # how far each axis goes to the patient's left
         if np.abs(leftwards).max() < 1e-3:  # a sagittal slice: along its longer side
             leftwards = np.array(grid.size_ijk) * (np.array(grid.size_ijk) > 1) / max(grid.size_ijk)
@@ -286,7 +285,7 @@ class Review:
     def _on_grid(self, run: Run, node) -> np.ndarray:
         """A volume of the user's, where it lies in the world, on the run's grid."""
         placed = placed_volume(node).image
-        if placed.grid.same_as(self._grid(run)):
+        if placed.grid.same_as(grid_of(run.get("warped"))):
             return placed.values
         copy = add_volume(self.scene, placed, "copy")
         on_grid = resampled(copy, run.get("warped"), None, "copy on the grid")
@@ -294,12 +293,6 @@ class Review:
         for temporary in (copy, on_grid):
             remove_node(self.scene, temporary)
         return values
-
-    def _grid(self, run: Run) -> Grid:
-        warped = run.get("warped")
-        matrix = vtk.vtkMatrix4x4()
-        warped.GetIJKToRASMatrix(matrix)
-        return Grid(warped.GetImageData().GetDimensions(), FLIP @ slicer.util.arrayFromVTKMatrix(matrix))
 
     def _shown_field(self, run: Run, role: str):
         """A node that draws the displacement field: grids and glyphs draw "to parent", the run's is from parent."""

@@ -14,8 +14,8 @@ from ..contracts import Grid, Image
 from ..geometry.grids import resized
 from ..geometry.points import voxel_centres_lps
 from .display import add_legend, set_range
-from .maps import grid_of, warm_colours
-from .nodes import add_volume, flipped, grid_part
+from .maps import warm_colours
+from .nodes import add_volume, flipped, grid_of, grid_part
 from .runs import Run, own
 
 #: Maps of trust are computed at so many points at most, and interpolated between by the views.
