@@ -12,7 +12,7 @@ FIXED ?=
 MOVING ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-all lint pictures panel review models synthetic benchmark clean
+.PHONY: setup demo test test-all lint pictures panel review stored-pictures teaching models synthetic benchmark clean
 
 setup: $(VENV)/.installed
 
@@ -28,11 +28,14 @@ $(VENV)/.installed: pyproject.toml tools/check_system.py
 demo: setup
 	@$(BIN)/slicerdeepreg demo --output demo $(if $(FIXED),--fixed "$(FIXED)") $(if $(MOVING),--moving "$(MOVING)")
 
+# Two processes with one thread each: most tests are too small for two threads to help, and twice as fast so.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
 test: setup lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: setup lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -50,6 +53,14 @@ panel: setup
 # Pictures of the layouts, for docs/review.md.
 review: setup
 	$(BIN)/python tools/review_pictures.py docs
+
+# The pictures that the tests compare with: look at them before you commit them.
+stored-pictures: setup
+	DEEPREG_STORE_PICTURES=1 $(BIN)/python -m pytest SlicerDeepReg/Testing/mrml/test_pictures.py
+
+# docs/teaching/README.md and its pictures, from the lessons and what their scripts measure.
+teaching: setup
+	$(BIN)/python tools/teaching_pages.py docs/teaching
 
 # docs/models.md and its diagrams, from the cards and the networks.
 models: setup

@@ -12,19 +12,21 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "SlicerDeepReg" / "Testing"))
 
 from bench import Bench  # noqa: E402
+from SlicerDeepRegLib.teaching.lessons import LESSONS  # noqa: E402
 
 SIZE = (1280, 800)
 
 
 def add_pair(bench):
-    """The demo's patient and template, with the names that a user would give them."""
+    """The demo's patient and template, with the names that a user would give them; and their structures."""
     from SlicerDeepRegLib.commands.demo import made_pair
     from SlicerDeepRegLib.mrml.display import set_range
     from SlicerDeepRegLib.mrml.nodes import add_volume
     from SlicerDeepRegLib.mrml.scene import display_range
+    from SlicerDeepRegLib.mrml.segments import add_segmentation
 
     known = made_pair()
-    nodes = []
+    nodes, segmentations = [], []
     for image, name in ((known.fixed, "Patient"), (known.moving, "Template")):
         node = add_volume(bench.host.scene, image, name)
         set_range(node, *display_range(image))
@@ -32,16 +34,20 @@ def add_pair(bench):
     for view in bench.host.views.values():
         view.show(background=nodes[0])
         view.logic.FitSliceToAll()
-    return nodes
+    for labels, name in ((known.fixed_labels, "Patient, tissue"), (known.moving_labels, "Template, tissue")):
+        segmentations.append(add_segmentation(bench.host.scene, labels, name, {1: "grey matter", 2: "white matter"}))
+        segmentations[-1].GetDisplayNode().SetVisibility(False)
+    return segmentations
 
 
 def pictures(folder):
     """Write every picture into ``folder``."""
     with tempfile.TemporaryDirectory() as name, Bench(Path(name)) as bench:
-        add_pair(bench)
+        segmentations = add_pair(bench)
         widget = bench.open_module(ROOT / "SlicerDeepReg" / "SlicerDeepReg.py")
         widget.panel.parameters.device = "cpu"
         bench.screenshot(folder / "panel-choose.png", *SIZE)
+        widget.panel.parameters.fixedSegmentation, widget.panel.parameters.movingSegmentation = segmentations
         widget.ui.applyButton.click()
         bench.wait(lambda: widget.logic.session.job.stage == "scale 1" and len(widget.panel._job.losses) > 145, 900)
         bench.screenshot(folder / "panel-running.png", *SIZE)
@@ -59,7 +65,9 @@ def pictures(folder):
         for section in (widget.ui.judgeButton, widget.ui.motionButton):
             section.collapsed = False
         widget.ui.timeSlider.value = 0.5
+        bench.dark()
         bench.screenshot(folder / "panel-judge.png", *SIZE)
+        bench.light()
         for section in (widget.ui.judgeButton, widget.ui.motionButton):
             section.collapsed = True
         for section in (widget.ui.resultsButton, widget.ui.reviewButton):
@@ -69,6 +77,20 @@ def pictures(folder):
         bench.dark()
         bench.screenshot(folder / "panel-jacobian.png", *SIZE)
         bench.light()
+        teach(bench, widget, folder / "panel-teaching.png")
+
+
+def teach(bench, widget, path):
+    """The second lesson at the step that has the slider."""
+    for section in (widget.ui.resultsButton, widget.ui.reviewButton):
+        section.collapsed = True
+    widget.ui.teachingButton.collapsed = False
+    teaching = widget.panel.teaching
+    teaching.open(LESSONS["regularity"])
+    bench.wait(lambda: not teaching.running, 300)
+    teaching.go(len(LESSONS["regularity"].steps) - 1)
+    bench.screenshot(path, *SIZE)
+    teaching.end()
 
 
 if __name__ == "__main__":

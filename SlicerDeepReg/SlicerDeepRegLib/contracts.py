@@ -22,6 +22,8 @@ import numpy as np
 LINEAR_MODELS = ("none", "centre", "rigid", "affine")
 EFFORTS = ("fast", "standard", "thorough")
 SIMILARITIES = ("auto", "lncc", "mind")
+#: How often a registration may be repeated on perturbed inputs.
+MOST_PERTURBED = 50
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 #: The name of the file that each output is written to.
@@ -31,6 +33,8 @@ OUTPUT_FILES = {
     "inverse": "inverse.h5",
     "jacobian": "jacobian.nii.gz",
     "warped_labels": "warped_labels.nii.gz",
+    "spread": "spread.nii.gz",
+    "dicom": "registration.dcm",
     "result": "result.json",
     "scene": "scene.mrb",
 }
@@ -205,6 +209,8 @@ class Request:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     #: Measure the figures before, between and after; switch off where only the transform matters.
     measure: bool = True
+    #: How many times to repeat it on perturbed inputs, to see how far it is to be trusted (Result.spread).
+    perturbed: int = 0
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -216,6 +222,8 @@ class Request:
             value = getattr(self, name)
             if value not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}; it was {value!r}.")
+        if not isinstance(self.perturbed, int) or not 0 <= self.perturbed <= MOST_PERTURBED:
+            raise InputError(f"perturbed must be a whole number from 0 to {MOST_PERTURBED}; it was {self.perturbed!r}.")
 
     def describe(self) -> Dict[str, Any]:
         """The request as plain values, for result.json. Images given in memory appear by name."""
@@ -287,6 +295,8 @@ class Result:
         places: the worst of each kind, the worst first; empty where nothing was measured.
         path: ``u`` on its way from none to all along the flow of the velocity that it is nearest to, at equal
             steps of time, ``u`` itself the last; on a coarse grid, to be looked at. Empty where it is no flow.
+        spread: where the registration was repeated on perturbed inputs, how far its results lie from their mean at
+            each place (root mean square, mm), on a coarse grid over the fixed one; else None.
     """
 
     request: Request
@@ -304,6 +314,7 @@ class Result:
     notes: Tuple[str, ...] = ()
     places: Tuple[Place, ...] = ()
     path: Tuple[Field, ...] = ()
+    spread: Optional[Image] = None
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import time
+from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -27,12 +29,15 @@ from .contracts import (
 )
 from .files.images import checksum, from_sitk, to_sitk
 from .files.transforms import to_sitk_transform
-from .geometry.grids import covering, on_grid, with_axes_of
+from .geometry.grids import covering, on_grid, sampled, with_axes_of
 from .geometry.jacobian import jacobian_of_transform
+from .geometry.points import apply_matrix, fixed_to_moving, spread_mm, voxel_centres_lps
 from .methods import load_method
 from .methods.linear import register_linear
+from .metrics.landmarks import target_registration_errors
 from .metrics.measure import Measurer
 from .preparation.checks import Inputs, check_memory, free_memory_bytes
+from .preparation.perturb import perturbed_pair
 from .preparation.working import WorkingPair, prepare
 from .settings import settings_for
 from .warping.inverse import correction_of_inverse
@@ -55,53 +60,134 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
         Cancelled: ``report`` asked for it.
     """
     clock = _Clock()
-    tell = report or (lambda progress: None)
-    chosen = card(request.method)
-    method = load_method(chosen)
-    settings = settings_for(chosen.module, request.effort, request.settings, chosen.settings)
-    device = devices.choose(request.device)
+    how = _How(request)
+    part = 1 / (1 + request.perturbed)
+    whole = report or (lambda progress: None)
+    tell = _scaled(whole, 0.0, part)
     tell(Progress(0.0, "reading"))
     inputs = Inputs(request)
-    checks = hasattr(method, "check")  # `optimise` does not: what "auto" will choose for it is not known yet
-    _check_before(method if checks else None, settings, inputs, request, device)
+    how.check_before(inputs)
     clock.done("read")
-    linear, found = _run_linear(inputs, request, tell)
-    clock.done("linear")
-    pair = _prepare(inputs, request, linear, chosen, getattr(method, "one_contrast", False))
-    if request.similarity == "auto" and not checks:
-        _check_memory(inputs, request, pair.similarity, device)
-    clock.done("prepare")
-    outcome = _run_method(method, settings, pair, device, tell)
-    clock.done("method")
+    found = _find(inputs, how, tell, clock)
     tell(Progress(0.92, "warping"))
-    transform = _on_fixed_grid(outcome, linear, inputs.fixed, device)
-    warped = warp_image(inputs.moving, inputs.fixed, transform)
-    labels = warp_labels(inputs.moving_labels, inputs.fixed, transform)
-    jacobian = Image(jacobian_of_transform(transform), inputs.fixed.grid, "jacobian", inputs.fixed.dimensions)
+    warped = warp_image(inputs.moving, inputs.fixed, found.transform)
+    labels = warp_labels(inputs.moving_labels, inputs.fixed, found.transform)
+    jacobian = Image(jacobian_of_transform(found.transform), inputs.fixed.grid, "jacobian", inputs.fixed.dimensions)
     clock.done("warp")
     tell(Progress(0.95, "measuring"))
-    figures, places = _measure(inputs, linear, transform, warped, labels, jacobian) if request.measure else ({}, ())
+    measurer = _measurer(inputs)
+    figures, places = _measure(inputs, measurer, found, warped, labels, jacobian) if request.measure else ({}, ())
     clock.done("measure")
-    path = _path(transform, device) if request.measure else ()
+    path = _path(found.transform, how.device) if request.measure else ()
     clock.done("path")
-    tell(Progress(1.0, "done"))
+    spread = None
+    if request.perturbed:
+        spread = _spread(inputs, how, found.transform, _scaled(whole, part, 1 - part))
+        figures.setdefault("after", {}).update(measurer.spread(spread))
+        clock.done("perturbed")
+    whole(Progress(1.0, "done"))
     return Result(
         request=request,
         fixed=inputs.fixed,
         moving=inputs.moving,
-        transform=transform,
+        transform=found.transform,
         warped=warped,
         jacobian=jacobian,
         warped_labels=labels,
         fixed_labels=inputs.fixed_labels,
-        stages=(linear, *outcome.stages),
+        stages=_with_landmark_errors(found.stages, inputs),
         figures=figures,
         seconds=clock.seconds,
-        provenance=_provenance(request, device, "its own measure" if checks else pair.similarity),
-        notes=(*inputs.notes, *found, *outcome.notes),
+        provenance=_provenance(request, how.device, found.similarity),
+        notes=(*inputs.notes, *found.notes),
         places=places,
         path=path,
+        spread=spread,
     )
+
+
+class _How:
+    """What a request asks to be done, apart from its images: the method, its numbers, and where to compute."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.card = card(request.method)
+        self.method = load_method(self.card)
+        self.settings = settings_for(self.card.module, request.effort, request.settings, self.card.settings)
+        self.device = devices.choose(request.device)
+        #: `optimise` cannot tell before the linear stage: what "auto" will choose for it is not known yet.
+        self.tells_memory = hasattr(self.method, "check")
+
+    def check_before(self, inputs: Inputs) -> None:
+        """Raise InputError where the method cannot do this, or memory will not do."""
+        _check_before(self.method if self.tells_memory else None, self.settings, inputs, self.request, self.device)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    transform: Transform
+    stages: Tuple[Stage, ...]
+    similarity: str
+    notes: Tuple[str, ...]
+
+
+def _find(inputs: Inputs, how: _How, tell: ProgressCallback, clock: _Clock) -> _Found:
+    """The linear stage, then the method, on read and checked images."""
+    request = how.request
+    linear, notes = _run_linear(inputs, request, tell)
+    clock.done("linear")
+    pair = _prepare(inputs, request, linear, how.card, getattr(how.method, "one_contrast", False))
+    if request.similarity == "auto" and not how.tells_memory:
+        _check_memory(inputs, request, pair.similarity, how.device)
+    clock.done("prepare")
+    outcome = _run_method(how.method, how.settings, pair, how.device, tell)
+    clock.done("method")
+    return _Found(
+        _on_fixed_grid(outcome, linear, inputs.fixed, how.device),
+        (linear, *outcome.stages),
+        "its own measure" if how.tells_memory else pair.similarity,
+        (*notes, *outcome.notes),
+    )
+
+
+#: The spread is computed at so many points at most: it is smooth, and to be looked at.
+SPREAD_POINTS = 100_000
+
+
+def _spread(inputs: Inputs, how: _How, transform: Transform, tell: ProgressCallback) -> Image:
+    """Register perturbed inputs again and again; how far all results lie from their mean, in mm."""
+    grid = sampled(inputs.fixed.grid, SPREAD_POINTS)
+    points = voxel_centres_lps(grid).reshape(-1, 3)
+    found, count = [fixed_to_moving(transform, points)], how.request.perturbed
+    for number in range(count):
+        name = f"perturbed {number + 1} of {count}"
+
+        def named(progress: Progress, number: int = number, name: str = name) -> None:
+            tell(Progress((number + progress.fraction) / count, name))
+
+        fixed, moving, motion = perturbed_pair(inputs.fixed, inputs.moving, seed=number)
+        mask = inputs.moving_mask
+        again = dataclasses.replace(
+            how.request,
+            fixed=fixed,
+            moving=moving,
+            fixed_mask=_as_image(inputs.fixed_mask, fixed),
+            moving_mask=dataclasses.replace(mask, grid=moving.grid) if mask is not None else None,
+            **dict.fromkeys(("fixed_labels", "moving_labels", "fixed_points", "moving_points")),
+        )
+        moved = _find(Inputs(again), how, named, _Clock()).transform
+        found.append(apply_matrix(np.linalg.inv(motion), fixed_to_moving(moved, points)))
+    values = spread_mm(np.stack(found)).astype(np.float32).reshape(grid.shape_kji)
+    return Image(values, grid, "spread over perturbed inputs", inputs.fixed.dimensions)
+
+
+def _as_image(mask: Optional[np.ndarray], like: Image) -> Optional[Image]:
+    return None if mask is None else Image(mask.astype(np.uint8), like.grid, "fixed mask", like.dimensions)
+
+
+def _scaled(tell: ProgressCallback, start: float, part: float) -> ProgressCallback:
+    """Tell of a part of the whole."""
+    return lambda progress: tell(dataclasses.replace(progress, fraction=start + part * progress.fraction))
 
 
 def warp_image(moving: Image, fixed: Image, transform: Transform, interpolator: int = sitk.sitkLinear) -> Image:
@@ -180,12 +266,8 @@ def _memories(device: torch.device) -> List[Tuple[int, str]]:
 
 def _run_method(method, settings, pair: WorkingPair, device: torch.device, tell: Callable[[Progress], None]):
     """Run the method, its progress scaled to its part of the whole; a full GPU is an error in words."""
-
-    def scaled(progress: Progress) -> None:
-        tell(Progress(0.15 + 0.77 * progress.fraction, progress.stage, progress.loss))
-
     try:
-        return method.run(pair, device, scaled, settings)
+        return method.run(pair, device, _scaled(tell, 0.15, 0.77), settings)
     except torch.cuda.OutOfMemoryError as error:
         raise DeviceMemoryError(
             "The GPU ran out of memory during the registration. Use --device cpu, or --effort fast."
@@ -208,11 +290,8 @@ def _on_fixed_grid(outcome, linear: Stage, fixed: Image, device: torch.device) -
     return Transform(linear.linear_lps, field, (inverse, correction_of_inverse(field, inverse, device)))
 
 
-def _measure(
-    inputs: Inputs, linear: Stage, transform: Transform, warped: Image, labels: Optional[Image], jacobian: Image
-) -> Tuple[Dict[str, Dict[str, Any]], Tuple[Place, ...]]:
-    """The figures as given, after the linear stage, and at the end; and where to look first."""
-    measurer = Measurer(
+def _measurer(inputs: Inputs) -> Measurer:
+    return Measurer(
         inputs.fixed,
         inputs.moving,
         inputs.fixed_mask,
@@ -221,8 +300,16 @@ def _measure(
         inputs.fixed_points,
         inputs.moving_points,
     )
+
+
+def _measure(
+    inputs: Inputs, measurer: Measurer, found: _Found, warped: Image, labels: Optional[Image], jacobian: Image
+) -> Tuple[Dict[str, Dict[str, Any]], Tuple[Place, ...]]:
+    """The figures as given, after the linear stage, and at the end; and where to look first."""
+    transform = found.transform
+    linear = Transform(found.stages[0].linear_lps)
     figures = {}
-    for name, step in (("before", Transform(np.eye(4))), ("linear", Transform(linear.linear_lps))):
+    for name, step in (("before", Transform(np.eye(4))), ("linear", linear)):
         moved = warp_image(inputs.moving, inputs.fixed, step)
         moved_labels = warp_labels(inputs.moving_labels, inputs.fixed, step) if inputs.fixed_labels else None
         figures[name] = measurer.figures(moved, moved_labels, step)
@@ -231,6 +318,18 @@ def _measure(
         figures["after"].update(measurer.structures(labels))
     figures["after"]["jacobian_min_anywhere"] = float(jacobian.values.min())
     return figures, measurer.places(warped, jacobian, transform, figures["after"])
+
+
+def _with_landmark_errors(stages: Tuple[Stage, ...], inputs: Inputs) -> Tuple[Stage, ...]:
+    """The stages with the mean distance of the landmarks at the end of each, where there are some."""
+    if inputs.fixed_points is None:
+        return stages
+    found = []
+    for stage in stages:
+        moved = Transform(stage.linear_lps, stage.field)
+        errors_mm = target_registration_errors(moved, inputs.fixed_points, inputs.moving_points)
+        found.append(dataclasses.replace(stage, figures={"tre_mm": float(errors_mm.mean()), **stage.figures}))
+    return tuple(found)
 
 
 def _provenance(request: Request, device: torch.device, similarity: str) -> Dict[str, Any]:

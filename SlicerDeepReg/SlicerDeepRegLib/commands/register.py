@@ -9,8 +9,18 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
+from .. import __version__
 from ..catalogue import cards
-from ..contracts import DEVICES, EFFORTS, LINEAR_MODELS, SIMILARITIES, InputError, Progress, Request
+from ..contracts import (
+    DEVICES,
+    EFFORTS,
+    LINEAR_MODELS,
+    OUTPUT_FILES,
+    SIMILARITIES,
+    InputError,
+    Progress,
+    Request,
+)
 from ..metrics.table import table
 from .report import write_report
 from .slicer_side import check_slicer, write_pictures, write_scene
@@ -54,11 +64,25 @@ def add_parser(commands) -> None:
     )
     for name, text in (("fit", "steps to fit a network to this pair"), ("refine", "steps of Optimise after a network")):
         parser.add_argument(f"--{name}", type=int, metavar="N", help=f"{text}; as --set {name}=N")
+    parser.add_argument(
+        "--perturbed",
+        type=int,
+        default=DEFAULTS["perturbed"],
+        metavar="N",
+        help="repeat it on N perturbed inputs and write spread.nii.gz: how far the results disagree, in mm at each "
+        "place; takes N times as long",
+    )
     parser.add_argument("--scene", action="store_true", help="also write scene.mrb and pictures (needs slicer-core)")
     parser.add_argument(
         "--report",
         action="store_true",
         help="also write report.html, and report.pdf where fpdf2 is installed; names of images stay out of it",
+    )
+    parser.add_argument(
+        "--dicom",
+        action="store_true",
+        help="also write the transform as a DICOM Deformable Spatial Registration, registration.dcm; both images must "
+        "be folders of a DICOM series (needs pydicom)",
     )
     parser.add_argument("--identifiers", action="store_true", help="call the images by their names in the report")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -78,9 +102,10 @@ def run(options: argparse.Namespace) -> int:
     check_outputs(options.output, request)
     if options.scene:
         check_slicer()
+    series = _dicom_series(request) if options.dicom else None
     show = ProgressBar(sys.stderr) if not (options.quiet or options.json) else None
     report = (options.report or options.identifiers, options.identifiers)
-    description = register_to_folder(request, options.output, options.scene, show, report)
+    description = register_to_folder(request, options.output, options.scene, show, report, series)
     if options.json:
         print(json.dumps(description, indent=2))
     elif not options.quiet:
@@ -89,6 +114,13 @@ def run(options: argparse.Namespace) -> int:
             print(f"Note: {note}")
         print(f"Results: {options.output}")
     return 0
+
+
+def _dicom_series(request: Request) -> Tuple[Any, Any]:
+    """The series of both images, for a DICOM object; InputError, before any work, where there are none."""
+    from ..files.dicom import read_folder
+
+    return tuple(read_folder(Path(getattr(request, role)), f"{role} image") for role in ("fixed", "moving"))
 
 
 def read_settings(pairs) -> Dict[str, Any]:
@@ -116,15 +148,18 @@ def register_to_folder(
     scene: bool = False,
     show: Optional[ProgressBar] = None,
     report: Tuple[bool, bool] = (False, False),
+    series: Optional[Tuple[Any, Any]] = None,
 ) -> Dict[str, Any]:
     """Register and write everything into ``output``; returns the content of result.json.
 
     Args:
         report: whether to write one, and whether it names the images.
+        series: of the fixed and the moving image, for a DICOM object.
 
     Raises:
         InputError, Cancelled: see ``register``; then ``output`` is as it was.
     """
+    from ..files.dicom import write_registration
     from ..files.results import describe, output_folder, write_result
     from ..pipeline import register
 
@@ -135,6 +170,8 @@ def register_to_folder(
             show.close()
     with output_folder(output) as folder:
         write_result(result, folder)
+        if series is not None:
+            write_registration(result.transform, *series, folder / OUTPUT_FILES["dicom"], __version__)
         pictures = write_scene(result, folder) if scene else []
         if report[0]:
             write_report(result, folder, pictures or write_pictures(result, folder), identifiers=report[1])

@@ -79,6 +79,9 @@ def write_result(result: Result, folder: Path) -> List[str]:
     if result.warped_labels is not None:
         write_image(result.warped_labels, folder / OUTPUT_FILES["warped_labels"])
         names.append("warped_labels")
+    if result.spread is not None:
+        write_image(result.spread, folder / OUTPUT_FILES["spread"])
+        names.append("spread")
     try:
         write_transform(to_sitk_transform(result.transform, dimensions), folder / OUTPUT_FILES["transform"])
         write_transform(to_sitk_inverse(result.transform, dimensions), folder / OUTPUT_FILES["inverse"])

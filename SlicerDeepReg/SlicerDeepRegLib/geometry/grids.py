@@ -21,6 +21,12 @@ def resized(grid: Grid, size_ijk: Tuple[int, int, int]) -> Grid:
     return Grid(size_ijk, matrix)
 
 
+def sampled(grid: Grid, most_voxels: int) -> Grid:
+    """The grid itself, or one over it of at most about so many voxels."""
+    shrink = max(1.0, (grid.voxels / most_voxels) ** (1 / sum(n > 1 for n in grid.size_ijk)))
+    return resized(grid, tuple(max(2, round(n / shrink)) if n > 1 else 1 for n in grid.size_ijk))
+
+
 def coarser(grid: Grid, factor: int, size_ijk: Tuple[int, int, int]) -> Grid:
     """A grid whose voxels are blocks of ``factor`` voxels along each axis that exists, from the same corner."""
     factors = np.where(np.array(grid.size_ijk) > 1, factor, 1)

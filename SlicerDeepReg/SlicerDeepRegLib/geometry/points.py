@@ -38,6 +38,11 @@ def interpolate_at_ijk(values: np.ndarray, points_ijk: np.ndarray) -> np.ndarray
     return result
 
 
+def spread_mm(positions_mm: np.ndarray) -> np.ndarray:
+    """(N,) the root mean square distance of (R, N, 3) positions, one for each of R results, from their mean."""
+    return np.sqrt(((positions_mm - positions_mm.mean(0)) ** 2).sum(-1).mean(0))
+
+
 def displacement_at(field: Optional[Field], points_lps_mm: np.ndarray) -> np.ndarray:
     """(N, 3) the displacement of ``field`` at LPS points, in LPS mm; zero for no field."""
     points_lps_mm = np.asarray(points_lps_mm, float)

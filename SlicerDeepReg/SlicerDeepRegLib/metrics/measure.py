@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 
 from ..contracts import Image, Place, Transform
-from ..geometry.points import apply_matrix
+from ..geometry.points import apply_matrix, voxel_centres_lps
 from .intensities import similarity_figures
 from .labels import centre_by_label, dice_by_label, surface_by_label, topology_changes, voxels_by_label
 from .landmarks import target_registration_errors
@@ -73,6 +73,14 @@ class Measurer:
         folded = bool(figures.get("digital_folds_percent") or 0)
         scaled = _scaled(warped.values, self.moving_range)
         return worst_places(transform.field, jacobian.values, self.fixed_scaled, scaled, self.mask, folded)
+
+    def spread(self, spread: Image) -> Dict[str, float]:
+        """Figures of a map of the spread on a grid of its own, over the mask."""
+        ijk = apply_matrix(self.grid.lps_to_ijk, voxel_centres_lps(spread.grid).reshape(-1, 3))
+        i, j, k = np.clip(np.round(ijk).astype(int), 0, np.array(self.grid.size_ijk) - 1).T
+        inside = self.mask[k, j, i]
+        values = spread.values.ravel()[inside if inside.any() else slice(None)]
+        return {"spread_mm": float(values.mean()), "spread_p95_mm": float(np.percentile(values, 95))}
 
     def structures(self, moving_labels_warped: Image) -> Dict[str, Any]:
         """What each structure is in the fixed image and became of the moving one: volumes in ml, centre in LPS mm."""

@@ -54,6 +54,7 @@ def lights(
         _with_lost(_surface(figures, names, limit), lost),
         _jacobian(figures),
         _consistency(figures, limit),
+        *_repeatability(figures, limit),
     ]
 
 
@@ -162,6 +163,16 @@ def _consistency(figures: Mapping[str, Any], limit: float) -> Light:
         return Light("Consistency", GREY, "not measured: register the other way round too, or ask for an inverse", rule)
     text = f"transform and its own inverse: mean {mean:.2f} mm, largest {figures['inverse_error_max_mm']:.2f} mm"
     return _consistent(mean, figures["inverse_error_max_mm"], limit, text, rule)
+
+
+def _repeatability(figures: Mapping[str, Any], limit: float) -> List[Light]:
+    """A line of its own where it was repeated; the report of the task group does not ask for it."""
+    mean, most = figures.get("spread_mm"), figures.get("spread_p95_mm")
+    if mean is None:
+        return []
+    rule = f"over perturbed inputs 95 % of the places within {limit:.1f} mm, red above twice that (our choice)"
+    text = f"over perturbed inputs: mean {mean:.2f} mm, 95 % below {most:.2f} mm"
+    return [_light("Repeatability", most, limit, 2 * limit, text, rule)]
 
 
 def _consistent(mean: float, largest: float, limit: float, text: str, rule: str) -> Light:

@@ -12,6 +12,7 @@ import vtk
 
 #: Ends of the diverging tables: below the middle blue, above it red.
 _BLUE, _RED = (0.15, 0.40, 0.95), (0.92, 0.15, 0.15)
+WARM_COLOURS = "Distances: black none, yellow far"
 
 
 def set_range(volume, low: float, high: float, colours=None) -> None:
@@ -56,6 +57,14 @@ def diverging_colour(position: float, middle: float) -> List[float]:
     """Red, green and blue at a position from -1 (blue) to 1 (red), with a grey level at 0."""
     strength, end = abs(position), _RED if position > 0 else _BLUE
     return [float(middle + strength * (one - middle)) for one in end]
+
+
+def warm_colours(scene):
+    """A table from black over purple and red to yellow, for what is 0 or more."""
+    anchors = np.array([(0, 0, 0), (0.35, 0.05, 0.45), (0.85, 0.25, 0.25), (0.98, 0.65, 0.1), (1, 1, 0.6)], float)
+    known, places = np.linspace(0, 1, len(anchors)), np.linspace(0, 1, 256)
+    colours = np.stack([np.interp(places, known, anchors[:, c]) for c in range(3)], axis=1)
+    return colour_table(scene, WARM_COLOURS, [(f"{place:.2f}", one) for place, one in zip(places, colours)])
 
 
 def add_legend(volume, title: str, label_format: str = "%.2f", labels: int = 5):
@@ -105,15 +114,17 @@ def draw_grid(
     views: Sequence[str] = (),
     colour: Optional[Tuple[float, float, float]] = (1.0, 0.85, 0.1),
     thickness: int = 1,
+    pieces: int = 4,
 ):
     """Draw a transform node as a deformed grid; in the views of those identifiers, in all for none.
 
-    Colour None shows the length of the displacement.
+    Colour None shows the length of the displacement. A line has so many pieces from one crossing to the next: the time
+    to draw is that of their number.
     """
     display = _transform_display(node, region, thickness, views)
     display.SetVisualizationMode(display.VIS_MODE_GRID)
     display.SetGridSpacingMm(spacing_mm)
-    display.SetGridResolutionMm(spacing_mm / 4)
+    display.SetGridResolutionMm(spacing_mm / pieces)
     display.SetGridScalePercent(100)
     display.SetGridShowNonWarped(False)
     if colour is not None:

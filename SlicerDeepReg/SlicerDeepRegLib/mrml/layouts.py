@@ -96,6 +96,7 @@ class Layouts:
     def __init__(self, scene, review: Review, arranged: Callable[[List[Cell]], Any] = lambda cells: None) -> None:
         self.scene, self.review, self.arranged = scene, review, arranged
         self._before: Optional[int] = None
+        self._crosshair_before: Optional[Tuple[int, int]] = None
         self._shown: Optional[Tuple[str, Run]] = None
         self._seen: Set[Tuple[str, str]] = set()  # view and volume: a view draws no legend that is older than itself
 
@@ -104,6 +105,7 @@ class Layouts:
         """The name of the layout and the run in it; None, too, where the user has chosen another layout since."""
         if self._shown is not None and self._layout_node().GetViewArrangement() != LAYOUTS[self._shown[0]][0]:
             self.leave()
+            self._give_crosshair_back()
             self._before = None  # where the user went is where he wants to be
         return self._shown
 
@@ -136,6 +138,7 @@ class Layouts:
         node = self._layout_node()
         if self._before is None:
             self._before = node.GetViewArrangement()
+            self._take_crosshair()
         if node.IsLayoutDescription(number):
             node.SetLayoutDescription(number, text)
         else:
@@ -151,6 +154,7 @@ class Layouts:
     def restore(self) -> None:
         """The layout that was there before."""
         self.leave()
+        self._give_crosshair_back()
         if self._before is not None:
             self._layout_node().SetViewArrangement(self._before)
         self._before = None
@@ -216,7 +220,8 @@ class Layouts:
         self.jump([(bounds[n] + bounds[n + 1]) / 2 for n in (0, 2, 4)], fitted=True)
 
     def jump(self, ras_mm, fitted: bool = False) -> None:
-        """Centre all our views on a point."""
+        """Centre all our views on a point, and put the crosshair there."""
+        self.review.cross(ras_mm)
         logics = self.review.logics
         for logic in [logics.GetItemAsObject(n) for n in range(logics.GetNumberOfItems())]:
             if logic.GetSliceNode() is not None and of_our_layout(logic.GetSliceNode()):
@@ -228,6 +233,21 @@ class Layouts:
         """The slice or composite node of a view, or None."""
         nodes = slicer.util.getNodesByClass(kind, self.scene)
         return next((node for node in nodes if name in (node.GetLayoutName(), node.GetName())), None)
+
+    def _take_crosshair(self) -> None:
+        """Show where the three planes meet; moved with Shift held down, it takes the planes along."""
+        node = self.review.crosshair
+        if node is not None:
+            self._crosshair_before = (node.GetCrosshairMode(), node.GetCrosshairBehavior())
+            node.SetCrosshairMode(node.ShowIntersection)
+            node.SetCrosshairBehavior(node.OffsetJumpSlice)
+
+    def _give_crosshair_back(self) -> None:
+        node = self.review.crosshair
+        if node is not None and self._crosshair_before is not None:
+            node.SetCrosshairMode(self._crosshair_before[0])
+            node.SetCrosshairBehavior(self._crosshair_before[1])
+        self._crosshair_before = None
 
     def _clear(self, run: Run) -> None:
         if run.node.GetScene() is not None:

@@ -15,7 +15,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..contracts import Field, Result, Transform
-from ..geometry.grids import on_grid, resized
+from ..geometry.grids import on_grid, sampled
 from .nodes import from_parent, grid_part, grid_transform, resampled
 from .runs import Run, own, remove_node
 
@@ -42,9 +42,7 @@ def keep_motion(scene, run: Run, result: Result) -> None:
 def from_parent_of(linear_lps: np.ndarray, field: Optional[Field]) -> vtk.vtkAbstractTransform:
     """``T`` of a stage as a VTK transform in RAS mm, its field on a coarse grid."""
     if field is not None and field.grid.voxels > VOXELS:
-        shrink = (field.grid.voxels / VOXELS) ** (1 / sum(n > 1 for n in field.grid.size_ijk))
-        size = tuple(max(2, round(n / shrink)) if n > 1 else 1 for n in field.grid.size_ijk)
-        field = on_grid(field, resized(field.grid, size))
+        field = on_grid(field, sampled(field.grid, VOXELS))
     return from_parent(Transform(np.asarray(linear_lps, float), field))
 
 

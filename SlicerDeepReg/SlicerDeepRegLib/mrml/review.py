@@ -144,15 +144,26 @@ class Review:
             return
         node = node or self._shown_field(run, "layout_grid")
         if node is not None:
-            draw_grid(node, run.get("warped"), self.fitting_spacing(run.get("warped")), views)
+            draw_grid(node, run.get("warped"), self.fitting_spacing(run.get("warped")), views, pieces=2)
+
+    @property
+    def crosshair(self):
+        """The scene's crosshair node; None in a scene without one."""
+        return self.scene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
+
+    def cross(self, ras_mm) -> None:
+        """Put the crosshair on a point; it is seen where somebody shows it."""
+        if self.crosshair is not None:
+            self.crosshair.SetCrosshairRAS(*[float(value) for value in ras_mm])
 
     def jump(self, ras_mm) -> None:
-        """Centre every slice view on a point, those of our layouts too."""
+        """Centre every slice view on a point, those of our layouts too; the crosshair goes there."""
+        self.cross(ras_mm)
         for logic in [self.logics.GetItemAsObject(n) for n in range(self.logics.GetNumberOfItems())]:
             logic.GetSliceNode().JumpSliceByCentering(*[float(value) for value in ras_mm])
 
     def jump_to_worst(self, run: Run) -> float:
-        """Centre the views where the volume shrinks most, or folds; returns the Jacobian there."""
+        """Centre the views where the volume shrinks most from fixed to moving, or folds; returns the Jacobian there."""
         facts = run.facts
         self.jump(facts["worst_ras"])
         return facts["worst_jacobian"]

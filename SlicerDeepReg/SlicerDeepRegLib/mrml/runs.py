@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+import numpy as np
 import slicer
 import slicer.util
 import vtk
+from vtk.util.numpy_support import vtk_to_numpy
 
-from ..contracts import Image, Result
+from ..contracts import Field, Image, Result, Transform
 from .display import add_legend, diverging_colours, set_range
 from .facts import scene_facts
-from .nodes import FLIP, add_transform, add_volume
-from .scene import JACOBIAN_COLOURS, display_range
+from .nodes import FLIP, add_transform, add_volume, flipped, grid_of, grid_part
+from .scene import JACOBIAN_COLOURS, add_distances, display_range
 from .segments import add_segment
 
 MARK = "DeepReg.Run"
@@ -29,6 +31,7 @@ OWNED = {
     "segmentation": "warped segmentation",
     "labels": "warped labels",
     "table": "figures",
+    "uncertainty": "spread over perturbed inputs",
     "jacobian_shown": "Jacobian where there is content",
     "difference": "difference",
     "difference_before": "difference before",
@@ -124,6 +127,29 @@ def _to_world(node) -> Optional[List[List[float]]]:
             return None
         parent.GetMatrixTransformToWorld(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix).tolist()
+
+
+def field_of(run: Run) -> Optional[Field]:
+    """The run's displacement field, LPS mm of the world, on the grid of its warped volume; None where it is linear."""
+    run.need("transform", "warped")
+    oriented = grid_part(run.get("transform").GetTransformFromParent())
+    if oriented is None:
+        return None
+    grid = grid_of(run.get("warped"))
+    vectors = vtk_to_numpy(oriented.GetDisplacementGrid().GetPointData().GetScalars())
+    vectors = vectors.reshape(*oriented.GetDisplacementGrid().GetDimensions()[::-1], 3)
+    return Field(flipped(vectors[tuple(slice(0, n) for n in grid.shape_kji)]), grid)  # a single slice is there twice
+
+
+def transform_of(run: Run) -> Transform:
+    """``T`` of the run, LPS mm of the world, without its inverse.
+
+    Raises:
+        ValueError: the run was made by an older version, or has lost its transform.
+    """
+    if run.get("transform") is None or run.facts.get("linear_ras") is None:
+        raise ValueError(f"{run.name} has lost its transform, or is of an older version. Register again.")
+    return Transform(FLIP @ np.array(run.facts["linear_ras"]) @ FLIP, field_of(run))
 
 
 def runs(scene) -> List[Run]:
@@ -277,6 +303,8 @@ def _add_volumes(scene, run: Run, result: Result, fixed, moving) -> None:
     run.set("jacobian", jacobian)
     set_range(jacobian, 0.0, 2.0, diverging_colours(scene, JACOBIAN_COLOURS, middle=1.0))
     add_legend(jacobian, "Jacobian")
+    if result.spread is not None:
+        run.set("uncertainty", add_distances(scene, result.spread, _title(run, "uncertainty"), "Spread (mm)"))
 
 
 def _add_labels(scene, run: Run, labels: Image, segmentation, names: Dict[int, str]) -> None:

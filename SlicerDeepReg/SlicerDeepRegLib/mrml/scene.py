@@ -7,7 +7,7 @@ from typing import Any, Dict, Tuple
 import numpy as np
 
 from ..contracts import Image, Result
-from .display import add_legend, diverging_colours, label_colours, set_range
+from .display import add_legend, diverging_colours, label_colours, set_range, warm_colours
 from .nodes import add_transform, add_volume
 
 JACOBIAN_COLOURS = "Jacobian: blue below no change, red above"
@@ -31,6 +31,8 @@ def add_result(scene, result: Result) -> Dict[str, Any]:
     set_range(nodes["warped"], *moving_range)
     set_range(nodes["jacobian"], 0.0, 2.0, diverging_colours(scene, JACOBIAN_COLOURS, middle=1.0))
     add_legend(nodes["jacobian"], "Jacobian")
+    if result.spread is not None:
+        nodes["spread"] = add_distances(scene, result.spread, "Spread over perturbed inputs", "Spread (mm)")
     maps = {"fixed_labels": result.fixed_labels, "warped_labels": result.warped_labels}
     present = np.unique(np.concatenate([np.unique(m.values) for m in maps.values() if m is not None] or [[0]]))
     if present.any():
@@ -40,6 +42,20 @@ def add_result(scene, result: Result) -> Dict[str, Any]:
                 nodes[name] = add_volume(scene, labels, name.replace("_", " ").capitalize(), labels=True)
                 nodes[name].GetDisplayNode().SetAndObserveColorNodeID(colours.GetID())
     return nodes
+
+
+def add_distances(scene, image: Image, name: str, title: str):
+    """A volume of distances in mm, black for none, with a legend."""
+    node = add_volume(scene, image, name)
+    show_distances(node, image.values)
+    add_legend(node, title, "%.1f")
+    return node
+
+
+def show_distances(node, values_mm: np.ndarray) -> None:
+    """Colours from 0 to what nearly all values are below."""
+    top = max(1.0, float(np.ceil(np.percentile(values_mm, 99.5))))
+    set_range(node, 0.0, top, warm_colours(node.GetScene()))
 
 
 def display_range(image: Image) -> Tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import List, Mapping, Optional, Tuple
 
 import numpy as np
 import slicer
@@ -56,8 +56,12 @@ def add_segment(node, name: str, colour, inside: np.ndarray, ijk_to_ras: np.ndar
     logic.SetBinaryLabelmapToSegment(picture, node, identifier, logic.MODE_REPLACE)
 
 
-def add_segmentation(scene, labels: Image, name: str):
-    """A segmentation node with a segment for each label of a map (0 is none), in the colours that labels have."""
+def add_segmentation(scene, labels: Image, name: str, names: Optional[Mapping[int, str]] = None):
+    """A segmentation node with a segment for each label of a map (0 is none), in the colours that labels have.
+
+    Args:
+        names: of the labels; "Label N" where it has none.
+    """
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
     values = labels.values.astype(np.int64)
@@ -66,7 +70,9 @@ def add_segmentation(scene, labels: Image, name: str):
     for label in present:
         colour = [0.0] * 4
         colours.GetColor(label, colour)
-        add_segment(node, f"Label {label}", colour[:3], values == label, FLIP @ labels.grid.ijk_to_lps)
+        add_segment(
+            node, (names or {}).get(label, f"Label {label}"), colour[:3], values == label, FLIP @ labels.grid.ijk_to_lps
+        )
     if colours is not None:
         scene.RemoveNode(colours)
     return node

@@ -18,7 +18,13 @@ SHOTS: Tuple[Tuple[str, str, float, bool, bool], ...] = (
     ("Moving minus fixed before: black is no difference.", "difference", 0.0, False, False),
     ("Moving minus fixed after: edges in red and blue were not brought together.", "difference", 0.0, True, False),
     ("The deformation as a grid on the warped image: lines must not cross.", "fade", 1.0, True, True),
-    ("Change of volume: white none, red grows, blue shrinks; 0 or less is a fold.", "jacobian", 0.75, True, False),
+    (
+        "Change of volume from fixed to moving: white none, red grows, blue shrinks; 0 or less is a fold.",
+        "jacobian",
+        0.75,
+        True,
+        False,
+    ),
 )
 
 

@@ -11,12 +11,11 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..contracts import Grid, Image
-from ..geometry.grids import resized
-from ..geometry.points import voxel_centres_lps
-from .display import add_legend, set_range
-from .maps import warm_colours
-from .nodes import add_volume, flipped, grid_of, grid_part
+from ..geometry.grids import sampled
+from ..geometry.points import spread_mm, voxel_centres_lps
+from .nodes import flipped, grid_of, grid_part
 from .runs import Run, own
+from .scene import add_distances, show_distances
 
 #: Maps of trust are computed at so many points at most, and interpolated between by the views.
 POINTS = 100_000
@@ -100,7 +99,7 @@ def spread(scene, runs: Sequence[Run]):
         raise ValueError("The ticked runs are of different volumes. Tick runs of the same fixed and moving volume.")
     grid, points = _sampled(runs[0])
     found = np.stack([moved(in_world(one), points) for one in runs])
-    error = np.sqrt(((found - found.mean(0)) ** 2).sum(-1).mean(0)).reshape(grid.shape_kji)
+    error = spread_mm(found).reshape(grid.shape_kji)
     node = _map(scene, runs[0], "spread", error, grid, "Spread (mm)")
     inside = _content(runs[0], points).reshape(grid.shape_kji)
     return node, {"spread_mm": float(error[inside].mean()), "spread_max_mm": float(error[inside].max())}
@@ -110,8 +109,7 @@ def _sampled(run: Run) -> Tuple[Grid, np.ndarray]:
     """A coarse grid over the run's, and its points, RAS mm."""
     run.need("warped")
     grid = grid_of(run.get("warped"))
-    shrink = max(1.0, (grid.voxels / POINTS) ** (1 / sum(n > 1 for n in grid.size_ijk)))
-    coarse = resized(grid, tuple(max(2, round(n / shrink)) if n > 1 else 1 for n in grid.size_ijk))
+    coarse = sampled(grid, POINTS)
     return coarse, flipped(voxel_centres_lps(coarse).reshape(-1, 3))
 
 
@@ -126,15 +124,12 @@ def _content(run: Run, points_ras: np.ndarray) -> np.ndarray:
 
 
 def _map(scene, run: Run, role: str, values: np.ndarray, grid: Grid, title: str):
-    old = run.get(role)
-    if old is not None:
-        slicer.util.updateVolumeFromArray(old, np.ascontiguousarray(values, np.float32))
-        node = old
-    else:
-        node = own(scene, run, role, add_volume(scene, Image(values.astype(np.float32), grid), role))
-        add_legend(node, title, "%.1f")
-    top = max(1.0, float(np.ceil(np.percentile(values, 99.5))))
-    set_range(node, 0.0, top, warm_colours(scene))
+    values = np.ascontiguousarray(values, np.float32)
+    node = run.get(role)
+    if node is None:
+        return own(scene, run, role, add_distances(scene, Image(values, grid), role, title))
+    slicer.util.updateVolumeFromArray(node, values)
+    show_distances(node, values)
     return node
 
 

@@ -37,6 +37,7 @@ class Choice:
     effort: str = Request.effort
     similarity: str = Request.similarity
     device: str = Request.device
+    perturbed: int = Request.perturbed
     settings: Dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def nodes(self) -> List[Any]:
@@ -242,6 +243,7 @@ def prepare(choice: Choice) -> Prepared:
         effort=choice.effort,
         similarity=choice.similarity,
         device=choice.device,
+        perturbed=choice.perturbed,
         settings=dict(choice.settings),
         **given,
     )

@@ -15,6 +15,7 @@ from ..mrml.motion import Morph, Stages, stage_names
 from ..mrml.nodes import flipped
 from ..mrml.runs import Run, runs
 from ..mrml.trust import consistency, residuals, spread, way_back
+from . import bars
 from .curve import draw
 from .reporting import ask_film, film
 
@@ -33,8 +34,8 @@ SAID = {
 }
 KINDS = {
     "fold": (_("fold"), _("smallest determinant {value:.2f}")),
-    "shrinks": (_("shrinks most"), _("to {value:.2f} of its volume")),
-    "grows": (_("grows most"), _("{value:.2f} times its volume")),
+    "shrinks": (_("shrinks most"), _("to {value:.2f} of its volume, fixed to moving")),
+    "grows": (_("grows most"), _("to {value:.2f} times its volume, fixed to moving")),
     "differs": (_("differs most"), _("{value:.0%} of the window")),
 }
 
@@ -72,6 +73,8 @@ class Judging:
         ui.residualsButton.connect("clicked(bool)", lambda checked=False: self._try(self._residuals))
         ui.backButton.connect("clicked(bool)", lambda checked=False: self._try(self._there_and_back))
         ui.spreadButton.connect("clicked(bool)", lambda checked=False: self._try(self._spread))
+        ui.uncertaintyButton.connect("clicked(bool)", lambda checked=False: self._try(self._uncertainty))
+        ui.barsLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)  # not as wide as it was drawn
         ui.timeSlider.connect("valueChanged(double)", lambda value=0.0: self._try(self._move))
         ui.filmButton.connect("clicked(bool)", lambda checked=False: self._try(self._film))
         ui.stageCombo.connect("currentIndexChanged(int)", lambda index=0: self._try(self._stage))
@@ -102,6 +105,7 @@ class Judging:
         self._fill_places(facts.get("places", []))
         self._fill_structures(facts.get("structures", []))
         ui.residualsButton.enabled = bool(facts.get("points"))
+        ui.uncertaintyButton.enabled = complete and run.get("uncertainty") is not None
         ui.backButton.enabled = complete and way_back(run, runs(slicer.mrmlScene)) is not None
         ui.judgeLabel.text = ""
         blocked = ui.stageCombo.blockSignals(True)
@@ -119,7 +123,8 @@ class Judging:
         if both is None:
             return found
         spacing = facts["spacing_mm"]
-        return [one if one.name != "Consistency" else lights(both, spacing)[-1] for one in found]
+        again = {one.name: one for one in lights(both, spacing)}
+        return [one if one.name != "Consistency" else again[one.name] for one in found]
 
     def facts(self, run: Run) -> Dict[str, Any]:
         """Everything about a run, its lights as they are shown."""
@@ -166,6 +171,10 @@ class Judging:
             for column, text in enumerate(texts):
                 table.setItem(number, column, qt.QTableWidgetItem(text))
         table.blockSignals(blocked)
+        picture = bars.draw(rows, max(260, self.ui.applyButton.width), self.ui.applyButton.palette)
+        self.ui.barsLabel.visible = picture is not None
+        if picture is not None:
+            self.ui.barsLabel.pixmap = picture
 
     # ------------------------------------------------------------------ the views
 
@@ -248,6 +257,15 @@ class Judging:
         self.ui.judgeLabel.text = _("Spread of {count} runs: mean {mean:.2f} mm, largest {most:.2f} mm.").format(
             count=len(chosen), mean=figures["spread_mm"], most=figures["spread_max_mm"]
         )
+
+    def _uncertainty(self) -> None:
+        run = self.selected()
+        run.need("uncertainty")
+        self.layouts.review.show_over(run, run.get("uncertainty"))
+        figures = run.facts["figures"]
+        self.ui.judgeLabel.text = _(
+            "Results of perturbed inputs: mean {mean:.2f} mm from each other, 95 % below {most:.2f} mm."
+        ).format(mean=figures["spread_mm"], most=figures["spread_p95_mm"])
 
     # ------------------------------------------------------------------ motion
 

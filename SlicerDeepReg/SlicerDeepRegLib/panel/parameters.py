@@ -16,7 +16,7 @@ from slicer import (
 )
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from ..contracts import Request
+from ..contracts import MOST_PERTURBED, Request
 
 # The same classes in the same order as the node types of the selectors in the .ui.
 Structures = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]
@@ -30,7 +30,7 @@ class SlicerDeepRegParameterNode:
     """The state of the panel.
 
     fixed, moving: the volumes. The nodes after them are optional.
-    method to device: as in ``Request``. settings: JSON of the numbers that were changed.
+    method to perturbed: as in ``Request``. settings: JSON of the numbers that were changed.
     methods: JSON of the methods that are to run one after another.
     reviewMode to showArrows: how the shown run is looked at.
     """
@@ -49,6 +49,7 @@ class SlicerDeepRegParameterNode:
     effort: str = Request.effort
     similarity: str = Request.similarity
     device: str = Request.device
+    perturbed: Annotated[int, WithinRange(0, MOST_PERTURBED)] = Request.perturbed
     settings: str = "{}"
     methods: str = "[]"
     reviewMode: str = "fade"

@@ -11,13 +11,15 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from .. import __version__
 from ..contracts import InputError
+from ..files.dicom import Series, read_series, write_registration
 from ..mrml.png import grab
 from ..mrml.review import ARRANGED, Review
-from ..mrml.runs import Run
+from ..mrml.runs import Run, transform_of
 from ..mrml.shots import beside, shots
 from ..report.content import Picture, content_of
-from ..report.movie import write_gif
+from ..report.movie import can_write_mp4, write_film
 from ..report.page import page
 from ..report.paper import NO_FPDF, can_write, write_pdf
 
@@ -52,14 +54,57 @@ def write(run: Run, facts: Dict[str, Any], review: Review, folder: Path) -> List
 
 
 def ask_film() -> Optional[Path]:
-    """Where the user wants the film, or None."""
-    chosen = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Film"), "registration.gif", "GIF (*.gif)")
+    """Where the user wants the film, a .gif or an .mp4, or None."""
+    kinds = "GIF (*.gif);;MP4 (*.mp4)" if can_write_mp4() else "GIF (*.gif)"
+    chosen = _ask_file(_("Film"), "registration.gif", kinds)
+    if chosen is None:
+        return None
+    return chosen if chosen.suffix.lower() in (".gif", ".mp4") else chosen.with_suffix(".gif")
+
+
+def ask_dicom() -> Optional[Path]:
+    """Where the user wants the DICOM object, or None."""
+    chosen = _ask_file(_("DICOM registration"), "registration.dcm", "DICOM (*.dcm)")
+    return chosen.with_suffix(".dcm") if chosen is not None else None
+
+
+def _ask_file(title: str, name: str, kinds: str) -> Optional[Path]:
+    chosen = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name, kinds)
     chosen = chosen[0] if isinstance(chosen, (tuple, list)) else chosen
-    return Path(chosen).with_suffix(".gif") if chosen else None
+    return Path(chosen) if chosen else None
+
+
+def write_dicom(run: Run, path: Path) -> str:
+    """Write a run's transform as a DICOM Deformable Spatial Registration; returns what to say.
+
+    Raises:
+        InputError: a volume did not come from DICOM or was moved since, or pydicom is missing. OSError.
+    """
+    fixed, moving = (_series_of(run.get(role), role) for role in ("fixed", "moving"))
+    if run.facts.get("world_to_local_ras") != np.eye(4).tolist():
+        raise InputError(_("The moving volume was registered under a transform; DICOM knows nothing of that."))
+    write_registration(transform_of(run), fixed, moving, path, __version__)
+    return _("The DICOM object is {path}").format(path=path)
+
+
+def _series_of(node, role: str) -> Series:
+    """The DICOM series that a volume was loaded from."""
+    if node is None:
+        raise InputError(_("The run has lost its volumes. Register again."))
+    database = getattr(slicer, "dicomDatabase", None)
+    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    files = [database.fileForInstance(uid) for uid in uids] if database is not None else []
+    if not uids or not all(files):
+        text = _("{name} was not loaded from the DICOM database, so no DICOM object can refer to it.")
+        raise InputError(text.format(name=node.GetName()))
+    if node.GetParentTransformNode() is not None:
+        text = _("{name} is under a transform; DICOM knows it only where it was made.")
+        raise InputError(text.format(name=node.GetName()))
+    return read_series([Path(file) for file in files], f"{role} volume")
 
 
 def film(path: Path, steps: Sequence[Any], show: Callable[[Any], None], seconds: float) -> None:
-    """Show each step, take its picture, write them as a GIF.
+    """Show each step, take its picture, write them as a GIF or an MP4.
 
     Raises:
         InputError, OSError: it could not be written.
@@ -68,7 +113,7 @@ def film(path: Path, steps: Sequence[Any], show: Callable[[Any], None], seconds:
     for step in steps:
         show(step)
         taken.append(beside(eyes))
-    write_gif(taken, path, seconds)
+    write_film(taken, path, seconds)
 
 
 def cameras() -> List[Callable[[], np.ndarray]]:

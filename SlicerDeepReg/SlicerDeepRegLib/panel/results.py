@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from ..contracts import InputError
 from ..mrml.review import Review
 from ..mrml.runs import Run, moving_is_where_it_was, remove, rename, runs
-from .reporting import ask_folder, write
+from .reporting import ask_dicom, ask_folder, write, write_dicom
 
 MODES = (
     ("fade", _("Fade fixed and warped")),
@@ -28,8 +28,10 @@ LEGENDS = {
     "swipe": _("Fixed on the patient's right of the border, warped on the left of it; the slider moves the border."),
     "difference": _("Red: the moving volume is brighter than the fixed one. Blue: darker. Black: equal."),
     "checkerboard": _("Squares alternate between the fixed and the warped volume: edges should run on across them."),
-    "jacobian": _("Blue: the tissue was compressed. White: unchanged. Red: expanded. 0 and below: folded."),
-    "log_jacobian": _("Blue: shrinks. White: keeps its volume. Red: grows, half as strong as twice. Magenta: folded."),
+    "jacobian": _("Blue: smaller in the moving volume than in fixed. White: equal. Red: larger. 0 and below: folded."),
+    "log_jacobian": _(
+        "From fixed to moving: blue shrinks, white keeps, red grows, half as strong as twice. Magenta: folded."
+    ),
     "magnitude": _("How far each voxel is displaced, in mm, without the linear part."),
 }
 
@@ -71,6 +73,7 @@ class Results:
         ui.keepButton.connect("clicked(bool)", self.keep_selected)
         ui.deleteButton.connect("clicked(bool)", lambda checked=False: self.delete_selected())
         ui.beforeButton.connect("toggled(bool)", lambda checked=False: self.look())
+        ui.dicomButton.connect("clicked(bool)", lambda checked=False: self.dicom_of_selected())
         ui.reportButton.connect("clicked(bool)", lambda checked=False: self.report_selected())
         ui.worstButton.connect("clicked(bool)", lambda checked=False: self._go_to_worst())
         self._flicker = qt.QTimer()
@@ -159,6 +162,7 @@ class Results:
         ui.beforeButton.enabled = complete and moving_is_where_it_was(run)
         ui.restoreButton.enabled = self.review.shown is not None
         ui.reportButton.enabled = complete
+        ui.dicomButton.enabled = complete
         self.selection_changed()
 
     def show_selected(self) -> None:
@@ -230,6 +234,20 @@ class Results:
                 self.look(shown)
         self.ui.legendLabel.text = " ".join(said)
 
+    def dicom_of_selected(self) -> None:
+        """Write the transform of the selected run as a DICOM object."""
+        run = self.selected()
+        path = ask_dicom() if run is not None else None
+        if path is None:
+            return
+        try:
+            self.ui.legendLabel.text = write_dicom(run, path)
+        except (InputError, ValueError) as error:
+            slicer.util.errorDisplay(_(str(error)), windowTitle=_("DeepReg"))
+        except OSError as error:
+            text = _("The DICOM object could not be written to {path}: {error}").format(path=path, error=error)
+            slicer.util.errorDisplay(text, windowTitle=_("DeepReg"))
+
     # ------------------------------------------------------------------ looking
 
     def look(self, run: Optional[Run] = None) -> None:
@@ -256,7 +274,9 @@ class Results:
             return
         value = self.review.jump_to_worst(run)
         text = _("The Jacobian is {value:.2f} here: ") if value > 0 else _("The Jacobian is {value:.2f} here, a fold: ")
-        advice = _("the strongest compression.") if value > 0 else _("this place must not be trusted.")
+        advice = (
+            _("the strongest shrinking from fixed to moving.") if value > 0 else _("this place must not be trusted.")
+        )
         self.ui.legendLabel.text = text.format(value=value) + advice
 
     def _flicker_toggled(self, on: bool) -> None:

@@ -26,6 +26,7 @@ from .results import MODES, Results
 from .session import Job, Session
 from .settings_form import SettingsForm
 from .several import Several
+from .teaching import Teaching
 
 #: The choices of the menus: value and what people read.
 EFFORTS = (
@@ -68,8 +69,9 @@ class Panel:
         self.results.checks_changed = self._checks_changed
         self.results.selection_changed = self.judging.update
         self.results.facts_of = self.judging.facts
-        self.results.about_to_remove = self._about_to_remove
+        self.results.about_to_remove = self.about_to_remove
         self._settings = SettingsForm(ui.settingsWidget.layout(), self._settings_changed)
+        self.teaching = Teaching(self)
         self._job: Optional[Job] = None
         self._filling = False
         self._drawn = (0, 0.0)  # losses in the curve, and when it was drawn
@@ -132,6 +134,7 @@ class Panel:
             effort=p.effort,
             similarity=p.similarity,
             device=p.device,
+            perturbed=p.perturbed,
             settings=_read_settings(p.settings),
         )
 
@@ -214,6 +217,7 @@ class Panel:
             self.results.update()
             self._update_apply()
             self.several.update()
+            self.teaching.update()
         finally:
             self._filling = False
         self.results.look()
@@ -411,12 +415,14 @@ class Panel:
             ui.stageLabel.text = _("Done in {seconds:.1f} s.").format(seconds=time.monotonic() - job.started)
             self.update()
             self.results.select(job.run)
-            if not self.several.running:
+            if not (self.several.running or self.teaching.running):
                 self.results.show_selected()
             self.several.finished(job)
+            self.teaching.finished(job)
             return
         ui.stageLabel.text = job.text
         self.update()
+        self.teaching.finished(job)
         if self.several.running:
             self.several.finished(job)
             return
@@ -444,8 +450,10 @@ class Panel:
         self.several.update_beside()
         self.judging.update()
 
-    def _about_to_remove(self, run: Run) -> None:
+    def about_to_remove(self, run: Run) -> None:
+        """Put away what shows a run, before it goes."""
         self.several.beside.forget(run)
+        self.teaching.forget(run)
         self.judging.forget(run)
 
     # ------------------------------------------------------------------ the scene
@@ -464,6 +472,7 @@ class Panel:
         """Everything is about to go."""
         job, self._job = self._job, None
         self.several.stop()
+        self.teaching.close()
         if self.several.beside.shown:
             self.several.beside.restore()
         self.judging.close()

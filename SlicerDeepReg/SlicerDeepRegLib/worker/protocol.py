@@ -18,7 +18,7 @@ from ..contracts import Field, Grid, Image, Place, Request, Result, Stage, Trans
 from ..files.plain import plain
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
-PROTOCOL = 2
+PROTOCOL = 3
 #: torch older than this lacks what the code uses.
 OLDEST_TORCH = (2, 2)
 
@@ -95,13 +95,14 @@ def write_result(result: Result, folder: Path) -> Dict[str, Any]:
             "notes": result.notes,
             "places": [dataclasses.asdict(place) for place in result.places],
             "path": [_write_field(field, folder, f"path{number}") for number, field in enumerate(result.path)],
+            "spread": _optional(result.spread, folder, "spread"),
         }
     )
 
 
 def read_result(values: Dict[str, Any], folder: Path, request: Request) -> Result:
     """The result of ``write_result`` for the request that the client made; arrays are mapped, not copied."""
-    labels = values["warped_labels"]
+    labels, spread = values["warped_labels"], values["spread"]
     stages = tuple(
         Stage(
             name=stage["name"],
@@ -132,6 +133,7 @@ def read_result(values: Dict[str, Any], folder: Path, request: Request) -> Resul
             Place(place["kind"], tuple(place["position_lps_mm"]), place["value"]) for place in values["places"]
         ),
         path=tuple(_read_field(field, folder) for field in values["path"]),
+        spread=_read_image(spread, folder) if spread is not None else None,
     )
 
 

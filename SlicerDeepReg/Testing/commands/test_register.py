@@ -47,7 +47,7 @@ def test_everything_is_written_and_describes_itself(folder, tmp_path):
     output = tmp_path / "the results"
     done = run(
         *pair(folder),
-        *("--output", output, "--effort", "fast", "--device", "cpu"),
+        *("--output", output, "--effort", "fast", "--device", "cpu", "--perturbed", 1),
         *("--fixed-labels", folder / "fixed_labels.nii.gz", "--moving-labels", folder / "moving_labels.nii.gz"),
         *("--fixed-mask", folder / "fixed_mask.nrrd", "--moving-mask", folder / "moving_mask.nrrd"),
         *("--fixed-points", folder / "fixed.csv", "--moving-points", folder / "moving.csv"),
@@ -55,7 +55,9 @@ def test_everything_is_written_and_describes_itself(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Dice" in done.stdout and "TRE (mm)" in done.stdout and str(output) in done.stdout
     assert "linear" in done.stderr  # the stages are shown
-    assert sorted(p.name for p in output.iterdir()) == sorted(set(OUTPUT_FILES.values()) - {"scene.mrb"})
+    assert sorted(p.name for p in output.iterdir()) == sorted(
+        set(OUTPUT_FILES.values()) - {"scene.mrb", "registration.dcm"}
+    )
     described = json.loads((output / "result.json").read_text())
     figures = described["figures"]
     assert figures["after"]["dice"] > figures["before"]["dice"] + 0.05

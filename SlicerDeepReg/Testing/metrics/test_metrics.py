@@ -140,6 +140,7 @@ def test_measurer_names_every_figure_and_the_table_shows_them():
     points = np.array([[0.0, 1.0, 2.0]])
     measurer = Measurer(image, image, None, labels, labels, points, points + [0, 0, 2.0])
     found = measurer.figures(image, Image(cube(1), grid), with_inverse(smooth_field(grid, 0.5)))
+    found.update(measurer.spread(image))
     unknown = [name for name in found if name not in METRICS and "by_" not in name]
     assert not unknown
     assert set(METRICS) <= set(found)

@@ -105,6 +105,7 @@ def test_the_grid_is_drawn_in_its_own_views_only_and_maps_have_legends(opened):
     host, run, layouts = opened
     layouts.show("review", run)
     layouts.show("deformation", run)  # views that are newer than legends
+    host.crosshair.SetCrosshairMode(host.crosshair.NoCrosshair)  # it is yellow too
     yellow = {}
     for row in cells_of("deformation"):
         for cell in row:
@@ -321,3 +322,35 @@ def test_spread_is_the_distance_between_runs(opened, result, case):
     assert figures["spread_mm"] == pytest.approx(1.5, abs=1e-3)  # each is 1.5 mm from their mean
     with pytest.raises(ValueError, match="different volumes"):
         spread(host.scene, [run, add_run(host.scene, result, "third", {}, run.get("moving"), run.get("fixed"))])
+
+
+def test_the_crosshair_follows_jumps_in_a_layout_and_is_given_back(opened):
+    host, run, layouts = opened
+    node = host.crosshair
+    node.SetCrosshairMode(node.ShowHashmarks)
+    node.SetCrosshairBehavior(node.NoAction)
+    host.scene.AddNewNodeByClass("vtkMRMLLayoutNode").SetViewArrangement(2)
+    layouts.show("review", run)
+    assert (node.GetCrosshairMode(), node.GetCrosshairBehavior()) == (node.ShowIntersection, node.OffsetJumpSlice)
+    view = host.views[cells_of("review")[0][0].name]
+    layouts.jump([0.0, 0.0, 0.0])
+    before = view.picture().astype(int)
+    layouts.jump([3.0, -4.0, 5.0])
+    assert np.allclose(node.GetCrosshairRAS(), [3.0, -4.0, 5.0])
+    node.SetCrosshairMode(node.NoCrosshair)
+    assert np.abs(view.picture().astype(int) - before).max() > 60  # it was drawn
+    layouts.review.jump([1.0, 2.0, 3.0])  # a click on a place of the list
+    assert np.allclose(node.GetCrosshairRAS(), [1.0, 2.0, 3.0])
+    layouts.show("deformation", run)
+    layouts.restore()
+    assert (node.GetCrosshairMode(), node.GetCrosshairBehavior()) == (node.ShowHashmarks, node.NoAction)
+
+
+def test_the_field_of_a_run_is_read_back_as_it_was_given(opened, result):
+    from SlicerDeepRegLib.mrml.runs import transform_of
+
+    _, run, _ = opened
+    again = transform_of(run)
+    assert np.allclose(again.linear_lps, result.transform.linear_lps, atol=1e-9)
+    assert again.field.grid.same_as(result.transform.field.grid)
+    assert np.abs(again.field.displacement_lps_mm - result.transform.field.displacement_lps_mm).max() < 1e-5

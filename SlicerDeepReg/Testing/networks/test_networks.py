@@ -144,7 +144,9 @@ def test_saved_and_loaded_it_gives_the_same(case, network, tmp_path):
 
 @torch.no_grad()
 def test_half_precision_is_close_to_single(case, network):
-    moving, fixed = images(case[1], (48, 64, 64)[: case[1]])
+    # Small, as bfloat16 is slow on a CPU; but MSRD-Net's coarsest normalisation needs voxels to be even about.
+    size = (48, 64, 64) if case[0] == "msrd-net" else (24, 32, 32)
+    moving, fixed = images(case[1], size[: case[1]])
     single = stirred(network)(moving, fixed).displacement
     with torch.autocast("cpu", torch.bfloat16):
         half = network(moving, fixed).displacement

@@ -214,3 +214,77 @@ def test_the_way_and_the_stages_are_saved_as_films(bench, judged, monkeypatch, t
     monkeypatch.setattr(judging, "ask_film", lambda: tmp_path / "gone" / "way.gif")
     ui.filmButton.click()
     assert "could not be written" in ui.motionLabel.text
+
+
+def test_structures_are_drawn_as_bars_the_worst_first(bench, judged):
+    from SlicerDeepRegLib.panel import bars
+
+    widget, _ = judged
+    assert not widget.ui.barsLabel.isHidden() and not widget.ui.barsLabel.pixmap.isNull()
+    known = [{"name": f"one {n}", "dice": {"before": 0.1 * n, "after": 0.05 * n}} for n in range(20)]
+    known += [{"name": "alone", "dice": {"before": None, "after": None}}]
+    rows = bars.drawn_rows(known)
+    assert (
+        len(rows) == bars.MOST and rows[0][0] == "one 0" and [row[2] for row in rows] == sorted(row[2] for row in rows)
+    )
+    palette = widget.ui.applyButton.palette
+    image = bars.draw([{"name": "half", "dice": {"before": 0.2, "after": 0.5}}], 400, palette).toImage()
+    end, names = 400 - 34, 130
+    middle = bars.ROW // 2 + 2
+    green = image.pixelColor(names + 50, middle)
+    assert (green.red(), green.green(), green.blue()) == (0xD4, 0x3A, 0x3A)  # 0.5 is below what is fair
+    outside = image.pixelColor(names + round(0.6 * (end - names)), middle)
+    assert outside.red() == outside.green() == outside.blue()
+    assert bars.draw([], 400, palette) is None
+
+
+def test_perturbed_repeats_are_asked_for_and_shown(bench, widget):
+    ui = widget.ui
+    assert not ui.uncertaintyButton.enabled
+    ui.perturbedSpin.value = 1
+    assert widget.panel.parameters.perturbed == 1
+    ui.applyButton.click()
+    assert finish(bench, widget).state == "done"
+    run = runs(bench.host.scene)[0]
+    assert "Repeatability" in cells(ui.lightsTable, 0) and ui.uncertaintyButton.enabled
+    ui.uncertaintyButton.click()
+    figures = run.facts["figures"]
+    assert f"{figures['spread_mm']:.2f} mm" in ui.judgeLabel.text
+    view = next(iter(bench.host.views.values()))
+    assert view.composite.GetForegroundVolumeID() == run.get("uncertainty").GetID()
+    values = slicer.util.arrayFromVolume(run.get("uncertainty"))
+    assert 0 < values.mean() < 5
+
+
+def test_the_transform_goes_to_dicom_where_the_volumes_came_from_there(bench, judged, monkeypatch, tmp_path, made_case):
+    from files.test_dicom import applied, write_series
+    from SlicerDeepRegLib.panel import results
+    from SlicerDeepRegLib.report.movie import can_write_mp4
+
+    assert can_write_mp4()
+    widget, run = judged
+    monkeypatch.setattr(results, "ask_dicom", lambda: tmp_path / "registration.dcm")
+    widget.ui.dicomButton.click()
+    assert "was not loaded from the DICOM database" in bench.messages[-1]
+    known = {}
+    for role, image in (("fixed", made_case.fixed), ("moving", made_case.moving)):
+        for file in sorted(write_series(tmp_path / role, image).iterdir()):
+            known[f"{role}.{file.stem}"] = str(file)
+        uids = " ".join(uid for uid in known if uid.startswith(role))
+        run.get(role).SetAttribute("DICOM.instanceUIDs", uids)
+
+    class Database:
+        def fileForInstance(self, uid):
+            return known.get(uid, "")
+
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
+    widget.ui.dicomButton.click()
+    assert str(tmp_path / "registration.dcm") in widget.ui.legendLabel.text
+    points = made_case.fixed.grid.centre_lps_mm + np.random.default_rng(0).uniform(-8, 8, (10, 3))
+    found = applied(tmp_path / "registration.dcm", points)
+    assert np.abs(found - fixed_to_moving(made_case.transform, points)).max() < 1.5  # that of the pair, not its inverse
+    assert np.linalg.norm(found - points, axis=1).mean() > 3
+    moved = bench.host.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+    run.get("fixed").SetAndObserveTransformNodeID(moved.GetID())
+    widget.ui.dicomButton.click()
+    assert "is under a transform" in bench.messages[-1]

@@ -1,0 +1,137 @@
+"""Pairs whose true deformation is known, for lessons and to try the module on: made on the spot, from formulas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Dict, Tuple
+
+import numpy as np
+
+from ..contracts import Grid, Image
+from ..geometry.points import voxel_centres_lps
+
+#: What a label of the made head is.
+LABEL_NAMES = {1: "cortex", 2: "white matter", 3: "ventricles"}
+#: Intensities of the made head, from black to its brightest.
+RANGE = (0.0, 135.0)
+#: Slope of its edges: the larger, the sharper.
+_SHARP = 40
+
+
+@dataclass(frozen=True, eq=False)
+class TaughtPair:
+    """A pair with everything that is known of it.
+
+    Attributes:
+        fixed, moving: images on one grid; ``fixed(x) = moving(T(x))`` with a known ``T``.
+        fixed_labels, moving_labels: see LABEL_NAMES.
+        fixed_points, moving_points: (N, 3) LPS mm; row n of the second is where that ``T`` takes row n of the first.
+            They are not seen by any method: they measure how far its field is from the true one.
+    """
+
+    fixed: Image
+    moving: Image
+    fixed_labels: Image
+    moving_labels: Image
+    fixed_points: np.ndarray
+    moving_points: np.ndarray
+
+    def given(self) -> Dict[str, object]:
+        """All of it, named as in ``Request``."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def made_head(size: int = 64, spacing_mm: float = 2.5) -> TaughtPair:
+    """A head with skull, folded cortex and ventricles, bent by up to some 10 mm."""
+    matrix = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
+    matrix[:3, 3] = -spacing_mm * (size - 1) / 2
+    return _pair(Grid((size, size, size), matrix), lambda points: points + bend_mm(points))
+
+
+def made_slice() -> TaughtPair:
+    """One axial slice of that head, bent in its plane: small enough to fit a network to it while a class waits."""
+    return _pair(_slice_grid(), lambda points: points + bend_in_plane_mm(points))
+
+
+def turned_slice(degrees: float = 14.0, shift_mm: Tuple[float, float] = (12.0, -8.0)) -> TaughtPair:
+    """The same slice, and turned and shifted too, as another patient lies in the scanner."""
+    turn, shift = np.eye(3), np.array([*shift_mm, 0.0])
+    angle = np.deg2rad(degrees)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return _pair(_slice_grid(), lambda points: (points + bend_in_plane_mm(points)) @ turn.T + shift)
+
+
+#: By the name that a lesson calls it.
+PAIRS: Dict[str, Callable[[], TaughtPair]] = {"head": made_head, "slice": made_slice, "turned slice": turned_slice}
+
+
+def bend_mm(points_lps_mm: np.ndarray) -> np.ndarray:
+    """The true displacement of ``made_head``, (..., 3) LPS mm at points (..., 3)."""
+    x, y, z = np.moveaxis(points_lps_mm, -1, 0)
+    return 6.0 * np.stack([np.sin(y / 30), np.cos(z / 35), np.sin(x / 32)], -1)
+
+
+def bend_in_plane_mm(points_lps_mm: np.ndarray) -> np.ndarray:
+    """That of ``made_slice``."""
+    x, y, z = np.moveaxis(points_lps_mm, -1, 0)
+    return 6.0 * np.stack([np.sin(y / 30), np.cos(x / 28), np.zeros_like(z)], -1)
+
+
+def _slice_grid(size: int = 96, spacing_mm: float = 1.7, height_mm: float = 10.0) -> Grid:
+    matrix = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
+    matrix[:2, 3] = -spacing_mm * (size - 1) / 2
+    matrix[2, 3] = height_mm
+    return Grid((size, size, 1), matrix)
+
+
+def _pair(grid: Grid, truth: Callable[[np.ndarray], np.ndarray]) -> TaughtPair:
+    """The pair whose true ``T`` is given: (..., 3) fixed points to moving points, LPS mm."""
+    points = voxel_centres_lps(grid)
+    bent = truth(points)
+    fixed_points = _landmarks(points.reshape(-1, 3))
+    return TaughtPair(
+        Image(_head(bent).astype(np.float32), grid, "Made fixed"),
+        Image(_head(points).astype(np.float32), grid, "Made moving"),
+        Image(_labels(bent), grid, "Made fixed labels"),
+        Image(_labels(points), grid, "Made moving labels"),
+        fixed_points,
+        truth(fixed_points),
+    )
+
+
+def _landmarks(points_lps_mm: np.ndarray) -> np.ndarray:
+    """Points of a lattice inside the brain, on voxel centres."""
+    brain = points_lps_mm[_shell(points_lps_mm) < 0.8]
+    cell = np.round(brain / 21.0)
+    off = np.linalg.norm(brain - 21.0 * cell, axis=1)
+    order = np.lexsort((off, *cell.T))  # of each cell of the lattice the point that is nearest to its middle
+    _, first = np.unique(cell[order], axis=0, return_index=True)
+    return brain[order][first]
+
+
+def _shell(points_lps_mm: np.ndarray) -> np.ndarray:
+    x, y, z = np.moveaxis(points_lps_mm, -1, 0)
+    return np.sqrt((x / 58) ** 2 + (y / 70) ** 2 + (z / 60) ** 2)
+
+
+def _surfaces(points_lps_mm: np.ndarray):
+    """How far points are outside cortex, white matter and ventricles; negative inside."""
+    x, y, z = np.moveaxis(points_lps_mm, -1, 0)
+    shell = _shell(points_lps_mm)
+    folds = 0.06 * np.sin(x / 5 + 0.7) * np.cos(y / 6) + 0.05 * np.sin(z / 5.5 + x / 13)
+    side = np.minimum(np.hypot((x - 14) / 8, (y + 4) / 24), np.hypot((x + 14) / 8, (y + 4) / 24))
+    return shell - 0.88 + folds, shell - 0.70 + 1.4 * folds, np.hypot(side, z / 22) - 1
+
+
+def _head(points_lps_mm: np.ndarray) -> np.ndarray:
+    """Its intensity, 0 to about 130, as a function of the place."""
+    cortex, white, ventricles = _surfaces(points_lps_mm)
+    skull = 70 * np.exp(-(((_shell(points_lps_mm) - 1.0) / 0.05) ** 2))
+    tissue = 80 / (1 + np.exp(cortex * _SHARP)) + 45 / (1 + np.exp(white * _SHARP))
+    return np.maximum(0, skull + tissue - 95 / (1 + np.exp(ventricles * 10)))
+
+
+def _labels(points_lps_mm: np.ndarray) -> np.ndarray:
+    cortex, white, ventricles = _surfaces(points_lps_mm)
+    labels = np.where(white < 0, 2, np.where(cortex < 0, 1, 0))
+    return np.where((ventricles < 0) & (cortex < 0), 3, labels).astype(np.uint8)

@@ -1,0 +1,56 @@
+"""docs/teaching/README.md and its pictures: python tools/teaching_pages.py docs/teaching
+
+Runs the script of each lesson and puts what it printed under the lesson's text.
+"""
+
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from SlicerDeepRegLib.teaching.lessons import LESSONS
+
+HEAD = """# Five lessons
+
+Each takes a few minutes, on a pair that is made on the spot: a head whose true deformation is known, so that the
+distance to the truth can be measured. They need neither data, nor a network connection, nor a GPU.
+
+- In Slicer: section *Teaching* of the module; one click opens a lesson, *Next* goes on, *End the lesson* takes away
+  what it made. The slider goes through the registrations of a lesson.
+- From a shell: `python docs/teaching/NAME.py --output DIR` prints the figures and writes the picture. The scripts are
+  short and meant to be read and changed; what each lesson registers is in `SlicerDeepRegLib/teaching/lessons.py`.
+
+One more script goes further: `field_forming.py` trains a small network and shows its field as it forms
+([forming.png](forming.png)).
+"""
+
+
+def about(number, lesson):
+    """What a lesson says, without what was measured."""
+    lines = [f"## {number}. {lesson.title}", "", f"*{lesson.question}* `python docs/teaching/{lesson.name}.py`", ""]
+    lines += [f"{n}. {step.text}" for n, step in enumerate(lesson.steps, start=1)]
+    return "\n".join([*lines, "", f"**To take home:** {lesson.learnt}"])
+
+
+def main(folder):
+    """Run every lesson and write the page."""
+    parts = [HEAD]
+    for number, lesson in enumerate(LESSONS.values(), start=1):
+        with tempfile.TemporaryDirectory() as work:
+            call = [sys.executable, str(folder / f"{lesson.name}.py"), "--output", work]
+            said = subprocess.run(call, capture_output=True, text=True, check=True).stdout
+            picture = Path(work) / f"{lesson.name}.png"
+            picture.replace(folder / picture.name)
+        lines = said.splitlines()
+        table = [line for line in lines if line.startswith("|")]
+        after = lines[lines.index(table[-1]) + 1 : lines.index(lesson.learnt)]
+        parts += [about(number, lesson), "\n".join(table), "```\n" + "\n".join(after).strip() + "\n```"]
+        parts.append(f"![{lesson.title}]({picture.name})")
+    machine = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+    parts.append(f"*Measured by `make teaching` on the CPU ({machine}); seconds differ elsewhere.*")
+    (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
