@@ -64,9 +64,10 @@ def pictures(folder):
             section.collapsed = True
         for section in (widget.ui.judgeButton, widget.ui.motionButton):
             section.collapsed = False
-        widget.ui.timeSlider.value = 0.5
         bench.dark()
-        bench.screenshot(folder / "panel-judge.png", *SIZE)
+        widget.panel.judging.update()
+        widget.ui.stageCombo.setCurrentIndex(3)
+        bench.screenshot(folder / "panel-judge.png", SIZE[0], 1120)
         bench.light()
         for section in (widget.ui.judgeButton, widget.ui.motionButton):
             section.collapsed = True

@@ -154,7 +154,7 @@ def read_user_card(folder: Path) -> Card:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{folder} has no {CARD_FILE}. A model is a folder with {CARD_FILE} and weights.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}). It must be JSON; see docs/models.md.") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold one JSON object; see docs/models.md.")

@@ -36,3 +36,9 @@ def describe(device: torch.device) -> str:
 def free_bytes(device: torch.device) -> Optional[int]:
     """Free memory of a CUDA device; None where the device shares the computer's memory."""
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+
+
+def use_threads(count: object) -> None:
+    """Compute on so many threads of the CPU: sums are the same only when they are split alike. Anything else is left."""
+    if isinstance(count, int) and 0 < count <= 1024:
+        torch.set_num_threads(count)

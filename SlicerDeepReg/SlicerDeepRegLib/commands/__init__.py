@@ -11,13 +11,15 @@ from ..contracts import Cancelled, InputError
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 2 the input cannot be used or the run was interrupted."""
-    from . import compare, demo, models, register, segment, train
+    """Run the command line; returns the exit code: 0 done, 1 `repeat` found a difference, 2 the input cannot be
+    used or the run was interrupted."""
+    from . import compare, demo, models, register, repeat, segment, train
 
     parser = argparse.ArgumentParser(prog="slicerdeepreg", description="Deformable registration for 3D Slicer.")
     parser.add_argument("--version", action="version", version=f"SlicerDeepReg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     register.add_parser(commands)
+    repeat.add_parser(commands)
     demo.add_parser(commands)
     models.add_parser(commands)
     compare.add_parser(commands)

@@ -160,7 +160,7 @@ def register_to_folder(
         InputError, Cancelled: see ``register``; then ``output`` is as it was.
     """
     from ..files.dicom import write_registration
-    from ..files.results import describe, output_folder, write_result
+    from ..files.results import output_folder, write_result
     from ..pipeline import register
 
     try:
@@ -169,13 +169,13 @@ def register_to_folder(
         if show is not None:
             show.close()
     with output_folder(output) as folder:
-        write_result(result, folder)
+        description = write_result(result, folder)
         if series is not None:
             write_registration(result.transform, *series, folder / OUTPUT_FILES["dicom"], __version__)
         pictures = write_scene(result, folder) if scene else []
         if report[0]:
             write_report(result, folder, pictures or write_pictures(result, folder), identifiers=report[1])
-    return describe(result)
+    return description
 
 
 class ProgressBar:

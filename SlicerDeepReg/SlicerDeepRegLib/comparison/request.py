@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
@@ -127,12 +128,14 @@ def read_pairs(path: Path) -> List[Pair]:
 def _pair(path: Path, number: int, row: Mapping[Optional[str], Any]) -> Pair:
     if None in row:
         raise InputError(f"{path}, row {number}: more cells than the heading has columns.")
+    if any("\0" in (value or "") for value in row.values()):
+        raise InputError(f"{path}, row {number}: it holds a byte of zero, so it is damaged. Write the list again.")
     files = {what: str((path.parent / row[what]).resolve()) for what in FILES if (row.get(what) or "").strip()}
     for what in ("fixed", "moving"):
         if what not in files:
             raise InputError(f"{path}, row {number}: no {what} image is named.")
     for what, one in files.items():
-        if not Path(one).exists():
+        if not os.path.exists(one):  # unlike Path.exists it takes names of any length
             raise InputError(f"{path}, row {number}: the {what.replace('_', ' ')} {one} is not there.")
     for two in _PAIRED:
         if (two[0] in files) != (two[1] in files):

@@ -7,12 +7,13 @@ import hashlib
 import os
 import zlib
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 import numpy as np
 import SimpleITK as sitk
 
 from ..contracts import Grid, Image, InputError, Source
+from . import nifti, nrrd
 
 FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or a folder with one DICOM series"
 
@@ -49,17 +50,23 @@ def read_image(path: Union[str, os.PathLike], role: str = "image") -> Image:
 def _read_file(path: Path, role: str) -> sitk.Image:
     if path.stat().st_size == 0:
         raise InputError(f"The {role} {path} is empty (0 bytes). Copy or export it again.")
+    fault = nifti.fault_of(path) if nifti.is_nifti(path) else _header_fault(path)
+    if fault:
+        raise InputError(f"The {role} {path} cannot be read: {fault}. Copy or export it again.")
     _check_gzip(path, role)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    _check_raw_size(path, role, reader)
-    return reader.Execute()
+    return sitk.ReadImage(str(path))
+
+
+def _header_fault(path: Path) -> Optional[str]:
+    """What ITK must not be given: some damaged headers end its process."""
+    if nifti.is_nifti(path):
+        return nifti.header_fault_of(path)
+    return nrrd.header_fault_of(path) if nrrd.is_nrrd(path) else None
 
 
 def _check_gzip(path: Path, role: str) -> None:
     """A truncated .gz would be read as zeros without a word, so read it to its checksum first."""
-    if path.suffix != ".gz":
+    if path.suffix != ".gz" or nifti.is_nifti(path):  # those were read to their end already
         return
     try:
         with gzip.open(path, "rb") as stream:
@@ -67,26 +74,6 @@ def _check_gzip(path: Path, role: str) -> None:
                 pass
     except (EOFError, OSError, zlib.error) as error:
         raise InputError(f"The {role} {path} is damaged or cut short ({error}). Copy or export it again.") from error
-
-
-def _check_raw_size(path: Path, role: str, reader: sitk.ImageFileReader) -> None:
-    """An uncompressed NIfTI that is cut short is also read as zeros."""
-    if path.suffix != ".nii":
-        return
-    pixel_bytes = np.dtype(_numpy_type(reader)).itemsize if _numpy_type(reader) else 1
-    expected = int(np.prod(reader.GetSize())) * pixel_bytes * reader.GetNumberOfComponents()
-    if path.stat().st_size < expected:
-        raise InputError(
-            f"The {role} {path} is cut short: its header announces {expected} bytes of voxels, the file has "
-            f"{path.stat().st_size}. Copy or export it again."
-        )
-
-
-def _numpy_type(reader: sitk.ImageFileReader):
-    try:
-        return sitk.extra._get_numpy_dtype(sitk.Image([1, 1], reader.GetPixelID()))
-    except (AttributeError, KeyError, TypeError):
-        return None
 
 
 def _read_dicom_folder(path: Path, role: str) -> sitk.Image:
@@ -174,11 +161,13 @@ def approximate_voxels(path: Union[str, os.PathLike]) -> int:
     path = Path(path)
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) // 2
+    if not path.is_file() or _header_fault(path):  # whoever reads it will say so
+        return 0
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
-    except RuntimeError:  # not an image: whoever reads it will say so
+    except RuntimeError:  # not an image: likewise
         return 0
     return int(np.prod(reader.GetSize()))
 

@@ -37,7 +37,7 @@ def read_points(path: Union[str, Path], role: str = "points") -> np.ndarray:
         if path.name.endswith(".json"):
             return _read_markups(path)
         return _read_lines(path)
-    except (ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, csv.Error) as error:
         raise InputError(f"The {role} file {path} could not be read ({error}). Give {_FORMATS}.") from error
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator
+
+import numpy as np
 
 from ..contracts import OUTPUT_FILES, InputError, Result
-from .images import write_image
+from .images import checksum, write_image
 from .plain import plain
 from .transforms import to_sitk_inverse, to_sitk_transform, write_transform
 
@@ -70,26 +73,36 @@ def check_disk_space(path: Path, voxels: int) -> None:
         )
 
 
-def write_result(result: Result, folder: Path) -> List[str]:
-    """Write every output of a result into ``folder``; returns the names of the files."""
+def write_result(result: Result, folder: Path) -> Dict[str, Any]:
+    """Write every output of a result into ``folder``; returns the content of result.json."""
     dimensions = result.fixed.dimensions
     write_image(result.warped, folder / OUTPUT_FILES["warped"])
     write_image(result.jacobian, folder / OUTPUT_FILES["jacobian"])
-    names = ["warped", "jacobian", "transform", "inverse", "result"]
     if result.warped_labels is not None:
         write_image(result.warped_labels, folder / OUTPUT_FILES["warped_labels"])
-        names.append("warped_labels")
     if result.spread is not None:
         write_image(result.spread, folder / OUTPUT_FILES["spread"])
-        names.append("spread")
     try:
         write_transform(to_sitk_transform(result.transform, dimensions), folder / OUTPUT_FILES["transform"])
         write_transform(to_sitk_inverse(result.transform, dimensions), folder / OUTPUT_FILES["inverse"])
     except RuntimeError as error:  # HDF5 says no more than that a write failed
         raise OSError(28, f"writing the transform failed: {str(error).strip().splitlines()[-1]}") from error
-    text = json.dumps(describe(result), indent=2, allow_nan=False)
+    described = describe(result)
+    text = json.dumps(described, indent=2, allow_nan=False)
     (folder / OUTPUT_FILES["result"]).write_text(text + "\n", encoding="utf-8")
-    return [OUTPUT_FILES[name] for name in names]
+    return described
+
+
+def digests(result: Result) -> Dict[str, str]:
+    """SHA-256 of what a result computed, of voxels and vectors and not of files: those hold dates and compression."""
+    found = {name: getattr(result, name) for name in ("warped", "jacobian", "warped_labels", "spread")}
+    digested = {name: checksum(image) for name, image in found.items() if image is not None}
+    transform = hashlib.sha256(np.ascontiguousarray(result.transform.linear_lps, "<f8").tobytes())
+    for field in (result.transform.field, *result.transform.inverse_fields):
+        if field is not None:
+            transform.update(np.ascontiguousarray(field.displacement_lps_mm, "<f4").tobytes())
+            transform.update(field.grid.ijk_to_lps.tobytes())
+    return {"transform": transform.hexdigest(), **digested}
 
 
 def describe(result: Result) -> Dict[str, Any]:
@@ -113,5 +126,6 @@ def describe(result: Result) -> Dict[str, Any]:
             "figures": result.figures,
             "places": [dataclasses.asdict(place) for place in result.places],
             "notes": result.notes,
+            "outputs_sha256": digests(result),
         }
     )

@@ -268,6 +268,10 @@ def _run(pair, transform, level, curve, images=None, iterations=None):
 
 def _method(pair, level, fixed, moving, iterations=None) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
+    # With more threads ITK adds the parts of its histogram in the order in which they end: the same pair gives
+    # another transform each time. The images are small here, and one thread takes no more of the CPU.
+    method.SetNumberOfThreads(1)
+    method.SetNumberOfWorkUnits(1)
     method.SetMetricAsMattesMutualInformation(BINS)
     if level == 2:
         method.SetMetricSamplingStrategy(method.REGULAR)

@@ -40,6 +40,10 @@ KINDS = {
 }
 
 
+#: How much narrower a section is than the buttons above it, on each side, pixels.
+MARGIN = 12
+
+
 class Judging:
     """What the panel says of the selected run, and the views that show why.
 
@@ -93,7 +97,8 @@ class Judging:
         for one in (ui.judgeButton, ui.motionButton):
             one.enabled = complete
         ui.spreadButton.enabled = len(self.ticked()) >= 2
-        state = (run, complete, str(run.facts.get("both_ways")) if complete else "")
+        theme = ui.applyButton.palette.color(qt.QPalette.Base).name()  # what is drawn is drawn in its colours
+        state = (run, complete, str(run.facts.get("both_ways")) if complete else "", theme)
         if state == self._filled:
             return
         if not self._filled or self._filled[0] != run:
@@ -171,7 +176,8 @@ class Judging:
             for column, text in enumerate(texts):
                 table.setItem(number, column, qt.QTableWidgetItem(text))
         table.blockSignals(blocked)
-        picture = bars.draw(rows, max(260, self.ui.applyButton.width), self.ui.applyButton.palette)
+        width = max(260, self.ui.applyButton.width - 2 * MARGIN)
+        picture = bars.draw(rows, width, self.ui.applyButton.palette)
         self.ui.barsLabel.visible = picture is not None
         if picture is not None:
             self.ui.barsLabel.pixmap = picture

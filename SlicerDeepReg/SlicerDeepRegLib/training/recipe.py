@@ -56,7 +56,7 @@ class Prepared:
         """One of the arrays, or None."""
         if name not in self.arrays:
             return None
-        found = np.load(self.base.with_suffix(f".{name}.npy"), mmap_mode="r")
+        found = np.load(self.base.with_suffix(f".{name}.npy"), mmap_mode="r", allow_pickle=False)
         return found if self.cut is None else found[(slice(None),) * self.cut[0] + (self.cut[1],)]
 
 

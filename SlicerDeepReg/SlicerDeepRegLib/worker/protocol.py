@@ -35,9 +35,12 @@ def parse(text: bytes) -> Optional[Dict[str, Any]]:
     """The message of a line, or None for a line that is none (a library printed something)."""
     try:
         message = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return message if isinstance(message, dict) and "kind" in message else None
+    if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
+        return None
+    job = message.get("job", "")
+    return message if isinstance(job, str) and Path(job).name == job else None  # it names a folder
 
 
 def write_request(request: Request, folder: Path) -> Dict[str, Any]:

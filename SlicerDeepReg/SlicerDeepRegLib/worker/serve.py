@@ -70,8 +70,8 @@ class _Ears:
             if message is None:
                 continue
             if message["kind"] == "cancel":
-                self.cancelled.add(message["job"])
-            elif message["kind"] == "register":
+                self.cancelled.add(message.get("job"))
+            elif message["kind"] == "register" and message.get("job"):
                 self.jobs.put(message)
             elif message["kind"] == "quit":
                 break

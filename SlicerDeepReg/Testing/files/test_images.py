@@ -128,7 +128,7 @@ def broken(tmp_path, kind):  # noqa: C901 - a list of cases
     [
         ("missing", "does not exist"),
         ("empty file", "0 bytes"),
-        ("not an image", "not an image|could not be read"),
+        ("not an image", "not an image|cannot be read|could not be read"),
         ("text", "not an image"),
         ("truncated gzip", "cut short"),
         ("truncated voxels", "cut short"),

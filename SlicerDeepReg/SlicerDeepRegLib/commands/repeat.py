@@ -1,0 +1,156 @@
+"""``slicerdeepreg repeat``: a registration done again from its result.json, and compared with what it gave then."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Mapping
+
+from ..contracts import InputError, Request
+
+#: What of a result.json is needed; 50 MB is far more than any has.
+NEEDED, MOST_BYTES = ("request", "provenance", "outputs_sha256"), 50_000_000
+
+
+def add_parser(commands) -> None:
+    parser = commands.add_parser(
+        "repeat",
+        help="do a registration again from its result.json and compare",
+        description="Read a result.json, check that its inputs are the ones of then, register again with the same "
+        "numbers, device and threads, and compare the results by their checksums. Exit code 0: the same to the last "
+        "bit; 1: different, which other versions or another device explain; 2: it could not be repeated.",
+    )
+    parser.add_argument("result", metavar="RESULT", type=Path, help="the result.json of a registration")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="write the new results there, too")
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="where an input is now, as --input fixed=/data/fixed.nii.gz; may be given more than once",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print only what differs")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the options ask; returns 0 for the same result, 1 for another."""
+    from ..process import prepare_process
+
+    described = read_description(options.result)
+    request = request_of(described, options.input)
+    check_inputs(described, request)
+    prepare_process()
+    from ..device import use_threads
+    from ..files.results import describe, output_folder, write_result
+    from ..pipeline import register
+    from .register import ProgressBar
+
+    use_threads(described["provenance"].get("threads"))
+    show = None if options.quiet else ProgressBar(sys.stderr)
+    try:
+        result = register(request, show)
+    finally:
+        if show is not None:
+            show.close()
+    if options.output is not None:
+        with output_folder(options.output) as folder:
+            again = write_result(result, folder)
+    else:
+        again = describe(result)
+    different = [
+        name for name, digest in described["outputs_sha256"].items() if again["outputs_sha256"].get(name) != digest
+    ]
+    if not options.quiet:
+        for name in described["outputs_sha256"]:
+            print(f"{name.replace('_', ' ')}: {'different' if name in different else 'the same'}")
+    if different:
+        print(f"Different: {', '.join(different)}. {_reasons(described['provenance'], again['provenance'])}")
+    return 1 if different else 0
+
+
+def read_description(path: Path) -> Dict[str, Any]:
+    """The content of a result.json.
+
+    Raises:
+        InputError: it is none, or of a version that kept too little.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path} is too large to be a result.json. Give the one that a registration wrote.")
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}). Give the result.json of a registration."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON. Give the result.json that a registration wrote.") from error
+    if not isinstance(described, dict) or not all(isinstance(described.get(name), dict) for name in NEEDED):
+        raise InputError(
+            f"{path} is not the result.json of this version: it lacks {', '.join(NEEDED)}. Register again instead."
+        )
+    return described
+
+
+def request_of(described: Mapping[str, Any], moved: List[str] = ()) -> Request:
+    """The request of a result.json, its inputs where they are now.
+
+    Args:
+        moved: "NAME=FILE" of inputs that are elsewhere.
+
+    Raises:
+        InputError: something in it is unknown here, or was not a file.
+    """
+    values = dict(described["request"])
+    unknown = sorted(set(values) - set(Request.__dataclass_fields__))
+    if unknown or not {"fixed", "moving"} <= set(values):
+        raise InputError(
+            f"The request in it cannot be read here ({', '.join(unknown) or 'no fixed or moving image'}): it is of "
+            "another version."
+        )
+    for pair in moved:
+        name, _, path = pair.partition("=")
+        if not path or not isinstance(values.get(name), str):
+            known = ", ".join(key for key in described["provenance"].get("sha256", {}))
+            raise InputError(f"--input needs NAME=FILE with a NAME of {known}; it was {pair!r}.")
+        values[name] = path
+    for name in described["provenance"].get("sha256", {}):
+        if not isinstance(values.get(name), str) or values[name].startswith("<"):
+            raise InputError(
+                f"The {name.replace('_', ' ')} was given in memory, not as a file, so it cannot be found again."
+            )
+    if described["provenance"].get("device") == "CPU":
+        values["device"] = "cpu"
+    try:
+        return Request(**values)
+    except TypeError as error:
+        raise InputError(f"The request in it cannot be read here: {error}.") from error
+
+
+def check_inputs(described: Mapping[str, Any], request: Request) -> None:
+    """Raise InputError where an input is gone or is not the one of then."""
+    from ..files.images import checksum
+
+    for name, digest in described["provenance"].get("sha256", {}).items():
+        path, title = getattr(request, name), name.replace("_", " ")
+        if not Path(path).exists():
+            raise InputError(f"The {title} {path} is not there. Say where it is: --input {name}=FILE.")
+        if checksum(path) != digest:
+            raise InputError(
+                f"The {title} {path} is not the one of then: its checksum differs. Say where that is: "
+                f"--input {name}=FILE."
+            )
+
+
+def _reasons(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What is not as it was."""
+    found = []
+    for name in ("device", "platform"):
+        if then.get(name) != now.get(name):
+            found.append(f"{name} {then.get(name)} then, {now.get(name)} now")
+    for name, version in now["versions"].items():
+        if then.get("versions", {}).get(name) != version:
+            found.append(f"{name} {then.get('versions', {}).get(name)} then, {version} now")
+    return f"Not as it was: {'; '.join(found)}." if found else "Versions and device are those of then."

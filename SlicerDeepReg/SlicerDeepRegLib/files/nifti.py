@@ -1,0 +1,98 @@
+"""The header of a NIfTI file, looked at before ITK reads it: a damaged one can end ITK's process, or be read as zeros.
+
+NIfTI-1 (348 bytes) and NIfTI-2 (540 bytes), in either byte order: https://nifti.nimh.nih.gov.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO, Optional, Tuple
+
+import numpy as np
+
+#: Enough for either header.
+_HEAD = 544
+#: Bytes of a voxel by the header's code for its type.
+_BYTES = {1: 1 / 8, 2: 1, 4: 2, 8: 4, 16: 4, 32: 8, 64: 8, 128: 3, 256: 1, 512: 2, 768: 4}
+_BYTES.update({1024: 8, 1280: 8, 1536: 16, 1792: 16, 2048: 32, 2304: 4})
+#: Where the two kinds keep what is needed: size of the header, magic and its place, dimensions, type, voxels' offset.
+_KINDS = (
+    (348, b"n+1\0", 344, (40, "8h"), (70, "h"), (108, "f")),
+    (540, b"n+2\0", 4, (16, "8q"), (12, "h"), (168, "q")),
+)
+
+
+def fault_of(path: Path) -> Optional[str]:
+    """What is wrong with a .nii or .nii.gz, in words that end a sentence, or None.
+
+    A .gz is read to its checksum, so that one that is cut short is found.
+    """
+    try:
+        with _opened(path) as stream:
+            head = stream.read(_HEAD)
+            needed, fault = _needed(head)
+            if fault:
+                return fault
+            length = len(head) + _rest(stream) if path.suffix == ".gz" else path.stat().st_size
+    except (EOFError, OSError, zlib.error) as error:
+        return f"it is damaged or cut short ({error})"
+    if length < needed:
+        return f"it is cut short: its header announces {needed} bytes, and it has {length}"
+    return None
+
+
+def header_fault_of(path: Path) -> Optional[str]:
+    """The same for the header alone, which takes no time."""
+    try:
+        with _opened(path) as stream:
+            return _needed(stream.read(_HEAD))[1]
+    except (EOFError, OSError, zlib.error) as error:
+        return f"it is damaged or cut short ({error})"
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether the name says so."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def _opened(path: Path) -> BinaryIO:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
+
+
+def _rest(stream: BinaryIO) -> int:
+    length = 0
+    while True:
+        block = stream.read(1 << 22)
+        if not block:
+            return length
+        length += len(block)
+
+
+def _needed(head: bytes) -> Tuple[int, Optional[str]]:
+    """How many bytes the whole file must have; and what is wrong with its header."""
+    for size, magic, magic_at, dims, kind, offset in _KINDS:
+        for order in "<>":
+            if len(head) >= size and struct.unpack_from(order + "i", head, 0)[0] == size:
+                if head[magic_at : magic_at + 4] != magic:
+                    return 0, "its header does not say that it is NIfTI (an old Analyze file, or damaged)"
+                count, *sides = struct.unpack_from(order + dims[1], head, dims[0])
+                code = struct.unpack_from(order + kind[1], head, kind[0])[0]
+                start = struct.unpack_from(order + offset[1], head, offset[0])[0]
+                return _bytes(count, sides, code, start, size)
+    return 0, "it does not begin with a NIfTI header"
+
+
+def _bytes(count: int, sides, code: int, start: float, size: int) -> Tuple[int, Optional[str]]:
+    if not 1 <= count <= 7 or any(side < 1 for side in sides[:count]):
+        return 0, f"its header has no sensible size ({count} dimensions of {', '.join(map(str, sides[:4]))}, ...)"
+    if code not in _BYTES:
+        return 0, f"its header names a type of voxels that NIfTI does not have ({code})"
+    if not np.isfinite(start) or not 0 <= start < 2**40:
+        return 0, "its header does not say where its voxels begin"
+    voxels = 1
+    for side in sides[:count]:
+        voxels *= int(side)
+    return max(int(start), size) + int(voxels * _BYTES[code]), None

@@ -1,0 +1,114 @@
+"""The same inputs give the same bytes, and `repeat` shows it from a result.json alone."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import Case
+from SlicerDeepRegLib.commands import main
+from SlicerDeepRegLib.contracts import InputError, Request
+from SlicerDeepRegLib.files.images import write_image
+from SlicerDeepRegLib.files.results import digests
+from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.teaching.pairs import made_slice
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A registration by the command, in a process of its own, with a linear stage."""
+    folder, case = tmp_path_factory.mktemp("repeat"), Case("oblique-LPS")
+    for name, image in (("fixed", case.fixed), ("moving", case.moving)):
+        write_image(image, folder / f"{name}.nii.gz")
+    call = [sys.executable, "-m", "SlicerDeepRegLib", "register", "--fixed", folder / "fixed.nii.gz", "--quiet"]
+    call += ["--moving", folder / "moving.nii.gz", "--output", folder / "out", "--effort", "fast", "--device", "cpu"]
+    subprocess.run([str(one) for one in (*call, "--perturbed", 1, "--set", "step=0.2")], check=True)
+    return folder
+
+
+def repeat(*arguments):
+    return main(["repeat", *map(str, arguments)])
+
+
+def test_a_registration_is_repeated_to_the_last_bit(done, capsys, tmp_path):
+    assert repeat(done / "out" / "result.json", "--output", tmp_path / "again") == 0
+    said = capsys.readouterr().out
+    for name in ("transform", "warped", "jacobian", "spread"):
+        assert f"{name}: the same" in said
+    then, now = (json.loads((one / "result.json").read_text()) for one in (done / "out", tmp_path / "again"))
+    assert then["outputs_sha256"] == now["outputs_sha256"] and then["figures"] == now["figures"]
+    assert then["request"] == {**now["request"], "device": then["request"]["device"]}
+
+
+def test_another_result_is_told_with_its_reasons(done, capsys, tmp_path):
+    described = json.loads((done / "out" / "result.json").read_text())
+    described["request"]["settings"] = {"step": 0.3}
+    described["provenance"]["versions"]["torch"] = "1.0"
+    described["request"]["perturbed"] = 0
+    del described["outputs_sha256"]["spread"]
+    (tmp_path / "result.json").write_text(json.dumps(described))
+    assert repeat(tmp_path / "result.json", "--quiet") == 1
+    said = capsys.readouterr().out
+    assert "Different: transform, warped, jacobian" in said and "torch 1.0 then" in said
+
+
+def test_inputs_that_moved_are_named_and_others_refused(done, capsys, tmp_path):
+    elsewhere = tmp_path / "moved.nii.gz"
+    described = json.loads((done / "out" / "result.json").read_text())
+    described["request"]["fixed"] = "gone.nii.gz"
+    (tmp_path / "result.json").write_text(json.dumps(described))
+    assert repeat(tmp_path / "result.json") == 2
+    assert "--input fixed=FILE" in capsys.readouterr().err
+    elsewhere.write_bytes((done / "moving.nii.gz").read_bytes())
+    assert repeat(tmp_path / "result.json", "--input", f"fixed={elsewhere}") == 2
+    assert "checksum differs" in capsys.readouterr().err
+    for wrong in ("fixed", "nothing=x", "fixed="):
+        assert repeat(tmp_path / "result.json", "--input", wrong) == 2
+        assert "NAME=FILE" in capsys.readouterr().err
+
+
+def written(request, sha256=()):
+    """A result.json with a request."""
+    return json.dumps({"request": request, "provenance": {"sha256": dict(sha256)}, "outputs_sha256": {}})
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ("{}", "lacks request"),
+        (written({}), "no fixed or moving image"),
+        (written({"fixed": "a", "moving": "b", "x": 1}), "another version"),
+        (written({"fixed": "<a>", "moving": "b"}, {"fixed": "0"}), "given in memory"),
+        (written({"fixed": "a", "moving": "b", "effort": "most"}), "effort must be one of"),
+    ],
+)
+def test_what_is_no_result_is_refused(tmp_path, capsys, text, words):
+    (tmp_path / "result.json").write_text(text)
+    assert repeat(tmp_path / "result.json") == 2
+    assert words in capsys.readouterr().err
+    assert repeat(tmp_path / "none.json") == 2
+
+
+WAYS = [{"linear": "affine"}, {"method": "fmirnet:1", "settings": {"fit": 5}}, {"method": "demons"}]
+
+
+@pytest.mark.parametrize("how", WAYS, ids=["optimise", "network", "demons"])
+def test_methods_give_the_same_bytes_again(how):
+    pair = made_slice()
+    results = [register(Request(pair.fixed, pair.moving, device="cpu", measure=False, **how)) for _ in range(2)]
+    assert digests(results[0]) == digests(results[1])
+    assert np.abs(results[0].transform.field.displacement_lps_mm).max() > 0.1
+
+
+def test_the_digest_sees_a_small_change():
+    pair = made_slice()
+    result = register(Request(pair.fixed, pair.moving, linear="none", device="cpu", measure=False))
+    before = digests(result)
+    result.transform.field.displacement_lps_mm[0, 3, 4, 0] += 1e-3
+    after = digests(result)
+    assert before["transform"] != after["transform"] and before["warped"] == after["warped"]
+    with pytest.raises(InputError):
+        Request("a", "b", perturbed=-1)

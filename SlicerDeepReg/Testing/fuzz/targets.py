@@ -1,0 +1,163 @@
+"""What reads bytes that a stranger may have made: each with valid examples to begin from, and the reader itself.
+
+A reader may refuse (InputError), and nothing else: no other error, no crash, no hang, no other file.
+"""
+
+import gzip
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from SlicerDeepRegLib.catalogue import read_user_card
+from SlicerDeepRegLib.commands.repeat import read_description, request_of
+from SlicerDeepRegLib.comparison.request import read_pairs
+from SlicerDeepRegLib.contracts import Image
+from SlicerDeepRegLib.files.images import approximate_voxels, from_sitk, read_image
+from SlicerDeepRegLib.files.points import load_points
+from SlicerDeepRegLib.files.weights import read_weights, write_weights
+from SlicerDeepRegLib.preparation.checks import check_image
+from SlicerDeepRegLib.worker import protocol
+
+
+def _pictures(folder):
+    values = (np.arange(8 * 9 * 10) % 97).reshape(8, 9, 10)
+    for suffix, kind in ((".nii", np.int16), (".nii.gz", np.float32), (".nrrd", np.uint8), (".mha", np.float32)):
+        picture = sitk.GetImageFromArray(values.astype(kind))
+        picture.SetSpacing((1.5, 2.0, 3.0))
+        path = folder / f"image{suffix}"
+        for compressed in (False, True):
+            sitk.WriteImage(picture, str(path), compressed)
+            yield suffix, path.read_bytes()
+
+
+def _read_picture(path):
+    approximate_voxels(path)
+    check_image(read_image(path, "fixed image"), "fixed image")
+
+
+def _points(folder):
+    yield ".csv", b"x,y,z\n1.0,2.0,3.0\n-4,5e1,6\n"
+    yield ".fcsv", b"# CoordinateSystem = RAS\nid,1,2,3,0,0\nid,4,5,6,0,0\n"
+    markup = {"coordinateSystem": "LPS", "controlPoints": [{"position": [1, 2, 3]}, {"position": [4, 5, 6]}]}
+    yield ".mrk.json", json.dumps({"markups": [markup]}).encode()
+
+
+def _read_points(path):
+    load_points(str(path), "fixed points")
+
+
+def _weights(folder):
+    path = folder / "weights.safetensors"
+    write_weights(path, {"a.weight": np.ones((3, 4), np.float32), "b": np.zeros(5, np.float32)})
+    yield ".safetensors", path.read_bytes()
+
+
+def _cards(folder):
+    mine = {"name": "mine", "network": "voxelmorph", "recipe": {"intensity": "unit", "voxel_mm": 2.0}, "title": "Mine"}
+    yield ".json", json.dumps({**mine, "trained_on": "some"}).encode()
+    more = {"configuration": {"decoder": [8, 8]}, "settings": {"fit": 3}, "dimensions": [3], "references": ["A. 2020"]}
+    yield ".json", json.dumps({**mine, **more, "year": 2020, "shown": None, "parameters": 7}).encode()
+
+
+def _read_card(path):
+    path.rename(path.parent / "card.json")
+    try:
+        read_user_card(path.parent)
+    finally:
+        (path.parent / "card.json").unlink()
+
+
+def _results(folder):
+    request = {"fixed": "a.nii.gz", "moving": "b.nii.gz", "effort": "fast", "settings": {"step": 0.2}, "perturbed": 0}
+    described = {
+        "request": request,
+        "provenance": {"sha256": {"fixed": "0" * 64, "moving": "1" * 64}, "device": "CPU", "threads": 2},
+        "outputs_sha256": {"transform": "2" * 64},
+    }
+    yield ".json", json.dumps(described).encode()
+
+
+def _read_result(path):
+    request_of(read_description(path))
+
+
+def _pairs(folder):
+    yield ".csv", b"name,fixed,moving,fixed_labels\none,a.nii.gz,b.nii.gz,c.nii.gz\ntwo,d.nii.gz,e.nii.gz,\n"
+
+
+def _lines(folder):
+    image = Image(np.zeros((2, 3, 4), np.float32), from_sitk(sitk.Image(4, 3, 2, sitk.sitkFloat32), "x").grid)
+    from SlicerDeepRegLib.contracts import Request
+
+    values = protocol.write_request(Request(image, image), folder)
+    yield ".line", protocol.line("register", job="job1", request=values)
+    yield ".line", protocol.line("cancel", job="job1")
+    yield ".line", protocol.line("quit")
+
+
+def _read_line(path):
+    for line in path.read_bytes().split(b"\n"):
+        message = protocol.parse(line)
+        if message is not None and message["kind"] == "register" and message.get("job"):
+            try:
+                protocol.read_request(message["request"], path.parent)
+            except Exception:  # the worker answers any of them with "failed", and goes on
+                continue
+
+
+#: Name: (examples of a folder as (ending, bytes), reader of a path).
+TARGETS = {
+    "images": (_pictures, _read_picture),
+    "points": (_points, _read_points),
+    "weights": (_weights, lambda path: read_weights(path)),
+    "cards": (_cards, _read_card),
+    "results": (_results, _read_result),
+    "pairs": (_pairs, lambda path: read_pairs(path)),
+    "worker": (_lines, _read_line),
+}
+
+
+def examples(name, folder):
+    """The examples of a target; their own files are removed again."""
+    found = list(TARGETS[name][0](Path(folder)))
+    for file in Path(folder).iterdir():
+        file.unlink()
+    return found
+
+
+#: Numbers that headers trip over.
+_NUMBERS = [struct.pack("<i", n) for n in (0, -1, 2**31 - 1, -(2**31), 65536)] + [
+    struct.pack("<f", n) for n in (float("nan"), float("inf"), -1e30, 0.0)
+]
+_TEXTS = [b"0", b"-1", b"1e400", b"nan", b"999999999999", b"null", b"{}", b"[]", b'"']
+_TEXTS += [b"\x00", b"\xff\xfe", b"../../x", b"[" * 3000]
+
+
+def mutated(data, random):
+    """Other bytes: a few changes of a few kinds; gzip is changed inside, too."""
+    if data[:2] == b"\x1f\x8b" and random.random() < 0.7:
+        return gzip.compress(mutated(gzip.decompress(data), random), 1, mtime=0)
+    data = bytearray(data)
+    head = min(len(data), 400) if random.random() < 0.7 else len(data)
+    for _ in range(random.integers(1, 6)):
+        place, kind = int(random.integers(0, max(1, head))), random.integers(0, 8)
+        if kind == 0:
+            del data[place:]
+        elif kind == 1:
+            del data[place : place + int(random.integers(1, 40))]
+        elif kind == 2 and place < len(data):
+            data[place] ^= 1 << int(random.integers(0, 8))
+        elif kind == 3 and place < len(data):
+            data[place] = int(random.integers(0, 256))
+        elif kind == 4:
+            data[place : place + 4] = _NUMBERS[random.integers(len(_NUMBERS))]
+        elif kind == 5:
+            text = _TEXTS[random.integers(len(_TEXTS))]
+            data[place : place + (len(text) if random.random() < 0.5 else 0)] = text
+        elif kind == 6:
+            data[place:place] = data[: int(random.integers(1, 60))]
+        else:
+            data[place:place] = bytes(random.integers(0, 256, int(random.integers(1, 30)), dtype=np.uint8))
+    return bytes(data)

@@ -1,0 +1,111 @@
+"""Changed bytes: some of each kind here, 100,000 in the slow set; and the crashes that were found, kept."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from SlicerDeepRegLib.contracts import InputError
+from SlicerDeepRegLib.files.images import read_image
+from SlicerDeepRegLib.files.points import load_points
+from SlicerDeepRegLib.worker import protocol
+
+from . import run, targets
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="limits on memory and time are the system's")
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_some_inputs_of_each_kind_are_read_or_refused_in_words(name):
+    assert not run.fuzz(name, 250)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_a_hundred_thousand_inputs(name):
+    assert not run.fuzz(name, 100_000 // len(targets.TARGETS) + 1, start=1_000_000)
+
+
+def test_most_examples_are_read_before_they_are_changed(tmp_path):
+    """Else nothing behind the first check would ever be reached."""
+    for name, (_, read) in targets.TARGETS.items():
+        good = 0
+        for suffix, data in targets.examples(name, tmp_path):
+            path = tmp_path / f"input{suffix}"
+            path.write_bytes(data)
+            try:
+                read(path)
+                good += 1
+            except InputError as error:
+                assert name in ("cards", "pairs"), (name, error)  # whose files are not there
+            path.unlink(missing_ok=True)
+        assert good or name == "pairs", name
+
+
+BAD_READERS = {
+    "another error": "raise KeyError('x')",
+    "a crash": "import ctypes; ctypes.string_at(0)",
+    "a hang": "import time; time.sleep(60)",
+    "memory without end": "bytearray(8 << 30)",
+    "a file that is left": "(path.parent / 'left.bin').write_bytes(b'x')",
+    "no words": "from SlicerDeepRegLib.contracts import InputError; raise InputError('no')",
+}
+
+
+@pytest.mark.parametrize("fault", BAD_READERS)
+def test_a_bad_reader_is_found(fault, tmp_path):
+    """The harness itself: each kind of fault, put into a reader, is a finding."""
+    program = (
+        "import sys, fuzz.run, fuzz.targets\n"
+        f"def read(path):\n    {BAD_READERS[fault]}\n"
+        "fuzz.targets.TARGETS['points'] = (fuzz.targets.TARGETS['points'][0], read)\n"
+        "fuzz.run.SECONDS = 2\n"
+        f"fuzz.run.feed('points', 0, 2, {str(tmp_path / 'in')!r})\n"
+    )
+    (tmp_path / "in").mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 or "points 0: " in done.stdout
+
+
+def test_headers_that_ended_the_process_are_refused(tmp_path):
+    """A NIfTI whose magic is gone (ITK took it for Analyze), and NRRD lines longer than ITK's buffer."""
+    picture = sitk.GetImageFromArray(np.zeros((5, 6, 7), np.float32))
+    for suffix in (".nii", ".nii.gz", ".nrrd"):
+        sitk.WriteImage(picture, str(tmp_path / f"good{suffix}"))
+        assert read_image(tmp_path / f"good{suffix}").values.shape == (5, 6, 7)
+    data = bytearray((tmp_path / "good.nii").read_bytes())
+    data[344:348] = b"\0\0\0\0"
+    (tmp_path / "analyze.nii").write_bytes(data)
+    with pytest.raises(InputError, match="does not say that it is NIfTI"):
+        read_image(tmp_path / "analyze.nii")
+    data = (tmp_path / "good.nrrd").read_bytes()
+    (tmp_path / "long.nrrd").write_bytes(data.replace(b"\nspace", b"\nspace" + b"[" * 3000, 1))
+    with pytest.raises(InputError, match="no field"):
+        read_image(tmp_path / "long.nrrd")
+    kept = data.replace(b"\nencoding", b"\nnote:=" + b"x" * 5000 + b"\nencoding", 1)  # what a program keeps may be long
+    (tmp_path / "kept.nrrd").write_bytes(kept)
+    assert read_image(tmp_path / "kept.nrrd").values.shape == (5, 6, 7)
+
+
+def test_nifti_of_either_byte_order_is_read(tmp_path):
+    import nibabel
+
+    values = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "one.nii.gz")
+    assert np.array_equal(read_image(tmp_path / "one.nii.gz").values.T, values)
+    other = nibabel.Nifti1Image(values, np.eye(4), nibabel.Nifti1Header(endianness=">"))
+    nibabel.save(other, tmp_path / "big.nii")
+    assert np.array_equal(read_image(tmp_path / "big.nii").values.T, values)
+
+
+def test_brackets_without_end_are_refused_and_the_worker_goes_on(tmp_path):
+    (tmp_path / "deep.mrk.json").write_bytes(b"[" * 100_000)
+    with pytest.raises(InputError, match="could not be read"):
+        load_points(str(tmp_path / "deep.mrk.json"), "fixed points")
+    assert protocol.parse(b"[" * 100_000) is None
+    for job in ("../out", "a/b", 3, None, ["x"]):
+        assert protocol.parse(protocol.line("register", job=job, request={})) is None
+    assert protocol.parse(protocol.line("register", job="job1"))["job"] == "job1"
