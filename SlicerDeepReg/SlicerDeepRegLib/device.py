@@ -39,6 +39,6 @@ def free_bytes(device: torch.device) -> Optional[int]:
 
 
 def use_threads(count: object) -> None:
-    """Compute on so many threads of the CPU: sums are the same only when they are split alike. Anything else is left."""
+    """Compute on so many threads of the CPU: sums are the same only when split alike. Anything else is left."""
     if isinstance(count, int) and 0 < count <= 1024:
         torch.set_num_threads(count)

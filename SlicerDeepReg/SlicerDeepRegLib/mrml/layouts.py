@@ -15,7 +15,7 @@ import slicer.util
 
 from .display import refresh_legends, renew_legend
 from .maps import log_jacobian, magnitude
-from .review import ARRANGED, Review, of_our_layout
+from .review import ARRANGED, Review
 from .runs import Run, moving_is_where_it_was
 
 #: What our views' names begin with, and the group whose views follow each other; Slicer's own are of group 0.
@@ -98,6 +98,8 @@ class Layouts:
         self._before: Optional[int] = None
         self._crosshair_before: Optional[Tuple[int, int]] = None
         self._shown: Optional[Tuple[str, Run]] = None
+        self._fitted: Set[Tuple[str, str]] = set()  # view and run: after the first time the user's place is kept
+        self._filled: Set[str] = set()  # names of the views that the layout of now has; others cost time unseen
         self._seen: Set[Tuple[str, str]] = set()  # view and volume: a view draws no legend that is older than itself
 
     @property
@@ -160,8 +162,9 @@ class Layouts:
         self._before = None
 
     def fill(self, wanted: Sequence[Tuple[Cell, Run]]) -> None:
-        """Give every view its volumes, fit it to the first run's, draw grids and legends, then link the views."""
+        """Give every view its volumes, fit new ones to the first run's, draw grids and legends, link the views."""
         composites, fresh = [], {}
+        self._filled = {cell.name for cell, _run in wanted}
         for cell, run in wanted:
             composite = self.of_view("vtkMRMLSliceCompositeNode", cell.name)
             node = self.of_view("vtkMRMLSliceNode", cell.name)
@@ -180,7 +183,10 @@ class Layouts:
                 if not users and (cell.name, one.GetID()) not in self._seen:
                     self._seen.add((cell.name, one.GetID()))
                     fresh[one.GetID()] = one
-        self.fit(wanted[0][1])
+        views = {(cell.name, run.node.GetID()) for cell, run in wanted}
+        if not views <= self._fitted:
+            self.fit(wanted[0][1])
+            self._fitted |= views
         for run in {run.node.GetID(): run for _cell, run in wanted}.values():  # after it: a grid is slow to move
             drawn = [cell.name for cell, one in wanted if one == run and cell.shows == "grid"]
             if drawn:
@@ -224,10 +230,11 @@ class Layouts:
         self.review.cross(ras_mm)
         logics = self.review.logics
         for logic in [logics.GetItemAsObject(n) for n in range(logics.GetNumberOfItems())]:
-            if logic.GetSliceNode() is not None and of_our_layout(logic.GetSliceNode()):
+            node = logic.GetSliceNode()
+            if node is not None and {node.GetLayoutName(), node.GetName()} & self._filled:
                 if fitted:
                     logic.FitSliceToBackground()
-                logic.GetSliceNode().JumpSliceByCentering(*[float(value) for value in ras_mm])
+                node.JumpSliceByCentering(*[float(value) for value in ras_mm])
 
     def of_view(self, kind: str, name: str):
         """The slice or composite node of a view, or None."""

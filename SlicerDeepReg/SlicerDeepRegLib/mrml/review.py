@@ -159,8 +159,9 @@ class Review:
     def jump(self, ras_mm) -> None:
         """Centre every slice view on a point, those of our layouts too; the crosshair goes there."""
         self.cross(ras_mm)
-        for logic in [self.logics.GetItemAsObject(n) for n in range(self.logics.GetNumberOfItems())]:
-            logic.GetSliceNode().JumpSliceByCentering(*[float(value) for value in ras_mm])
+        for node in [self.logics.GetItemAsObject(n).GetSliceNode() for n in range(self.logics.GetNumberOfItems())]:
+            if node.IsMappedInLayout():  # those that are not on the screen cost time unseen
+                node.JumpSliceByCentering(*[float(value) for value in ras_mm])
 
     def jump_to_worst(self, run: Run) -> float:
         """Centre the views where the volume shrinks most from fixed to moving, or folds; returns the Jacobian there."""
