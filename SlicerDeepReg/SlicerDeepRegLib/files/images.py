@@ -7,13 +7,14 @@ import hashlib
 import os
 import zlib
 from pathlib import Path
-from typing import Optional, Union
+from typing import Union
 
 import numpy as np
 import SimpleITK as sitk
 
 from ..contracts import Grid, Image, InputError, Source
-from . import nifti, nrrd
+from . import nifti
+from .headers import header_fault_of
 
 FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or a folder with one DICOM series"
 
@@ -50,18 +51,11 @@ def read_image(path: Union[str, os.PathLike], role: str = "image") -> Image:
 def _read_file(path: Path, role: str) -> sitk.Image:
     if path.stat().st_size == 0:
         raise InputError(f"The {role} {path} is empty (0 bytes). Copy or export it again.")
-    fault = nifti.fault_of(path) if nifti.is_nifti(path) else _header_fault(path)
+    fault = nifti.fault_of(path) if nifti.is_nifti(path) else header_fault_of(path)
     if fault:
         raise InputError(f"The {role} {path} cannot be read: {fault}. Copy or export it again.")
     _check_gzip(path, role)
     return sitk.ReadImage(str(path))
-
-
-def _header_fault(path: Path) -> Optional[str]:
-    """What ITK must not be given: some damaged headers end its process."""
-    if nifti.is_nifti(path):
-        return nifti.header_fault_of(path)
-    return nrrd.header_fault_of(path) if nrrd.is_nrrd(path) else None
 
 
 def _check_gzip(path: Path, role: str) -> None:
@@ -161,7 +155,7 @@ def approximate_voxels(path: Union[str, os.PathLike]) -> int:
     path = Path(path)
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) // 2
-    if not path.is_file() or _header_fault(path):  # whoever reads it will say so
+    if not path.is_file() or header_fault_of(path):  # whoever reads it will say so
         return 0
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))

@@ -13,6 +13,8 @@ from typing import BinaryIO, Optional, Tuple
 
 import numpy as np
 
+#: Nothing lies so far away.
+_FAR_MM = 1e9
 #: Enough for either header.
 _HEAD = 544
 #: Bytes of a voxel by the header's code for its type.
@@ -81,8 +83,19 @@ def _needed(head: bytes) -> Tuple[int, Optional[str]]:
                 count, *sides = struct.unpack_from(order + dims[1], head, dims[0])
                 code = struct.unpack_from(order + kind[1], head, kind[0])[0]
                 start = struct.unpack_from(order + offset[1], head, offset[0])[0]
+                if size == 348 and _place_fault(head, order, min(count, 3)):
+                    return 0, "its header does not say where its voxels lie: numbers there are none, or beyond measure"
                 return _bytes(count, sides, code, start, size)
     return 0, "it does not begin with a NIfTI header"
+
+
+def _place_fault(head: bytes, order: str, sides: int) -> bool:
+    """Whether the place of the voxels is not made of numbers: ITK would look for a rotation in it without end."""
+    quaternion, rows = struct.unpack_from(order + "2h", head, 252)
+    numbers = list(struct.unpack_from(order + "8f", head, 76)[1 : max(0, sides) + 1])  # the voxels' sides
+    numbers += struct.unpack_from(order + "6f", head, 256) if quaternion > 0 else ()
+    numbers += struct.unpack_from(order + "12f", head, 280) if rows > 0 else ()
+    return not all(abs(number) < _FAR_MM for number in numbers)
 
 
 def _bytes(count: int, sides, code: int, start: float, size: int) -> Tuple[int, Optional[str]]:

@@ -71,9 +71,9 @@ def test_a_bad_reader_is_found(fault, tmp_path):
 
 
 def test_headers_that_ended_the_process_are_refused(tmp_path):
-    """A NIfTI whose magic is gone (ITK took it for Analyze), and NRRD lines longer than ITK's buffer."""
+    """Each of them was found by changed bytes; the last made ITK search for a rotation without end."""
     picture = sitk.GetImageFromArray(np.zeros((5, 6, 7), np.float32))
-    for suffix in (".nii", ".nii.gz", ".nrrd"):
+    for suffix in (".nii", ".nii.gz", ".nrrd", ".mha"):
         sitk.WriteImage(picture, str(tmp_path / f"good{suffix}"))
         assert read_image(tmp_path / f"good{suffix}").values.shape == (5, 6, 7)
     data = bytearray((tmp_path / "good.nii").read_bytes())
@@ -81,6 +81,16 @@ def test_headers_that_ended_the_process_are_refused(tmp_path):
     (tmp_path / "analyze.nii").write_bytes(data)
     with pytest.raises(InputError, match="does not say that it is NIfTI"):
         read_image(tmp_path / "analyze.nii")
+    data = bytearray((tmp_path / "good.nii").read_bytes())
+    data[280:284] = np.float32(np.inf).tobytes()
+    (tmp_path / "nowhere.nii").write_bytes(data)
+    with pytest.raises(InputError, match="where its voxels lie"):
+        read_image(tmp_path / "nowhere.nii")
+    data = (tmp_path / "good.mha").read_bytes()
+    for count in (b"-13", b"3999999999999", b"", b"99", b"x"):
+        (tmp_path / "many.mha").write_bytes(data.replace(b"NDims = 3", b"NDims = " + count, 1))
+        with pytest.raises(InputError, match="number of dimensions"):
+            read_image(tmp_path / "many.mha")
     data = (tmp_path / "good.nrrd").read_bytes()
     (tmp_path / "long.nrrd").write_bytes(data.replace(b"\nspace", b"\nspace" + b"[" * 3000, 1))
     with pytest.raises(InputError, match="no field"):
