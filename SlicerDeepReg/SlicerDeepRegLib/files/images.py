@@ -99,6 +99,9 @@ def _explain(path: Path, role: str, message: str) -> str:
 
 
 def _single_volume(picture: sitk.Image, path: Path, role: str) -> sitk.Image:
+    if 0 in picture.GetSize():
+        size = " x ".join(map(str, picture.GetSize()))
+        raise InputError(f"The {role} {path} holds no voxels: its size is {size}. Copy or export it again.")
     if picture.GetDimension() == 4:
         if picture.GetSize()[3] != 1:
             raise InputError(

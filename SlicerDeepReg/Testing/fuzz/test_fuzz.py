@@ -91,6 +91,9 @@ def test_headers_that_ended_the_process_are_refused(tmp_path):
         (tmp_path / "many.mha").write_bytes(data.replace(b"NDims = 3", b"NDims = " + count, 1))
         with pytest.raises(InputError, match="number of dimensions"):
             read_image(tmp_path / "many.mha")
+    (tmp_path / "none.mha").write_bytes(data.replace(b"DimSize = 7 6 5", b"DimSize = 7 0 5", 1))
+    with pytest.raises(InputError, match="no voxels"):
+        read_image(tmp_path / "none.mha")
     data = (tmp_path / "good.nrrd").read_bytes()
     (tmp_path / "long.nrrd").write_bytes(data.replace(b"\nspace", b"\nspace" + b"[" * 3000, 1))
     with pytest.raises(InputError, match="no field"):
