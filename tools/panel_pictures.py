@@ -65,8 +65,9 @@ def pictures(folder):
         for section in (widget.ui.judgeButton, widget.ui.motionButton):
             section.collapsed = False
         bench.dark()
+        bench.screenshot(folder / "panel-judge.png", *SIZE)  # the theme has come through to every widget after it
         widget.panel.judging.update()
-        widget.ui.stageCombo.setCurrentIndex(3)
+        widget.ui.stageCombo.setCurrentIndex(widget.ui.stageCombo.findText("scale 1/4"))
         bench.screenshot(folder / "panel-judge.png", SIZE[0], 1120)
         bench.light()
         for section in (widget.ui.judgeButton, widget.ui.motionButton):
