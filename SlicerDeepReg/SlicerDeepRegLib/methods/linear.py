@@ -25,6 +25,8 @@ LEVEL_ITERATIONS = (100, 60, 30)
 #: Half the range of rotations tried at the start, degrees, around each axis.
 START_ROTATION_DEG = 25.0
 BINS = 32
+#: An affine transform that changes the volume by less than this, or more than its inverse, or mirrors, is none.
+LEAST_FACTOR = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,7 @@ def register_linear(
     if model == "centre":
         transform = pair.starts()[0]
     else:
-        transform = _optimise(pair, model, report, curve)
+        transform = _optimise(pair, model, report, curve, notes)
     matrix = pair.to_lps(transform)
     figures = {"rotation_deg": _rotation_degrees(matrix), "volume_factor": float(np.linalg.det(matrix[:3, :3]))}
     return Stage("linear", time.perf_counter() - start, matrix, figures=figures, curve=tuple(curve), note=model), notes
@@ -194,7 +196,7 @@ def _downcast(transform: sitk.Transform, dimensions: int) -> sitk.Transform:
     return sitk.Euler3DTransform(transform) if dimensions == 3 else sitk.Euler2DTransform(transform)
 
 
-def _optimise(pair: _LinearPair, model: str, report, curve: List[float]) -> sitk.Transform:
+def _optimise(pair: _LinearPair, model: str, report, curve: List[float], notes: List[str]) -> sitk.Transform:
     best = _best_start(pair)
     report(0.2)
     rigid, _ = _run(pair, best, 0, curve)
@@ -211,6 +213,14 @@ def _optimise(pair: _LinearPair, model: str, report, curve: List[float]) -> sitk
     for level in (0, 1, 2):
         affine, _ = _run(pair, affine, level, curve)
         report(0.5 + 0.2 * level)
+    # Where the images say little an affine transform may collapse or mirror: no patient does.
+    factor = float(np.linalg.det(np.array(affine.GetMatrix()).reshape(pair.dimensions, -1)))
+    if not LEAST_FACTOR <= factor <= 1 / LEAST_FACTOR:
+        notes.append(
+            f"The affine transform would have changed the volume {factor:.2g} times, which no patient does; the rigid "
+            "one was taken."
+        )
+        return rigid
     return affine
 
 

@@ -12,7 +12,7 @@ from typing import Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from ..contracts import Field, Grid, Image
+from ..contracts import Field, Grid, Image, InputError
 from ..files.images import to_sitk
 from ..geometry.grids import oriented, padded, resized, with_voxels
 from . import intensity, plan
@@ -109,8 +109,15 @@ def prepare(
         inside = inside & (resample(mask, grid, interpolator=sitk.sitkNearestNeighbor, outside=0) > 0)
     if not inside.any():
         inside = np.ones(grid.shape_kji, bool)
-    fixed_values = intensity.scaled(fixed_values, *intensity.robust_range(fixed_values[inside]))
-    moving_values = intensity.scaled(moving_values, *intensity.robust_range(moving_values[core][inside]))
+    ranges = [intensity.robust_range(one[inside]) for one in (fixed_values, moving_values[core])]
+    for image, (low, high) in zip((fixed, moving), ranges):
+        if not high > low:
+            raise InputError(
+                f"Where the two images overlap, {image.name} has one value everywhere: there is nothing to compare. "
+                "Check that both show the same part of the body, and the masks."
+            )
+    fixed_values = intensity.scaled(fixed_values, *ranges[0])
+    moving_values = intensity.scaled(moving_values, *ranges[1])
     content = inside & ((fixed_values > 0) | (moving_values[core] > 0))
     if similarity == "auto":
         similarity = choose_similarity(fixed_values[content], moving_values[core][content])

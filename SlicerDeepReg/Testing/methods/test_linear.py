@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from conftest import make_grid, rotation, texture
-from SlicerDeepRegLib.contracts import Image, InputError
+from SlicerDeepRegLib.contracts import Grid, Image, InputError, Request
 from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centres_lps
+from SlicerDeepRegLib.methods import linear
 from SlicerDeepRegLib.methods.linear import register_linear
+from SlicerDeepRegLib.pipeline import register
 
 GRID = make_grid((40, 44, 36), (1.6, 1.6, 1.8), rotation([5, 0, 10]))
 
@@ -87,3 +90,30 @@ def test_masks_without_anything_in_common_are_refused():
     other[-2:, -2:, -2:] = 1
     with pytest.raises(InputError, match="nothing in common"):
         register_linear(fixed, moving, "rigid", mask, Image(other, moving.grid))
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.01, 50.0])
+def test_an_affine_transform_that_no_patient_makes_is_not_taken(plain_case, monkeypatch, factor):
+    """Found by images that nobody chose: between noise and a texture the affine stage mirrored."""
+    real = linear._run
+
+    def collapsing(pair, transform, *rest, **more):
+        found, value = real(pair, transform, *rest, **more)
+        if isinstance(found, sitk.AffineTransform):
+            found.SetMatrix((np.diag([factor, 1.0, 1.0])).ravel().tolist())
+        return found, value
+
+    monkeypatch.setattr(linear, "_run", collapsing)
+    stage, notes = linear.register_linear(plain_case.fixed, plain_case.moving, "affine", None, None, None)
+    assert np.linalg.det(stage.linear_lps[:3, :3]) == pytest.approx(1.0, abs=1e-6)
+    assert any("no patient" in note for note in notes)
+
+
+def test_images_that_share_nothing_but_one_value_are_refused(plain_case):
+    values = np.zeros_like(plain_case.fixed.values)
+    values[:, :, :4] = 100 * np.random.default_rng(0).random(values[:, :, :4].shape)  # far from where the other lies
+    matrix = plain_case.fixed.grid.ijk_to_lps.copy()
+    matrix[:3, 3] += matrix[:3, 0] * 8
+    moving = Image(plain_case.fixed.values, Grid(plain_case.fixed.grid.size_ijk, matrix), "moving")
+    with pytest.raises(InputError, match="one value everywhere"):
+        register(Request(Image(values, plain_case.fixed.grid), moving, linear="none", effort="fast", device="cpu"))
