@@ -7,7 +7,7 @@ from typing import Optional
 
 from . import nifti
 
-#: A header is shorter than this, and its lines (but for what a program keeps there, "key:=value") are, too.
+#: A header is shorter than this; and a field is, while comments and what a program keeps ("key:=value") may be long.
 _MOST, _LINE = 1 << 20, 1000
 #: More dimensions than any image has.
 _DIMENSIONS = 10
@@ -33,7 +33,7 @@ def _nrrd_fault(head: bytes) -> Optional[str]:
     if not head.startswith(b"NRRD"):
         return "it does not begin as NRRD"
     for line in head.split(b"\n\n")[0].split(b"\n")[1:]:
-        if line.startswith(b"#") and len(line) <= _LINE or b":=" in line:
+        if line.startswith(b"#") or b":=" in line:
             continue
         if len(line) > _LINE or b":" not in line:
             return f"a line of its header is no field: {line[:40].decode('ascii', 'replace')!r}"

@@ -60,7 +60,7 @@ def _read_file(path: Path, role: str) -> sitk.Image:
 
 def _check_gzip(path: Path, role: str) -> None:
     """A truncated .gz would be read as zeros without a word, so read it to its checksum first."""
-    if path.suffix != ".gz" or nifti.is_nifti(path):  # those were read to their end already
+    if path.suffix.lower() != ".gz" or nifti.is_nifti(path):  # those were read to their end already
         return
     try:
         with gzip.open(path, "rb") as stream:

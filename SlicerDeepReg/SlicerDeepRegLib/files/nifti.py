@@ -38,7 +38,7 @@ def fault_of(path: Path) -> Optional[str]:
             needed, fault = _needed(head)
             if fault:
                 return fault
-            length = len(head) + _rest(stream) if path.suffix == ".gz" else path.stat().st_size
+            length = len(head) + _rest(stream) if _is_packed(path) else path.stat().st_size
     except (EOFError, OSError, zlib.error) as error:
         return f"it is damaged or cut short ({error})"
     if length < needed:
@@ -61,7 +61,11 @@ def is_nifti(path: Path) -> bool:
 
 
 def _opened(path: Path) -> BinaryIO:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
+    return gzip.open(path, "rb") if _is_packed(path) else open(path, "rb")
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
 
 
 def _rest(stream: BinaryIO) -> int:
@@ -99,6 +103,8 @@ def _place_fault(head: bytes, order: str, sides: int) -> bool:
 
 
 def _bytes(count: int, sides, code: int, start: float, size: int) -> Tuple[int, Optional[str]]:
+    # Writers leave 0 in the dimensions after the third; readers take it for 1.
+    sides = [*sides[:3], *(side or 1 for side in sides[3:])]
     if not 1 <= count <= 7 or any(side < 1 for side in sides[:count]):
         return 0, f"its header has no sensible size ({count} dimensions of {', '.join(map(str, sides[:4]))}, ...)"
     if code not in _BYTES:

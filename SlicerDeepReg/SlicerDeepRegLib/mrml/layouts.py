@@ -98,7 +98,7 @@ class Layouts:
         self._before: Optional[int] = None
         self._crosshair_before: Optional[Tuple[int, int]] = None
         self._shown: Optional[Tuple[str, Run]] = None
-        self._fitted: Set[Tuple[str, str]] = set()  # view and run: after the first time the user's place is kept
+        self._fitted: Dict[str, str] = {}  # view, and the volume it was fitted to: after that the user's place is kept
         self._filled: Set[str] = set()  # names of the views that the layout of now has; others cost time unseen
         self._seen: Set[Tuple[str, str]] = set()  # view and volume: a view draws no legend that is older than itself
 
@@ -183,10 +183,10 @@ class Layouts:
                 if not users and (cell.name, one.GetID()) not in self._seen:
                     self._seen.add((cell.name, one.GetID()))
                     fresh[one.GetID()] = one
-        views = {(cell.name, run.node.GetID()) for cell, run in wanted}
-        if not views <= self._fitted:
+        views = {cell.name: run.get("fixed").GetID() for cell, run in wanted}
+        if any(self._fitted.get(name) != volume for name, volume in views.items()):
             self.fit(wanted[0][1])
-            self._fitted |= views
+            self._fitted.update(views)
         for run in {run.node.GetID(): run for _cell, run in wanted}.values():  # after it: a grid is slow to move
             drawn = [cell.name for cell, one in wanted if one == run and cell.shows == "grid"]
             if drawn:

@@ -1,5 +1,6 @@
 """Judging a run in the scene: layouts, maps, motion and trust, on Slicer's own nodes and views, without Qt."""
 
+import dataclasses
 import json
 import xml.etree.ElementTree as ElementTree
 
@@ -20,6 +21,10 @@ from SlicerDeepRegLib.mrml.runs import MARK, add_run, remove, runs
 from SlicerDeepRegLib.mrml.trust import consistency, in_world, moved, residuals, spread, way_back
 from SlicerDeepRegLib.mrml.world import placed_volume
 from SlicerDeepRegLib.pipeline import register
+
+#: Moves a volume away.
+SHIFTED = np.eye(4)
+SHIFTED[:3, 3] = [300.0, 200.0, -250.0]
 
 
 @pytest.fixture(scope="module")
@@ -354,3 +359,26 @@ def test_the_field_of_a_run_is_read_back_as_it_was_given(opened, result):
     assert np.allclose(again.linear_lps, result.transform.linear_lps, atol=1e-9)
     assert again.field.grid.same_as(result.transform.field.grid)
     assert np.abs(again.field.displacement_lps_mm - result.transform.field.displacement_lps_mm).max() < 1e-5
+
+
+def test_a_layout_keeps_the_users_place_but_not_that_of_another_pair(opened, result):
+    host, run, layouts = opened
+    layouts.show("review", run)
+    view = host.views[cells_of("review")[0][0].name]
+    fitted = view.node.GetFieldOfView()
+    layouts.jump([5.0, 6.0, 7.0])
+    layouts.restore()
+    layouts.show("review", run)
+    there = slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())
+    assert abs((np.linalg.inv(there) @ [5.0, 6.0, 7.0, 1])[2]) < 1e-6
+    far = Image(
+        result.fixed.values, dataclasses.replace(result.fixed.grid, ijk_to_lps=SHIFTED @ result.fixed.grid.ijk_to_lps)
+    )
+    other = add_volume(host.scene, far, "far")
+    moved = dataclasses.replace(result, fixed=far, warped=Image(result.warped.values, far.grid))
+    second = add_run(host.scene, moved, "second", {"method": "optimise"}, other, run.get("moving"))
+    for one, middle in ((second, far.grid.centre_lps_mm), (run, result.fixed.grid.centre_lps_mm)):
+        layouts.show("review", one)
+        there = slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())
+        assert abs((np.linalg.inv(there) @ [*(middle * [-1, -1, 1]), 1])[2]) < 5
+        assert np.allclose(view.node.GetFieldOfView()[:2], fitted[:2], rtol=0.05)
