@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Optional
 
@@ -9,6 +10,8 @@ from . import nifti
 
 #: A header is shorter than this; and a field is, while comments and what a program keeps ("key:=value") may be long.
 _MOST, _LINE = 1 << 20, 1000
+#: A file's name, in it at most one number as printf writes it; control characters are in none.
+_NAME = re.compile(rb"[^%\x00-\x1f]*(%0?\d{0,2}d[^%\x00-\x1f]*)?\Z")
 #: More dimensions than any image has.
 _DIMENSIONS = 10
 
@@ -25,7 +28,7 @@ def header_fault_of(path: Path) -> Optional[str]:
 
 def _head(path: Path) -> bytes:
     with open(path, "rb") as stream:
-        return stream.read(_MOST).replace(b"\r\n", b"\n")
+        return stream.read(_MOST).replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # ITK ends lines at either
 
 
 def _nrrd_fault(head: bytes) -> Optional[str]:
@@ -41,11 +44,13 @@ def _nrrd_fault(head: bytes) -> Optional[str]:
 
 
 def _meta_fault(head: bytes) -> Optional[str]:
-    """A number of dimensions that is none is used by ITK as it stands."""
+    """A number of dimensions that is none is used by ITK as it stands, and so is a pattern in a name, by printf."""
     for line in head.split(b"\n"):
         key, equals, value = line.partition(b"=")
         if key.strip() == b"ElementDataFile":  # the voxels follow
-            return None
+            if _NAME.match(value.strip()):
+                return None
+            return "the name of its file of voxels is none"
         if key.strip() == b"NDims" and equals:
             text = value.strip()
             if not text.isdigit() or len(text) > 2 or not 1 <= int(text) <= _DIMENSIONS:

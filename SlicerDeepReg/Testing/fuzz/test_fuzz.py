@@ -91,6 +91,10 @@ def test_headers_that_ended_the_process_are_refused(tmp_path):
         (tmp_path / "many.mha").write_bytes(data.replace(b"NDims = 3", b"NDims = " + count, 1))
         with pytest.raises(InputError, match="number of dimensions"):
             read_image(tmp_path / "many.mha")
+    for name in (b"x%nI", b"%s", b"a%03db%d", b"\x07a"):
+        (tmp_path / "named.mha").write_bytes(data.replace(b"ElementDataFile = LOCAL", b"ElementDataFile = " + name, 1))
+        with pytest.raises(InputError, match="file of voxels"):
+            read_image(tmp_path / "named.mha")
     (tmp_path / "none.mha").write_bytes(data.replace(b"DimSize = 7 6 5", b"DimSize = 7 0 5", 1))
     with pytest.raises(InputError, match="no voxels"):
         read_image(tmp_path / "none.mha")
@@ -98,6 +102,9 @@ def test_headers_that_ended_the_process_are_refused(tmp_path):
     (tmp_path / "long.nrrd").write_bytes(data.replace(b"\nspace", b"\nspace" + b"[" * 3000, 1))
     with pytest.raises(InputError, match="no field"):
         read_image(tmp_path / "long.nrrd")
+    (tmp_path / "ended.nrrd").write_bytes(data.replace(b"\ntype", b"\n# c\r" + b"[" * 3000 + b"\ntype", 1))
+    with pytest.raises(InputError, match="no field"):
+        read_image(tmp_path / "ended.nrrd")
     kept = data.replace(
         b"\nencoding", b"\n# " + b"y" * 5000 + b"\nnote:=" + b"x" * 5000 + b"\nencoding", 1
     )  # what a program keeps may be long
