@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import List, Tuple, Union
 
@@ -17,24 +18,39 @@ class Level:
         factor: how much larger than the finest voxel of the image its voxels are.
         size_ijk: its size.
         iterations: how many steps.
+        field_size_ijk: the size of the velocity field that is looked for there, no larger.
     """
 
     factor: float
     size_ijk: Tuple[int, int, int]
     iterations: int
+    field_size_ijk: Tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Effort:
-    """What an effort stands for: iterations by level factor, and the most voxels of the finest level."""
+    """What an effort stands for.
+
+    Attributes:
+        iterations: by level factor, coarsest first.
+        most_voxels: of the finest level.
+        finest_cell: at a finest level of more than ``LARGE`` voxels the velocity is given at every so many of them.
+            The images are still compared voxel by voxel. Steps are smoothed by more than a voxel, so that little is
+            lost, and integrating, composing and smoothing, most of the work, cost an eighth.
+    """
 
     iterations: Tuple[Tuple[int, int], ...]
     most_voxels: int
+    finest_cell: int = 1
+
+
+#: Below this many voxels a field at full size costs seconds at most.
+LARGE = 1_000_000
 
 
 EFFORT_PLANS = {
     "fast": Effort(((8, 40), (4, 40), (2, 40)), 4_000_000),
-    "standard": Effort(((8, 40), (4, 40), (2, 60), (1, 18)), 12_000_000),
+    "standard": Effort(((8, 40), (4, 40), (2, 60), (1, 18)), 12_000_000, 2),
     "thorough": Effort(((8, 60), (4, 60), (2, 80), (1, 60)), 24_000_000),
 }
 
@@ -58,9 +74,12 @@ def levels(grid: Grid, effort: str) -> List[Level]:
     for factor, iterations in plan.iterations:
         size = level_size(grid, factor * coarsening)
         if found and found[-1].size_ijk == size:
-            found[-1] = Level(factor * coarsening, size, max(iterations, found[-1].iterations))
+            found[-1] = Level(factor * coarsening, size, max(iterations, found[-1].iterations), size)
         else:
-            found.append(Level(factor * coarsening, size, iterations))
+            found.append(Level(factor * coarsening, size, iterations, size))
+    if _voxels(found[-1].size_ijk) > LARGE:
+        field_size = level_size(grid, found[-1].factor * plan.finest_cell)
+        found[-1] = dataclasses.replace(found[-1], field_size_ijk=field_size)
     return found
 
 

@@ -29,13 +29,30 @@ def warp(
     Returns:
         (B, C, ...) on the displacement's grid.
     """
-    return F.grid_sample(
-        image,
-        _normalised(displacement, image.shape[2:], scale_ijk, offset_ijk),
-        mode=mode,
-        padding_mode=outside,
-        align_corners=False,
-    )
+    positions = _normalised(displacement, image.shape[2:], scale_ijk, offset_ijk)
+    how = {"mode": mode, "padding_mode": outside, "align_corners": False}
+    parts = _parts(image, positions)
+    if parts == 1:
+        return F.grid_sample(image, positions, **how)
+    # On a CPU torch shares out the images of a batch among its threads, never one image: slabs are made a batch.
+    length = positions.shape[1] // parts
+    sampled = image.new_empty((image.shape[1], *positions.shape[1:-1]))
+    slabs = positions[0, : parts * length].unflatten(0, (parts, length))
+    several = F.grid_sample(image.expand(parts, *image.shape[1:]), slabs, **how)
+    sampled[:, : parts * length].unflatten(1, (parts, length)).copy_(several.transpose(0, 1))
+    if parts * length < positions.shape[1]:
+        sampled[:, parts * length :] = F.grid_sample(image, positions[:, parts * length :], **how)[0]
+    return sampled[None]
+
+
+def _parts(image: torch.Tensor, positions: torch.Tensor) -> int:
+    """Into how many slabs along the slowest axis a single image on a CPU is split: one for each thread."""
+    if torch.compiler.is_compiling() or image.device.type != "cpu" or image.shape[0] > 1 or positions.shape[0] > 1:
+        return 1
+    if torch.is_grad_enabled() and (image.requires_grad or positions.requires_grad):
+        return 1  # backwards the parts of the batch would each have a gradient of the whole image
+    large = positions[..., 0].numel() > 50_000
+    return max(1, min(torch.get_num_threads(), positions.shape[1])) if large else 1
 
 
 def _normalised(

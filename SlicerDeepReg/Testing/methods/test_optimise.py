@@ -11,6 +11,7 @@ from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, non_diffeomorp
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, voxel_centres_lps
 from SlicerDeepRegLib.methods import optimise
 from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.preparation import plan
 
 GRID = make_grid((40, 44, 36), (1.6, 1.6, 1.8), np.eye(3))
 POINTS = voxel_centres_lps(GRID)
@@ -52,6 +53,17 @@ def test_a_known_bump_is_found(similarity, limit):
     result = register(request(seen(true), seen(0), similarity=similarity))
     before, after = error(result, true)
     assert after < limit < before / 2
+
+
+def test_a_field_coarser_than_the_images_finds_the_same_bump(monkeypatch):
+    true = bump([4.0, -3.0, 2.0])
+    fine = register(request(seen(true), seen(0)))
+    monkeypatch.setattr(plan, "LARGE", 1000)
+    coarse = register(request(seen(true), seen(0)))
+    assert coarse.stages[-1].field.grid.size_ijk == (20, 22, 20) and fine.stages[-1].field.grid.size_ijk[0] == 40
+    assert coarse.transform.field.grid.same_as(GRID)
+    assert error(coarse, true)[1] < error(fine, true)[1] + 0.1
+    assert non_diffeomorphic_volume(coarse.transform.field)[0] == 0
 
 
 def test_another_contrast_is_recognised_and_registered():

@@ -8,7 +8,7 @@ from SlicerDeepRegLib.geometry.grids import padded
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, moving_to_fixed, voxel_centres_lps
 from SlicerDeepRegLib.warping.filters import box_sum, central_difference, gaussian, laplacian
 from SlicerDeepRegLib.warping.inverse import correction_of_inverse
-from SlicerDeepRegLib.warping.sample import compose, resize, warp
+from SlicerDeepRegLib.warping.sample import _parts, compose, resize, warp
 from SlicerDeepRegLib.warping.velocity import correct_inverse, integrate
 from torch.nn.functional import pad
 
@@ -33,6 +33,24 @@ def test_warp_equals_scipy(shape):
     positions = np.indices(shape) + displacement[::-1]
     inside = np.clip(positions, 0, np.array(shape).reshape(-1, *[1] * len(shape)) - 1)
     assert np.abs(ours - scipy.ndimage.map_coordinates(image, inside, order=1)).max() < 1e-5
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_a_large_image_is_sampled_in_slabs_to_the_same_values(threads):
+    torch.manual_seed(0)
+    image, displacement = torch.rand(1, 2, 41, 43, 40), torch.randn(1, 3, 41, 43, 40) * 3
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        whole = warp(image, displacement)
+        torch.set_num_threads(threads)
+        assert _parts(image, displacement.movedim(1, -1)) == threads
+        slabs = warp(image, displacement)
+        leaf = image.clone().requires_grad_()
+        assert _parts(leaf, displacement.movedim(1, -1)) == 1
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(slabs, whole) and slabs.is_contiguous()
 
 
 def test_warp_by_one_voxel_along_i_moves_along_the_last_axis():
