@@ -12,7 +12,7 @@ FIXED ?=
 MOVING ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-all lint pictures panel review stored-pictures teaching models synthetic benchmark clean
+.PHONY: setup demo test test-all lint pictures panel review stored-pictures teaching models synthetic benchmark audit clean
 
 setup: $(VENV)/.installed
 
@@ -78,6 +78,11 @@ benchmark: setup
 	$(BIN)/python benchmarks/review.py
 	$(BIN)/python benchmarks/training.py --parts generator steps
 	$(BIN)/python benchmarks/joint.py
+
+# Known advisories about what is installed; needs the network.
+audit: setup
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python tools/audit.py
 
 clean:
 	rm -rf $(VENV) demo build dist SlicerDeepReg/*.egg-info

@@ -25,6 +25,9 @@ LEVEL_ITERATIONS = (100, 60, 30)
 #: Half the range of rotations tried at the start, degrees, around each axis.
 START_ROTATION_DEG = 25.0
 BINS = 32
+#: How ITK says that no sample falls on the moving image, or that one image has a single value there: its histogram
+#: has no width.
+NOTHING_TO_COMPARE = ("samples", "overlap", "Zero-valued spacing")
 #: An affine transform that changes the volume by less than this, or more than its inverse, or mirrors, is none.
 LEAST_FACTOR = 0.1
 
@@ -243,11 +246,12 @@ def _best_start(pair: _LinearPair) -> sitk.Transform:
         if not np.isfinite(value):
             continue
         found, value = _run(pair, candidate, 0, [], images=(fixed, moving), iterations=40)
-        refined.append((value, order, found))
+        if np.isfinite(value):
+            refined.append((value, order, found))
     if not refined:
         raise InputError(
-            "The images have nothing in common where they could be compared: check that the masks lie on the images "
-            "and that both images show the same part of the body."
+            "The images have nothing in common where they could be compared: check that neither is empty or of one "
+            "value there, that the masks lie on the images, and that both show the same part of the body."
         )
     return min(refined, key=lambda entry: entry[:2])[2]
 
@@ -261,7 +265,7 @@ def _value(method: sitk.ImageRegistrationMethod, transform, fixed, moving) -> fl
 
 
 def _run(pair, transform, level, curve, images=None, iterations=None):
-    """Refine a copy of the transform at one level; returns it and the metric reached (inf: no overlap)."""
+    """Refine a copy of the transform at one level; returns it and the metric reached (inf: nothing to compare)."""
     fixed, moving = images or pair.at(LEVEL_VOXELS[level])
     method = _method(pair, level, fixed, moving, iterations)
     current = type(transform)(transform)
@@ -270,7 +274,7 @@ def _run(pair, transform, level, curve, images=None, iterations=None):
     try:
         method.Execute(fixed, moving)
     except RuntimeError as error:
-        if "samples" not in str(error) and "overlap" not in str(error):
+        if not any(words in str(error) for words in NOTHING_TO_COMPARE):
             raise
         return transform, float("inf")
     return current, method.GetMetricValue()

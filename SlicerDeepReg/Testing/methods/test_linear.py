@@ -117,3 +117,21 @@ def test_images_that_share_nothing_but_one_value_are_refused(plain_case):
     moving = Image(plain_case.fixed.values, Grid(plain_case.fixed.grid.size_ijk, matrix), "moving")
     with pytest.raises(InputError, match="one value everywhere"):
         register(Request(Image(values, plain_case.fixed.grid), moving, linear="none", effort="fast", device="cpu"))
+
+
+def test_where_one_image_has_a_single_value_there_is_nothing_to_compare(plain_case):
+    """The histogram of ITK has no width then, and it raises an error of its own: also in the middle of its steps."""
+    values = np.zeros((8, 8, 8), np.float32)
+    values[0, 0, 0] = 100
+    point = Image(values, make_grid((8, 8, 8), (4, 4, 4), np.eye(3)))
+    elsewhere = values == 0
+    elsewhere[:2, :2, :2] = False
+    moving_mask = Image(elsewhere.astype(np.uint8), point.grid)
+    frames = linear.Frames(np.eye(3), np.eye(3), 3)
+    for images in ((point, plain_case.moving, elsewhere, None), (plain_case.fixed, point, None, moving_mask)):
+        start = sitk.Euler3DTransform()
+        pair = linear._LinearPair(*images[:2], frames, *images[2:])
+        found, value = linear._run(pair, start, 0, [])
+        assert found is start and value == np.inf
+        with pytest.raises(InputError, match="of one value"):
+            register_linear(*images[:2], "rigid", *images[2:])
