@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from .contracts import InputError
+from .private import restore
 
 _LIBRARY = Path(__file__).resolve().parent
 #: Beside the library in the repository and in Slicer; inside it in an installed wheel.
 MODEL_FOLDERS = (_LIBRARY.parent / "Resources" / "Models", _LIBRARY / "Resources" / "Models")
 CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
+#: Where a model lies for the moment in which another takes its place.
+SET_ASIDE = ".before-"
 #: The card of a segmentation network that was trained with a registration network.
 SEGMENTATION_CARD = "segmentation.json"
 #: What a recipe may say, and what it may say about it.
@@ -132,6 +135,7 @@ def _shipped() -> Dict[str, Card]:
 
 def _added() -> Dict[str, Card]:
     found = {}
+    restore(SET_ASIDE, user_models_folder())
     for path in sorted(user_models_folder().glob(f"[!.]*/{CARD_FILE}")):
         try:
             card = read_user_card(path.parent)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
+import threading
 
 
 def prepare_process() -> None:
@@ -44,3 +46,21 @@ def give_back_memory() -> None:
 
 def _interrupt(number, frame) -> None:
     raise KeyboardInterrupt
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it ends, also by a kill: nobody waits for its result then.
+
+    The parent must hold the other end of standard input (a pipe) for as long as it lives.
+    """
+    threading.Thread(target=_wait_for_the_end_of_input, daemon=True).start()
+    if sys.platform.startswith("linux"):  # also where a library holds Python's lock for minutes
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _wait_for_the_end_of_input() -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while os.read(0, 1024):
+            pass
+    os._exit(1)

@@ -14,11 +14,12 @@ PROJECT = LIBRARY.parents[1]
 #: Room: (rooms it may import, third parties it may import).
 RULES = {
     "contracts": ((), {"numpy"}),
-    "catalogue": (("contracts",), set()),
+    "catalogue": (("contracts", "private"), set()),
     "settings": (("contracts",), set()),
     "process": ((), set()),
+    "private": ((), set()),
     "geometry": (("contracts",), {"numpy"}),
-    "files": (("contracts", "geometry"), {"numpy", "SimpleITK", "safetensors", "pydicom"}),
+    "files": (("contracts", "geometry", "private"), {"numpy", "SimpleITK", "safetensors", "pydicom"}),
     "preparation": (("contracts", "geometry", "files"), {"numpy", "SimpleITK"}),
     "metrics": (("contracts", "geometry"), {"numpy", "scipy", "skimage", "surface_distance"}),
     "report": (("contracts", "catalogue", "metrics"), {"numpy", "PIL", "fpdf", "imageio_ffmpeg"}),
@@ -37,8 +38,18 @@ RULES = {
     ),
     "methods": (
         (
-            *("contracts", "catalogue", "settings", "geometry", "files", "preparation", "metrics", "warping"),
-            *("losses", "networks", "released"),
+            *(
+                "contracts",
+                "catalogue",
+                "settings",
+                "process",
+                "private",
+                "geometry",
+                "files",
+                "preparation",
+                "metrics",
+            ),
+            *("warping", "losses", "networks", "released"),
         ),
         {"numpy", "torch", "SimpleITK"},
     ),
@@ -50,7 +61,7 @@ RULES = {
         {"numpy", "torch", "SimpleITK"},
     ),
     "comparison": (
-        ("__init__", "contracts", "catalogue", "settings", "process", "files", "metrics", "pipeline"),
+        ("__init__", "contracts", "catalogue", "settings", "process", "private", "files", "metrics", "pipeline"),
         {"numpy", "scipy", "torch", "SimpleITK", "matplotlib", "distributed"},
     ),
     "commands": (
@@ -61,7 +72,10 @@ RULES = {
         {"numpy", "scipy", "nilearn", "slicer", "SimpleITK"},
     ),
     "worker": (
-        ("__init__", "contracts", "catalogue", "device", "process", "files", "preparation", "methods", "pipeline"),
+        (
+            *("__init__", "contracts", "catalogue", "device", "process", "private", "files", "preparation"),
+            *("methods", "pipeline"),
+        ),
         {"numpy", "torch"},
     ),
     "teaching": (("contracts", "geometry", "metrics"), {"numpy", "matplotlib"}),

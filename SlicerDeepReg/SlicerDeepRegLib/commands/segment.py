@@ -38,9 +38,8 @@ def run(options: argparse.Namespace) -> int:
     labels = segment(image, options.model, choose(options.device))
     try:
         write_image(labels, options.output)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"The labels could not be written to {options.output} ({reason}).") from error
+    except OSError as error:
+        raise InputError(f"The labels could not be written to {options.output} ({error.strerror}).") from error
     counts = dict(zip(*np.unique(labels.values, return_counts=True)))
     millilitres = float(np.prod(image.grid.spacing_mm)) / 1000
     for label, count in counts.items():

@@ -11,15 +11,15 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, BinaryIO, Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..contracts import InputError, Request, Result
 from ..files.plain import plain
+from ..private import private_folder
 from .request import Cell, read_cell
 
 _LIBRARY = Path(__file__).resolve().parents[2]
@@ -36,22 +36,33 @@ def run_cell(values: Mapping[str, Any], keep: Optional[str] = None) -> Tuple[Dic
     Returns:
         The outcome: "figures", "seconds", ... or, of a cell that failed, "error"; and the slices for pictures.
     """
-    with tempfile.TemporaryDirectory(prefix="slicerdeepreg-") as name:
-        folder = Path(name)
+    with private_folder("slicerdeepreg-") as folder:
         (folder / "cell.json").write_text(json.dumps({"cell": dict(values), "keep": keep}), encoding="utf-8")
         environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join([str(_LIBRARY), environment.get("PYTHONPATH", "")])
         if values["threads"]:
             for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
                 environment[variable] = str(values["threads"])
-        command = [sys.executable, "-m", "SlicerDeepRegLib.comparison.cell", name]
+        command = [sys.executable, "-m", "SlicerDeepRegLib.comparison.cell", str(folder)]
         with open(folder / "log.txt", "wb") as log:
-            code = subprocess.run(command, stdout=log, stderr=log, env=environment, check=False).returncode
+            code = _run(command, log, environment)
         outcome = folder / OUTCOME
         if not outcome.is_file():
             return {"error": _crash(code, folder / "log.txt")}, b""
         slices = folder / SLICES
         return json.loads(outcome.read_text("utf-8")), slices.read_bytes() if slices.is_file() else b""
+
+
+def _run(command: Sequence[str], log: BinaryIO, environment: Mapping[str, str]) -> int:
+    """Run to its end a process that ends with this one; returns its exit code."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment)
+    try:
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stdin.close()
 
 
 def _crash(code: int, log: Path) -> str:
@@ -170,9 +181,10 @@ def _middle(array: np.ndarray) -> int:
 
 
 def main() -> None:
-    from ..process import prepare_process
+    from ..process import end_with_parent, prepare_process
 
     prepare_process()
+    end_with_parent()
     folder = Path(sys.argv[1])
     asked = json.loads((folder / "cell.json").read_text("utf-8"))
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gzip
 import hashlib
 import os
@@ -149,8 +151,22 @@ def place(picture: sitk.Image, grid: Grid) -> None:
 
 
 def write_image(image: Image, path: Union[str, os.PathLike]) -> None:
-    """Write a scalar image, compressed, in the format that the name's ending says."""
-    sitk.WriteImage(to_sitk(image), str(path), useCompression=True)
+    """Write a scalar image, compressed, in the format that the name's ending says.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be written; what there is of it is removed.
+    """
+    path = Path(path)
+    try:
+        sitk.WriteImage(to_sitk(image), str(path), useCompression=True)
+        # ITK's writer of NIfTI says nothing when the disk fills up: the file is cut short, to be read as zeros.
+        fault = nifti.fault_of(path) if nifti.is_nifti(path) else None
+    except RuntimeError as error:
+        fault = str(error).strip().splitlines()[-1]
+    if fault:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise OSError(errno.EIO, f"writing {path.name} failed: {fault}")
 
 
 def approximate_voxels(path: Union[str, os.PathLike]) -> int:

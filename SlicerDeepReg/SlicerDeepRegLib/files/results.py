@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from typing import Any, Dict, Iterator
 import numpy as np
 
 from ..contracts import OUTPUT_FILES, InputError, Result
+from ..private import PrivateFolder
 from .images import checksum, write_image
 from .plain import plain
 from .transforms import to_sitk_inverse, to_sitk_transform, write_transform
@@ -35,15 +37,15 @@ def output_folder(path: Path) -> Iterator[Path]:
     made = [p for p in (path, *path.parents) if not p.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
-        private = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=path))
+        private = PrivateFolder(".unfinished-", path)
     except OSError as error:
         raise InputError(
             f"The output folder {path} cannot be written to ({error.strerror}). Choose another."
         ) from error
     finished = False
     try:
-        yield private
-        for file in sorted(private.iterdir()):
+        yield private.path
+        for file in sorted(private.path.iterdir()):
             os.replace(file, path / file.name)
         finished = True
     except OSError as error:
@@ -52,7 +54,7 @@ def output_folder(path: Path) -> Iterator[Path]:
             "or choose another folder."
         ) from error
     finally:
-        shutil.rmtree(private, ignore_errors=True)
+        private.remove()
         if not finished:
             for folder in made:
                 try:
@@ -74,8 +76,13 @@ def check_disk_space(path: Path, voxels: int) -> None:
 
 
 def write_result(result: Result, folder: Path) -> Dict[str, Any]:
-    """Write every output of a result into ``folder``; returns the content of result.json."""
+    """Write every output of a result into ``folder``; returns the content of result.json.
+
+    Raises:
+        OSError: the disk is full, or a file cannot be written.
+    """
     dimensions = result.fixed.dimensions
+    _reserve(folder, result.fixed.grid.voxels * _BYTES_PER_VOXEL)
     write_image(result.warped, folder / OUTPUT_FILES["warped"])
     write_image(result.jacobian, folder / OUTPUT_FILES["jacobian"])
     if result.warped_labels is not None:
@@ -86,11 +93,23 @@ def write_result(result: Result, folder: Path) -> Dict[str, Any]:
         write_transform(to_sitk_transform(result.transform, dimensions), folder / OUTPUT_FILES["transform"])
         write_transform(to_sitk_inverse(result.transform, dimensions), folder / OUTPUT_FILES["inverse"])
     except RuntimeError as error:  # HDF5 says no more than that a write failed
-        raise OSError(28, f"writing the transform failed: {str(error).strip().splitlines()[-1]}") from error
+        raise OSError(errno.EIO, f"writing the transform failed: {str(error).strip().splitlines()[-1]}") from error
     described = describe(result)
     text = json.dumps(described, indent=2, allow_nan=False)
     (folder / OUTPUT_FILES["result"]).write_text(text + "\n", encoding="utf-8")
     return described
+
+
+def _reserve(folder: Path, amount: int) -> None:
+    """Raise OSError while nothing is written yet where the disk will not take so many bytes.
+
+    HDF5 that meets a full disk ends the whole process later, when that exits.
+    """
+    with tempfile.TemporaryFile(dir=folder) as stream:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, amount)  # knows of quotas too
+        elif shutil.disk_usage(folder).free < amount:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def digests(result: Result) -> Dict[str, str]:

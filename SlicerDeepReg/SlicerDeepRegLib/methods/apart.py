@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
@@ -15,6 +14,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 from ..contracts import InputError, Progress
+from ..private import private_folder
 
 _LIBRARY = Path(__file__).resolve().parents[2]
 #: How often it is looked whether the engine is done, and whether somebody wants it to stop.
@@ -43,8 +43,7 @@ def call(
     Raises:
         InputError: the engine crashed or said no, with its last words.
     """
-    with tempfile.TemporaryDirectory(prefix="slicerdeepreg-") as name:
-        folder = Path(name)
+    with private_folder("slicerdeepreg-") as folder:
         for key, array in given.items():
             np.save(folder / f"{key}.npy", array, allow_pickle=False)
         (folder / "values.json").write_text(json.dumps(dict(values)), encoding="utf-8")
@@ -72,7 +71,9 @@ def run(
     log = folder / "log.txt"
     with open(log, "wb") as stream:
         try:
-            process = subprocess.Popen(command, stdout=stream, stderr=stream, cwd=folder, env=environment)
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=stream, stderr=stream, cwd=folder, env=environment
+            )
         except OSError as error:
             raise InputError(f"{title} could not be started ({error.strerror or error}).") from error
         try:
@@ -86,6 +87,7 @@ def run(
             if process.poll() is None:
                 process.kill()
                 process.wait()
+            process.stdin.close()
     if process.returncode:
         raise InputError(f"{title} {_how(process.returncode)}. Its last words: {_last_words(log)}")
 

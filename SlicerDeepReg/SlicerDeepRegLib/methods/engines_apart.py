@@ -13,6 +13,8 @@ from typing import Any, Dict
 
 import numpy as np
 
+from ..process import end_with_parent
+
 Arrays = Dict[str, np.ndarray]
 
 
@@ -73,6 +75,7 @@ FUNCTIONS = {"ants": ants, "elastix": elastix}
 
 
 def main() -> None:
+    end_with_parent()
     folder = Path(sys.argv[2])
     given = {path.stem: np.load(path, allow_pickle=False) for path in folder.glob("*.npy")}
     values = json.loads((folder / "values.json").read_text(encoding="utf-8"))

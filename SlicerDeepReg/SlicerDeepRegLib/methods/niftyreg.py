@@ -6,8 +6,6 @@ Modat et al. 2010, doi:10.1016/j.cmpb.2009.09.002. It is not on PyPI: see github
 from __future__ import annotations
 
 import shutil
-import tempfile
-from pathlib import Path
 from typing import List
 
 import numpy as np
@@ -16,6 +14,7 @@ import torch
 
 from ..catalogue import Card
 from ..contracts import InputError
+from ..private import private_folder
 from . import apart
 from .engine import Engine, arrays, in_voxels, picture
 
@@ -38,8 +37,7 @@ class NiftyReg(Engine):
 
     def find(self, pair, device: torch.device, report, settings):
         fixed, moving, _, spacing_mm = arrays(pair)
-        with tempfile.TemporaryDirectory(prefix="slicerdeepreg-") as name:
-            folder = Path(name)
+        with private_folder("slicerdeepreg-") as folder:
             for what, values in (("fixed", fixed), ("moving", moving)):
                 sitk.WriteImage(picture(values, spacing_mm), str(folder / f"{what}.nii.gz"))
             for command in self._commands(settings, spacing_mm, pair.similarity):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any, Mapping, Optional, Tuple
 
 from ..catalogue import CARD_FILE, WEIGHTS_FILE, Card, cards
 from ..contracts import InputError
 from ..files.weights import read_weights, write_weights
+from ..private import private_folder
 from ..released import Released, recognise
 from .torch_files import read_tensors
 from .weights import install
@@ -60,10 +60,10 @@ def install_released(
         "licence": "that of whoever released it",
         "trained_on": "what its authors say",
     }
-    with tempfile.TemporaryDirectory(prefix="slicerdeepreg-") as folder:
-        write_weights(Path(folder) / WEIGHTS_FILE, found.arrays)
-        (Path(folder) / CARD_FILE).write_text(json.dumps(card), encoding="utf-8")
-        return install(Path(folder), replace), found
+    with private_folder("slicerdeepreg-") as folder:
+        write_weights(folder / WEIGHTS_FILE, found.arrays)
+        (folder / CARD_FILE).write_text(json.dumps(card), encoding="utf-8")
+        return install(folder, replace), found
 
 
 def _name(network: str, path: Path) -> str:

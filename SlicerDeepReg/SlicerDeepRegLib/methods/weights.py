@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Dict, Optional
 
 import numpy as np
 import torch
 
-from ..catalogue import CARD_FILE, WEIGHTS_FILE, Card, cards, read_user_card, refresh, user_models_folder
+from ..catalogue import (
+    CARD_FILE,
+    SET_ASIDE,
+    WEIGHTS_FILE,
+    Card,
+    cards,
+    read_user_card,
+    refresh,
+    user_models_folder,
+)
 from ..contracts import EFFORTS, InputError
 from ..files.weights import file_sha256, read_weights, write_weights
 from ..networks import RegistrationNetwork, build, takes_dimensions
 from ..networks.size import parameters
+from ..private import private_folder, restore
 from ..settings import settings_for
 from .torch_files import read_tensors
 
@@ -143,8 +152,7 @@ def _put(place: Path, card: Card, arrays: Dict[str, np.ndarray], counted: int) -
     """Write the model beside its place and rename it: there is never half a model."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        private = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=place.parent))
-        try:
+        with private_folder(".unfinished-", place.parent) as private:
             checksum = write_weights(private / WEIGHTS_FILE, arrays)
             kept = (
                 *("name", "title", "network", "configuration", "dimensions", "recipe", "summary", "licence"),
@@ -154,27 +162,23 @@ def _put(place: Path, card: Card, arrays: Dict[str, np.ndarray], counted: int) -
             values.update(weights=WEIGHTS_FILE, sha256=checksum, parameters=counted)
             (private / CARD_FILE).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             _swap(private, place)
-        finally:
-            shutil.rmtree(private, ignore_errors=True)
     except OSError as error:
         raise InputError(f"The model could not be written to {place} ({error.strerror or error}).") from error
 
 
 def _swap(new: Path, place: Path) -> None:
-    """Put ``new`` in its place; what was there is there again when that fails."""
-    aside = None
-    if place.exists():
-        aside = Path(tempfile.mkdtemp(prefix=".before-", dir=place.parent)) / place.name
-        os.replace(place, aside)
-    try:
-        os.replace(new, place)
-    except OSError:
-        if aside is not None:
-            os.replace(aside, place)
-        raise
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside.parent, ignore_errors=True)
+    """Put ``new`` in its place; what was there is there again when that fails, or once the cards are read again."""
+    restore(SET_ASIDE, place.parent)
+    with private_folder(SET_ASIDE, place.parent) as folder:
+        aside = folder / place.name
+        if place.exists():
+            os.replace(place, aside)
+        try:
+            os.replace(new, place)
+        except OSError:
+            if aside.exists():
+                os.replace(aside, place)
+            raise
 
 
 def remove(name: str) -> Path:

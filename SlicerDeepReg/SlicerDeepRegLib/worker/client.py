@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -24,6 +23,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from .. import __version__
 from ..contracts import InputError, Request
+from ..private import PrivateFolder
 from . import protocol
 
 #: A worker that is not heard for so long, heartbeats included, hangs.
@@ -216,7 +216,8 @@ class _Process:
     """The process, its pipes with a thread each, and its private folder."""
 
     def __init__(self, python: Sequence[str], environment: Optional[Dict[str, str]]) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="deepreg-worker-"))
+        self._private = PrivateFolder("deepreg-worker-")
+        self.folder = self._private.path
         variables = dict(os.environ if environment is None else environment)
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_LIBRARY), variables.get("PYTHONPATH")]))
         variables["PYTHONUNBUFFERED"] = "1"
@@ -233,7 +234,7 @@ class _Process:
                 **own_group,
             )
         except OSError as error:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._private.remove()
             raise InputError(f"The worker could not be started with {python[0]}: {error.strerror or error}.") from error
         self.last_heard = time.monotonic()
         self._messages: queue.Queue = queue.Queue()
@@ -314,7 +315,7 @@ class _Process:
         for stream in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
             with contextlib.suppress(OSError):
                 stream.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._private.remove()
 
     def _read(self) -> None:
         with contextlib.suppress(ValueError, OSError):

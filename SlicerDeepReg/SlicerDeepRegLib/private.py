@@ -1,0 +1,121 @@
+"""Private folders for what is not finished: removed at the end, and by whoever comes next where their owner was killed.
+
+A folder is owned for as long as a process holds the system's lock on it, which ends with the process however that
+ends. Before a new one is made, those of the same kind that nobody owns are removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Iterator, Optional, Union
+
+#: Windows has no lock on folders; there one that was not touched for so long is nobody's.
+FORGOTTEN_S = 2 * 86400.0
+
+
+class PrivateFolder:
+    """A folder that only this user may read, with a name nobody can guess.
+
+    Args:
+        prefix: how its name begins; folders beside it that begin so and have lost their owner are removed.
+        parent: where; the system's temporary folder when left out.
+
+    Attributes:
+        path: of the folder, absolute if ``parent`` is.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+
+    def __init__(self, prefix: str, parent: Optional[Union[str, os.PathLike]] = None) -> None:
+        parent = Path(tempfile.gettempdir() if parent is None else parent)
+        sweep(prefix, parent)
+        while True:
+            self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            self._owned = _own(self.path)
+            if self.path.is_dir():  # else another process took it for an ownerless one before it was locked
+                return
+            self._disown()
+
+    def remove(self) -> None:
+        """Remove the folder with all that is in it. Safe to call again and again, and once it is gone."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._disown()
+
+    def _disown(self) -> None:
+        handle, self._owned = self._owned, None
+        if handle is not None:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def private_folder(prefix: str, parent: Optional[Union[str, os.PathLike]] = None) -> Iterator[Path]:
+    """The path of a :class:`PrivateFolder` that is removed when the block ends, however it ends."""
+    folder = PrivateFolder(prefix, parent)
+    try:
+        yield folder.path
+    finally:
+        folder.remove()
+
+
+def sweep(prefix: str, parent: Path) -> None:
+    """Remove the folders in ``parent`` whose names begin so and whose owner is gone."""
+    with contextlib.suppress(OSError):
+        for path in parent.iterdir():
+            if path.name.startswith(prefix) and path.is_dir() and not path.is_symlink():
+                _remove_if_nobodys(path)
+
+
+def restore(prefix: str, parent: Path) -> None:
+    """Put back what a process set aside in such a folder, to replace it, and was killed before it did.
+
+    What has its name in ``parent`` meanwhile stays as it is, and what was set aside is removed.
+    """
+    with contextlib.suppress(OSError):
+        for path in parent.iterdir():
+            if not path.name.startswith(prefix) or path.is_symlink():
+                continue
+            handle = _own(path)
+            if handle is None and os.name == "posix":
+                continue
+            for kept in path.iterdir():
+                if not (parent / kept.name).exists():
+                    os.replace(kept, parent / kept.name)
+            if handle is not None:
+                os.close(handle)
+            _remove_if_nobodys(path)
+
+
+def _remove_if_nobodys(path: Path) -> None:
+    if os.name != "posix":
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > FORGOTTEN_S:
+                shutil.rmtree(path, ignore_errors=True)
+        return
+    handle = _own(path)
+    if handle is not None:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(handle)
+
+
+def _own(path: Path) -> Optional[int]:
+    """An open handle that holds the lock of the folder; None where another process has it, or it has none."""
+    if os.name != "posix":
+        return None
+    import fcntl
+
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # owned, or on a disk without locks: then nobody removes it but its owner
+        os.close(handle)
+        return None
+    return handle
