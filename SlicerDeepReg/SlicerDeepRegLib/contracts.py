@@ -48,6 +48,10 @@ class DeviceMemoryError(InputError):
     """The GPU has too little memory for what was asked; a smaller effort or the CPU may do."""
 
 
+class DeviceLostError(InputError):
+    """The GPU stopped working; nothing can be computed on it by this process any more."""
+
+
 class Cancelled(Exception):
     """The caller asked the run to stop; nothing was written."""
 

@@ -6,7 +6,7 @@ from typing import Optional
 
 import torch
 
-from .contracts import InputError
+from .contracts import DeviceLostError, DeviceMemoryError, InputError
 
 
 def choose(name: str) -> torch.device:
@@ -36,6 +36,31 @@ def describe(device: torch.device) -> str:
 def free_bytes(device: torch.device) -> Optional[int]:
     """Free memory of a CUDA device; None where the device shares the computer's memory."""
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+
+
+#: How torch (an allocator on the CPU) and ITK say that the computer's memory ran out.
+_NO_MEMORY = ("DefaultCPUAllocator", "Failed to allocate memory", "bad_alloc", "bad allocation")
+#: How torch says that the GPU's did, beside its own class for it.
+_NO_GPU_MEMORY = ("CUDA error: out of memory", "MPS backend out of memory", "STATUS_ALLOC_FAILED")
+#: How it says that the GPU, or what was kept on it, is lost: every later call fails too.
+_LOST = ("CUDA error", "CUDA driver error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS", "Command buffer execution")
+
+
+def in_words(error: RuntimeError) -> Exception:
+    """What an error of torch or ITK means: a full memory or a lost GPU as an error in words, else the error itself."""
+    text = str(error)
+    if isinstance(error, torch.cuda.OutOfMemoryError) or any(words in text for words in _NO_GPU_MEMORY):
+        return DeviceMemoryError(
+            "The GPU ran out of memory during the registration. Use --device cpu, or --effort fast."
+        )
+    if any(words in text for words in _NO_MEMORY):
+        return MemoryError(text)
+    if any(words in text for words in _LOST):
+        return DeviceLostError(
+            f"The GPU stopped working during the registration ({text.splitlines()[0][:200]}). Try again; if it happens "
+            "again, use --device cpu, and look for news of the GPU's driver."
+        )
+    return error
 
 
 def use_threads(count: object) -> None:

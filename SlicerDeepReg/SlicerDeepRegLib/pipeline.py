@@ -16,7 +16,6 @@ from . import __version__
 from . import device as devices
 from .catalogue import Card, card
 from .contracts import (
-    DeviceMemoryError,
     Image,
     Place,
     Progress,
@@ -57,8 +56,20 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
 
     Raises:
         InputError: something given cannot be used; said before any work where it can be known by then.
+        DeviceMemoryError, DeviceLostError: the GPU's memory ran out; the GPU stopped working.
+        MemoryError: this computer's memory ran out.
         Cancelled: ``report`` asked for it.
     """
+    try:
+        return _register(request, report)
+    except RuntimeError as error:
+        told = devices.in_words(error)
+        if told is error:
+            raise
+        raise told from error
+
+
+def _register(request: Request, report: Optional[ProgressCallback]) -> Result:
     clock = _Clock()
     how = _How(request)
     part = 1 / (1 + request.perturbed)
@@ -67,6 +78,8 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
     tell(Progress(0.0, "reading"))
     inputs = Inputs(request)
     how.check_before(inputs)
+    # Now: who takes the disk away in the meantime should not lose the result.
+    checksums = {name: checksum(source) for name, source in _sources(request)}
     clock.done("read")
     found = _find(inputs, how, tell, clock)
     tell(Progress(0.92, "warping"))
@@ -98,7 +111,7 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
         stages=_with_landmark_errors(found.stages, inputs),
         figures=figures,
         seconds=clock.seconds,
-        provenance=_provenance(request, how.device, found.similarity),
+        provenance=_provenance(checksums, how.device, found.similarity),
         notes=(*inputs.notes, *found.notes),
         places=places,
         path=path,
@@ -265,20 +278,15 @@ def _memories(device: torch.device) -> List[Tuple[int, str]]:
 
 
 def _run_method(method, settings, pair: WorkingPair, device: torch.device, tell: Callable[[Progress], None]):
-    """Run the method, its progress scaled to its part of the whole; a full GPU is an error in words."""
-    try:
-        return method.run(pair, device, _scaled(tell, 0.15, 0.77), settings)
-    except torch.cuda.OutOfMemoryError as error:
-        raise DeviceMemoryError(
-            "The GPU ran out of memory during the registration. Use --device cpu, or --effort fast."
-        ) from error
+    """Run the method, its progress scaled to its part of the whole."""
+    return method.run(pair, device, _scaled(tell, 0.15, 0.77), settings)
 
 
 def _path(transform: Transform, device: torch.device):
     """The way of the deformation; none where memory does not do for something that is only looked at."""
     try:
         return path_of(transform.field, device)
-    except RuntimeError:  # torch says so of a GPU that is full
+    except (RuntimeError, MemoryError):  # torch says the first of a GPU that is full
         return ()
 
 
@@ -332,7 +340,7 @@ def _with_landmark_errors(stages: Tuple[Stage, ...], inputs: Inputs) -> Tuple[St
     return tuple(found)
 
 
-def _provenance(request: Request, device: torch.device, similarity: str) -> Dict[str, Any]:
+def _provenance(checksums: Dict[str, str], device: torch.device, similarity: str) -> Dict[str, Any]:
     return {
         "versions": {
             "SlicerDeepReg": __version__,
@@ -345,7 +353,7 @@ def _provenance(request: Request, device: torch.device, similarity: str) -> Dict
         "device": devices.describe(device),
         "threads": torch.get_num_threads(),
         "similarity": similarity,
-        "sha256": {name: checksum(source) for name, source in _sources(request)},
+        "sha256": checksums,
     }
 
 

@@ -16,6 +16,7 @@ from typing import Iterator, Optional, Union
 
 #: Windows has no lock on folders; there one that was not touched for so long is nobody's.
 FORGOTTEN_S = 2 * 86400.0
+LOCKS = os.name == "posix"
 
 
 class PrivateFolder:
@@ -81,7 +82,7 @@ def restore(prefix: str, parent: Path) -> None:
             if not path.name.startswith(prefix) or path.is_symlink():
                 continue
             handle = _own(path)
-            if handle is None and os.name == "posix":
+            if handle is None and LOCKS:
                 continue
             for kept in path.iterdir():
                 if not (parent / kept.name).exists():
@@ -92,7 +93,7 @@ def restore(prefix: str, parent: Path) -> None:
 
 
 def _remove_if_nobodys(path: Path) -> None:
-    if os.name != "posix":
+    if not LOCKS:
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > FORGOTTEN_S:
                 shutil.rmtree(path, ignore_errors=True)
@@ -105,7 +106,7 @@ def _remove_if_nobodys(path: Path) -> None:
 
 def _own(path: Path) -> Optional[int]:
     """An open handle that holds the lock of the folder; None where another process has it, or it has none."""
-    if os.name != "posix":
+    if not LOCKS:
         return None
     import fcntl
 

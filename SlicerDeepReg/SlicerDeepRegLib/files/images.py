@@ -45,6 +45,7 @@ def read_image(path: Union[str, os.PathLike], role: str = "image") -> Image:
     try:
         picture = _read_dicom_folder(path, role) if path.is_dir() else _read_file(path, role)
     except RuntimeError as error:
+        check_memory_ran_out(error)
         raise InputError(_explain(path, role, str(error))) from error
     picture = _single_volume(picture, path, role)
     return from_sitk(picture, path.name)
@@ -162,11 +163,18 @@ def write_image(image: Image, path: Union[str, os.PathLike]) -> None:
         # ITK's writer of NIfTI says nothing when the disk fills up: the file is cut short, to be read as zeros.
         fault = nifti.fault_of(path) if nifti.is_nifti(path) else None
     except RuntimeError as error:
+        check_memory_ran_out(error)
         fault = str(error).strip().splitlines()[-1]
     if fault:
         with contextlib.suppress(OSError):
             path.unlink()
         raise OSError(errno.EIO, f"writing {path.name} failed: {fault}")
+
+
+def check_memory_ran_out(error: RuntimeError) -> None:
+    """Raise MemoryError where that is what an error of ITK says: it is not the file's fault."""
+    if "allocate memory" in str(error):
+        raise MemoryError(str(error)) from error
 
 
 def approximate_voxels(path: Union[str, os.PathLike]) -> int:

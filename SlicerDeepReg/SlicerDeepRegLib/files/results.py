@@ -17,7 +17,7 @@ import numpy as np
 
 from ..contracts import OUTPUT_FILES, InputError, Result
 from ..private import PrivateFolder
-from .images import checksum, write_image
+from .images import check_memory_ran_out, checksum, write_image
 from .plain import plain
 from .transforms import to_sitk_inverse, to_sitk_transform, write_transform
 
@@ -93,6 +93,7 @@ def write_result(result: Result, folder: Path) -> Dict[str, Any]:
         write_transform(to_sitk_transform(result.transform, dimensions), folder / OUTPUT_FILES["transform"])
         write_transform(to_sitk_inverse(result.transform, dimensions), folder / OUTPUT_FILES["inverse"])
     except RuntimeError as error:  # HDF5 says no more than that a write failed
+        check_memory_ran_out(error)
         raise OSError(errno.EIO, f"writing the transform failed: {str(error).strip().splitlines()[-1]}") from error
     described = describe(result)
     text = json.dumps(described, indent=2, allow_nan=False)

@@ -25,7 +25,7 @@ class Job:
     Attributes:
         state: "running", then one of ``OVER``.
         text: why it failed, in words.
-        reason: "input", "gpu_memory", "memory", "disk", "torch", "died" or "error", where it failed.
+        reason: "input", "gpu_memory", "device", "memory", "disk", "torch", "died" or "error", where it failed.
         losses: (stage, loss) of every iteration so far.
         run: what it left in the scene, when done.
         seconds: by part, on this side: "convert", "hand over", "nodes"; "registration" is the worker's.

@@ -428,7 +428,7 @@ class Panel:
             return
         if job.state != "failed":
             return
-        if job.reason == "gpu_memory" and self.parameters is not None:
+        if job.reason in ("gpu_memory", "device") and self.parameters is not None:
             question = job.text + "\n\n" + _("Register on the CPU instead? It takes longer.")
             if self.confirm(question):
                 self.parameters.device = "cpu"

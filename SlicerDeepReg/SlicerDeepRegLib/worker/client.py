@@ -43,8 +43,8 @@ class WorkerClient:
     Events that ``poll`` returns are dictionaries with ``kind``: "ready", "devices" (what can be computed on),
     "no_torch" (with ``text``), "progress" (``fraction``, ``stage``, ``losses``: pairs of stage and loss), "done"
     (``result``, a Result whose arrays are mapped from files: copy what you keep, then ``release``), "failed"
-    (``reason``, ``text``), "cancelled", and "died" (``text``, the worker's ``last_words``). All about a job name it
-    in ``job``.
+    (``reason``, ``text``; after "device" the worker is ended), "cancelled", and "died" (``text``, the worker's
+    ``last_words``). All about a job name it in ``job``.
     """
 
     def __init__(self, python: Optional[Sequence[str]] = None, environment: Optional[Dict[str, str]] = None) -> None:
@@ -130,6 +130,11 @@ class WorkerClient:
         events = [event for event in events if event is not None]
         if self._process is None:  # of another version, and ended for it
             return events
+        if any(event["kind"] == "failed" and event.get("reason") == "device" for event in events):
+            # Nothing runs on a GPU again in the process that lost it.
+            events += self._end("device") if self._requests else []
+            self.stop()
+            return events
         late = [job for job, since in self._cancelled.items() if time.monotonic() - since > PATIENCE_S]
         if late:
             events += self._end("cancelled")
@@ -198,9 +203,10 @@ class WorkerClient:
         process = self._process
         if why == "died":
             process.wait_for_last_words()
-        text = (
-            process.obituary() if why == "died" else f"The worker did not answer for {SILENCE_S:.0f} s; it was ended."
-        )
+        text = {
+            "died": process.obituary,
+            "device": lambda: "The GPU stopped working before this registration began. Press Apply to try again.",
+        }.get(why, lambda: f"The worker did not answer for {SILENCE_S:.0f} s; it was ended.")()
         last_words = process.last_words()
         self.stop()
         events = []

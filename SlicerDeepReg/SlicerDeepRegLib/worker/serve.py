@@ -21,7 +21,7 @@ from typing import Any, Callable, Dict, List
 
 from .. import __version__
 from ..catalogue import refresh
-from ..contracts import EFFORTS, Cancelled, DeviceMemoryError, InputError, Progress, Request
+from ..contracts import EFFORTS, Cancelled, DeviceLostError, DeviceMemoryError, InputError, Progress, Request
 from . import protocol
 
 
@@ -146,6 +146,8 @@ def _serve(message: Dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> N
         voice.say("cancelled", job=job)
     except DeviceMemoryError as error:
         voice.say("failed", job=job, reason="gpu_memory", text=str(error))
+    except DeviceLostError as error:
+        voice.say("failed", job=job, reason="device", text=str(error), detail=traceback.format_exc())
     except InputError as error:
         voice.say("failed", job=job, reason="input", text=str(error))
     except MemoryError:

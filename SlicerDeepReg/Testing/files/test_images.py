@@ -1,12 +1,15 @@
 """Reading: every format, and every file that cannot be used, each refused in words."""
 
 import gzip
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import OBLIQUE, make_grid
+from conftest import OBLIQUE, PROJECT, make_grid
 from SlicerDeepRegLib.contracts import Image, InputError
 from SlicerDeepRegLib.files.images import checksum, read_image, write_image
 
@@ -156,3 +159,25 @@ def test_checksum_tells_contents_apart(tmp_path):
     (tmp_path / "b.nrrd").write_bytes((tmp_path / "b.nrrd").read_bytes() + b"x")
     assert checksum(tmp_path / "a.nrrd") != checksum(tmp_path / "b.nrrd")
     assert checksum(image()) == checksum(image()) != checksum(image(dtype=np.int16))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits what a process may write")
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_a_disk_that_fills_up_is_an_error_and_leaves_no_file(tmp_path, ending):
+    """ITK's writer of NIfTI says nothing of it: the file is cut short."""
+    code = (
+        "import resource, signal, sys, numpy as np; from SlicerDeepRegLib.contracts import Grid, Image; "
+        "from SlicerDeepRegLib.files.images import write_image; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY)); "
+        "write_image(Image(np.random.rand(40, 40, 40).astype('f4'), Grid((40, 40, 40), np.eye(4))), sys.argv[1])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "SlicerDeepReg")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / f"image{ending}")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 1 and "OSError" in done.stderr.splitlines()[-1], done.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,127 @@
+"""Mixed jobs through one worker: memory, threads and files stay flat, and results are equal to the first's.
+
+A dozen in every run of the tests; 200 with ``-m slow``. DEEPREG_JOBS=N takes another number.
+"""
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Case
+from SlicerDeepRegLib.contracts import Image, Request
+from SlicerDeepRegLib.files.results import digests
+from SlicerDeepRegLib.worker.client import WorkerClient
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+JOBS = int(os.environ.get("DEEPREG_JOBS", "200"))
+
+
+def requests():
+    """Every kind of job by name; what is asked of it."""
+    plain, small = Case("oblique-LPS"), {"device": "cpu", "effort": "fast", "linear": "none"}
+    fixed, moving = plain.fixed, plain.moving
+    labels = [Image((image.values > 50).astype(np.int16), image.grid, "labels") for image in (fixed, moving)]
+    mask = Image((fixed.values > 5).astype(np.uint8), fixed.grid, "mask")
+    grid = dataclasses.replace(fixed.grid, size_ijk=(64, 60, 1))
+    random = np.random.default_rng(1)
+    slices = [Image(random.random((1, 60, 64)).astype(np.float32), grid, "slice") for _ in "12"]
+    noise = random.random((90, 90, 90)).astype(np.float32)
+    large = Image(noise, dataclasses.replace(fixed.grid, size_ijk=(90, 90, 90)), "noise")
+    constant = Image(np.zeros_like(fixed.values), fixed.grid, "empty")
+    return {
+        "plain": Request(fixed, moving, **small),
+        "rigid with labels": Request(
+            fixed, moving, fixed_labels=labels[0], moving_labels=labels[1], **{**small, "linear": "rigid"}
+        ),
+        "masked, MIND": Request(fixed, moving, fixed_mask=mask, similarity="mind", **small),
+        "demons": Request(fixed, moving, method="demons", **small),
+        "slices": Request(*slices, **small),
+        "a network, fitted": Request(fixed, moving, method="voxelmorph", settings={"fit": 3}, **small),
+        "refused": Request(constant, moving, **small),
+        "cancelled": Request(large, large, **{**small, "effort": "thorough"}),
+        "standard": Request(fixed, moving, **{**small, "effort": "standard"}),
+    }
+
+
+def state(pid):
+    """Megabytes in memory, threads and open files of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    value = dict(line.split(":", 1) for line in status.splitlines())
+    memory, threads = (int(value[name].split()[0]) for name in ("VmRSS", "Threads"))
+    return memory / 1024, threads, len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def outcome(client, job, cancel):
+    """How a job ended: the digests of its result, or what it was refused with."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        for event in client.poll():
+            if event.get("job") != job:
+                continue
+            if event["kind"] == "progress" and cancel:
+                client.cancel(job)
+            if event["kind"] == "done":
+                found = digests(event["result"])
+                client.release(job)
+                return found
+            if event["kind"] in ("failed", "cancelled", "died"):
+                return event["kind"], event.get("text", "")
+        time.sleep(0.005)
+    raise AssertionError(f"{job} did not end")
+
+
+def soak(count):
+    """Run so many jobs; returns what is to be judged: first results, differences, states of the worker and of us."""
+    asked, first, different, states = requests(), {}, [], []
+    client = WorkerClient(environment={**os.environ, "OMP_NUM_THREADS": "1"})
+    names = list(asked)
+    try:
+        client.start()
+        pid = client.pid
+        for number in range(count):
+            name = names[number % len(names)]
+            found = outcome(client, client.submit(asked[name]), name == "cancelled")
+            if first.setdefault(name, found) != found:
+                different.append((number, name, found))
+            assert client.pid == pid or name == "cancelled", f"the worker ended at job {number} ({name})"
+            if client.pid != pid:  # it did not answer the cancel in time, and was ended for it
+                client.start()
+                pid, states = client.pid, []
+            files = len(list(client.folder.iterdir()))
+            if name == names[0]:  # always at the same place of the round
+                states.append((number, *state(pid), files, len(os.listdir("/proc/self/fd"))))
+    finally:
+        client.close()
+    return first, different, states
+
+
+def check(first, different, states):
+    assert not different
+    assert first["refused"][0] == "failed" and "constant" in first["refused"][1]
+    assert first["cancelled"][0] == "cancelled"
+    kinds = [name for name in first if isinstance(first[name], dict)]
+    assert len(kinds) == len(first) - 2, first
+    assert all(row[4] == 0 for row in states)  # nothing is left in the private folder
+
+
+def test_a_round_and_again_gives_the_same():
+    first, different, states = soak(len(requests()) + 4)
+    check(first, different, states)
+
+
+@pytest.mark.slow
+def test_memory_threads_and_files_are_flat_over_many_jobs(tmp_path):
+    first, different, states = soak(JOBS)
+    Path(os.environ.get("DEEPREG_SOAK", tmp_path / "soak.json")).write_text(json.dumps(states))
+    check(first, different, states)
+    settled = states[len(states) // 4 :]  # the first rounds fill pools
+    assert len(settled) >= 5
+    numbers, memory = np.array([row[0] for row in settled]), np.array([row[1] for row in settled])
+    growth = np.polyfit(numbers, memory, 1)[0] * (numbers[-1] - numbers[0])
+    assert growth < 40, f"the worker grew by {growth:.0f} MB"
+    for column, what in ((2, "threads"), (3, "open files"), (5, "open files of the client")):
+        assert settled[-1][column] <= settled[0][column], what
