@@ -12,7 +12,7 @@ FIXED ?=
 MOVING ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-all lint pictures panel review stored-pictures teaching models synthetic benchmark audit clean
+.PHONY: setup demo test test-all lint pictures panel review stored-pictures teaching models synthetic benchmark audit matrix clean
 
 setup: $(VENV)/.installed
 
@@ -83,6 +83,10 @@ benchmark: setup
 audit: setup
 	$(BIN)/python -m pip install --quiet pip-audit
 	$(BIN)/python tools/audit.py
+
+# The quick tests in every Python from 3.9 to 3.13 that is found here, with old and new packages; downloads gigabytes.
+matrix:
+	@$(PYTHON) tools/matrix.py
 
 clean:
 	rm -rf $(VENV) demo build dist SlicerDeepReg/*.egg-info

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from typing import List, Optional, Tuple, Union
 
 import numpy as np
@@ -192,7 +194,7 @@ def check_memory(grid: Grid, effort: str, needs: Union[str, int], free_bytes: in
 
 def free_memory_bytes() -> int:
     """What a new program may take on this computer: the least of free memory and the limits set on this process."""
-    amounts = [_meminfo_available(), _address_space_left()]
+    amounts = [_windows_available() if sys.platform == "win32" else _meminfo_available(), _address_space_left()]
     known = [amount for amount in amounts if amount is not None]
     return min(known) if known else 1 << 62
 
@@ -209,6 +211,24 @@ def _meminfo_available() -> Optional[int]:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+class _MemoryStatus(ctypes.Structure):
+    """MEMORYSTATUSEX of the Windows API."""
+
+    _fields_ = [
+        *[(name, ctypes.c_uint32) for name in ("length", "load")],
+        *[(name, ctypes.c_uint64) for name in ("total", "available", "total_page", "available_page")],
+        *[(name, ctypes.c_uint64) for name in ("total_virtual", "available_virtual", "available_extended")],
+    ]
+
+
+def _windows_available() -> Optional[int]:
+    status = _MemoryStatus()
+    status.length = ctypes.sizeof(status)
+    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return None
+    return int(min(status.available, status.available_page))  # what may be promised, with the page file
 
 
 def _address_space_left() -> Optional[int]:

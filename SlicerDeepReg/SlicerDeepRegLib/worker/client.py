@@ -30,6 +30,7 @@ from . import protocol
 SILENCE_S = 60.0
 #: How long a worker may take to answer a cancel before it is ended.
 PATIENCE_S = 0.5
+POSIX = os.name == "posix"
 _LIBRARY = Path(__file__).resolve().parents[2]
 
 
@@ -228,7 +229,8 @@ class _Process:
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_LIBRARY), variables.get("PYTHONPATH")]))
         variables["PYTHONUNBUFFERED"] = "1"
         variables["PYTHONIOENCODING"] = "utf-8"
-        own_group = {"start_new_session": True} if os.name == "posix" else {"creationflags": 0x08000200}
+        # Windows: CREATE_NO_WINDOW | CREATE_NEW_PROCESS_GROUP.
+        own_group = {"start_new_session": True} if POSIX else {"creationflags": 0x08000200}
         try:
             self._popen = subprocess.Popen(
                 [*python, "-m", "SlicerDeepRegLib.worker", str(self.folder)],
@@ -298,7 +300,7 @@ class _Process:
     def end(self) -> threading.Thread:
         """Kill the process with its children, by its own group; the thread returned waits and cleans up."""
         self._outgoing.put(None)
-        if os.name == "posix":
+        if POSIX:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._popen.pid, signal.SIGKILL)
         elif self.alive:

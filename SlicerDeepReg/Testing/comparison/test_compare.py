@@ -158,13 +158,13 @@ def test_bad_options_are_said_before_any_work(files, tmp_path, capsys):
 
 def test_a_cell_whose_memory_runs_out_is_named(files, monkeypatch):
     def killed(*_, **__):
-        return subprocess.CompletedProcess([], -signal.SIGKILL)
+        return -signal.SIGKILL
 
     pair = read_pairs(files / "pairs.csv")[0]
     cell = cells_of(
         [pair], [Method("demons", "demons", "fast")], linear="none", similarity="auto", device="cpu", threads=1
     )
-    monkeypatch.setattr(cells_module.subprocess, "run", killed)
+    monkeypatch.setattr(cells_module, "_run", killed)
     outcome, slices = cells_module.run_cell(cell[0].values())
     assert "memory ran out" in outcome["error"] and slices == b""
 

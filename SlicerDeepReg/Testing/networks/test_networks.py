@@ -29,6 +29,17 @@ def network(case):
     return network_of(*case)
 
 
+#: What takes longest is done every time for the five systems and the one that all are measured against; for the others
+#: with ``-m slow``.
+EVERY_TIME = ("msrd-net", "unfolding", "caml", "fmirnet", "wavemorph", "voxelmorph")
+long_test = pytest.mark.parametrize(
+    "case",
+    [pytest.param(one, marks=[] if one[0] in EVERY_TIME else [pytest.mark.slow]) for one in INPUTS],
+    ids=IDS,
+    indirect=True,
+)
+
+
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_size_is_the_cards_and_the_papers(name):
     with torch.device("meta"):
@@ -190,6 +201,7 @@ def test_velocity_is_integrated(case):
         network_of(*case, integration="euler")
 
 
+@long_test
 def test_a_translation_is_learnt_in_few_steps(case, network):
     """moving(x + 1.5 along i) = fixed(x), by the loss of its paper."""
     moving, fixed = images(case[1], shift=1.5)
@@ -207,6 +219,7 @@ def test_a_translation_is_learnt_in_few_steps(case, network):
     assert float(found[1:].abs().mean()) < 0.6
 
 
+@long_test
 @torch.no_grad()
 def test_it_compiles(case):
     """The graph is taken whole by torch.compile, without breaks; code is not generated here."""

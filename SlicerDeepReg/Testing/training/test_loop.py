@@ -89,7 +89,9 @@ def test_going_on_is_the_same_as_not_having_stopped(tmp_path):
     assert not same({k: v.numpy() for k, v in trained.items()}, weights_of(tmp_path / "whole"))  # the running mean
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    "name", ["SIGKILL", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGINT"))]
+)
 def test_killed_at_any_moment_it_goes_on(tmp_path, name):
     """In a process of its own, as a user or a cluster stops it."""
     steps = ["--steps", "60"]

@@ -1,0 +1,119 @@
+"""What is done otherwise on Windows and macOS, as far as it can be faked here."""
+
+import ctypes
+import io
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from SlicerDeepRegLib import catalogue, process
+from SlicerDeepRegLib.comparison import cell
+from SlicerDeepRegLib.preparation import checks
+from SlicerDeepRegLib.worker import client as client_module
+from SlicerDeepRegLib.worker.client import WorkerClient
+
+
+class PretendedProcess:
+    """A worker that says nothing and lives until it is ended."""
+
+    def __init__(self, command, **options):
+        self.command, self.options, self.pid, self.returncode = command, options, 4321, None
+        self.stdin, self.stdout, self.stderr = io.BytesIO(), io.BytesIO(), io.BytesIO()
+
+    def poll(self):
+        return self.returncode
+
+    def wait(self, timeout=None):
+        self.returncode = 1
+        return 1
+
+
+def test_on_windows_the_worker_has_no_window_and_is_ended_with_its_children(monkeypatch):
+    started, ended = [], []
+
+    def start(command, **options):
+        started.append(PretendedProcess(command, **options))
+        return started[-1]
+
+    monkeypatch.setattr(client_module, "POSIX", False)
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: ended.append((command, options)))
+    client = WorkerClient([r"C:\Users\Zoë\Slicer 5.8\bin\PythonSlicer.exe"])
+    client.start()
+    options = started[0].options
+    assert options["creationflags"] == 0x08000000 | 0x00000200 and "start_new_session" not in options
+    assert started[0].command[0] == r"C:\Users\Zoë\Slicer 5.8\bin\PythonSlicer.exe" and "shell" not in options
+    folder = client.folder
+    client.close()
+    assert ended[0][0] == ["taskkill", "/F", "/T", "/PID", "4321"] and ended[0][1]["creationflags"] == 0x08000000
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "platform, variable, expected",
+    [
+        ("win32", "APPDATA", ("SlicerDeepReg", "models")),
+        ("darwin", None, ("Library", "Application Support", "SlicerDeepReg", "models")),
+        ("linux", "XDG_DATA_HOME", ("SlicerDeepReg", "models")),
+    ],
+)
+def test_added_models_lie_where_the_system_keeps_such_data(monkeypatch, tmp_path, platform, variable, expected):
+    monkeypatch.delenv("SLICERDEEPREG_MODELS", raising=False)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(Path, "home", staticmethod(lambda: tmp_path))
+    if variable:
+        monkeypatch.setenv(variable, str(tmp_path))
+    assert catalogue.user_models_folder() == tmp_path.joinpath(*expected)
+
+
+def test_free_memory_on_windows_is_asked_of_the_system(monkeypatch):
+    def status(reference):
+        found = reference._obj
+        assert found.length == 64  # what the system checks
+        found.available, found.available_page = 6_000_000_000, 4_000_000_000
+        return 1
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    kernel = SimpleNamespace(GlobalMemoryStatusEx=status)
+    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
+    monkeypatch.setattr(checks, "_address_space_left", lambda: None)
+    assert checks.free_memory_bytes() == 4_000_000_000
+
+
+def test_free_memory_on_macos_is_that_of_the_machine(monkeypatch):
+    def nowhere(*_, **__):
+        raise OSError("no /proc here")
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr("builtins.open", nowhere)
+    monkeypatch.setattr(checks, "_address_space_left", lambda: None)
+    monkeypatch.setattr(checks.os, "sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 16384}.get)
+    assert checks.free_memory_bytes() == 1000 * 16384
+
+
+def test_memory_is_only_tuned_where_glibc_is(monkeypatch):
+    def none(name):
+        raise AssertionError(f"{name} was opened")
+
+    monkeypatch.setattr(process.ctypes, "CDLL", none)
+    for platform in ("win32", "darwin"):
+        monkeypatch.setattr(sys, "platform", platform)
+        process.tune_memory()
+        process.give_back_memory()
+
+
+def test_peak_memory_on_macos_comes_in_bytes(monkeypatch):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=2_000_000_000))
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert cell._peak_gb() == pytest.approx(2.0)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert cell._peak_gb() == pytest.approx(2048.0)
+
+
+def test_a_crash_on_windows_is_told_by_its_code():
+    """There are no signals there: an access violation is 0xC0000005."""
+    pretended = SimpleNamespace(_popen=SimpleNamespace(returncode=0xC0000005), last_words=lambda: "")
+    assert "exit code 3221225477" in client_module._Process.obituary(pretended)
