@@ -135,14 +135,10 @@ def test_a_worker_that_does_not_answer_a_cancel_is_ended(client, case):
     assert gone(pid) and not folder.exists()
 
 
-@pytest.mark.parametrize(
-    "stage",
-    [
-        "start",
-        "scale 1/4",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("reading", "linear", "measuring")),
-    ],
-)
+SELDOM = [pytest.param(name, marks=pytest.mark.slow) for name in ("reading", "linear", "measuring")]
+
+
+@pytest.mark.parametrize("stage", ["start", "scale 1/4", *SELDOM])
 def test_killed_at_any_stage_is_reported_and_the_next_job_runs(client, case, stage):
     # Two hundred structures: there is time to be killed while they are measured.
     labels = Image((np.arange(case.fixed.values.size) % 200).reshape(case.fixed.values.shape), case.fixed.grid)
