@@ -301,6 +301,8 @@ class Result:
             steps of time, ``u`` itself the last; on a coarse grid, to be looked at. Empty where it is no flow.
         spread: where the registration was repeated on perturbed inputs, how far its results lie from their mean at
             each place (root mean square, mm), on a coarse grid over the fixed one; else None.
+        peak_gb: the most memory (10^9 bytes) that was taken during each part, as ``seconds`` has them, on the
+            "computer" by the whole process, and on the "gpu" by torch; what cannot be known is not there.
     """
 
     request: Request
@@ -319,6 +321,7 @@ class Result:
     places: Tuple[Place, ...] = ()
     path: Tuple[Field, ...] = ()
     spread: Optional[Image] = None
+    peak_gb: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,17 @@ def free_bytes(device: torch.device) -> Optional[int]:
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
 
 
+def peak_gb(device: torch.device) -> Optional[float]:
+    """The most that torch had on a CUDA device since ``forget_peak``, in 10^9 bytes; None on others."""
+    return torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
+
+
+def forget_peak(device: torch.device) -> None:
+    """Begin to look for the peak anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 #: How torch (an allocator on the CPU) and ITK say that the computer's memory ran out.
 _NO_MEMORY = ("DefaultCPUAllocator", "Failed to allocate memory", "bad_alloc", "bad allocation")
 #: How torch says that the GPU's did, beside its own class for it.

@@ -38,6 +38,7 @@ from .metrics.measure import Measurer
 from .preparation.checks import Inputs, check_memory, free_memory_bytes
 from .preparation.perturb import perturbed_pair
 from .preparation.working import WorkingPair, prepare
+from .process import forget_peak_memory, peak_memory_gb
 from .settings import settings_for
 from .warping.inverse import correction_of_inverse
 from .warping.path import path_of
@@ -70,8 +71,8 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
 
 
 def _register(request: Request, report: Optional[ProgressCallback]) -> Result:
-    clock = _Clock()
     how = _How(request)
+    clock = _Clock(how.device)
     part = 1 / (1 + request.perturbed)
     whole = report or (lambda progress: None)
     tell = _scaled(whole, 0.0, part)
@@ -116,6 +117,7 @@ def _register(request: Request, report: Optional[ProgressCallback]) -> Result:
         places=places,
         path=path,
         spread=spread,
+        peak_gb=clock.peak_gb,
     )
 
 
@@ -188,7 +190,7 @@ def _spread(inputs: Inputs, how: _How, transform: Transform, tell: ProgressCallb
             moving_mask=dataclasses.replace(mask, grid=moving.grid) if mask is not None else None,
             **dict.fromkeys(("fixed_labels", "moving_labels", "fixed_points", "moving_points")),
         )
-        moved = _find(Inputs(again), how, named, _Clock()).transform
+        moved = _find(Inputs(again), how, named, _Clock(how.device)).transform
         found.append(apply_matrix(np.linalg.inv(motion), fixed_to_moving(moved, points)))
     values = spread_mm(np.stack(found)).astype(np.float32).reshape(grid.shape_kji)
     return Image(values, grid, "spread over perturbed inputs", inputs.fixed.dimensions)
@@ -363,13 +365,24 @@ def _sources(request: Request) -> List[Tuple[str, Source]]:
 
 
 class _Clock:
-    """Wall seconds by part."""
+    """Wall seconds and peak memory by part."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.seconds: Dict[str, float] = {}
+        self.peak_gb: Dict[str, Dict[str, float]] = {}
+        self._device = device
         self._last = time.perf_counter()
+        self._forget_peaks()
 
     def done(self, part: str) -> None:
         now = time.perf_counter()
         self.seconds[part] = round(now - self._last, 3)
+        for where, peak in (("computer", peak_memory_gb()), ("gpu", devices.peak_gb(self._device))):
+            if peak is not None:
+                self.peak_gb.setdefault(where, {})[part] = round(peak, 3)
+        self._forget_peaks()
         self._last = now
+
+    def _forget_peaks(self) -> None:
+        forget_peak_memory()
+        devices.forget_peak(self._device)

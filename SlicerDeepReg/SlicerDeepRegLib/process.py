@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from typing import Optional
 
 
 def prepare_process() -> None:
@@ -33,6 +34,28 @@ def tune_memory() -> None:
         libc.mallopt(m_top_pad, 256_000_000)
     except (OSError, AttributeError):  # another libc: nothing to tune
         return
+
+
+def peak_memory_gb() -> Optional[float]:
+    """The most memory this process had since ``forget_peak_memory`` (ever, where that cannot be forgotten), or None."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as stream:
+            for line in stream:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024e-9
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1e-9 if sys.platform == "darwin" else 1024e-9)
+
+
+def forget_peak_memory() -> None:
+    """Begin to look for the peak anew, where the system can (Linux)."""
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as stream:
+        stream.write("5")
 
 
 def give_back_memory() -> None:

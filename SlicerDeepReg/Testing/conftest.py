@@ -31,9 +31,11 @@ SMALL_NETWORKS = {
 
 
 def qt_trouble() -> str:
-    """The library of the system that Qt misses here, or "" where the tests of the panel can run."""
+    """What Qt misses here, or "" where the tests of the panel can run."""
     try:
         import PySide6.QtWidgets  # noqa: F401
+    except ModuleNotFoundError:
+        return "PySide6 is not installed"
     except ImportError as error:
         if "cannot open shared object" in str(error):
             return str(error)

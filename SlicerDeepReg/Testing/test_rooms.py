@@ -55,8 +55,8 @@ RULES = {
     ),
     "pipeline": (
         (
-            *("__init__", "contracts", "catalogue", "device", "settings", "geometry", "files", "preparation"),
-            *("metrics", "warping", "methods"),
+            *("__init__", "contracts", "catalogue", "device", "process", "settings", "geometry", "files"),
+            *("preparation", "metrics", "warping", "methods"),
         ),
         {"numpy", "torch", "SimpleITK"},
     ),

@@ -132,6 +132,7 @@ def describe(result: Result) -> Dict[str, Any]:
             "request": result.request.describe(),
             "provenance": result.provenance,
             "seconds": result.seconds,
+            "peak_gb": result.peak_gb,
             "stages": [
                 {
                     "name": stage.name,

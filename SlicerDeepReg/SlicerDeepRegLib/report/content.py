@@ -182,5 +182,8 @@ def _method(facts: Mapping[str, Any]) -> Table:
     if facts.get("platform"):
         lines.append(("System", facts["platform"]))
     lines += [(f"SHA-256 of {name.replace('_', ' ')}", value) for name, value in facts["sha256"].items()]
-    lines += [(f"Seconds to {part}", f"{value:.1f}") for part, value in facts.get("seconds_by_part", {}).items()]
+    memory = facts.get("peak_gb", {})
+    for part, value in facts.get("seconds_by_part", {}).items():
+        peaks = [f"{peaks[part]:.2f} GB ({where})" for where, peaks in memory.items() if part in peaks]
+        lines.append((f"To {part}", f"{value:.1f} s" + (f", at most {', '.join(peaks)}" if peaks else "")))
     return Table("How it was made", ("", ""), tuple(lines))

@@ -36,6 +36,7 @@ def facts_of(result: Result, label_names: Optional[Mapping[int, str]] = None) ->
         "device": provenance["device"],
         "seconds": sum(result.seconds.values()),
         "seconds_by_part": dict(result.seconds),
+        "peak_gb": {where: dict(peaks) for where, peaks in result.peak_gb.items()},
         "figures": {name: value for name, value in after.items() if not isinstance(value, (dict, list))},
         "table": rows(result.figures),
         "lights": [dataclasses.asdict(one) for one in lights(after, spacing, label_names)],

@@ -18,7 +18,7 @@ from ..contracts import Field, Grid, Image, Place, Request, Result, Stage, Trans
 from ..files.plain import plain
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
-PROTOCOL = 3
+PROTOCOL = 4
 #: torch older than this lacks what the code uses.
 OLDEST_TORCH = (2, 2)
 
@@ -94,6 +94,7 @@ def write_result(result: Result, folder: Path) -> Dict[str, Any]:
             ],
             "figures": result.figures,
             "seconds": result.seconds,
+            "peak_gb": result.peak_gb,
             "provenance": result.provenance,
             "notes": result.notes,
             "places": [dataclasses.asdict(place) for place in result.places],
@@ -130,6 +131,7 @@ def read_result(values: Dict[str, Any], folder: Path, request: Request) -> Resul
         stages=stages,
         figures=values["figures"],
         seconds=values["seconds"],
+        peak_gb=values["peak_gb"],
         provenance=values["provenance"],
         notes=tuple(values["notes"]),
         places=tuple(
