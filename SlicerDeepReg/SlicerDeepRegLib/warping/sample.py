@@ -7,6 +7,9 @@ from typing import Optional, Sequence
 import torch
 import torch.nn.functional as F
 
+#: Whether torch.compile looks on; torch 2.2 has it in another place.
+is_compiling = getattr(torch.compiler, "is_compiling", None) or torch._dynamo.is_compiling
+
 
 def warp(
     image: torch.Tensor,
@@ -47,7 +50,7 @@ def warp(
 
 def _parts(image: torch.Tensor, positions: torch.Tensor) -> int:
     """Into how many slabs along the slowest axis a single image on a CPU is split: one for each thread."""
-    if torch.compiler.is_compiling() or image.device.type != "cpu" or image.shape[0] > 1 or positions.shape[0] > 1:
+    if is_compiling() or image.device.type != "cpu" or image.shape[0] > 1 or positions.shape[0] > 1:
         return 1
     if torch.is_grad_enabled() and (image.requires_grad or positions.requires_grad):
         return 1  # backwards the parts of the batch would each have a gradient of the whole image
@@ -67,7 +70,7 @@ def _normalised(
     """
     dimensions = displacement.shape[1]
     shape = displacement.shape[2:]
-    if (displacement.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_compiling():
+    if (displacement.requires_grad and torch.is_grad_enabled()) or is_compiling():
         return _normalised_with_gradient(displacement, image_shape, scale_ijk, offset_ijk)
     positions = torch.empty(
         (displacement.shape[0], *shape, dimensions), dtype=displacement.dtype, device=displacement.device

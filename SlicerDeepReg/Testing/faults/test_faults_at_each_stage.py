@@ -48,8 +48,15 @@ FAULTS = {
     "output is a file": (2, "cannot be written|could not be written"),
     "inputs removed": (0, ""),
 }
-#: What takes away what the run is writing to, while it writes, is no fault of the run's.
-SENSELESS = {("output removed", "writing"), ("output is a file", "writing")}
+#: What takes away what the run is about to read, or what it is writing to, is no fault of the run's; while it writes
+#: nothing computes on the GPU.
+SENSELESS = {
+    ("output removed", "writing"),
+    ("output is a file", "writing"),
+    ("inputs removed", "reading"),
+    ("memory of the GPU", "writing"),
+    ("GPU lost", "writing"),
+}
 #: The worker writes with numpy alone.
 SENSELESS_THERE = {("memory of torch", "writing"), ("memory of ITK", "writing"), ("GPU lost", "writing")}
 

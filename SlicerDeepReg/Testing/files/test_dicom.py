@@ -41,7 +41,11 @@ def write_series(folder, image, name="Doe^Jane", study=None, frame=None):
         one.SamplesPerPixel, one.PhotometricInterpretation, one.PixelRepresentation = 1, "MONOCHROME2", 0
         one.BitsAllocated, one.BitsStored, one.HighBit = 16, 16, 15
         one.PixelData = values[k].tobytes()
-        one.save_as(folder / f"{k:03d}.dcm", enforce_file_format=True)
+        if int(pydicom.__version__.split(".")[0]) >= 3:
+            one.save_as(folder / f"{k:03d}.dcm", enforce_file_format=True)
+        else:
+            one.is_little_endian, one.is_implicit_VR = True, False
+            one.save_as(folder / f"{k:03d}.dcm", write_like_original=False)
     return folder
 
 
