@@ -14,6 +14,7 @@ import pytest
 from conftest import Case
 from SlicerDeepRegLib.contracts import Image, Request
 from SlicerDeepRegLib.files.results import digests
+from SlicerDeepRegLib.worker import client as client_module
 from SlicerDeepRegLib.worker.client import WorkerClient
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
@@ -87,10 +88,7 @@ def soak(count):
             found = outcome(client, client.submit(asked[name]), name == "cancelled")
             if first.setdefault(name, found) != found:
                 different.append((number, name, found))
-            assert client.pid == pid or name == "cancelled", f"the worker ended at job {number} ({name})"
-            if client.pid != pid:  # it did not answer the cancel in time, and was ended for it
-                client.start()
-                pid, states = client.pid, []
+            assert client.pid == pid, f"the worker ended at job {number} ({name})"
             files = len(list(client.folder.iterdir()))
             if name == names[0]:  # always at the same place of the round
                 states.append((number, *state(pid), files, len(os.listdir("/proc/self/fd"))))
@@ -106,6 +104,12 @@ def check(first, different, states):
     kinds = [name for name in first if isinstance(first[name], dict)]
     assert len(kinds) == len(first) - 2, first
     assert all(row[4] == 0 for row in states)  # nothing is left in the private folder
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """On a busy machine a worker may answer a cancel late: here it must not be ended for that."""
+    monkeypatch.setattr(client_module, "PATIENCE_S", 60.0)
 
 
 def test_a_round_and_again_gives_the_same():
