@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
-from typing import Optional
+from typing import Dict, Optional
 
 from . import nifti
 
@@ -14,6 +15,9 @@ _MOST, _LINE = 1 << 20, 1000
 _NAME = re.compile(rb"[^%\x00-\x1f]*(%0?\d{0,2}d[^%\x00-\x1f]*)?\Z")
 #: More dimensions than any image has.
 _DIMENSIONS = 10
+#: Bytes of a voxel by MetaImage's name for its type.
+_META_BYTES = {b"CHAR": 1, b"SHORT": 2, b"INT": 4, b"LONG_LONG": 8, b"FLOAT": 4, b"DOUBLE": 8}
+_META_BYTES.update({b"U" + name: size for name, size in list(_META_BYTES.items())[:4]})
 
 
 def header_fault_of(path: Path) -> Optional[str]:
@@ -23,7 +27,9 @@ def header_fault_of(path: Path) -> Optional[str]:
         return nifti.header_fault_of(path)
     if name.endswith((".nrrd", ".nhdr")):
         return _nrrd_fault(_head(path))
-    return _meta_fault(_head(path)) if name.endswith((".mha", ".mhd")) else None
+    if name.endswith((".mha", ".mhd")):
+        return _meta_fault(_head(path)) or _meta_cut(path)
+    return None
 
 
 def _head(path: Path) -> bytes:
@@ -56,3 +62,41 @@ def _meta_fault(head: bytes) -> Optional[str]:
             if not text.isdigit() or len(text) > 2 or not 1 <= int(text) <= _DIMENSIONS:
                 return f"its header has no sensible number of dimensions: {text[:20].decode('ascii', 'replace')!r}"
     return None
+
+
+def _meta_cut(path: Path) -> Optional[str]:
+    """Whether the voxels of a MetaImage end too early: ITK before 5.4 reads, and writes, such files without a word."""
+    with open(path, "rb") as stream:
+        head = stream.read(_MOST)
+    fields, begin = {}, 0
+    while b"ElementDataFile" not in fields:
+        end = head.find(b"\n", begin)
+        if end < 0:
+            return None
+        key, _, value = head[begin:end].partition(b"=")
+        fields[key.strip()], begin = value.strip(), end + 1
+    data, needed = fields[b"ElementDataFile"], _meta_needed(fields)
+    if needed is None:
+        return None
+    if data == b"LOCAL":
+        length = path.stat().st_size - begin
+    else:
+        other = path.parent / data.decode("utf-8", "replace")
+        if not other.is_file():  # a pattern, or missing: whoever reads it will say so
+            return None
+        length = other.stat().st_size
+    if length < needed:
+        return f"it is cut short: its header announces {needed} bytes of voxels, and there are {length}"
+    return None
+
+
+def _meta_needed(fields: Dict[bytes, bytes]) -> Optional[int]:
+    """How many bytes the voxels take in the file, or None where the header does not say so plainly."""
+    packed = fields.get(b"CompressedDataSize", b"")
+    if fields.get(b"CompressedData", b"").lower() == b"true":
+        return int(packed) if packed.isdigit() else None
+    sides, size = fields.get(b"DimSize", b"").split(), _META_BYTES.get(fields.get(b"ElementType", b"")[4:])
+    channels = fields.get(b"ElementNumberOfChannels", b"1")
+    if not sides or size is None or not all(number.isdigit() and len(number) < 10 for number in (*sides, channels)):
+        return None
+    return int(channels) * size * math.prod(int(side) for side in sides)

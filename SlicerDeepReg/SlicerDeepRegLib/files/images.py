@@ -160,8 +160,9 @@ def write_image(image: Image, path: Union[str, os.PathLike]) -> None:
     path = Path(path)
     try:
         sitk.WriteImage(to_sitk(image), str(path), useCompression=True)
-        # ITK's writer of NIfTI says nothing when the disk fills up: the file is cut short, to be read as zeros.
-        fault = nifti.fault_of(path) if nifti.is_nifti(path) else None
+        # ITK's writers of NIfTI and, before 5.4, of MetaImage say nothing when the disk fills up: the file is cut
+        # short, to be read as zeros.
+        fault = nifti.fault_of(path) if nifti.is_nifti(path) else header_fault_of(path)
     except RuntimeError as error:
         check_memory_ran_out(error)
         fault = str(error).strip().splitlines()[-1]

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 from conftest import OBLIQUE, PROJECT, make_grid
 from SlicerDeepRegLib.contracts import Image, InputError
+from SlicerDeepRegLib.files.headers import header_fault_of
 from SlicerDeepRegLib.files.images import checksum, read_image, write_image
 
 
@@ -181,3 +182,16 @@ def test_a_disk_that_fills_up_is_an_error_and_leaves_no_file(tmp_path, ending):
     )
     assert done.returncode == 1 and "OSError" in done.stderr.splitlines()[-1], done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", [".mha", ".mhd"])
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
+def test_a_metaimage_is_looked_at_for_its_length(tmp_path, ending, packed, dtype):
+    """SimpleITK before 2.4 reads one that is cut short without a word; whole ones must pass."""
+    path = tmp_path / f"image{ending}"
+    sitk.WriteImage(sitk.GetImageFromArray(image(dtype=dtype).values), str(path), useCompression=packed)
+    assert header_fault_of(path) is None
+    data = path if ending == ".mha" else next(p for p in tmp_path.iterdir() if p != path)
+    data.write_bytes(data.read_bytes()[:-20])
+    assert "cut short" in header_fault_of(path)
