@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Iterator, Optional, Union
+from typing import Iterator, List, Optional, Union
 
 #: Windows has no lock on folders; there one that was not touched for so long is nobody's.
 FORGOTTEN_S = 2 * 86400.0
 LOCKS = os.name == "posix"
+#: How their names end, after what nobody can guess: a folder of the user's that begins alike is never taken for one.
+_SUFFIX = ".private"
+_MADE = re.compile(r"[a-z0-9_]{8}" + re.escape(_SUFFIX))
 
 
 class PrivateFolder:
@@ -37,7 +41,7 @@ class PrivateFolder:
         parent = Path(tempfile.gettempdir() if parent is None else parent)
         sweep(prefix, parent)
         while True:
-            self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            self.path = Path(tempfile.mkdtemp(prefix=prefix, suffix=_SUFFIX, dir=parent))
             self._owned = _own(self.path)
             if self.path.is_dir():  # else another process took it for an ownerless one before it was locked
                 return
@@ -65,11 +69,9 @@ def private_folder(prefix: str, parent: Optional[Union[str, os.PathLike]] = None
 
 
 def sweep(prefix: str, parent: Path) -> None:
-    """Remove the folders in ``parent`` whose names begin so and whose owner is gone."""
-    with contextlib.suppress(OSError):
-        for path in parent.iterdir():
-            if path.name.startswith(prefix) and path.is_dir() and not path.is_symlink():
-                _remove_if_nobodys(path)
+    """Remove the private folders in ``parent`` whose names begin so and whose owner is gone."""
+    for path in _made(prefix, parent):
+        _remove_if_nobodys(path)
 
 
 def restore(prefix: str, parent: Path) -> None:
@@ -78,9 +80,7 @@ def restore(prefix: str, parent: Path) -> None:
     What has its name in ``parent`` meanwhile stays as it is, and what was set aside is removed.
     """
     with contextlib.suppress(OSError):
-        for path in parent.iterdir():
-            if not path.name.startswith(prefix) or path.is_symlink():
-                continue
+        for path in _made(prefix, parent):
             handle = _own(path)
             if handle is None and LOCKS:
                 continue
@@ -90,6 +90,16 @@ def restore(prefix: str, parent: Path) -> None:
             if handle is not None:
                 os.close(handle)
             _remove_if_nobodys(path)
+
+
+def _made(prefix: str, parent: Path) -> List[Path]:
+    """The folders in ``parent`` that were made here with that prefix, by their names; links are none."""
+    try:
+        paths = list(parent.iterdir())
+    except OSError:
+        return []
+    named = [path for path in paths if path.name.startswith(prefix) and _MADE.fullmatch(path.name[len(prefix) :])]
+    return [path for path in named if path.is_dir() and not path.is_symlink()]
 
 
 def _remove_if_nobodys(path: Path) -> None:

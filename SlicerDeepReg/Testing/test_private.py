@@ -50,9 +50,17 @@ def test_a_link_is_not_followed(tmp_path):
     place.mkdir()
     elsewhere.mkdir()
     (elsewhere / "file").write_text("mine")
-    (place / "own-link").symlink_to(elsewhere)
+    (place / "own-abcdefgh.private").symlink_to(elsewhere)
     sweep("own-", place)
-    assert (elsewhere / "file").read_text() == "mine"
+    assert (elsewhere / "file").read_text() == "mine" and list(place.iterdir())
+
+
+def test_a_folder_of_the_users_that_begins_alike_is_left_alone(tmp_path):
+    for name in ("own-", "own-results", "own-abcdefgh", "own-abcdefgh.private.old", "own-my scans.private"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "own-abcdefgi.private").mkdir()  # of a killed process
+    PrivateFolder("own-", tmp_path).remove()
+    assert len(list(tmp_path.iterdir())) == (5 if os.name == "posix" else 6)
 
 
 @needs_locks
@@ -83,8 +91,8 @@ def test_without_locks_only_what_was_long_forgotten_is_swept(tmp_path, monkeypat
 
 @needs_locks
 def test_what_was_set_aside_by_a_killed_process_is_put_back(tmp_path):
-    for name in ("lost", "replaced"):
-        folder = tmp_path / f".before-{name}" / name
+    for name, part in (("lost", "abcdefgh"), ("replaced", "ijklmnop")):
+        folder = tmp_path / f".before-{part}.private" / name
         folder.mkdir(parents=True)
         (folder / "card.json").write_text("old")
     (tmp_path / "replaced").mkdir()
