@@ -78,6 +78,7 @@ benchmark: setup
 	$(BIN)/python benchmarks/review.py
 	$(BIN)/python benchmarks/training.py --parts generator steps
 	$(BIN)/python benchmarks/joint.py
+	$(BIN)/python benchmarks/scaling.py
 
 # Known advisories about what is installed; needs the network.
 audit: setup
