@@ -127,7 +127,7 @@ def main():
                         "seconds": round(seconds, 3),
                         "parts": dict(result.seconds),
                         "stages": {stage.name: round(stage.seconds, 3) for stage in result.stages},
-                        "gpu_peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 3),
+                        "gpu_peak_gb": round(result.most_gb("gpu"), 3),
                     }
                 )
                 print(json.dumps(found["runs"][-1]), flush=True)

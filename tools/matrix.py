@@ -3,7 +3,7 @@
     python tools/matrix.py [--pythons 3.9 3.13 ...] [--tests PATH ...] [--keep]
 
 A row for each Python from 3.9 to 3.13 that is on the path, beside this one, under ~/.pyenv, or named in
-DEEPREG_PYTHONS (paths, with colons between them), and each set of versions that has wheels for it. A Python without
+DEEPREG_PYTHONS (paths, separated as in PATH), and each set of versions that has wheels for it. A Python without
 slicer-core (3.9) runs what needs no scene. Ends with 0 when every row passed, 1 when one failed, 3 when none could run.
 """
 
@@ -110,8 +110,8 @@ def main():
             if version not in SETS[name][1]:
                 continue
             said, good = row(pythons[version], version, name, folder, list(options.tests))
-            passed.append(good)
-            print(f"{version}  {name:<7} {'ok  ' if good else 'FAIL'}  {said}", flush=True)
+            passed += [good] if good is not None else []
+            print(f"{version}  {name:<7} { {True: 'ok  ', False: 'FAIL', None: '-   '}[good] }  {said}", flush=True)
             if not options.keep:
                 shutil.rmtree(folder / f"{version}-{name}", ignore_errors=True)
     print(f"Logs: {folder}")

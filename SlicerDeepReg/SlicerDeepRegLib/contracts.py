@@ -323,6 +323,10 @@ class Result:
     spread: Optional[Image] = None
     peak_gb: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
+    def most_gb(self, where: str = "computer") -> Optional[float]:
+        """The peak over all parts; None where it is not known."""
+        return max(self.peak_gb.get(where, {}).values(), default=None)
+
 
 @dataclass(frozen=True)
 class Progress:

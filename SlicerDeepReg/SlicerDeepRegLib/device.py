@@ -52,7 +52,14 @@ def forget_peak(device: torch.device) -> None:
 #: How torch (an allocator on the CPU) and ITK say that the computer's memory ran out.
 _NO_MEMORY = ("DefaultCPUAllocator", "Failed to allocate memory", "bad_alloc", "bad allocation")
 #: How torch says that the GPU's did, beside its own class for it.
-_NO_GPU_MEMORY = ("CUDA error: out of memory", "MPS backend out of memory", "STATUS_ALLOC_FAILED")
+_NO_GPU_MEMORY = (
+    "error: out of memory",
+    "backend out of memory",
+    "STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+)
+#: What a GPU cannot do, now and later; it works on.
+_CANNOT = ("no kernel image", "STATUS_NOT_SUPPORTED")
 #: How it says that the GPU, or what was kept on it, is lost: every later call fails too.
 _LOST = ("CUDA error", "CUDA driver error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS", "Command buffer execution")
 
@@ -66,7 +73,7 @@ def in_words(error: RuntimeError) -> Exception:
         )
     if any(words in text for words in _NO_MEMORY):
         return MemoryError(text)
-    if any(words in text for words in _LOST):
+    if any(words in text for words in _LOST) and not any(words in text for words in _CANNOT):
         return DeviceLostError(
             f"The GPU stopped working during the registration ({text.splitlines()[0][:200]}). Try again; if it happens "
             "again, use --device cpu, and look for news of the GPU's driver."

@@ -190,7 +190,7 @@ def _spread(inputs: Inputs, how: _How, transform: Transform, tell: ProgressCallb
             moving_mask=dataclasses.replace(mask, grid=moving.grid) if mask is not None else None,
             **dict.fromkeys(("fixed_labels", "moving_labels", "fixed_points", "moving_points")),
         )
-        moved = _find(Inputs(again), how, named, _Clock(how.device)).transform
+        moved = _find(Inputs(again), how, named, _Clock(None)).transform
         found.append(apply_matrix(np.linalg.inv(motion), fixed_to_moving(moved, points)))
     values = spread_mm(np.stack(found)).astype(np.float32).reshape(grid.shape_kji)
     return Image(values, grid, "spread over perturbed inputs", inputs.fixed.dimensions)
@@ -365,9 +365,9 @@ def _sources(request: Request) -> List[Tuple[str, Source]]:
 
 
 class _Clock:
-    """Wall seconds and peak memory by part."""
+    """Wall seconds and, where a device is given, peak memory by part: it is one process's, so only one may ask."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: Optional[torch.device]) -> None:
         self.seconds: Dict[str, float] = {}
         self.peak_gb: Dict[str, Dict[str, float]] = {}
         self._device = device
@@ -377,12 +377,15 @@ class _Clock:
     def done(self, part: str) -> None:
         now = time.perf_counter()
         self.seconds[part] = round(now - self._last, 3)
-        for where, peak in (("computer", peak_memory_gb()), ("gpu", devices.peak_gb(self._device))):
-            if peak is not None:
-                self.peak_gb.setdefault(where, {})[part] = round(peak, 3)
-        self._forget_peaks()
+        if self._device is not None:
+            peaks = {"computer": peak_memory_gb() if self._forgets else None, "gpu": devices.peak_gb(self._device)}
+            for where, peak in peaks.items():
+                if peak is not None:
+                    self.peak_gb.setdefault(where, {})[part] = round(peak, 3)
+            self._forget_peaks()
         self._last = now
 
     def _forget_peaks(self) -> None:
-        forget_peak_memory()
-        devices.forget_peak(self._device)
+        if self._device is not None:
+            self._forgets = forget_peak_memory()
+            devices.forget_peak(self._device)

@@ -27,8 +27,9 @@ class PrivateFolder:
     """A folder that only this user may read, with a name nobody can guess.
 
     Args:
-        prefix: how its name begins; folders beside it that begin so and have lost their owner are removed.
+        prefix: how its name begins.
         parent: where; the system's temporary folder when left out.
+        sweeping: whether folders of that prefix beside it that have lost their owner are removed first.
 
     Attributes:
         path: of the folder, absolute if ``parent`` is.
@@ -37,13 +38,17 @@ class PrivateFolder:
         OSError: it cannot be made.
     """
 
-    def __init__(self, prefix: str, parent: Optional[Union[str, os.PathLike]] = None) -> None:
+    def __init__(self, prefix: str, parent: Optional[Union[str, os.PathLike]] = None, sweeping: bool = True) -> None:
         parent = Path(tempfile.gettempdir() if parent is None else parent)
-        sweep(prefix, parent)
+        if sweeping:
+            sweep(prefix, parent)
         while True:
             self.path = Path(tempfile.mkdtemp(prefix=prefix, suffix=_SUFFIX, dir=parent))
-            self._owned = _own(self.path)
-            if self.path.is_dir():  # else another process took it for an ownerless one before it was locked
+            try:
+                self._owned = _own(self.path)
+            except BlockingIOError:  # another process took it for an ownerless one, and is removing it
+                continue
+            if self.path.is_dir():  # else it has been removed already
                 return
             self._disown()
 
@@ -79,17 +84,20 @@ def restore(prefix: str, parent: Path) -> None:
 
     What has its name in ``parent`` meanwhile stays as it is, and what was set aside is removed.
     """
-    with contextlib.suppress(OSError):
-        for path in _made(prefix, parent):
+    for path in _made(prefix, parent):
+        if not LOCKS and not _is_forgotten(path):
+            continue
+        handle = None
+        with contextlib.suppress(OSError):
             handle = _own(path)
             if handle is None and LOCKS:
                 continue
             for kept in path.iterdir():
                 if not (parent / kept.name).exists():
                     os.replace(kept, parent / kept.name)
-            if handle is not None:
-                os.close(handle)
-            _remove_if_nobodys(path)
+            shutil.rmtree(path, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
 
 
 def _made(prefix: str, parent: Path) -> List[Path]:
@@ -104,18 +112,28 @@ def _made(prefix: str, parent: Path) -> List[Path]:
 
 def _remove_if_nobodys(path: Path) -> None:
     if not LOCKS:
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > FORGOTTEN_S:
-                shutil.rmtree(path, ignore_errors=True)
+        if _is_forgotten(path):
+            shutil.rmtree(path, ignore_errors=True)
         return
-    handle = _own(path)
-    if handle is not None:
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(handle)
+    with contextlib.suppress(BlockingIOError):  # somebody's
+        handle = _own(path)
+        if handle is not None:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(handle)
+
+
+def _is_forgotten(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return time.time() - path.stat().st_mtime > FORGOTTEN_S
+    return False
 
 
 def _own(path: Path) -> Optional[int]:
-    """An open handle that holds the lock of the folder; None where another process has it, or it has none."""
+    """An open handle that holds the lock of the folder; None where it is gone, or its disk has no locks.
+
+    Raises:
+        BlockingIOError: somebody else holds it.
+    """
     if not LOCKS:
         return None
     import fcntl
@@ -126,7 +144,9 @@ def _own(path: Path) -> Optional[int]:
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # owned, or on a disk without locks: then nobody removes it but its owner
+    except OSError as error:
         os.close(handle)
-        return None
+        if isinstance(error, BlockingIOError):
+            raise
+        return None  # a disk without locks: then nobody removes it but its owner
     return handle

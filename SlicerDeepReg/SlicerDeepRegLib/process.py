@@ -37,25 +37,22 @@ def tune_memory() -> None:
 
 
 def peak_memory_gb() -> Optional[float]:
-    """The most memory this process had since ``forget_peak_memory`` (ever, where that cannot be forgotten), or None."""
+    """The most memory this process had since ``forget_peak_memory``; None where the system is not Linux."""
+    with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as stream:
+        for line in stream:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024e-9
+    return None
+
+
+def forget_peak_memory() -> bool:
+    """Begin to look for the peak anew; returns whether the system can (Linux). ``ru_maxrss`` begins anew too."""
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as stream:
-            for line in stream:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024e-9
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as stream:
+            stream.write("5")
     except OSError:
-        pass
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1e-9 if sys.platform == "darwin" else 1024e-9)
-
-
-def forget_peak_memory() -> None:
-    """Begin to look for the peak anew, where the system can (Linux)."""
-    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as stream:
-        stream.write("5")
+        return False
+    return True
 
 
 def give_back_memory() -> None:
@@ -74,8 +71,11 @@ def _interrupt(number, frame) -> None:
 def end_with_parent() -> None:
     """End this process when the one that started it ends, also by a kill: nobody waits for its result then.
 
-    The parent must hold the other end of standard input (a pipe) for as long as it lives.
+    The parent must hold the other end of standard input (a pipe) for as long as it lives. Not on Windows, where a
+    thread that waits for input may hang the loading of libraries.
     """
+    if sys.platform == "win32":
+        return
     threading.Thread(target=_wait_for_the_end_of_input, daemon=True).start()
     if sys.platform.startswith("linux"):  # also where a library holds Python's lock for minutes
         with contextlib.suppress(OSError, AttributeError):
@@ -83,7 +83,9 @@ def end_with_parent() -> None:
 
 
 def _wait_for_the_end_of_input() -> None:
-    with contextlib.suppress(OSError, ValueError):
+    try:
         while os.read(0, 1024):
             pass
+    except (OSError, ValueError):  # there is no such input: nothing is known of the parent
+        return
     os._exit(1)

@@ -45,6 +45,22 @@ def test_the_folder_of_a_killed_process_is_swept_and_that_of_a_living_one_is_not
 
 
 @needs_locks
+def test_another_is_made_where_a_newborn_is_just_being_removed(tmp_path, monkeypatch):
+    own, taken = private._own, []
+
+    def slow(path):
+        if not taken:  # another process holds its lock
+            taken.append(path)
+            raise BlockingIOError
+        return own(path)
+
+    monkeypatch.setattr(private, "_own", slow)
+    folder = PrivateFolder("own-", tmp_path)
+    assert taken and folder.path != taken[0]
+    folder.remove()
+
+
+@needs_locks
 def test_a_link_is_not_followed(tmp_path):
     place, elsewhere = tmp_path / "place", tmp_path / "elsewhere"
     place.mkdir()

@@ -111,8 +111,8 @@ def measure(cell: Cell, keep: Optional[str]) -> Tuple[Dict[str, Any], Dict[str, 
         "figures": {state: plain(figures) for state, figures in result.figures.items()},
         "seconds": {**result.seconds, "registration": sum(result.seconds.get(part, 0.0) for part in registering)},
         "spent": spent,
-        "peak_gb": _peak_gb(),
-        "gpu_peak_gb": torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None,
+        "peak_gb": max(filter(None, (_peak_gb(), result.most_gb())), default=None),
+        "gpu_peak_gb": result.most_gb("gpu"),
         "notes": list(result.notes),
         "device": result.provenance["device"],
         "threads": result.provenance["threads"],
@@ -181,6 +181,7 @@ def _middle(array: np.ndarray) -> int:
 
 
 def main() -> None:
+    from .. import pipeline  # noqa: F401 - loaded before a thread waits for input
     from ..process import end_with_parent, prepare_process
 
     prepare_process()

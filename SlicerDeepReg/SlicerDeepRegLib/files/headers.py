@@ -76,15 +76,15 @@ def _meta_cut(path: Path) -> Optional[str]:
         key, _, value = head[begin:end].partition(b"=")
         fields[key.strip()], begin = value.strip(), end + 1
     data, needed = fields[b"ElementDataFile"], _meta_needed(fields)
-    if needed is None:
+    if needed is None or fields.get(b"BinaryData", b"True").lower() != b"true":  # written as text
         return None
     if data == b"LOCAL":
         length = path.stat().st_size - begin
     else:
-        other = path.parent / data.decode("utf-8", "replace")
-        if not other.is_file():  # a pattern, or missing: whoever reads it will say so
+        try:
+            length = (path.parent / data.decode("utf-8", "replace")).stat().st_size
+        except OSError:  # a pattern, or missing: whoever reads it will say so
             return None
-        length = other.stat().st_size
     if length < needed:
         return f"it is cut short: its header announces {needed} bytes of voxels, and there are {length}"
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import gzip
 import hashlib
@@ -15,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..contracts import Grid, Image, InputError, Source
+from ..private import private_folder
 from . import nifti
 from .headers import header_fault_of
 
@@ -155,9 +155,16 @@ def write_image(image: Image, path: Union[str, os.PathLike]) -> None:
     """Write a scalar image, compressed, in the format that the name's ending says.
 
     Raises:
-        OSError: the disk is full, or the file cannot be written; what there is of it is removed.
+        OSError: the disk is full, or the file cannot be written; a file of that name is as it was.
     """
     path = Path(path)
+    with private_folder(".unfinished-", path.parent) as folder:
+        _write_checked(image, folder / path.name)
+        for file in sorted(folder.iterdir()):  # of a .mhd there are two
+            os.replace(file, path.parent / file.name)
+
+
+def _write_checked(image: Image, path: Path) -> None:
     try:
         sitk.WriteImage(to_sitk(image), str(path), useCompression=True)
         # ITK's writers of NIfTI and, before 5.4, of MetaImage say nothing when the disk fills up: the file is cut
@@ -167,8 +174,6 @@ def write_image(image: Image, path: Union[str, os.PathLike]) -> None:
         check_memory_ran_out(error)
         fault = str(error).strip().splitlines()[-1]
     if fault:
-        with contextlib.suppress(OSError):
-            path.unlink()
         raise OSError(errno.EIO, f"writing {path.name} failed: {fault}")
 
 

@@ -9,9 +9,9 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Sequence
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from .transforms import to_sitk_inverse, to_sitk_transform, write_transform
 
 #: Bytes for each fixed voxel: three fields of doubles, two float images, labels.
 _BYTES_PER_VOXEL = 3 * 24 + 2 * 4 + 4
+#: The same for each of the transform's two files and the rest together.
+_BYTES_OF_FILES = (24, 48, 12)
 
 
 @contextmanager
@@ -82,7 +84,7 @@ def write_result(result: Result, folder: Path) -> Dict[str, Any]:
         OSError: the disk is full, or a file cannot be written.
     """
     dimensions = result.fixed.dimensions
-    _reserve(folder, result.fixed.grid.voxels * _BYTES_PER_VOXEL)
+    _reserve(folder, [result.fixed.grid.voxels * each for each in _BYTES_OF_FILES])
     write_image(result.warped, folder / OUTPUT_FILES["warped"])
     write_image(result.jacobian, folder / OUTPUT_FILES["jacobian"])
     if result.warped_labels is not None:
@@ -101,16 +103,24 @@ def write_result(result: Result, folder: Path) -> Dict[str, Any]:
     return described
 
 
-def _reserve(folder: Path, amount: int) -> None:
-    """Raise OSError while nothing is written yet where the disk will not take so many bytes.
+def _reserve(folder: Path, amounts: Sequence[int]) -> None:
+    """Raise OSError while nothing is written yet where the disk will not take files of so many bytes.
 
     HDF5 that meets a full disk ends the whole process later, when that exits.
     """
-    with tempfile.TemporaryFile(dir=folder) as stream:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(stream.fileno(), 0, amount)  # knows of quotas too
-        elif shutil.disk_usage(folder).free < amount:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with ExitStack() as opened:
+        for amount in amounts:
+            stream = opened.enter_context(tempfile.TemporaryFile(dir=folder))
+            try:
+                os.posix_fallocate(stream.fileno(), 0, amount)  # knows of quotas and of the longest file too
+                continue
+            except AttributeError:  # not on Windows and macOS
+                pass
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise
+            if shutil.disk_usage(folder).free < sum(amounts):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def digests(result: Result) -> Dict[str, str]:

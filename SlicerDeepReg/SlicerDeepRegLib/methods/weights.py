@@ -25,7 +25,7 @@ from ..contracts import EFFORTS, InputError
 from ..files.weights import file_sha256, read_weights, write_weights
 from ..networks import RegistrationNetwork, build, takes_dimensions
 from ..networks.size import parameters
-from ..private import private_folder, restore
+from ..private import PrivateFolder, private_folder, restore
 from ..settings import settings_for
 from .torch_files import read_tensors
 
@@ -169,16 +169,16 @@ def _put(place: Path, card: Card, arrays: Dict[str, np.ndarray], counted: int) -
 def _swap(new: Path, place: Path) -> None:
     """Put ``new`` in its place; what was there is there again when that fails, or once the cards are read again."""
     restore(SET_ASIDE, place.parent)
-    with private_folder(SET_ASIDE, place.parent) as folder:
-        aside = folder / place.name
+    folder = PrivateFolder(SET_ASIDE, place.parent, sweeping=False)  # what lies in such folders may be somebody's model
+    aside = folder.path / place.name
+    try:
         if place.exists():
             os.replace(place, aside)
-        try:
-            os.replace(new, place)
-        except OSError:
-            if aside.exists():
-                os.replace(aside, place)
-            raise
+        os.replace(new, place)
+    finally:
+        if aside.exists() and not place.exists():
+            os.replace(aside, place)
+        folder.remove()
 
 
 def remove(name: str) -> Path:

@@ -89,6 +89,8 @@ class WorkerClient:
         """
         if self._process is not None and not self._process.alive:
             self.stop()
+        elif self._process is not None and not self.busy and not self._process.folder.is_dir():
+            self.stop()  # a cleaner of temporary files took its folder
         if self._process is None:
             self._process = _Process(self._python, self._environment)
 

@@ -6,6 +6,7 @@ killed leaves neither a process nor files.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import faulthandler
 import gc
@@ -209,4 +210,5 @@ def _free_gpu() -> None:
     gc.collect()  # networks hold themselves in a circle
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError):  # of a GPU that is lost
+            torch.cuda.empty_cache()

@@ -195,3 +195,16 @@ def test_a_metaimage_is_looked_at_for_its_length(tmp_path, ending, packed, dtype
     data = path if ending == ".mha" else next(p for p in tmp_path.iterdir() if p != path)
     data.write_bytes(data.read_bytes()[:-20])
     assert "cut short" in header_fault_of(path)
+
+
+def test_a_metaimage_written_as_text_has_another_length(tmp_path):
+    header = "ObjectType = Image\nNDims = 3\nBinaryData = False\nDimSize = 8 8 8\nElementType = MET_DOUBLE\n"
+    (tmp_path / "text.mha").write_text(header + "ElementDataFile = LOCAL\n" + "0 1 " * 256)
+    assert read_image(tmp_path / "text.mha").values.sum() == 256
+
+
+def test_a_file_that_cannot_be_written_leaves_what_lay_there(tmp_path):
+    (tmp_path / "notes.pdf").write_text("mine")
+    with pytest.raises(OSError, match="writing notes.pdf failed"):
+        write_image(image(), tmp_path / "notes.pdf")
+    assert (tmp_path / "notes.pdf").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
