@@ -21,10 +21,8 @@ from .images import check_memory_ran_out, checksum, write_image
 from .plain import plain
 from .transforms import to_sitk_inverse, to_sitk_transform, write_transform
 
-#: Bytes for each fixed voxel: three fields of doubles, two float images, labels.
-_BYTES_PER_VOXEL = 3 * 24 + 2 * 4 + 4
-#: The same for each of the transform's two files and the rest together.
-_BYTES_OF_FILES = (24, 48, 12)
+#: Bytes for each fixed voxel: the transform (a field of doubles), its inverse (two), and two float images with labels.
+_BYTES_OF_FILES = (24, 2 * 24, 2 * 4 + 4)
 
 
 @contextmanager
@@ -69,7 +67,7 @@ def check_disk_space(path: Path, voxels: int) -> None:
     """Raise InputError when the disk of ``path`` has too little room for the results on that many fixed voxels."""
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     free = shutil.disk_usage(existing).free
-    needed = voxels * _BYTES_PER_VOXEL + 10_000_000
+    needed = voxels * sum(_BYTES_OF_FILES) + 10_000_000
     if free < needed:
         raise InputError(
             f"The results need about {needed / 1e9:.2f} GB and the disk of {path} has {free / 1e9:.2f} GB free. Free "

@@ -102,6 +102,9 @@ def test_request_and_result_survive_the_hand_over(case, tmp_path):
     again = protocol.read_result(values, tmp_path, asked)
     assert (again.warped_labels.values == result.warped_labels.values).all()
     assert again.stages[-1].curve == pytest.approx(result.stages[-1].curve)
+    assert again.peak_gb == result.peak_gb and set(result.peak_gb["computer"]) == set(result.seconds)
+    assert all(0.05 < peak < 50 for peak in result.peak_gb["computer"].values())
+    assert result.most_gb() == max(result.peak_gb["computer"].values()) and result.most_gb("gpu") is None
     with pytest.raises(ValueError, match="not a file of"):
         protocol.read_result({**values, "field": {**values["field"], "array": "../x.npy"}}, tmp_path, asked)
 
