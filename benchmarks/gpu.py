@@ -1,20 +1,23 @@
 """One command for a computer with a CUDA device: `optimise` end to end and by stage, agreement with the CPU, networks.
 
-    python benchmarks/gpu.py [--fixed F --moving M] [--output FILE.json]
+    python benchmarks/gpu.py [--parts optimise profile networks fits] [--fixed F --moving M] [--output FILE.json]
 
 Without images it registers a made pair of 160 x 192 x 224 voxels. Files are written to and read from a
 temporary folder, so that reading and writing count as they do for a user. Of every network: the forward pass at
-160 x 192 x 224 in single precision and bfloat16, and a fit of 200 steps at full resolution, end to end; where the
-real brains are at hand (see run.py) with Dice.
+160 x 192 x 224 in single precision and bfloat16, and a fit of `--steps` steps at full resolution, end to end; where
+the real brains are at hand (see run.py) with Dice. What one part finds is printed and written before the next begins,
+and a part that fails is told and passed over.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,8 @@ from SlicerDeepRegLib.files.transforms import to_sitk_transform
 from SlicerDeepRegLib.geometry.points import voxel_centres_lps
 from SlicerDeepRegLib.networks import NETWORKS, build
 from SlicerDeepRegLib.pipeline import register
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def made_pair(folder: Path):
@@ -42,106 +47,174 @@ def made_pair(folder: Path):
         values = head * (100 + 30 * np.sin(x / 6) * np.cos(y / 8) + 25 * np.sin(z / 7 + x / 15))
         paths.append(folder / f"{name}.nii.gz")
         write_image(Image(values.astype(np.float32), grid), paths[-1])
-    return paths
+    return tuple(map(str, paths))
 
 
-def end_to_end(fixed, moving, device, effort, folder):
+def real_pair():
+    """The two brains of run.py, or None where they are not at hand."""
+    paths = [run.path("brain_oasis", run.CASES["brain_oasis"][side]) for side in ("fixed", "moving")]
+    return tuple(map(str, paths)) if all(path.exists() for path in paths) else None
+
+
+def end_to_end(request: Request, folder: Path):
     """(seconds in all, the result); reading and writing included, figures not."""
     start = time.perf_counter()
-    result = register(Request(str(fixed), str(moving), device=device, effort=effort, measure=False))
+    result = register(dataclasses.replace(request, measure=False))
     write_result(result, folder)
-    if device == "cuda":
-        torch.cuda.synchronize()
+    torch.cuda.synchronize()
     return time.perf_counter() - start, result
 
 
-def networks_alone():
-    """Milliseconds and GB of one forward pass of each network, in both precisions."""
-    rows = []
-    image = torch.rand(1, 1, 160, 192, 224, device="cuda")
-    for name in NETWORKS:
-        for precision in (torch.float32, torch.bfloat16):
-            network = build(name).cuda().eval().to(memory_format=torch.channels_last_3d)
+def optimise(pair, folder, options):
+    """Every effort three times, of which the first is cold; the fast one on the CPU too."""
+    for effort in ("standard", "fast", "thorough"):
+        for number in range(3):
             torch.cuda.reset_peak_memory_stats()
-            seconds = []
-            with torch.no_grad(), torch.autocast("cuda", precision, enabled=precision != torch.float32):
-                for _ in range(6):
-                    torch.cuda.synchronize()
-                    start = time.perf_counter()
-                    network(image, image)
-                    torch.cuda.synchronize()
-                    seconds.append(time.perf_counter() - start)
-            peak = torch.cuda.max_memory_allocated() / 1e9
-            row = {"network": name, "precision": str(precision), "ms": round(1000 * min(seconds[1:]), 1)}
-            rows.append({**row, "first_ms": round(1000 * seconds[0], 1), "gpu_peak_gb": round(peak, 2)})
-            print(json.dumps(rows[-1]), flush=True)
-            del network
-    return rows
+            seconds, result = end_to_end(Request(*pair, device="cuda", effort=effort), folder)
+            yield {
+                "effort": effort,
+                "warm": number > 0,
+                "seconds": round(seconds, 3),
+                "parts": {name: round(value, 3) for name, value in result.seconds.items()},
+                "stages": {stage.name: round(stage.seconds, 3) for stage in result.stages},
+                "gpu_peak_gb": round(result.most_gb("gpu"), 3),
+            }
+        if effort == "fast":
+            _, on_cpu = end_to_end(Request(*pair, device="cpu", effort=effort), folder)
+            fields = [one.transform.field.displacement_lps_mm for one in (on_cpu, result)]
+            difference = np.linalg.norm(fields[0] - fields[1], axis=-1)
+            yield {
+                "cpu_seconds": dict(on_cpu.seconds),
+                "cpu_cuda_mean_mm": round(float(difference.mean()), 5),
+                "cpu_cuda_p99_mm": round(float(np.quantile(difference[::2, ::2, ::2], 0.99)), 4),
+            }
+    if real_pair():
+        for effort in ("standard", "thorough"):
+            _, result = end_to_end(Request(*real_pair(), device="cuda", effort=effort), folder)
+            yield {"brain_oasis": effort, "parts": dict(result.seconds), **measured(result)}
 
 
-def networks_fitted(pair):
-    """A fit of 200 steps of each network at full resolution, on the real brains where they are at hand."""
-    real = run.path("brain_oasis", "fixed_t1").exists()
-    if real:
-        pair = [run.path("brain_oasis", run.CASES["brain_oasis"][side]) for side in ("fixed", "moving")]
-    rows = []
-    for name in NETWORKS:
+def measured(result):
+    return run.measure("brain_oasis", to_sitk_transform(result.transform, 3), result.transform)
+
+
+def profile(pair, folder, options):
+    """What the GPU itself does in one registration of standard effort: its own time, and the longest kernels."""
+    request = Request(*pair, device="cuda", measure=False)
+    register(request)
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    ) as found:
+        result = register(request)
+        torch.cuda.synchronize()
+    kernels = {}
+    for event in found.events():
+        if event.device_type == torch.autograd.DeviceType.CUDA:
+            seconds, count = kernels.get(event.name, (0.0, 0))
+            kernels[event.name] = (seconds + event.time_range.elapsed_us() / 1e6, count + 1)
+    longest = sorted(kernels.items(), key=lambda entry: -entry[1][0])[:25]
+    yield {
+        "device_seconds": round(sum(seconds for seconds, _ in kernels.values()), 4),
+        "kernels": sum(count for _, count in kernels.values()),
+        "method_wall_seconds": round(result.seconds["method"], 3),
+    }
+    for name, (seconds, count) in longest:
+        yield {"kernel": name[:110], "ms": round(1000 * seconds, 2), "count": count}
+
+
+def networks(pair, folder, options):
+    """Milliseconds and GB of one forward pass of each network, in both precisions and both layouts."""
+    image = torch.rand(1, 1, 160, 192, 224, device="cuda")
+    for name in options.networks:
+        for layout in (torch.contiguous_format, torch.channels_last_3d):
+            for precision, kind in PRECISIONS.items():
+                row = {"network": name, "layout": str(layout)[6:], "precision": precision}
+                try:
+                    network = build(name).cuda().eval().to(memory_format=layout)
+                    yield {**row, **forward(network, image, kind)}
+                except RuntimeError as error:
+                    yield {**row, "error": str(error)[:300]}
+                network = None
+                torch.cuda.empty_cache()
+
+
+def forward(network, image, kind):
+    torch.cuda.reset_peak_memory_stats()
+    seconds = []
+    with torch.no_grad(), torch.autocast("cuda", kind, enabled=kind != torch.float32):
+        for _ in range(5):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            network(image, image)
+            torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+    peak = torch.cuda.max_memory_allocated() / 1e9
+    return {
+        "ms": round(1000 * min(seconds[1:]), 1),
+        "first_ms": round(1000 * seconds[0], 1),
+        "gpu_peak_gb": round(peak, 2),
+    }
+
+
+def fits(pair, folder, options):
+    """A fit of each network at full resolution, on the real brains where they are at hand."""
+    real = real_pair()
+    for name in options.networks:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        asked = {"method": name, "settings": {"fit": 200}, "device": "cuda", "measure": False}
-        start = time.perf_counter()
+        settings = {"fit": options.steps}
+        if options.fit_seconds:
+            settings["fit_seconds"] = options.fit_seconds
         try:
-            result = register(Request(*map(str, pair), **asked))
-        except InputError as error:  # too little memory is a result too
-            rows.append({"network": name, "error": str(error)})
-        else:
-            row = {"network": name, "seconds": round(time.perf_counter() - start, 1), "notes": list(result.notes)}
-            row["gpu_peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
-            if real:
-                row.update(run.measure("brain_oasis", to_sitk_transform(result.transform, 3), result.transform))
-            rows.append(row)
-        print(json.dumps(rows[-1]), flush=True)
-    return rows
+            result = register(Request(*(real or pair), method=name, settings=settings, device="cuda", measure=False))
+        except (InputError, MemoryError) as error:  # too little memory is a result too
+            yield {"network": name, "error": str(error)}
+            continue
+        fit = next(stage for stage in result.stages if stage.name == "fit")
+        yield {
+            "network": name,
+            "steps": fit.figures["steps"],
+            "seconds": round(result.seconds["method"], 1),
+            "s_per_step": round(fit.seconds / fit.figures["steps"], 4),
+            "gpu_peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2),
+            "notes": list(result.notes),
+            **(measured(result) if real else {}),
+        }
+
+
+PARTS = {"optimise": optimise, "profile": profile, "networks": networks, "fits": fits}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--steps", type=int, default=200, help="of each fit")
+    parser.add_argument("--fit-seconds", type=float, help="the most that a fit may take")
     parser.add_argument("--fixed")
     parser.add_argument("--moving")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("No CUDA device here; this script measures one.")
-    found = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "runs": []}
+    found = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    failed = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pair = (options.fixed, options.moving) if options.fixed else made_pair(folder)
-        for effort in ("standard", "fast", "thorough"):
-            for number in range(3):
-                torch.cuda.reset_peak_memory_stats()
-                seconds, result = end_to_end(*pair, "cuda", effort, folder)
-                found["runs"].append(
-                    {
-                        "effort": effort,
-                        "warm": number > 0,
-                        "seconds": round(seconds, 3),
-                        "parts": dict(result.seconds),
-                        "stages": {stage.name: round(stage.seconds, 3) for stage in result.stages},
-                        "gpu_peak_gb": round(result.most_gb("gpu"), 3),
-                    }
-                )
-                print(json.dumps(found["runs"][-1]), flush=True)
-            if effort == "fast":
-                _, on_cpu = end_to_end(*pair, "cpu", effort, folder)
-                difference = np.abs(
-                    on_cpu.transform.field.displacement_lps_mm - result.transform.field.displacement_lps_mm
-                )
-                found["cpu_cuda_mean_mm"] = float(difference.mean())
-                print(f"CPU and CUDA fields differ by {difference.mean():.4f} mm on average", flush=True)
-        found["networks"] = networks_alone()
-        found["fits"] = networks_fitted(pair)
-    if options.output:
-        options.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        for part in options.parts:
+            rows = found.setdefault(part, [])
+            try:
+                for row in PARTS[part](pair, folder, options):
+                    rows.append(row)
+                    print(part, json.dumps(row), flush=True)
+                    if options.output:
+                        options.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+            except Exception:
+                traceback.print_exc()
+                failed.append(part)
+    if failed:
+        sys.exit(f"Failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

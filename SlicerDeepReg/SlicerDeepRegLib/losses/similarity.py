@@ -10,7 +10,7 @@ from typing import Optional, Sequence
 
 import torch
 
-from ..warping.filters import box_sum, gaussian
+from ..warping.filters import WindowMeans, box_sum, gaussian
 
 
 class LocalCorrelation:
@@ -26,10 +26,12 @@ class LocalCorrelation:
         radius_ijk: voxels along i, j(, k).
         mask: (B, 1, ...) weights of the windows by their centre, or None.
         epsilon: e, in squared intensities.
+        stride_ijk: windows are centred on every so many voxels along each axis; every voxel when left out. Windows that
+            overlap by most of their width say nearly the same.
 
     Source: Avants et al. 2008 (symmetric diffeomorphic registration with cross-correlation);
-    the squared form is VoxelMorph's. The gradient is written out below: three box sums forward and
-    three backward, where differentiating the forward pass would take ten.
+    the squared form is VoxelMorph's. The gradient is written out below: the means of three images forward
+    and of three backward, where differentiating the forward pass would take ten.
     """
 
     def __init__(
@@ -38,14 +40,15 @@ class LocalCorrelation:
         radius_ijk: Sequence[int],
         mask: Optional[torch.Tensor] = None,
         epsilon: float = 1e-5,
+        stride_ijk: Optional[Sequence[int]] = None,
     ) -> None:
-        self.fixed, self.radius_ijk, self.epsilon = fixed, list(radius_ijk), epsilon
-        self.per_count = 1 / box_sum(torch.ones_like(fixed[:1]), self.radius_ijk)
-        sums = box_sum(torch.cat([fixed, fixed * fixed], 1), self.radius_ijk) * self.per_count
-        self.mean = sums[:, :1].contiguous()
-        self.variance = (sums[:, 1:] - self.mean**2).clamp_(min=0) + epsilon
-        weight = torch.ones_like(fixed) if mask is None else mask
-        self.weight = weight / weight.sum()
+        self.fixed, self.epsilon = fixed, epsilon
+        self.windows = WindowMeans(fixed.shape[2:], radius_ijk, stride_ijk or [1] * len(radius_ijk))
+        means = self.windows(torch.cat([fixed, fixed * fixed], 1))
+        self.mean = means[:, :1].contiguous()
+        self.variance = (means[:, 1:] - self.mean**2).clamp_(min=0) + epsilon
+        weight = torch.ones_like(self.mean) if mask is None else self.windows.centres(mask)
+        self.weight = weight / weight.sum().clamp(min=1e-9)
 
     def __call__(self, warped: torch.Tensor) -> torch.Tensor:
         return _LocalCorrelation.apply(warped, self)
@@ -54,9 +57,8 @@ class LocalCorrelation:
 class _LocalCorrelation(torch.autograd.Function):
     @staticmethod
     def forward(ctx, warped: torch.Tensor, loss: LocalCorrelation) -> torch.Tensor:
-        sums = box_sum(torch.cat([warped, warped * warped, warped * loss.fixed], 1), loss.radius_ijk)
-        sums.mul_(loss.per_count)
-        mean, square, product = sums[:, :1], sums[:, 1:2], sums[:, 2:]
+        means = loss.windows(torch.cat([warped, warped * warped, warped * loss.fixed], 1))
+        mean, square, product = means[:, :1], means[:, 1:2], means[:, 2:]
         variance = square.addcmul_(mean, mean, value=-1).clamp_(min=0).add_(loss.epsilon)
         covariance = product.addcmul_(mean, loss.mean, value=-1).add_(loss.epsilon)
         # With r^2 = cov^2 / (var_f var_w): d r^2 / d cov = a, d r^2 / d var_w = -b / 2.
@@ -72,8 +74,7 @@ class _LocalCorrelation(torch.autograd.Function):
     def backward(ctx, upstream: torch.Tensor):
         warped, mean, a, b = ctx.saved_tensors
         loss = ctx.loss
-        spread = torch.cat([a, b, a * loss.mean - b * mean], 1).mul_(loss.per_count)
-        spread = box_sum(spread, loss.radius_ijk)
+        spread = loss.windows.adjoint(torch.cat([a, b, a * loss.mean - b * mean], 1))
         gradient = spread[:, 2:] + warped * spread[:, 1:2] - loss.fixed * spread[:, :1]
         return gradient * upstream, None
 

@@ -22,6 +22,8 @@ from ..preparation.working import resample
 #: Voxels of the fixed image at each level, coarse to fine, and the iterations there.
 LEVEL_VOXELS = (15_000, 110_000, 700_000)
 LEVEL_ITERATIONS = (100, 60, 30)
+#: How many of them are compared at each level, evenly spread: a histogram of 32 x 32 bins needs no more.
+LEVEL_SAMPLES = (15_000, 33_000, 70_000)
 #: Half the range of rotations tried at the start, degrees, around each axis.
 START_ROTATION_DEG = 25.0
 BINS = 32
@@ -287,9 +289,10 @@ def _method(pair, level, fixed, moving, iterations=None) -> sitk.ImageRegistrati
     method.SetNumberOfThreads(1)
     method.SetNumberOfWorkUnits(1)
     method.SetMetricAsMattesMutualInformation(BINS)
-    if level == 2:
+    part = LEVEL_SAMPLES[level] / fixed.GetNumberOfPixels()
+    if part < 0.75:
         method.SetMetricSamplingStrategy(method.REGULAR)
-        method.SetMetricSamplingPercentage(0.25, 1)
+        method.SetMetricSamplingPercentage(part, 1)
     method.SetInterpolator(sitk.sitkLinear)
     spacing = max(fixed.GetSpacing())
     method.SetOptimizerAsRegularStepGradientDescent(

@@ -34,7 +34,7 @@ from ..losses.similarity import LocalCorrelation, Residual, Together, mind_ssc
 from ..preparation.plan import Level
 from ..preparation.working import WorkingPair
 from ..settings import OptimiseSettings, settings_for
-from ..warping.filters import box_sum, central_difference, gaussian, laplacian
+from ..warping.filters import box_mean, box_sum, central_difference, gaussian, laplacian
 from ..warping.sample import compose, resize, warp
 from ..warping.velocity import correct_inverse, integrate
 from .outcome import Outcome, room_to_leave
@@ -228,7 +228,7 @@ def _optimise_level(
 
 #: A field on a coarser grid is stiffer by itself. With so much of the weight it changes volumes about as much as one at
 #: full size does, and overlaps as well (chosen on the brains and the lung of benchmarks/RESULTS.md).
-COARSE_FIELD = 0.72
+COARSE_FIELD = 0.6
 
 
 def _regularity(settings: OptimiseSettings, pair: WorkingPair) -> float:
@@ -246,7 +246,10 @@ def _loss(similarity: str, fixed, warped, inside, thickness: np.ndarray, setting
     content = inside * ((fixed > 0) | (warped > 0))
     spread = ((fixed - warped) ** 2 * content).sum() / content.sum().clamp(min=1)
     scale = max(float(spread) ** 0.5, settings.least_spread)
-    return Together((1.0, LocalCorrelation(fixed, radius, inside)), (1.0, Residual(fixed, scale, inside)))
+    stride = [2 if r >= 3 else 1 for r in radius]
+    return Together(
+        (1.0, LocalCorrelation(fixed, radius, inside, stride_ijk=stride)), (1.0, Residual(fixed, scale, inside))
+    )
 
 
 def _value_and_gradient(loss, warped: torch.Tensor) -> Tuple[float, torch.Tensor]:
@@ -407,33 +410,42 @@ def _coupled_search(fixed: torch.Tensor, moving: torch.Tensor, radius: int) -> t
     Alternates between the best candidate near a smooth field and smoothing, the coupling growing.
     """
     n = fixed.ndim - 2
-    half = torch.float16 if fixed.device.type == "cuda" else torch.float32
-    fixed, moving = fixed.to(half), moving.to(half)
-    offsets = list(itertools.product(range(-radius, radius + 1), repeat=n))  # slowest axis first: k, j, i
-    wide = F.pad(moving, [radius] * (2 * n), mode="replicate")
-    costs = fixed.new_empty((len(offsets), *fixed.shape[2:]), dtype=torch.float32)
-    for number, offset in enumerate(offsets):
-        part = wide
-        for axis in range(n):
-            part = part.narrow(2 + axis, radius + offset[axis], fixed.shape[2 + axis])
-        costs[number] = ((fixed - part) ** 2).float().mean(1)[0]
-    costs = _mean3(_mean3(costs[:, None]))[:, 0]
+    costs = box_mean(_differences(fixed, moving, radius)[None], [1] * n, times=2)[0]
     costs /= (costs.mean(0) - costs.amin(0)).mean().clamp(min=1e-9)
-    candidates = fixed.new_tensor([offset[::-1] for offset in offsets], dtype=torch.float32)  # i, j(, k)
-    squared = (candidates**2).sum(1).view(-1, *[1] * n)
-    smooth = None
+    offsets = list(itertools.product(range(-radius, radius + 1), repeat=n))  # slowest axis first: k, j, i
+    candidates = fixed.new_tensor([offset[::-1] for offset in offsets])  # i, j(, k)
+    flat, squared = costs.flatten(1), (candidates**2).sum(1, keepdim=True)
+    smooth, score = None, flat
     for coupling in (0.0, 0.01, 0.03, 0.1, 0.3, 1.0):
-        score = costs
         if smooth is not None:  # |c - s|^2 without the part that is the same for every candidate
-            score = costs + coupling * (squared - 2 * torch.einsum("mc,c...->m...", candidates, smooth[0]))
-        chosen = candidates[score.argmin(0)]
-        smooth = _mean3(torch.movedim(chosen, -1, 0)[None].contiguous())
+            near = torch.cat([smooth[0].flatten(1), torch.ones_like(flat[:1])])
+            score = torch.addmm(flat, coupling * torch.cat([-2 * candidates, squared], 1), near)
+        chosen = candidates[score.min(0).indices]  # several times as fast as argmin
+        smooth = box_mean(chosen.t().reshape(1, n, *costs.shape[1:]), [1] * n)
     return smooth
 
 
-def _mean3(x: torch.Tensor) -> torch.Tensor:
-    pool = F.avg_pool3d if x.ndim == 5 else F.avg_pool2d
-    return pool(x, 3, stride=1, padding=1, count_include_pad=False)
+def _differences(fixed: torch.Tensor, moving: torch.Tensor, radius: int) -> torch.Tensor:
+    """(candidates, ...): the mean squared difference of fixed(x) and moving(x + d), less what is the same for every d.
+
+    ``|f - m|^2`` is ``m^2 - 2 f m`` but for ``f^2``, so that one product of matrices gives it for a row of voxels and
+    all that they may move to along the row. Beyond the border the moving descriptors are repeated.
+    """
+    n, channels = fixed.ndim - 2, fixed.shape[1]
+    wide = F.pad(moving, [radius] * (2 * n), mode="replicate")
+    rows = torch.cat([fixed * (-2 / channels), torch.ones_like(fixed[:, :1])], 1)[0].movedim(0, -1).contiguous()
+    others = torch.cat([wide, (wide * wide).mean(1, keepdim=True)], 1)[0].movedim(0, -1).contiguous()
+    shape, side = rows.shape[:-1], 2 * radius + 1
+    found = rows.new_empty((side ** (n - 1), side, *shape))
+    for number, offset in enumerate(itertools.product(range(side), repeat=n - 1)):
+        part = others
+        for axis, start in enumerate(offset):
+            part = part.narrow(axis, start, shape[axis])
+        products = torch.matmul(rows, part.transpose(-1, -2))  # (..., i, i + d)
+        *slow, row, column = products.stride()
+        along = products.as_strided((*shape, side), (*slow, row + column, column))
+        found[number].copy_(along.movedim(-1, 0))
+    return found.flatten(0, 1)
 
 
 def _logarithm(displacement: torch.Tensor, rounds: int = 20) -> torch.Tensor:

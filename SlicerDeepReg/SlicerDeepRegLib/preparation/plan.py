@@ -34,23 +34,23 @@ class Effort:
     Attributes:
         iterations: by level factor, coarsest first.
         most_voxels: of the finest level.
-        finest_cell: at a finest level of more than ``LARGE`` voxels the velocity is given at every so many of them.
-            The images are still compared voxel by voxel. Steps are smoothed by more than a voxel, so that little is
-            lost, and integrating, composing and smoothing, most of the work, cost an eighth.
+        coarse: at so many of the finest levels the velocity is given at every second voxel, where the finest has more
+            than ``LARGE``. The images are still compared voxel by voxel. Steps are smoothed by more than a voxel, so
+            that little is lost, and integrating, composing and smoothing, most of the work, cost an eighth.
     """
 
     iterations: Tuple[Tuple[int, int], ...]
     most_voxels: int
-    finest_cell: int = 1
+    coarse: int = 0
 
 
-#: Below this many voxels a field at full size costs seconds at most.
-LARGE = 1_000_000
+#: Below this many voxels a field at full size costs a few seconds at most.
+LARGE = 500_000
 
 
 EFFORT_PLANS = {
-    "fast": Effort(((8, 40), (4, 40), (2, 40)), 4_000_000),
-    "standard": Effort(((8, 40), (4, 40), (2, 60), (1, 18)), 12_000_000, 2),
+    "fast": Effort(((8, 40), (4, 40), (2, 30)), 4_000_000, 2),
+    "standard": Effort(((8, 40), (4, 40), (2, 40), (1, 14)), 12_000_000, 2),
     "thorough": Effort(((8, 60), (4, 60), (2, 80), (1, 60)), 24_000_000),
 }
 
@@ -78,8 +78,9 @@ def levels(grid: Grid, effort: str) -> List[Level]:
         else:
             found.append(Level(factor * coarsening, size, iterations, size))
     if _voxels(found[-1].size_ijk) > LARGE:
-        field_size = level_size(grid, found[-1].factor * plan.finest_cell)
-        found[-1] = dataclasses.replace(found[-1], field_size_ijk=field_size)
+        for number in range(max(0, len(found) - plan.coarse), len(found)):
+            field_size = level_size(grid, found[number].factor * 2)
+            found[number] = dataclasses.replace(found[number], field_size_ijk=field_size)
     return found
 
 

@@ -1,66 +1,162 @@
 """Separable filters and stencils on (B, C, K, J, I) or (B, C, J, I) tensors.
 
-All are sums of shifted views along one axis at a time. On a CPU this is several times faster than a
-convolution or a pooling layer, and on every device it is the same arithmetic.
+A filter along an axis is a product with a banded matrix, of which the border is a part. On a CPU that is two to five
+times as fast as sums of shifted views (which read and write memory for every tap), and those are several times as fast
+as a convolution or a pooling layer; on a GPU it is one kernel for an axis instead of a dozen.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import List, Sequence
+from typing import Callable, List, Sequence
 
 import torch
 
+#: On a CPU the slowest axis is filtered in parts of so many voxels, which leaves out most of the matrix's zeros.
+BLOCK = 16
+
 
 def box_sum(x: torch.Tensor, radius_ijk: Sequence[int]) -> torch.Tensor:
-    """The sum over a window of 2 r + 1 voxels along each axis; voxels outside count as zero.
-
-    A window of n is summed from windows of 1, 2, 4, ...: about 2 log2(n) additions, not n.
-    """
-    for axis, radius in _per_axis(x, radius_ijk):
-        if radius:
-            x = _box_sum_along(x, axis, radius)
-    return x
+    """The sum over a window of 2 r + 1 voxels along each axis; voxels outside count as zero."""
+    return _filtered(x, _box, radius_ijk)
 
 
-def _box_sum_along(x: torch.Tensor, axis: int, radius: int) -> torch.Tensor:
-    length = x.shape[axis]
-    margin_shape = list(x.shape)
-    margin_shape[axis] = radius
-    margin = x.new_zeros(margin_shape)
-    window = torch.cat([margin, x, margin], axis)  # sums over `width` voxels, from each position on
-    total, done, width, left = None, 0, 1, 2 * radius + 1
-    while left:
-        if left & 1:
-            part = window.narrow(axis, done, length)
-            total = part.clone() if total is None else total.add_(part)
-            done += width
-        left >>= 1
-        if left:
-            window = window.narrow(axis, 0, window.shape[axis] - width) + window.narrow(
-                axis, width, window.shape[axis] - width
-            )
-            width *= 2
-    return total
+def box_mean(x: torch.Tensor, radius_ijk: Sequence[int], times: int = 1) -> torch.Tensor:
+    """The mean over that window, of the voxels that exist; taken so many times, at the cost of one."""
+    return _filtered(x, _mean, radius_ijk, times)
 
 
 def gaussian(x: torch.Tensor, sigma_ijk: Sequence[float]) -> torch.Tensor:
-    """Gaussian smoothing, sigma in voxels along each axis (0 leaves it), cut at 3 sigma, border repeated."""
-    for axis, sigma in _per_axis(x, sigma_ijk):
-        if sigma < 0.2 or x.shape[axis] == 1:
-            continue
-        radius = max(1, math.ceil(3 * sigma))
-        weights = [math.exp(-0.5 * (n / sigma) ** 2) for n in range(radius + 1)]
-        norm = weights[0] + 2 * sum(weights[1:])
-        length = x.shape[axis]
-        first, last = x.narrow(axis, 0, 1), x.narrow(axis, length - 1, 1)
-        wide = torch.cat([first] * radius + [x] + [last] * radius, axis)
-        result = wide.narrow(axis, radius, length) * (weights[0] / norm)
-        for n in range(1, radius + 1):
-            pair = wide.narrow(axis, radius - n, length) + wide.narrow(axis, radius + n, length)
-            result.add_(pair, alpha=weights[n] / norm)
-        x = result
+    """Gaussian smoothing, sigma in voxels along each axis (below 0.2 leaves it), cut at 3 sigma, border repeated."""
+    return _filtered(x, _bell, [float(sigma) if sigma >= 0.2 else 0 for sigma in sigma_ijk])
+
+
+class WindowMeans:
+    """The means over windows of 2 r + 1 voxels along each axis, of the voxels that exist, at every so many voxels.
+
+    Args:
+        shape: of the image, K, J, I or J, I.
+        radius_ijk: voxels.
+        stride_ijk: from one window's centre to the next.
+    """
+
+    def __init__(self, shape: Sequence[int], radius_ijk: Sequence[int], stride_ijk: Sequence[int]) -> None:
+        self.shape = tuple(shape)
+        n = len(shape)
+        self._steps = [(2 + n - 1 - c, int(radius_ijk[c]), int(stride_ijk[c])) for c in range(n)]
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, ...) at the windows' centres."""
+        for axis, radius, stride in self._steps[::-1]:  # slowest first: the rest then has fewer rows
+            x = self._one(x, axis, _window_means, radius, stride)
+        return x
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """(B, C, *shape): what the sum of the means, weighted by y, hands back to each voxel."""
+        for axis, radius, stride in self._steps:
+            y = self._one(y, axis, _window_means_adjoint, radius, stride)
+        return y
+
+    def centres(self, x: torch.Tensor) -> torch.Tensor:
+        """The values of x at the windows' centres."""
+        for axis, _, stride in self._steps:
+            x = x.index_select(axis, _centres(x.shape[axis], stride).to(x.device))
+        return x
+
+    def _one(self, x: torch.Tensor, axis: int, kind: Callable, radius: int, stride: int) -> torch.Tensor:
+        length = self.shape[axis - 2]
+        if stride == 1 and (radius == 0 or length == 1):
+            return x
+        return _along(x, axis, _matrix(kind, length, (radius, stride), 1, x.dtype, x.device))
+
+
+def _filtered(x: torch.Tensor, kind: Callable, amounts_ijk: Sequence[float], times: int = 1) -> torch.Tensor:
+    for axis, amount in _per_axis(x, amounts_ijk):
+        if amount and x.shape[axis] > 1:
+            x = _along(x, axis, _matrix(kind, x.shape[axis], amount, times, x.dtype, x.device))
     return x
+
+
+class _Matrix:
+    """A banded matrix, and its parts that are not zero by blocks of rows."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self.values = values
+        self.blocks = []  # (first row, row after the last, first column, the part)
+        if values.device.type == "cpu":
+            for start in range(0, len(values), BLOCK):
+                rows = values[start : start + BLOCK]
+                columns = torch.nonzero(rows.any(0)).flatten()
+                low, high = int(columns[0]), int(columns[-1]) + 1
+                self.blocks.append((start, start + len(rows), low, high, rows[:, low:high].contiguous()))
+
+    @property
+    def worth_parting(self) -> bool:
+        """Whether most of it is zero."""
+        return sum(part.numel() for *_, part in self.blocks) * 2 < self.values.numel()
+
+
+def _along(x: torch.Tensor, axis: int, matrix: _Matrix) -> torch.Tensor:
+    """The matrix times x along that axis."""
+    before, length, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+    outer, inner, rows = math.prod(before), math.prod(after), len(matrix.values)
+    with torch.autocast(x.device.type, enabled=False):  # sums of squares need single precision
+        if inner == 1:
+            return torch.mm(x.reshape(outer, length), matrix.values.t()).view(*before, rows, *after)
+        slices = x.reshape(outer, length, inner)
+        if axis > 2 or not matrix.blocks or not matrix.worth_parting or (torch.is_grad_enabled() and x.requires_grad):
+            return torch.matmul(matrix.values, slices).view(*before, rows, *after)
+        result = slices.new_empty((outer, rows, inner))
+        for start, stop, low, high, part in matrix.blocks:
+            for n in range(outer):
+                torch.mm(part, slices[n, low:high], out=result[n, start:stop])
+        return result.view(*before, rows, *after)
+
+
+@functools.lru_cache(maxsize=64)
+def _matrix(kind: Callable, length: int, amount, times: int, dtype: torch.dtype, device: torch.device) -> _Matrix:
+    with torch.inference_mode(False), torch.no_grad():
+        values = kind(length, amount)
+        if times > 1:
+            values = torch.linalg.matrix_power(values, times)
+        return _Matrix(values.to(device, dtype).contiguous())
+
+
+def _distance(length: int) -> torch.Tensor:
+    index = torch.arange(length, dtype=torch.float64)
+    return (index[None] - index[:, None]).abs()
+
+
+def _box(length: int, radius: float) -> torch.Tensor:
+    return (_distance(length) <= radius).double()
+
+
+def _mean(length: int, radius: float) -> torch.Tensor:
+    box = _box(length, radius)
+    return box / box.sum(1, keepdim=True)
+
+
+def _centres(length: int, stride: int) -> torch.Tensor:
+    return torch.arange(min(stride // 2, (length - 1) // 2), length, stride)
+
+
+def _window_means(length: int, windows) -> torch.Tensor:
+    radius, stride = windows
+    return _mean(length, radius)[_centres(length, stride)]
+
+
+def _window_means_adjoint(length: int, windows) -> torch.Tensor:
+    return _window_means(length, windows).t()
+
+
+def _bell(length: int, sigma: float) -> torch.Tensor:
+    reach = max(1, math.ceil(3 * sigma))
+    away = torch.arange(-reach, reach + 1)
+    taps = torch.exp(-0.5 * (away.double() / sigma) ** 2)
+    source = (torch.arange(length)[:, None] + away).clamp(0, length - 1)
+    matrix = torch.zeros(length, length, dtype=torch.float64)
+    return matrix.scatter_add_(1, source, (taps / taps.sum()).expand(length, -1))
 
 
 def central_difference(x: torch.Tensor, axis: int) -> torch.Tensor:

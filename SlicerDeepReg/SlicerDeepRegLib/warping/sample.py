@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Optional, Sequence
 
 import torch
@@ -114,11 +115,13 @@ def resize(displacement: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     old = displacement.shape[2:]
     if tuple(old) == tuple(shape):
         return displacement
-    resized = F.interpolate(
-        displacement, size=tuple(shape), mode="trilinear" if len(old) == 3 else "bilinear", align_corners=False
+    factor = displacement.new_tensor([new / before for new, before in zip(shape, old)][::-1]).view(
+        1, -1, *[1] * len(old)
     )
-    factor = [new / before for new, before in zip(shape, old)][::-1]
-    return resized * resized.new_tensor(factor).view(1, -1, *[1] * len(old))
+    how = {"size": tuple(shape), "mode": "trilinear" if len(old) == 3 else "bilinear", "align_corners": False}
+    if math.prod(shape) > math.prod(old):  # fewer values to multiply before
+        return F.interpolate(displacement * factor, **how)
+    return F.interpolate(displacement, **how) * factor
 
 
 def resize_by_corners(displacement: torch.Tensor, factor: float) -> torch.Tensor:

@@ -6,10 +6,12 @@ import torch
 from SlicerDeepRegLib.losses.similarity import LocalCorrelation, Residual, Together, mind_ssc
 
 
-def literal_lncc(fixed, warped, radius_kji, mask, epsilon):
+def literal_lncc(fixed, warped, radius_kji, mask, epsilon, stride=1):
     """Voxel by voxel, as the definition reads."""
     total, weight = 0.0, 0.0
     for index in np.ndindex(*fixed.shape):
+        if any(n % stride != stride // 2 for n in index):
+            continue
         window = tuple(slice(max(0, n - r), n + r + 1) for n, r in zip(index, radius_kji))
         f, w = fixed[window].ravel(), warped[window].ravel()
         covariance = ((f - f.mean()) * (w - w.mean())).mean()
@@ -29,14 +31,21 @@ def test_local_correlation_equals_its_definition(shape):
     )
     ours = float(loss(torch.from_numpy(warped)[None, None]))
     assert ours == pytest.approx(literal_lncc(fixed, warped, radius_ijk[::-1], mask, 1e-5), rel=1e-6)
+    n = len(shape)
+    loss = LocalCorrelation(
+        torch.from_numpy(fixed)[None, None], radius_ijk, torch.from_numpy(mask)[None, None], stride_ijk=[2] * n
+    )
+    ours = float(loss(torch.from_numpy(warped)[None, None]))
+    assert ours == pytest.approx(literal_lncc(fixed, warped, radius_ijk[::-1], mask, 1e-5, stride=2), rel=1e-6)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("shape", [(5, 6, 7), (8, 9)])
-def test_gradient_of_local_correlation_is_exact(shape):
+def test_gradient_of_local_correlation_is_exact(shape, stride):
     torch.manual_seed(0)
     fixed = torch.rand(1, 1, *shape, dtype=torch.float64)
     mask = (torch.rand_like(fixed) > 0.2).double()
-    loss = LocalCorrelation(fixed, [1, 2, 1][: len(shape)], mask)
+    loss = LocalCorrelation(fixed, [1, 2, 1][: len(shape)], mask, stride_ijk=[stride] * len(shape))
     warped = torch.rand_like(fixed).requires_grad_()
     assert torch.autograd.gradcheck(loss, (warped,), atol=1e-6)
 

@@ -66,6 +66,21 @@ def test_a_field_coarser_than_the_images_finds_the_same_bump(monkeypatch):
     assert non_diffeomorphic_volume(coarse.transform.field)[0] == 0
 
 
+@pytest.mark.parametrize("shape", [(4, 5, 6), (5, 7)])
+def test_the_search_compares_every_voxel_with_all_that_it_may_move_to(shape):
+    torch.manual_seed(0)
+    fixed, moving = torch.rand(1, 4, *shape), torch.rand(1, 4, *shape)
+    found = optimise._differences(fixed, moving, 2)
+    offsets = list(np.ndindex(*[5] * len(shape)))
+    assert found.shape == (len(offsets), *shape)
+    own = (fixed[0] ** 2).mean(0)  # the same for every candidate, and left out
+    for index in np.ndindex(*shape):
+        for number, offset in enumerate(offsets):
+            there = tuple(min(max(n + o - 2, 0), size - 1) for n, o, size in zip(index, offset, shape))
+            difference = ((fixed[(0, slice(None), *index)] - moving[(0, slice(None), *there)]) ** 2).mean()
+            assert float(found[(number, *index)] + own[index]) == pytest.approx(float(difference), abs=1e-5)
+
+
 def test_another_contrast_is_recognised_and_registered():
     true = bump([4.0, -3.0, 2.0])
     inverted = seen(0, lambda v: 110 - v)

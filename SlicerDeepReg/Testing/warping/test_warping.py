@@ -6,7 +6,7 @@ from conftest import OBLIQUE, make_grid
 from SlicerDeepRegLib.contracts import Field, Transform
 from SlicerDeepRegLib.geometry.grids import padded
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, moving_to_fixed, voxel_centres_lps
-from SlicerDeepRegLib.warping.filters import box_sum, central_difference, gaussian, laplacian
+from SlicerDeepRegLib.warping.filters import WindowMeans, box_mean, box_sum, central_difference, gaussian, laplacian
 from SlicerDeepRegLib.warping.inverse import correction_of_inverse
 from SlicerDeepRegLib.warping.sample import _parts, compose, resize, warp
 from SlicerDeepRegLib.warping.velocity import correct_inverse, integrate
@@ -138,6 +138,36 @@ def test_box_sum_equals_scipy(radius):
     size = (2 * radius + 1, 3, 2 * radius + 1)
     theirs = scipy.ndimage.uniform_filter(x.astype(float), size, mode="constant") * np.prod(size)
     assert np.abs(ours - theirs).max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(61, 14, 15), (14, 61, 15), (1, 9, 8), (61, 15)])
+def test_filters_are_the_same_with_and_without_gradient_and_in_parts(shape, dtype):
+    """Long axes are filtered in parts on a CPU; where a gradient is wanted, at once."""
+    x = torch.rand(2, 3, *shape, dtype=dtype)
+    radius = [4, 2, 3][: len(shape)]
+    windows = WindowMeans(shape, radius, [2, 1, 2][: len(shape)])
+    for one in (lambda x: box_sum(x, radius), lambda x: gaussian(x, radius), lambda x: box_mean(x, radius, 2), windows):
+        whole = one(x.clone().requires_grad_())
+        assert whole.requires_grad and torch.allclose(one(x), whole, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(40, 9, 8), (7, 6)])
+def test_window_means_are_means_at_their_centres_and_the_adjoint_is_theirs(shape):
+    torch.manual_seed(0)
+    radius, stride = [2, 1, 4][: len(shape)], [1, 2, 3][: len(shape)]
+    windows = WindowMeans(shape, radius, stride)
+    x = torch.rand(1, 2, *shape, dtype=torch.float64)
+    means = windows(x)
+    assert torch.allclose(means, windows.centres(box_sum(x, radius) / box_sum(torch.ones_like(x), radius)))
+    assert means.shape[2:] == tuple(len(range(s // 2, n, s)) for n, s in zip(shape, stride[::-1]))
+    other = torch.rand_like(means)
+    assert torch.allclose((means * other).sum(), (x * windows.adjoint(other)).sum())
+
+
+def test_a_mean_taken_twice_is_the_mean_of_the_mean():
+    x = torch.rand(1, 1, 9, 10, 11, dtype=torch.float64)
+    assert torch.allclose(box_mean(x, [1, 2, 1], 2), box_mean(box_mean(x, [1, 2, 1]), [1, 2, 1]))
 
 
 def test_gaussian_equals_scipy():
