@@ -16,6 +16,8 @@ from . import __version__
 from . import device as devices
 from .catalogue import Card, card
 from .contracts import (
+    Field,
+    Grid,
     Image,
     Place,
     Progress,
@@ -86,7 +88,8 @@ def _register(request: Request, report: Optional[ProgressCallback]) -> Result:
     tell(Progress(0.92, "warping"))
     warped = warp_image(inputs.moving, inputs.fixed, found.transform)
     labels = warp_labels(inputs.moving_labels, inputs.fixed, found.transform)
-    jacobian = Image(jacobian_of_transform(found.transform), inputs.fixed.grid, "jacobian", inputs.fixed.dimensions)
+    grid = inputs.fixed.grid
+    jacobian = Image(jacobian_of_transform(found.transform, grid), grid, "jacobian", inputs.fixed.dimensions)
     clock.done("warp")
     tell(Progress(0.95, "measuring"))
     measurer = _measurer(inputs)
@@ -158,7 +161,7 @@ def _find(inputs: Inputs, how: _How, tell: ProgressCallback, clock: _Clock) -> _
     outcome = _run_method(how.method, how.settings, pair, how.device, tell)
     clock.done("method")
     return _Found(
-        _on_fixed_grid(outcome, linear, inputs.fixed, how.device),
+        _transform(outcome, linear, inputs.fixed.grid, how.device),
         (linear, *outcome.stages),
         "its own measure" if how.tells_memory else pair.similarity,
         (*notes, *outcome.notes),
@@ -292,12 +295,24 @@ def _path(transform: Transform, device: torch.device):
         return ()
 
 
-def _on_fixed_grid(outcome, linear: Stage, fixed: Image, device: torch.device) -> Transform:
-    """The method's field, found on the cropped working grid, on the whole fixed grid; the inverse likewise."""
-    field = on_grid(with_axes_of(outcome.displacement, fixed.grid), fixed.grid)
-    inverse = with_axes_of(outcome.inverse, fixed.grid)
-    inverse = on_grid(inverse, covering(fixed.grid, inverse.grid))
-    return Transform(linear.linear_lps, field, (inverse, correction_of_inverse(field, inverse, device)))
+#: Where the field is coarser than the fixed image, its inverse has a factor more, on the fixed voxels, up to so many.
+MOST_CORRECTED = 30_000_000
+
+
+def _transform(outcome, linear: Stage, fixed: Grid, device: torch.device) -> Transform:
+    """The method's field and its inverse, found on the cropped working grid, over the whole fixed grid."""
+    field, inverse = (with_axes_of(one, fixed) for one in (outcome.displacement, outcome.inverse))
+    field = _spread_out(field, covering(field.grid, fixed), fixed)
+    inverses = [_spread_out(inverse, covering(inverse.grid, fixed), covering(fixed, inverse.grid))]
+    inverses.append(correction_of_inverse(field, inverses, device))
+    if not field.grid.same_as(fixed) and fixed.voxels <= MOST_CORRECTED:
+        inverses.append(correction_of_inverse(field, inverses, device, grid=fixed))
+    return Transform(linear.linear_lps, field, tuple(inverses))
+
+
+def _spread_out(field: Field, own: Grid, other: Grid) -> Field:
+    """The field on its own voxels or on others, of which there are fewer: its border is repeated beyond it."""
+    return on_grid(field, own if own.voxels < other.voxels else other)
 
 
 def _measurer(inputs: Inputs) -> Measurer:

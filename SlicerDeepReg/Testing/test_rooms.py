@@ -61,7 +61,18 @@ RULES = {
         {"numpy", "torch", "SimpleITK"},
     ),
     "comparison": (
-        ("__init__", "contracts", "catalogue", "settings", "process", "private", "files", "metrics", "pipeline"),
+        (
+            "__init__",
+            "contracts",
+            "catalogue",
+            "settings",
+            "process",
+            "private",
+            "files",
+            "geometry",
+            "metrics",
+            "pipeline",
+        ),
         {"numpy", "scipy", "torch", "SimpleITK", "matplotlib", "distributed"},
     ),
     "commands": (

@@ -147,12 +147,13 @@ def slices_of(result: Result) -> Dict[str, np.ndarray]:
 
     from ..contracts import Transform
     from ..files.images import to_sitk
+    from ..geometry.grids import on_grid
     from ..pipeline import warp_image
 
     linear = warp_image(result.moving, result.fixed, Transform(result.stages[0].linear_lps))
     planes = {}
     field = result.transform.field
-    vectors = np.moveaxis(field.displacement_lps_mm, -1, 0) if field is not None else None
+    vectors = np.moveaxis(on_grid(field, result.fixed.grid).displacement_lps_mm, -1, 0) if field is not None else None
     pictures = {"fixed": result.fixed, "linear": linear, "warped": result.warped, "jacobian": result.jacobian}
     volumes = {name: image.values.astype(np.float32) for name, image in pictures.items()}
     if vectors is not None:

@@ -2,48 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Iterator, List, Optional, Tuple
+from typing import Callable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from ..contracts import Field, Transform
+from ..contracts import Field, Grid, Transform
+from .grids import on_grid
 
 _SLAB = 16
 
 
-def jacobian_of_transform(transform: Transform) -> Optional[np.ndarray]:
-    """(K, J, I) float32 det of the Jacobian of ``T(x) = A (x + u(x))`` on the field's grid; None without a field.
+def jacobian_of_transform(transform: Transform, grid: Optional[Grid] = None) -> Optional[np.ndarray]:
+    """(K, J, I) float32 det of the Jacobian of ``T(x) = A (x + u(x))`` on a grid; None without a field.
+
+    The grid has the directions of the field's, and is that when left out, here and below.
 
     Central differences inside, one-sided at the border. 1 is no change of volume, 2 is twice the
     volume, 0 or less is a fold.
     """
     if transform.field is None:
         return None
-    return np.float32(np.linalg.det(transform.linear_lps[:3, :3])) * jacobian_of_field(transform.field)
+    return np.float32(np.linalg.det(transform.linear_lps[:3, :3])) * jacobian_of_field(transform.field, grid)
 
 
-def jacobian_of_field(field: Field) -> np.ndarray:
-    """(K, J, I) float32 ``det(I + grad u)`` of the field alone, in millimetres, whatever its grid's direction.
+def jacobian_of_field(field: Field, grid: Optional[Grid] = None) -> np.ndarray:
+    """(K, J, I) float32 ``det(I + grad u)`` of the field alone, in millimetres, whatever the grid's direction.
 
     ``det(I + du/d(ijk) inv(A3))`` is the same in voxel units: ``det(I + d(inv(A3) u)/d(ijk))``.
     """
-    voxels = displacement_in_voxels(field)
-    axes = [c for c in range(3) if field.grid.size_ijk[c] > 1]
-    result = np.empty(field.grid.shape_kji, np.float32)
+    grid = grid or field.grid
+    voxels = _in_voxels(field, grid)
+    axes = [c for c in range(3) if grid.size_ijk[c] > 1]
+    result = np.empty(grid.shape_kji, np.float32)
     for slab, wide, inner in _slabs(len(result)):
-        part = voxels[wide]
+        part = voxels(wide)
         rows = [[_gradient(part[..., c], 2 - d, part.shape)[inner] + np.float32(c == d) for d in axes] for c in axes]
         result[slab] = _determinant(rows)
     return result
 
 
-def displacement_in_voxels(field: Field) -> np.ndarray:
-    """(K, J, I, 3) the displacement in voxels of its own grid, order i, j, k, float32."""
-    to_voxels = np.linalg.inv(field.grid.ijk_to_lps[:3, :3]).astype(np.float32)
-    return field.displacement_lps_mm.astype(np.float32) @ to_voxels.T
+def _in_voxels(field: Field, grid: Grid) -> Callable[[slice], np.ndarray]:
+    """A function that gives those planes of the displacement on the grid, in its voxels: never all of them at once."""
+    to_voxels = np.linalg.inv(grid.ijk_to_lps[:3, :3]).astype(np.float32).T
+    if field.grid.same_as(grid):
+        return lambda planes: field.displacement_lps_mm[planes].astype(np.float32) @ to_voxels
+
+    def found(planes: slice) -> np.ndarray:
+        matrix = grid.ijk_to_lps.copy()
+        matrix[:3, 3] += planes.start * matrix[:3, 2]
+        part = Grid((*grid.size_ijk[:2], planes.stop - planes.start), matrix)
+        return on_grid(field, part).displacement_lps_mm @ to_voxels
+
+    return found
 
 
-def non_diffeomorphic_volume(field: Field, mask: Optional[np.ndarray] = None) -> Tuple[float, float]:
+def non_diffeomorphic_volume(
+    field: Field, mask: Optional[np.ndarray] = None, grid: Optional[Grid] = None
+) -> Tuple[float, float]:
     """The digital-diffeomorphism criterion of Liu et al., IJCV 2024.
 
     A voxel passes when all eight determinants of one-sided differences around it (four in 2D) and, in
@@ -51,28 +66,30 @@ def non_diffeomorphic_volume(field: Field, mask: Optional[np.ndarray] = None) ->
 
     Args:
         field: the displacement.
-        mask: (K, J, I) bool, the voxels that count; the outermost layer never does.
+        mask: (K, J, I) bool on the grid, the voxels that count; the outermost layer never does.
+        grid: whose voxels are looked at.
 
     Returns:
         (NDV, failing), both in percent of the counted voxels: NDV is the folded volume, the sum of
         ``max(-det, 0) / 12`` over the ten determinants (``/ 4`` over the four in 2D); failing is the
         part of the voxels that do not pass.
     """
-    voxels = displacement_in_voxels(field)
-    axes = [c for c in range(3) if field.grid.size_ijk[c] > 1]
-    counted = np.zeros(field.grid.shape_kji, bool)
-    interior = tuple(slice(1, -1) if n > 1 else slice(None) for n in field.grid.shape_kji)
+    grid = grid or field.grid
+    voxels = _in_voxels(field, grid)
+    axes = [c for c in range(3) if grid.size_ijk[c] > 1]
+    counted = np.zeros(grid.shape_kji, bool)
+    interior = tuple(slice(1, -1) if n > 1 else slice(None) for n in grid.shape_kji)
     counted[interior] = True if mask is None else mask[interior]
     total = int(counted.sum())
-    if not total or any(field.grid.size_ijk[c] < 3 for c in axes):
+    if not total or any(grid.size_ijk[c] < 3 for c in axes):
         return float("nan"), float("nan")
     folded, failing = 0.0, 0
-    for slab, wide, inner in _slabs(len(voxels)):
+    for slab, wide, inner in _slabs(grid.size_ijk[2]):
         chosen = counted[slab]
         if not chosen.any():
             continue
         worst = None
-        for determinant in _digital_determinants(voxels[wide], axes):
+        for determinant in _digital_determinants(voxels(wide), axes):
             values = determinant[inner][chosen]
             folded += float(np.maximum(-values, 0).sum(dtype=np.float64))
             worst = values if worst is None else np.minimum(worst, values)
@@ -81,21 +98,22 @@ def non_diffeomorphic_volume(field: Field, mask: Optional[np.ndarray] = None) ->
     return 100 * folded / share / total, 100 * failing / total
 
 
-def smallest_digital_determinant(field: Field) -> np.ndarray:
+def smallest_digital_determinant(field: Field, grid: Optional[Grid] = None) -> np.ndarray:
     """(K, J, I) float32 the least determinant of the digital criterion at each voxel; 0 or less is a fold.
 
     The outermost layer, where the criterion knows nothing, is 1; so is all of a field thinner than three voxels.
     """
-    voxels = displacement_in_voxels(field)
-    axes = [c for c in range(3) if field.grid.size_ijk[c] > 1]
-    result = np.ones(field.grid.shape_kji, np.float32)
-    if any(field.grid.size_ijk[c] < 3 for c in axes):
+    grid = grid or field.grid
+    voxels = _in_voxels(field, grid)
+    axes = [c for c in range(3) if grid.size_ijk[c] > 1]
+    result = np.ones(grid.shape_kji, np.float32)
+    if any(grid.size_ijk[c] < 3 for c in axes):
         return result
-    interior = tuple(slice(1, -1) if n > 1 else slice(None) for n in field.grid.shape_kji)
+    interior = tuple(slice(1, -1) if n > 1 else slice(None) for n in grid.shape_kji)
     found = np.ones_like(result)
-    for slab, wide, inner in _slabs(len(voxels)):
+    for slab, wide, inner in _slabs(grid.size_ijk[2]):
         worst = None
-        for determinant in _digital_determinants(voxels[wide], axes):
+        for determinant in _digital_determinants(voxels(wide), axes):
             worst = determinant[inner] if worst is None else np.minimum(worst, determinant[inner])
         found[slab] = worst
     result[interior] = found[interior]

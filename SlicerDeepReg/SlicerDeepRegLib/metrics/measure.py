@@ -57,8 +57,8 @@ class Measurer:
             changes = topology_changes(self.moving_labels.values, warped_labels.values)
             result["topology_changes"] = len(changes)
             result["topology_by_label"] = changes
-        result.update(regularity_figures(transform.field, self.mask))
-        result.update(inverse_figures(transform, self.mask))
+        result.update(regularity_figures(transform.field, self.mask, self.grid))
+        result.update(inverse_figures(transform, self.mask, grid=self.grid))
         if self.fixed_points is not None:
             errors = target_registration_errors(transform, self.fixed_points, self.moving_points)
             result.update(tre_mm=float(errors.mean()), tre_max_mm=float(errors.max()), tre_by_point_mm=errors.tolist())
@@ -72,7 +72,8 @@ class Measurer:
             return ()
         folded = bool(figures.get("digital_folds_percent") or 0)
         scaled = _scaled(warped.values, self.moving_range)
-        return worst_places(transform.field, jacobian.values, self.fixed_scaled, scaled, self.mask, folded)
+        images = (jacobian.values, self.fixed_scaled, scaled)
+        return worst_places(transform.field, *images, self.mask, folded, self.grid)
 
     def spread(self, spread: Image) -> Dict[str, float]:
         """Figures of a map of the spread on a grid of its own, over the mask."""

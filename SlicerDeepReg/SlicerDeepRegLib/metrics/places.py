@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 import numpy as np
 import scipy.ndimage
@@ -26,22 +26,24 @@ def worst_places(
     warped_scaled: np.ndarray,
     mask: np.ndarray,
     folded: bool,
+    grid: Optional[Grid] = None,
 ) -> Tuple[Place, ...]:
     """Folds, the strongest shrinking and growing, and the largest difference that is left.
 
     Args:
-        field: on the fixed grid.
+        field: the displacement.
         jacobian: (K, J, I) of the whole transform.
         fixed_scaled, warped_scaled: (K, J, I), each 0..1.
         mask: (K, J, I) bool, where to look.
         folded: whether the digital criterion failed anywhere; else it is not computed again.
+        grid: the fixed one; the field's when left out.
 
     Returns:
         At most ``MOST`` of each kind, at least ``APART_MM`` from each other.
     """
-    grid, found = field.grid, []
+    grid, found = grid or field.grid, []
     if folded:
-        found += _lowest("fold", smallest_digital_determinant(field), mask, grid, 0.0)
+        found += _lowest("fold", smallest_digital_determinant(field, grid), mask, grid, 0.0)
     found += _lowest("shrinks", jacobian, mask, grid, SHRINKS_BELOW)
     found += _lowest("grows", jacobian, mask, grid, GROWS_ABOVE, sign=-1)
     sigma = SMOOTH_MM / grid.spacing_mm[::-1] * (np.array(grid.shape_kji) > 1)

@@ -6,22 +6,23 @@ from typing import Dict, Optional
 
 import numpy as np
 
-from ..contracts import Field, Transform
+from ..contracts import Field, Grid, Transform
 from ..geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
 from ..geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
 
 
-def regularity_figures(field: Optional[Field], mask: np.ndarray) -> Dict[str, float]:
+def regularity_figures(field: Optional[Field], mask: np.ndarray, grid: Optional[Grid] = None) -> Dict[str, float]:
     """|J| <= 0, NDV, SDlogJ and the range of |J| inside a mask, of the field alone (without the linear part).
 
     Args:
         field: the displacement, or None for a linear transform (no figures).
-        mask: (K, J, I) bool on the field's grid.
+        mask: (K, J, I) bool on the grid.
+        grid: whose voxels are looked at, the fixed one; the field's when left out.
     """
     if field is None:
         return {}
-    jacobian = jacobian_of_field(field)[mask].astype(np.float64)
-    ndv, failing = non_diffeomorphic_volume(field, mask)
+    jacobian = jacobian_of_field(field, grid)[mask].astype(np.float64)
+    ndv, failing = non_diffeomorphic_volume(field, mask, grid)
     return {
         "folds_percent": float(100 * np.mean(jacobian <= 0)),
         "ndv_percent": ndv,
@@ -33,13 +34,16 @@ def regularity_figures(field: Optional[Field], mask: np.ndarray) -> Dict[str, fl
     }
 
 
-def inverse_figures(transform: Transform, mask: np.ndarray, points: int = 50_000) -> Dict[str, float]:
+def inverse_figures(
+    transform: Transform, mask: np.ndarray, points: int = 50_000, grid: Optional[Grid] = None
+) -> Dict[str, float]:
     """How far points of the mask are from where they started after the transform and its inverse, in mm.
 
     Args:
         transform: with the inverse in it; without a field or an inverse there are no figures.
-        mask: (K, J, I) bool on the field's grid.
+        mask: (K, J, I) bool on the grid.
         points: how many, anywhere inside voxels of the mask, the same at every call.
+        grid: the fixed one; the field's when left out.
     """
     if transform.field is None or not transform.inverse_fields:
         return {}
@@ -48,7 +52,7 @@ def inverse_figures(transform: Transform, mask: np.ndarray, points: int = 50_000
     chosen = np.stack(np.unravel_index(random.choice(inside, points), mask.shape), -1)[:, ::-1].astype(float)
     size_ijk = np.array(mask.shape[::-1])
     chosen += random.uniform(-0.5, 0.5, chosen.shape) * (size_ijk > 1)
-    here = apply_matrix(transform.field.grid.ijk_to_lps, np.clip(chosen, 0, size_ijk - 1))
+    here = apply_matrix((grid or transform.field.grid).ijk_to_lps, np.clip(chosen, 0, size_ijk - 1))
     error = np.linalg.norm(moving_to_fixed(transform, fixed_to_moving(transform, here)) - here, axis=1)
     return {
         "inverse_error_mm": float(error.mean()),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..contracts import Image
+from ..geometry.grids import on_grid
 from .display import add_legend, colour_table, diverging_colour, set_range, warm_colours
-from .nodes import add_volume, image_from_node
+from .nodes import add_volume, grid_of, image_from_node
 from .runs import Run, field_of, own
 
 LOG_COLOURS = "Jacobian by its logarithm: magenta folds, blue shrinks, white keeps, red grows"
@@ -30,8 +31,9 @@ def magnitude(scene, run: Run):
     field = field_of(run)
     if field is None:
         raise ValueError(f"The transform of {run.name} is linear: no displacement field to show.")
-    length = np.linalg.norm(field.displacement_lps_mm, axis=-1)
-    node = add_volume(scene, Image(length.astype(np.float32), field.grid), "magnitude")
+    grid = grid_of(run.get("warped"))
+    length = np.linalg.norm(on_grid(field, grid).displacement_lps_mm, axis=-1)
+    node = add_volume(scene, Image(length.astype(np.float32), grid), "magnitude")
     top = float(np.ceil(np.percentile(length, 99.8))) or 1.0
     set_range(node, 0.0, top, warm_colours(scene))
     add_legend(node, "Length (mm)")

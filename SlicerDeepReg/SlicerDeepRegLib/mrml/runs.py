@@ -15,7 +15,7 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from ..contracts import Field, Image, Result, Transform
+from ..contracts import Field, Grid, Image, Result, Transform
 from .display import add_legend, diverging_colours, set_range
 from .facts import scene_facts
 from .nodes import FLIP, add_transform, add_volume, flipped, grid_of, grid_part
@@ -130,15 +130,21 @@ def _to_world(node) -> Optional[List[List[float]]]:
 
 
 def field_of(run: Run) -> Optional[Field]:
-    """The run's displacement field, LPS mm of the world, on the grid of its warped volume; None where it is linear."""
+    """The run's displacement field, LPS mm of the world, on the voxels on which it is kept; None where it is linear."""
     run.need("transform", "warped")
     oriented = grid_part(run.get("transform").GetTransformFromParent())
     if oriented is None:
         return None
-    grid = grid_of(run.get("warped"))
-    vectors = vtk_to_numpy(oriented.GetDisplacementGrid().GetPointData().GetScalars())
-    vectors = vectors.reshape(*oriented.GetDisplacementGrid().GetDimensions()[::-1], 3)
-    return Field(flipped(vectors[tuple(slice(0, n) for n in grid.shape_kji)]), grid)  # a single slice is there twice
+    picture, shown = oriented.GetDisplacementGrid(), grid_of(run.get("warped")).size_ijk
+    vectors = vtk_to_numpy(picture.GetPointData().GetScalars()).reshape(*picture.GetDimensions()[::-1], 3)
+    matrix = np.eye(4)
+    direction = oriented.GetGridDirectionMatrix()
+    if direction is not None:
+        matrix[:3, :3] = slicer.util.arrayFromVTKMatrix(direction)[:3, :3]
+    matrix[:3, :3] *= picture.GetSpacing()
+    matrix[:3, 3] = picture.GetOrigin()
+    size = tuple(1 if shown[c] == 1 else n for c, n in enumerate(picture.GetDimensions()))  # a slice is there twice
+    return Field(flipped(vectors[tuple(slice(0, n) for n in size[::-1])]), Grid(size, FLIP @ matrix))
 
 
 def transform_of(run: Run) -> Transform:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+import functools
+from typing import Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -93,43 +94,66 @@ def neighbour_attention(
     Returns:
         (B, C, K, J, I).
     """
-    shape, edge = query.shape[2:], window * reach
+    shape, edge = tuple(query.shape[2:]), window * reach
     side = 2 * edge  # of a tile; it sees an edge more on each side, which is twice its side in all
     padded = [-(-size // side) * side for size in shape]
     extra = [amount for size, p in zip(shape[::-1], padded[::-1]) for amount in (0, p - size)]
-    around = [amount + edge for amount in extra]
-    there = F.pad(query.new_ones((len(query), 1, *shape)), around)
-    queries = F.pad(query, extra).split(side, 2)
-    keys, values = (F.pad(t, around).split(side, 2) for t in (key, value))
-    inside = there.split(side, 2)
-    searched = _search_mask(window, reach, query.device)
+    asked = F.pad(query, extra)
+    seen = F.pad(torch.cat([key, value], 1), [amount + edge for amount in extra])
+    # On a CPU slab by slab, which fits its cache; on a GPU every call costs more than the copies.
+    slabs = padded[0] // side
+    each = slabs if query.device.type == "cuda" else 1
+    kind = {"dtype": query.dtype, "device": query.device}
+    searched = _search_bias(window, reach, **kind)
     found = []
-    for k, asked in enumerate(queries):  # slab by slab: a slab sees two
-        seen_keys, seen_values, seen = (torch.cat(parts[k : k + 2], 2) for parts in (keys, values, inside))
-        mask = searched & (_seen(seen, side, 1).transpose(2, 3) > 0)  # (tiles, 1, voxels, voxels seen)
-        parts = (_windows(asked, [side] * 3, heads), _seen(seen_keys, side, heads), _seen(seen_values, side, heads))
-        found.append(_joined(attend(*parts, mask), [side] * 3, asked.shape))
-    return torch.cat(found, 2)[:, :, : shape[0], : shape[1], : shape[2]]
+    for first in range(0, slabs, each):
+        last = min(first + each, slabs)
+        part = asked[:, :, first * side : last * side]
+        keys, values = _seen(seen[:, :, first * side : (last + 1) * side], side, 2 * heads).chunk(2, 1)
+        bias = searched + _outside_bias(shape, side, first, last, len(query), **kind)
+        windows = _windows(part, [side] * 3, heads)
+        found.append(_joined(F.scaled_dot_product_attention(windows, keys, values, bias), [side] * 3, part.shape))
+    whole = found[0] if len(found) == 1 else torch.cat(found, 2)
+    return whole[:, :, : shape[0], : shape[1], : shape[2]]
 
 
-def _seen(slab: torch.Tensor, side: int, heads: int) -> torch.Tensor:
-    """(B, C, 2 side, J + side, I + side) to what each tile sees, (B tiles, heads, (2 side)^3, C / heads)."""
-    b, c, deep, wide, long = slab.shape
-    x = slab.reshape(b, heads, c // heads, deep, wide // side, side, long // side, side)
-    x = torch.cat([x[:, :, :, :, :-1], x[:, :, :, :, 1:]], 5)
-    x = torch.cat([x[:, :, :, :, :, :, :-1], x[:, :, :, :, :, :, 1:]], 7)
-    rows, columns = x.shape[4], x.shape[6]
-    x = x.permute(0, 4, 6, 1, 3, 5, 7, 2)
-    return x.reshape(b * rows * columns, heads, deep * 4 * side**2, c // heads)
+def _seen(slabs: torch.Tensor, side: int, heads: int) -> torch.Tensor:
+    """(B, C, K + side, J + side, I + side) to what each tile sees, (B tiles, heads, (2 side)^3, C / heads)."""
+    b, c, *sizes = slabs.shape
+    k, j, i = (size // side for size in sizes)
+    x = slabs.reshape(b, heads, c // heads, k, side, j, side, i, side)
+    for axis in (3, 5, 7):  # two neighbours side by side are what one tile sees
+        first, second = (x.narrow(axis, start, x.shape[axis] - 1) for start in (0, 1))
+        x = torch.cat([first, second], axis + 1)
+    x = x.permute(0, 3, 5, 7, 1, 4, 6, 8, 2)
+    return x.reshape(b * (k - 1) * (j - 1) * (i - 1), heads, (2 * side) ** 3, c // heads)
 
 
-def _search_mask(window: int, reach: int, device: torch.device) -> torch.Tensor:
-    """(voxels of a tile, voxels seen by it): true where the second lies in the search window of the first."""
-    base = torch.arange(2 * window * reach, device=device) // window
-    search = torch.arange(4 * window * reach, device=device) // window - reach
-    near = (base[:, None] - search[None]).abs() <= reach  # along one axis
-    both = near[:, None, None, :, None, None] & near[None, :, None, None, :, None] & near[None, None, :, None, None, :]
-    return both.reshape(len(base) ** 3, len(search) ** 3)
+@functools.lru_cache(maxsize=8)
+def _search_bias(window: int, reach: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """(voxels of a tile, voxels seen by it): 0 where the second lies in the search window of the first, or OUTSIDE."""
+    with torch.inference_mode(False):
+        base = torch.arange(2 * window * reach, device=device) // window
+        search = torch.arange(4 * window * reach, device=device) // window - reach
+        near = (base[:, None] - search[None]).abs() <= reach  # along one axis
+        k, j, i = (
+            near.view([len(base) if c == n else len(search) if c == n + 3 else 1 for c in range(6)]) for n in range(3)
+        )
+        both = (k & j & i).reshape(len(base) ** 3, len(search) ** 3)
+        return torch.zeros(both.shape, dtype=dtype, device=device).masked_fill_(~both, OUTSIDE)
+
+
+@functools.lru_cache(maxsize=64)
+def _outside_bias(
+    shape: Tuple[int, ...], side: int, first: int, last: int, batch: int, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """(batch x tiles, 1, 1, voxels seen): OUTSIDE where they lie outside the volume, for slabs first to last."""
+    edge = side // 2
+    with torch.inference_mode(False), torch.no_grad():
+        extra = [amount for size in shape[::-1] for amount in (edge, -size % side + edge)]
+        there = F.pad(torch.zeros((1, 1, *shape), dtype=dtype, device=device), extra, value=OUTSIDE)
+        seen = _seen(there[:, :, first * side : (last + 1) * side], side, 1)
+        return seen.transpose(2, 3).repeat(batch, 1, 1, 1)
 
 
 def whole_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:

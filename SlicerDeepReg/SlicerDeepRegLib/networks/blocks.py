@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 #: torch gives a single volume on a CPU to its fast convolution only when batch x channels x K x J is larger.
 FAST_FROM = 20480
+#: From how many voxels on a GPU the statistics of a channel are a reduction of their own.
+REDUCED_FROM = 2**15
 #: From how many voxels on JoinedConv3d saves the copy: below, it costs nothing, and a sum rounds more than one product.
 JOINED_FROM = 2**20
 
@@ -59,10 +61,30 @@ class ConvTranspose3d(nn.ConvTranspose3d):
 
 
 class InstanceNorm(nn.GroupNorm):
-    """Instance normalisation, as groups of one channel: this keeps channels last, which instance_norm copies."""
+    """Instance normalisation, as groups of one channel: this keeps channels last, which instance_norm copies.
+
+    On a GPU torch gives a group to one of its processors, and a group is a whole volume here: there the mean and the
+    variance are found by a reduction, which all of them share.
+    """
 
     def __init__(self, width: int, affine: bool = False) -> None:
         super().__init__(width, width, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cuda" or x[0, 0].numel() < REDUCED_FROM:
+            return super().forward(x)
+        return self.reduced(x)
+
+    def reduced(self, x: Tensor) -> Tensor:
+        """The same by a reduction of its own."""
+        x = x.float()  # as autocast has it
+        variance, mean = torch.var_mean(x, tuple(range(2, x.ndim)), correction=0, keepdim=True)
+        scale = torch.rsqrt(variance + self.eps)
+        if self.affine:
+            like = (1, -1, *[1] * (x.ndim - 2))
+            scale = scale * self.weight.view(like)
+            return torch.addcmul(self.bias.view(like) - mean * scale, x, scale)
+        return torch.addcmul(-mean * scale, x, scale)
 
 
 CONVOLUTION = {2: nn.Conv2d, 3: Conv3d}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 import torch
 
-from ..contracts import Field
+from ..contracts import Field, Grid
 from .sample import warp
 
 
 @torch.no_grad()
-def correction_of_inverse(field: Field, inverse: Field, device: torch.device, rounds: int = 2) -> Field:
-    """``c`` on the fixed grid, so that ``(id + c) o (id + w) o (id + u)`` is the identity at its voxel centres.
+def correction_of_inverse(
+    field: Field, inverses: Sequence[Field], device: torch.device, rounds: int = 2, grid: Optional[Grid] = None
+) -> Field:
+    """``c`` on a grid, so that ``(id + c) o (id + w) o (id + u)`` is the identity at its voxel centres.
+
+    ``id + w`` stands for what is known of the inverse already, one factor or several.
 
     Where a deformation compresses strongly, its inverse changes by several voxels from one voxel to the
     next, and a field that is interpolated linearly cannot follow. The error of the way there and back,
@@ -21,16 +25,21 @@ def correction_of_inverse(field: Field, inverse: Field, device: torch.device, ro
     can be sampled there and taken away: ``c(x + e(x)) = -e(x)``, by fixed-point iteration.
 
     Args:
-        field: ``u``, on the fixed grid.
-        inverse: ``w``, on the fixed grid padded by whole voxels.
+        field: ``u``.
+        inverses: ``w``, what is applied first at the beginning, on grids that cover where u leads.
         device: where to compute.
         rounds: of the iteration; more brought nothing on two brains.
+        grid: of the same directions; the field's when left out. The finer, the less is left.
     """
-    grid = field.grid
+    grid = grid or field.grid
     axes = [c for c in range(3) if grid.size_ijk[c] > 1]
-    there, back = _voxels(field, axes, device), _voxels(inverse, axes, device)
-    offset = np.round((inverse.grid.lps_to_ijk @ grid.ijk_to_lps)[:3, 3])[axes]
-    error = warp(back, there, offset_ijk=offset.tolist()).add_(there)
+    error = _voxels(field, grid, axes, device)
+    if not field.grid.same_as(grid):
+        still = error.new_zeros((1, len(axes), *(n for n in grid.shape_kji if n > 1)))
+        error = warp(error, still, **_relation(grid, field.grid, axes))
+    for inverse in inverses:
+        back = _voxels(inverse, grid, axes, device)
+        error = warp(back, error, **_relation(grid, inverse.grid, axes)).add_(error)
     correction = -error
     for _ in range(rounds):
         correction = warp(error, correction).neg_()
@@ -55,9 +64,15 @@ def inverted(displacement: torch.Tensor, rounds: int = 30, start: Optional[torch
     return inverse
 
 
-def _voxels(field: Field, axes, device: torch.device) -> torch.Tensor:
-    """(1, n, ...) the displacement in voxels of its grid, without the axes that do not exist."""
-    rows = field.grid.lps_to_ijk[axes, :3].astype(np.float32)
+def _relation(grid: Grid, other: Grid, axes: List[int]) -> Dict[str, List[float]]:
+    """Scale and offset for ``warp``, from indices of one grid to those of another of the same directions."""
+    relation = other.lps_to_ijk @ grid.ijk_to_lps
+    return {"scale_ijk": np.diag(relation)[axes].tolist(), "offset_ijk": relation[axes, 3].tolist()}
+
+
+def _voxels(field: Field, grid: Grid, axes: List[int], device: torch.device) -> torch.Tensor:
+    """(1, n, ...) the displacement in voxels of ``grid``, without the axes that do not exist."""
+    rows = grid.lps_to_ijk[axes, :3].astype(np.float32)
     shape = [n for c, n in enumerate(field.grid.size_ijk) if c in axes][::-1]
     values = np.moveaxis(field.displacement_lps_mm @ rows.T, -1, 0)
     return torch.from_numpy(np.ascontiguousarray(values).reshape(1, len(axes), *shape)).to(device)

@@ -47,7 +47,7 @@ def strike(fault, arguments):
         time.time = lambda: real() + np.random.default_rng().choice([-1e9, 1e9])
     elif fault == "disk full":  # for every longer file, the system's own error: the images fit, the transforms do not
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (95_000, resource.RLIM_INFINITY))
     else:
         raise AssertionError(f"no fault {fault}")
 

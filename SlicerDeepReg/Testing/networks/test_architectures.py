@@ -71,6 +71,12 @@ def test_instance_normalisation_is_torchs_and_batch_normalisation_at_one():
     torch.manual_seed(0)
     x = torch.randn(1, 5, 6, 7, 8)
     assert torch.allclose(InstanceNorm(5)(x), nn.InstanceNorm3d(5)(x), atol=1e-5)
+    for affine in (False, True):
+        norm = InstanceNorm(5, affine)
+        if affine:
+            nn.init.normal_(norm.weight)
+            nn.init.normal_(norm.bias)
+        assert torch.allclose(norm.reduced(x), norm(x), atol=1e-5)
     assert torch.allclose(normalisation("batch", 5).train()(x), normalisation("instance", 5)(x), atol=1e-5)
     with pytest.raises(ValueError, match="instance or batch"):
         normalisation("layer", 5)
