@@ -37,6 +37,7 @@ from .methods import load_method
 from .methods.linear import register_linear
 from .metrics.landmarks import target_registration_errors
 from .metrics.measure import Measurer
+from .preparation import plan
 from .preparation.checks import Inputs, check_memory, free_memory_bytes
 from .preparation.perturb import perturbed_pair
 from .preparation.working import WorkingPair, prepare
@@ -116,7 +117,7 @@ def _register(request: Request, report: Optional[ProgressCallback]) -> Result:
         figures=figures,
         seconds=clock.seconds,
         provenance=_provenance(checksums, how.device, found.similarity),
-        notes=(*inputs.notes, *found.notes),
+        notes=(*inputs.notes, *found.notes, *_notes_of(measurer, request)),
         places=places,
         path=path,
         spread=spread,
@@ -295,17 +296,13 @@ def _path(transform: Transform, device: torch.device):
         return ()
 
 
-#: Where the field is coarser than the fixed image, its inverse has a factor more, on the fixed voxels, up to so many.
-MOST_CORRECTED = 30_000_000
-
-
 def _transform(outcome, linear: Stage, fixed: Grid, device: torch.device) -> Transform:
     """The method's field and its inverse, found on the cropped working grid, over the whole fixed grid."""
     field, inverse = (with_axes_of(one, fixed) for one in (outcome.displacement, outcome.inverse))
     field = _spread_out(field, covering(field.grid, fixed), fixed)
     inverses = [_spread_out(inverse, covering(inverse.grid, fixed), covering(fixed, inverse.grid))]
     inverses.append(correction_of_inverse(field, inverses, device))
-    if not field.grid.same_as(fixed) and fixed.voxels <= MOST_CORRECTED:
+    if not field.grid.same_as(fixed) and fixed.voxels <= plan.MOST_CORRECTED:
         inverses.append(correction_of_inverse(field, inverses, device, grid=fixed))
     return Transform(linear.linear_lps, field, tuple(inverses))
 
@@ -343,6 +340,15 @@ def _measure(
         figures["after"].update(measurer.structures(labels))
     figures["after"]["jacobian_min_anywhere"] = float(jacobian.values.min())
     return figures, measurer.places(warped, jacobian, transform, figures["after"])
+
+
+def _notes_of(measurer: Measurer, request: Request) -> List[str]:
+    if measurer.every == 1 or not request.measure:
+        return []
+    return [
+        f"The image is large: similarity, Jacobian, folds and the inverse were measured {measurer.every} voxels apart "
+        "along each axis."
+    ]
 
 
 def _with_landmark_errors(stages: Tuple[Stage, ...], inputs: Inputs) -> Tuple[Stage, ...]:

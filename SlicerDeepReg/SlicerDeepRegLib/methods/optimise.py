@@ -355,11 +355,16 @@ def _one_sided(displacement: torch.Tensor, c: int, ahead: bool) -> torch.Tensor:
     return step
 
 
+#: Of the search: each has a cost for each of 729 candidates in 3D, so that these take 180 MB.
+MOST_CELLS = 60_000
+
+
 def _search_stage(images: _Images, settings: OptimiseSettings, outcome: Outcome, report) -> Optional[Deformation]:
     """Large motion first: a discrete search in both directions, kept only where it helps."""
     start = time.perf_counter()
     pair = images.pair
     size = settings.search_cell / pair.levels[-1].factor  # in voxels of the working grid
+    size = max(size, (pair.grid.voxels / MOST_CELLS) ** (1 / len(images.axes)))
     fine = resized(pair.grid, _cells(pair.grid, size / 3, images.axes))
     cells = resized(pair.grid, _cells(pair.grid, size, images.axes))
     if min(cells.size_ijk[c] for c in images.axes) < 4:

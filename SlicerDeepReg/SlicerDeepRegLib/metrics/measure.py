@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
-from ..contracts import Image, Place, Transform
+from ..contracts import Grid, Image, Place, Transform
 from ..geometry.points import apply_matrix, voxel_centres_lps
 from .intensities import similarity_figures
 from .labels import centre_by_label, dice_by_label, surface_by_label, topology_changes, voxels_by_label
@@ -14,9 +15,16 @@ from .landmarks import target_registration_errors
 from .places import worst_places
 from .regularity import inverse_figures, regularity_figures
 
+#: Intensities and volumes are measured at every voxel of an image of at most so many, else at every second one along
+#: each axis, or third, ...: they are means over so many that nothing but time is lost.
+MOST_VOXELS = 40_000_000
+
 
 class Measurer:
     """Measures states of one pair; what depends on the fixed image alone is prepared once.
+
+    Attributes:
+        every: how many voxels apart, along each axis of the fixed image, intensities and volumes are measured.
 
     Args:
         fixed, moving: the images.
@@ -41,15 +49,21 @@ class Measurer:
         self.spacing_kji_mm = tuple(fixed.grid.spacing_mm[::-1])
         if mask is None:
             mask = fixed_labels.values > 0 if fixed_labels is not None else fixed.values > fixed.values.min()
-        self.mask = mask
-        self.grid = fixed.grid
+        self.whole_mask, self.whole_grid = mask, fixed.grid
+        self.every = math.ceil((fixed.grid.voxels / MOST_VOXELS) ** (1 / max(1, sum(n > 1 for n in mask.shape))))
+        if not self._thin(mask).any():
+            self.every = 1
+        self.mask, self.grid = self._thin(mask), _thinned(fixed.grid, self.every)
         self.moving_range = _range(moving.values)
-        self.fixed_scaled = _scaled(fixed.values, _range(fixed.values))
+        self.fixed_scaled = _scaled(self._thin(fixed.values), _range(fixed.values))
+
+    def _thin(self, values: np.ndarray) -> np.ndarray:
+        return values[:: self.every, :: self.every, :: self.every]
 
     def figures(self, warped: Image, warped_labels: Optional[Image], transform: Transform) -> Dict[str, Any]:
         """Name to value, as `METRICS` names them; a figure that cannot be measured is left out or None."""
         result: Dict[str, Any] = similarity_figures(
-            self.fixed_scaled, _scaled(warped.values, self.moving_range), self.mask
+            self.fixed_scaled, _scaled(self._thin(warped.values), self.moving_range), self.mask
         )
         if self.fixed_labels is not None and warped_labels is not None:
             result.update(self._overlap(warped_labels.values))
@@ -71,15 +85,15 @@ class Measurer:
         if transform.field is None:
             return ()
         folded = bool(figures.get("digital_folds_percent") or 0)
-        scaled = _scaled(warped.values, self.moving_range)
-        images = (jacobian.values, self.fixed_scaled, scaled)
+        scaled = _scaled(self._thin(warped.values), self.moving_range)
+        images = (self._thin(jacobian.values), self.fixed_scaled, scaled)
         return worst_places(transform.field, *images, self.mask, folded, self.grid)
 
     def spread(self, spread: Image) -> Dict[str, float]:
         """Figures of a map of the spread on a grid of its own, over the mask."""
-        ijk = apply_matrix(self.grid.lps_to_ijk, voxel_centres_lps(spread.grid).reshape(-1, 3))
-        i, j, k = np.clip(np.round(ijk).astype(int), 0, np.array(self.grid.size_ijk) - 1).T
-        inside = self.mask[k, j, i]
+        ijk = apply_matrix(self.whole_grid.lps_to_ijk, voxel_centres_lps(spread.grid).reshape(-1, 3))
+        i, j, k = np.clip(np.round(ijk).astype(int), 0, np.array(self.whole_grid.size_ijk) - 1).T
+        inside = self.whole_mask[k, j, i]
         values = spread.values.ravel()[inside if inside.any() else slice(None)]
         return {"spread_mm": float(values.mean()), "spread_p95_mm": float(np.percentile(values, 95))}
 
@@ -87,9 +101,9 @@ class Measurer:
         """What each structure is in the fixed image and became of the moving one: volumes in ml, centre in LPS mm."""
         if self.fixed_labels is None:
             return {}
-        ml = abs(float(np.linalg.det(self.grid.ijk_to_lps[:3, :3]))) / 1000
+        ml = abs(float(np.linalg.det(self.whole_grid.ijk_to_lps[:3, :3]))) / 1000
         centres = {
-            label: apply_matrix(self.grid.ijk_to_lps, np.array([ijk]))[0].tolist()
+            label: apply_matrix(self.whole_grid.ijk_to_lps, np.array([ijk]))[0].tolist()
             for label, ijk in centre_by_label(self.fixed_labels.values).items()
         }
         return {
@@ -112,6 +126,12 @@ class Measurer:
             "hd95_by_label_mm": hd95,
             "assd_by_label_mm": assd,
         }
+
+
+def _thinned(grid: Grid, every: int) -> Grid:
+    """The grid of every so many voxels along each axis, from the first one on."""
+    size = tuple(-(-n // every) for n in grid.size_ijk)
+    return Grid(size, grid.ijk_to_lps @ np.diag([*(every if n > 1 else 1 for n in grid.size_ijk), 1.0]))
 
 
 def _times(by_label: Dict[int, int], factor: float) -> Dict[int, float]:

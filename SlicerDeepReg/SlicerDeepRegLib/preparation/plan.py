@@ -54,11 +54,15 @@ EFFORT_PLANS = {
     "thorough": Effort(((8, 60), (4, 60), (2, 80), (1, 60)), 24_000_000),
 }
 
-#: Peak bytes for each voxel of the finest level, measured (benchmarks/RESULTS.md), and a fixed part.
-BYTES_PER_VOXEL = {"lncc": 300, "mind": 900}
-FIXED_BYTES = 700_000_000
-#: Bytes for each voxel of the fixed image: the final field, its inverse, Jacobian, warped image and metrics.
-BYTES_PER_FIXED_VOXEL = 150
+#: Bytes for each voxel of the finest level while `optimise` works there, with a field as fine as the images and with a
+#: coarser one, measured (benchmarks/RESULTS.md); for each voxel of the fixed image meanwhile; and a fixed part.
+BYTES_PER_VOXEL = {"lncc": (480, 185), "mind": (1150, 830)}
+HELD_BYTES, FIXED_BYTES = 8, 700_000_000
+#: Where the field is coarser than the fixed image, its inverse has a factor more, on the fixed voxels, up to so many.
+MOST_CORRECTED = 30_000_000
+#: Bytes for each voxel of the fixed image afterwards (inverse, warped image, Jacobian, figures), with that factor and
+#: without.
+BYTES_PER_FIXED_VOXEL = (190, 42)
 
 
 def levels(grid: Grid, effort: str) -> List[Level]:
@@ -89,9 +93,13 @@ def estimated_bytes(grid: Grid, effort: str, needs: Union[str, int] = "lncc") ->
 
     ``needs`` is "lncc" or "mind" for `optimise`, or the bytes for each voxel of the working grid, as cards have them.
     """
-    finest = _voxels(levels(grid, effort)[-1].size_ijk)
-    each = BYTES_PER_VOXEL[needs] if isinstance(needs, str) else needs
-    return FIXED_BYTES + finest * each + grid.voxels * BYTES_PER_FIXED_VOXEL
+    finest = levels(grid, effort)[-1]
+    each = needs if isinstance(needs, int) else BYTES_PER_VOXEL[needs][finest.field_size_ijk != finest.size_ijk]
+    during = _voxels(finest.size_ijk) * each + grid.voxels * HELD_BYTES
+    # Just beyond the limit a coarse field takes less than just below it.
+    corrected, plain = BYTES_PER_FIXED_VOXEL
+    after = grid.voxels * (corrected if grid.voxels <= MOST_CORRECTED else plain)
+    return FIXED_BYTES + max(during, after)
 
 
 def _voxels(size_ijk: Tuple[int, int, int]) -> int:

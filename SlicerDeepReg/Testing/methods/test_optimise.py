@@ -10,6 +10,7 @@ from SlicerDeepRegLib.contracts import Cancelled, Grid, Image, Request
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed, voxel_centres_lps
 from SlicerDeepRegLib.methods import optimise
+from SlicerDeepRegLib.metrics import measure
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.preparation import plan
 
@@ -84,6 +85,25 @@ def test_the_search_compares_every_voxel_with_all_that_it_may_move_to(shape):
             there = tuple(min(max(n + o - 2, 0), size - 1) for n, o, size in zip(index, offset, shape))
             difference = ((fixed[(0, slice(None), *index)] - moving[(0, slice(None), *there)]) ** 2).mean()
             assert float(found[(number, *index)] + own[index]) == pytest.approx(float(difference), abs=1e-5)
+
+
+def test_a_large_image_is_registered_in_less_memory_and_says_how_it_was_measured(monkeypatch):
+    """Every limit that is for large images at once: they change what is kept and looked at, hardly what is found."""
+    true = bump([4.0, -3.0, 2.0])
+    whole = register(request(seen(true), seen(0)))
+    monkeypatch.setattr(plan, "LARGE", 1000)
+    monkeypatch.setattr(plan, "MOST_CORRECTED", 1000)
+    monkeypatch.setattr(measure, "MOST_VOXELS", GRID.voxels // 8)
+    monkeypatch.setattr(optimise, "MOST_CELLS", 200)
+    large = register(request(seen(true), seen(0)))
+    assert len(large.transform.inverse_fields) == len(whole.transform.inverse_fields) == 2
+    assert max(field.grid.voxels for field in large.transform.inverse_fields) < GRID.voxels
+    assert error(large, true)[1] < error(whole, true)[1] + 0.1
+    assert any("measured 2 voxels apart" in note for note in large.notes) and not whole.notes
+    for name in ("ncc", "mse", "sdlogj", "jacobian_max"):
+        assert large.figures["after"][name] == pytest.approx(whole.figures["after"][name], rel=0.2, abs=2e-3), name
+    assert large.figures["after"]["inverse_error_mm"] < 0.05
+    assert large.jacobian.grid.same_as(GRID) and large.warped.grid.same_as(GRID)
 
 
 def test_another_contrast_is_recognised_and_registered():
