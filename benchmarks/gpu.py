@@ -67,9 +67,9 @@ def end_to_end(request: Request, folder: Path):
 
 
 def optimise(pair, folder, options):
-    """Every effort three times, of which the first is cold; the fast one on the CPU too."""
+    """Every effort several times, of which the first is cold; the fast one on the CPU too."""
     for effort in ("standard", "fast", "thorough"):
-        for number in range(3):
+        for number in range(options.repeats):
             torch.cuda.reset_peak_memory_stats()
             seconds, result = end_to_end(Request(*pair, device="cuda", effort=effort), folder)
             yield {
@@ -108,7 +108,7 @@ def measured(result):
 
 def profile(pair, folder, options):
     """What the GPU itself does in one registration of standard effort: its own time, and the longest kernels."""
-    request = Request(*pair, device="cuda", measure=False)
+    request = Request(*pair, device="cuda", linear="none", measure=False)
     register(request)
     result = None
 
@@ -209,7 +209,30 @@ def fits(pair, folder, options):
         }
 
 
+def large(pair, folder, options):
+    """A made pair of 512^3 where torch may take 12 GB of the GPU: seconds and peaks by part."""
+    size, random = options.large, torch.Generator("cuda").manual_seed(0)
+    coarse = torch.rand(1, 1, *[size // 8] * 3, device="cuda", generator=random)
+    values = torch.nn.functional.interpolate(coarse, size=[size] * 3, mode="trilinear")[0, 0] * 1000
+    fixed = values.short().cpu().numpy()
+    moving = values.roll((3, -5, 7), (0, 1, 2)).short().cpu().numpy()
+    del values, coarse
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(12e9 / torch.cuda.get_device_properties(0).total_memory)
+    grid = Grid((size,) * 3, np.diag([0.7, 0.7, 0.7, 1.0]))
+    asked = Request(Image(fixed, grid, "fixed"), Image(moving, grid, "moving"), device="cuda", linear="none")
+    result = register(asked)
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    yield {
+        "size": size,
+        "parts": dict(result.seconds),
+        "peak_gb": result.peak_gb,
+        "ncc": result.figures["after"]["ncc"],
+    }
+
+
 PARTS = {
+    "large": large,
     "optimise": optimise,
     "profile": profile,
     "networks": networks,
@@ -224,6 +247,8 @@ def main():
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--steps", type=int, default=200, help="of each fit")
     parser.add_argument("--fit-seconds", type=float, help="the most that a fit may take")
+    parser.add_argument("--repeats", type=int, default=3, help="of each effort")
+    parser.add_argument("--large", type=int, default=512, help="side of the large pair")
     parser.add_argument("--fixed")
     parser.add_argument("--moving")
     parser.add_argument("--output", type=Path)
