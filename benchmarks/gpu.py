@@ -218,11 +218,13 @@ def large(pair, folder, options):
     moving = values.roll((3, -5, 7), (0, 1, 2)).short().cpu().numpy()
     del values, coarse
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(12e9 / torch.cuda.get_device_properties(0).total_memory)
     grid = Grid((size,) * 3, np.diag([0.7, 0.7, 0.7, 1.0]))
     asked = Request(Image(fixed, grid, "fixed"), Image(moving, grid, "moving"), device="cuda", linear="none")
-    result = register(asked)
-    torch.cuda.set_per_process_memory_fraction(1.0)
+    torch.cuda.set_per_process_memory_fraction(12e9 / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        result = register(asked)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
     yield {
         "size": size,
         "parts": dict(result.seconds),
@@ -232,12 +234,12 @@ def large(pair, folder, options):
 
 
 PARTS = {
-    "large": large,
     "optimise": optimise,
     "profile": profile,
     "networks": networks,
     "network-profile": network_profile,
     "fits": fits,
+    "large": large,
 }
 
 

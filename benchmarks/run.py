@@ -288,7 +288,7 @@ def measure(case, transform, with_inverse=None):
         regularity_figures(Field(vectors.reshape(*fixed.values.shape, 3).astype(np.float32), fixed.grid), mask)
     )
     if with_inverse is not None:
-        figures.update(inverse_figures(with_inverse, mask))
+        figures.update(inverse_figures(with_inverse, mask, grid=fixed.grid))
     return figures
 
 

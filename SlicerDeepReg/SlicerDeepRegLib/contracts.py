@@ -5,7 +5,7 @@ Everything here is plain numpy and frozen. Every default of the product stands h
 Conventions, everywhere inside:
 
 * ``warped(x) = moving(T(x))`` with ``T(x) = A (x + u(x))``: ``x`` is a point of the fixed
-  image in LPS millimetres, ``u`` the dense displacement field on the fixed grid, ``A`` the
+  image in LPS millimetres, ``u`` the dense displacement field over the fixed image, ``A`` the
   linear part.
 * Arrays are indexed ``[k, j, i]``; vectors are ordered ``(i, j, k)`` or ``(x, y, z)``, as their
   name says.

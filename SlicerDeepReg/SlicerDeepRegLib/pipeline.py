@@ -117,7 +117,7 @@ def _register(request: Request, report: Optional[ProgressCallback]) -> Result:
         figures=figures,
         seconds=clock.seconds,
         provenance=_provenance(checksums, how.device, found.similarity),
-        notes=(*inputs.notes, *found.notes, *_notes_of(measurer, request)),
+        notes=(*inputs.notes, *found.notes, *_notes_of(measurer, found.transform, request)),
         places=places,
         path=path,
         spread=spread,
@@ -342,13 +342,11 @@ def _measure(
     return figures, measurer.places(warped, jacobian, transform, figures["after"])
 
 
-def _notes_of(measurer: Measurer, request: Request) -> List[str]:
+def _notes_of(measurer: Measurer, transform: Transform, request: Request) -> List[str]:
     if measurer.every == 1 or not request.measure:
         return []
-    return [
-        f"The image is large: similarity, Jacobian, folds and the inverse were measured {measurer.every} voxels apart "
-        "along each axis."
-    ]
+    what = "similarity, Jacobian and folds were" if measurer.coarse_enough(transform.field) else "similarity was"
+    return [f"The image is large: {what} measured {measurer.every} voxels apart along each axis."]
 
 
 def _with_landmark_errors(stages: Tuple[Stage, ...], inputs: Inputs) -> Tuple[Stage, ...]:

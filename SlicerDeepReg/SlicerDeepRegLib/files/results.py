@@ -21,8 +21,10 @@ from .images import check_memory_ran_out, checksum, write_image
 from .plain import plain
 from .transforms import to_sitk_inverse, to_sitk_transform, write_transform
 
-#: Bytes for each fixed voxel: the transform (a field of doubles), its inverse (two), and two float images with labels.
-_BYTES_OF_FILES = (24, 2 * 24, 2 * 4 + 4)
+#: Bytes for each voxel: of a field of doubles, and of the images, which are two of floats and the labels.
+_BYTES_OF_FIELD, _BYTES_OF_IMAGES = 24, 2 * 4 + 4
+#: The transform and its inverse are four fields at most, of no more voxels than the fixed image and than these.
+_MOST_FIELDS, _MOST_FIELD_VOXELS = 4, 30_000_000
 
 
 @contextmanager
@@ -67,7 +69,8 @@ def check_disk_space(path: Path, voxels: int) -> None:
     """Raise InputError when the disk of ``path`` has too little room for the results on that many fixed voxels."""
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     free = shutil.disk_usage(existing).free
-    needed = voxels * sum(_BYTES_OF_FILES) + 10_000_000
+    fields = _MOST_FIELDS * min(voxels, _MOST_FIELD_VOXELS)
+    needed = voxels * _BYTES_OF_IMAGES + fields * _BYTES_OF_FIELD + 10_000_000
     if free < needed:
         raise InputError(
             f"The results need about {needed / 1e9:.2f} GB and the disk of {path} has {free / 1e9:.2f} GB free. Free "
@@ -82,7 +85,10 @@ def write_result(result: Result, folder: Path) -> Dict[str, Any]:
         OSError: the disk is full, or a file cannot be written.
     """
     dimensions = result.fixed.dimensions
-    _reserve(folder, [result.fixed.grid.voxels * each for each in _BYTES_OF_FILES])
+    inverse = result.transform.inverse_fields
+    fields = [sum(one.grid.voxels for one in some if one) for some in ((result.transform.field,), inverse)]
+    amounts = [_BYTES_OF_IMAGES * result.fixed.grid.voxels, *(_BYTES_OF_FIELD * voxels for voxels in fields)]
+    _reserve(folder, [amount for amount in amounts if amount])
     write_image(result.warped, folder / OUTPUT_FILES["warped"])
     write_image(result.jacobian, folder / OUTPUT_FILES["jacobian"])
     if result.warped_labels is not None:

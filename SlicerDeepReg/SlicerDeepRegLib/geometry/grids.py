@@ -77,9 +77,13 @@ def covering(grid: Grid, other: Grid) -> Grid:
     relation = grid.lps_to_ijk @ other.ijk_to_lps
     low = relation[:3, 3]
     high = low + np.diag(relation)[:3] * (np.array(other.size_ijk) - 1)
-    margin = np.ceil(np.maximum(-low, high - (np.array(grid.size_ijk) - 1)) - 1e-6)
-    margin = np.where(np.array(grid.size_ijk) > 1, np.maximum(margin, 0), 0).astype(int)
-    return padded(grid, tuple(int(m) for m in margin))
+    size = np.array(grid.size_ijk)
+    before, after = (
+        np.where(size > 1, np.maximum(np.ceil(need - 1e-6), 0), 0).astype(int) for need in (-low, high - (size - 1))
+    )
+    matrix = grid.ijk_to_lps.copy()
+    matrix[:3, 3] -= grid.ijk_to_lps[:3, :3] @ before
+    return Grid(tuple(int(n) for n in size + before + after), matrix)
 
 
 def on_grid(field: Field, grid: Grid) -> Field:

@@ -27,7 +27,7 @@ class LocalCorrelation:
         mask: (B, 1, ...) weights of the windows by their centre, or None.
         epsilon: e, in squared intensities.
         stride_ijk: windows are centred on every so many voxels along each axis; every voxel when left out. Windows that
-            overlap by most of their width say nearly the same.
+            overlap by most of their width say nearly the same. Where the mask lies between the centres: every voxel.
 
     Source: Avants et al. 2008 (symmetric diffeomorphic registration with cross-correlation);
     the squared form is VoxelMorph's. The gradient is written out below: the means of three images forward
@@ -43,12 +43,15 @@ class LocalCorrelation:
         stride_ijk: Optional[Sequence[int]] = None,
     ) -> None:
         self.fixed, self.epsilon = fixed, epsilon
-        self.windows = WindowMeans(fixed.shape[2:], radius_ijk, stride_ijk or [1] * len(radius_ijk))
+        stride_ijk = stride_ijk or [1] * len(radius_ijk)
+        self.windows = WindowMeans(fixed.shape[2:], radius_ijk, stride_ijk)
+        if mask is not None and 4 * self.windows.centres(mask).mean() < mask.mean():  # a thin one, between the centres
+            self.windows = WindowMeans(fixed.shape[2:], radius_ijk, [1] * len(radius_ijk))
         means = self.windows(torch.cat([fixed, fixed * fixed], 1))
         self.mean = means[:, :1].contiguous()
         self.variance = (means[:, 1:] - self.mean**2).clamp_(min=0) + epsilon
         weight = torch.ones_like(self.mean) if mask is None else self.windows.centres(mask)
-        self.weight = weight / weight.sum().clamp(min=1e-9)
+        self.weight = weight / weight.sum()
 
     def __call__(self, warped: torch.Tensor) -> torch.Tensor:
         return _LocalCorrelation.apply(warped, self)

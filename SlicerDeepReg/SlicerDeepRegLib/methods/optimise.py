@@ -88,6 +88,7 @@ def refine(
     settings = settings_for("optimise", pair.effort)
     images = _Images(pair, device)
     levels = [dataclasses.replace(level, iterations=iterations) for level in pair.levels[-2:]]
+    levels[0] = dataclasses.replace(levels[0], field_size_ijk=levels[0].size_ijk)  # what was found may be as fine
     grid = resized(pair.grid, levels[0].size_ijk)
     velocity = _logarithm(resize(displacement, tuple(grid.size_ijk[c] for c in images.axes)[::-1]))
     state, _ = _fold_free(None, velocity, grid, settings)
@@ -238,6 +239,10 @@ def _regularity(settings: OptimiseSettings, pair: WorkingPair) -> float:
     return settings.regularity_lncc * (COARSE_FIELD if coarse else 1.0)
 
 
+#: From how many voxels on windows of local correlation are centred on every second one: fewer cost nothing.
+STRIDED_FROM = 100_000
+
+
 def _loss(similarity: str, fixed, warped, inside, thickness: np.ndarray, settings: OptimiseSettings):
     if similarity == "mind":
         return Together((settings.mind_weight, Residual(fixed, 1.0, inside)))
@@ -246,7 +251,8 @@ def _loss(similarity: str, fixed, warped, inside, thickness: np.ndarray, setting
     content = inside * ((fixed > 0) | (warped > 0))
     spread = ((fixed - warped) ** 2 * content).sum() / content.sum().clamp(min=1)
     scale = max(float(spread) ** 0.5, settings.least_spread)
-    stride = [2 if r >= 3 else 1 for r in radius]
+    strided = fixed[0, 0].numel() > STRIDED_FROM
+    stride = [2 if strided and r >= 3 else 1 for r in radius]
     return Together(
         (1.0, LocalCorrelation(fixed, radius, inside, stride_ijk=stride)), (1.0, Residual(fixed, scale, inside))
     )
@@ -364,7 +370,9 @@ def _search_stage(images: _Images, settings: OptimiseSettings, outcome: Outcome,
     start = time.perf_counter()
     pair = images.pair
     size = settings.search_cell / pair.levels[-1].factor  # in voxels of the working grid
-    size = max(size, (pair.grid.voxels / MOST_CELLS) ** (1 / len(images.axes)))
+    sides_mm = (pair.grid.size_ijk * pair.grid.spacing_mm)[images.axes]
+    in_finest = np.prod(sides_mm / pair.grid.spacing_mm[images.axes].min())  # slices that are thick already are kept
+    size = max(size, float(in_finest / MOST_CELLS) ** (1 / len(images.axes)))
     fine = resized(pair.grid, _cells(pair.grid, size / 3, images.axes))
     cells = resized(pair.grid, _cells(pair.grid, size, images.axes))
     if min(cells.size_ijk[c] for c in images.axes) < 4:

@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
-from ..contracts import Grid, Image, Place, Transform
+from ..contracts import Field, Grid, Image, Place, Transform
 from ..geometry.points import apply_matrix, voxel_centres_lps
 from .intensities import similarity_figures
 from .labels import centre_by_label, dice_by_label, surface_by_label, topology_changes, voxels_by_label
@@ -15,8 +15,9 @@ from .landmarks import target_registration_errors
 from .places import worst_places
 from .regularity import inverse_figures, regularity_figures
 
-#: Intensities and volumes are measured at every voxel of an image of at most so many, else at every second one along
-#: each axis, or third, ...: they are means over so many that nothing but time is lost.
+#: Intensities are compared at every voxel of an image of at most so many, else at every second one along each axis, or
+#: third, ...: they are means over so many that nothing but time is lost. Volumes and folds too, where the field itself
+#: is coarser than that; a finer one is looked at in every voxel, because a fold may be as small as one.
 MOST_VOXELS = 40_000_000
 
 
@@ -24,7 +25,7 @@ class Measurer:
     """Measures states of one pair; what depends on the fixed image alone is prepared once.
 
     Attributes:
-        every: how many voxels apart, along each axis of the fixed image, intensities and volumes are measured.
+        every: how many voxels apart, along each axis of the fixed image, intensities are compared.
 
     Args:
         fixed, moving: the images.
@@ -49,7 +50,7 @@ class Measurer:
         self.spacing_kji_mm = tuple(fixed.grid.spacing_mm[::-1])
         if mask is None:
             mask = fixed_labels.values > 0 if fixed_labels is not None else fixed.values > fixed.values.min()
-        self.whole_mask, self.whole_grid = mask, fixed.grid
+        self.whole_mask, self.whole_grid, self.fixed = mask, fixed.grid, fixed.values
         self.every = math.ceil((fixed.grid.voxels / MOST_VOXELS) ** (1 / max(1, sum(n > 1 for n in mask.shape))))
         if not self._thin(mask).any():
             self.every = 1
@@ -59,6 +60,10 @@ class Measurer:
 
     def _thin(self, values: np.ndarray) -> np.ndarray:
         return values[:: self.every, :: self.every, :: self.every]
+
+    def coarse_enough(self, field: Optional[Field]) -> bool:
+        """Whether folds of the field can be seen where intensities are compared."""
+        return self.every == 1 or field is None or field.grid.voxels <= self.grid.voxels
 
     def figures(self, warped: Image, warped_labels: Optional[Image], transform: Transform) -> Dict[str, Any]:
         """Name to value, as `METRICS` names them; a figure that cannot be measured is left out or None."""
@@ -71,7 +76,9 @@ class Measurer:
             changes = topology_changes(self.moving_labels.values, warped_labels.values)
             result["topology_changes"] = len(changes)
             result["topology_by_label"] = changes
-        result.update(regularity_figures(transform.field, self.mask, self.grid))
+        thin = self.coarse_enough(transform.field)
+        where = (self.mask, self.grid) if thin else (self.whole_mask, self.whole_grid)
+        result.update(regularity_figures(transform.field, *where))
         result.update(inverse_figures(transform, self.mask, grid=self.grid))
         if self.fixed_points is not None:
             errors = target_registration_errors(transform, self.fixed_points, self.moving_points)
@@ -85,9 +92,12 @@ class Measurer:
         if transform.field is None:
             return ()
         folded = bool(figures.get("digital_folds_percent") or 0)
-        scaled = _scaled(self._thin(warped.values), self.moving_range)
-        images = (self._thin(jacobian.values), self.fixed_scaled, scaled)
-        return worst_places(transform.field, *images, self.mask, folded, self.grid)
+        if self.coarse_enough(transform.field):
+            scaled = _scaled(self._thin(warped.values), self.moving_range)
+            images = (self._thin(jacobian.values), self.fixed_scaled, scaled)
+            return worst_places(transform.field, *images, self.mask, folded, self.grid)
+        scaled = [_scaled(self.fixed, _range(self.fixed)), _scaled(warped.values, self.moving_range)]
+        return worst_places(transform.field, jacobian.values, *scaled, self.whole_mask, folded, self.whole_grid)
 
     def spread(self, spread: Image) -> Dict[str, float]:
         """Figures of a map of the spread on a grid of its own, over the mask."""

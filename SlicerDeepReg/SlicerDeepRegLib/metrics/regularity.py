@@ -18,9 +18,13 @@ def regularity_figures(field: Optional[Field], mask: np.ndarray, grid: Optional[
         field: the displacement, or None for a linear transform (no figures).
         mask: (K, J, I) bool on the grid.
         grid: whose voxels are looked at, the fixed one; the field's when left out.
+
+    Raises:
+        ValueError: the mask is not of that grid.
     """
     if field is None:
         return {}
+    _check(mask, grid or field.grid)
     jacobian = jacobian_of_field(field, grid)[mask].astype(np.float64)
     ndv, failing = non_diffeomorphic_volume(field, mask, grid)
     return {
@@ -44,18 +48,28 @@ def inverse_figures(
         mask: (K, J, I) bool on the grid.
         points: how many, anywhere inside voxels of the mask, the same at every call.
         grid: the fixed one; the field's when left out.
+
+    Raises:
+        ValueError: the mask is not of that grid.
     """
     if transform.field is None or not transform.inverse_fields:
         return {}
+    grid = grid or transform.field.grid
+    _check(mask, grid)
     random = np.random.default_rng(0)
     inside = np.flatnonzero(mask)
     chosen = np.stack(np.unravel_index(random.choice(inside, points), mask.shape), -1)[:, ::-1].astype(float)
     size_ijk = np.array(mask.shape[::-1])
     chosen += random.uniform(-0.5, 0.5, chosen.shape) * (size_ijk > 1)
-    here = apply_matrix((grid or transform.field.grid).ijk_to_lps, np.clip(chosen, 0, size_ijk - 1))
+    here = apply_matrix(grid.ijk_to_lps, np.clip(chosen, 0, size_ijk - 1))
     error = np.linalg.norm(moving_to_fixed(transform, fixed_to_moving(transform, here)) - here, axis=1)
     return {
         "inverse_error_mm": float(error.mean()),
         "inverse_error_max_mm": float(error.max()),
         "inverse_over_tenth_mm_percent": float(100 * np.mean(error > 0.1)),
     }
+
+
+def _check(mask: np.ndarray, grid: Grid) -> None:
+    if mask.shape != grid.shape_kji:
+        raise ValueError(f"The mask has shape {mask.shape} and its grid {grid.shape_kji} (k, j, i).")

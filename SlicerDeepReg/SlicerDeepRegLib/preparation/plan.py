@@ -34,14 +34,15 @@ class Effort:
     Attributes:
         iterations: by level factor, coarsest first.
         most_voxels: of the finest level.
-        coarse: at so many of the finest levels the velocity is given at every second voxel, where the finest has more
-            than ``LARGE``. The images are still compared voxel by voxel. Steps are smoothed by more than a voxel, so
-            that little is lost, and integrating, composing and smoothing, most of the work, cost an eighth.
+        coarse: steps at the finest levels of an image with more than ``LARGE`` voxels there. The velocity is given at
+            every second voxel of these levels then. The images are still compared voxel by voxel. Steps are smoothed
+            by more than a voxel, so that little is lost, and integrating, composing and smoothing, most of the work,
+            cost an eighth.
     """
 
     iterations: Tuple[Tuple[int, int], ...]
     most_voxels: int
-    coarse: int = 0
+    coarse: Tuple[int, ...] = ()
 
 
 #: Below this many voxels a field at full size costs a few seconds at most.
@@ -49,8 +50,8 @@ LARGE = 500_000
 
 
 EFFORT_PLANS = {
-    "fast": Effort(((8, 40), (4, 40), (2, 30)), 4_000_000, 2),
-    "standard": Effort(((8, 40), (4, 40), (2, 40), (1, 14)), 12_000_000, 2),
+    "fast": Effort(((8, 40), (4, 40), (2, 40)), 4_000_000, (40, 30)),
+    "standard": Effort(((8, 40), (4, 40), (2, 60), (1, 18)), 12_000_000, (40, 14)),
     "thorough": Effort(((8, 60), (4, 60), (2, 80), (1, 60)), 24_000_000),
 }
 
@@ -82,9 +83,9 @@ def levels(grid: Grid, effort: str) -> List[Level]:
         else:
             found.append(Level(factor * coarsening, size, iterations, size))
     if _voxels(found[-1].size_ijk) > LARGE:
-        for number in range(max(0, len(found) - plan.coarse), len(found)):
-            field_size = level_size(grid, found[number].factor * 2)
-            found[number] = dataclasses.replace(found[number], field_size_ijk=field_size)
+        for place, steps in zip(range(len(found) - 1, -1, -1), plan.coarse[::-1]):
+            field_size = level_size(grid, found[place].factor * 2)
+            found[place] = dataclasses.replace(found[place], iterations=steps, field_size_ijk=field_size)
     return found
 
 

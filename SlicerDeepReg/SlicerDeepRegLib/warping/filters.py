@@ -7,14 +7,16 @@ as a convolution or a pooling layer; on a GPU it is one kernel for an axis inste
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from typing import Callable, List, Sequence
+from typing import Callable, Iterator, List, Sequence
 
 import torch
 
-#: On a CPU the slowest axis is filtered in parts of so many voxels, which leaves out most of the matrix's zeros.
-BLOCK = 16
+#: On a CPU the slowest axis, and any that is LONG, is filtered in parts of so many voxels, which leaves out most of the
+#: matrix's zeros. Matrices of the longest axes are not kept.
+BLOCK, LONG, LONGEST = 16, 400, 800
 
 
 def box_sum(x: torch.Tensor, radius_ijk: Sequence[int]) -> torch.Tensor:
@@ -68,13 +70,13 @@ class WindowMeans:
         length = self.shape[axis - 2]
         if stride == 1 and (radius == 0 or length == 1):
             return x
-        return _along(x, axis, _matrix(kind, length, (radius, stride), 1, x.dtype, x.device))
+        return _along(x, axis, _matrix_of(kind, length, (radius, stride), 1, x))
 
 
 def _filtered(x: torch.Tensor, kind: Callable, amounts_ijk: Sequence[float], times: int = 1) -> torch.Tensor:
     for axis, amount in _per_axis(x, amounts_ijk):
         if amount and x.shape[axis] > 1:
-            x = _along(x, axis, _matrix(kind, x.shape[axis], amount, times, x.dtype, x.device))
+            x = _along(x, axis, _matrix_of(kind, x.shape[axis], amount, times, x))
     return x
 
 
@@ -93,25 +95,50 @@ class _Matrix:
 
     @property
     def worth_parting(self) -> bool:
-        """Whether most of it is zero."""
-        return sum(part.numel() for *_, part in self.blocks) * 2 < self.values.numel()
+        """Whether it has parts, and most of the rest is zero."""
+        return bool(self.blocks) and sum(part.numel() for *_, part in self.blocks) * 2 < self.values.numel()
 
 
 def _along(x: torch.Tensor, axis: int, matrix: _Matrix) -> torch.Tensor:
     """The matrix times x along that axis."""
     before, length, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     outer, inner, rows = math.prod(before), math.prod(after), len(matrix.values)
-    with torch.autocast(x.device.type, enabled=False):  # sums of squares need single precision
-        if inner == 1:
-            return torch.mm(x.reshape(outer, length), matrix.values.t()).view(*before, rows, *after)
-        slices = x.reshape(outer, length, inner)
-        if axis > 2 or not matrix.blocks or not matrix.worth_parting or (torch.is_grad_enabled() and x.requires_grad):
-            return torch.matmul(matrix.values, slices).view(*before, rows, *after)
+    slices = x.reshape(outer, length, inner)
+    whole = (torch.is_grad_enabled() and x.requires_grad) or not matrix.worth_parting
+    with _in_full_precision(x.device):
+        if whole or (axis > 2 and length < LONG):
+            found = slices[..., 0] @ matrix.values.t() if inner == 1 else torch.matmul(matrix.values, slices)
+            return found.view(*before, rows, *after)
         result = slices.new_empty((outer, rows, inner))
         for start, stop, low, high, part in matrix.blocks:
-            for n in range(outer):
-                torch.mm(part, slices[n, low:high], out=result[n, start:stop])
+            if inner == 1:
+                result[:, start:stop, 0] = slices[:, low:high, 0] @ part.t()
+            else:
+                for n in range(outer):
+                    torch.mm(part, slices[n, low:high], out=result[n, start:stop])
         return result.view(*before, rows, *after)
+
+
+@contextlib.contextmanager
+def _in_full_precision(device: torch.device) -> Iterator[None]:
+    """Neither autocast nor TF32: a variance is a small difference of sums."""
+    if device.type not in ("cuda", "cpu"):  # torch 2.2 knows no autocast for others, and there is none to switch off
+        yield
+        return
+    before = torch.get_float32_matmul_precision() if device.type == "cuda" else "highest"
+    try:
+        if before != "highest":
+            torch.set_float32_matmul_precision("highest")
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        if before != "highest":
+            torch.set_float32_matmul_precision(before)
+
+
+def _matrix_of(kind: Callable, length: int, amount, times: int, like: torch.Tensor) -> _Matrix:
+    make = _matrix if length <= LONGEST else _matrix.__wrapped__
+    return make(kind, length, amount, times, like.dtype, like.device)
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""A second factor for an inverse field, where one field on the fixed grid is too coarse for it."""
+"""More factors of an inverse, where one field cannot follow it."""
 
 from __future__ import annotations
 

@@ -50,6 +50,14 @@ def test_gradient_of_local_correlation_is_exact(shape, stride):
     assert torch.autograd.gradcheck(loss, (warped,), atol=1e-6)
 
 
+def test_a_mask_between_the_centres_of_the_windows_counts():
+    fixed, warped = torch.rand(2, 1, 1, 8, 8, 8, dtype=torch.float64)
+    mask = torch.zeros(1, 1, 8, 8, 8, dtype=torch.float64)
+    mask[:, :, 2] = 1
+    thin, every = (LocalCorrelation(fixed, [3] * 3, mask, stride_ijk=[s] * 3)(warped) for s in (2, 1))
+    assert float(thin) == pytest.approx(float(every)) and float(every) < 0
+
+
 def test_local_correlation_of_an_image_with_itself_is_minus_one_and_blind_to_sign_and_scale():
     fixed = torch.rand(1, 1, 12, 13, 14, dtype=torch.float64)
     loss = LocalCorrelation(fixed, [3, 3, 3], epsilon=1e-12)

@@ -13,6 +13,7 @@ from SlicerDeepRegLib.methods import optimise
 from SlicerDeepRegLib.metrics import measure
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.preparation import plan
+from SlicerDeepRegLib.preparation.working import prepare
 
 GRID = make_grid((40, 44, 36), (1.6, 1.6, 1.8), np.eye(3))
 POINTS = voxel_centres_lps(GRID)
@@ -99,11 +100,34 @@ def test_a_large_image_is_registered_in_less_memory_and_says_how_it_was_measured
     assert len(large.transform.inverse_fields) == len(whole.transform.inverse_fields) == 2
     assert max(field.grid.voxels for field in large.transform.inverse_fields) < GRID.voxels
     assert error(large, true)[1] < error(whole, true)[1] + 0.1
-    assert any("measured 2 voxels apart" in note for note in large.notes) and not whole.notes
+    assert any("similarity was measured 2 voxels apart" in note for note in large.notes) and not whole.notes
     for name in ("ncc", "mse", "sdlogj", "jacobian_max"):
         assert large.figures["after"][name] == pytest.approx(whole.figures["after"][name], rel=0.2, abs=2e-3), name
     assert large.figures["after"]["inverse_error_mm"] < 0.05
     assert large.jacobian.grid.same_as(GRID) and large.warped.grid.same_as(GRID)
+
+
+def test_cells_of_the_search_are_limited_by_their_number_with_thick_slices_too(monkeypatch):
+    cells = []
+    real = optimise._coupled_search
+    monkeypatch.setattr(optimise, "MOST_CELLS", 400)
+    monkeypatch.setattr(optimise, "_coupled_search", lambda *a: cells.append(a[0].shape[2:]) or real(*a))
+    grid = make_grid((64, 60, 20), (1.0, 1.0, 5.0), np.eye(3))
+    register(request(seen(0, grid=grid), seen(0, grid=grid), effort="fast"))
+    assert len(cells) == 2 and 100 < np.prod(cells[0]) <= 500
+
+
+def test_a_refined_field_begins_at_full_size(monkeypatch):
+    """Its coarser scale would throw away what a network found."""
+    monkeypatch.setattr(plan, "LARGE", 1000)
+    sizes = []
+    real = optimise._optimise_level
+    monkeypatch.setattr(
+        optimise, "_optimise_level", lambda images, level, *a: sizes.append(level) or real(images, level, *a)
+    )
+    pair = prepare(seen(0), seen(bump([2.0, 0, 0])), np.eye(4), "standard", "lncc")
+    optimise.refine(pair, torch.device("cpu"), lambda progress: None, torch.zeros(1, 3, *pair.grid.shape_kji), 2)
+    assert sizes[0].field_size_ijk == sizes[0].size_ijk and sizes[1].field_size_ijk != sizes[1].size_ijk
 
 
 def test_another_contrast_is_recognised_and_registered():

@@ -3,7 +3,7 @@ import pytest
 from conftest import OBLIQUE, make_grid, smooth_field
 from SlicerDeepRegLib.contracts import Field, Image, Transform
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
-from SlicerDeepRegLib.metrics import METRICS
+from SlicerDeepRegLib.metrics import METRICS, measure
 from SlicerDeepRegLib.metrics.intensities import similarity_figures
 from SlicerDeepRegLib.metrics.labels import dice_by_label, surface_by_label, topology_changes
 from SlicerDeepRegLib.metrics.landmarks import target_registration_errors
@@ -131,6 +131,31 @@ def test_landmark_error_of_a_shift():
     shift[:3, 3] = [3, 0, 4]
     points = np.random.default_rng(0).random((5, 3))
     assert np.allclose(target_registration_errors(Transform(shift), points, points), 5)
+
+
+def test_a_fold_of_one_voxel_is_seen_in_a_large_image(monkeypatch):
+    """Where the field is as fine as the image, every voxel is looked at; intensities at every second one."""
+    monkeypatch.setattr(measure, "MOST_VOXELS", 800)
+    grid = make_grid((16, 16, 16), (1.0, 1.0, 1.0), np.eye(3))
+    values = np.random.default_rng(0).random(grid.shape_kji).astype(np.float32)
+    vectors = np.zeros((*grid.shape_kji, 3), np.float32)
+    vectors[7, 7, 7, 0], vectors[7, 7, 8, 0] = 0.9, -0.9
+    transform = Transform(np.eye(4), Field(vectors, grid))
+    image = Image(values, grid)
+    measurer = Measurer(image, image)
+    assert measurer.every == 2 and measurer.mask.shape == (8, 8, 8) and not measurer.coarse_enough(transform.field)
+    figures = measurer.figures(image, None, transform)
+    jacobian = Image(jacobian_of_field(transform.field), grid)
+    assert figures["digital_folds_percent"] > 0 and figures["ncc"] == pytest.approx(1)
+    places = measurer.places(image, jacobian, transform, figures)
+    assert any(place.kind == "fold" for place in places)
+    coarse = smooth_field(make_grid((8, 8, 8), (2.2, 2.2, 2.2), np.eye(3)))
+    assert measurer.coarse_enough(coarse)
+    thin = measurer.figures(image, None, Transform(np.eye(4), coarse))
+    whole = regularity_figures(coarse, measurer.whole_mask, grid)
+    assert thin["sdlogj"] == pytest.approx(whole["sdlogj"], rel=0.1) and 0.001 < thin["sdlogj"]
+    with pytest.raises(ValueError, match="mask has shape"):
+        regularity_figures(transform.field, measurer.mask)
 
 
 def test_measurer_names_every_figure_and_the_table_shows_them():

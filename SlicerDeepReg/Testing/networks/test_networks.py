@@ -243,12 +243,13 @@ def test_wrong_images_are_refused(case, network):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @torch.no_grad()
 def test_cuda_gives_what_the_cpu_gives(case, network):
-    """In full single precision, and as near as rounding lets it: on tiny images instance norms of a few voxels amplify."""
+    """In single precision, as near as rounding lets it: instance norms of a few voxels amplify that."""
     moving, fixed = images(case[1])
     here = stirred(network)(moving, fixed).displacement
     rounding = error_of(network(moving + 1e-6 * torch.rand_like(moving), fixed).displacement, here)
     with torch.backends.cudnn.flags(allow_tf32=False):
         there = network.cuda()(moving.cuda(), fixed.cuda()).displacement.cpu()
+    assert rounding < 0.05  # else this says nothing
     assert error_of(there, here) < 1e-2 + 4 * rounding
 
 

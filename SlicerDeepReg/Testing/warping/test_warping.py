@@ -6,6 +6,7 @@ from conftest import OBLIQUE, make_grid
 from SlicerDeepRegLib.contracts import Field, Transform
 from SlicerDeepRegLib.geometry.grids import padded
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, moving_to_fixed, voxel_centres_lps
+from SlicerDeepRegLib.warping import filters
 from SlicerDeepRegLib.warping.filters import WindowMeans, box_mean, box_sum, central_difference, gaussian, laplacian
 from SlicerDeepRegLib.warping.inverse import correction_of_inverse
 from SlicerDeepRegLib.warping.sample import _parts, compose, resize, warp
@@ -163,6 +164,39 @@ def test_window_means_are_means_at_their_centres_and_the_adjoint_is_theirs(shape
     assert means.shape[2:] == tuple(len(range(s // 2, n, s)) for n, s in zip(shape, stride[::-1]))
     other = torch.rand_like(means)
     assert torch.allclose((means * other).sum(), (x * windows.adjoint(other)).sum())
+
+
+def test_long_axes_are_filtered_in_parts_along_all_axes():
+    x = torch.rand(1, 2, 900, 30)
+    for turned in (x, x.transpose(2, 3).contiguous()):
+        expected = scipy.ndimage.gaussian_filter(
+            turned.double().numpy(), (0, 0, 2, 2), mode="nearest", radius=(0, 0, 6, 6)
+        )
+        assert np.abs(gaussian(turned, [2.0, 2.0]).numpy() - expected).max() < 1e-5
+    kept = filters._matrix.cache_info().currsize
+    gaussian(x, [1.25, 1.25])
+    assert filters._matrix.cache_info().currsize <= min(kept + 1, 64)  # of the short axis only
+
+
+def test_filters_ask_for_no_autocast_where_there_is_none(monkeypatch):
+    """torch 2.2 refuses it for Apple's GPUs; and they leave TF32 as they found it."""
+
+    def refused(kind, **how):
+        raise RuntimeError(kind)
+
+    monkeypatch.setattr(torch, "autocast", refused)
+    with filters._in_full_precision(torch.device("mps")):
+        pass
+    with pytest.raises(RuntimeError, match="cpu"), filters._in_full_precision(torch.device("cpu")):
+        pass
+    monkeypatch.undo()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with filters._in_full_precision(torch.device("cuda")):
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_a_mean_taken_twice_is_the_mean_of_the_mean():
