@@ -90,7 +90,7 @@ class _Matrix:
             for start in range(0, len(values), BLOCK):
                 rows = values[start : start + BLOCK]
                 columns = torch.nonzero(rows.any(0)).flatten()
-                low, high = int(columns[0]), int(columns[-1]) + 1
+                low, high = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, 0)
                 self.blocks.append((start, start + len(rows), low, high, rows[:, low:high].contiguous()))
 
     @property

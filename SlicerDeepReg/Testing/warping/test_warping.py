@@ -153,10 +153,11 @@ def test_filters_are_the_same_with_and_without_gradient_and_in_parts(shape, dtyp
         assert whole.requires_grad and torch.allclose(one(x), whole, rtol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(40, 9, 8), (7, 6)])
-def test_window_means_are_means_at_their_centres_and_the_adjoint_is_theirs(shape):
+@pytest.mark.parametrize("radius", [[2, 1, 4], [0, 0, 0]])
+@pytest.mark.parametrize("shape", [(40, 9, 8), (50, 9, 8), (7, 6)])
+def test_window_means_are_means_at_their_centres_and_the_adjoint_is_theirs(shape, radius):
     torch.manual_seed(0)
-    radius, stride = [2, 1, 4][: len(shape)], [1, 2, 3][: len(shape)]
+    radius, stride = radius[: len(shape)], [1, 2, 3][: len(shape)]
     windows = WindowMeans(shape, radius, stride)
     x = torch.rand(1, 2, *shape, dtype=torch.float64)
     means = windows(x)
