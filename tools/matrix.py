@@ -4,7 +4,8 @@
 
 A row for each Python from 3.9 to 3.13 that is on the path, beside this one, under ~/.pyenv, or named in
 DEEPREG_PYTHONS (paths, separated as in PATH), and each set of versions that has wheels for it. A Python without
-slicer-core (3.9) runs what needs no scene. Ends with 0 when every row passed, 1 when one failed, 3 when none could run.
+slicer-core (3.9) runs what needs no scene. TORCH in the environment names the newest torch, as for make.
+Ends with 0 when every row passed, 1 when one failed, 3 when none could run.
 """
 
 import argparse
@@ -21,7 +22,7 @@ PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 #: Name: (pip's arguments, Pythons that there are wheels for).
 SETS = {
     "oldest": (("numpy<2", "torch==2.2.2", "SimpleITK==2.3.1"), ("3.9", "3.10", "3.11")),
-    "newest": (("numpy>=2", "torch>=2.5"), PYTHONS),
+    "newest": (("numpy>=2", os.environ.get("TORCH", "torch>=2.5")), PYTHONS),
 }
 #: Without slicer-core: rooms that know no scene and no panel.
 WITHOUT_SLICER = ("commands", "files", "geometry", "losses", "methods", "metrics", "networks", "preparation", "warping")

@@ -54,6 +54,8 @@ class Demons(Engine):
             except RuntimeError as error:
                 if not stopped:
                     raise InputError(f"Demons failed: {str(error).strip().splitlines()[-1]}") from error
+            finally:
+                demons.RemoveAllCommands()  # they hold it, and it holds them: neither would ever be freed
             if stopped:
                 raise stopped[0]
         return in_voxels(sitk.GetArrayFromImage(field), spacing_mm, device), None, {"kind": kind}, curve

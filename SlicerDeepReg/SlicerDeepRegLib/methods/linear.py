@@ -281,6 +281,8 @@ def _run(pair, transform, level, curve, images=None, iterations=None):
         if not any(words in str(error) for words in NOTHING_TO_COMPARE):
             raise
         return transform, float("inf")
+    finally:
+        method.RemoveAllCommands()  # they hold it, and it holds them: neither would ever be freed
     return current, method.GetMetricValue()
 
 

@@ -74,7 +74,7 @@ def test_the_table_is_that_of_the_cells(files, tmp_path):
     assert table["demons"]["dice_n"] == "1" and table["demons"]["dice_sd"] == ""  # one pair has no labels: blank
     assert float(table["demons"]["dice_mean"]) > float(table["linear"]["dice_mean"])
     assert float(table["demons"]["peak_gb_mean"]) > 0.05 and float(table["lddmm"]["seconds_mean"]) > 0
-    page = (output / "report.html").read_text()
+    page = (output / "report.html").read_text(encoding="utf-8")
     assert "Against demons" in page and page.count("data:image/png") >= 4 and "script" not in page
     assert (output / "montage-made-1.png").stat().st_size > 20_000
     with open(output / "cells.csv") as stream:

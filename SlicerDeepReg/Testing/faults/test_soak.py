@@ -1,4 +1,4 @@
-"""Mixed jobs through one worker: threads and files stay flat, memory nearly, and results are equal to the first's.
+"""Mixed jobs through one worker: memory, threads and files stay flat, and results are equal to the first's.
 
 A dozen in every run of the tests; 200 with ``-m slow``. DEEPREG_JOBS=N takes another number.
 """
@@ -118,7 +118,7 @@ def test_a_round_and_again_gives_the_same():
 
 
 @pytest.mark.slow
-def test_threads_and_files_are_flat_over_many_jobs_and_memory_grows_little(tmp_path):
+def test_memory_threads_and_files_are_flat_over_many_jobs(tmp_path):
     first, different, states = soak(JOBS)
     Path(os.environ.get("DEEPREG_SOAK", tmp_path / "soak.json")).write_text(json.dumps(states))
     check(first, different, states)
@@ -126,7 +126,7 @@ def test_threads_and_files_are_flat_over_many_jobs_and_memory_grows_little(tmp_p
     assert len(settled) >= 5
     numbers, memory = np.array([row[0] for row in settled]), np.array([row[1] for row in settled])
     growth = np.polyfit(numbers, memory, 1)[0] * (numbers[-1] - numbers[0])
-    # Not flat: about a quarter of a megabyte a job was seen, and where it goes is not known (benchmarks/RESULTS.md).
-    assert growth < 40, f"the worker grew by {growth:.0f} MB"
+    # A filter of ITK that a callback kept alive was 36 MB over these.
+    assert growth < 8, f"the worker grew by {growth:.0f} MB"
     for column, what in ((2, "threads"), (3, "open files"), (5, "open files of the client")):
         assert settled[-1][column] <= settled[0][column], what
