@@ -173,8 +173,8 @@ class Transform:
 
     Attributes:
         linear_lps: (4, 4) ``A``.
-        field: ``u`` on a grid of the fixed one's directions that covers it, or None when the transform is linear. Its
-            voxels may be larger: those on which it was found.
+        field: ``u`` on a grid of the fixed one's directions that covers it, or None when the transform is linear: on
+            the fixed grid, but for large images on the larger voxels on which it was found.
         inverse_fields: ``w_1, ..., w_n`` with ``(id + w_n) o ... o (id + w_1) o (id + u) = id``, on grids that
             cover the fixed one; ``T^-1(y)`` applies ``A^-1``, then the first, and so on. Empty when the transform
             is linear or the way back is not known.

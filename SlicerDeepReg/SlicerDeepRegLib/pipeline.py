@@ -16,7 +16,6 @@ from . import __version__
 from . import device as devices
 from .catalogue import Card, card
 from .contracts import (
-    Field,
     Grid,
     Image,
     Place,
@@ -297,19 +296,17 @@ def _path(transform: Transform, device: torch.device):
 
 
 def _transform(outcome, linear: Stage, fixed: Grid, device: torch.device) -> Transform:
-    """The method's field and its inverse, found on the cropped working grid, over the whole fixed grid."""
+    """The method's field and its inverse, found on the cropped working grid, over the whole fixed grid.
+
+    On the voxels of the fixed image, so that programs that interpolate between them in other ways (Slicer reads fields
+    from files as cubic) agree there; of a large image on the voxels on which they were found, where those are fewer.
+    """
     field, inverse = (with_axes_of(one, fixed) for one in (outcome.displacement, outcome.inverse))
-    field = _spread_out(field, covering(field.grid, fixed), fixed)
-    inverses = [_spread_out(inverse, covering(inverse.grid, fixed), covering(fixed, inverse.grid))]
-    inverses.append(correction_of_inverse(field, inverses, device))
-    if not field.grid.same_as(fixed) and fixed.voxels <= plan.MOST_CORRECTED:
-        inverses.append(correction_of_inverse(field, inverses, device, grid=fixed))
-    return Transform(linear.linear_lps, field, tuple(inverses))
-
-
-def _spread_out(field: Field, own: Grid, other: Grid) -> Field:
-    """The field on its own voxels or on others, of which there are fewer: its border is repeated beyond it."""
-    return on_grid(field, own if own.voxels < other.voxels else other)
+    grid = covering(field.grid, fixed)
+    if fixed.voxels <= plan.MOST_WHOLE or fixed.voxels <= grid.voxels:
+        grid = fixed
+    field, inverse = on_grid(field, grid), on_grid(inverse, covering(grid, inverse.grid))
+    return Transform(linear.linear_lps, field, (inverse, correction_of_inverse(field, inverse, device)))
 
 
 def _measurer(inputs: Inputs) -> Measurer:

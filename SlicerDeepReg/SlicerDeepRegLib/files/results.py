@@ -23,8 +23,8 @@ from .transforms import to_sitk_inverse, to_sitk_transform, write_transform
 
 #: Bytes for each voxel: of a field of doubles, and of the images, which are two of floats and the labels.
 _BYTES_OF_FIELD, _BYTES_OF_IMAGES = 24, 2 * 4 + 4
-#: The transform and its inverse are four fields at most, of no more voxels than the fixed image and than these.
-_MOST_FIELDS, _MOST_FIELD_VOXELS = 4, 30_000_000
+#: The transform and its inverse are three fields, of about the voxels of the fixed image, of a large one of these.
+_FIELDS, _MOST_FIELD_VOXELS = 3, 30_000_000
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def check_disk_space(path: Path, voxels: int) -> None:
     """Raise InputError when the disk of ``path`` has too little room for the results on that many fixed voxels."""
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     free = shutil.disk_usage(existing).free
-    fields = _MOST_FIELDS * min(voxels, _MOST_FIELD_VOXELS)
+    fields = _FIELDS * min(voxels, _MOST_FIELD_VOXELS)
     needed = voxels * _BYTES_OF_IMAGES + fields * _BYTES_OF_FIELD + 10_000_000
     if free < needed:
         raise InputError(

@@ -57,13 +57,12 @@ EFFORT_PLANS = {
 
 #: Bytes for each voxel of the finest level while `optimise` works there, with a field as fine as the images and with a
 #: coarser one, measured (benchmarks/RESULTS.md); for each voxel of the fixed image meanwhile; and a fixed part.
-BYTES_PER_VOXEL = {"lncc": (480, 185), "mind": (1150, 830)}
+BYTES_PER_VOXEL = {"lncc": (540, 210), "mind": (1300, 950)}
 HELD_BYTES, FIXED_BYTES = 8, 700_000_000
-#: Where the field is coarser than the fixed image, its inverse has a factor more, on the fixed voxels, up to so many.
-MOST_CORRECTED = 30_000_000
-#: Bytes for each voxel of the fixed image afterwards (inverse, warped image, Jacobian, figures), with that factor and
-#: without.
-BYTES_PER_FIXED_VOXEL = (190, 42)
+#: Up to so many fixed voxels the transform is given at each of them, beyond on the voxels on which it was found.
+MOST_WHOLE = 30_000_000
+#: Bytes for each voxel of the fixed image afterwards (inverse, warped image, Jacobian, figures), then and beyond.
+BYTES_PER_FIXED_VOXEL = (230, 42)
 
 
 def levels(grid: Grid, effort: str) -> List[Level]:
@@ -97,9 +96,7 @@ def estimated_bytes(grid: Grid, effort: str, needs: Union[str, int] = "lncc") ->
     finest = levels(grid, effort)[-1]
     each = needs if isinstance(needs, int) else BYTES_PER_VOXEL[needs][finest.field_size_ijk != finest.size_ijk]
     during = _voxels(finest.size_ijk) * each + grid.voxels * HELD_BYTES
-    # Just beyond the limit a coarse field takes less than just below it.
-    corrected, plain = BYTES_PER_FIXED_VOXEL
-    after = grid.voxels * (corrected if grid.voxels <= MOST_CORRECTED else plain)
+    after = grid.voxels * BYTES_PER_FIXED_VOXEL[grid.voxels > MOST_WHOLE]
     return FIXED_BYTES + max(during, after)
 
 

@@ -1,8 +1,8 @@
-"""More factors of an inverse, where one field cannot follow it."""
+"""A second factor of an inverse, where one field cannot follow it."""
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional
 
 import numpy as np
 import torch
@@ -12,12 +12,8 @@ from .sample import warp
 
 
 @torch.no_grad()
-def correction_of_inverse(
-    field: Field, inverses: Sequence[Field], device: torch.device, rounds: int = 2, grid: Optional[Grid] = None
-) -> Field:
-    """``c`` on a grid, so that ``(id + c) o (id + w) o (id + u)`` is the identity at its voxel centres.
-
-    ``id + w`` stands for what is known of the inverse already, one factor or several.
+def correction_of_inverse(field: Field, inverse: Field, device: torch.device, rounds: int = 2) -> Field:
+    """``c`` on the field's grid, so that ``(id + c) o (id + w) o (id + u)`` is the identity at its voxel centres.
 
     Where a deformation compresses strongly, its inverse changes by several voxels from one voxel to the
     next, and a field that is interpolated linearly cannot follow. The error of the way there and back,
@@ -26,20 +22,14 @@ def correction_of_inverse(
 
     Args:
         field: ``u``.
-        inverses: ``w``, what is applied first at the beginning, on grids that cover where u leads.
+        inverse: ``w``, on a grid that covers where u leads.
         device: where to compute.
         rounds: of the iteration; more brought nothing on two brains.
-        grid: of the same directions; the field's when left out. The finer, the less is left.
     """
-    grid = grid or field.grid
+    grid = field.grid
     axes = [c for c in range(3) if grid.size_ijk[c] > 1]
-    error = _voxels(field, grid, axes, device)
-    if not field.grid.same_as(grid):
-        still = error.new_zeros((1, len(axes), *(n for n in grid.shape_kji if n > 1)))
-        error = warp(error, still, **_relation(grid, field.grid, axes))
-    for inverse in inverses:
-        back = _voxels(inverse, grid, axes, device)
-        error = warp(back, error, **_relation(grid, inverse.grid, axes)).add_(error)
+    there, back = (_voxels(one, grid, axes, device) for one in (field, inverse))
+    error = warp(back, there, **_relation(grid, inverse.grid, axes)).add_(there)
     correction = -error
     for _ in range(rounds):
         correction = warp(error, correction).neg_()

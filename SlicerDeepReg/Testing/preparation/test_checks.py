@@ -109,13 +109,13 @@ def test_unknown_choices(name):
 
 def test_memory_is_estimated_and_a_smaller_effort_offered():
     big = make_grid((200, 200, 200), (1, 1, 1), np.eye(3))
-    needed = {effort: plan.estimated_bytes(big, effort) for effort in ("fast", "standard")}
+    needed = {effort: plan.estimated_bytes(big, effort, "mind") for effort in ("fast", "standard")}
     assert needed["fast"] < needed["standard"]
     with pytest.raises(InputError, match="Use --effort fast"):
-        check_memory(big, "standard", "lncc", (needed["fast"] + needed["standard"]) // 2, "this computer")
+        check_memory(big, "standard", "mind", (needed["fast"] + needed["standard"]) // 2, "this computer")
     with pytest.raises(InputError, match="Close other programs"):
-        check_memory(big, "standard", "lncc", 10_000_000, "this computer")
-    check_memory(big, "standard", "lncc", needed["standard"], "this computer")
+        check_memory(big, "standard", "mind", 10_000_000, "this computer")
+    check_memory(big, "standard", "mind", needed["standard"], "this computer")
     assert free_memory_bytes() > 100_000_000
 
 

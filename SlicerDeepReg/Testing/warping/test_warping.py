@@ -109,7 +109,7 @@ def test_corrected_inverse_returns_where_a_field_compresses_strongly(size):
         return Field(vectors.reshape(*where.shape_kji, 3).astype(np.float32), where)
 
     field, inverse = as_field(there, grid), as_field(back, padded(grid, margin))
-    correction = correction_of_inverse(field, [inverse], torch.device("cpu"))
+    correction = correction_of_inverse(field, inverse, torch.device("cpu"))
     centres = voxel_centres_lps(grid)[tuple(slice(4, -4) if n > 1 else slice(None) for n in grid.shape_kji)]
     centres = centres.reshape(-1, 3)
 
