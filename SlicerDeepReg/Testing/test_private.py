@@ -68,7 +68,7 @@ def test_a_link_is_not_followed(tmp_path):
     (elsewhere / "file").write_text("mine")
     (place / "own-abcdefgh.private").symlink_to(elsewhere)
     sweep("own-", place)
-    assert (elsewhere / "file").read_text() == "mine" and list(place.iterdir())
+    assert (elsewhere / "file").read_text(encoding="utf-8") == "mine" and list(place.iterdir())
 
 
 def test_a_folder_of_the_users_that_begins_alike_is_left_alone(tmp_path):
@@ -115,8 +115,8 @@ def test_what_was_set_aside_by_a_killed_process_is_put_back(tmp_path):
     (tmp_path / "replaced" / "card.json").write_text("new")
     restore(".before-", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lost", "replaced"]
-    assert (tmp_path / "lost" / "card.json").read_text() == "old"
-    assert (tmp_path / "replaced" / "card.json").read_text() == "new"
+    assert (tmp_path / "lost" / "card.json").read_text(encoding="utf-8") == "old"
+    assert (tmp_path / "replaced" / "card.json").read_text(encoding="utf-8") == "new"
 
 
 @needs_locks

@@ -58,7 +58,7 @@ def test_everything_is_written_and_describes_itself(folder, tmp_path):
     assert sorted(p.name for p in output.iterdir()) == sorted(
         set(OUTPUT_FILES.values()) - {"scene.mrb", "registration.dcm"}
     )
-    described = json.loads((output / "result.json").read_text())
+    described = json.loads((output / "result.json").read_text(encoding="utf-8"))
     figures = described["figures"]
     assert figures["after"]["dice"] > figures["before"]["dice"] + 0.05
     assert figures["after"]["tre_mm"] < 1.0 < figures["before"]["tre_mm"]
@@ -82,7 +82,7 @@ def test_quiet_prints_nothing_and_json_only_json(folder, tmp_path):
     quiet = run(*pair(folder), "--output", tmp_path / "a", *options, "--quiet")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
     as_json = run(*pair(folder), "--output", tmp_path / "b", *options, "--json")
-    assert json.loads(as_json.stdout) == json.loads((tmp_path / "b" / "result.json").read_text())
+    assert json.loads(as_json.stdout) == json.loads((tmp_path / "b" / "result.json").read_text(encoding="utf-8"))
     assert as_json.stderr == ""
 
 
@@ -133,7 +133,7 @@ def test_existing_results_survive_a_failed_run(folder, tmp_path):
     done = run(*pair(folder), "--output", tmp_path, "--fixed", tmp_path / "none.nii.gz")
     assert done.returncode == 2
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
-    assert (tmp_path / "result.json").read_text() == "mine"
+    assert (tmp_path / "result.json").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -36,13 +36,15 @@ def test_a_registration_is_repeated_to_the_last_bit(done, capsys, tmp_path):
     said = capsys.readouterr().out
     for name in ("transform", "warped", "jacobian", "spread"):
         assert f"{name}: the same" in said
-    then, now = (json.loads((one / "result.json").read_text()) for one in (done / "out", tmp_path / "again"))
+    then, now = (
+        json.loads((one / "result.json").read_text(encoding="utf-8")) for one in (done / "out", tmp_path / "again")
+    )
     assert then["outputs_sha256"] == now["outputs_sha256"] and then["figures"] == now["figures"]
     assert then["request"] == {**now["request"], "device": then["request"]["device"]}
 
 
 def test_another_result_is_told_with_its_reasons(done, capsys, tmp_path):
-    described = json.loads((done / "out" / "result.json").read_text())
+    described = json.loads((done / "out" / "result.json").read_text(encoding="utf-8"))
     described["request"]["settings"] = {"step": 0.3}
     described["provenance"]["versions"]["torch"] = "1.0"
     described["request"]["perturbed"] = 0
@@ -55,7 +57,7 @@ def test_another_result_is_told_with_its_reasons(done, capsys, tmp_path):
 
 def test_inputs_that_moved_are_named_and_others_refused(done, capsys, tmp_path):
     elsewhere = tmp_path / "moved.nii.gz"
-    described = json.loads((done / "out" / "result.json").read_text())
+    described = json.loads((done / "out" / "result.json").read_text(encoding="utf-8"))
     described["request"]["fixed"] = "gone.nii.gz"
     (tmp_path / "result.json").write_text(json.dumps(described))
     assert repeat(tmp_path / "result.json") == 2

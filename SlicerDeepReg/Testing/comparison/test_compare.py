@@ -34,7 +34,7 @@ def files(tmp_path_factory):
         if number == 0:
             row.update(fixed_labels="fixed0_labels.nii.gz", moving_labels="moving0_labels.nii.gz")
         rows.append(row)
-    with open(folder / "pairs.csv", "w", newline="") as stream:
+    with open(folder / "pairs.csv", "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, ["name", "fixed", "moving", "fixed_labels", "moving_labels"])
         writer.writeheader()
         writer.writerows(rows)
@@ -62,10 +62,10 @@ def test_a_comparison_is_made_and_goes_on(files, tmp_path, capsys):
 def test_the_table_is_that_of_the_cells(files, tmp_path):
     output = tmp_path / "out"
     assert compare(files, output, "--methods", "demons,lddmm", "--linear", "centre", "--effort", "fast") == 0
-    values = json.loads((output / "results.json").read_text())
+    values = json.loads((output / "results.json").read_text(encoding="utf-8"))
     cells = {(c["pair"], c["method"]["label"]): c for c in values["cells"]}
     assert len(cells) == 4 and not any("error" in one for one in cells.values())
-    with open(output / "table.csv") as stream:
+    with open(output / "table.csv", encoding="utf-8") as stream:
         table = {row["method"]: row for row in csv.DictReader(stream)}
     assert list(table) == ["as given", "linear", "demons", "lddmm"]
     ncc = [cells[pair, "demons"]["figures"]["after"]["ncc"] for pair in ("made-0", "made-1")]
@@ -77,12 +77,12 @@ def test_the_table_is_that_of_the_cells(files, tmp_path):
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "Against demons" in page and page.count("data:image/png") >= 4 and "script" not in page
     assert (output / "montage-made-1.png").stat().st_size > 20_000
-    with open(output / "cells.csv") as stream:
+    with open(output / "cells.csv", encoding="utf-8") as stream:
         long = list(csv.DictReader(stream))
     wanted = ("made-0", "lddmm", "after", "dice_by_label", "2")
     of_structure = [r for r in long if tuple(r.values())[:5] == wanted]
     assert len(of_structure) == 1 and 0.5 < float(of_structure[0]["value"]) < 1
-    assert "| demons |" in (output / "table.md").read_text()
+    assert "| demons |" in (output / "table.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

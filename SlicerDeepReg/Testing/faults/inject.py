@@ -132,7 +132,7 @@ def serve():
                 time.sleep(0.05)
             except ProcessLookupError:
                 left = False
-        said = {name: Path(job["folder"], f"{name}.txt").read_text() for name in ("out", "err")}
+        said = {name: Path(job["folder"], f"{name}.txt").read_text(encoding="utf-8") for name in ("out", "err")}
         os.write(answers, (json.dumps({"code": code, "left": left, **said}) + "\n").encode())
 
 
@@ -145,7 +145,7 @@ def worker(folder, order):
     def teller(*given):
         fault, stage = None, ""
         if os.path.exists(order):
-            fault, stage = Path(order).read_text().split("@")
+            fault, stage = Path(order).read_text(encoding="utf-8").split("@")
             os.remove(order)
         trap, tell = Trap(fault, stage), made(*given)
 

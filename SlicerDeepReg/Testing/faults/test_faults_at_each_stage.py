@@ -118,7 +118,7 @@ class Place:
         return zygote.run(arguments, fault, stage, self.temporary)
 
     def digests(self):
-        return json.loads((self.output / "result.json").read_text())["outputs_sha256"]
+        return json.loads((self.output / "result.json").read_text(encoding="utf-8"))["outputs_sha256"]
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_nothing_is_lost_or_left_and_the_next_run_works(zygote, without_a_fault,
     if code == 0:
         assert place.digests() == without_a_fault
     elif fault == "output is a file":
-        assert place.output.read_text() == "now a file"
+        assert place.output.read_text(encoding="utf-8") == "now a file"
         return
     elif fault == "kill":  # nobody can clean up after that, but nothing else may have changed
         after = {name: kept for name, kept in place.all().items() if "/.unfinished-" not in name}
@@ -157,7 +157,7 @@ def test_nothing_is_lost_or_left_and_the_next_run_works(zygote, without_a_fault,
     assert again["code"] == 0 and place.digests() == without_a_fault
     assert not [name for name in place.all() if "unfinished" in name or name.startswith("temporary/")]
     if fault != "output removed":
-        assert (place.output / "notes.txt").read_text() == "mine"
+        assert (place.output / "notes.txt").read_text(encoding="utf-8") == "mine"
 
 
 # ------------------------------------------------------------------ the worker

@@ -50,7 +50,7 @@ def requests():
 
 def state(pid):
     """Megabytes in memory, threads and open files of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     value = dict(line.split(":", 1) for line in status.splitlines())
     memory, threads = (int(value[name].split()[0]) for name in ("VmRSS", "Threads"))
     return memory / 1024, threads, len(os.listdir(f"/proc/{pid}/fd"))

@@ -207,4 +207,4 @@ def test_a_file_that_cannot_be_written_leaves_what_lay_there(tmp_path):
     (tmp_path / "notes.pdf").write_text("mine")
     with pytest.raises(OSError, match="writing notes.pdf failed"):
         write_image(image(), tmp_path / "notes.pdf")
-    assert (tmp_path / "notes.pdf").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+    assert (tmp_path / "notes.pdf").read_text(encoding="utf-8") == "mine" and len(list(tmp_path.iterdir())) == 1

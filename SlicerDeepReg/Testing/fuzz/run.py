@@ -74,7 +74,7 @@ def fuzz(name, count, start=0, most=20):
             if not at.is_file():
                 found.append(f"{name}: did not start: {done.stderr[-300:]}")
                 break
-            number = int(at.read_text())
+            number = int(at.read_text(encoding="utf-8"))
             found.append(f"{name} {number}: died with {done.returncode}: {done.stderr.strip()[-200:]}")
             first = number + 1
             for file in folder.iterdir():

@@ -114,7 +114,7 @@ def test_a_program_that_is_not_there_is_said(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="asks POSIX for the process")
 def test_a_cancel_ends_the_engine_at_once(tmp_path):
     def report(progress):
-        if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():
+        if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(encoding="utf-8"):
             raise Cancelled
 
     began = time.monotonic()
@@ -123,7 +123,7 @@ def test_a_cancel_ends_the_engine_at_once(tmp_path):
         apart.run(program(*lines), "The engine", report, tmp_path)
     assert time.monotonic() - began < 30
     with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+        os.kill(int((tmp_path / "pid").read_text(encoding="utf-8")), 0)
 
 
 def test_demons_are_stopped_by_a_cancel():

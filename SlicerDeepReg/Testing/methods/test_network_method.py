@@ -291,7 +291,7 @@ def test_another_voxel_size_than_the_recipes_is_said(tmp_path):
 def test_a_wrong_card_is_refused(tmp_path, own_models, changes, text):
     network = changes.pop("network", "msrd-net") if "network" in changes else "msrd-net"
     folder = model(tmp_path / "given")
-    values = json.loads((folder / "card.json").read_text())
+    values = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     values.update({"network": network, **changes})
     (folder / "card.json").write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
     with pytest.raises(InputError, match=text):

@@ -74,7 +74,7 @@ def gone(pid, seconds=10):
     status = Path(f"/proc/{pid}/status")
     while time.monotonic() < end:
         try:
-            if "zombie" in status.read_text():
+            if "zombie" in status.read_text(encoding="utf-8"):
                 return True
         except OSError:
             return True

@@ -350,8 +350,10 @@ def test_fifty_runs_leave_nothing_behind(bench, widget, pair):
 
     def left():
         gc.collect()
-        resident = next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line)
-        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        resident = next(
+            line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if "VmRSS" in line
+        )
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="utf-8").split()
         files = sum(1 for _ in widget.logic.session.client.folder.rglob("*"))
         nodes = bench.host.scene.GetNumberOfNodes()
         return int(resident.split()[1]) / 1024, len(gc.get_objects()), children, files, nodes

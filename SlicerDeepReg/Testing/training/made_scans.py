@@ -68,7 +68,7 @@ def small(output, **changed):
 
 
 def log_of(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def beating_heart(patient, frame, frames=12, size=64):

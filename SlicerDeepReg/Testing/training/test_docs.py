@@ -60,7 +60,7 @@ def test_the_papers_commands_run(layouts, monkeypatch, line):
     flat = "fmirnet" in arguments
     size = ["32", "32"] if flat else ["32", "32", "32"]
     assert main([*arguments, "--size", *size, "--steps", "1", "--validation-pairs", "1", "--device", "cpu"]) == 0
-    plan = json.loads((output / "training.json").read_text())
+    plan = json.loads((output / "training.json").read_text(encoding="utf-8"))
     assert plan["network"] == arguments[arguments.index("--network") + 1].split(":")[0]
     assert plan["preset"] == arguments[arguments.index("--preset") + 1]
 
@@ -68,7 +68,7 @@ def test_the_papers_commands_run(layouts, monkeypatch, line):
 @pytest.mark.slow
 def test_the_field_forms_in_the_teaching_script(tmp_path):
     script = PROJECT / "docs" / "teaching" / "field_forming.py"
-    assert len(script.read_text().splitlines()) < 80
+    assert len(script.read_text(encoding="utf-8").splitlines()) < 80
     done = subprocess.run(
         [sys.executable, script, "--steps", "240", "--output", tmp_path / "forming"], capture_output=True, text=True
     )

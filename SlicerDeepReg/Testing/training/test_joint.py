@@ -128,7 +128,7 @@ def test_trained_together_and_used_alone(tmp_path, own_models, capsys):
     train(replace(request, regularity=0.1, validation_pairs=6), lambda text: None)
     measured = [one["held_out_segmentation_dice"] for one in log_of(tmp_path / "model") if "held_out_loss" in one]
     assert measured[-1] > 0.5 and len(measured) == 3
-    card = json.loads((tmp_path / "model" / "segmentation" / "segmentation.json").read_text())
+    card = json.loads((tmp_path / "model" / "segmentation" / "segmentation.json").read_text(encoding="utf-8"))
     assert card["classes"] == [0, 1, 2, 3] and "4 annotated of 24 images" in card["trained_on"]
     assert main(["models", "add", str(tmp_path / "model")]) == 0
     image, labels = beating_heart(5, 2, 6, 32)
@@ -179,7 +179,7 @@ def test_volumes_are_cut_into_slices(tmp_path, own_models):
     along_i = sliced(subjects, listing, "i")[0]["v2 i=0030"]
     assert np.array_equal(along_i.array("labels"), subjects["v2"].array("labels")[:, :, 30])
     train(joint(tmp_path / "model", tmp_path, slices="k", size_ijk=None), lambda text: None)
-    card = json.loads((tmp_path / "model/segmentation/segmentation.json").read_text())
+    card = json.loads((tmp_path / "model/segmentation/segmentation.json").read_text(encoding="utf-8"))
     assert card["slices"] == "k" and card["recipe"]["orientation"] == "LPS"
     command = ["segment", "--model", str(tmp_path / "model/segmentation"), "--image", str(tmp_path / "v0.nii.gz")]
     assert main([*command, "--output", str(tmp_path / "found.nii.gz"), "--device", "cpu"]) == 0

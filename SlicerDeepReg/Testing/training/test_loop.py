@@ -101,7 +101,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, name):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(), preexec_fn=heeding)
     log = tmp_path / "killed" / "log.jsonl"
     limit = time.monotonic() + 120
-    while time.monotonic() < limit and not (log.exists() and log.read_text().count("\n") > 7):
+    while time.monotonic() < limit and not (log.exists() and log.read_text(encoding="utf-8").count("\n") > 7):
         time.sleep(0.01)
     process.send_signal(getattr(signal, name))
     output, _ = process.communicate(timeout=60)
@@ -142,7 +142,9 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path):
         assert apart.mean() < 1e-6, name
         figures = [log_of(tmp_path / folder)[-1]["held_out_field"] for folder in ("one", name)]
         assert figures[0] == pytest.approx(figures[1], rel=1e-4)
-    plans = [json.loads((tmp_path / name / "training.json").read_text())["pairs_per_step"] for name in ways]
+    plans = [
+        json.loads((tmp_path / name / "training.json").read_text(encoding="utf-8"))["pairs_per_step"] for name in ways
+    ]
     assert plans == [4, 4, 4]
 
 
@@ -218,7 +220,7 @@ def test_a_signal_to_all_processes_reaches_the_training_with_its_readers(tmp_pat
     )
     log = tmp_path / "m" / "log.jsonl"
     limit = time.monotonic() + 120
-    while time.monotonic() < limit and not (log.exists() and log.read_text().count("\n") > 4):
+    while time.monotonic() < limit and not (log.exists() and log.read_text(encoding="utf-8").count("\n") > 4):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
     output, said = process.communicate(timeout=60)
@@ -365,7 +367,7 @@ def test_every_network_takes_a_step(tmp_path, name, monkeypatch):
     after = quiet(request)
     assert after.finished and np.isfinite(after.figures["field"]) and after.figures["pairs"] == 3
     assert not same(weights_of(tmp_path / "one"), weights_of(tmp_path / name)) and before.finished
-    assert json.loads((tmp_path / name / "card.json").read_text())["network"] == name
+    assert json.loads((tmp_path / name / "card.json").read_text(encoding="utf-8"))["network"] == name
 
 
 def test_a_training_on_scans_makes_them_alike(tmp_path, own_models):
@@ -380,14 +382,14 @@ def test_a_training_on_scans_makes_them_alike(tmp_path, own_models):
     assert last["held_out_loss"] < first["held_out_loss"] and figures["dice"] > figures["dice_before"]
     assert {"dice", "hd95_mm", "ndv_percent", "ncc"} <= set(figures)
     assert len(list((tmp_path / "mine" / "pictures").glob("*.png"))) == 5
-    described = json.loads((tmp_path / "mine" / "card.json").read_text())
+    described = json.loads((tmp_path / "mine" / "card.json").read_text(encoding="utf-8"))
     assert "images of scans" in described["trained_on"] and "held out" in described["shown"]
     assert described["recipe"] == {"intensity": "unit", "voxel_mm": 1.0, "orientation": None}
     assert main(["models", "add", str(tmp_path / "mine")]) == 0
     arguments = ["register", "--fixed", str(scans / "sub-00.nii.gz"), "--moving", str(scans / "sub-01.nii.gz")]
     arguments += ["--method", "mine", "--linear", "none", "--output", str(tmp_path / "out"), "--quiet"]
     assert main(arguments) == 0
-    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    result = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
     assert result["figures"]["after"]["ncc"] > result["figures"]["before"]["ncc"]
 
 
@@ -422,6 +424,6 @@ def test_presets_are_printed_and_taken(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "lpba40: " in text and "agreement 0.1" in text and "chosen here" in text
     quiet(small(tmp_path / "model", preset="ultrasound", learning_rate=None, batch=None, synthetic="shapes", steps=1))
-    plan = json.loads((tmp_path / "model" / "training.json").read_text())
+    plan = json.loads((tmp_path / "model" / "training.json").read_text(encoding="utf-8"))
     assert plan["learning_rate"] == 1e-4 and plan["pairs_per_step"] == 4
     assert plan["loss"] == {"regularity": 0.655, "structure": 1.0}

@@ -64,7 +64,7 @@ def wait(client, *kinds, seconds=60, job=None):
 
 
 def gone(pid):
-    return not Path(f"/proc/{pid}").exists() or "zombie" in Path(f"/proc/{pid}/status").read_text()
+    return not Path(f"/proc/{pid}").exists() or "zombie" in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
 
 
 def test_the_result_is_that_of_register(client, case):
