@@ -75,7 +75,7 @@ def row(python, version, name, folder, tests):
     environment = folder / f"{version}-{name}"
     binary = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
     extras = "demo,compare,dicom,report" if with_slicer else "compare,dicom,report"
-    needed = [*wanted, "pytest>=7.4", "pytest-xdist>=3.5", "hypothesis>=6.80"]
+    needed = [*wanted, "pytest>=7.4", "pytest-xdist>=3.3", "hypothesis>=6.80"]
     # One call: pip must not raise one of the pinned versions for another package.
     install = [binary, "-m", "pip", "install", "--quiet", *needed, "--editable", f"{PROJECT}[{extras}]"]
     with open(log_path, "w", encoding="utf-8") as log:
