@@ -77,7 +77,12 @@ def end_with_parent() -> None:
     if sys.platform == "win32":
         return
     threading.Thread(target=_wait_for_the_end_of_input, daemon=True).start()
-    if sys.platform.startswith("linux"):  # also where a library holds Python's lock for minutes
+    killed_with_parent()  # also where a library holds Python's lock for minutes
+
+
+def killed_with_parent() -> None:
+    """On Linux: have the system kill this process, and what it becomes by exec, when its parent ends."""
+    if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 

@@ -1,4 +1,7 @@
-"""An engine of others in a process of its own: its crash is an error in words, and it can be stopped at any moment."""
+"""An engine of others in a process of its own: its crash is an error in words, and it can be stopped at any moment.
+
+Whatever runs here ends with the registration that asked for it, also where that is killed.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from ..private import private_folder
 _LIBRARY = Path(__file__).resolve().parents[2]
 #: How often it is looked whether the engine is done, and whether somebody wants it to stop.
 PAUSE_S = 0.1
+#: How long one that is to stop may take to end its own programs, before it is killed.
+LAST_S = 0.5
 
 
 def call(
@@ -59,7 +64,7 @@ def call(
 def run(
     command: Sequence[str], title: str, report: Callable[[Progress], None], folder: Path, threads: Optional[int] = None
 ) -> None:
-    """Run a program to its end in a folder.
+    """Run a program of ours to its end in a folder; it ends itself when its standard input does.
 
     Raises:
         InputError: it cannot be started, or ends with an error.
@@ -84,12 +89,25 @@ def run(
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(PAUSE_S)
         finally:
+            process.stdin.close()  # it ends by that, and its own programs with it
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(LAST_S)
             if process.poll() is None:
                 process.kill()
                 process.wait()
-            process.stdin.close()
     if process.returncode:
         raise InputError(f"{title} {_how(process.returncode)}. Its last words: {_last_words(log)}")
+
+
+def run_foreign(
+    command: Sequence[str], title: str, report: Callable[[Progress], None], folder: Path, threads: Optional[int] = None
+) -> None:
+    """Run a program that knows nothing of us in a folder, to its end or that of this process, also by a kill.
+
+    Raises:
+        InputError: it cannot be started, or ends with an error.
+    """
+    run([sys.executable, "-m", "SlicerDeepRegLib.methods.foreign", *command], title, report, folder, threads)
 
 
 def _how(code: int) -> str:

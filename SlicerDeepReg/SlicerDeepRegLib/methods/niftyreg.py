@@ -41,7 +41,7 @@ class NiftyReg(Engine):
             for what, values in (("fixed", fixed), ("moving", moving)):
                 sitk.WriteImage(picture(values, spacing_mm), str(folder / f"{what}.nii.gz"))
             for command in self._commands(settings, spacing_mm, pair.similarity):
-                apart.run([shutil.which(command[0]), *command[1:]], self.card.title, report, folder)
+                apart.run_foreign([shutil.which(command[0]), *command[1:]], self.card.title, report, folder)
             positions = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "deformation.nii.gz")))
         return in_voxels(_displacements(positions, fixed, spacing_mm), spacing_mm, device), None, {}, ()
 

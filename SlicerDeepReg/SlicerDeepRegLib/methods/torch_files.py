@@ -18,13 +18,18 @@ SAFE_TORCH = (2, 6)
 WEIGHTS, SETTINGS = ("state_dict", "model_state", "model"), ("config",)
 
 
+def can_read() -> bool:
+    """Whether this torch is known to read such files without running what is in them."""
+    return tuple(int(n) for n in torch.__version__.split(".")[:2]) >= SAFE_TORCH
+
+
 def read_tensors(path: Path) -> Tuple[Dict[str, np.ndarray], Dict[str, Any]]:
     """The arrays of a torch file by name, and what it says about the network beside them.
 
     Raises:
         InputError: it cannot be read without running code, is cut short, or holds something else.
     """
-    if tuple(int(n) for n in torch.__version__.split(".")[:2]) < SAFE_TORCH:
+    if not can_read():
         raise InputError(
             f"{path.name} was not read: PyTorch {torch.__version__} cannot read such files safely. Save the weights as "
             "safetensors, or install PyTorch 2.6 or newer."

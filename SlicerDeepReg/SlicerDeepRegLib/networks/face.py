@@ -118,6 +118,6 @@ class RegistrationNetwork(nn.Module):
 
 
 def _cropped(tensor: torch.Tensor, shape) -> torch.Tensor:
-    for axis, size in enumerate(shape, start=2):
-        tensor = tensor.narrow(axis, 0, size)
+    for axis, size in enumerate(shape):
+        tensor = tensor.narrow(axis + 2, 0, size)
     return tensor

@@ -18,6 +18,7 @@ from conftest import Case
 from SlicerDeepRegLib import private
 from SlicerDeepRegLib.contracts import Request
 from SlicerDeepRegLib.files.images import write_image
+from SlicerDeepRegLib.methods.niftyreg import PROGRAMS
 from SlicerDeepRegLib.worker import client as client_module
 from SlicerDeepRegLib.worker.client import WorkerClient
 
@@ -69,8 +70,11 @@ def cases():
 
 
 class Zygote:
-    def __init__(self):
-        environment = {**os.environ, "PYTHONPATH": LIBRARY, "OMP_NUM_THREADS": "1"}
+    """``programs``: a folder of programs that are found first."""
+
+    def __init__(self, programs):
+        path = os.pathsep.join([str(programs), os.environ["PATH"]])
+        environment = {**os.environ, "PYTHONPATH": LIBRARY, "OMP_NUM_THREADS": "1", "PATH": path}
         self.process = subprocess.Popen(
             [sys.executable, str(INJECT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
         )
@@ -81,9 +85,21 @@ class Zygote:
         return json.loads(self.process.stdout.readline())
 
 
+#: Stands in for NiftyReg's, and would go on for minutes.
+PROGRAM = """#!{python}
+import time
+print("begun", flush=True)
+time.sleep(120)
+"""
+
+
 @pytest.fixture(scope="module")
-def zygote():
-    opened = Zygote()
+def zygote(tmp_path_factory):
+    programs = tmp_path_factory.mktemp("programs")
+    for name in PROGRAMS:
+        (programs / name).write_text(PROGRAM.format(python=sys.executable), encoding="utf-8")
+        (programs / name).chmod(0o755)
+    opened = Zygote(programs)
     yield opened
     opened.process.stdin.close()
     opened.process.wait(10)
@@ -260,8 +276,10 @@ def test_the_temporary_folder_taken_away_is_said(client, case):
 # ------------------------------------------------------------------ engines in a process of their own
 
 
-def test_an_engine_ends_with_a_run_that_is_killed(zygote, tmp_path):
-    """ANTs works in a process of its own, which would go on for minutes; its files go with the next run."""
+@pytest.mark.parametrize("method, title", [("ants", "ANTs SyN"), ("niftyreg", "NiftyReg (free-form deformation)")])
+@pytest.mark.parametrize("fault", ["kill", "interrupt"])
+def test_an_engine_ends_with_a_run_that_does(zygote, tmp_path, method, title, fault):
+    """Each works in a process of its own, which would go on for minutes; a killed run's files go with the next."""
     case = Case("oblique-LPS")
     for name, image in (("fixed", case.fixed), ("moving", case.moving)):
         write_image(image, tmp_path / f"{name}.nrrd")
@@ -274,12 +292,12 @@ def test_an_engine_ends_with_a_run_that_is_killed(zygote, tmp_path):
         "--moving",
         tmp_path / "moving.nrrd",
         "--method",
-        "ants",
+        method,
     ]
     arguments += ["--output", tmp_path / "out", "--linear", "none", "--device", "cpu", "--effort", "thorough"]
-    done = zygote.run(arguments, "kill", "ANTs", temporary)
-    assert done["code"] == -9 and not done["left"]
-    assert [path for path in temporary.iterdir() if path.is_dir()]
+    done = zygote.run(arguments, fault, f"{title} (1 s)", temporary)
+    assert done["code"] == FAULTS[fault][0] and not done["left"], done["err"]
+    assert (fault == "interrupt") != bool([path for path in temporary.iterdir() if path.is_dir()])
     private.sweep("slicerdeepreg-", temporary)
     assert not [path for path in temporary.iterdir() if path.is_dir()]
     assert not (tmp_path / "out").exists()

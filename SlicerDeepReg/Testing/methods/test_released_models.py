@@ -12,8 +12,10 @@ from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.contracts import InputError, Request
 from SlicerDeepRegLib.files.weights import read_weights, write_weights
 from SlicerDeepRegLib.methods.released import install_released
+from SlicerDeepRegLib.methods.torch_files import can_read
 from SlicerDeepRegLib.pipeline import register
 
+torch_files_are_read = pytest.mark.skipif(not can_read(), reason="torch files are refused with PyTorch before 2.6")
 pytestmark = pytest.mark.usefixtures("own_models")
 LAYOUTS = json.loads((Path(__file__).parents[1] / "released" / "layouts.json").read_text("utf-8"))
 
@@ -24,6 +26,7 @@ def checkpoint(what, strength=0.02):
     return {name: torch.randn(shape, generator=random) * strength for name, shape in LAYOUTS[what].items()}
 
 
+@torch_files_are_read
 def test_a_file_is_recognised_added_and_registers(tmp_path, capsys):
     path = tmp_path / "brains.pth.tar"
     content = {"config": {"int_steps": 5, "int_downsize": 2, "inshape": [160, 192, 224]}, "epoch": 3}
@@ -53,6 +56,7 @@ def test_what_the_file_cannot_tell_can_be_said(tmp_path, capsys):
     assert main(["models", "add", str(path), "--name", "mine", "--replace"]) == 0
 
 
+@torch_files_are_read
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -71,6 +75,15 @@ def test_what_is_not_whole_is_refused_and_nothing_is_added(tmp_path, own_models,
     assert not list(own_models.glob("*"))
 
 
+def test_an_older_pytorch_reads_no_torch_file(tmp_path, own_models, monkeypatch):
+    torch.save(checkpoint("voxelmorph"), tmp_path / "c.pth")
+    monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
+    with pytest.raises(InputError, match="2.5.1.* cannot read such files safely.*safetensors, or install PyTorch 2.6"):
+        install_released(tmp_path / "c.pth")
+    assert not list(own_models.glob("*"))
+
+
+@torch_files_are_read
 def test_files_of_other_kinds_are_refused(tmp_path, capsys):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "pickled.pth")  # the module, not its tensors
     with pytest.raises(InputError, match="would run code"):

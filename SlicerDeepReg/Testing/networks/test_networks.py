@@ -219,6 +219,7 @@ def test_a_translation_is_learnt_in_few_steps(case, network):
     assert float(found[1:].abs().mean()) < 0.6
 
 
+@pytest.mark.skipif(torch.__version__ < "2.5", reason="PyTorch 2.2's compiler does not follow caches of functions")
 @long_test
 @torch.no_grad()
 def test_it_compiles(case):
