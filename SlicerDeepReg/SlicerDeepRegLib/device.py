@@ -34,8 +34,11 @@ def describe(device: torch.device) -> str:
 
 
 def free_bytes(device: torch.device) -> Optional[int]:
-    """Free memory of a CUDA device; None where the device shares the computer's memory."""
-    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+    """Memory of a CUDA device that torch may take or holds unused; None where it shares the computer's memory."""
+    if device.type != "cuda":
+        return None
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0] + unused)
 
 
 def peak_gb(device: torch.device) -> Optional[float]:

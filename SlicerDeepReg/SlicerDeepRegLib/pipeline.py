@@ -263,23 +263,24 @@ def _check_before(method, settings, inputs: Inputs, request: Request, device: to
         _check_memory(inputs, request, request.similarity.replace("auto", "lncc"), device)
         return
     method.check(inputs.fixed.grid, settings, request.similarity)
-    memories = _memories(device)
-    for free, where in memories:
-        if where == "this computer" and len(memories) > 1:
-            check_memory(inputs.fixed.grid, request.effort, 0, free, where)
-        else:
-            method.check_memory(inputs.fixed.grid, settings, request.effort, free, where)
+    method.check_memory(inputs.fixed.grid, settings, request.effort, *_where_it_computes(inputs, request, device))
 
 
 def _check_memory(inputs: Inputs, request: Request, similarity: str, device: torch.device) -> None:
-    for free, where in _memories(device):
-        check_memory(inputs.fixed.grid, request.effort, similarity, free, where)
+    check_memory(inputs.fixed.grid, request.effort, similarity, *_where_it_computes(inputs, request, device))
 
 
-def _memories(device: torch.device) -> List[Tuple[int, str]]:
-    """What is free, and where: on this computer, and on the GPU where that has memory of its own."""
-    on_gpu = devices.free_bytes(device)
-    return [(free_memory_bytes(), "this computer"), *([(on_gpu, "the GPU")] if on_gpu is not None else [])]
+def _where_it_computes(inputs: Inputs, request: Request, device: torch.device) -> Tuple[int, str]:
+    """What is free there, and whether that is "this computer" or "the GPU", one with memory of its own.
+
+    Raises:
+        InputError: it is the GPU, and the computer's memory will not do for what is done before and after.
+    """
+    here, on_gpu = free_memory_bytes(), devices.free_bytes(device)
+    if on_gpu is None:
+        return here, "this computer"
+    check_memory(inputs.fixed.grid, request.effort, 0, here, "this computer")
+    return on_gpu, "the GPU"
 
 
 def _run_method(method, settings, pair: WorkingPair, device: torch.device, tell: Callable[[Progress], None]):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from SlicerDeepRegLib.contracts import DeviceLostError, DeviceMemoryError
-from SlicerDeepRegLib.device import in_words
+from SlicerDeepRegLib.device import free_bytes, in_words
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,14 @@ from SlicerDeepRegLib.device import in_words
 )
 def test_a_full_memory_and_a_lost_gpu_are_told_apart(error, kind):
     assert type(in_words(error)) is kind
+
+
+def test_memory_that_torch_holds_unused_is_free(monkeypatch):
+    known = {"mem_get_info": (4_000, 12_000), "memory_reserved": 6_000, "memory_allocated": 1_000}
+    for name, value in known.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert free_bytes(torch.device("cuda")) == 9_000
+    assert free_bytes(torch.device("cpu")) is None and free_bytes(torch.device("mps")) is None
 
 
 @pytest.mark.parametrize(

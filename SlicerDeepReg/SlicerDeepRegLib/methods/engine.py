@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from ..catalogue import Card
 from ..contracts import Field, Grid, InputError, Progress, Stage
-from ..preparation.checks import check_memory
+from ..preparation.checks import check_memory, free_memory_bytes
 from ..preparation.working import WorkingPair, choose_similarity
 from ..settings import settings_for
 from ..warping.inverse import inverted
@@ -34,11 +34,13 @@ class Engine:
             different contrast are refused.
         planar: whether it takes single slices.
         bytes_per_voxel: of the working grid, that it needs; rounded up from benchmarks.
+        on_device: whether it computes on the device of the registration, else always on the CPU.
     """
 
     one_contrast = True
     planar = True
     bytes_per_voxel = 300
+    on_device = False
 
     def __init__(self, card: Card) -> None:
         self.card = card
@@ -64,10 +66,11 @@ class Engine:
         """Whether the memory will do.
 
         Raises:
-            InputError: it will not, with how much is needed and what to try.
+            InputError: it will not, with how much is needed and what to try. DeviceMemoryError: on the GPU.
         """
-        if where == "this computer":
-            check_memory(grid, effort, self.bytes_per_voxel, free, where)
+        if where == "the GPU" and not self.on_device:
+            free, where = free_memory_bytes(), "this computer"
+        check_memory(grid, effort, self.bytes_per_voxel, free, where)
 
     def find(
         self, pair: WorkingPair, device: torch.device, report: Report, settings: Any

@@ -41,6 +41,7 @@ class Lddmm(Engine):
     """The card's configuration names the kernel: "sobolev" or "gaussian"."""
 
     bytes_per_voxel = 900
+    on_device = True
 
     @torch.no_grad()
     def find(self, pair, device: torch.device, report, settings):

@@ -172,16 +172,19 @@ def _about_contrast(choice: Choice) -> List[Finding]:
 
 def _about_memory(choice: Choice, fixed, devices, free_bytes: int) -> List[Finding]:
     similarity = "mind" if choice.similarity == "mind" else "lncc"
-    needed = plan.estimated_bytes(fixed, choice.effort, _bytes_per_voxel(choice) or similarity)
+    needs = _bytes_per_voxel(choice) or similarity
+    gpu = next((device for device in devices or [] if device["name"] == "cuda"), None)
+    if choice.device not in ("auto", "cuda"):
+        gpu = None
     found = []
+    needed = plan.estimated_bytes(fixed, choice.effort, 0 if gpu else needs)
     if needed > free_bytes:
         text = f"This needs about {needed / 1e9:.1f} GB of memory and {free_bytes / 1e9:.1f} GB are free."
         found.append(Finding("warning", f"{text} A smaller effort needs less."))
-    for device in devices or []:
-        wanted = choice.device in (device["name"], "auto")
-        if wanted and device["name"] == "cuda" and needed > (device.get("free_bytes") or needed):
-            text = f"The GPU has {device['free_bytes'] / 1e9:.1f} GB free and this needs about {needed / 1e9:.1f} GB."
-            found.append(Finding("warning", f"{text} A smaller plan will be tried."))
+    wanted = plan.estimated_bytes(fixed, choice.effort, needs, on_gpu=True)
+    if gpu and wanted > (gpu.get("free_bytes") or wanted):
+        text = f"The GPU has {gpu['free_bytes'] / 1e9:.1f} GB free and this needs about {wanted / 1e9:.1f} GB."
+        found.append(Finding("warning", f"{text} A smaller plan will be tried."))
     return found
 
 

@@ -171,21 +171,22 @@ def check_pair(fixed: Image, moving: Image, linear: str) -> None:
 
 def check_memory(grid: Grid, effort: str, needs: Union[str, int], free_bytes: int, where: str) -> None:
     """Raise InputError when the estimate exceeds what is free, naming an effort that fits."""
-    needed = plan.estimated_bytes(grid, effort, needs)
+    on_gpu = where == "the GPU"
+    needed = plan.estimated_bytes(grid, effort, needs, on_gpu)
     if needed <= free_bytes:
         return
     fitting = [
         smaller
         for smaller in EFFORTS[: EFFORTS.index(effort)]
-        if plan.estimated_bytes(grid, smaller, needs) <= free_bytes
+        if plan.estimated_bytes(grid, smaller, needs, on_gpu) <= free_bytes
     ]
     advice = "Close other programs, resample the fixed image to larger voxels, or use a computer with more memory."
     if fitting:
-        smaller = plan.estimated_bytes(grid, fitting[-1], needs)
+        smaller = plan.estimated_bytes(grid, fitting[-1], needs, on_gpu)
         advice = f"Use --effort {fitting[-1]}, which needs about {smaller / 1e9:.1f} GB."
-    if where == "the GPU":
+    if on_gpu:
         advice += " Or compute on the CPU (--device cpu)."
-    kind = DeviceMemoryError if where == "the GPU" else InputError
+    kind = DeviceMemoryError if on_gpu else InputError
     raise kind(
         f"This registration needs about {needed / 1e9:.1f} GB of memory and {where} has {free_bytes / 1e9:.1f} GB "
         f"free. {advice}"

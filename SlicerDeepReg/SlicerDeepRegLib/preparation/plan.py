@@ -59,6 +59,10 @@ EFFORT_PLANS = {
 #: coarser one, measured (benchmarks/RESULTS.md); for each voxel of the fixed image meanwhile; and a fixed part.
 BYTES_PER_VOXEL = {"lncc": (540, 210), "mind": (1300, 950)}
 HELD_BYTES, FIXED_BYTES = 8, 700_000_000
+#: The same of a GPU's memory, where only torch's arrays are; for each voxel of the fixed image while fields are laid on
+#: it, unless it is too large for that; and a fixed part. A slow test counts what torch takes.
+GPU_BYTES_PER_VOXEL = {"lncc": (380, 140), "mind": (800, 650)}
+GPU_BYTES_PER_FIXED_VOXEL, GPU_FIXED_BYTES = 80, 300_000_000
 #: Up to so many fixed voxels the transform is given at each of them, beyond on the voxels on which it was found.
 MOST_WHOLE = 30_000_000
 #: Bytes for each voxel of the fixed image afterwards (inverse, warped image, Jacobian, figures), then and beyond.
@@ -88,14 +92,22 @@ def levels(grid: Grid, effort: str) -> List[Level]:
     return found
 
 
-def estimated_bytes(grid: Grid, effort: str, needs: Union[str, int] = "lncc") -> int:
+def estimated_bytes(grid: Grid, effort: str, needs: Union[str, int] = "lncc", on_gpu: bool = False) -> int:
     """Peak memory of a registration onto ``grid``, estimated before any work.
 
-    ``needs`` is "lncc" or "mind" for `optimise`, or the bytes for each voxel of the working grid, as cards have them.
+    Args:
+        needs: "lncc" or "mind" for `optimise`, or the bytes for each voxel of the working grid, as cards have them.
+        on_gpu: of a GPU's memory, instead of the computer's where nothing is on a GPU.
     """
     finest = levels(grid, effort)[-1]
-    each = needs if isinstance(needs, int) else BYTES_PER_VOXEL[needs][finest.field_size_ijk != finest.size_ijk]
-    during = _voxels(finest.size_ijk) * each + grid.voxels * HELD_BYTES
+    each = needs
+    if isinstance(needs, str):
+        each = (GPU_BYTES_PER_VOXEL if on_gpu else BYTES_PER_VOXEL)[needs][finest.field_size_ijk != finest.size_ijk]
+    during = _voxels(finest.size_ijk) * each
+    if on_gpu:
+        laid = grid.voxels * GPU_BYTES_PER_FIXED_VOXEL if grid.voxels <= MOST_WHOLE else 0
+        return GPU_FIXED_BYTES + max(during, laid)
+    during += grid.voxels * HELD_BYTES
     after = grid.voxels * BYTES_PER_FIXED_VOXEL[grid.voxels > MOST_WHOLE]
     return FIXED_BYTES + max(during, after)
 

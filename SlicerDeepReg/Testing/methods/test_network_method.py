@@ -111,6 +111,7 @@ def test_memory_is_said_and_halved_before_it_is_refused():
     whole, small = (estimated_bytes(grid, "standard", needs[kind]) for kind in ("fit", "checkpointed"))
     method.check_memory(grid, settings, "standard", whole, "this computer")
     assert not method.checkpointing
+    whole, small = (estimated_bytes(grid, "standard", needs[kind], on_gpu=True) for kind in ("fit", "checkpointed"))
     method.check_memory(grid, settings, "standard", (whole + small) // 2, "the GPU")
     assert method.checkpointing
     with pytest.raises(DeviceMemoryError, match=r"needs about .* GB .*the GPU has .* --effort fast"):
