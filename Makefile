@@ -12,7 +12,7 @@ FIXED ?=
 MOVING ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-all lint pictures panel review stored-pictures teaching models synthetic benchmark audit matrix clean
+.PHONY: setup demo test test-all lint pictures panel review stored-pictures teaching models synthetic benchmark audit guards matrix clean
 
 setup: $(VENV)/.installed
 
@@ -79,11 +79,16 @@ benchmark: setup
 	$(BIN)/python benchmarks/training.py --parts generator steps
 	$(BIN)/python benchmarks/joint.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/memory.py
 
 # Known advisories about what is installed; needs the network.
 audit: setup
 	$(BIN)/python -m pip install --quiet pip-audit
 	$(BIN)/python tools/audit.py
+
+# Takes the guards against faults away one by one: a test must notice each; a quarter of an hour.
+guards: setup
+	$(BIN)/python tools/guards.py
 
 # The quick tests in every Python from 3.9 to 3.13 that is found here, with old and new packages; downloads gigabytes.
 matrix:

@@ -17,7 +17,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import run
@@ -66,11 +65,9 @@ def one(name, device, by_torch, folder):
     request = Request(**{k: str(v) for k, v in pair.items()}, effort=effort, similarity=similarity, device=device)
     if by_torch:
         return {"torch": counted(lambda: register(request), plan)}
-    start = time.perf_counter()
     result = register(request)
     grid = result.fixed.grid
     return {
-        "seconds": time.perf_counter() - start,
         "voxels": grid.voxels,
         "finest": plan.levels(grid, effort)[-1].size_ijk,
         "parts": dict(result.peak_gb["computer"]),
@@ -107,9 +104,7 @@ def in_process(*arguments):
 def table(options, folder):
     """The lines of the table; each is printed when it is there."""
     on_gpu = options.device == "cuda"
-    lines = [
-        f"| row | fixed voxels | finest level | s | {' | '.join(PARTS)} | estimated | by torch | estimated of a GPU |"
-    ]
+    lines = [f"| row | fixed voxels | finest level | {' | '.join(PARTS)} | estimated | by torch | estimated of a GPU |"]
     if on_gpu:
         lines[0] += " GPU's peak |"
     lines += ["|" + " --- |" * (lines[0].count("|") - 1)]
@@ -131,7 +126,6 @@ def table(options, folder):
             name,
             f"{found['voxels'] / 1e6:.1f} M",
             " x ".join(map(str, found["finest"])),
-            f"{found['seconds']:.0f}",
         ]
         cells += [parts, f"{found['estimated']:.2f}", f"{torch_gb['torch']:.2f}", f"{found['estimated_gpu']:.2f}"]
         cells += [f"{found['gpu']:.2f}"] if on_gpu else []

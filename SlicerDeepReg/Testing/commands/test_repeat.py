@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from conftest import Case
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.contracts import InputError, Request
@@ -41,6 +42,17 @@ def test_a_registration_is_repeated_to_the_last_bit(done, capsys, tmp_path):
     )
     assert then["outputs_sha256"] == now["outputs_sha256"] and then["figures"] == now["figures"]
     assert then["request"] == {**now["request"], "device": then["request"]["device"]}
+
+
+def test_it_computes_on_as_many_threads_as_then(done, tmp_path):
+    described, here = json.loads((done / "out" / "result.json").read_text(encoding="utf-8")), torch.get_num_threads()
+    described["provenance"]["threads"] = here + 1
+    (tmp_path / "result.json").write_text(json.dumps(described))
+    try:
+        repeat(tmp_path / "result.json", "--quiet")
+        assert torch.get_num_threads() == here + 1
+    finally:
+        torch.set_num_threads(here)
 
 
 def test_another_result_is_told_with_its_reasons(done, capsys, tmp_path):

@@ -159,6 +159,8 @@ def test_nothing_is_lost_or_left_and_the_next_run_works(zygote, without_a_fault,
         assert re.search(words, done["err"]) and "Traceback" not in done["err"]
     if code == 0:
         assert place.digests() == without_a_fault
+        seconds = json.loads((place.output / "result.json").read_text(encoding="utf-8"))["seconds"]
+        assert all(0 <= part < 100 for part in seconds.values())
     elif fault == "output is a file":
         assert place.output.read_text(encoding="utf-8") == "now a file"
         return
@@ -248,8 +250,9 @@ def test_a_lost_gpu_ends_what_waits_behind_it_in_words(client, order, case):
     request = Request(case.fixed, case.moving, effort="fast", device="cpu", linear="none", measure=False)
     order.write_text("GPU lost@scale 1/4")
     first, second = client.submit(request), client.submit(request)
-    events = []
+    events, end = [], time.monotonic() + 60
     while not client_done(events, second):
+        assert time.monotonic() < end, events
         events += client.poll()
     told = {event["job"]: event for event in events if event["kind"] in ("failed", "died")}
     assert told[first]["reason"] == "device"
@@ -265,12 +268,27 @@ def test_the_temporary_folder_taken_away_is_said(client, case):
     """By a cleaner of temporary files, in the middle of the job."""
     request = Request(case.fixed, case.moving, effort="fast", device="cpu", linear="rigid")
     job = client.submit(request)
+    end = time.monotonic() + 60
     while not any(event.get("job") == job and event["kind"] == "progress" for event in client.poll()):
-        pass
+        assert time.monotonic() < end
     shutil.rmtree(client.folder)
     event = ended(client, job)
     assert event["kind"] == "failed" and event["reason"] == "disk"
     assert ended(client, client.submit(request))["kind"] == "done"
+
+
+def test_a_clock_that_jumps_ends_no_job(client, case, monkeypatch):
+    """The computer's clock is set, by days and back again, at work and after a cancel."""
+    monkeypatch.setattr(client_module, "PATIENCE_S", 60.0)  # a busy machine may answer late
+    real, jumps = time.time, np.random.default_rng(0)
+    monkeypatch.setattr(time, "time", lambda: real() + jumps.choice([-1e9, 0.0, 1e9]))
+    request = Request(case.fixed, case.moving, effort="fast", device="cpu", linear="rigid")
+    assert ended(client, client.submit(request))["kind"] == "done"
+    pid = client.pid
+    first = client.submit(request)
+    client.cancel(first)
+    assert ended(client, first)["kind"] == "cancelled"
+    assert ended(client, client.submit(request))["kind"] == "done" and client.pid == pid
 
 
 # ------------------------------------------------------------------ engines in a process of their own
