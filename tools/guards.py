@@ -3,7 +3,7 @@
     python tools/guards.py [--only WORD ...] [--jobs 2]
 
 Each guard is a change of the source, made in a copy of the extension, and the test that must fail then. A guard that no
-test misses, or whose text is not in the source any more, is a failure. Ends with 0 when every guard was missed.
+test misses, or whose text is not in the source any more, is a failure. Ends with 0 when each was noticed to be gone.
 """
 
 import argparse
@@ -278,7 +278,7 @@ def main():
         for name, wrong in zip(names, pool.map(missed, names)):
             bad += bool(wrong)
             print(f"{'BAD ' if wrong else 'ok  '}{name}{': ' * bool(wrong)}{wrong}", flush=True)
-    print(f"{len(names) - bad} of {len(names)} guards are missed by a test; {time.monotonic() - began:.0f} s.")
+    print(f"{len(names) - bad} of {len(names)} guards are noticed to be gone; {time.monotonic() - began:.0f} s.")
     return 1 if bad or not names else 0
 
 
