@@ -18,6 +18,11 @@ _DIMENSIONS = 10
 #: Bytes of a voxel by MetaImage's name for its type.
 _META_BYTES = {b"CHAR": 1, b"SHORT": 2, b"INT": 4, b"LONG_LONG": 8, b"FLOAT": 4, b"DOUBLE": 8}
 _META_BYTES.update({b"U" + name: size for name, size in list(_META_BYTES.items())[:4]})
+#: Bytes of a voxel by a word that is in NRRD's names for its type; the others have one.
+_NRRD_BYTES = ((b"double", 8), (b"longlong", 8), (b"64", 8), (b"float", 4), (b"short", 2), (b"16", 2), (b"int", 4))
+#: How many bytes a byte of the file can stand for at most: of what deflate packs a thousandth is left at best.
+_DEFLATE = 1100
+_NRRD_PACKS = {b"gzip": _DEFLATE, b"gz": _DEFLATE, b"bzip2": 100_000, b"bz2": 100_000}
 
 
 def header_fault_of(path: Path) -> Optional[str]:
@@ -26,7 +31,7 @@ def header_fault_of(path: Path) -> Optional[str]:
     if nifti.is_nifti(path):
         return nifti.header_fault_of(path)
     if name.endswith((".nrrd", ".nhdr")):
-        return _nrrd_fault(_head(path))
+        return _nrrd_fault(_head(path)) or _nrrd_bomb(path)
     if name.endswith((".mha", ".mhd")):
         return _meta_fault(_head(path)) or _meta_cut(path)
     return None
@@ -42,15 +47,39 @@ def _nrrd_fault(head: bytes) -> Optional[str]:
     if not head.startswith(b"NRRD"):
         return "it does not begin as NRRD"
     for line in head.split(b"\n\n")[0].split(b"\n")[1:]:
-        if line.startswith(b"#") or b":=" in line:
+        if not line or line.startswith(b"#") or b":=" in line:  # a .nhdr may end without an empty line
             continue
         if len(line) > _LINE or b":" not in line:
             return f"a line of its header is no field: {line[:40].decode('ascii', 'replace')!r}"
     return None
 
 
+def _nrrd_bomb(path: Path) -> Optional[str]:
+    """Whether a NRRD announces more voxels than its file can hold: ITK takes the memory for them first."""
+    fields = {}
+    for line in _head(path).split(b"\n\n")[0].split(b"\n")[1:]:
+        key, colon, value = line.partition(b":")
+        if colon and not value.startswith(b"="):
+            fields[key.strip().lower().replace(b" ", b"")] = value.strip().lower()
+    sides = fields.get(b"sizes", b"").split()
+    if b"datafile" in fields or not sides or not all(side.isdigit() and len(side) < 20 for side in sides):
+        return None
+    kind = fields.get(b"type", b"").replace(b" ", b"")
+    size = next((size for word, size in _NRRD_BYTES if word in kind), 1)
+    if fields.get(b"encoding") in (b"text", b"txt", b"ascii"):
+        size = 1  # a digit at least
+    return _too_short(path, size * math.prod(map(int, sides)), _NRRD_PACKS.get(fields.get(b"encoding", b""), 1))
+
+
+def _too_short(path: Path, announced: int, packs: int) -> Optional[str]:
+    length = path.stat().st_size
+    if announced <= length * packs:
+        return None
+    return f"it is cut short: its header announces {announced} bytes of voxels, and the file has {length}"
+
+
 def _meta_fault(head: bytes) -> Optional[str]:
-    """A number of dimensions that is none is used by ITK as it stands, and so is a pattern in a name, by printf."""
+    """What ITK uses as it stands: no number of dimensions, a negative size, a pattern in a name (by printf)."""
     for line in head.split(b"\n"):
         key, equals, value = line.partition(b"=")
         if key.strip() == b"ElementDataFile":  # the voxels follow
@@ -61,6 +90,8 @@ def _meta_fault(head: bytes) -> Optional[str]:
             text = value.strip()
             if not text.isdigit() or len(text) > 2 or not 1 <= int(text) <= _DIMENSIONS:
                 return f"its header has no sensible number of dimensions: {text[:20].decode('ascii', 'replace')!r}"
+        if key.strip() == b"DimSize" and equals and not all(side.isdigit() for side in value.split()):
+            return f"its header has no sensible size: {value.strip()[:40].decode('ascii', 'replace')!r}"
     return None
 
 
@@ -76,6 +107,11 @@ def _meta_cut(path: Path) -> Optional[str]:
         key, _, value = head[begin:end].partition(b"=")
         fields[key.strip()], begin = value.strip(), end + 1
     data, needed = fields[b"ElementDataFile"], _meta_needed(fields)
+    whole = _meta_bytes(fields)
+    if data == b"LOCAL" and whole is not None and _is_packed(fields):
+        bomb = _too_short(path, whole, _DEFLATE)
+        if bomb:
+            return bomb
     if needed is None or fields.get(b"BinaryData", b"True").lower() != b"true":  # written as text
         return None
     if data == b"LOCAL":
@@ -93,8 +129,17 @@ def _meta_cut(path: Path) -> Optional[str]:
 def _meta_needed(fields: Dict[bytes, bytes]) -> Optional[int]:
     """How many bytes the voxels take in the file, or None where the header does not say so plainly."""
     packed = fields.get(b"CompressedDataSize", b"")
-    if fields.get(b"CompressedData", b"").lower() == b"true":
+    if _is_packed(fields):
         return int(packed) if packed.isdigit() else None
+    return _meta_bytes(fields)
+
+
+def _is_packed(fields: Dict[bytes, bytes]) -> bool:
+    return fields.get(b"CompressedData", b"").lower() == b"true"
+
+
+def _meta_bytes(fields: Dict[bytes, bytes]) -> Optional[int]:
+    """How many bytes the voxels take in memory, or None likewise."""
     sides, size = fields.get(b"DimSize", b"").split(), _META_BYTES.get(fields.get(b"ElementType", b"")[4:])
     channels = fields.get(b"ElementNumberOfChannels", b"1")
     if not sides or size is None or not all(number.isdigit() and len(number) < 10 for number in (*sides, channels)):

@@ -20,7 +20,7 @@ def image(size=(9, 10, 11), dtype=np.float32, direction=OBLIQUE):
     return Image(values, make_grid(size, (1.0, 1.5, 2.5), direction, (10, -20, 30)), "made")
 
 
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha", ".mhd"])
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"])
 @pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint8])
 def test_formats_round_trip(tmp_path, ending, dtype):
     original = image(dtype=dtype)

@@ -95,6 +95,10 @@ def test_headers_that_ended_the_process_are_refused(tmp_path):
         (tmp_path / "named.mha").write_bytes(data.replace(b"ElementDataFile = LOCAL", b"ElementDataFile = " + name, 1))
         with pytest.raises(InputError, match="file of voxels"):
             read_image(tmp_path / "named.mha")
+    for size in (b"1-10 6 5", b"7 -6 5", b"7 6 5e9"):  # the first two were read as billions
+        (tmp_path / "size.mha").write_bytes(data.replace(b"DimSize = 7 6 5", b"DimSize = " + size, 1))
+        with pytest.raises(InputError, match="no sensible size"):
+            read_image(tmp_path / "size.mha")
     (tmp_path / "none.mha").write_bytes(data.replace(b"DimSize = 7 6 5", b"DimSize = 7 0 5", 1))
     with pytest.raises(InputError, match="no voxels"):
         read_image(tmp_path / "none.mha")
@@ -105,6 +109,13 @@ def test_headers_that_ended_the_process_are_refused(tmp_path):
     (tmp_path / "ended.nrrd").write_bytes(data.replace(b"\ntype", b"\n# c\r" + b"[" * 3000 + b"\ntype", 1))
     with pytest.raises(InputError, match="no field"):
         read_image(tmp_path / "ended.nrrd")
+    for packed in (False, True):  # each would take 8 TB of memory
+        for suffix, size in ((".nrrd", b"sizes: 7 6 5"), (".mha", b"DimSize = 7 6 5")):
+            bomb = tmp_path / f"bomb{suffix}"
+            sitk.WriteImage(picture, str(bomb), useCompression=packed)
+            bomb.write_bytes(bomb.read_bytes().replace(size, size.replace(b"7 6 5", b"70000 6000 5000"), 1))
+            with pytest.raises(InputError, match="announces 8400000000000 bytes"):
+                read_image(bomb)
     kept = data.replace(
         b"\nencoding", b"\n# " + b"y" * 5000 + b"\nnote:=" + b"x" * 5000 + b"\nencoding", 1
     )  # what a program keeps may be long
