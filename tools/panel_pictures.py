@@ -49,7 +49,8 @@ def pictures(folder):
         bench.screenshot(folder / "panel-choose.png", *SIZE)
         widget.panel.parameters.fixedSegmentation, widget.panel.parameters.movingSegmentation = segmentations
         widget.ui.applyButton.click()
-        bench.wait(lambda: widget.logic.session.job.stage == "scale 1" and len(widget.panel._job.losses) > 145, 900)
+        losses = widget.logic.session.job.losses
+        bench.wait(lambda: [stage for stage, _ in losses].count("scale 1") > 3, 900)
         bench.screenshot(folder / "panel-running.png", *SIZE)
         bench.wait(lambda: widget.panel._job is None, 900)
         job = widget.logic.session.job
