@@ -18,8 +18,9 @@ _DIMENSIONS = 10
 #: Bytes of a voxel by MetaImage's name for its type.
 _META_BYTES = {b"CHAR": 1, b"SHORT": 2, b"INT": 4, b"LONG_LONG": 8, b"FLOAT": 4, b"DOUBLE": 8}
 _META_BYTES.update({b"U" + name: size for name, size in list(_META_BYTES.items())[:4]})
-#: Bytes of a voxel by a word that is in NRRD's names for its type; the others have one.
-_NRRD_BYTES = ((b"double", 8), (b"longlong", 8), (b"64", 8), (b"float", 4), (b"short", 2), (b"16", 2), (b"int", 4))
+#: Bytes of a voxel by a word that is in NRRD's names for its type, the first that is; the others have one.
+_NRRD_BYTES = ((b"8", 1), (b"double", 8), (b"longlong", 8), (b"64", 8), (b"float", 4), (b"short", 2), (b"16", 2))
+_NRRD_BYTES += ((b"int", 4),)
 #: How many bytes a byte of the file can stand for at most: of what deflate packs a thousandth is left at best.
 _DEFLATE = 1100
 _NRRD_PACKS = {b"gzip": _DEFLATE, b"gz": _DEFLATE, b"bzip2": 100_000, b"bz2": 100_000}

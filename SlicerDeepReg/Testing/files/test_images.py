@@ -197,6 +197,27 @@ def test_a_metaimage_is_looked_at_for_its_length(tmp_path, ending, packed, dtype
     assert "cut short" in header_fault_of(path)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t", "short", "short int"),
+        *("signed short int", "int16_t", "ushort", "unsigned short int", "uint16", "int", "signed int", "int32_t"),
+        *("uint", "unsigned int", "uint32", "longlong", "long long int", "int64", "ulonglong", "uint64_t", "float"),
+        *("double",),
+    ],
+)
+def test_a_nrrd_is_as_long_as_its_type_says(tmp_path, name):
+    """By every kind of name that other programs write: the voxels fill the file, and a voxel more is refused."""
+    size = {"8": 1, "char": 1, "16": 2, "short": 2, "64": 8, "long": 8, "double": 8}
+    size = next((bytes_ for word, bytes_ in size.items() if word in name), 4)
+    head = f"NRRD0004\ntype: {name}\ndimension: 3\nsizes: 20 30 40\nendian: little\nencoding: raw\n\n".encode()
+    path = tmp_path / "other.nrrd"
+    path.write_bytes(head + bytes(20 * 30 * 40 * size))
+    assert read_image(path).values.nbytes == 24_000 * size
+    path.write_bytes(head + bytes(20 * 30 * 40 * size - len(head) - 1))
+    assert "cut short" in header_fault_of(path)
+
+
 def test_a_metaimage_written_as_text_has_another_length(tmp_path):
     header = "ObjectType = Image\nNDims = 3\nBinaryData = False\nDimSize = 8 8 8\nElementType = MET_DOUBLE\n"
     (tmp_path / "text.mha").write_text(header + "ElementDataFile = LOCAL\n" + "0 1 " * 256)
