@@ -58,11 +58,11 @@ def picture(lesson: Lesson, results: Sequence[Result], path: Path) -> bool:
         _grey(
             row[0],
             _axial(result.warped.values),
-            f"{one.title}, grid x + u(x): TRE {result.figures['after']['tre_mm']:.2f} mm",
+            f"{one.title}\ngrid x + u(x), TRE {result.figures['after']['tre_mm']:.2f} mm",
         )
         _grid(row[0], result)
-        _difference(row[1], _axial(result.warped.values) - fixed, "warped - fixed")
-        drawn = _jacobian(row[2], _axial(result.jacobian.values), "change of volume (magenta: folded)")
+        _difference(row[1], _axial(result.warped.values) - fixed, "warped - fixed\n")
+        drawn = _jacobian(row[2], _axial(result.jacobian.values), "change of volume\n(magenta: folded)")
     bar = figure.colorbar(drawn, ax=axes[1:, 2], shrink=0.8 / max(1, rows - 2), ticks=np.log([0.25, 0.5, 1, 2, 4]))
     bar.ax.set_yticklabels(["1/4", "1/2", "1", "2", "4"])
     figure.savefig(path, dpi=80)
