@@ -86,7 +86,7 @@ audit: setup
 	$(BIN)/python -m pip install --quiet pip-audit
 	$(BIN)/python tools/audit.py
 
-# Takes the guards against faults away one by one: a test must notice each; a quarter of an hour.
+# Takes the guards against faults away one by one: a test must notice each; about ten minutes.
 guards: setup
 	$(BIN)/python tools/guards.py
 

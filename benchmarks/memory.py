@@ -11,7 +11,6 @@ Writes its table into RESULTS.md.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import datetime
 import json
 import subprocess
@@ -55,6 +54,9 @@ def one(name, device, by_torch, folder):
     from SlicerDeepRegLib.preparation import plan
     from SlicerDeepRegLib.process import prepare_process
 
+    sys.path.insert(0, str(run.ROOT / "SlicerDeepReg" / "Testing"))
+    from torch_memory import most_gb, take_few_steps
+
     prepare_process()
     case, side, labels, effort, similarity = ROWS[name]
     known = run.CASES[case]
@@ -64,7 +66,8 @@ def one(name, device, by_torch, folder):
     pair = {key: folder / f"{file}.nii.gz" if side else run.path(case, file) for key, file in files.items()}
     request = Request(**{k: str(v) for k, v in pair.items()}, effort=effort, similarity=similarity, device=device)
     if by_torch:
-        return {"torch": counted(lambda: register(request), plan)}
+        take_few_steps()
+        return {"torch": most_gb(lambda: register(request))}
     result = register(request)
     grid = result.fixed.grid
     return {
@@ -75,21 +78,6 @@ def one(name, device, by_torch, folder):
         "estimated": plan.estimated_bytes(grid, effort, similarity) / 1e9,
         "estimated_gpu": plan.estimated_bytes(grid, effort, similarity, on_gpu=True) / 1e9,
     }
-
-
-def counted(work, plan):
-    """The most that torch's arrays took at once, in GB, while few steps are made at each level."""
-    import numpy as np
-    from torch.profiler import ProfilerActivity, profile
-
-    for effort, found in plan.EFFORT_PLANS.items():
-        few = tuple((factor, 2) for factor, _ in found.iterations)
-        plan.EFFORT_PLANS[effort] = dataclasses.replace(found, iterations=few, coarse=(2,) * len(found.coarse))
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watch:
-        work()
-    kept = [event for event in watch.profiler.kineto_results.events() if event.name() == "[memory]"]
-    kept.sort(key=lambda event: event.start_ns())
-    return float(np.cumsum([event.nbytes() for event in kept]).max() / 1e9)
 
 
 def in_process(*arguments):
@@ -120,6 +108,7 @@ def table(options, folder):
         torch_gb = in_process(name, "cpu", "torch", str(folder))
         if found is None or torch_gb is None:
             lines.append(f"| {name} | failed |" + " |" * (lines[0].count("|") - 3))
+            print(lines[-1], flush=True)
             continue
         parts = " | ".join(f"{found['parts'].get(part, float('nan')):.2f}" for part in PARTS)
         cells = [

@@ -241,7 +241,7 @@ def changed(changes, folder):
     return ""
 
 
-def missed(name):
+def wrong_with(name):
     """What is wrong: "" where a test failed without the guard."""
     tests, changes = GUARDS[name]
     with tempfile.TemporaryDirectory(prefix="deepreg-guard-") as scratch:
@@ -275,7 +275,7 @@ def main():
     names = [name for name in GUARDS if any(word in name for word in options.only)]
     bad, began = 0, time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for name, wrong in zip(names, pool.map(missed, names)):
+        for name, wrong in zip(names, pool.map(wrong_with, names)):
             bad += bool(wrong)
             print(f"{'BAD ' if wrong else 'ok  '}{name}{': ' * bool(wrong)}{wrong}", flush=True)
     print(f"{len(names) - bad} of {len(names)} guards are noticed to be gone; {time.monotonic() - began:.0f} s.")

@@ -263,6 +263,8 @@ def _check_before(method, settings, inputs: Inputs, request: Request, device: to
         _check_memory(inputs, request, request.similarity.replace("auto", "lncc"), device)
         return
     method.check(inputs.fixed.grid, settings, request.similarity)
+    if not getattr(method, "on_device", True):
+        device = torch.device("cpu")
     method.check_memory(inputs.fixed.grid, settings, request.effort, *_where_it_computes(inputs, request, device))
 
 

@@ -32,7 +32,8 @@ def header_fault_of(path: Path) -> Optional[str]:
     if nifti.is_nifti(path):
         return nifti.header_fault_of(path)
     if name.endswith((".nrrd", ".nhdr")):
-        return _nrrd_fault(_head(path)) or _nrrd_bomb(path)
+        head = _head(path)
+        return _nrrd_fault(head) or _nrrd_cut(path, head)
     if name.endswith((".mha", ".mhd")):
         return _meta_fault(_head(path)) or _meta_cut(path)
     return None
@@ -55,28 +56,39 @@ def _nrrd_fault(head: bytes) -> Optional[str]:
     return None
 
 
-def _nrrd_bomb(path: Path) -> Optional[str]:
+def _nrrd_cut(path: Path, head: bytes) -> Optional[str]:
     """Whether a NRRD announces more voxels than its file can hold: ITK takes the memory for them first."""
     fields = {}
-    for line in _head(path).split(b"\n\n")[0].split(b"\n")[1:]:
+    for line in head.split(b"\n\n")[0].split(b"\n")[1:]:
         key, colon, value = line.partition(b":")
         if colon and not value.startswith(b"="):
-            fields[key.strip().lower().replace(b" ", b"")] = value.strip().lower()
-    sides = fields.get(b"sizes", b"").split()
-    if b"datafile" in fields or not sides or not all(side.isdigit() and len(side) < 20 for side in sides):
+            fields[key.strip().lower().replace(b" ", b"")] = value.strip()
+    sides, encoding = fields.get(b"sizes", b"").split(), fields.get(b"encoding", b"").lower()
+    length = _length(path, fields.get(b"datafile", b"LOCAL"), 0)
+    if length is None or not sides or not all(side.isdigit() and len(side) < 20 for side in sides):
         return None
-    kind = fields.get(b"type", b"").replace(b" ", b"")
+    kind = fields.get(b"type", b"").lower().replace(b" ", b"")
     size = next((size for word, size in _NRRD_BYTES if word in kind), 1)
-    if fields.get(b"encoding") in (b"text", b"txt", b"ascii"):
+    if encoding in (b"text", b"txt", b"ascii"):
         size = 1  # a digit at least
-    return _too_short(path, size * math.prod(map(int, sides)), _NRRD_PACKS.get(fields.get(b"encoding", b""), 1))
+    return _cut(size * math.prod(map(int, sides)), length, _NRRD_PACKS.get(encoding, 1))
 
 
-def _too_short(path: Path, announced: int, packs: int) -> Optional[str]:
-    length = path.stat().st_size
+def _length(path: Path, data: bytes, begin: int) -> Optional[int]:
+    """Bytes of the voxels' file, named ``data`` beside the header; None where there is none of that name."""
+    if data == b"LOCAL":
+        return path.stat().st_size - begin
+    try:
+        return (path.parent / data.decode("utf-8", "replace")).stat().st_size
+    except (OSError, ValueError):  # whoever reads it will say so
+        return None
+
+
+def _cut(announced: int, length: int, packs: int = 1) -> Optional[str]:
+    """The fault where so many bytes, each of which stands for ``packs`` at most, are too few."""
     if announced <= length * packs:
         return None
-    return f"it is cut short: its header announces {announced} bytes of voxels, and the file has {length}"
+    return f"it is cut short: its header announces {announced} bytes of voxels, and there are {length}"
 
 
 def _meta_fault(head: bytes) -> Optional[str]:
@@ -97,7 +109,10 @@ def _meta_fault(head: bytes) -> Optional[str]:
 
 
 def _meta_cut(path: Path) -> Optional[str]:
-    """Whether the voxels of a MetaImage end too early: ITK before 5.4 reads, and writes, such files without a word."""
+    """Whether the voxels of a MetaImage end too early: ITK before 5.4 reads, and writes, such files without a word.
+
+    Of packed ones, whether there can be as many as are announced.
+    """
     with open(path, "rb") as stream:
         head = stream.read(_MOST)
     fields, begin = {}, 0
@@ -107,40 +122,18 @@ def _meta_cut(path: Path) -> Optional[str]:
             return None
         key, _, value = head[begin:end].partition(b"=")
         fields[key.strip()], begin = value.strip(), end + 1
-    data, needed = fields[b"ElementDataFile"], _meta_needed(fields)
-    whole = _meta_bytes(fields)
-    if data == b"LOCAL" and whole is not None and _is_packed(fields):
-        bomb = _too_short(path, whole, _DEFLATE)
-        if bomb:
-            return bomb
-    if needed is None or fields.get(b"BinaryData", b"True").lower() != b"true":  # written as text
+    whole, packed = _meta_bytes(fields), fields.get(b"CompressedDataSize", b"")
+    length = _length(path, fields[b"ElementDataFile"], begin)
+    if length is None or fields.get(b"BinaryData", b"True").lower() != b"true":  # elsewhere, or written as text
         return None
-    if data == b"LOCAL":
-        length = path.stat().st_size - begin
-    else:
-        try:
-            length = (path.parent / data.decode("utf-8", "replace")).stat().st_size
-        except OSError:  # a pattern, or missing: whoever reads it will say so
-            return None
-    if length < needed:
-        return f"it is cut short: its header announces {needed} bytes of voxels, and there are {length}"
-    return None
-
-
-def _meta_needed(fields: Dict[bytes, bytes]) -> Optional[int]:
-    """How many bytes the voxels take in the file, or None where the header does not say so plainly."""
-    packed = fields.get(b"CompressedDataSize", b"")
-    if _is_packed(fields):
-        return int(packed) if packed.isdigit() else None
-    return _meta_bytes(fields)
-
-
-def _is_packed(fields: Dict[bytes, bytes]) -> bool:
-    return fields.get(b"CompressedData", b"").lower() == b"true"
+    if fields.get(b"CompressedData", b"").lower() != b"true":
+        return _cut(whole, length) if whole is not None else None
+    fault = _cut(int(packed), length) if packed.isdigit() else None
+    return fault or (_cut(whole, length, _DEFLATE) if whole is not None else None)
 
 
 def _meta_bytes(fields: Dict[bytes, bytes]) -> Optional[int]:
-    """How many bytes the voxels take in memory, or None likewise."""
+    """How many bytes the voxels take in memory, or None where the header does not say so plainly."""
     sides, size = fields.get(b"DimSize", b"").split(), _META_BYTES.get(fields.get(b"ElementType", b"")[4:])
     channels = fields.get(b"ElementNumberOfChannels", b"1")
     if not sides or size is None or not all(number.isdigit() and len(number) < 10 for number in (*sides, channels)):

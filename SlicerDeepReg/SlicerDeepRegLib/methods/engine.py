@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from ..catalogue import Card
 from ..contracts import Field, Grid, InputError, Progress, Stage
-from ..preparation.checks import check_memory, free_memory_bytes
+from ..preparation.checks import check_memory
 from ..preparation.working import WorkingPair, choose_similarity
 from ..settings import settings_for
 from ..warping.inverse import inverted
@@ -68,8 +68,6 @@ class Engine:
         Raises:
             InputError: it will not, with how much is needed and what to try. DeviceMemoryError: on the GPU.
         """
-        if where == "the GPU" and not self.on_device:
-            free, where = free_memory_bytes(), "this computer"
         check_memory(grid, effort, self.bytes_per_voxel, free, where)
 
     def find(

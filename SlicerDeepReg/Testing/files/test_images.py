@@ -207,7 +207,7 @@ def test_a_metaimage_is_looked_at_for_its_length(tmp_path, ending, packed, dtype
     ],
 )
 def test_a_nrrd_is_as_long_as_its_type_says(tmp_path, name):
-    """By every kind of name that other programs write: the voxels fill the file, and a voxel more is refused."""
+    """By every kind of name that other programs write: voxels that fill the file are read, fewer bytes are refused."""
     size = {"8": 1, "char": 1, "16": 2, "short": 2, "64": 8, "long": 8, "double": 8}
     size = next((bytes_ for word, bytes_ in size.items() if word in name), 4)
     head = f"NRRD0004\ntype: {name}\ndimension: 3\nsizes: 20 30 40\nendian: little\nencoding: raw\n\n".encode()

@@ -95,7 +95,7 @@ def test_headers_that_ended_the_process_are_refused(tmp_path):
         (tmp_path / "named.mha").write_bytes(data.replace(b"ElementDataFile = LOCAL", b"ElementDataFile = " + name, 1))
         with pytest.raises(InputError, match="file of voxels"):
             read_image(tmp_path / "named.mha")
-    for size in (b"1-10 6 5", b"7 -6 5", b"7 6 5e9"):  # the first two were read as billions
+    for size in (b"1-10 6 5", b"7 -6 5", b"7 6 5e9"):  # the first was read as billions of voxels
         (tmp_path / "size.mha").write_bytes(data.replace(b"DimSize = 7 6 5", b"DimSize = " + size, 1))
         with pytest.raises(InputError, match="no sensible size"):
             read_image(tmp_path / "size.mha")
@@ -110,7 +110,8 @@ def test_headers_that_ended_the_process_are_refused(tmp_path):
     with pytest.raises(InputError, match="no field"):
         read_image(tmp_path / "ended.nrrd")
     for packed in (False, True):  # each would take 8 TB of memory
-        for suffix, size in ((".nrrd", b"sizes: 7 6 5"), (".mha", b"DimSize = 7 6 5")):
+        nrrd, meta = b"sizes: 7 6 5", b"DimSize = 7 6 5"
+        for suffix, size in ((".nrrd", nrrd), (".nhdr", nrrd), (".mha", meta), (".mhd", meta)):
             bomb = tmp_path / f"bomb{suffix}"
             sitk.WriteImage(picture, str(bomb), useCompression=packed)
             bomb.write_bytes(bomb.read_bytes().replace(size, size.replace(b"7 6 5", b"70000 6000 5000"), 1))

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_grid
 from SlicerDeepRegLib import pipeline
 from SlicerDeepRegLib.catalogue import card
 from SlicerDeepRegLib.contracts import DeviceMemoryError, Grid, Image, InputError, Request
-from SlicerDeepRegLib.methods import engine, load_method
+from SlicerDeepRegLib.methods import load_method
 from SlicerDeepRegLib.preparation import plan
 from SlicerDeepRegLib.preparation.checks import Inputs, check_memory, free_memory_bytes
 
@@ -152,17 +153,30 @@ def test_a_gpu_needs_less_than_a_computer_and_the_rest_is_asked_of_that(monkeypa
 
 def test_an_engine_asks_where_it_computes(monkeypatch):
     grid = make_grid((160, 192, 224), (1, 1, 1), np.eye(3))
-    monkeypatch.setattr(engine, "free_memory_bytes", lambda: 1_000_000_000)
+    free = {"cuda": 1_000_000_000, "here": 80_000_000_000}
+    monkeypatch.setattr(pipeline.devices, "free_bytes", lambda device: free.get(device.type))
+    monkeypatch.setattr(pipeline, "free_memory_bytes", lambda: free["here"])
+    inputs, asked = (
+        SimpleNamespace(fixed=SimpleNamespace(grid=grid)),
+        SimpleNamespace(effort="standard", similarity="lncc"),
+    )
+
+    def check(name):
+        pipeline._check_before(load_method(card(name)), None, inputs, asked, torch.device("cuda"))
+
     with pytest.raises(DeviceMemoryError, match="the GPU has 1.0 GB"):
-        load_method(card("lddmm")).check_memory(grid, None, "standard", 1_000_000_000, "the GPU")
+        check("lddmm")
+    check("demons")
+    free.update(cuda=80_000_000_000, here=1_000_000_000)
     with pytest.raises(InputError, match="this computer has 1.0 GB"):
-        load_method(card("demons")).check_memory(grid, None, "standard", 80_000_000_000, "the GPU")
+        check("demons")
 
 
-#: Registers a made pair with few steps, which take as much memory as many; prints voxels of the estimate and the peak.
+#: Registers a made pair with few steps; prints what was estimated and what was needed, in 10^9 bytes.
 MEASURED = """
-import contextlib, dataclasses, json, sys
-sys.path.insert(0, sys.argv[3])
+import json, sys
+effort, similarity, testing, what = sys.argv[1:]
+sys.path.insert(0, testing)
 import numpy as np
 from conftest import make_grid, texture
 from SlicerDeepRegLib.contracts import Image, Request
@@ -170,26 +184,17 @@ from SlicerDeepRegLib.geometry.points import voxel_centres_lps
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.preparation import plan
 from SlicerDeepRegLib.process import prepare_process
+from torch_memory import most_gb, take_few_steps
 prepare_process()
-for effort, found in plan.EFFORT_PLANS.items():
-    few = tuple((factor, 2) for factor, _ in found.iterations)
-    plan.EFFORT_PLANS[effort] = dataclasses.replace(found, iterations=few)
+take_few_steps()
 grid = make_grid((200, 190, 180), (1, 1, 1), np.eye(3))
 points = voxel_centres_lps(grid) * 0.3
 pair = [Image(texture(points + shift).astype(np.int16), grid, "made") for shift in (0.0, 0.6)]
 del points
-by_torch = sys.argv[4] == "torch"
-with contextlib.ExitStack() as stack:
-    if by_torch:
-        from torch.profiler import ProfilerActivity, profile
-        watch = stack.enter_context(profile(activities=[ProfilerActivity.CPU], profile_memory=True))
-    result = register(Request(*pair, effort=sys.argv[1], similarity=sys.argv[2], linear="none", device="cpu"))
-needed = result.most_gb("computer")
-if by_torch:
-    kept = [event for event in watch.profiler.kineto_results.events() if event.name() == "[memory]"]
-    kept.sort(key=lambda event: event.start_ns())
-    needed = np.cumsum([event.nbytes() for event in kept]).max() / 1e9
-print(json.dumps([plan.estimated_bytes(grid, sys.argv[1], sys.argv[2], by_torch) / 1e9, needed]))
+request = Request(*pair, effort=effort, similarity=similarity, linear="none", device="cpu")
+by_torch = what == "torch"
+needed = most_gb(lambda: register(request)) if by_torch else register(request).most_gb("computer")
+print(json.dumps([plan.estimated_bytes(grid, effort, similarity, by_torch) / 1e9, needed]))
 """
 
 
