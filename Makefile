@@ -66,7 +66,7 @@ teaching: setup
 models: setup
 	$(BIN)/python tools/models_page.py
 
-# docs/synthetic.md and its picture, from the generator of made pairs.
+# docs/synthetic.md and its picture, from the generator of synthetic pairs.
 synthetic: setup
 	$(BIN)/python tools/synthetic_page.py
 

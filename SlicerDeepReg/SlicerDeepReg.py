@@ -31,7 +31,7 @@ class SlicerDeepReg(ScriptedLoadableModule):
         self.parent.contributors = ["The SlicerDeepReg developers"]
         self.parent.helpText = _(
             "Aligns a moving volume to a fixed one by a deformation that is kept from folding, and shows what it did: "
-            "the warped volume, the deformation, the change of volume, and the figures before and after. Choose two "
+            "the warped volume, the deformation, the change of volume, and the metrics before and after. Choose two "
             "volumes and press Apply. The first registration asks before it installs PyTorch."
             "<p>Conventions: warped(x) = moving(T(x)), T found from the fixed to the moving volume; put the moving "
             "volume under the run's transform to see it warped.</p>"
@@ -189,17 +189,17 @@ class SlicerDeepRegLogic(ScriptedLoadableModuleLogic):
             fixedNode, movingNode: scalar volume nodes.
             waitForCompletion: False returns at once; then call ``poll()`` until ``session.busy`` is False.
             name: of the run; made from the volumes when empty.
-            choices: method, effort, linear, similarity, device, settings, fixed_mask, moving_segmentation,
+            choices: method, preset, linear, similarity, device, settings, fixed_mask, moving_segmentation,
                 fixed_points, initial and so on: the fields of ``SlicerDeepRegLib.panel.choice.Choice``.
 
         Returns:
             The run: ``run.get("warped")``, ``run.get("transform")``, ``run.get("jacobian")``,
-            ``run.get("table")`` are its nodes, ``run.facts["figures"]`` its figures. The job, with
+            ``run.get("table")`` are its nodes, ``run.facts["metrics"]`` its metrics. The job, with
             ``waitForCompletion=False``.
 
         Raises:
             ValueError: the volumes cannot be registered; the text says what to do.
-            RuntimeError: the registration failed or was cancelled.
+            RuntimeError: the registration failed or was canceled.
         """
         from SlicerDeepRegLib.panel.choice import Choice
 
@@ -235,13 +235,13 @@ class SlicerDeepRegTest(ScriptedLoadableModuleTest):
 
     def test_registration_is_seen(self, logic: Optional[SlicerDeepRegLogic] = None):
         """A pair made on the spot: the displayed volume must have come nearer, not only exist."""
-        from SlicerDeepRegLib.panel.samples import add_made_pair, displayed_distance
+        from SlicerDeepRegLib.panel.samples import add_synthetic_pair, displayed_distance
 
         own = logic is None
         logic = logic or SlicerDeepRegLogic()
         try:
-            fixed, moving = add_made_pair()
-            run = logic.register(fixed, moving, effort="fast", device="cpu")
+            fixed, moving = add_synthetic_pair()
+            run = logic.register(fixed, moving, preset="fast", device="cpu")
             warped = run.get("warped")
             before, after = displayed_distance(fixed, moving), displayed_distance(fixed, warped)
             assert after < 0.5 * before, f"the warped volume differs by {after:.1f}, the moving one by {before:.1f}"
@@ -250,7 +250,7 @@ class SlicerDeepRegTest(ScriptedLoadableModuleTest):
             assert abs(under - after) < 0.1 * before, (
                 f"under the transform it differs by {under:.1f}, warped {after:.1f}"
             )
-            assert run.facts["figures"]["folds_percent"] == 0
+            assert run.facts["metrics"]["folds_percent"] == 0
             self.delayDisplay("Test passed")
         finally:
             if own:

@@ -24,7 +24,7 @@ from results import put
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("DEEPREG_DATA", ROOT.parent / "shared" / "data")) / "open"
 THREADS = 2
-FREE = ("optimise", "optimise/fast", "demons", "lddmm", "ants", "elastix")
+FREE = ("svf", "svf/fast", "demons", "lddmm", "ants", "elastix")
 PLANAR = ("fmirnet", "voxelmorph", "lku-net", "udrsnet")
 NETWORKS = ("msrd-net", "unfolding", "caml", "fmirnet", "wavemorph", "voxelmorph", "cyclemorph", "lku-net", "vit-v-net")
 NETWORKS += ("transmorph", "transmatch", "xmorpher", "pivit", "rdp-net", "utsrmorph:small", "h-sganet", "udrsnet")
@@ -57,7 +57,7 @@ CASES = {
             "fixed_labels": "fixed_aseg.nii.gz",
             "moving_labels": "moving_atlas_aseg.nii.gz",
         },
-        [*FREE, "optimise/thorough", "demons:symmetric", *PLANAR],
+        [*FREE, "svf/thorough", "demons:symmetric", *PLANAR],
         30,
     ),
 }
@@ -82,7 +82,16 @@ def compare(case, folder):
         "--methods",
         ",".join(methods),
     ]
-    command += ["--set", f"fit_seconds={seconds}", "--set", "fit=5000", "--threads", str(THREADS), "--device", "cpu"]
+    command += [
+        "--set",
+        f"instance_seconds={seconds}",
+        "--set",
+        "instance_steps=5000",
+        "--threads",
+        str(THREADS),
+        "--device",
+        "cpu",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "SlicerDeepReg")}
     done = subprocess.run([*command, "--output", str(folder)], env=environment, check=False)
     if done.returncode not in (0, 1):

@@ -1,8 +1,8 @@
-"""One command for a computer with a CUDA device: `optimise` end to end and by stage, agreement with the CPU, networks.
+"""One command for a computer with a CUDA device: `svf` end to end and by stage, agreement with the CPU, networks.
 
     python benchmarks/gpu.py [--parts PART ...] [--fixed F --moving M] [--output FILE.json]
 
-Without images it registers a made pair of 160 x 192 x 224 voxels. Files are written to and read from a
+Without images it registers a synthetic pair of 160 x 192 x 224 voxels. Files are written to and read from a
 temporary folder, so that reading and writing count as they do for a user. Of every network: the forward pass at
 160 x 192 x 224 in single precision and bfloat16, and a fit of `--steps` steps at full resolution, end to end; where
 the real brains are at hand (see run.py) with Dice. What one part finds is printed and written before the next begins,
@@ -23,14 +23,14 @@ from pathlib import Path
 import numpy as np
 import run
 import torch
-from SlicerDeepRegLib.contracts import Grid, Image, InputError, Request
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.files.results import write_result
-from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centres_lps
+from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
 from SlicerDeepRegLib.metrics.labels import dice_by_label
-from SlicerDeepRegLib.metrics.regularity import regularity_figures
+from SlicerDeepRegLib.metrics.regularity import regularity_metrics
 from SlicerDeepRegLib.networks import NETWORKS, build
 from SlicerDeepRegLib.pipeline import register, warp_labels
+from SlicerDeepRegLib.types import Grid, Image, InputError, Request
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -40,7 +40,7 @@ def made_pair(folder: Path):
     matrix = np.diag([1.0, 1.0, 1.0, 1.0])
     matrix[:3, 3] = [-80, -96, -112]
     grid = Grid((160, 192, 224), matrix)
-    points = voxel_centres_lps(grid)
+    points = voxel_centers_lps(grid)
     paths = []
     for name, amount in (("fixed", 5.0), ("moving", 0.0)):
         x, y, z = np.moveaxis(points + amount * np.sin(points[..., ::-1] / 30), -1, 0)
@@ -58,7 +58,7 @@ def real_pair():
 
 
 def end_to_end(request: Request, folder: Path):
-    """(seconds in all, the result); reading and writing included, figures not."""
+    """(seconds in all, the result); reading and writing included, metrics not."""
     start = time.perf_counter()
     result = register(dataclasses.replace(request, measure=False))
     write_result(result, folder)
@@ -66,23 +66,23 @@ def end_to_end(request: Request, folder: Path):
     return time.perf_counter() - start, result
 
 
-def optimise(pair, folder, options):
-    """Every effort several times, of which the first is cold; the fast one on the CPU too."""
-    for effort in ("standard", "fast", "thorough"):
+def optimize(pair, folder, options):
+    """Every preset several times, of which the first is cold; the fast one on the CPU too."""
+    for preset in ("standard", "fast", "thorough"):
         for number in range(options.repeats):
             torch.cuda.reset_peak_memory_stats()
-            seconds, result = end_to_end(Request(*pair, device="cuda", effort=effort), folder)
+            seconds, result = end_to_end(Request(*pair, device="cuda", preset=preset), folder)
             yield {
-                "effort": effort,
+                "preset": preset,
                 "warm": number > 0,
                 "seconds": round(seconds, 3),
                 "parts": {name: round(value, 3) for name, value in result.seconds.items()},
                 "stages": {stage.name: round(stage.seconds, 3) for stage in result.stages},
                 "gpu_peak_gb": round(result.most_gb("gpu"), 3),
             }
-        if effort == "fast":
-            _, on_cpu = end_to_end(Request(*pair, device="cpu", effort=effort), folder)
-            points = voxel_centres_lps(on_cpu.fixed.grid)[::4, ::4, ::4].reshape(-1, 3)
+        if preset == "fast":
+            _, on_cpu = end_to_end(Request(*pair, device="cpu", preset=preset), folder)
+            points = voxel_centers_lps(on_cpu.fixed.grid)[::4, ::4, ::4].reshape(-1, 3)
             moved = [fixed_to_moving(one.transform, points) for one in (on_cpu, result)]
             difference = np.linalg.norm(moved[0] - moved[1], axis=-1)
             yield {
@@ -91,23 +91,23 @@ def optimise(pair, folder, options):
                 "cpu_cuda_p99_mm": round(float(np.quantile(difference, 0.99)), 4),
             }
     if real_pair():
-        for effort in ("standard", "thorough"):
-            _, result = end_to_end(Request(*real_pair(), device="cuda", effort=effort), folder)
-            yield {"brain_oasis": effort, "parts": dict(result.seconds), **measured(result)}
+        for preset in ("standard", "thorough"):
+            _, result = end_to_end(Request(*real_pair(), device="cuda", preset=preset), folder)
+            yield {"brain_oasis": preset, "parts": dict(result.seconds), **measured(result)}
 
 
 def measured(result):
-    """Dice over the 30 labels of run.py, and how regular the field is; its other figures take a minute of the CPU."""
+    """Dice over the 30 labels of run.py, and how regular the field is; its other metrics take a minute of the CPU."""
     fixed, moving = (read_image(run.path("brain_oasis", name)) for name in run.CASES["brain_oasis"]["labels"])
     found = dice_by_label(fixed.values, warp_labels(moving, fixed, result.transform).values)
     labels = [int(label) for label in run.THIRTY.split()]
-    regular = regularity_figures(result.transform.field, fixed.values > 0, fixed.grid)
+    regular = regularity_metrics(result.transform.field, fixed.values > 0, fixed.grid)
     kept = {name: float(f"{regular[name]:.4g}") for name in ("ndv_percent", "sdlogj")}
     return {"dice": round(float(np.mean([found[label] for label in labels if label in found])), 4), **kept}
 
 
 def profile(pair, folder, options):
-    """What the GPU itself does in one registration of standard effort: its own time, and the longest kernels."""
+    """What the GPU itself does in one registration of standard preset: its own time, and the longest kernels."""
     request = Request(*pair, device="cuda", linear="none", measure=False)
     register(request)
     result = None
@@ -190,8 +190,8 @@ def fits(pair, folder, options):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         settings = {"fit": options.steps}
-        if options.fit_seconds:
-            settings["fit_seconds"] = options.fit_seconds
+        if options.instance_seconds:
+            settings["instance_seconds"] = options.instance_seconds
         try:
             result = register(Request(*(real or pair), method=name, settings=settings, device="cuda", measure=False))
         except (InputError, MemoryError) as error:  # too little memory is a result too
@@ -200,9 +200,9 @@ def fits(pair, folder, options):
         fit = next(stage for stage in result.stages if stage.name == "fit")
         yield {
             "network": name,
-            "steps": fit.figures["steps"],
+            "steps": fit.metrics["steps"],
             "seconds": round(result.seconds["method"], 1),
-            "s_per_step": round(fit.seconds / fit.figures["steps"], 4),
+            "s_per_step": round(fit.seconds / fit.metrics["steps"], 4),
             "gpu_peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2),
             "notes": list(result.notes),
             **(measured(result) if real else {}),
@@ -210,7 +210,7 @@ def fits(pair, folder, options):
 
 
 def large(pair, folder, options):
-    """A made pair of 512^3 where torch may take 12 GB of the GPU: seconds and peaks by part."""
+    """A synthetic pair of 512^3 where torch may take 12 GB of the GPU: seconds and peaks by part."""
     size, random = options.large, torch.Generator("cuda").manual_seed(0)
     coarse = torch.rand(1, 1, *[size // 8] * 3, device="cuda", generator=random)
     values = torch.nn.functional.interpolate(coarse, size=[size] * 3, mode="trilinear")[0, 0] * 1000
@@ -229,12 +229,12 @@ def large(pair, folder, options):
         "size": size,
         "parts": dict(result.seconds),
         "peak_gb": result.peak_gb,
-        "ncc": result.figures["after"]["ncc"],
+        "ncc": result.metrics["after"]["ncc"],
     }
 
 
 PARTS = {
-    "optimise": optimise,
+    "svf": optimize,
     "profile": profile,
     "networks": networks,
     "network-profile": network_profile,
@@ -248,8 +248,8 @@ def main():
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--steps", type=int, default=200, help="of each fit")
-    parser.add_argument("--fit-seconds", type=float, help="the most that a fit may take")
-    parser.add_argument("--repeats", type=int, default=3, help="of each effort")
+    parser.add_argument("--instance-steps-seconds", type=float, help="the most that a fit may take")
+    parser.add_argument("--repeats", type=int, default=3, help="of each preset")
     parser.add_argument("--large", type=int, default=512, help="side of the large pair")
     parser.add_argument("--fixed")
     parser.add_argument("--moving")

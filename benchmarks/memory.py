@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py [--rows NAME ...] [--device cpu]
 
-Each row is a process of its own, with all figures measured. The brains and the lung are those of run.py; the lung is
+Each row is a process of its own, with all metrics measured. The brains and the lung are those of run.py; the lung is
 resampled to cubes of 256 and 512 voxels a side. "By torch" is the most that torch's arrays took at once, counted by its
 profiler on the CPU in a second process with few steps, which take as much memory as many: about what a GPU holds.
 Writes its table into RESULTS.md.
@@ -22,7 +22,7 @@ import run
 from results import put
 
 PARTS = ("read", "linear", "prepare", "method", "warp", "measure", "path")
-#: Name: (case, side of the cube that it is resampled to, labels too, effort, similarity).
+#: Name: (case, side of the cube that it is resampled to, labels too, preset, similarity).
 ROWS = {
     "brain fast": ("brain_oasis", None, False, "fast", "lncc"),
     "brain standard": ("brain_oasis", None, False, "standard", "lncc"),
@@ -49,22 +49,22 @@ def resampled(path, side, folder):
 
 def one(name, device, by_torch, folder):
     """Register that row's pair; what it took."""
-    from SlicerDeepRegLib.contracts import Request
     from SlicerDeepRegLib.pipeline import register
     from SlicerDeepRegLib.preparation import plan
     from SlicerDeepRegLib.process import prepare_process
+    from SlicerDeepRegLib.types import Request
 
     sys.path.insert(0, str(run.ROOT / "SlicerDeepReg" / "Testing"))
     from torch_memory import most_gb, take_few_steps
 
     prepare_process()
-    case, side, labels, effort, similarity = ROWS[name]
+    case, side, labels, preset, similarity = ROWS[name]
     known = run.CASES[case]
     files = {"fixed": known["fixed"], "moving": known["moving"]}
     if labels:
         files.update(zip(("fixed_labels", "moving_labels"), known["labels"]))
     pair = {key: folder / f"{file}.nii.gz" if side else run.path(case, file) for key, file in files.items()}
-    request = Request(**{k: str(v) for k, v in pair.items()}, effort=effort, similarity=similarity, device=device)
+    request = Request(**{k: str(v) for k, v in pair.items()}, preset=preset, similarity=similarity, device=device)
     if by_torch:
         take_few_steps()
         return {"torch": most_gb(lambda: register(request))}
@@ -72,11 +72,11 @@ def one(name, device, by_torch, folder):
     grid = result.fixed.grid
     return {
         "voxels": grid.voxels,
-        "finest": plan.levels(grid, effort)[-1].size_ijk,
+        "finest": plan.levels(grid, preset)[-1].size_ijk,
         "parts": dict(result.peak_gb["computer"]),
         "gpu": max(result.peak_gb["gpu"].values()) if "gpu" in result.peak_gb else None,
-        "estimated": plan.estimated_bytes(grid, effort, similarity) / 1e9,
-        "estimated_gpu": plan.estimated_bytes(grid, effort, similarity, on_gpu=True) / 1e9,
+        "estimated": plan.estimated_bytes(grid, preset, similarity) / 1e9,
+        "estimated_gpu": plan.estimated_bytes(grid, preset, similarity, on_gpu=True) / 1e9,
     }
 
 

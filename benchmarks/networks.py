@@ -4,7 +4,7 @@
 
 Every row is a process of its own with two threads, random weights and random images. "plain" is the same graph by the
 simplest honest implementation, with the same numbers: attention as two products and a softmax of all keys a window
-sees, one by one; a depthwise kernel for each size; torch's own layout, normalisation and choice of convolution.
+sees, one by one; a depthwise kernel for each size; torch's own layout, normalization and choice of convolution.
 FOLDER is a checkout of github.com/voxelmorph/voxelmorph (version 0.2, VxmDense; needs neurite and pystrum) or of
 junyuchen245/TransMorph_Transformer_for_Medical_Image_Registration (its IXI folder's models; needs timm and
 ml_collections); without them their rows are left out.
@@ -59,7 +59,7 @@ def plain_attention():
             scores = scores.masked_fill(~mask, attention.OUTSIDE)
         return scores.softmax(-1) @ value
 
-    def neighbours(query, key, value, heads, window=2, reach=1):
+    def neighbors(query, key, value, heads, window=2, reach=1):
         shape, seen = query.shape[2:], window * (2 * reach + 1)
         extra = [amount for size in shape[::-1] for amount in (0, -size % window)]
         around = [amount + window * reach for amount in extra]
@@ -84,7 +84,7 @@ def plain_attention():
         parts = [t.reshape(b, tokens, heads, c // heads).transpose(1, 2) for t in (query, key, value)]
         return products(*parts).transpose(1, 2).reshape(b, tokens, c)
 
-    attention.attend, caml.neighbour_attention, unfolding.whole_attention = products, neighbours, whole
+    attention.attend, caml.neighbor_attention, unfolding.whole_attention = products, neighbors, whole
     blocks.FAST_FROM = 0
     blocks.InstanceNorm.forward = lambda self, x: F.instance_norm(x, weight=self.weight, bias=self.bias)
     wavemorph.SummedDepthwise.forward = lambda self, x: sum(part(x) for part in self.parts)

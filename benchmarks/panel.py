@@ -42,7 +42,7 @@ def opening(folder):
 
 
 def add_pair(bench, size):
-    """A made pair of that size (i, j, k) in the scene, 1 mm voxels."""
+    """A synthetic pair of that size (i, j, k) in the scene, 1 mm voxels."""
     from SlicerDeepRegLib.mrml.nodes import add_volume
 
     fixed, _, moving, _ = made_pair(size)
@@ -87,7 +87,7 @@ def large(folder):
     with Bench(folder) as bench:
         add_pair(bench, (160, 192, 224))
         widget = bench.open_module(MODULE)
-        widget.panel.parameters.effort, widget.panel.parameters.device = "fast", "cpu"
+        widget.panel.parameters.preset, widget.panel.parameters.device = "fast", "cpu"
         watch = Watch(widget.panel)
         apply(bench, widget)  # the worker is warm after this
         lines, held = [], []
@@ -100,7 +100,7 @@ def large(folder):
         return lines, held
 
 
-def cancelling(folder, times=6):
+def canceling(folder, times=6):
     """Seconds from Cancel to the end, at moments spread over a run; the worst includes a worker that was ended."""
     found = []
     with Bench(folder) as bench:
@@ -141,7 +141,7 @@ def many(folder, number):
 
         add_pair(bench, (64, 64, 64))
         widget = bench.open_module(MODULE)
-        widget.panel.parameters.effort, widget.panel.parameters.device = "fast", "cpu"
+        widget.panel.parameters.preset, widget.panel.parameters.device = "fast", "cpu"
         found = {}
         for count in range(1, number + 1):
             apply(bench, widget)
@@ -170,7 +170,7 @@ def main():
             print(
                 f"Qt's thread held: Apply {1000 * on_apply:.0f} ms, poll {1000 * poll:.0f} ms, end {1000 * last:.0f} ms"
             )
-        for part, seconds in cancelling(folder):
+        for part, seconds in canceling(folder):
             print(f"Cancel at {100 * part:.0f} %: {seconds:.2f} s")
         for count, (own, worker, files, children, nodes) in many(folder, options.runs).items():
             print(

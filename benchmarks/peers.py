@@ -10,8 +10,8 @@ FOLDER holds checkouts under the names of their repositories on github.com; thos
     UTSRMorph (Runshi-Zhang), H-SGANet (2250432015)
 
 Most need timm, ml_collections and einops on the Python path. Nothing of theirs is kept: their networks get random
-weights, heads that are not zero, and small random images; what they hold is read as a released checkpoint is
-(``released/``), and the two fields, in voxels, are compared. XMorpher's code does not run as it is; for UDRSNet there
+weights, heads that are not zero, and small random images; what they hold is read as a pretrained checkpoint is
+(``pretrained/``), and the two fields, in voxels, are compared. XMorpher's code does not run as it is; for UDRSNet there
 is none, and VTN's is for another library.
 
 --layouts FILE writes the names and shapes of what their networks hold, at their released sizes, for the tests.
@@ -217,7 +217,7 @@ def compared(name, code):
     import torch
     from SlicerDeepRegLib.networks import build
     from SlicerDeepRegLib.networks.size import parameters
-    from SlicerDeepRegLib.released import recognise
+    from SlicerDeepRegLib.pretrained import recognize
     from SlicerDeepRegLib.warping.sample import warp
 
     torch.manual_seed(0)
@@ -226,7 +226,7 @@ def compared(name, code):
     stirred(theirs, HEADS.get(name, 0.02))
     theirs.eval()
     settings = {"int_steps": 7, "int_downsize": 2} if name == "voxelmorph" else {}
-    found = recognise({key: one.numpy() for key, one in theirs.state_dict().items()}, settings)
+    found = recognize({key: one.numpy() for key, one in theirs.state_dict().items()}, settings)
     ours = build(found.network, **{**found.configuration, **more})
     ours.load_state_dict({key: torch.from_numpy(one.copy()) for key, one in found.arrays.items()})
     ours.eval()

@@ -2,7 +2,7 @@
 
     python benchmarks/review.py
 
-On a made pair of 160 x 192 x 224 in three slice views of 500 x 500 pixels, drawn off screen by Slicer's own managers,
+On a synthetic pair of 160 x 192 x 224 in three slice views of 500 x 500 pixels, drawn off screen by Slicer's managers,
 in milliseconds to the finished picture of all three. "first" makes what is shown, "again" is any later time. Writes the
 table into RESULTS.md.
 """
@@ -27,7 +27,7 @@ AGAIN = 5
 
 def made_pair(size=SIZE):
     """A head-like pair of a size (i, j, k) with 1 mm voxels, and labels of its two shells."""
-    from SlicerDeepRegLib.contracts import Grid, Image
+    from SlicerDeepRegLib.types import Grid, Image
 
     matrix = np.eye(4)
     matrix[:3, 3] = -(np.array(size) - 1) / 2
@@ -159,15 +159,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     import vtk
-    from SlicerDeepRegLib.contracts import Request
     from SlicerDeepRegLib.mrml.host import NO_OPENGL, Host, opengl_works
     from SlicerDeepRegLib.pipeline import register
+    from SlicerDeepRegLib.types import Request
 
     if not opengl_works():
         sys.exit(NO_OPENGL)
     fixed, fixed_labels, moving, moving_labels = made_pair()
     given = {"fixed_labels": fixed_labels, "moving_labels": moving_labels}
-    result = register(Request(fixed, moving, effort="fast", device="cpu", **given))
+    result = register(Request(fixed, moving, preset="fast", device="cpu", **given))
     with Host() as host, tempfile.TemporaryDirectory() as name:
         reader = Reader(host, result)
         switched, (plain, grid) = reader.switching(), reader.scrolling()
@@ -176,7 +176,7 @@ def main():
     lines = [
         f"Command: `python benchmarks/review.py`. Date: {datetime.date.today()}. Machine: {os.cpu_count()} cores, no "
         f"GPU (Mesa draws on the CPU), {platform.system()}, Python {platform.python_version()}, VTK "
-        f"{vtk.vtkVersion.GetVTKVersion()}. A made pair of {' x '.join(map(str, SIZE))}, three views of 500 x 500, "
+        f"{vtk.vtkVersion.GetVTKVersion()}. Synthetic pair of {' x '.join(map(str, SIZE))}, three views of 500 x 500, "
         "milliseconds until all are drawn.",
         "",
         "| what is shown | first ms | again ms |",

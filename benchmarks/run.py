@@ -4,7 +4,7 @@ Every method runs in a process of its own with two threads, from images in memor
 writing and measuring are not counted. All transforms are measured by the same code.
 
     python benchmarks/run.py                      everything
-    python benchmarks/run.py --only optimise-fast ants-syn
+    python benchmarks/run.py --only svf-fast ants-syn
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("DEEPREG_DATA", ROOT.parent / "shared" / "data")) / "open"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 #: What was measured last, so that --only can measure single rows again.
-FIGURES = ROOT / "benchmarks" / "work" / "figures.json"
+FIGURES = ROOT / "benchmarks" / "work" / "metrics.json"
 THIRTY = "2 3 4 7 8 10 11 12 13 14 15 16 17 18 24 28 31 41 42 43 46 47 49 50 51 52 53 54 60 63"
 CASES = {
     "brain_oasis": {"fixed": "fixed_t1", "moving": "moving_t1", "labels": ("fixed_aseg", "moving_aseg")},
@@ -44,7 +44,7 @@ CASES = {
 #: Networks fitted to the pair with the steps of their cards: at half resolution, a single slice at its own.
 FITTED = tuple(f"{name}-fit" for name in ("msrd-net", "unfolding", "caml", "fmirnet", "wavemorph"))
 REFINED = ("wavemorph-fit-refined",)
-OURS = ("linear", "optimise-fast", "optimise-standard", "optimise-thorough")
+OURS = ("linear", "svf-fast", "svf-standard", "svf-thorough")
 PEERS = ("ants-syn", "sitk-demons", "elastix-bspline", "convexadam")
 PLAN = {
     "brain_oasis": OURS + FITTED + REFINED + PEERS,
@@ -65,12 +65,12 @@ def ours(method):
     """Register by ours; returns the transform and (CPU seconds, wall seconds) of register() alone."""
 
     def run(case):
-        from SlicerDeepRegLib.contracts import Request, Transform
         from SlicerDeepRegLib.files.images import read_image
         from SlicerDeepRegLib.files.transforms import to_sitk_transform
         from SlicerDeepRegLib.methods.linear import register_linear
         from SlicerDeepRegLib.pipeline import register
         from SlicerDeepRegLib.process import prepare_process
+        from SlicerDeepRegLib.types import Request, Transform
 
         prepare_process()
         fixed, moving = (read_image(path(case, CASES[case][side])) for side in ("fixed", "moving"))
@@ -94,9 +94,9 @@ def ours(method):
 def asked(method, fixed):
     """What a request of that row asks for."""
     if method in FITTED + REFINED:
-        name, effort = method.split("-fit")[0], "standard" if fixed.grid.is_planar else "fast"
-        return {"method": name, "effort": effort, "settings": {"refine": 40} if method in REFINED else {}}
-    return {"method": "optimise", "effort": method.split("-")[1]}
+        name, preset = method.split("-fit")[0], "standard" if fixed.grid.is_planar else "fast"
+        return {"method": name, "preset": preset, "settings": {"refine": 40} if method in REFINED else {}}
+    return {"method": "svf", "preset": method.split("-")[1]}
 
 
 def sitk_affine(fixed, moving):
@@ -211,7 +211,7 @@ class Timer:
     """CPU and wall seconds of a block, and the peak memory of the process when it ends."""
 
     with_inverse = None  # our transform, whose inverse is measured too
-    more = {}  # figures of a network's fit
+    more = {}  # metrics of a network's fit
 
     def __enter__(self):
         self._cpu, self._wall = time.process_time(), time.perf_counter()
@@ -236,20 +236,20 @@ def peak_gb():
 
 
 def measure(case, transform, with_inverse=None):
-    """The figures of a fixed-to-moving SimpleITK transform, by the same code for every method."""
-    from SlicerDeepRegLib.contracts import Field
+    """The metrics of a fixed-to-moving SimpleITK transform, by the same code for every method."""
     from SlicerDeepRegLib.files.images import from_sitk, read_image
     from SlicerDeepRegLib.files.points import read_points
-    from SlicerDeepRegLib.metrics.intensities import similarity_figures
+    from SlicerDeepRegLib.metrics.intensities import similarity_metrics
     from SlicerDeepRegLib.metrics.labels import dice_by_label, surface_by_label
-    from SlicerDeepRegLib.metrics.regularity import inverse_figures, regularity_figures
+    from SlicerDeepRegLib.metrics.regularity import inverse_metrics, regularity_metrics
+    from SlicerDeepRegLib.types import Field
 
     info = CASES[case]
     fixed_picture = sitk.ReadImage(str(path(case, info["fixed"])))
     moving_picture = sitk.ReadImage(str(path(case, info["moving"])), sitk.sitkFloat32)
     fixed = from_sitk(fixed_picture, "fixed")
     warped = sitk.Resample(moving_picture, fixed_picture, transform, sitk.sitkLinear, 0.0)
-    figures = {}
+    metrics = {}
     mask = fixed.values > fixed.values.min()
     if "labels" in info:
         labels = [sitk.ReadImage(str(path(case, name))) for name in info["labels"]]
@@ -261,19 +261,19 @@ def measure(case, transform, with_inverse=None):
         spacing = [s for s, n in zip(labels[0].GetSpacing()[::-1], labels[0].GetSize()[::-1]) if n > 1]
         keep = np.isin(first, wanted) * first, np.isin(second, wanted) * second
         hd95, _ = surface_by_label(keep[0], keep[1], tuple(spacing))
-        figures["dice"] = float(np.mean([dice[n] for n in wanted if n in dice]))
-        figures["hd95_mm"] = float(np.mean(list(hd95.values())))
+        metrics["dice"] = float(np.mean([dice[n] for n in wanted if n in dice]))
+        metrics["hd95_mm"] = float(np.mean(list(hd95.values())))
     if "mask" in info:
         mask = read_image(path(case, info["mask"])).values > 0
     if "points" in info:
         there, here = (read_points(DATA / case / f"{side}_points_lps_mm.csv") for side in ("moving", "fixed"))
         errors = [np.linalg.norm(np.array(transform.TransformPoint(p.tolist())) - q) for p, q in zip(here, there)]
-        figures["tre_mm"], figures["tre_max_mm"] = float(np.mean(errors)), float(np.max(errors))
+        metrics["tre_mm"], metrics["tre_max_mm"] = float(np.mean(errors)), float(np.max(errors))
     values = [
         np.asarray(v, np.float32) for v in (fixed.values, from_sitk(warped, "").values.reshape(fixed.values.shape))
     ]
     scaled = [np.clip((v - np.percentile(v, 0.1)) / np.ptp(np.percentile(v, [0.1, 99.9])), 0, 1) for v in values]
-    figures["ncc"] = similarity_figures(*scaled, mask)["ncc"]
+    metrics["ncc"] = similarity_metrics(*scaled, mask)["ncc"]
     field = sitk.TransformToDisplacementField(
         transform,
         sitk.sitkVectorFloat64,
@@ -284,21 +284,21 @@ def measure(case, transform, with_inverse=None):
     )
     vectors = sitk.GetArrayFromImage(field)
     vectors = np.concatenate([vectors, np.zeros((*vectors.shape[:-1], 3 - vectors.shape[-1]))], -1)
-    figures.update(
-        regularity_figures(Field(vectors.reshape(*fixed.values.shape, 3).astype(np.float32), fixed.grid), mask)
+    metrics.update(
+        regularity_metrics(Field(vectors.reshape(*fixed.values.shape, 3).astype(np.float32), fixed.grid), mask)
     )
     if with_inverse is not None:
-        figures.update(inverse_figures(with_inverse, mask, grid=fixed.grid))
-    return figures
+        metrics.update(inverse_metrics(with_inverse, mask, grid=fixed.grid))
+    return metrics
 
 
 def one(case, method):
-    """Run one method on one case in this process; returns its figures."""
+    """Run one method on one case in this process; returns its metrics."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(THREADS)
     transform, timer = METHODS[method](case)
-    figures = {"cpu_s": timer.cpu_s, "wall_s": timer.wall_s, "peak_gb": timer.peak_gb, **timer.more}
-    figures.update(measure(case, transform, timer.with_inverse))
-    return figures
+    metrics = {"cpu_s": timer.cpu_s, "wall_s": timer.wall_s, "peak_gb": timer.peak_gb, **timer.more}
+    metrics.update(measure(case, transform, timer.with_inverse))
+    return metrics
 
 
 def in_process(*arguments):
@@ -314,18 +314,18 @@ def in_process(*arguments):
 # ------------------------------------------------------------------ the linear stage on known motions
 
 
-def linear_figures():
+def linear_metrics():
     """Errors of the linear stage on known motions of brain_oasis, and its correlation on two subjects."""
-    from SlicerDeepRegLib.contracts import Image
     from SlicerDeepRegLib.files.images import read_image
-    from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centres_lps
+    from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centers_lps
     from SlicerDeepRegLib.methods.linear import register_linear
     from SlicerDeepRegLib.preparation.working import resample
+    from SlicerDeepRegLib.types import Image
 
     lines = []
     fixed = read_image(path("brain_oasis", "fixed_t1"))
-    points = voxel_centres_lps(fixed.grid)[::4, ::4, ::4][fixed.values[::4, ::4, ::4] > 0]
-    centre = points.mean(0)
+    points = voxel_centers_lps(fixed.grid)[::4, ::4, ::4][fixed.values[::4, ::4, ::4] > 0]
+    center = points.mean(0)
     for model, degrees, shift, scale in (
         ("rigid", (10, -8, 5), (10, -5, 8), (1, 1, 1)),
         ("rigid", (30, 0, 0), (0, 40, 0), (1, 1, 1)),
@@ -337,7 +337,7 @@ def linear_figures():
         turn.SetRotation(*np.deg2rad(degrees).tolist())
         truth = np.eye(4)
         truth[:3, :3] = np.array(turn.GetMatrix()).reshape(3, 3) @ np.diag(scale)
-        truth[:3, 3] = centre + shift - truth[:3, :3] @ centre
+        truth[:3, 3] = center + shift - truth[:3, :3] @ center
         # The moved copy shows, at T(x), what the brain shows at x.
         values = resample(fixed, _box(fixed.grid, truth), np.linalg.inv(truth), outside=0)
         moving = Image(values, _box(fixed.grid, truth), "moved")
@@ -360,8 +360,8 @@ def linear_figures():
 
 def _box(grid, truth):
     """A grid that holds the whole moved image."""
-    from SlicerDeepRegLib.contracts import Grid
     from SlicerDeepRegLib.geometry.points import apply_matrix
+    from SlicerDeepRegLib.types import Grid
 
     size = np.array(grid.size_ijk) - 1
     corners = apply_matrix(truth @ grid.ijk_to_lps, np.array(list(np.ndindex(2, 2, 2))) * size)
@@ -406,13 +406,13 @@ def case_table(case, found):
         ["CPU s / ANTs SyN", "GB / ANTs SyN"] if base else []
     )
     lines = []
-    for method, figures in found.items():
-        if "error" in figures:
-            lines.append([method, f"failed: {figures['error']}"] + [""] * (len(heading) - 2))
+    for method, metrics in found.items():
+        if "error" in metrics:
+            lines.append([method, f"failed: {metrics['error']}"] + [""] * (len(heading) - 2))
             continue
-        line = [method, *[COLUMNS[n][1].format(figures[n]) if n in figures else "-" for n in shown]]
-        if base and "cpu_s" in base and "cpu_s" in figures:
-            line += [f"{figures['cpu_s'] / base['cpu_s']:.2f}", f"{figures['peak_gb'] / base['peak_gb']:.2f}"]
+        line = [method, *[COLUMNS[n][1].format(metrics[n]) if n in metrics else "-" for n in shown]]
+        if base and "cpu_s" in base and "cpu_s" in metrics:
+            line += [f"{metrics['cpu_s'] / base['cpu_s']:.2f}", f"{metrics['peak_gb'] / base['peak_gb']:.2f}"]
         lines.append(line + ["-"] * (len(heading) - len(line)))
     return f"### {case}\n\n{table(heading, lines)}\n"
 
@@ -446,11 +446,11 @@ def main():
         print(json.dumps(one(*options.one)))
         return
     if options.linear:
-        print(json.dumps(linear_figures()))
+        print(json.dumps(linear_metrics()))
         return
-    figures = json.loads(FIGURES.read_text(encoding="utf-8")) if options.only and FIGURES.exists() else {}
+    metrics = json.loads(FIGURES.read_text(encoding="utf-8")) if options.only and FIGURES.exists() else {}
     for case, methods in PLAN.items():
-        found = figures.setdefault(case, {"as given": measure_as_given(case)})
+        found = metrics.setdefault(case, {"as given": measure_as_given(case)})
         for method in methods:
             if options.only and method not in options.only:
                 continue
@@ -458,27 +458,27 @@ def main():
             found[method] = in_process("--one", case, method)
             print(f"  {found[method]}", file=sys.stderr, flush=True)
             FIGURES.parent.mkdir(exist_ok=True)  # after every row: a run takes more than an hour
-            FIGURES.write_text(json.dumps(figures, indent=1), encoding="utf-8")
-    if not options.only or "linear stage" not in figures:
+            FIGURES.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    if not options.only or "linear stage" not in metrics:
         print("linear stage ...", file=sys.stderr, flush=True)
-        figures["linear stage"] = in_process("--linear")
+        metrics["linear stage"] = in_process("--linear")
     FIGURES.parent.mkdir(exist_ok=True)
-    FIGURES.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    FIGURES.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     pages = [
-        case_table(case, {m: figures[case][m] for m in ("as given", *PLAN[case]) if m in figures[case]})
+        case_table(case, {m: metrics[case][m] for m in ("as given", *PLAN[case]) if m in metrics[case]})
         for case in PLAN
     ]
     pages.append(
-        "### Linear stage alone\n\n" + table(["motion", "mean error", "CPU s"], figures["linear stage"]) + "\n"
+        "### Linear stage alone\n\n" + table(["motion", "mean error", "CPU s"], metrics["linear stage"]) + "\n"
     )
     write_page("\n".join(pages))
 
 
 def measure_as_given(case):
     dimensions = sitk.ReadImage(str(path(case, CASES[case]["fixed"]))).GetDimension()
-    figures = measure(case, sitk.Transform(dimensions, sitk.sitkIdentity))
+    metrics = measure(case, sitk.Transform(dimensions, sitk.sitkIdentity))
     return {
-        name: value for name, value in figures.items() if name in ("dice", "hd95_mm", "tre_mm", "tre_max_mm", "ncc")
+        name: value for name, value in metrics.items() if name in ("dice", "hd95_mm", "tre_mm", "tre_max_mm", "ncc")
     }
 
 
@@ -490,7 +490,7 @@ def write_page(page):
         "CPU seconds are of the registration alone (linear stage included), peak memory is of the whole process. "
         "Dice and HD95 are means over 30 labels (brain) or those present (2D); folds, NDV and SDlogJ are of the whole "
         "transform inside the fixed labels (brain) or lung mask, measured by the same code for every method. The "
-        "inverse's columns: how far points there, anywhere between voxel centres, return from where they started "
+        "inverse's columns: how far points there, anywhere between voxel centers, return from where they started "
         "(mean), and how many miss by more than 0.1 mm.\n\n"
     )
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else f"# Results\n\n{begin}\n{end}\n"

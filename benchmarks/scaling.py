@@ -1,10 +1,10 @@
 """How the cost grows: with the size of the images, and with the number of pairs that one worker registers.
 
-    python benchmarks/scaling.py [--sides 64 96 128 ...] [--efforts fast standard] [--pairs 100] [--device cpu]
+    python benchmarks/scaling.py [--sides 64 96 128 ...] [--presets fast standard] [--pairs 100] [--device cpu]
 
-Each size is a process of its own, on a made pair of N x N x N voxels. By part: wall seconds, and the most memory the
-process had during it. The exponent is that of the voxels: the slope of a line through the logarithms, seconds of CPU
-over voxels. Pairs are of 64 x 64 x 64 at the fast effort, one after the other. Writes its tables into RESULTS.md.
+Each size is a process of its own, on a synthetic pair of N x N x N voxels. By part: wall seconds, and the peak memory
+of the process. The exponent is that of the voxels: the slope of a line through the logarithms, seconds of CPU
+over voxels. Pairs are of 64 x 64 x 64 at the fast preset, one after the other. Writes its tables into RESULTS.md.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ SIDES = (64, 96, 128, 160, 192, 256, 320)
 PARTS = ("read", "linear", "prepare", "method", "warp", "measure", "path")
 
 
-def one(side, effort, device):
-    """Register a made pair of that side; what it cost."""
+def one(side, preset, device):
+    """Register a synthetic pair of that side; what it cost."""
     from review import made_pair
-    from SlicerDeepRegLib.contracts import Request
     from SlicerDeepRegLib.pipeline import register
     from SlicerDeepRegLib.process import prepare_process
+    from SlicerDeepRegLib.types import Request
 
     prepare_process()
     fixed, _, moving, _ = made_pair((side, side, side))
-    request = Request(fixed, moving, effort=effort, device=device, linear="rigid")
+    request = Request(fixed, moving, preset=preset, device=device, linear="rigid")
     cpu, wall = time.process_time(), time.perf_counter()
     result = register(request)
     spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
@@ -60,17 +60,17 @@ def exponent(sides, seconds):
 
 
 def size_tables(options):
-    """A table for each effort, as lines of Markdown."""
+    """A table for each preset, as lines of Markdown."""
     lines = []
-    for effort in options.efforts:
-        lines += [f"### Size of the images, {effort}, {options.device}", ""]
+    for preset in options.presets:
+        lines += [f"### Size of the images, {preset}, {options.device}", ""]
         lines += [
             "| side | CPU s | wall s | " + " | ".join(f"{part}: s, GB" for part in PARTS) + " | most GB | B a voxel |"
         ]
         lines += ["|" + "---|" * (len(PARTS) + 5)]
         sides, seconds = [], []
         for side in options.sides:
-            found = in_process(side, effort, options.device)
+            found = in_process(side, preset, options.device)
             if found is None:
                 lines.append(f"| {side} | failed |" + " |" * (len(PARTS) + 3))
                 continue
@@ -90,11 +90,11 @@ def size_tables(options):
 def pair_lines(count):
     """Seconds, and the worker's memory, after 1, 10, ... pairs in one worker."""
     from review import made_pair
-    from SlicerDeepRegLib.contracts import Request
+    from SlicerDeepRegLib.types import Request
     from SlicerDeepRegLib.worker.client import WorkerClient
 
     fixed, _, moving, _ = made_pair((64, 64, 64))
-    request = Request(fixed, moving, effort="fast", device="cpu", linear="rigid")
+    request = Request(fixed, moving, preset="fast", device="cpu", linear="rigid")
     client, marks, took = WorkerClient(), {1, 10, 100, count}, []
     lines = ["### Number of pairs in one worker, 64 x 64 x 64, fast, cpu", ""]
     lines += ["| pairs | seconds in all | seconds for the last | worker's memory, GB |", "|---|---|---|---|"]
@@ -140,7 +140,7 @@ def _resident_gb(pid):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sides", nargs="*", type=int, default=SIDES)
-    parser.add_argument("--efforts", nargs="*", default=["fast", "standard"])
+    parser.add_argument("--presets", nargs="*", default=["fast", "standard"])
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)

@@ -114,40 +114,40 @@ def train(options):
 
 
 def row(name, options):
-    """One registration of the two brains in a process of its own; prints its figures as JSON."""
-    from SlicerDeepRegLib import catalogue
-    from SlicerDeepRegLib.contracts import Request
+    """One registration of the two brains in a process of its own; prints its metrics as JSON."""
+    from SlicerDeepRegLib import catalog
     from SlicerDeepRegLib.files.images import read_image
     from SlicerDeepRegLib.files.transforms import to_sitk_transform
     from SlicerDeepRegLib.pipeline import register
     from SlicerDeepRegLib.process import prepare_process
+    from SlicerDeepRegLib.types import Request
 
     prepare_process()
     method, _, asked = name.partition("@")
-    settings, effort = {}, "standard"
-    if method == "optimise" and asked[0].isdigit():  # at the network's voxels
-        at_voxels = dataclasses.replace(catalogue.card("optimise"), recipe={"voxel_mm": float(asked)})
-        catalogue.cards()["optimise-at"] = at_voxels
-        method = "optimise-at"
-    elif method == "optimise":
-        effort = asked
+    settings, preset = {}, "standard"
+    if method == "svf" and asked[0].isdigit():  # at the network's voxels
+        at_voxels = dataclasses.replace(catalog.card("svf"), recipe={"voxel_mm": float(asked)})
+        catalog.cards()["svf-at"] = at_voxels
+        method = "svf-at"
+    elif method == "svf":
+        preset = asked
     elif method != "linear":
-        settings = {"fit": 0, "refine": int(asked or 0)}
+        settings = {"instance_steps": 0, "refine": int(asked or 0)}
     case = "brain_oasis"
     fixed, moving = (read_image(run.path(case, run.CASES[case][side])) for side in ("fixed", "moving"))
     transform, timer = run.ours("linear")(case) if method == "linear" else (None, None)
     if transform is None:
         with run.Timer() as timer:
-            request = Request(fixed, moving, method=method, effort=effort, device=options.device, measure=False)
+            request = Request(fixed, moving, method=method, preset=preset, device=options.device, measure=False)
             result = register(dataclasses.replace(request, settings=settings))
         transform = to_sitk_transform(result.transform, 3)
-    figures = run.measure(case, transform)
-    kept = {key: figures.get(key) for key in ("dice", "hd95_mm", "ndv_percent", "sdlogj")}
+    metrics = run.measure(case, transform)
+    kept = {key: metrics.get(key) for key in ("dice", "hd95_mm", "ndv_percent", "sdlogj")}
     print("FIGURES " + json.dumps({**kept, "cpu_s": timer.cpu_s, "wall_s": timer.wall_s}))
 
 
 def table(options):
-    """Every trained model on held-out made pairs and on the two brains, alone and refined, beside `optimise` alone."""
+    """Every trained model on held-out synthetic pairs and on the two brains, alone and refined, beside `svf` alone."""
     models = {}
     for folder in sorted(WORK.glob(f"{options.size}/*/card.json")):
         models[folder.parent.name] = folder.parent
@@ -156,7 +156,7 @@ def table(options):
     rows = []
     with tempfile.TemporaryDirectory() as place:
         environment = {**os.environ, "SLICERDEEPREG_MODELS": place}
-        names = ["linear", "optimise@fast", "optimise@2.5", "optimise@5"]
+        names = ["linear", "optimize@fast", "optimize@2.5", "optimize@5"]
         for name, folder in models.items():
             added = Path(place) / "given" / name
             added.mkdir(parents=True)
@@ -173,15 +173,15 @@ def table(options):
             rows.append([shown(name), *numbers(found)])
             print(*rows[-1], flush=True)
     heading = ["brain_oasis", "Dice", "HD95 mm", "NDV %", "SDlogJ", "CPU s", "wall s"]
-    return [run.table(heading, rows), "", learnt(models, options)]
+    return [run.table(heading, rows), "", learned(models, options)]
 
 
 def shown(name):
     method, _, asked = name.partition("@")
-    if method == "optimise":
-        return f"optimise, {asked}" if not asked[0].isdigit() else f"optimise, finest voxels {asked} mm"
+    if method == "svf":
+        return f"optimize, {asked}" if not asked[0].isdigit() else f"optimize, finest voxels {asked} mm"
     return (
-        method if not asked else f"{method}, {'alone' if asked == '0' else f'then {asked} + {asked} steps of optimise'}"
+        method if not asked else f"{method}, {'alone' if asked == '0' else f'then {asked} + {asked} steps of optimize'}"
     )
 
 
@@ -190,14 +190,14 @@ def numbers(found):
     return ["-" if found[key] is None else format(found[key], form) for key, form in formats.items()]
 
 
-def learnt(models, options):
+def learned(models, options):
     """Each trained network on pairs that it did not see, made for it."""
     import torch
-    from SlicerDeepRegLib.catalogue import read_user_card
+    from SlicerDeepRegLib.catalog import read_user_card
     from SlicerDeepRegLib.methods.weights import built, load_weights
     from SlicerDeepRegLib.training.sources import HELD_OUT, SyntheticSource
     from SlicerDeepRegLib.training.synthetic import SyntheticSettings
-    from SlicerDeepRegLib.training.validation import figures_of, mean_figures
+    from SlicerDeepRegLib.training.validation import mean_metrics, metrics_of
 
     device, rows = torch.device(options.device), []
     for name, folder in models.items():
@@ -211,14 +211,22 @@ def learnt(models, options):
         for pair in pairs.batches([[n] for n in range(HELD_OUT_PAIRS)], device):
             with torch.no_grad():
                 found = network(pair["moving"], pair["fixed"])
-            each.append(figures_of(pair, found.displacement, pairs.spacing_kji_mm, surfaces=False))
-        figures = mean_figures(each)
+            each.append(metrics_of(pair, found.displacement, pairs.spacing_kji_mm, surfaces=False))
+        metrics = mean_metrics(each)
         keys = ("field_before", "field", "dice_before", "dice", "ndv_percent")
         size = " x ".join(map(str, plan["shape"]))
-        measured = [f"{figures[key]:.3f}" for key in keys]
+        measured = [f"{metrics[key]:.3f}" for key in keys]
         rows.append([name, size, str(state["step"]), f"{state['seconds'] / 60:.1f}", *measured])
         print(*rows[-1], flush=True)
-    heading = [f"{HELD_OUT_PAIRS} made pairs, held out", "size", "steps", "minutes", "EPE before", "EPE", "Dice before"]
+    heading = [
+        f"{HELD_OUT_PAIRS} synthetic pairs, held out",
+        "size",
+        "steps",
+        "minutes",
+        "EPE before",
+        "EPE",
+        "Dice before",
+    ]
     return run.table([*heading, "Dice", "NDV %"], rows)
 
 

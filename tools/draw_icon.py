@@ -14,8 +14,8 @@ def main(path, size=128, finer=4):
     lines = np.minimum(np.abs((u * 7 + 0.5) % 1 - 0.5), np.abs((v * 7 + 0.5) % 1 - 0.5)) < 0.09
     corner = np.maximum(np.abs(x), np.abs(y)) - 0.36
     inside = (corner < 0) | (np.hypot(np.maximum(np.abs(x) - 0.36, 0), np.maximum(np.abs(y) - 0.36, 0)) < 0.12)
-    colours = np.where(lines[..., None], [255.0, 200, 60], [24.0, 62, 110]) * inside[..., None]
-    picture = np.concatenate([colours, 255.0 * inside[..., None]], -1)
+    colors = np.where(lines[..., None], [255.0, 200, 60], [24.0, 62, 110]) * inside[..., None]
+    picture = np.concatenate([colors, 255.0 * inside[..., None]], -1)
     picture = picture.reshape(size, finer, size, finer, 4).mean((1, 3))
     picture[..., :3] /= np.maximum(picture[..., 3:] / 255, 1e-6)
     sitk.WriteImage(sitk.GetImageFromArray(np.clip(picture, 0, 255).astype(np.uint8), isVector=True), path)

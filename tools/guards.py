@@ -73,7 +73,7 @@ GUARDS = {
     # Interrupts.
     "Ctrl-C is answered in words": (
         f"{RUN}[interrupt-scale 1/4]",
-        [("commands/__init__.py", "except (KeyboardInterrupt, Cancelled):", "except Cancelled:")],
+        [("commands/__init__.py", "except (KeyboardInterrupt, Canceled):", "except Canceled:")],
     ),
     "a polite kill ends a run like Ctrl-C": (
         f"{RUN}[terminate-writing]",

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "SlicerDeepReg"))
 
-from SlicerDeepRegLib.catalogue import card, cards  # noqa: E402
+from SlicerDeepRegLib.catalog import card, cards  # noqa: E402
 from SlicerDeepRegLib.methods.weights import built  # noqa: E402
 from SlicerDeepRegLib.networks.size import parameters  # noqa: E402
 
@@ -164,7 +164,7 @@ READING = {
     "h-sganet": "Lines to the right are the skips.",
     "udrsnet": "Two cascades; the moving image is warped before the second.",
 }
-COLOURS = {"warp": "#f3d9a4", "head": "#c9e4c5", "phi": "#c9e4c5", "image": "#e3e6ec"}
+COLORS = {"warp": "#f3d9a4", "head": "#c9e4c5", "phi": "#c9e4c5", "image": "#e3e6ec"}
 FILL, INK, LINE = "#cfdff2", "#1c2330", "#7a8699"
 
 
@@ -260,7 +260,7 @@ def merged(boxes):
 
 def layout(boxes):
     """(column, row, place in the cell) of each box: by what it waits for, and by its resolution."""
-    columns, rows, taken, places = [], [], {}, []
+    columns, rows, taken, locations = [], [], {}, []
     for box in boxes:
         column = max((columns[one] + 1 for one in box["from"]), default=0)
         if len(box["shape"]) == 3:  # tokens: at the resolution of what they were made of
@@ -269,22 +269,22 @@ def layout(boxes):
             row = round(SHAPE[2] / box["shape"][-1]).bit_length() - 1
         cell = taken.setdefault((column, row), 0)
         taken[column, row] += 1
-        columns.append(column), rows.append(row), places.append(cell)
-    return columns, rows, places
+        columns.append(column), rows.append(row), locations.append(cell)
+    return columns, rows, locations
 
 
 def diagram(name):
     """The pass as SVG."""
     boxes = traced(name)
-    columns, rows, places = layout(boxes)
+    columns, rows, locations = layout(boxes)
     wide, high, gap = 96, 34, 12
-    deep = [max([p for r, p in zip(rows, places) if r == row], default=-1) + 1 for row in range(max(rows) + 1)]
+    deep = [max([p for r, p in zip(rows, locations) if r == row], default=-1) + 1 for row in range(max(rows) + 1)]
     tops, y = [], 30
     for count in deep:
         tops.append(y)
         y += count * (high + 6) + (26 if count else 0)
     x_of = [64 + column * (wide + gap) for column in columns]
-    y_of = [tops[row] + place * (high + 6) for row, place in zip(rows, places)]
+    y_of = [tops[row] + place * (high + 6) for row, place in zip(rows, locations)]
     parts = []
     for row, count in enumerate(deep):
         if count:
@@ -312,7 +312,7 @@ def diagram(name):
 
 
 def _box(box, x, y, wide, high):
-    colour = COLOURS.get("image" if box["title"] in ("moving", "fixed") else box["title"], FILL)
+    color = COLORS.get("image" if box["title"] in ("moving", "fixed") else box["title"], FILL)
     title = html.escape(box["title"]) + (f" x {box['times']}" if box["times"] > 1 else "")
     channels = f"{box['shape'][-1 if len(box['shape']) == 3 else 1]} ch"
     size = f", {box['size'] / 1e6:.2f} M" if box["size"] >= 5000 else f", {box['size']}" if box["size"] else ""
@@ -320,7 +320,7 @@ def _box(box, x, y, wide, high):
     middle = f'x="{x + wide / 2:.0f}" text-anchor="middle"'
     return (
         f"<g><title>{title}: {channels}, {voxels} voxels, {box['size']} parameters</title>"
-        f'<rect x="{x}" y="{y}" width="{wide}" height="{high}" rx="4" fill="{colour}"/>'
+        f'<rect x="{x}" y="{y}" width="{wide}" height="{high}" rx="4" fill="{color}"/>'
         f'<text {middle} y="{y + 14}" class="name">{title}</text>'
         f'<text {middle} y="{y + 27}" class="small">{channels}{size}</text></g>'
     )

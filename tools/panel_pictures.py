@@ -35,7 +35,7 @@ def add_pair(bench):
         view.show(background=nodes[0])
         view.logic.FitSliceToAll()
     for labels, name in ((known.fixed_labels, "Patient, tissue"), (known.moving_labels, "Template, tissue")):
-        segmentations.append(add_segmentation(bench.host.scene, labels, name, {1: "grey matter", 2: "white matter"}))
+        segmentations.append(add_segmentation(bench.host.scene, labels, name, {1: "gray matter", 2: "white matter"}))
         segmentations[-1].GetDisplayNode().SetVisibility(False)
     return segmentations
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import slicer
 from SlicerDeepRegLib.commands.demo import made_pair
-from SlicerDeepRegLib.contracts import Request
 from SlicerDeepRegLib.mrml.display import set_range
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.layouts import LAYOUTS, SHOWS, Layouts, cells_of
@@ -24,17 +23,17 @@ from SlicerDeepRegLib.mrml.side_by_side import cells_of as rows_of_runs
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.report.facts import facts_of
 from SlicerDeepRegLib.report.movie import write_gif
+from SlicerDeepRegLib.types import Request
 
 SIZE = (330, 330)
-NAMES = {1: "grey matter", 2: "white matter"}
+NAMES = {1: "gray matter", 2: "white matter"}
 
 
 def main(folder):
     known = made_pair()
     given = {"fixed_labels": known.fixed_labels, "moving_labels": known.moving_labels}
     results = [
-        register(Request(known.fixed, known.moving, method=name, effort="fast", **given))
-        for name in ("optimise", "demons")
+        register(Request(known.fixed, known.moving, method=name, preset="fast", **given)) for name in ("svf", "demons")
     ]
     with Host() as host:
         slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(host.scene)

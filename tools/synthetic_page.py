@@ -14,7 +14,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field  # noqa: E402
 from SlicerDeepRegLib.training.synthetic import SyntheticSettings, synthetic_pairs  # noqa: E402
-from SlicerDeepRegLib.training.validation import as_field, figures_of, mean_figures  # noqa: E402
+from SlicerDeepRegLib.training.validation import as_field, mean_metrics, metrics_of  # noqa: E402
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SHAPE, DRAWN, MEASURED = (80, 96, 80), 4, 24
@@ -67,15 +67,15 @@ def draw(rows):
 
 
 def measured(kind, device):
-    """The mean figures of pairs of a kind, as a row."""
+    """The mean metrics of pairs of a kind, as a row."""
     each, largest = [], []
     for seed in range(MEASURED):
         pair = synthetic_pairs(SHAPE, [1000 + seed], device, SyntheticSettings(kind=kind))
         batch = {name: getattr(pair, name) for name in ("moving", "fixed", "moving_labels", "fixed_labels", "inside")}
-        found = figures_of({**batch, "displacement": pair.displacement}, pair.displacement, (1, 1, 1), surfaces=False)
+        found = metrics_of({**batch, "displacement": pair.displacement}, pair.displacement, (1, 1, 1), surfaces=False)
         largest.append(float(pair.displacement.square().sum(1).sqrt().max()))
         each.append({**found, "inside": float(pair.inside.mean()), "labels": len(torch.unique(pair.fixed_labels)) - 1})
-    means = mean_figures(each)
+    means = mean_metrics(each)
     numbers = [means["field_before"], np.mean(largest), np.max(largest), means["dice_before"]]
     return [kind, *(f"{n:.2f}" for n in numbers), f"{means['ndv_percent']:.4f}", f"{means['labels']:.1f}",
             f"{100 * means['inside']:.0f} %"]  # fmt: skip
@@ -98,11 +98,11 @@ This page is written by `python tools/synthetic_page.py`. The pairs are made by
 `SlicerDeepReg/SlicerDeepRegLib/training/synthetic.py` on the device that trains, each from one number, and are never
 stored. No scan is needed, and none was used.
 
-![Made pairs: images, labels, the true field and its Jacobian](synthetic.png)
+![Synthetic pairs: images, labels, the true field and its Jacobian](synthetic.png)
 
 *The middle slice of four pairs of each kind, {size} voxels.*
 
-A label map is made first: shapes of noise, or a brain-like structure (a folded ribbon of grey around white matter,
+A label map is made first: shapes of noise, or a brain-like structure (a folded ribbon of gray around white matter,
 fluid, ventricles, nuclei in pairs, a cerebellum, with or without skull) turned in any way. The moving image shows it
 as it is, the fixed image through a smooth field that does not fold: the flow of noise of three scales, and a small
 affine motion. Each structure gets an intensity, the same in both images for a pair of one contrast and another one
@@ -121,7 +121,7 @@ The settings and their defaults, explained in `SyntheticSettings`:
 
 `Testing/training/test_synthetic.py` holds each of them against what it promises: the size of the motion and its
 smoothness, the parts of pairs, the size of noise, bias, blur and texture, thick slices, one exponent an image, the
-places of a brain's parts, and the field against another interpolation.
+locations of a brain's parts, and the field against another interpolation.
 
 What weights trained on these pairs may claim is what was measured on held-out pairs of the same kind, and what
 [benchmarks/RESULTS.md](../benchmarks/RESULTS.md) measured on real brains; nothing else.

@@ -18,7 +18,7 @@ distance to the truth can be measured. They need neither data, nor a network con
 
 - In Slicer: section *Teaching* of the module; one click opens a lesson, *Next* goes on, *End the lesson* takes away
   what it made. The slider goes through the registrations of a lesson.
-- From a shell: `python docs/teaching/NAME.py --output DIR` prints the figures and writes the picture. The scripts are
+- From a shell: `python docs/teaching/NAME.py --output DIR` prints the metrics and writes the picture. The scripts are
   short and meant to be read and changed; what each lesson registers is in `SlicerDeepRegLib/teaching/lessons.py`.
 
 One more script goes further: `field_forming.py` trains a small network and shows its field as it forms
@@ -30,7 +30,7 @@ def about(number, lesson):
     """What a lesson says, without what was measured."""
     lines = [f"## {number}. {lesson.title}", "", f"*{lesson.question}* `python docs/teaching/{lesson.name}.py`", ""]
     lines += [f"{n}. {step.text}" for n, step in enumerate(lesson.steps, start=1)]
-    return "\n".join([*lines, "", f"**To take home:** {lesson.learnt}"])
+    return "\n".join([*lines, "", f"**To take home:** {lesson.learned}"])
 
 
 def main(folder):
@@ -44,7 +44,7 @@ def main(folder):
             picture.replace(folder / picture.name)
         lines = said.splitlines()
         table = [line for line in lines if line.startswith("|")]
-        after = lines[lines.index(table[-1]) + 1 : lines.index(lesson.learnt)]
+        after = lines[lines.index(table[-1]) + 1 : lines.index(lesson.learned)]
         parts += [about(number, lesson), "\n".join(table), "```\n" + "\n".join(after).strip() + "\n```"]
         parts.append(f"![{lesson.title}]({picture.name})")
     machine = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"

@@ -6,7 +6,7 @@ from typing import Optional
 
 import torch
 
-from .contracts import DeviceLostError, DeviceMemoryError, InputError
+from .types import DeviceLostError, DeviceMemoryError, InputError
 
 
 def choose(name: str) -> torch.device:
@@ -72,7 +72,7 @@ def in_words(error: RuntimeError) -> Exception:
     text = str(error)
     if isinstance(error, torch.cuda.OutOfMemoryError) or any(words in text for words in _NO_GPU_MEMORY):
         return DeviceMemoryError(
-            "The GPU ran out of memory during the registration. Use --device cpu, or --effort fast."
+            "The GPU ran out of memory during the registration. Use --device cpu, or --preset fast."
         )
     if any(words in text for words in _NO_MEMORY):
         return MemoryError(text)

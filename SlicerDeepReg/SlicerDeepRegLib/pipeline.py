@@ -14,24 +14,12 @@ import torch
 
 from . import __version__
 from . import device as devices
-from .catalogue import Card, card
-from .contracts import (
-    Grid,
-    Image,
-    Place,
-    Progress,
-    ProgressCallback,
-    Request,
-    Result,
-    Source,
-    Stage,
-    Transform,
-)
+from .catalog import Card, card
 from .files.images import checksum, from_sitk, to_sitk
 from .files.transforms import to_sitk_transform
 from .geometry.grids import covering, on_grid, sampled, with_axes_of
 from .geometry.jacobian import jacobian_of_transform
-from .geometry.points import apply_matrix, fixed_to_moving, spread_mm, voxel_centres_lps
+from .geometry.points import apply_matrix, fixed_to_moving, spread_mm, voxel_centers_lps
 from .methods import load_method
 from .methods.linear import register_linear
 from .metrics.landmarks import target_registration_errors
@@ -42,6 +30,18 @@ from .preparation.perturb import perturbed_pair
 from .preparation.working import WorkingPair, prepare
 from .process import forget_peak_memory, peak_memory_gb
 from .settings import settings_for
+from .types import (
+    Grid,
+    Image,
+    Location,
+    Progress,
+    ProgressCallback,
+    Request,
+    Result,
+    Source,
+    Stage,
+    Transform,
+)
 from .warping.inverse import correction_of_inverse
 from .warping.path import path_of
 
@@ -51,17 +51,17 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
 
     Args:
         request: what to register, and how.
-        report: called with :class:`Progress` many times a second at most; raise ``Cancelled`` in it to stop.
+        report: called with :class:`Progress` many times a second at most; raise ``Canceled`` in it to stop.
 
     Returns:
         The transform from fixed to moving points with its inverse, the warped image (linear interpolation)
-        and labels (nearest neighbour) on the fixed grid, the Jacobian, and every figure before and after.
+        and labels (nearest neighbor) on the fixed grid, the Jacobian, and every figure before and after.
 
     Raises:
         InputError: something given cannot be used; said before any work where it can be known by then.
         DeviceMemoryError, DeviceLostError: the GPU's memory ran out; the GPU stopped working.
         MemoryError: this computer's memory ran out.
-        Cancelled: ``report`` asked for it.
+        Canceled: ``report`` asked for it.
     """
     try:
         return _register(request, report)
@@ -75,7 +75,7 @@ def register(request: Request, report: Optional[ProgressCallback] = None) -> Res
 def _register(request: Request, report: Optional[ProgressCallback]) -> Result:
     how = _How(request)
     clock = _Clock(how.device)
-    part = 1 / (1 + request.perturbed)
+    part = 1 / (1 + request.uncertainty_runs)
     whole = report or (lambda progress: None)
     tell = _scaled(whole, 0.0, part)
     tell(Progress(0.0, "reading"))
@@ -93,15 +93,15 @@ def _register(request: Request, report: Optional[ProgressCallback]) -> Result:
     clock.done("warp")
     tell(Progress(0.95, "measuring"))
     measurer = _measurer(inputs)
-    figures, places = _measure(inputs, measurer, found, warped, labels, jacobian) if request.measure else ({}, ())
+    metrics, locations = _measure(inputs, measurer, found, warped, labels, jacobian) if request.measure else ({}, ())
     clock.done("measure")
     path = _path(found.transform, how.device) if request.measure else ()
     clock.done("path")
-    spread = None
-    if request.perturbed:
-        spread = _spread(inputs, how, found.transform, _scaled(whole, part, 1 - part))
-        figures.setdefault("after", {}).update(measurer.spread(spread))
-        clock.done("perturbed")
+    uncertainty = None
+    if request.uncertainty_runs:
+        uncertainty = _uncertainty(inputs, how, found.transform, _scaled(whole, part, 1 - part))
+        metrics.setdefault("after", {}).update(measurer.uncertainty(uncertainty))
+        clock.done("uncertainty_runs")
     whole(Progress(1.0, "done"))
     return Result(
         request=request,
@@ -113,13 +113,13 @@ def _register(request: Request, report: Optional[ProgressCallback]) -> Result:
         warped_labels=labels,
         fixed_labels=inputs.fixed_labels,
         stages=_with_landmark_errors(found.stages, inputs),
-        figures=figures,
+        metrics=metrics,
         seconds=clock.seconds,
         provenance=_provenance(checksums, how.device, found.similarity),
         notes=(*inputs.notes, *found.notes, *_notes_of(measurer, found.transform, request)),
-        places=places,
+        locations=locations,
         path=path,
-        spread=spread,
+        uncertainty=uncertainty,
         peak_gb=clock.peak_gb,
     )
 
@@ -131,9 +131,9 @@ class _How:
         self.request = request
         self.card = card(request.method)
         self.method = load_method(self.card)
-        self.settings = settings_for(self.card.module, request.effort, request.settings, self.card.settings)
+        self.settings = settings_for(self.card.module, request.preset, request.settings, self.card.settings)
         self.device = devices.choose(request.device)
-        #: `optimise` cannot tell before the linear stage: what "auto" will choose for it is not known yet.
+        #: `svf` cannot tell before the linear stage: what "auto" will choose for it is not known yet.
         self.tells_memory = hasattr(self.method, "check")
 
     def check_before(self, inputs: Inputs) -> None:
@@ -168,15 +168,15 @@ def _find(inputs: Inputs, how: _How, tell: ProgressCallback, clock: _Clock) -> _
     )
 
 
-#: The spread is computed at so many points at most: it is smooth, and to be looked at.
-SPREAD_POINTS = 100_000
+#: The uncertainty is computed at so many points at most: it is smooth, and to be looked at.
+UNCERTAINTY_POINTS = 100_000
 
 
-def _spread(inputs: Inputs, how: _How, transform: Transform, tell: ProgressCallback) -> Image:
+def _uncertainty(inputs: Inputs, how: _How, transform: Transform, tell: ProgressCallback) -> Image:
     """Register perturbed inputs again and again; how far all results lie from their mean, in mm."""
-    grid = sampled(inputs.fixed.grid, SPREAD_POINTS)
-    points = voxel_centres_lps(grid).reshape(-1, 3)
-    found, count = [fixed_to_moving(transform, points)], how.request.perturbed
+    grid = sampled(inputs.fixed.grid, UNCERTAINTY_POINTS)
+    points = voxel_centers_lps(grid).reshape(-1, 3)
+    found, count = [fixed_to_moving(transform, points)], how.request.uncertainty_runs
     for number in range(count):
         name = f"perturbed {number + 1} of {count}"
 
@@ -196,7 +196,7 @@ def _spread(inputs: Inputs, how: _How, transform: Transform, tell: ProgressCallb
         moved = _find(Inputs(again), how, named, _Clock(None)).transform
         found.append(apply_matrix(np.linalg.inv(motion), fixed_to_moving(moved, points)))
     values = spread_mm(np.stack(found)).astype(np.float32).reshape(grid.shape_kji)
-    return Image(values, grid, "spread over perturbed inputs", inputs.fixed.dimensions)
+    return Image(values, grid, "uncertainty over perturbed inputs", inputs.fixed.dimensions)
 
 
 def _as_image(mask: Optional[np.ndarray], like: Image) -> Optional[Image]:
@@ -227,7 +227,7 @@ def warp_image(moving: Image, fixed: Image, transform: Transform, interpolator: 
 
 
 def warp_labels(labels: Optional[Image], fixed: Image, transform: Transform) -> Optional[Image]:
-    """The moving labels on the fixed grid, by nearest neighbour; None for none."""
+    """The moving labels on the fixed grid, by nearest neighbor; None for none."""
     return None if labels is None else warp_image(labels, fixed, transform, sitk.sitkNearestNeighbor)
 
 
@@ -248,7 +248,7 @@ def _prepare(inputs: Inputs, request: Request, linear: Stage, chosen: Card, one_
         inputs.fixed,
         inputs.moving,
         linear.linear_lps,
-        request.effort,
+        request.preset,
         "lncc" if one_contrast else request.similarity,
         inputs.fixed_mask,
         inputs.moving_mask,
@@ -265,11 +265,11 @@ def _check_before(method, settings, inputs: Inputs, request: Request, device: to
     method.check(inputs.fixed.grid, settings, request.similarity)
     if not getattr(method, "on_device", True):
         device = torch.device("cpu")
-    method.check_memory(inputs.fixed.grid, settings, request.effort, *_where_it_computes(inputs, request, device))
+    method.check_memory(inputs.fixed.grid, settings, request.preset, *_where_it_computes(inputs, request, device))
 
 
 def _check_memory(inputs: Inputs, request: Request, similarity: str, device: torch.device) -> None:
-    check_memory(inputs.fixed.grid, request.effort, similarity, *_where_it_computes(inputs, request, device))
+    check_memory(inputs.fixed.grid, request.preset, similarity, *_where_it_computes(inputs, request, device))
 
 
 def _where_it_computes(inputs: Inputs, request: Request, device: torch.device) -> Tuple[int, str]:
@@ -281,7 +281,7 @@ def _where_it_computes(inputs: Inputs, request: Request, device: torch.device) -
     here, on_gpu = free_memory_bytes(), devices.free_bytes(device)
     if on_gpu is None:
         return here, "this computer"
-    check_memory(inputs.fixed.grid, request.effort, 0, here, "this computer")
+    check_memory(inputs.fixed.grid, request.preset, 0, here, "this computer")
     return on_gpu, "the GPU"
 
 
@@ -326,20 +326,20 @@ def _measurer(inputs: Inputs) -> Measurer:
 
 def _measure(
     inputs: Inputs, measurer: Measurer, found: _Found, warped: Image, labels: Optional[Image], jacobian: Image
-) -> Tuple[Dict[str, Dict[str, Any]], Tuple[Place, ...]]:
-    """The figures as given, after the linear stage, and at the end; and where to look first."""
+) -> Tuple[Dict[str, Dict[str, Any]], Tuple[Location, ...]]:
+    """The metrics as given, after the linear stage, and at the end; and where to look first."""
     transform = found.transform
     linear = Transform(found.stages[0].linear_lps)
-    figures = {}
+    metrics = {}
     for name, step in (("before", Transform(np.eye(4))), ("linear", linear)):
         moved = warp_image(inputs.moving, inputs.fixed, step)
         moved_labels = warp_labels(inputs.moving_labels, inputs.fixed, step) if inputs.fixed_labels else None
-        figures[name] = measurer.figures(moved, moved_labels, step)
-    figures["after"] = measurer.figures(warped, labels, transform)
+        metrics[name] = measurer.metrics(moved, moved_labels, step)
+    metrics["after"] = measurer.metrics(warped, labels, transform)
     if labels is not None:
-        figures["after"].update(measurer.structures(labels))
-    figures["after"]["jacobian_min_anywhere"] = float(jacobian.values.min())
-    return figures, measurer.places(warped, jacobian, transform, figures["after"])
+        metrics["after"].update(measurer.structures(labels))
+    metrics["after"]["jacobian_min_anywhere"] = float(jacobian.values.min())
+    return metrics, measurer.locations(warped, jacobian, transform, metrics["after"])
 
 
 def _notes_of(measurer: Measurer, transform: Transform, request: Request) -> List[str]:
@@ -357,7 +357,7 @@ def _with_landmark_errors(stages: Tuple[Stage, ...], inputs: Inputs) -> Tuple[St
     for stage in stages:
         moved = Transform(stage.linear_lps, stage.field)
         errors_mm = target_registration_errors(moved, inputs.fixed_points, inputs.moving_points)
-        found.append(dataclasses.replace(stage, figures={"tre_mm": float(errors_mm.mean()), **stage.figures}))
+        found.append(dataclasses.replace(stage, metrics={"tre_mm": float(errors_mm.mean()), **stage.metrics}))
     return tuple(found)
 
 

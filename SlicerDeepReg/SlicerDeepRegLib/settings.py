@@ -9,7 +9,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping
 
-from .contracts import InputError
+from .types import InputError
 
 
 def _number(default, low, high, title: str, text: str):
@@ -17,8 +17,8 @@ def _number(default, low, high, title: str, text: str):
 
 
 @dataclass(frozen=True)
-class OptimiseSettings:
-    """The numbers of `optimise`. Lengths are in voxels of the level, along its finest axis."""
+class SVFSettings:
+    """The numbers of `svf`. Lengths are in voxels of the level, along its finest axis."""
 
     regularity_lncc: float = _number(
         1.6, 0.05, 20.0, "Regularity, same contrast", "Weight of the diffusion energy per voxel. More is smoother."
@@ -30,7 +30,9 @@ class OptimiseSettings:
         4.0, 1.0, 12.0, "Window radius (voxels)", "Of the local correlation. Smaller follows finer detail and noise."
     )
     step: float = _number(0.3, 0.02, 2.0, "First step (voxels)", "Length of the first step of each scale.")
-    last_step: float = _number(0.1, 0.01, 1.0, "Last step (part)", "The last step of a scale, as a part of the first.")
+    final_step: float = _number(
+        0.1, 0.01, 1.0, "Final step (fraction)", "The last step of a scale, as a part of the first."
+    )
     damping: float = _number(
         0.03, 0.0001, 1.0, "Damping", "Gradients much smaller than this hardly move anything: noise is not amplified."
     )
@@ -40,19 +42,23 @@ class OptimiseSettings:
     step_sigma: float = _number(
         1.5, 0.5, 5.0, "Step smoothing (voxels)", "Gaussian smoothing of each step. More is smoother and folds less."
     )
-    least_spread: float = _number(
-        0.12, 0.01, 1.0, "Least intensity spread", "Smallest deviation assumed between matched intensities, 0 to 1."
+    min_intensity_std: float = _number(
+        0.12,
+        0.01,
+        1.0,
+        "Minimum intensity deviation",
+        "Smallest deviation assumed between matched intensities, 0 to 1.",
     )
     mind_weight: float = _number(10.0, 0.1, 100.0, "MIND weight", "Factor of the loss between different contrasts.")
     search_cell: int = _number(
         6, 3, 16, "Search cell (voxels)", "Size of a cell of the first search for large motion, in voxels of the image."
     )
     search_radius: int = _number(4, 1, 6, "Search radius (cells)", "How many cells that search looks each way.")
-    least_jacobian: float = _number(
-        0.02, 0.0, 0.5, "Least Jacobian", "The deformation is smoothed where it would compress below this."
+    min_jacobian: float = _number(
+        0.02, 0.0, 0.5, "Minimum Jacobian", "The deformation is smoothed where it would compress below this."
     )
     repair_reach: int = _number(
-        4, 1, 12, "Repair reach (voxels)", "How far around such places; doubled when five rounds were not enough."
+        4, 1, 12, "Repair reach (voxels)", "How far around such locations; doubled when five rounds were not enough."
     )
 
 
@@ -60,14 +66,28 @@ class OptimiseSettings:
 class NetworkSettings:
     """How a network is fitted to the pair. A card may have other defaults."""
 
-    fit: int = _number(200, 0, 5000, "Fit steps", "How often the network is improved on this pair; it may stop early.")
+    instance_steps: int = _number(
+        200,
+        0,
+        5000,
+        "Instance optimization steps",
+        "How often the network is improved on this pair; it may stop early.",
+    )
     learning_rate: float = _number(5e-4, 1e-6, 0.1, "Learning rate", "Of Adam; it falls to a tenth while fitting.")
     regularity: float = _number(1.0, 0.0, 100.0, "Regularity", "Weight of the diffusion. More is smoother.")
-    fit_seconds: float = _number(
-        0.0, 0.0, 1e6, "Fit seconds", "Fitting ends when these are over, if steps are left; 0 for no such end."
+    instance_seconds: float = _number(
+        0.0,
+        0.0,
+        1e6,
+        "Fitting time limit (s)",
+        "Fitting ends when these are over, if steps are left; 0 for no such end.",
     )
     refine: int = _number(
-        0, 0, 500, "Refine steps", "How many steps of Optimise follow at each of its two finest scales; 0 for none."
+        0,
+        0,
+        500,
+        "Refine steps",
+        "How many steps of velocity-field optimization follow at each of its two finest scales; 0 for none.",
     )
 
 
@@ -126,26 +146,26 @@ class LddmmSettings:
     step: float = _number(0.5, 0.01, 5.0, "Step", "Longest step of a velocity; halved where the energy would grow.")
 
 
-#: What differs from the defaults, by method and effort.
-_BY_EFFORT: Dict[str, Dict[str, Any]] = {
-    "optimise": {
-        "thorough": OptimiseSettings(
+#: What differs from the defaults, by method and preset.
+_BY_PRESET: Dict[str, Dict[str, Any]] = {
+    "svf": {
+        "thorough": SVFSettings(
             regularity_lncc=0.75,
             regularity_mind=1.0,
-            least_spread=0.08,
+            min_intensity_std=0.08,
             gradient_sigma=1.5,
             step_sigma=1.2,
             repair_reach=2,
         )
     }
 }
-_DEFAULTS: Dict[str, Any] = {"optimise": OptimiseSettings(), "network": NetworkSettings()}
+_DEFAULTS: Dict[str, Any] = {"svf": SVFSettings(), "network": NetworkSettings()}
 _DEFAULTS.update(demons=DemonsSettings(), elastix=ElastixSettings(), ants=AntsSettings())
 _DEFAULTS.update(niftyreg=NiftyRegSettings(), lddmm=LddmmSettings())
 
 
-def settings_for(module: str, effort: str, changed: Mapping[str, Any] = (), defaults: Mapping[str, Any] = ()):
-    """The settings of a method at an effort, some of them changed; None for a method without settings.
+def settings_for(module: str, preset: str, changed: Mapping[str, Any] = (), defaults: Mapping[str, Any] = ()):
+    """The settings of a method at an preset, some of them changed; None for a method without settings.
 
     ``defaults`` are those of the method's card, where they differ from its module's.
 
@@ -156,7 +176,7 @@ def settings_for(module: str, effort: str, changed: Mapping[str, Any] = (), defa
         if changed:
             raise InputError(f"The method {module} has no settings; {', '.join(changed)} cannot be changed.")
         return None
-    chosen = _BY_EFFORT.get(module, {}).get(effort, _DEFAULTS[module])
+    chosen = _BY_PRESET.get(module, {}).get(preset, _DEFAULTS[module])
     known = {f.name: f for f in dataclasses.fields(chosen)}
     values = {}
     for name, value in {**dict(defaults), **dict(changed)}.items():

@@ -1,4 +1,4 @@
-"""Fixtures: small made pairs in every geometry, and the real images beside the project where they are."""
+"""Fixtures: small synthetic pairs in every geometry, and the real images beside the project where they are."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from SlicerDeepRegLib.contracts import Field, Grid, Image, Transform
-from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centres_lps
+from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centers_lps
+from SlicerDeepRegLib.types import Field, Grid, Image, Transform
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("DEEPREG_DATA", PROJECT.parent / "shared" / "data")) / "open"
@@ -70,10 +70,10 @@ def rotation(degrees) -> np.ndarray:
     return result
 
 
-def make_grid(size_ijk, spacing_mm, direction, centre_lps_mm=(0.0, 0.0, 0.0)) -> Grid:
+def make_grid(size_ijk, spacing_mm, direction, center_lps_mm=(0.0, 0.0, 0.0)) -> Grid:
     matrix = np.eye(4)
     matrix[:3, :3] = np.asarray(direction, float) * np.asarray(spacing_mm, float)
-    matrix[:3, 3] = np.asarray(centre_lps_mm) - matrix[:3, :3] @ ((np.asarray(size_ijk) - 1) / 2)
+    matrix[:3, 3] = np.asarray(center_lps_mm) - matrix[:3, :3] @ ((np.asarray(size_ijk) - 1) / 2)
     return Grid(tuple(size_ijk), matrix)
 
 
@@ -105,7 +105,7 @@ def texture(points_lps_mm: np.ndarray) -> np.ndarray:
 
 def smooth_field(grid: Grid, largest_mm: float = 4.0) -> Field:
     """An asymmetric displacement that does not fold, in LPS mm."""
-    x, y, z = np.moveaxis(voxel_centres_lps(grid), -1, 0)
+    x, y, z = np.moveaxis(voxel_centers_lps(grid), -1, 0)
     vectors = np.stack(
         [np.sin(y / 15 + 0.3) * np.cos(z / 18), 0.8 * np.cos(x / 16) * np.sin(z / 14), 0.7 * np.sin(x / 17 - y / 20)],
         -1,
@@ -123,13 +123,13 @@ class Case:
 
     def __init__(self, name: str) -> None:
         fixed, moving = GEOMETRIES[name]
-        fixed_grid, moving_grid = make_grid(*fixed), make_grid(*moving, centre_lps_mm=(1.0, -2.0, 0.5))
+        fixed_grid, moving_grid = make_grid(*fixed), make_grid(*moving, center_lps_mm=(1.0, -2.0, 0.5))
         self.transform = Transform(AFFINE, smooth_field(fixed_grid))
-        self.moving = Image(texture(voxel_centres_lps(moving_grid)).astype(np.float32), moving_grid, "moving")
+        self.moving = Image(texture(voxel_centers_lps(moving_grid)).astype(np.float32), moving_grid, "moving")
         self.fixed = Image(self._seen_from(fixed_grid).astype(np.float32), fixed_grid, "fixed")
 
     def _seen_from(self, grid: Grid) -> np.ndarray:
-        points = voxel_centres_lps(grid).reshape(-1, 3) + self.transform.field.displacement_lps_mm.reshape(-1, 3)
+        points = voxel_centers_lps(grid).reshape(-1, 3) + self.transform.field.displacement_lps_mm.reshape(-1, 3)
         return texture(apply_matrix(AFFINE, points)).reshape(grid.shape_kji)
 
 
@@ -146,13 +146,13 @@ def plain_case() -> Case:
 @pytest.fixture
 def own_models(tmp_path, monkeypatch):
     """A place for added models that is nobody's; asked for before the panel, it is its worker's too."""
-    from SlicerDeepRegLib import catalogue
+    from SlicerDeepRegLib import catalog
 
     monkeypatch.setenv("SLICERDEEPREG_MODELS", str(tmp_path / "models"))
-    catalogue.refresh()
+    catalog.refresh()
     yield tmp_path / "models"
     monkeypatch.undo()
-    catalogue.refresh()
+    catalog.refresh()
 
 
 # ------------------------------------------------------------------ the panel on the bench
@@ -168,24 +168,24 @@ def bench(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def made_case() -> Case:
+def synthetic_case() -> Case:
     return Case("oblique-LPS")
 
 
 @pytest.fixture
-def pair(bench, made_case):
+def pair(bench, synthetic_case):
     """(fixed, moving) volume nodes in the scene."""
     from SlicerDeepRegLib.mrml.nodes import add_volume
 
     scene = bench.host.scene
-    return add_volume(scene, made_case.fixed, "fixed"), add_volume(scene, made_case.moving, "moving")
+    return add_volume(scene, synthetic_case.fixed, "fixed"), add_volume(scene, synthetic_case.moving, "moving")
 
 
 @pytest.fixture
 def widget(bench, pair):
     """The module opened with a pair in the scene, fast on the CPU."""
     opened = bench.open_module(PROJECT / "SlicerDeepReg" / "SlicerDeepReg.py")
-    opened.panel.parameters.effort = "fast"
+    opened.panel.parameters.preset = "fast"
     opened.panel.parameters.device = "cpu"
     return opened
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from SlicerDeepRegLib.contracts import DeviceLostError, DeviceMemoryError
 from SlicerDeepRegLib.device import free_bytes, in_words
+from SlicerDeepRegLib.types import DeviceLostError, DeviceMemoryError
 
 
 @pytest.mark.parametrize(

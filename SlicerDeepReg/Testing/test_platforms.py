@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from SlicerDeepRegLib import catalogue, process
+from SlicerDeepRegLib import catalog, process
 from SlicerDeepRegLib.comparison import cell
 from SlicerDeepRegLib.preparation import checks
 from SlicerDeepRegLib.worker import client as client_module
@@ -65,7 +65,7 @@ def test_added_models_lie_where_the_system_keeps_such_data(monkeypatch, tmp_path
     monkeypatch.setattr(Path, "home", staticmethod(lambda: tmp_path))
     if variable:
         monkeypatch.setenv(variable, str(tmp_path))
-    assert catalogue.user_models_folder() == tmp_path.joinpath(*expected)
+    assert catalog.user_models_folder() == tmp_path.joinpath(*expected)
 
 
 def test_free_memory_on_windows_is_asked_of_the_system(monkeypatch):

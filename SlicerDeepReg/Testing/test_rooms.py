@@ -13,25 +13,25 @@ PROJECT = LIBRARY.parents[1]
 
 #: Room: (rooms it may import, third parties it may import).
 RULES = {
-    "contracts": ((), {"numpy"}),
-    "catalogue": (("contracts", "private"), set()),
-    "settings": (("contracts",), set()),
+    "types": ((), {"numpy"}),
+    "catalog": (("types", "private"), set()),
+    "settings": (("types",), set()),
     "process": ((), set()),
     "private": ((), set()),
-    "geometry": (("contracts",), {"numpy"}),
-    "files": (("contracts", "geometry", "private"), {"numpy", "SimpleITK", "safetensors", "pydicom"}),
-    "preparation": (("contracts", "geometry", "files"), {"numpy", "SimpleITK"}),
-    "metrics": (("contracts", "geometry"), {"numpy", "scipy", "skimage", "surface_distance"}),
-    "report": (("contracts", "catalogue", "metrics"), {"numpy", "PIL", "fpdf", "imageio_ffmpeg"}),
-    "mrml": (("contracts", "geometry"), {"numpy", "vtk", "slicer"}),
-    "warping": (("contracts", "geometry"), {"numpy", "torch"}),
-    "losses": (("contracts", "geometry", "warping"), {"torch"}),
-    "networks": (("contracts", "geometry", "warping", "losses"), {"torch"}),
-    "released": (("contracts",), {"numpy"}),
-    "device": (("contracts",), {"torch"}),
+    "geometry": (("types",), {"numpy"}),
+    "files": (("types", "geometry", "private"), {"numpy", "SimpleITK", "safetensors", "pydicom"}),
+    "preparation": (("types", "geometry", "files"), {"numpy", "SimpleITK"}),
+    "metrics": (("types", "geometry"), {"numpy", "scipy", "skimage", "surface_distance"}),
+    "report": (("types", "catalog", "metrics"), {"numpy", "PIL", "fpdf", "imageio_ffmpeg"}),
+    "mrml": (("types", "geometry"), {"numpy", "vtk", "slicer"}),
+    "warping": (("types", "geometry"), {"numpy", "torch"}),
+    "losses": (("types", "geometry", "warping"), {"torch"}),
+    "networks": (("types", "geometry", "warping", "losses"), {"torch"}),
+    "pretrained": (("types",), {"numpy"}),
+    "device": (("types",), {"torch"}),
     "training": (
         (
-            *("__init__", "contracts", "catalogue", "device", "geometry", "files", "preparation", "metrics"),
+            *("__init__", "types", "catalog", "device", "geometry", "files", "preparation", "metrics"),
             *("warping", "losses", "networks"),
         ),
         {"numpy", "torch", "SimpleITK"},
@@ -39,8 +39,8 @@ RULES = {
     "methods": (
         (
             *(
-                "contracts",
-                "catalogue",
+                "types",
+                "catalog",
                 "settings",
                 "process",
                 "private",
@@ -49,13 +49,13 @@ RULES = {
                 "preparation",
                 "metrics",
             ),
-            *("warping", "losses", "networks", "released"),
+            *("warping", "losses", "networks", "pretrained"),
         ),
         {"numpy", "torch", "SimpleITK"},
     ),
     "pipeline": (
         (
-            *("__init__", "contracts", "catalogue", "device", "process", "settings", "geometry", "files"),
+            *("__init__", "types", "catalog", "device", "process", "settings", "geometry", "files"),
             *("preparation", "metrics", "warping", "methods"),
         ),
         {"numpy", "torch", "SimpleITK"},
@@ -63,8 +63,8 @@ RULES = {
     "comparison": (
         (
             "__init__",
-            "contracts",
-            "catalogue",
+            "types",
+            "catalog",
             "settings",
             "process",
             "private",
@@ -77,22 +77,22 @@ RULES = {
     ),
     "commands": (
         (
-            *("__init__", "contracts", "catalogue", "device", "process", "geometry", "methods", "pipeline", "metrics"),
+            *("__init__", "types", "catalog", "device", "process", "geometry", "methods", "pipeline", "metrics"),
             *("files", "mrml", "training", "comparison", "report"),
         ),
         {"numpy", "scipy", "nilearn", "slicer", "SimpleITK"},
     ),
     "worker": (
         (
-            *("__init__", "contracts", "catalogue", "device", "process", "private", "files", "preparation"),
+            *("__init__", "types", "catalog", "device", "process", "private", "files", "preparation"),
             *("methods", "pipeline"),
         ),
         {"numpy", "torch"},
     ),
-    "teaching": (("contracts", "geometry", "metrics"), {"numpy", "matplotlib"}),
+    "teaching": (("types", "geometry", "metrics"), {"numpy", "matplotlib"}),
     "panel": (
         (
-            *("__init__", "contracts", "catalogue", "settings", "geometry", "files", "preparation", "metrics"),
+            *("__init__", "types", "catalog", "settings", "geometry", "files", "preparation", "metrics"),
             *("mrml", "report", "teaching", "worker"),
         ),
         {"numpy", "vtk", "qt", "ctk", "slicer", "PyTorchUtils", "SampleData"},
@@ -154,14 +154,14 @@ def run_without(blocked: str, modules: str) -> subprocess.CompletedProcess:
 
 
 def test_slicer_side_needs_no_torch():
-    names = "contracts, catalogue, mrml.nodes, mrml.display, mrml.host, mrml.scene, mrml.pictures, "
+    names = "types, catalog, mrml.nodes, mrml.display, mrml.host, mrml.scene, mrml.pictures, "
     names += "mrml.world, mrml.runs, mrml.review, settings, worker.client"
     done = run_without("torch", ", ".join(f"SlicerDeepRegLib.{name}" for name in names.split(", ")))
     assert done.stdout.strip() == "imported", done.stderr
 
 
 def test_torch_side_needs_no_slicer():
-    names = "pipeline, methods.optimise, warping.velocity, losses.similarity, commands.register"
+    names = "pipeline, methods.svf, warping.velocity, losses.similarity, commands.register"
     done = run_without("slicer", ", ".join(f"SlicerDeepRegLib.{name}" for name in names.split(", ")))
     assert done.stdout.strip() == "imported", done.stderr
 
@@ -185,10 +185,10 @@ def test_syntax_is_that_of_python_3_9():
 
 
 def test_every_card_names_a_method_that_runs():
-    from SlicerDeepRegLib.catalogue import cards
+    from SlicerDeepRegLib.catalog import cards
     from SlicerDeepRegLib.methods import load_method
 
-    assert "optimise" in cards()
+    assert "svf" in cards()
     for name, card in cards().items():
         assert card.name == name
         assert callable(load_method(card).run)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Case
-from SlicerDeepRegLib.contracts import Image, Request
 from SlicerDeepRegLib.files.images import write_image
+from SlicerDeepRegLib.types import Image, Request
 from SlicerDeepRegLib.worker.client import WorkerClient
 
 LIBRARY = Path(__file__).resolve().parents[1] / "SlicerDeepRegLib"
@@ -111,7 +111,7 @@ def test_a_registration_and_the_worker_need_no_network(tmp_path):
     assert "NETWORK" in tried.stderr  # the guard guards
     write_pair(tmp_path)
     call = [sys.executable, "-m", "SlicerDeepRegLib", "register", "--fixed", tmp_path / "DOE_JANE_fixed.nii.gz"]
-    call += ["--moving", tmp_path / "DOE_JANE_moving.nii.gz", "--output", tmp_path / "out", "--effort", "fast"]
+    call += ["--moving", tmp_path / "DOE_JANE_moving.nii.gz", "--output", tmp_path / "out", "--preset", "fast"]
     call += ["--report", "--device", "cpu"]
     done = subprocess.run([str(one) for one in call], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "NETWORK" not in done.stderr, done.stderr
@@ -121,7 +121,7 @@ def test_a_registration_and_the_worker_need_no_network(tmp_path):
         [sys.executable, "-m", "SlicerDeepRegLib", "models"],
         **{"env": environment, "capture_output": True, "text": True, "check": False},
     )
-    assert listed.returncode == 0 and "optimise" in listed.stdout and "NETWORK" not in listed.stderr
+    assert listed.returncode == 0 and "svf" in listed.stdout and "NETWORK" not in listed.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes; its temporary folder is the user's own")
@@ -134,7 +134,7 @@ def test_the_workers_folder_is_private_and_knows_no_names(tmp_path, monkeypatch)
     client = WorkerClient([sys.executable])
     try:
         fixed = Image(case.fixed.values, case.fixed.grid, "DOE^JANE 1961")
-        client.submit(Request(fixed, case.moving, effort="fast", device="cpu"))
+        client.submit(Request(fixed, case.moving, preset="fast", device="cpu"))
         made = list(tmp_path.iterdir())
         assert made and all(stat.S_IMODE(path.stat().st_mode) == 0o700 for path in made)
         names = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")]

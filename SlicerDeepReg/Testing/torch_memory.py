@@ -9,9 +9,9 @@ from torch.profiler import ProfilerActivity, profile
 
 def take_few_steps():
     """From now on, in this process, two steps at each level: they take as much memory as many."""
-    for effort, found in plan.EFFORT_PLANS.items():
+    for preset, found in plan.PRESET_PLANS.items():
         few = tuple((factor, 2) for factor, _ in found.iterations)
-        plan.EFFORT_PLANS[effort] = dataclasses.replace(found, iterations=few, coarse=(2,) * len(found.coarse))
+        plan.PRESET_PLANS[preset] = dataclasses.replace(found, iterations=few, coarse=(2,) * len(found.coarse))
 
 
 def most_gb(work):

@@ -4,7 +4,7 @@
 
 Registers a made head to a bent copy of itself, then does by hand what "warping" is: for one point of the fixed image it
 looks up the field, goes there in the moving image, and compares what it finds with the warped image. A network, an
-optimisation and a ruler would all be asked for the same thing: an arrow for every point of the fixed image.
+optimization and a ruler would all be asked for the same thing: an arrow for every point of the fixed image.
 """
 
 from lesson import run

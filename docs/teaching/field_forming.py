@@ -5,7 +5,7 @@
 Everything a training needs is here, in the open: pairs, network, loss, step. Each pair is made, so the true field is
 known; the network never sees it. It is told two things alone: the warped image should look like the fixed one, and
 the field should be smooth. On four pairs that it is not trained on we measure how far its field is from the true one,
-and draw one of them: moving, fixed, warped, difference (grey is none), the bent grid, and the Jacobian (blue shrinks,
+and draw one of them: moving, fixed, warped, difference (gray is none), the bent grid, and the Jacobian (blue shrinks,
 red grows, black is a fold). The last row is the true field.
 
 Things to try: a regularity of 0 (the grid tears) or of 30 (nothing moves); --network-scales 1 (large motion is lost);
@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 from SlicerDeepRegLib.losses.regularity import diffusion
-from SlicerDeepRegLib.losses.similarity import LocalCorrelation
+from SlicerDeepRegLib.losses.similarity import LNCC
 from SlicerDeepRegLib.networks import build
 from SlicerDeepRegLib.training.synthetic import SyntheticSettings, synthetic_pairs
-from SlicerDeepRegLib.training.validation import figures_of, mean_figures, picture, write_picture
+from SlicerDeepRegLib.training.validation import mean_metrics, metrics_of, picture, write_picture
 from SlicerDeepRegLib.warping.sample import warp
 
 SHAPE, DEVICE, DRAWN = (64, 64), torch.device("cpu"), 6
@@ -29,15 +29,15 @@ PAIRS = SyntheticSettings(kind="shapes", same_contrast=1, thick=0, motion=((16, 
 
 
 def look(network, held_out):
-    """Figures of the held-out pairs, and two rows of pictures of one: by the network, and by the true field."""
+    """Metrics of the held-out pairs, and two rows of pictures of one: by the network, and by the true field."""
     each = []
     with torch.no_grad():
         for pair in held_out:
             batch = {"moving": pair.moving, "fixed": pair.fixed, "displacement": pair.displacement}
             batch.update(moving_labels=pair.moving_labels, fixed_labels=pair.fixed_labels, inside=pair.inside)
             found = network(pair.moving, pair.fixed).displacement
-            each.append(figures_of(batch, found, (1.0, 1.0), surfaces=False))
-    return mean_figures(each), picture(batch, found), picture(batch, pair.displacement)
+            each.append(metrics_of(batch, found, (1.0, 1.0), surfaces=False))
+    return mean_metrics(each), picture(batch, found), picture(batch, pair.displacement)
 
 
 def main():
@@ -51,24 +51,24 @@ def main():
 
     torch.manual_seed(0)
     network = build("fmirnet", dimensions=2, scales=options.network_scales)
-    optimiser = torch.optim.Adam(network.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     held_out = [synthetic_pairs(SHAPE, [10**6 + n], DEVICE, PAIRS) for n in range(4)]
     rows = []
     for step in range(options.steps + 1):
         if step % max(1, options.steps // DRAWN) == 0:
-            figures, row, truth = look(network, held_out)
+            metrics, row, truth = look(network, held_out)
             rows.append(row)
             print(
-                f"step {step:4d}: distance to the true field {figures['field']:.2f} voxels (at the start "
-                f"{figures['field_before']:.2f}), Dice {figures['dice']:.3f}, folds {figures['folds_percent']:.2f} %"
+                f"step {step:4d}: distance to the true field {metrics['field']:.2f} voxels (at the start "
+                f"{metrics['field_before']:.2f}), Dice {metrics['dice']:.3f}, folds {metrics['folds_percent']:.2f} %"
             )
         pair = synthetic_pairs(SHAPE, range(8 * step, 8 * step + 8), DEVICE, PAIRS)  # never the same ones
         field = network(pair.moving, pair.fixed).displacement
-        alike = LocalCorrelation(pair.fixed, [4, 4])(warp(pair.moving, field))
+        alike = LNCC(pair.fixed, [4, 4])(warp(pair.moving, field))
         loss = alike + options.regularity * diffusion(field)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     write_picture([*rows, truth], options.output / "forming.png")
     print(f"Each row is a moment of the training, the last is the true field: {options.output / 'forming.png'}")
 

@@ -14,10 +14,10 @@ from SlicerDeepRegLib.teaching.lessons import LESSONS
 def look(pair, results):
     """Folds of each method, and the reason on a line of points."""
     for one, result in zip(LESSONS["folding"].tries, results):
-        figures = result.figures["after"]
+        metrics = result.metrics["after"]
         print(
-            f"{one.title:<15} smallest Jacobian {figures['jacobian_min']:6.2f}, |J| <= 0 in "
-            f"{figures['folds_percent']:.2f} %, by the digital criterion {figures['digital_folds_percent']:.2f} %"
+            f"{one.title:<15} smallest Jacobian {metrics['jacobian_min']:6.2f}, |J| <= 0 in "
+            f"{metrics['folds_percent']:.2f} %, by the digital criterion {metrics['digital_folds_percent']:.2f} %"
         )
     x = np.linspace(0.0, 1.0, 1001)
     step = 0.04 * np.sin(2 * np.pi * 2 * x)  # one step of 4 % that does not fold

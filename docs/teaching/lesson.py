@@ -29,7 +29,7 @@ def run(name, look, about, arguments=None):
         print(f"registered: {one.title}", flush=True)
     print(f"\n{table(lesson, results)}\n")
     look(pair, results)
-    print(f"\n{lesson.learnt}")
+    print(f"\n{lesson.learned}")
     options.output.mkdir(parents=True, exist_ok=True)
     if picture(lesson, results, options.output / f"{name}.png"):
         print(f"Picture: {options.output / name}.png")

@@ -1,8 +1,8 @@
-"""Lesson 5: networks against optimisation.
+"""Lesson 5: networks against optimization.
 
     python docs/teaching/networks.py [--output DIR]
 
-One pair, four ways: the field optimised; a network fitted to the pair for 20 and for 100 steps; and optimisation that
+One pair, four ways: the field optimized; a network fitted to the pair for 20 and for 100 steps; and optimization that
 goes on from the network's field. Then it times what a trained network would do: one pass, without any fitting.
 """
 
@@ -18,7 +18,7 @@ def look(pair, results):
     """Seconds and truth of each way, and the seconds of one pass."""
     for one, result in zip(LESSONS["networks"].tries, results):
         seconds = result.seconds["method"]
-        print(f"{one.title:<24} {seconds:5.1f} s, {result.figures['after']['tre_mm']:.2f} mm from the truth")
+        print(f"{one.title:<24} {seconds:5.1f} s, {result.metrics['after']['tre_mm']:.2f} mm from the truth")
     moving, fixed = (torch.as_tensor(one.values)[None] / 135.0 for one in (pair.moving, pair.fixed))
     network = build("fmirnet", dimensions=2, scales=1).eval()
     with torch.no_grad():

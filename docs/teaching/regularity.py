@@ -13,13 +13,13 @@ from SlicerDeepRegLib.teaching.lessons import LESSONS
 def look(pair, results):
     """Where likeness and truth are best, and by how much they tell weights apart."""
     weights = [one.settings["regularity_lncc"] for one in LESSONS["regularity"].tries]
-    figures = [result.figures["after"] for result in results]
-    by_truth = min(zip(weights, figures), key=lambda pair: pair[1]["tre_mm"])
+    metrics = [result.metrics["after"] for result in results]
+    by_truth = min(zip(weights, metrics), key=lambda pair: pair[1]["tre_mm"])
     print(f"Nearest to the truth: weight {by_truth[0]:g}, {by_truth[1]['tre_mm']:.2f} mm off.")
-    print(f"Too little ({weights[0]:g}): {figures[0]['tre_mm']:.2f} mm off, NCC {figures[0]['ncc']:.3f}.")
-    print(f"Too much ({weights[-1]:g}): {figures[-1]['tre_mm']:.2f} mm off, NCC {figures[-1]['ncc']:.3f}.")
-    part = figures[0]["tre_mm"] / by_truth[1]["tre_mm"] - 1
-    seen = abs(figures[0]["ncc"] - by_truth[1]["ncc"])
+    print(f"Too little ({weights[0]:g}): {metrics[0]['tre_mm']:.2f} mm off, NCC {metrics[0]['ncc']:.3f}.")
+    print(f"Too much ({weights[-1]:g}): {metrics[-1]['tre_mm']:.2f} mm off, NCC {metrics[-1]['ncc']:.3f}.")
+    part = metrics[0]["tre_mm"] / by_truth[1]["tre_mm"] - 1
+    seen = abs(metrics[0]["ncc"] - by_truth[1]["ncc"])
     print(f"Too little is {part:.0%} further off than the best, and the likeness differs by {seen:.4f}.")
 
 

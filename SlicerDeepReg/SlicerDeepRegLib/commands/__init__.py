@@ -7,7 +7,7 @@ import sys
 from typing import List, Optional
 
 from .. import __version__
-from ..contracts import Cancelled, InputError
+from ..types import Canceled, InputError
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -30,11 +30,11 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return options.run(options)
     except InputError as error:
         print(f"slicerdeepreg: {error}", file=sys.stderr)
-    except (KeyboardInterrupt, Cancelled):
+    except (KeyboardInterrupt, Canceled):
         print("slicerdeepreg: interrupted; nothing was written. Start it again to register.", file=sys.stderr)
     except MemoryError:
         print(
-            "slicerdeepreg: memory ran out. Use --effort fast, close other programs, or resample the fixed image to "
+            "slicerdeepreg: memory ran out. Use --preset fast, close other programs, or resample the fixed image to "
             "larger voxels.",
             file=sys.stderr,
         )

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
-from ..contracts import DEVICES, EFFORTS, LINEAR_MODELS, SIMILARITIES, InputError, Request
+from ..types import DEVICES, LINEAR_MODELS, PRESETS, SIMILARITIES, InputError, Request
 
 DEFAULTS = {name: f.default for name, f in Request.__dataclass_fields__.items()}
 
@@ -32,7 +32,7 @@ def add_parser(commands) -> None:
         "--methods",
         required=True,
         metavar="A,B,C",
-        help="as slicerdeepreg models lists them: NAME or NAME:VARIANT; /EFFORT after one for its own effort",
+        help="as slicerdeepreg models lists them: NAME or NAME:VARIANT; /EFFORT after one for its own preset",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument(
@@ -40,7 +40,7 @@ def add_parser(commands) -> None:
     )
     for name, choices in (
         ("linear", LINEAR_MODELS),
-        ("effort", EFFORTS),
+        ("preset", PRESETS),
         ("similarity", SIMILARITIES),
         ("device", DEVICES),
     ):
@@ -51,7 +51,7 @@ def add_parser(commands) -> None:
         action="append",
         default=[],
         metavar="[METHOD.]NAME=VALUE",
-        help="change a number of one method, or of all that have it: --set fit_seconds=120",
+        help="change a number of one method, or of all that have it: --set instance_seconds=120",
     )
     parser.add_argument("--threads", type=int, default=0, help="for each registration (default: all cores)")
     parser.add_argument("--workers", type=int, default=1, help="registrations at a time on this computer (1)")
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
     pairs = read_pairs(options.pairs)
     labels = [label.strip() for label in options.methods.split(",") if label.strip()]
-    methods = read_methods(labels, options.effort, options.changed)
+    methods = read_methods(labels, options.preset, options.changed)
     if not methods:
         raise InputError("--methods names none.")
     reference = options.reference or methods[0].label
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_engines(methods) -> None:
     """Before any work: an engine that is not installed is said, once."""
-    from ..catalogue import card
+    from ..catalog import card
     from ..methods import load_method
 
     for method in methods:
@@ -130,8 +130,8 @@ class _Told:
         if "error" in outcome:
             text = f"failed: {outcome['error']}"
         else:
-            figures: Dict[str, Any] = outcome["figures"].get("after", {})
-            known = [(name, figures.get(name)) for name in ("dice", "tre_mm", "ncc")]
+            metrics: Dict[str, Any] = outcome["metrics"].get("after", {})
+            known = [(name, metrics.get(name)) for name in ("dice", "tre_mm", "ncc")]
             shown = ", ".join(f"{name} {value:.3f}" for name, value in known if value is not None)
             text = "done before" if before else f"{outcome['seconds']['registration']:.1f} s, {shown}"
         print(f"[{self.done}/{self.total}] {cell.pair.name}, {cell.method.label}: {text}", file=sys.stderr, flush=True)

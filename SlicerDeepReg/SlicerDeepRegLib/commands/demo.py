@@ -2,7 +2,7 @@
 
 The pair is the MNI152 template that nilearn ships (moving) and a patient made from it (fixed) by an affine
 map, a smooth deformation, another contrast, a bias field and noise, on a grid of its own. So the true
-transform is known, and the error of the registration is measured in millimetres.
+transform is known, and the error of the registration is measured in millimeters.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 import scipy.ndimage
 
-from ..contracts import Field, Grid, Image, InputError, Request, Result, Transform
-from ..geometry.points import fixed_to_moving, voxel_centres_lps
+from ..geometry.points import fixed_to_moving, voxel_centers_lps
+from ..types import Field, Grid, Image, InputError, Request, Result, Transform
 from .report import write_report
 from .slicer_side import check_slicer, write_scene
 
@@ -29,7 +29,7 @@ SMOOTHNESS_MM = 22.0
 
 @dataclass(frozen=True, eq=False)
 class KnownPair:
-    """A made pair: the fixed image is the moving one seen through ``truth``."""
+    """A synthetic pair: the fixed image is the moving one seen through ``truth``."""
 
     fixed: Image
     moving: Image
@@ -40,12 +40,12 @@ class KnownPair:
 
 def add_parser(commands) -> None:
     parser = commands.add_parser(
-        "demo", help="register a made pair (or yours) and write report.html and scene.mrb", description=__doc__
+        "demo", help="register a synthetic pair (or yours) and write report.html and scene.mrb", description=__doc__
     )
     parser.add_argument("--fixed", metavar="F", help="your fixed image, instead of the made patient")
     parser.add_argument("--moving", metavar="M", help="your moving image, instead of the template")
     parser.add_argument("--output", metavar="DIR", type=Path, default=Path("demo"), help="default: %(default)s")
-    parser.add_argument("--effort", default="standard", help="fast, standard or thorough (default: %(default)s)")
+    parser.add_argument("--preset", default="standard", help="fast, standard or thorough (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
@@ -63,13 +63,13 @@ def run(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     known: Optional[KnownPair] = None
     if options.fixed:
-        request = Request(options.fixed, options.moving, effort=options.effort)
+        request = Request(options.fixed, options.moving, preset=options.preset)
     else:
         known = made_pair()
         request = Request(
             known.fixed,
             known.moving,
-            effort=options.effort,
+            preset=options.preset,
             fixed_labels=known.fixed_labels,
             moving_labels=known.moving_labels,
         )
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
 def _tell(result: Result, truth: Dict[str, Any], output: Path, seconds: float) -> None:
     from ..metrics.table import table
 
-    print(table(result.figures))
+    print(table(result.metrics))
     for title, value in truth.items():
         print(f"{title}: {value}")
     print(f"Report: {output / 'report.html'}")
@@ -112,10 +112,10 @@ def made_pair() -> KnownPair:
             "or give two images of your own: FIXED=... MOVING=..."
         ) from error
     template = _from_nibabel(load_mni152_template(resolution=1), "MNI152 T1")
-    grey = load_mni152_gm_template(resolution=1).get_fdata()
+    gray = load_mni152_gm_template(resolution=1).get_fdata()
     white = load_mni152_wm_template(resolution=1).get_fdata()
-    tissue = np.where(np.maximum(grey, white) > 0.5, np.where(white > grey, 2, 1), 0).astype(np.int16)
-    labels = Image(np.ascontiguousarray(tissue.T), template.grid, "MNI152 tissues (1 grey, 2 white)")
+    tissue = np.where(np.maximum(gray, white) > 0.5, np.where(white > gray, 2, 1), 0).astype(np.int16)
+    labels = Image(np.ascontiguousarray(tissue.T), template.grid, "MNI152 tissues (1 gray, 2 white)")
     return pair_from(template, labels)
 
 
@@ -167,16 +167,16 @@ def _patient_grid(template: Grid) -> Grid:
     size = np.ceil(extent_mm[[1, 2, 0]] * 1.02 / spacing_mm).astype(int)
     matrix = np.eye(4)
     matrix[:3, :3] = axes * spacing_mm
-    matrix[:3, 3] = template.centre_lps_mm + [7.0, -5.0, 9.0] - matrix[:3, :3] @ ((size - 1) / 2)
+    matrix[:3, 3] = template.center_lps_mm + [7.0, -5.0, 9.0] - matrix[:3, :3] @ ((size - 1) / 2)
     return Grid(tuple(size), matrix)
 
 
 def _affine(template: Grid) -> np.ndarray:
-    """Patient to template: a turn of about 9 degrees, 4 % larger, and a shift, about the template's centre."""
+    """Patient to template: a turn of about 9 degrees, 4 % larger, and a shift, about the template's center."""
     matrix = np.eye(4)
     matrix[:3, :3] = _rotation([6.0, -4.0, 5.0]) @ np.diag([1.05, 0.98, 1.04])
-    centre = template.centre_lps_mm
-    matrix[:3, 3] = centre + [-6.0, 4.0, -8.0] - matrix[:3, :3] @ centre
+    center = template.center_lps_mm
+    matrix[:3, 3] = center + [-6.0, 4.0, -8.0] - matrix[:3, :3] @ center
     return matrix
 
 
@@ -215,7 +215,7 @@ def _patient_contrast(values: np.ndarray, grid: Grid, random: np.random.Generato
 def error_against_truth(known: KnownPair, result: Result, step: int = 3) -> Dict[str, str]:
     """How far the transform found is from the true one, over the brain, in mm, as text for people."""
     chosen = known.fixed_labels.values[::step, ::step, ::step] > 0
-    points = voxel_centres_lps(known.fixed.grid)[::step, ::step, ::step][chosen]
+    points = voxel_centers_lps(known.fixed.grid)[::step, ::step, ::step][chosen]
     there = fixed_to_moving(known.truth, points)
     found = {}
     for name, transform in (

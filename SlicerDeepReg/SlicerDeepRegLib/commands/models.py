@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, List, Tuple
 
-from ..catalogue import Card, cards
-from ..contracts import InputError
+from ..catalog import Card, cards
+from ..types import InputError
 
 
 def add_parser(commands) -> None:
@@ -77,11 +77,11 @@ def _added(options: argparse.Namespace) -> Tuple[Card, List[str]]:
             if value:
                 raise InputError(f"{flag} is for a file; for a folder, say it in {path / 'card.json'}.")
         return install(path, options.replace), []
-    from ..methods.released import install_released
+    from ..methods.pretrained import install_pretrained
 
-    voxel_mm = None if options.voxel_mm == "any" else _millimetres(options.voxel_mm)
+    voxel_mm = None if options.voxel_mm == "any" else _millimeters(options.voxel_mm)
     configuration = dict(_setting(text) for text in options.settings)
-    card, found = install_released(path, options.name, configuration, options.orientation, voxel_mm, options.replace)
+    card, found = install_pretrained(path, options.name, configuration, options.orientation, voxel_mm, options.replace)
     shown = ", ".join(f"{key} {value}" for key, value in {**found.configuration, **configuration}.items())
     orientation = card.recipe.get("orientation")
     turned = f"turned to {orientation}" if orientation else "with their axes as stored (--orientation says otherwise)"
@@ -89,11 +89,11 @@ def _added(options: argparse.Namespace) -> Tuple[Card, List[str]]:
     return card, [f"This is {found.title}: {shown}.", *found.notes, f"Images go in {turned}, {size}."]
 
 
-def _millimetres(text: str) -> float:
+def _millimeters(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"--voxel-mm must be a number of millimetres, or any; it was {text!r}.") from None
+        raise InputError(f"--voxel-mm must be a number of millimeters, or any; it was {text!r}.") from None
 
 
 def _setting(text: str) -> Tuple[str, Any]:
@@ -117,7 +117,7 @@ def described(card: Card) -> list:
     axes = " and ".join(f"{n}D" for n in card.dimensions)
     weights = "no weights needed" if not card.parameters else f"weights: {card.weights or 'none'}"
     trained = f"; trained on {card.trained_on}" if card.trained_on else ""
-    lines.append(f"  {axes}; {weights}{trained}; {card.licence}")
+    lines.append(f"  {axes}; {weights}{trained}; {card.license}")
     if card.shown:
         lines.append(f"  {card.shown}")
     if card.variants:

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
 from .. import __version__
-from ..catalogue import cards
-from ..contracts import (
+from ..catalog import cards
+from ..metrics.table import table
+from ..types import (
     DEVICES,
-    EFFORTS,
     LINEAR_MODELS,
     OUTPUT_FILES,
+    PRESETS,
     SIMILARITIES,
     InputError,
     Progress,
     Request,
 )
-from ..metrics.table import table
 from .report import write_report
 from .slicer_side import check_slicer, write_pictures, write_scene
 
@@ -47,7 +47,7 @@ def add_parser(commands) -> None:
     )
     for name, choices, text in (
         ("linear", LINEAR_MODELS, "linear part before the method"),
-        ("effort", EFFORTS, "how much work"),
+        ("preset", PRESETS, "how much work"),
         ("similarity", SIMILARITIES, "lncc for images of one contrast, mind for different ones, auto decides"),
         ("device", DEVICES, "where to compute"),
     ):
@@ -62,15 +62,18 @@ def add_parser(commands) -> None:
         metavar="NAME=VALUE",
         help="change a number of the method; may be given more than once",
     )
-    for name, text in (("fit", "steps to fit a network to this pair"), ("refine", "steps of Optimise after a network")):
+    for name, text in (
+        ("instance_steps", "steps of instance optimization of a network on this pair"),
+        ("refine", "steps of velocity-field optimization after a network"),
+    ):
         parser.add_argument(f"--{name}", type=int, metavar="N", help=f"{text}; as --set {name}=N")
     parser.add_argument(
-        "--perturbed",
+        "--uncertainty-runs",
         type=int,
-        default=DEFAULTS["perturbed"],
+        default=DEFAULTS["uncertainty_runs"],
         metavar="N",
-        help="repeat it on N perturbed inputs and write spread.nii.gz: how far the results disagree, in mm at each "
-        "place; takes N times as long",
+        help="repeat it on N perturbed inputs and write uncertainty.nii.gz: the disagreement of the results in mm at "
+        "each voxel; takes N times as long",
     )
     parser.add_argument("--scene", action="store_true", help="also write scene.mrb and pictures (needs slicer-core)")
     parser.add_argument(
@@ -97,7 +100,9 @@ def run(options: argparse.Namespace) -> int:
     prepare_process()
     given = {name: getattr(options, name) for name in DEFAULTS if hasattr(options, name)}
     settings = read_settings(options.set)
-    settings.update({name: getattr(options, name) for name in ("fit", "refine") if getattr(options, name) is not None})
+    settings.update(
+        {name: getattr(options, name) for name in ("instance_steps", "refine") if getattr(options, name) is not None}
+    )
     request = Request(**given, settings=settings)
     check_outputs(options.output, request)
     if options.scene:
@@ -109,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(description, indent=2))
     elif not options.quiet:
-        print(table(description["figures"]))
+        print(table(description["metrics"]))
         for note in description["notes"]:
             print(f"Note: {note}")
         print(f"Results: {options.output}")
@@ -157,7 +162,7 @@ def register_to_folder(
         series: of the fixed and the moving image, for a DICOM object.
 
     Raises:
-        InputError, Cancelled: see ``register``; then ``output`` is as it was.
+        InputError, Canceled: see ``register``; then ``output`` is as it was.
     """
     from ..files.dicom import write_registration
     from ..files.results import output_folder, write_result

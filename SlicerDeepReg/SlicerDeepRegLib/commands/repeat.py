@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
-from ..contracts import InputError, Request
+from ..types import InputError, Request
 
 #: What of a result.json is needed; 50 MB is far more than any has.
 NEEDED, MOST_BYTES = ("request", "provenance", "outputs_sha256"), 50_000_000

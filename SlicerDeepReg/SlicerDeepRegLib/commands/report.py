@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List, Mapping, Optional
 
-from ..contracts import Result
 from ..report.content import Picture, content_of
 from ..report.facts import facts_of
 from ..report.page import page
 from ..report.paper import can_write, write_pdf
+from ..types import Result
 
 #: Picture file, and what a reader should look for in it.
 CAPTIONS = {
@@ -35,7 +35,7 @@ def write_report(
 
     Args:
         identifiers: call the images by their names.
-        truth: further figures as title to text.
+        truth: further metrics as title to text.
     """
     shown = [Picture((folder / name).read_bytes(), CAPTIONS[name]) for name in pictures if name in CAPTIONS]
     content = content_of(facts_of(result), shown, identifiers, truth)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..contracts import DEVICES, InputError
+from ..types import DEVICES, InputError
 
 
 def add_parser(commands) -> None:
@@ -41,10 +41,10 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         raise InputError(f"The labels could not be written to {options.output} ({error.strerror}).") from error
     counts = dict(zip(*np.unique(labels.values, return_counts=True)))
-    millilitres = float(np.prod(image.grid.spacing_mm)) / 1000
+    milliliters = float(np.prod(image.grid.spacing_mm)) / 1000
     for label, count in counts.items():
         if label:
-            print(f"Label {label}: {count} voxels, {count * millilitres:.2f} ml")
+            print(f"Label {label}: {count} voxels, {count * milliliters:.2f} ml")
     if len(counts) == 1:
         print("No structure was found.")
     print(f"Labels: {options.output}")

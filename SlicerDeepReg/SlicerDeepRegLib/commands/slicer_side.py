@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import List
 
-from ..contracts import OUTPUT_FILES, Image, InputError, Result
+from ..types import OUTPUT_FILES, Image, InputError, Result
 
 
 def check_slicer() -> None:

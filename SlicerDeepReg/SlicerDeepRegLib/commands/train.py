@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..catalogue import cards
-from ..contracts import DEVICES, InputError
-from ..training.listing import PAIRINGS
-from ..training.plan import DECAYS, OPTIMISERS, PRECISIONS
+from ..catalog import cards
+from ..training.dataset_index import PAIRINGS
+from ..training.plan import DECAYS, OPTIMIZERS, PRECISIONS
+from ..types import DEVICES, InputError
 
 #: What torch would have to be imported for; a test compares them with what is known there.
 KINDS, AUGMENTATIONS, SEGMENTATIONS = ("mixed", "brains", "shapes"), ("none", "light", "strong"), ("fcn", "unet")
@@ -71,7 +71,7 @@ def _add_schedule(group) -> None:
         group.add_argument(f"--{name}", type=int, metavar="N", help=text)
     group.add_argument("--batch", type=int, metavar="N", help="pairs of one process at once")
     group.add_argument("--accumulate", type=int, metavar="N", help="batches of one step (default: 1)")
-    group.add_argument("--optimiser", choices=OPTIMISERS)
+    group.add_argument("--optimizer", choices=OPTIMIZERS)
     group.add_argument("--learning-rate", type=float, metavar="X")
     group.add_argument("--decay", choices=DECAYS, help="poly: (1 - step / steps)^0.9")
     group.add_argument("--regularity", type=float, metavar="X", help="weight of smoothness in the paper's loss")
@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
     tune_memory()
     asked = vars(options)
     if "presets" in asked:
-        from ..catalogue import card
+        from ..catalog import card
         from ..training.presets import described
 
         print(described(card(options.network).network or ""))

@@ -17,9 +17,9 @@ from typing import Any, BinaryIO, Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..contracts import InputError, Request, Result
-from ..files.plain import plain
+from ..files.jsonable import jsonable
 from ..private import private_folder
+from ..types import InputError, Request, Result
 from .request import Cell, read_cell
 
 _LIBRARY = Path(__file__).resolve().parents[2]
@@ -34,7 +34,7 @@ def run_cell(values: Mapping[str, Any], keep: Optional[str] = None) -> Tuple[Dic
         keep: a folder for the warped image, transform and the rest, or None.
 
     Returns:
-        The outcome: "figures", "seconds", ... or, of a cell that failed, "error"; and the slices for pictures.
+        The outcome: "metrics", "seconds", ... or, of a cell that failed, "error"; and the slices for pictures.
     """
     with private_folder("slicerdeepreg-") as folder:
         (folder / "cell.json").write_text(json.dumps({"cell": dict(values), "keep": keep}), encoding="utf-8")
@@ -92,7 +92,7 @@ def measure(cell: Cell, keep: Optional[str]) -> Tuple[Dict[str, Any], Dict[str, 
     request = Request(
         **cell.pair.files,
         method=method.name,
-        effort=method.effort,
+        preset=method.preset,
         linear=cell.linear,
         similarity=cell.similarity,
         device=cell.device,
@@ -108,7 +108,7 @@ def measure(cell: Cell, keep: Optional[str]) -> Tuple[Dict[str, Any], Dict[str, 
             write_result(result, folder)
     registering = ("linear", "prepare", "method")
     outcome = {
-        "figures": {state: plain(figures) for state, figures in result.figures.items()},
+        "metrics": {state: jsonable(metrics) for state, metrics in result.metrics.items()},
         "seconds": {**result.seconds, "registration": sum(result.seconds.get(part, 0.0) for part in registering)},
         "spent": spent,
         "peak_gb": max(filter(None, (_peak_gb(), result.most_gb())), default=None),
@@ -145,10 +145,10 @@ def slices_of(result: Result) -> Dict[str, np.ndarray]:
     """
     import SimpleITK as sitk
 
-    from ..contracts import Transform
     from ..files.images import to_sitk
     from ..geometry.grids import on_grid
     from ..pipeline import warp_image
+    from ..types import Transform
 
     linear = warp_image(result.moving, result.fixed, Transform(result.stages[0].linear_lps))
     planes = {}
@@ -195,8 +195,8 @@ def main() -> None:
     except InputError as error:
         outcome = {"error": str(error)}
     except MemoryError:
-        outcome = {"error": "Memory ran out. Use --effort fast, or a computer with more memory."}
-    (folder / OUTCOME).write_text(json.dumps(plain(outcome)), encoding="utf-8")
+        outcome = {"error": "Memory ran out. Use --preset fast, or a computer with more memory."}
+    (folder / OUTCOME).write_text(json.dumps(jsonable(outcome)), encoding="utf-8")
 
 
 if __name__ == "__main__":

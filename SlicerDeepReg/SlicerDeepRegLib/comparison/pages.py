@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .. import __version__
-from ..contracts import InputError
-from ..files.plain import plain
+from ..files.jsonable import jsonable
 from ..metrics import METRICS
+from ..types import InputError
 from .request import Cell
 from .table import (
     COSTS,
@@ -95,8 +95,8 @@ def _long(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]):
         start = [cell.pair.name, cell.method.label]
         if "error" in outcome:
             lines.append([*start, "", "error", "", outcome["error"]])
-        for state, figures in outcome.get("figures", {}).items():
-            for name, value in figures.items():
+        for state, metrics in outcome.get("metrics", {}).items():
+            for name, value in metrics.items():
                 if isinstance(value, Mapping) and name.endswith(("_by_label", "_by_label_mm")):
                     lines += [[*start, state, name, structure, one] for structure, one in value.items()]
                 elif name in METRICS:
@@ -107,7 +107,7 @@ def _long(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]):
 
 
 def _values(cells, outcomes, rows: Sequence[Row], tests: Sequence[Difference], command: str) -> Dict[str, Any]:
-    return plain(
+    return jsonable(
         {
             "version": __version__,
             "command": command,

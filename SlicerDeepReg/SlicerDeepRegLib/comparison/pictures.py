@@ -12,7 +12,7 @@ from .request import Cell
 from .table import Row, by_structure
 
 INK = "#1c2330"
-#: How far the Jacobian's colours go: from a quarter to four times the volume.
+#: How far the Jacobian's colors go: from a quarter to four times the volume.
 LOG_LIMIT = np.log(4.0)
 GRID_MM = 10.0
 
@@ -67,11 +67,11 @@ def _box_of_pairs(rows: Sequence[Row], name: str, title: str, path: Path) -> Opt
 
 
 def _boxes(axes, known: Sequence[Tuple[str, Sequence[float]]]) -> None:
-    places = range(len(known), 0, -1)
+    locations = range(len(known), 0, -1)
     style = {"color": INK, "linewidth": 1}
     axes.boxplot(
         [values for _, values in known],
-        positions=list(places),
+        positions=list(locations),
         orientation="horizontal",
         widths=0.6,
         showfliers=False,
@@ -80,10 +80,10 @@ def _boxes(axes, known: Sequence[Tuple[str, Sequence[float]]]) -> None:
         whiskerprops=style,
         capprops=style,
     )
-    for place, (_, values) in zip(places, known):
+    for place, (_, values) in zip(locations, known):
         spread = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [0]
         axes.plot(values, place + np.array(spread), "o", ms=3, color="#2c6fbb", alpha=0.7)
-    axes.set_yticks(list(places), [label for label, _ in known])
+    axes.set_yticks(list(locations), [label for label, _ in known])
     axes.grid(axis="x", color="#d9dee7")
     axes.set_axisbelow(True)
 
@@ -145,14 +145,14 @@ def _montage(pair: str, cells: Sequence[Cell], folder: Path) -> Optional[Path]:
         panels[row, 0].set_ylabel(label, fontsize=9)
         extent = (0, wide * first["spacing_mm"][0], tall * first["spacing_mm"][1], 0)
         if one is None:
-            _grey(panels[row, 0], first["fixed"], limits[0], extent)
+            _gray(panels[row, 0], first["fixed"], limits[0], extent)
             _difference(
                 panels[row, 1], _scaled(first["linear"], limits[1]) - _scaled(first["fixed"], limits[0]), extent
             )
             panels[row, 1].set_xlabel("after the linear stage", fontsize=8)
             panels[row, 2].set_visible(False), panels[row, 3].set_visible(False)
             continue
-        _grey(panels[row, 0], one["warped"], limits[1], extent)
+        _gray(panels[row, 0], one["warped"], limits[1], extent)
         _difference(panels[row, 1], _scaled(one["warped"], limits[1]) - _scaled(one["fixed"], limits[0]), extent)
         _grid(panels[row, 2], one, limits[1], extent)
         jacobian = _jacobian(panels[row, 3], one["jacobian"], extent)
@@ -180,7 +180,7 @@ def _scaled(plane: np.ndarray, limits: Tuple[float, float]) -> np.ndarray:
     return np.clip((plane - limits[0]) / (limits[1] - limits[0]), 0, 1)
 
 
-def _grey(panel, plane, limits, extent) -> None:
+def _gray(panel, plane, limits, extent) -> None:
     panel.imshow(plane, cmap="gray", vmin=limits[0], vmax=limits[1], extent=extent)
 
 
@@ -197,14 +197,14 @@ def _grid(panel, one: Mapping[str, np.ndarray], limits, extent) -> None:
     across, down = one["spacing_mm"]
     x, y = np.meshgrid((np.arange(wide) + 0.5) * across, (np.arange(tall) + 0.5) * down)
     for base, shift in ((x, one["shift_x"]), (y, one["shift_y"])):
-        places = np.arange(0, base.max(), GRID_MM)
-        panel.contour(x, y, base + shift, levels=places, colors="#e8b23a", linewidths=0.6)
+        locations = np.arange(0, base.max(), GRID_MM)
+        panel.contour(x, y, base + shift, levels=locations, colors="#e8b23a", linewidths=0.6)
 
 
 def _jacobian(panel, plane: np.ndarray, extent):
     import matplotlib
 
-    colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad="black")
+    colors = matplotlib.colormaps["RdBu_r"].with_extremes(bad="black")
     with np.errstate(divide="ignore", invalid="ignore"):
         shown = np.where(plane > 0, np.log(plane), np.nan)
-    return panel.imshow(shown, cmap=colours, vmin=-LOG_LIMIT, vmax=LOG_LIMIT, extent=extent)
+    return panel.imshow(shown, cmap=colors, vmin=-LOG_LIMIT, vmax=LOG_LIMIT, extent=extent)

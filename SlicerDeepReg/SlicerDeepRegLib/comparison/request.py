@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .. import __version__
-from ..catalogue import card
-from ..contracts import EFFORTS, InputError
+from ..catalog import card
 from ..settings import settings_for
+from ..types import PRESETS, InputError
 
 FILES = (
     "fixed",
@@ -43,12 +43,12 @@ class Method:
 
     Attributes:
         label: what it was asked for as: NAME, NAME:VARIANT, either followed by /EFFORT.
-        name: of the card. effort: as asked for. settings: numbers that differ from the method's.
+        name: of the card. preset: as asked for. settings: numbers that differ from the method's.
     """
 
     label: str
     name: str
-    effort: str
+    preset: str
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -146,30 +146,30 @@ def _pair(path: Path, number: int, row: Mapping[Optional[str], Any]) -> Pair:
     return Pair(name, files)
 
 
-def read_methods(labels: Sequence[str], effort: str, changed: Sequence[str] = ()) -> List[Method]:
+def read_methods(labels: Sequence[str], preset: str, changed: Sequence[str] = ()) -> List[Method]:
     """The methods by label, with their settings.
 
     Args:
         labels: NAME, NAME:VARIANT, either with /EFFORT.
-        effort: of those that name none.
+        preset: of those that name none.
         changed: METHOD.SETTING=VALUE, or SETTING=VALUE for every method that has that setting.
 
     Raises:
-        InputError: a method, an effort or a setting that there is not, or a method twice.
+        InputError: a method, an preset or a setting that there is not, or a method twice.
     """
     found: List[Method] = []
     for label in labels:
         name, _, asked = label.partition("/")
-        if asked and asked not in EFFORTS:
-            raise InputError(f"{label}: the effort must be one of {', '.join(EFFORTS)}.")
+        if asked and asked not in PRESETS:
+            raise InputError(f"{label}: the preset must be one of {', '.join(PRESETS)}.")
         if label in (one.label for one in found):
             raise InputError(f"The method {label} is named twice.")
-        settings = _settings(label, name, asked or effort, changed, labels)
-        found.append(Method(label, name, asked or effort, settings))
+        settings = _settings(label, name, asked or preset, changed, labels)
+        found.append(Method(label, name, asked or preset, settings))
     return found
 
 
-def _settings(label: str, name: str, effort: str, changed: Sequence[str], labels: Sequence[str]) -> Dict[str, Any]:
+def _settings(label: str, name: str, preset: str, changed: Sequence[str], labels: Sequence[str]) -> Dict[str, Any]:
     chosen, settings = card(name), {}
     for text in changed:
         key, sign, value = text.partition("=")
@@ -178,16 +178,16 @@ def _settings(label: str, name: str, effort: str, changed: Sequence[str], labels
             raise InputError(f"--set needs METHOD.SETTING=VALUE or SETTING=VALUE; it was {text!r}.")
         if owner and owner not in labels:
             raise InputError(f"--set {text}: {owner} is none of the methods of this comparison.")
-        if owner == label or (not owner and _has(chosen.module, effort, setting)):
+        if owner == label or (not owner and _has(chosen.module, preset, setting)):
             settings[setting] = value
-        elif not owner and not any(_has(card(one.partition("/")[0]).module, effort, setting) for one in labels):
+        elif not owner and not any(_has(card(one.partition("/")[0]).module, preset, setting) for one in labels):
             raise InputError(f"--set {text}: none of the methods has a setting {setting}.")
-    settings_for(chosen.module, effort, settings, chosen.settings)
+    settings_for(chosen.module, preset, settings, chosen.settings)
     return settings
 
 
-def _has(module: str, effort: str, setting: str) -> bool:
-    defaults = settings_for(module, effort)
+def _has(module: str, preset: str, setting: str) -> bool:
+    defaults = settings_for(module, preset)
     return defaults is not None and hasattr(defaults, setting)
 
 

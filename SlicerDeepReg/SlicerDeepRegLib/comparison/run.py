@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from ..contracts import InputError
+from ..types import InputError
 from .cell import run_cell
 from .request import Cell
 

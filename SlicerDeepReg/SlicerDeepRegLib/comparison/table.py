@@ -9,18 +9,18 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from scipy import stats
 
-from ..catalogue import card
+from ..catalog import card
 from ..metrics import METRICS
 from .request import Cell
 
-#: Columns in the order of the papers' tables: the figures of METRICS, and what it cost.
+#: Columns in the order of the papers' tables: the metrics of METRICS, and what it cost.
 FIGURES = ("dice", "hd95_mm", "assd_mm", "tre_mm", "ncc", "nmi", "ssim", "folds_percent", "ndv_percent", "sdlogj")
 COSTS = {
     "seconds": ("Seconds", "lower", "wall time of linear stage, preparation and method"),
     "cpu_seconds": ("CPU s", "lower", "time of all cores for the whole cell, reading and measuring too"),
     "peak_gb": ("Peak GB", "lower", "peak memory of the process"),
 }
-#: Figures that are tested between methods.
+#: Metrics that are tested between methods.
 TESTED = ("dice", "hd95_mm", "assd_mm", "tre_mm", "ncc", "ndv_percent", "sdlogj")
 #: With fewer pairs no signed-rank test can come below 0.05.
 LEAST_PAIRS = 6
@@ -30,7 +30,7 @@ STATES = {"before": "as given", "linear": "linear"}
 
 @dataclass(frozen=True)
 class Row:
-    """One method: its figures by name, one value for each pair, None where there is none."""
+    """One method: its metrics by name, one value for each pair, None where there is none."""
 
     label: str
     title: str
@@ -51,11 +51,11 @@ def rows_of(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]) -> Lis
     rows = []
     for state, title in STATES.items():
         firsts = [_first_good([by_place[pair, label] for label in labels]) for pair in pairs]
-        rows.append(Row(title, title, _figures(firsts, state), None, None, 0))
+        rows.append(Row(title, title, _metrics(firsts, state), None, None, 0))
     for label in labels:
         one = [by_place[pair, label] for pair in pairs]
         chosen = card(label.partition("/")[0])
-        values = _figures(one, "after")
+        values = _metrics(one, "after")
         values["seconds"] = [_at(outcome, "seconds", "registration") for outcome in one]
         values["cpu_seconds"] = [_at(outcome, "spent", "cpu_total") for outcome in one]
         values["peak_gb"] = [outcome.get("peak_gb") for outcome in one]
@@ -68,8 +68,8 @@ def _first_good(outcomes: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return next((outcome for outcome in outcomes if "error" not in outcome), {})
 
 
-def _figures(outcomes: Sequence[Mapping[str, Any]], state: str) -> Dict[str, List[Optional[float]]]:
-    return {name: [_at(outcome, "figures", state, name) for outcome in outcomes] for name in FIGURES}
+def _metrics(outcomes: Sequence[Mapping[str, Any]], state: str) -> Dict[str, List[Optional[float]]]:
+    return {name: [_at(outcome, "metrics", state, name) for outcome in outcomes] for name in FIGURES}
 
 
 def _at(values: Any, *keys: str) -> Optional[float]:
@@ -87,7 +87,7 @@ def by_structure(
     methods = ["linear", *dict.fromkeys(cell.method.label for cell in cells)]
     for cell, outcome in zip(cells, outcomes):
         for state, method in (("linear", "linear"), ("after", cell.method.label)):
-            values = outcome.get("figures", {}).get(state, {}).get(figure) or {}
+            values = outcome.get("metrics", {}).get(state, {}).get(figure) or {}
             for structure, value in values.items():
                 rows = found.setdefault(structure, {name: [None] * len(pairs) for name in methods})
                 if rows[method][pairs.index(cell.pair.name)] is None:
@@ -167,7 +167,7 @@ def holm(values: Sequence[Optional[float]]) -> List[Optional[float]]:
 
 
 def columns_of(rows: Sequence[Row]) -> List[str]:
-    """The figures and costs that any row has."""
+    """The metrics and costs that any row has."""
     return [name for name in (*FIGURES, *COSTS) if any(mean_and_spread(row.values.get(name, ()))[2] for row in rows)]
 
 

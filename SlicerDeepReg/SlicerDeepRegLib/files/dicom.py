@@ -16,7 +16,7 @@ from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 
-from ..contracts import Field, Grid, InputError, Transform
+from ..types import Field, Grid, InputError, Transform
 
 #: SOP class, and the class UID under which its files name their maker (a UUID made once, as PS3.5 B.2 has it).
 STORAGE = "1.2.840.10008.5.1.4.1.1.66.3"

@@ -13,8 +13,8 @@ from typing import Union
 import numpy as np
 import SimpleITK as sitk
 
-from ..contracts import Grid, Image, InputError, Source
 from ..private import private_folder
+from ..types import Grid, Image, InputError, Source
 from . import nifti
 from .headers import header_fault_of
 
@@ -37,7 +37,7 @@ def read_image(path: Union[str, os.PathLike], role: str = "image") -> Image:
         The image with the pixel type of the file; a 2D file becomes one slice, ``dimensions`` 2.
 
     Raises:
-        InputError: missing, unreadable, truncated, empty, 4D, vector or colour data, or a bad header.
+        InputError: missing, unreadable, truncated, empty, 4D, vector or color data, or a bad header.
     """
     path = Path(path)
     if not path.exists():
@@ -116,7 +116,7 @@ def _single_volume(picture: sitk.Image, path: Path, role: str) -> sitk.Image:
         raise InputError(f"The {role} {path} has {picture.GetDimension()} dimensions; 2 or 3 are needed.")
     if picture.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
-            f"The {role} {path} has {picture.GetNumberOfComponentsPerPixel()} values in each voxel (colour, vector or "
+            f"The {role} {path} has {picture.GetNumberOfComponentsPerPixel()} values in each voxel (color, vector or "
             "field). Convert it to a scalar image, one value in each voxel."
         )
     return picture

@@ -9,7 +9,7 @@ from typing import List, Union
 
 import numpy as np
 
-from ..contracts import InputError, PointsSource
+from ..types import InputError, PointsSource
 
 _FORMATS = "a .csv with x, y, z in LPS mm in each line, or Slicer's .mrk.json or .fcsv"
 

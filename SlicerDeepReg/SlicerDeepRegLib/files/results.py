@@ -15,10 +15,10 @@ from typing import Any, Dict, Iterator, Sequence
 
 import numpy as np
 
-from ..contracts import OUTPUT_FILES, InputError, Result
 from ..private import PrivateFolder
+from ..types import OUTPUT_FILES, InputError, Result
 from .images import check_memory_ran_out, checksum, write_image
-from .plain import plain
+from .jsonable import jsonable
 from .transforms import to_sitk_inverse, to_sitk_transform, write_transform
 
 #: Bytes for each voxel: of a field of doubles, and of the images, which are two of floats and the labels.
@@ -93,8 +93,8 @@ def write_result(result: Result, folder: Path) -> Dict[str, Any]:
     write_image(result.jacobian, folder / OUTPUT_FILES["jacobian"])
     if result.warped_labels is not None:
         write_image(result.warped_labels, folder / OUTPUT_FILES["warped_labels"])
-    if result.spread is not None:
-        write_image(result.spread, folder / OUTPUT_FILES["spread"])
+    if result.uncertainty is not None:
+        write_image(result.uncertainty, folder / OUTPUT_FILES["uncertainty"])
     try:
         write_transform(to_sitk_transform(result.transform, dimensions), folder / OUTPUT_FILES["transform"])
         write_transform(to_sitk_inverse(result.transform, dimensions), folder / OUTPUT_FILES["inverse"])
@@ -129,7 +129,7 @@ def _reserve(folder: Path, amounts: Sequence[int]) -> None:
 
 def digests(result: Result) -> Dict[str, str]:
     """SHA-256 of what a result computed, of voxels and vectors and not of files: those hold dates and compression."""
-    found = {name: getattr(result, name) for name in ("warped", "jacobian", "warped_labels", "spread")}
+    found = {name: getattr(result, name) for name in ("warped", "jacobian", "warped_labels", "uncertainty")}
     digested = {name: checksum(image) for name, image in found.items() if image is not None}
     transform = hashlib.sha256(np.ascontiguousarray(result.transform.linear_lps, "<f8").tobytes())
     for field in (result.transform.field, *result.transform.inverse_fields):
@@ -141,7 +141,7 @@ def digests(result: Result) -> Dict[str, str]:
 
 def describe(result: Result) -> Dict[str, Any]:
     """The content of result.json: plain values, NaN and infinity as null."""
-    return plain(
+    return jsonable(
         {
             "request": result.request.describe(),
             "provenance": result.provenance,
@@ -151,15 +151,15 @@ def describe(result: Result) -> Dict[str, Any]:
                 {
                     "name": stage.name,
                     "seconds": round(stage.seconds, 3),
-                    "figures": stage.figures,
+                    "metrics": stage.metrics,
                     "curve": stage.curve,
                     "note": stage.note,
                 }
                 for stage in result.stages
             ],
             "linear_lps": result.transform.linear_lps,
-            "figures": result.figures,
-            "places": [dataclasses.asdict(place) for place in result.places],
+            "metrics": result.metrics,
+            "locations": [dataclasses.asdict(place) for place in result.locations],
             "notes": result.notes,
             "outputs_sha256": digests(result),
         }

@@ -12,7 +12,7 @@ from typing import Union
 import numpy as np
 import SimpleITK as sitk
 
-from ..contracts import Field, Transform
+from ..types import Field, Transform
 from .images import place
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ..contracts import InputError
+from ..types import InputError
 
 
 def read_weights(path: Path) -> Dict[str, np.ndarray]:

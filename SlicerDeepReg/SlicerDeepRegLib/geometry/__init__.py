@@ -1,1 +1,1 @@
-"""Pure functions between indices, millimetres and grids. numpy only."""
+"""Pure functions between indices, millimeters and grids. numpy only."""

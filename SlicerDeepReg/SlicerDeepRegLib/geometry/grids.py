@@ -7,14 +7,14 @@ from typing import Sequence, Tuple
 
 import numpy as np
 
-from ..contracts import Field, Grid, InputError
+from ..types import Field, Grid, InputError
 
 #: What each letter of an orientation means: the way in which an index grows, LPS.
 _TOWARDS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
 
 
 def resized(grid: Grid, size_ijk: Tuple[int, int, int]) -> Grid:
-    """A grid of another size over the same box (voxel faces kept, not voxel centres)."""
+    """A grid of another size over the same box (voxel faces kept, not voxel centers)."""
     factor = np.array(grid.size_ijk) / np.array(size_ijk)
     matrix = grid.ijk_to_lps @ np.diag([*factor, 1.0])
     matrix[:3, 3] = grid.ijk_to_lps[:3, :3] @ ((factor - 1) / 2) + grid.origin_lps_mm
@@ -63,7 +63,7 @@ def level_size(grid: Grid, factor: float, smallest: int = 8) -> Tuple[int, int, 
 
 
 def overlap_fraction(first: Grid, second: Grid, samples: int = 24) -> float:
-    """The part of ``first``'s voxel centres that lies inside ``second``, on a coarse lattice."""
+    """The part of ``first``'s voxel centers that lies inside ``second``, on a coarse lattice."""
     axes = [np.linspace(0, n - 1, min(n, samples)) for n in first.size_ijk]
     ijk = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     lps = ijk @ first.ijk_to_lps[:3, :3].T + first.origin_lps_mm
@@ -73,7 +73,7 @@ def overlap_fraction(first: Grid, second: Grid, samples: int = 24) -> float:
 
 
 def covering(grid: Grid, other: Grid) -> Grid:
-    """``grid`` padded by whole voxels until it covers the voxel centres of ``other`` (same directions)."""
+    """``grid`` padded by whole voxels until it covers the voxel centers of ``other`` (same directions)."""
     relation = grid.lps_to_ijk @ other.ijk_to_lps
     low = relation[:3, 3]
     high = low + np.diag(relation)[:3] * (np.array(other.size_ijk) - 1)

@@ -6,7 +6,7 @@ from typing import Callable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from ..contracts import Field, Grid, Transform
+from ..types import Field, Grid, Transform
 from .grids import on_grid
 
 _SLAB = 16
@@ -26,7 +26,7 @@ def jacobian_of_transform(transform: Transform, grid: Optional[Grid] = None) -> 
 
 
 def jacobian_of_field(field: Field, grid: Optional[Grid] = None) -> np.ndarray:
-    """(K, J, I) float32 ``det(I + grad u)`` of the field alone, in millimetres, whatever the grid's direction.
+    """(K, J, I) float32 ``det(I + grad u)`` of the field alone, in millimeters, whatever the grid's direction.
 
     ``det(I + du/d(ijk) inv(A3))`` is the same in voxel units: ``det(I + d(inv(A3) u)/d(ijk))``.
     """
@@ -172,7 +172,7 @@ def _gradient(values: np.ndarray, axis: int, shape: Tuple[int, ...]) -> np.ndarr
 
 
 def _slabs(length: int) -> Iterator[Tuple[slice, slice, slice]]:
-    """(slab, slab with a neighbour on each side, the slab inside that) along the first axis."""
+    """(slab, slab with a neighbor on each side, the slab inside that) along the first axis."""
     for start in range(0, length, _SLAB):
         stop = min(start + _SLAB, length)
         low, high = max(0, start - 1), min(length, stop + 1)

@@ -1,4 +1,4 @@
-"""Points and matrices: between voxel indices and LPS millimetres, and through a transform."""
+"""Points and matrices: between voxel indices and LPS millimeters, and through a transform."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Optional
 
 import numpy as np
 
-from ..contracts import Field, Grid, Transform
+from ..types import Field, Grid, Transform
 
 
 def apply_matrix(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -14,8 +14,8 @@ def apply_matrix(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.asarray(points, float) @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def voxel_centres_lps(grid: Grid) -> np.ndarray:
-    """(K, J, I, 3) the LPS mm position of every voxel centre, float64."""
+def voxel_centers_lps(grid: Grid) -> np.ndarray:
+    """(K, J, I, 3) the LPS mm position of every voxel center, float64."""
     kji = np.indices(grid.shape_kji, dtype=np.float64)
     return np.moveaxis(kji[::-1], 0, -1) @ grid.ijk_to_lps[:3, :3].T + grid.origin_lps_mm
 

@@ -1,1 +1,1 @@
-"""What a registration minimises. Each loss says its range and its reduction."""
+"""What a registration minimizes. Each loss says its range and its reduction."""

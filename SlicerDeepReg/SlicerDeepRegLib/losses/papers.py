@@ -14,24 +14,24 @@ import torch.nn.functional as F
 
 from ..warping.sample import warp
 from .regularity import diffusion
-from .similarity import LocalCorrelation, Residual, StructuralSimilarity
+from .similarity import LNCC, MSE, SSIM
 
 Mask = Optional[torch.Tensor]
 
 
-class LocalCorrelationAndSmoothness:
+class LNCCAndDiffusion:
     """Squared local correlation in windows of 9 voxels, and diffusion: TransMorph's protocol, and most others'.
 
-    WaveMorph: its tables follow that protocol. CAML: cross correlation and the squared differences of neighbouring
+    WaveMorph: its tables follow that protocol. CAML: cross correlation and the squared differences of neighboring
     displacements; its windows and weight are those of XMorpher, its base. Published weights of the diffusion are 1 to 5
-    (``training/presets.py``); LKU-Net's is for normalised units times S / 2, which are voxels.
+    (``training/presets.py``); LKU-Net's is for normalized units times S / 2, which are voxels.
     """
 
     RADIUS = 4
 
     def __init__(self, moving: torch.Tensor, fixed: torch.Tensor, inside: Mask = None, regularity: float = 1.0) -> None:
         self.moving, self.regularity = moving, regularity
-        self.loss = LocalCorrelation(fixed, _radii(self.RADIUS, fixed), inside)
+        self.loss = LNCC(fixed, _radii(self.RADIUS, fixed), inside)
 
     def __call__(self, output) -> torch.Tensor:
         value = self.loss(warp(self.moving, output.displacement))
@@ -55,7 +55,7 @@ class MultiResolution:
         for factor, radius in self.RADII.items():
             self.moving[factor], small = _reduced(moving, factor), _reduced(fixed, factor)
             mask = _reduced(inside, factor) if inside is not None else None
-            self.losses[factor] = LocalCorrelation(small, _radii(radius, small), mask)
+            self.losses[factor] = LNCC(small, _radii(radius, small), mask)
 
     def __call__(self, output) -> torch.Tensor:
         total = self.losses[1](warp(self.moving[1], output.displacement))
@@ -87,7 +87,7 @@ class Decoupled:
     ) -> None:
         self.moving, self.regularity, self.data_weight = moving, regularity, data_weight
         self.agreement = 0.1 * regularity if agreement is None else agreement
-        self.loss = Residual(fixed, 0.5**0.5, inside)  # the mean squared difference
+        self.loss = MSE(fixed, mask=inside)  # the mean squared difference
 
     def __call__(self, output) -> torch.Tensor:
         u, v = list(output.fields.values())[-2:]
@@ -114,8 +114,8 @@ class Structural:
         structure: float = 1.0,
     ) -> None:
         self.moving, self.regularity, self.structure = moving, regularity, structure
-        self.error = Residual(fixed, 0.5**0.5, inside)
-        self.similarity = StructuralSimilarity(fixed, inside)
+        self.error = MSE(fixed, mask=inside)
+        self.similarity = SSIM(fixed, inside)
 
     def __call__(self, output) -> torch.Tensor:
         warped = warp(self.moving, output.displacement)
@@ -123,23 +123,23 @@ class Structural:
         return value + self.regularity * diffusion(output.displacement)
 
 
-class SquaredDifference:
+class MSEAndDiffusion:
     """ViT-V-Net's and H-SGANet's: mean squared error, and diffusion; published weights 0.02 and 0.002."""
 
     def __init__(self, moving: torch.Tensor, fixed: torch.Tensor, inside: Mask = None, regularity: float = 1.0) -> None:
         self.moving, self.regularity = moving, regularity
-        self.error = Residual(fixed, 0.5**0.5, inside)
+        self.error = MSE(fixed, mask=inside)
 
     def __call__(self, output) -> torch.Tensor:
         return self.error(warp(self.moving, output.displacement)) + self.regularity * diffusion(output.displacement)
 
 
-class StructuralAndSmoothness:
+class SSIMAndDiffusion:
     """UDRSNet's, as FMIRNet's paper describes it: ``1 - SSIM``; with diffusion, whose weight is not at hand."""
 
     def __init__(self, moving: torch.Tensor, fixed: torch.Tensor, inside: Mask = None, regularity: float = 1.0) -> None:
         self.moving, self.regularity = moving, regularity
-        self.similarity = StructuralSimilarity(fixed, inside)
+        self.similarity = SSIM(fixed, inside)
 
     def __call__(self, output) -> torch.Tensor:
         value = 1 - self.similarity(warp(self.moving, output.displacement))
@@ -150,14 +150,14 @@ class StructuralAndSmoothness:
 LOSSES: Dict[str, Callable] = {
     "msrd-net": MultiResolution,
     "unfolding": Decoupled,
-    "caml": LocalCorrelationAndSmoothness,
+    "caml": LNCCAndDiffusion,
     "fmirnet": Structural,
-    "wavemorph": LocalCorrelationAndSmoothness,
-    **dict.fromkeys(("voxelmorph", "cyclemorph", "lku-net", "transmorph"), LocalCorrelationAndSmoothness),
-    **dict.fromkeys(("transmatch", "xmorpher", "pivit"), LocalCorrelationAndSmoothness),
-    **dict.fromkeys(("rdp-net", "utsrmorph"), LocalCorrelationAndSmoothness),
-    **dict.fromkeys(("vit-v-net", "h-sganet"), SquaredDifference),
-    "udrsnet": StructuralAndSmoothness,
+    "wavemorph": LNCCAndDiffusion,
+    **dict.fromkeys(("voxelmorph", "cyclemorph", "lku-net", "transmorph"), LNCCAndDiffusion),
+    **dict.fromkeys(("transmatch", "xmorpher", "pivit"), LNCCAndDiffusion),
+    **dict.fromkeys(("rdp-net", "utsrmorph"), LNCCAndDiffusion),
+    **dict.fromkeys(("vit-v-net", "h-sganet"), MSEAndDiffusion),
+    "udrsnet": SSIMAndDiffusion,
 }
 
 

@@ -11,7 +11,7 @@ def diffusion(displacement: torch.Tensor) -> torch.Tensor:
     Args:
         displacement: (B, n, ...) voxels; differences are per voxel.
 
-    Source: the diffusion regulariser with the mean reduction of VoxelMorph (Balakrishnan et al., IEEE TMI 2019).
+    Source: the diffusion regularizer with the mean reduction of VoxelMorph (Balakrishnan et al., IEEE TMI 2019).
     """
     terms = []
     for axis in range(2, displacement.ndim):

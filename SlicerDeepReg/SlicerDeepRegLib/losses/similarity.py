@@ -1,4 +1,4 @@
-"""How alike a warped image is to the fixed one.
+"""Similarity of a warped image to the fixed one.
 
 Each class takes the fixed image once, keeps what depends on it alone, and is then called with warped
 images. Values are means over the voxels of the mask. All are differentiable in the warped image.
@@ -13,21 +13,21 @@ import torch
 from ..warping.filters import WindowMeans, box_sum, gaussian
 
 
-class LocalCorrelation:
-    """Negative squared local normalised cross-correlation (LNCC), in -1..0.
+class LNCC:
+    """Negative squared local normalized cross-correlation (LNCC), in -1..0.
 
     ``-mean((cov + e)^2 / ((var_fixed + e) (var_warped + e)))`` over windows of 2 r + 1 voxels along each
     axis. At the border the window holds only the voxels that exist. The sign of the correlation does not
-    count. With e in all three places two flat windows agree and the best is where the images are equal;
+    count. With e in all three locations two flat windows agree and the best is where the images are equal;
     with e in the variances alone it would be where the warped image has more contrast.
 
     Args:
         fixed: (B, 1, ...), intensities of about 0..1.
         radius_ijk: voxels along i, j(, k).
-        mask: (B, 1, ...) weights of the windows by their centre, or None.
+        mask: (B, 1, ...) weights of the windows by their center, or None.
         epsilon: e, in squared intensities.
-        stride_ijk: windows are centred on every so many voxels along each axis; every voxel when left out. Windows that
-            overlap by most of their width say nearly the same. Where the mask lies between the centres: every voxel.
+        stride_ijk: windows are centered on every so many voxels along each axis; every voxel when left out. Windows
+            that overlap by most of their width say nearly the same. Every voxel where the mask lies between centers.
 
     Source: Avants et al. 2008 (symmetric diffeomorphic registration with cross-correlation);
     the squared form is VoxelMorph's. The gradient is written out below: the means of three images forward
@@ -45,21 +45,21 @@ class LocalCorrelation:
         self.fixed, self.epsilon = fixed, epsilon
         stride_ijk = stride_ijk or [1] * len(radius_ijk)
         self.windows = WindowMeans(fixed.shape[2:], radius_ijk, stride_ijk)
-        if mask is not None and 4 * self.windows.centres(mask).mean() < mask.mean():  # a thin one, between the centres
+        if mask is not None and 4 * self.windows.centers(mask).mean() < mask.mean():  # a thin one, between the centers
             self.windows = WindowMeans(fixed.shape[2:], radius_ijk, [1] * len(radius_ijk))
         means = self.windows(torch.cat([fixed, fixed * fixed], 1))
         self.mean = means[:, :1].contiguous()
         self.variance = (means[:, 1:] - self.mean**2).clamp_(min=0) + epsilon
-        weight = torch.ones_like(self.mean) if mask is None else self.windows.centres(mask)
+        weight = torch.ones_like(self.mean) if mask is None else self.windows.centers(mask)
         self.weight = weight / weight.sum()
 
     def __call__(self, warped: torch.Tensor) -> torch.Tensor:
-        return _LocalCorrelation.apply(warped, self)
+        return _LNCCFunction.apply(warped, self)
 
 
-class _LocalCorrelation(torch.autograd.Function):
+class _LNCCFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, warped: torch.Tensor, loss: LocalCorrelation) -> torch.Tensor:
+    def forward(ctx, warped: torch.Tensor, loss: LNCC) -> torch.Tensor:
         means = loss.windows(torch.cat([warped, warped * warped, warped * loss.fixed], 1))
         mean, square, product = means[:, :1], means[:, 1:2], means[:, 2:]
         variance = square.addcmul_(mean, mean, value=-1).clamp_(min=0).add_(loss.epsilon)
@@ -82,10 +82,10 @@ class _LocalCorrelation(torch.autograd.Function):
         return gradient * upstream, None
 
 
-class Residual:
-    """Half the mean squared difference, divided by the squared ``scale``: 0 is perfect.
+class MSE:
+    """Mean squared difference, divided by the squared ``scale``: 0 is perfect.
 
-    With ``scale`` the standard deviation of the noise this is a Gaussian negative log-likelihood.
+    Half of it, with ``scale`` the standard deviation of the noise, is a Gaussian negative log-likelihood.
 
     Args:
         fixed: (B, C, ...).
@@ -99,15 +99,15 @@ class Residual:
         self.weight = weight / weight.sum() / scale**2
 
     def __call__(self, warped: torch.Tensor) -> torch.Tensor:
-        return 0.5 * ((warped - self.fixed) ** 2 * self.weight).sum()
+        return ((warped - self.fixed) ** 2 * self.weight).sum()
 
 
-class StructuralSimilarity:
+class SSIM:
     """SSIM, 1 where the images are equal: Gaussian windows of 11 voxels (sigma 1.5), C1 = 0.01^2, C2 = 0.03^2.
 
     Args:
         fixed: (B, 1, ...), intensities of 0..1.
-        mask: (B, 1, ...) weights of the windows by their centre, or None.
+        mask: (B, 1, ...) weights of the windows by their center, or None.
 
     Source: Wang et al., IEEE Trans Image Process 2004. At the border of the image its last voxel is repeated.
     """
@@ -131,7 +131,7 @@ class StructuralSimilarity:
         return (light * (2 * covariance + self.C2) / (variance + self.variance + self.C2) * self.weight).sum()
 
 
-class Together:
+class WeightedSum:
     """The sum of losses, each with its weight."""
 
     def __init__(self, *weighted) -> None:
@@ -147,23 +147,23 @@ def mind_ssc(image: torch.Tensor, radius: int = 1, dilation: int = 2) -> torch.T
     Args:
         image: (B, 1, K, J, I) or (B, 1, J, I).
         radius: of the patch, voxels.
-        dilation: distance of the neighbours, voxels.
+        dilation: distance of the neighbors, voxels.
 
     Returns:
-        (B, C, ...) in 0..1, C = 12 in 3D (pairs of the six neighbours that are sqrt 2 apart), 4 in 2D.
+        (B, C, ...) in 0..1, C = 12 in 3D (pairs of the six neighbors that are sqrt 2 apart), 4 in 2D.
 
     Source: Heinrich et al., MICCAI 2013. exp(-(d - min d) / v), v the mean over channels, clamped to
     0.001..1000 of its mean over the image.
     """
     axes = range(2, image.ndim)
-    neighbours = [(axis, sign * dilation) for axis in axes for sign in (-1, 1)]
-    shifted = [_shifted(image, axis, step) for axis, step in neighbours]
+    neighbors = [(axis, sign * dilation) for axis in axes for sign in (-1, 1)]
+    shifted = [_shifted(image, axis, step) for axis, step in neighbors]
     radius_ijk = [radius] * (image.ndim - 2)
     distances = [
         box_sum((shifted[m] - shifted[n]) ** 2, radius_ijk)
-        for m in range(len(neighbours))
+        for m in range(len(neighbors))
         for n in range(m)
-        if neighbours[m][0] != neighbours[n][0]
+        if neighbors[m][0] != neighbors[n][0]
     ]
     distance = torch.cat(distances, 1)
     distance = distance - distance.amin(1, keepdim=True)

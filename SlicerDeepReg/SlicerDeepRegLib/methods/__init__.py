@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from ..catalogue import Card
+from ..catalog import Card
 
 
 def load_method(card: Card) -> Any:

@@ -7,8 +7,8 @@ from typing import Any, Dict
 
 import torch
 
-from ..catalogue import Card
-from ..contracts import InputError
+from ..catalog import Card
+from ..types import InputError
 from . import apart
 from .engine import Engine, arrays, in_voxels
 
@@ -17,7 +17,7 @@ ITERATIONS = {"fast": (40, 20, 0), "standard": (40, 20, 0), "thorough": (70, 70,
 
 
 class Ants(Engine):
-    """Symmetric normalisation (Avants et al. 2008)."""
+    """Symmetric normalization (Avants et al. 2008)."""
 
     one_contrast = False
     bytes_per_voxel = 350
@@ -35,7 +35,7 @@ class Ants(Engine):
             "step": settings.step,
             "flow_sigma": settings.flow_sigma,
             "total_sigma": settings.total_sigma,
-            "iterations": ITERATIONS[pair.effort],
+            "iterations": ITERATIONS[pair.preset],
         }
         given = {"fixed": fixed, "moving": moving}
         found = apart.call("ants", self.card.title, given, values, report, torch.get_num_threads())

@@ -16,8 +16,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
-from ..contracts import InputError, Progress
 from ..private import private_folder
+from ..types import InputError, Progress
 
 _LIBRARY = Path(__file__).resolve().parents[2]
 #: How often it is looked whether the engine is done, and whether somebody wants it to stop.
@@ -56,7 +56,7 @@ def call(
         run(command, title, report, folder, threads)
         done = folder / "done.npz"
         if not done.is_file():
-            raise InputError(f"{title} ended without a result. Try another effort, or another method.")
+            raise InputError(f"{title} ended without a result. Try another preset, or another method.")
         with np.load(done, allow_pickle=False) as found:
             return dict(found)
 
@@ -112,7 +112,7 @@ def run_foreign(
 
 def _how(code: int) -> str:
     if code in (-9, 137):
-        return "was ended from outside; most often memory ran out. Close other programs, or use --effort fast"
+        return "was ended from outside; most often memory ran out. Close other programs, or use --preset fast"
     return f"crashed (signal {-code})" if code < 0 else f"ended with error {code}"
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from ..catalogue import Card
-from ..contracts import InputError, Progress
+from ..catalog import Card
+from ..types import InputError, Progress
 from .engine import Engine, arrays, in_voxels, picture
 
 FILTERS = {

@@ -6,14 +6,14 @@ import importlib.util
 
 import torch
 
-from ..catalogue import Card
-from ..contracts import InputError
+from ..catalog import Card
+from ..types import InputError
 from . import apart
 from .engine import Engine, arrays, in_voxels
 
 
 class Elastix(Engine):
-    """A displacement of cubic B-splines, optimised by stochastic gradients (Klein et al. 2010)."""
+    """A displacement of cubic B-splines, optimized by stochastic gradients (Klein et al. 2010)."""
 
     one_contrast = False
     bytes_per_voxel = 300

@@ -1,6 +1,6 @@
 """What the classical engines share: the prepared pair as pictures, and a displacement as the outcome.
 
-An engine sees the pair with the linear part applied, on the working grid with straight axes: it works in millimetres
+An engine sees the pair with the linear part applied, on the working grid with straight axes: it works in millimeters
 along the axes of the voxels, whatever the orientation of the image. What it finds comes back as ``u`` on that grid and
 goes through the same composition, inversion and checks as every other method's.
 """
@@ -15,11 +15,11 @@ import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 
-from ..catalogue import Card
-from ..contracts import Field, Grid, InputError, Progress, Stage
+from ..catalog import Card
 from ..preparation.checks import check_memory
 from ..preparation.working import WorkingPair, choose_similarity
 from ..settings import settings_for
+from ..types import Field, Grid, InputError, Progress, Stage
 from ..warping.inverse import inverted
 from .outcome import Outcome, room_to_leave
 
@@ -54,21 +54,23 @@ class Engine:
         self.available()
         if similarity == "mind" and self.one_contrast:
             raise InputError(
-                f"{self.card.title} compares images of one contrast. Choose optimise, ants or elastix for others."
+                f"{self.card.title} compares images of one contrast. Choose svf, ants or elastix for others."
             )
         if grid.is_planar and not self.planar:
-            raise InputError(f"{self.card.title} takes 3D images. Choose the method optimise for single slices.")
+            raise InputError(
+                f"{self.card.title} takes 3D images. Choose Velocity-field optimization for single slices."
+            )
 
     def available(self) -> None:
         """Raise InputError where what it needs is not installed, with how to install it."""
 
-    def check_memory(self, grid: Grid, settings: Any, effort: str, free: int, where: str) -> None:
+    def check_memory(self, grid: Grid, settings: Any, preset: str, free: int, where: str) -> None:
         """Whether the memory will do.
 
         Raises:
             InputError: it will not, with how much is needed and what to try. DeviceMemoryError: on the GPU.
         """
-        check_memory(grid, effort, self.bytes_per_voxel, free, where)
+        check_memory(grid, preset, self.bytes_per_voxel, free, where)
 
     def find(
         self, pair: WorkingPair, device: torch.device, report: Report, settings: Any
@@ -76,7 +78,7 @@ class Engine:
         """The displacement in voxels of the working grid, (1, n, ...), order i, j(, k).
 
         Returns:
-            It, its inverse where the engine has it (else None), figures, and the curve of its loss.
+            It, its inverse where the engine has it (else None), metrics, and the curve of its loss.
         """
         raise NotImplementedError
 
@@ -86,16 +88,16 @@ class Engine:
         Raises:
             InputError: the engine failed, with its last words.
         """
-        settings = settings or settings_for(self.card.module, pair.effort, defaults=self.card.settings)
+        settings = settings or settings_for(self.card.module, pair.preset, defaults=self.card.settings)
         start = time.perf_counter()
-        found, back, figures, curve = self.find(pair, device, report, settings)
+        found, back, metrics, curve = self.find(pair, device, report, settings)
         if not torch.isfinite(found).all():
             raise InputError(f"{self.card.title} gave a field that holds values that are not numbers.")
         seconds = time.perf_counter() - start
         report(Progress(0.98, "inverse"))
         field = pair.field_from_voxels(found[0].cpu().numpy(), pair.grid)
         outcome = Outcome(notes=self._notes(pair))
-        outcome.stages = [Stage(self.card.name, seconds, pair.linear_lps, field, figures, tuple(curve))]
+        outcome.stages = [Stage(self.card.name, seconds, pair.linear_lps, field, metrics, tuple(curve))]
         outcome.displacement, outcome.inverse = field, inverse_of(pair, found, back)
         return outcome
 
@@ -136,6 +138,6 @@ def picture(values: np.ndarray, spacing_mm: Sequence[float]) -> sitk.Image:
 
 
 def in_voxels(vectors_mm: np.ndarray, spacing_mm: Sequence[float], device: torch.device) -> torch.Tensor:
-    """(..., n) millimetres along the axes to (1, n, ...) voxels."""
+    """(..., n) millimeters along the axes to (1, n, ...) voxels."""
     voxels = np.moveaxis(np.asarray(vectors_mm, np.float32) / np.array(spacing_mm, np.float32), -1, 0)
     return torch.from_numpy(np.ascontiguousarray(voxels))[None].to(device)

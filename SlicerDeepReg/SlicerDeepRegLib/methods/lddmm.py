@@ -22,14 +22,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..catalogue import Card
-from ..contracts import Progress
+from ..catalog import Card
 from ..geometry.grids import level_size
+from ..types import Progress
 from ..warping.filters import central_difference
 from ..warping.sample import compose, resize, warp
 from .engine import Engine, arrays
 
-#: Reductions and parts of the iterations by effort, coarsest first.
+#: Reductions and parts of the iterations by preset, coarsest first.
 LEVELS = {
     "fast": ((8, 1.0), (4, 1.0), (2, 0.5)),
     "standard": ((8, 1.0), (4, 1.0), (2, 1.0)),
@@ -50,7 +50,7 @@ class Lddmm(Engine):
         whole = images[1].shape[2:]
         kernel = self.card.configuration.get("kernel", "sobolev")
         velocities, curve = None, []
-        plan = LEVELS[pair.effort]
+        plan = LEVELS[pair.preset]
         for number, (reduction, part) in enumerate(plan):
             shape = _shape(pair.grid, reduction, whole)
             small = [F.interpolate(one, size=shape, mode="area") for one in images]

@@ -13,17 +13,17 @@ from typing import Callable, Dict, List, Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from ..contracts import Image, InputError, Stage
 from ..files.images import from_sitk, place, to_sitk
 from ..geometry.grids import overlap_fraction, resized
 from ..preparation import intensity
 from ..preparation.working import resample
+from ..types import Image, InputError, Stage
 
 #: Voxels of the fixed image at each level, coarse to fine, and the iterations there.
 LEVEL_VOXELS = (15_000, 110_000, 700_000)
 LEVEL_ITERATIONS = (100, 60, 30)
 #: The part of them that is compared at each level, and how many of them at most, evenly spread: a histogram of 32 x 32
-#: bins needs no more. ITK moves such samples a little off the voxels' centres, so that grids which fall on each other
+#: bins needs no more. ITK moves such samples a little off the voxels' centers, so that grids which fall on each other
 #: are not liked for that: at the end a quarter of a small image was nearer to the truth than all of it.
 LEVEL_SAMPLES = ((1.0, None), (1.0, 33_000), (0.25, 70_000))
 #: Half the range of rotations tried at the start, degrees, around each axis.
@@ -60,7 +60,7 @@ def register_linear(
 
     Args:
         fixed, moving: both volumes, or both single slices.
-        model: "none", "centre" (centres of mass onto one another), "rigid" or "affine".
+        model: "none", "center" (centers of mass onto one another), "rigid" or "affine".
         fixed_mask: (K, J, I) bool on the fixed grid: where the images are compared.
         moving_mask: on the moving grid, above 0 where it counts.
         report: called with 0..1.
@@ -69,7 +69,7 @@ def register_linear(
         The stage (its ``linear_lps`` maps fixed points to moving points), and sentences for the user.
 
     Raises:
-        InputError: the optimiser found no overlap to work on.
+        InputError: the optimizer found no overlap to work on.
     """
     start = time.perf_counter()
     report = report or (lambda fraction: None)
@@ -79,15 +79,15 @@ def register_linear(
     frames = _frames(fixed, moving, notes)
     pair = _LinearPair(fixed, moving, frames, fixed_mask, moving_mask)
     if overlap_fraction(fixed.grid, moving.grid) == 0:
-        notes.append("The images do not overlap in space; the registration started from their centres.")
+        notes.append("The images do not overlap in space; the registration started from their centers.")
     curve: List[float] = []
-    if model == "centre":
+    if model == "center":
         transform = pair.starts()[0]
     else:
-        transform = _optimise(pair, model, report, curve, notes)
+        transform = _optimize(pair, model, report, curve, notes)
     matrix = pair.to_lps(transform)
-    figures = {"rotation_deg": _rotation_degrees(matrix), "volume_factor": float(np.linalg.det(matrix[:3, :3]))}
-    return Stage("linear", time.perf_counter() - start, matrix, figures=figures, curve=tuple(curve), note=model), notes
+    metrics = {"rotation_deg": _rotation_degrees(matrix), "volume_factor": float(np.linalg.det(matrix[:3, :3]))}
+    return Stage("linear", time.perf_counter() - start, matrix, metrics=metrics, curve=tuple(curve), note=model), notes
 
 
 def _frames(fixed: Image, moving: Image, notes: List[str]) -> Frames:
@@ -188,7 +188,7 @@ class _LinearPair:
         return shrunk
 
     def starts(self) -> List[sitk.Transform]:
-        """Translations to begin from: centres of mass, centres of the boxes, none."""
+        """Translations to begin from: centers of mass, centers of the boxes, none."""
         fixed, moving = self.at(LEVEL_VOXELS[0])
         found = []
         for mode in (sitk.CenteredTransformInitializerFilter.MOMENTS, sitk.CenteredTransformInitializerFilter.GEOMETRY):
@@ -203,7 +203,7 @@ def _downcast(transform: sitk.Transform, dimensions: int) -> sitk.Transform:
     return sitk.Euler3DTransform(transform) if dimensions == 3 else sitk.Euler2DTransform(transform)
 
 
-def _optimise(pair: _LinearPair, model: str, report, curve: List[float], notes: List[str]) -> sitk.Transform:
+def _optimize(pair: _LinearPair, model: str, report, curve: List[float], notes: List[str]) -> sitk.Transform:
     best = _best_start(pair)
     report(0.2)
     rigid, _ = _run(pair, best, 0, curve)

@@ -1,6 +1,6 @@
-"""A network on a pair: by its weights, or fitted to the pair; and refined by `optimise` where that is asked for.
+"""A network on a pair: by its weights, or fitted to the pair; and refined by `svf` where that is asked for.
 
-"Fitting" optimises the network's weights for this one pair, from their random start or from trained ones, by the loss
+"Fitting" optimizes the network's weights for this one pair, from their random start or from trained ones, by the loss
 of its paper. What comes out says nothing about what the network does on pairs it was not fitted to, and the notes of
 the result say so.
 """
@@ -14,15 +14,15 @@ from typing import Callable, List, Optional, Tuple
 import numpy as np
 import torch
 
-from ..catalogue import Card
-from ..contracts import Grid, InputError, Progress, Stage
+from ..catalog import Card
 from ..geometry.grids import coarser, with_voxels
 from ..losses.papers import LOSSES
 from ..networks import NetworkOutput, RegistrationNetwork
 from ..preparation.checks import check_memory
 from ..preparation.working import WorkingPair, choose_similarity
 from ..settings import NetworkSettings, settings_for
-from . import optimise
+from ..types import Grid, InputError, Progress, Stage
+from . import svf
 from .engine import arrays, both_on_grid, inverse_of
 from .outcome import Outcome
 from .weights import built, load_weights
@@ -53,17 +53,21 @@ class Network:
         """
         if similarity == "mind":
             raise InputError(
-                f"{self.card.title} compares images of one contrast. Choose the method optimise for different ones."
+                f"{self.card.title} compares images of one contrast. Choose Velocity-field "
+                "optimization for different ones."
             )
         if (2 if grid.is_planar else 3) not in self.card.dimensions:
             axes = " and ".join(f"{n}D" for n in self.card.dimensions)
-            raise InputError(f"{self.card.title} takes {axes} images. Choose the method optimise for this pair.")
-        if settings.fit == 0 and self.card.weights is None:
             raise InputError(
-                f"{self.card.title} has no weights. Fit it to this pair: --fit 200, or Fit steps in the panel."
+                f"{self.card.title} takes {axes} images. Choose Velocity-field optimization for this pair."
+            )
+        if settings.instance_steps == 0 and self.card.weights is None:
+            raise InputError(
+                f"{self.card.title} has no weights. Fit it to this pair: --instance-steps 200, or "
+                "Instance optimization steps in the panel."
             )
 
-    def check_memory(self, grid: Grid, settings: NetworkSettings, effort: str, free: int, where: str) -> None:
+    def check_memory(self, grid: Grid, settings: NetworkSettings, preset: str, free: int, where: str) -> None:
         """Whether the memory will do; where it does only by computing blocks twice, that is chosen.
 
         Raises:
@@ -71,10 +75,10 @@ class Network:
         """
         needs, voxel_mm = self.card.bytes_per_voxel, self.card.recipe.get("voxel_mm")
         grid = with_voxels(grid, voxel_mm) if voxel_mm else grid
-        kinds = ("fit", "checkpointed") if settings.fit else ("infer",)
+        kinds = ("fit", "checkpointed") if settings.instance_steps else ("infer",)
         for kind in kinds:
             try:
-                check_memory(grid, effort, needs[kind], free, where)
+                check_memory(grid, preset, needs[kind], free, where)
             except InputError:
                 if kind == kinds[-1]:
                     raise
@@ -94,7 +98,7 @@ class Network:
         Raises:
             InputError: the weights are not those of the card, or the loss is not a number any more.
         """
-        settings = settings or settings_for("network", pair.effort, defaults=self.card.settings)
+        settings = settings or settings_for("network", pair.preset, defaults=self.card.settings)
         moving, fixed, inside = _images(pair, device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
@@ -106,7 +110,7 @@ class Network:
             network = network.to(memory_format=torch.channels_last_3d)
         share = 0.6 if settings.refine else 0.97
         start = time.perf_counter()
-        if settings.fit:
+        if settings.instance_steps:
             loss = LOSSES[self.card.network](moving, fixed, inside, regularity=settings.regularity)
             output, curve = _fit(network, moving, fixed, loss, settings, _scaled(report, 0, share))
         else:
@@ -120,14 +124,19 @@ class Network:
         return outcome
 
     def _notes(self, settings: NetworkSettings, pair: WorkingPair) -> List[str]:
-        notes = [NOTE] if settings.fit else [f"The network's weights were trained on: {self.card.trained_on}."]
+        notes = (
+            [NOTE] if settings.instance_steps else [f"The network's weights were trained on: {self.card.trained_on}."]
+        )
         if settings.refine:
-            notes.append("Refined: the field of the network was the start of Optimise, which works on this pair alone.")
+            notes.append(
+                "Refined: the field of the network was the start of the velocity-field optimization, which works on "
+                "this pair alone."
+            )
         voxel_mm, finest_mm = self.card.recipe.get("voxel_mm"), float(pair.grid.spacing_mm[list(pair.axes_ijk)].min())
         if self.card.weights and voxel_mm and abs(finest_mm / voxel_mm - 1) > 0.1:
             notes.append(
                 f"The network was trained at voxels of {voxel_mm:g} mm and worked at {finest_mm:.2g} mm, because of "
-                f"the effort ({pair.effort}) or the size of the image."
+                f"the preset ({pair.preset}) or the size of the image."
             )
         fixed, moving = both_on_grid(pair)
         if choose_similarity(fixed[pair.inside], moving[pair.inside]) == "mind":
@@ -152,8 +161,8 @@ def _inferred(network: RegistrationNetwork, moving: torch.Tensor, fixed: torch.T
 
 
 def _refined(pair, device, output: NetworkOutput, settings: NetworkSettings, outcome: Outcome, report) -> Outcome:
-    """`optimise` from the network's field on; its stages follow those of the network."""
-    after = optimise.refine(pair, device, report, output.displacement, settings.refine)
+    """`svf` from the network's field on; its stages follow those of the network."""
+    after = svf.refine(pair, device, report, output.displacement, settings.refine)
     renamed = [dataclasses.replace(stage, name=f"refine, {stage.name}") for stage in after.stages]
     return Outcome([*outcome.stages, *renamed], after.displacement, after.inverse, outcome.notes)
 
@@ -171,26 +180,26 @@ def _fit(
     network, moving, fixed, loss, settings: NetworkSettings, report: Callable[[Progress], None]
 ) -> Tuple[NetworkOutput, List[float]]:
     """Lower the loss by Adam; returns the output of the best weights and the curve."""
-    optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate)
     curve: List[float] = []
     best, since = float("inf"), 0
     kept: Optional[NetworkOutput] = None
     began = time.perf_counter()
-    for step in range(settings.fit):
-        part = step / settings.fit
-        if settings.fit_seconds:
-            part = max(part, (time.perf_counter() - began) / settings.fit_seconds)
+    for step in range(settings.instance_steps):
+        part = step / settings.instance_steps
+        if settings.instance_seconds:
+            part = max(part, (time.perf_counter() - began) / settings.instance_seconds)
         if part >= 1 and curve:
             break
-        for group in optimiser.param_groups:  # falls to a tenth, so that the end is quiet
+        for group in optimizer.param_groups:  # falls to a tenth, so that the end is quiet
             group["lr"] = settings.learning_rate * (1 - 0.9 * min(part, 1))
         with torch.enable_grad():
             output = network(moving, fixed)
             value = loss(output)
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             value.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         curve.append(float(value.detach()))
         if not np.isfinite(curve[-1]):
             raise InputError("The loss is not a number any more. Lower the learning rate (--set learning_rate=1e-4).")
@@ -198,7 +207,7 @@ def _fit(
             kept = _detached(output)
         since = 0 if curve[-1] < best - LEAST_GAIN * min(abs(best), abs(curve[-1])) else since + 1
         best = min(best, curve[-1])
-        report(Progress(min(1.0, max(part, (step + 1) / settings.fit)), "fit", curve[-1]))
+        report(Progress(min(1.0, max(part, (step + 1) / settings.instance_steps)), "fit", curve[-1]))
         if since >= PATIENCE:
             break
     return kept, curve
@@ -221,8 +230,8 @@ def _stages(pair: WorkingPair, output: NetworkOutput, curve: List[float], second
         stages.append(Stage(name, 0.0, pair.linear_lps, as_field, note="a field inside the network"))
     final = pair.field_from_voxels(output.displacement[0].cpu().numpy(), pair.grid)
     if curve:
-        figures = {"loss_before": curve[0], "loss_after": min(curve), "steps": len(curve)}
-        stages.append(Stage("fit", seconds, pair.linear_lps, final, figures, tuple(curve), NOTE))
+        metrics = {"loss_before": curve[0], "loss_after": min(curve), "steps": len(curve)}
+        stages.append(Stage("fit", seconds, pair.linear_lps, final, metrics, tuple(curve), NOTE))
     else:
         stages.append(Stage("network", seconds, pair.linear_lps, final))
     return stages

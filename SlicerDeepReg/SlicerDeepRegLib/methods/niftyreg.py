@@ -12,9 +12,9 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from ..catalogue import Card
-from ..contracts import InputError
+from ..catalog import Card
 from ..private import private_folder
+from ..types import InputError
 from . import apart
 from .engine import Engine, arrays, in_voxels, picture
 

@@ -8,9 +8,9 @@ from typing import List, Optional, Tuple
 
 import torch
 
-from ..contracts import Field, Grid, Stage
 from ..geometry.grids import padded
 from ..preparation.working import WorkingPair
+from ..types import Field, Grid, Stage
 
 
 @dataclass

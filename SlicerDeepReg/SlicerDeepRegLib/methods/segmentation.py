@@ -10,13 +10,13 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from ..catalogue import SEGMENTATION_CARD, WEIGHTS_FILE
-from ..contracts import Image, InputError
+from ..catalog import SEGMENTATION_CARD, WEIGHTS_FILE
 from ..files.weights import file_sha256, read_weights
 from ..networks.segmentation import SEGMENTATIONS, build_segmentation
 from ..preparation.checks import check_image
 from ..preparation.single import grid_by_recipe, unit_values
 from ..preparation.working import resample
+from ..types import Image, InputError
 from .weights import fill
 
 _KINDS = {"segmentation": str, "classes": list, "dimensions": int, "recipe": dict, "sha256": str}

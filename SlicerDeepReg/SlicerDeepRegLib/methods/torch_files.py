@@ -10,7 +10,7 @@ from typing import Any, Dict, Tuple
 import numpy as np
 import torch
 
-from ..contracts import InputError
+from ..types import InputError
 
 #: From this version on torch's ``weights_only`` is known to run nothing (CVE-2025-32434).
 SAFE_TORCH = (2, 6)

@@ -11,7 +11,7 @@ from typing import Dict, Optional
 import numpy as np
 import torch
 
-from ..catalogue import (
+from ..catalog import (
     CARD_FILE,
     SET_ASIDE,
     WEIGHTS_FILE,
@@ -21,12 +21,12 @@ from ..catalogue import (
     refresh,
     user_models_folder,
 )
-from ..contracts import EFFORTS, InputError
 from ..files.weights import file_sha256, read_weights, write_weights
 from ..networks import RegistrationNetwork, build, takes_dimensions
 from ..networks.size import parameters
 from ..private import PrivateFolder, private_folder, restore
 from ..settings import settings_for
+from ..types import PRESETS, InputError
 from .torch_files import read_tensors
 
 
@@ -118,7 +118,7 @@ def install(path: Path, replace: bool = False) -> Card:
     network = built(card)
     fill(network, arrays, card.title)
     _try(card)
-    settings_for(card.module, EFFORTS[0], defaults=card.settings)
+    settings_for(card.module, PRESETS[0], defaults=card.settings)
     _put(place, card, arrays, parameters(network))
     refresh()
     return cards()[card.name]
@@ -155,7 +155,7 @@ def _put(place: Path, card: Card, arrays: Dict[str, np.ndarray], counted: int) -
         with private_folder(".unfinished-", place.parent) as private:
             checksum = write_weights(private / WEIGHTS_FILE, arrays)
             kept = (
-                *("name", "title", "network", "configuration", "dimensions", "recipe", "summary", "licence"),
+                *("name", "title", "network", "configuration", "dimensions", "recipe", "summary", "license"),
                 *("trained_on", "shown", "settings", "year", "references"),
             )
             values = {name: getattr(card, name) for name in kept}
@@ -187,12 +187,12 @@ def remove(name: str) -> Path:
     Raises:
         InputError: there is none of that name among those that were added.
     """
-    places = {path.parent.name: path.parent for path in user_models_folder().glob(f"[!.]*/{CARD_FILE}")}
-    if name not in places:
-        raise InputError(f"No model {name!r} was added. Those that were: {', '.join(sorted(places)) or 'none'}.")
+    locations = {path.parent.name: path.parent for path in user_models_folder().glob(f"[!.]*/{CARD_FILE}")}
+    if name not in locations:
+        raise InputError(f"No model {name!r} was added. Those that were: {', '.join(sorted(locations)) or 'none'}.")
     try:
-        shutil.rmtree(places[name])
+        shutil.rmtree(locations[name])
     except OSError as error:
-        raise InputError(f"{places[name]} could not be removed ({error.strerror or error}).") from error
+        raise InputError(f"{locations[name]} could not be removed ({error.strerror or error}).") from error
     refresh()
-    return places[name]
+    return locations[name]

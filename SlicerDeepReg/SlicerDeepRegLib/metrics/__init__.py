@@ -1,4 +1,4 @@
-"""The figures of a registration, each with a name, a unit and the direction that is better."""
+"""The metrics of a registration, each with a name, a unit and the direction that is better."""
 
 from __future__ import annotations
 
@@ -50,10 +50,15 @@ METRICS: Dict[str, Metric] = {
     "topology_changes": Metric(
         "Topology changes", "labels", "lower", "labels whose number of parts or Euler number differs after warping"
     ),
-    "spread_mm": Metric(
-        "Spread", "mm", "lower", "root mean square distance of results of perturbed inputs from their mean, in the mask"
+    "uncertainty_mm": Metric(
+        "Uncertainty",
+        "mm",
+        "lower",
+        "root mean square distance of results of perturbed inputs from their mean, in the mask",
     ),
-    "spread_p95_mm": Metric("Spread, 95 %", "mm", "lower", "95 % of the mask are nearer to that mean than this"),
+    "uncertainty_p95_mm": Metric(
+        "Uncertainty, 95 %", "mm", "lower", "95 % of the mask are nearer to that mean than this"
+    ),
     "tre_mm": Metric("TRE", "mm", "lower", "mean distance of landmarks, moved by the transform, to their partners"),
     "tre_max_mm": Metric("Largest TRE", "mm", "lower", "largest of those distances"),
 }

@@ -8,7 +8,7 @@ import numpy as np
 from skimage.metrics import normalized_mutual_information, structural_similarity
 
 
-def similarity_figures(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray) -> Dict[str, Optional[float]]:
+def similarity_metrics(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray) -> Dict[str, Optional[float]]:
     """NCC, NMI, SSIM and MSE inside the mask.
 
     Args:

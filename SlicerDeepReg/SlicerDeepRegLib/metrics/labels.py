@@ -38,8 +38,8 @@ def voxels_by_label(values: np.ndarray) -> Dict[int, int]:
     return {label: int(count) for label, count in enumerate(counts) if label and count}
 
 
-def centre_by_label(values: np.ndarray) -> Dict[int, Tuple[float, float, float]]:
-    """The voxel of each label, (i, j, k), that is deepest inside it: unlike its centre of mass never beside it."""
+def center_by_label(values: np.ndarray) -> Dict[int, Tuple[float, float, float]]:
+    """The voxel of each label, (i, j, k), that is deepest inside it: unlike its center of mass never beside it."""
     found = {}
     for label, box in enumerate(scipy.ndimage.find_objects(values), start=1):
         if box is None:
@@ -87,7 +87,7 @@ def topology_changes(moving: np.ndarray, warped: np.ndarray) -> Dict[int, Dict[s
     """For each label whose topology differs: {"parts": (before, after), "euler": (before, after)}.
 
     Parts are connected through faces, edges and corners; the Euler number counts parts minus tunnels
-    plus cavities. Nearest-neighbour warping alone can change either for structures of a voxel's width.
+    plus cavities. Nearest-neighbor warping alone can change either for structures of a voxel's width.
     """
     changes = {}
     boxes_moving, boxes_warped = scipy.ndimage.find_objects(moving), scipy.ndimage.find_objects(warped)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..contracts import Transform
 from ..geometry.points import fixed_to_moving
+from ..types import Transform
 
 
 def target_registration_errors(

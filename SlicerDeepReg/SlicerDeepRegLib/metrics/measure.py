@@ -7,13 +7,13 @@ from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
-from ..contracts import Field, Grid, Image, Place, Transform
-from ..geometry.points import apply_matrix, voxel_centres_lps
-from .intensities import similarity_figures
-from .labels import centre_by_label, dice_by_label, surface_by_label, topology_changes, voxels_by_label
+from ..geometry.points import apply_matrix, voxel_centers_lps
+from ..types import Field, Grid, Image, Location, Transform
+from .intensities import similarity_metrics
+from .labels import center_by_label, dice_by_label, surface_by_label, topology_changes, voxels_by_label
 from .landmarks import target_registration_errors
-from .places import worst_places
-from .regularity import inverse_figures, regularity_figures
+from .locations import worst_locations
+from .regularity import inverse_metrics, regularity_metrics
 
 #: Intensities are compared at every voxel of an image of at most so many, else at every second one along each axis, or
 #: third, ...: they are means over so many that nothing but time is lost. Volumes and folds too, where the field itself
@@ -65,9 +65,9 @@ class Measurer:
         """Whether folds of the field can be seen where intensities are compared."""
         return self.every == 1 or field is None or field.grid.voxels <= self.grid.voxels
 
-    def figures(self, warped: Image, warped_labels: Optional[Image], transform: Transform) -> Dict[str, Any]:
+    def metrics(self, warped: Image, warped_labels: Optional[Image], transform: Transform) -> Dict[str, Any]:
         """Name to value, as `METRICS` names them; a figure that cannot be measured is left out or None."""
-        result: Dict[str, Any] = similarity_figures(
+        result: Dict[str, Any] = similarity_metrics(
             self.fixed_scaled, _scaled(self._thin(warped.values), self.moving_range), self.mask
         )
         if self.fixed_labels is not None and warped_labels is not None:
@@ -78,48 +78,48 @@ class Measurer:
             result["topology_by_label"] = changes
         thin = self.coarse_enough(transform.field)
         where = (self.mask, self.grid) if thin else (self.whole_mask, self.whole_grid)
-        result.update(regularity_figures(transform.field, *where))
-        result.update(inverse_figures(transform, self.mask, grid=self.grid))
+        result.update(regularity_metrics(transform.field, *where))
+        result.update(inverse_metrics(transform, self.mask, grid=self.grid))
         if self.fixed_points is not None:
             errors = target_registration_errors(transform, self.fixed_points, self.moving_points)
             result.update(tre_mm=float(errors.mean()), tre_max_mm=float(errors.max()), tre_by_point_mm=errors.tolist())
         return result
 
-    def places(
-        self, warped: Image, jacobian: Image, transform: Transform, figures: Dict[str, Any]
-    ) -> Tuple[Place, ...]:
-        """Where to look first; ``figures`` are those of the same state."""
+    def locations(
+        self, warped: Image, jacobian: Image, transform: Transform, metrics: Dict[str, Any]
+    ) -> Tuple[Location, ...]:
+        """Where to look first; ``metrics`` are those of the same state."""
         if transform.field is None:
             return ()
-        folded = bool(figures.get("digital_folds_percent") or 0)
+        folded = bool(metrics.get("digital_folds_percent") or 0)
         if self.coarse_enough(transform.field):
             scaled = _scaled(self._thin(warped.values), self.moving_range)
             images = (self._thin(jacobian.values), self.fixed_scaled, scaled)
-            return worst_places(transform.field, *images, self.mask, folded, self.grid)
+            return worst_locations(transform.field, *images, self.mask, folded, self.grid)
         scaled = [_scaled(self.fixed, _range(self.fixed)), _scaled(warped.values, self.moving_range)]
-        return worst_places(transform.field, jacobian.values, *scaled, self.whole_mask, folded, self.whole_grid)
+        return worst_locations(transform.field, jacobian.values, *scaled, self.whole_mask, folded, self.whole_grid)
 
-    def spread(self, spread: Image) -> Dict[str, float]:
-        """Figures of a map of the spread on a grid of its own, over the mask."""
-        ijk = apply_matrix(self.whole_grid.lps_to_ijk, voxel_centres_lps(spread.grid).reshape(-1, 3))
+    def uncertainty(self, uncertainty: Image) -> Dict[str, float]:
+        """Metrics of a uncertainty map on a grid of its own, over the mask."""
+        ijk = apply_matrix(self.whole_grid.lps_to_ijk, voxel_centers_lps(uncertainty.grid).reshape(-1, 3))
         i, j, k = np.clip(np.round(ijk).astype(int), 0, np.array(self.whole_grid.size_ijk) - 1).T
         inside = self.whole_mask[k, j, i]
-        values = spread.values.ravel()[inside if inside.any() else slice(None)]
-        return {"spread_mm": float(values.mean()), "spread_p95_mm": float(np.percentile(values, 95))}
+        values = uncertainty.values.ravel()[inside if inside.any() else slice(None)]
+        return {"uncertainty_mm": float(values.mean()), "uncertainty_p95_mm": float(np.percentile(values, 95))}
 
     def structures(self, moving_labels_warped: Image) -> Dict[str, Any]:
-        """What each structure is in the fixed image and became of the moving one: volumes in ml, centre in LPS mm."""
+        """What each structure is in the fixed image and became of the moving one: volumes in ml, center in LPS mm."""
         if self.fixed_labels is None:
             return {}
         ml = abs(float(np.linalg.det(self.whole_grid.ijk_to_lps[:3, :3]))) / 1000
-        centres = {
+        centers = {
             label: apply_matrix(self.whole_grid.ijk_to_lps, np.array([ijk]))[0].tolist()
-            for label, ijk in centre_by_label(self.fixed_labels.values).items()
+            for label, ijk in center_by_label(self.fixed_labels.values).items()
         }
         return {
             "fixed_volume_by_label_ml": _times(voxels_by_label(self.fixed_labels.values), ml),
             "warped_volume_by_label_ml": _times(voxels_by_label(moving_labels_warped.values), ml),
-            "centre_by_label_lps_mm": centres,
+            "center_by_label_lps_mm": centers,
         }
 
     def _overlap(self, warped: np.ndarray) -> Dict[str, Any]:

@@ -6,16 +6,16 @@ from typing import Dict, Optional
 
 import numpy as np
 
-from ..contracts import Field, Grid, Transform
 from ..geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
 from ..geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
+from ..types import Field, Grid, Transform
 
 
-def regularity_figures(field: Optional[Field], mask: np.ndarray, grid: Optional[Grid] = None) -> Dict[str, float]:
+def regularity_metrics(field: Optional[Field], mask: np.ndarray, grid: Optional[Grid] = None) -> Dict[str, float]:
     """|J| <= 0, NDV, SDlogJ and the range of |J| inside a mask, of the field alone (without the linear part).
 
     Args:
-        field: the displacement, or None for a linear transform (no figures).
+        field: the displacement, or None for a linear transform (no metrics).
         mask: (K, J, I) bool on the grid.
         grid: whose voxels are looked at, the fixed one; the field's when left out.
 
@@ -38,13 +38,13 @@ def regularity_figures(field: Optional[Field], mask: np.ndarray, grid: Optional[
     }
 
 
-def inverse_figures(
+def inverse_metrics(
     transform: Transform, mask: np.ndarray, points: int = 50_000, grid: Optional[Grid] = None
 ) -> Dict[str, float]:
     """How far points of the mask are from where they started after the transform and its inverse, in mm.
 
     Args:
-        transform: with the inverse in it; without a field or an inverse there are no figures.
+        transform: with the inverse in it; without a field or an inverse there are no metrics.
         mask: (K, J, I) bool on the grid.
         points: how many, anywhere inside voxels of the mask, the same at every call.
         grid: the fixed one; the field's when left out.

@@ -1,4 +1,4 @@
-"""Each structure before and after, from the figures of a result."""
+"""Each structure before and after, from the metrics of a result."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from typing import Any, Dict, List, Mapping, Optional
 
 
 def structures_of(
-    figures: Mapping[str, Mapping[str, Any]], names: Optional[Mapping[int, str]] = None
+    metrics: Mapping[str, Mapping[str, Any]], names: Optional[Mapping[int, str]] = None
 ) -> List[Dict[str, Any]]:
     """A row for each label of either image, in order; none where there were no labels.
 
     Args:
-        figures: of a ``Result``, by state; its keys may have become text on a way through JSON.
+        metrics: of a ``Result``, by state; its keys may have become text on a way through JSON.
         names: of labels.
 
     Returns:
         label, name, lps_mm (a place inside it in the fixed image, or None), fixed_ml and warped_ml, and dice and
         hd95_mm, each {"before", "linear", "after"}; None where one of the images lacks it.
     """
-    after = figures.get("after", {})
+    after = metrics.get("after", {})
     if "fixed_volume_by_label_ml" not in after:
         return []
     fixed, warped = (_by_number(after[f"{side}_volume_by_label_ml"]) for side in ("fixed", "warped"))
-    places = _by_number(after["centre_by_label_lps_mm"])
+    locations = _by_number(after["center_by_label_lps_mm"])
     rows = []
     for label in sorted({*fixed, *warped}):
-        row = {"label": label, "name": (names or {}).get(label, f"label {label}"), "lps_mm": places.get(label)}
+        row = {"label": label, "name": (names or {}).get(label, f"label {label}"), "lps_mm": locations.get(label)}
         row["fixed_ml"], row["warped_ml"] = fixed.get(label), warped.get(label)
         for name, figure in (("dice", "dice_by_label"), ("hd95_mm", "hd95_by_label_mm")):
             row[name] = {
-                state: _by_number(figures.get(state, {}).get(figure) or {}).get(label)
+                state: _by_number(metrics.get(state, {}).get(figure) or {}).get(label)
                 for state in ("before", "linear", "after")
             }
         rows.append(row)

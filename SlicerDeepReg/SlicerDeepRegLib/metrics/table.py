@@ -1,4 +1,4 @@
-"""The figures of a result as a table for people."""
+"""The metrics of a result as a table for people."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from . import METRICS
 STATES = (("before", "as given"), ("linear", "linear"), ("after", "result"))
 
 
-def rows(figures: Mapping[str, Mapping[str, Any]]) -> List[Tuple[str, List[str]]]:
+def rows(metrics: Mapping[str, Mapping[str, Any]]) -> List[Tuple[str, List[str]]]:
     """(title with unit, the figure in each state) for every metric that was measured."""
     found = []
     for name, metric in METRICS.items():
-        values = [figures.get(state, {}).get(name) for state, _ in STATES]
+        values = [metrics.get(state, {}).get(name) for state, _ in STATES]
         if all(value is None for value in values):
             continue
         title = f"{metric.title} ({metric.unit})" if metric.unit else metric.title
@@ -30,8 +30,8 @@ def shown(value: Any) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
+def table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """The rows, aligned, with a heading."""
-    lines = [("", [title for _, title in STATES]), *rows(figures)]
+    lines = [("", [title for _, title in STATES]), *rows(metrics)]
     width = max(len(title) for title, _ in lines)
     return "\n".join(f"{title:<{width}}  " + "".join(f"{value:>12}" for value in values) for title, values in lines)

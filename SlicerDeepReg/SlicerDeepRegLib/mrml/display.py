@@ -1,4 +1,4 @@
-"""How results look in Slicer: ranges, colours, legends, deformation grids and glyphs."""
+"""How results look in Slicer: ranges, colors, legends, deformation grids and glyphs."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import vtk
 
 #: Ends of the diverging tables: below the middle blue, above it red.
 _BLUE, _RED = (0.15, 0.40, 0.95), (0.92, 0.15, 0.15)
-WARM_COLOURS = "Distances: black none, yellow far"
+WARM_COLORS = "Distances: black none, yellow far"
 
 
-def set_range(volume, low: float, high: float, colours=None) -> None:
-    """Show ``low`` as the first colour and ``high`` as the last; grey unless a colour node is given."""
+def set_range(volume, low: float, high: float, colors=None) -> None:
+    """Show ``low`` as the first color and ``high`` as the last; gray unless a color node is given."""
     display = volume.GetDisplayNode()
     display.SetAutoWindowLevel(0)
     display.SetWindowLevelMinMax(low, high)
-    if colours is not None:
-        display.SetAndObserveColorNodeID(colours.GetID())
+    if colors is not None:
+        display.SetAndObserveColorNodeID(colors.GetID())
 
 
-def colour_table(scene, name: str, colours: Sequence[Tuple[str, Sequence[float]]]):
-    """A colour table node; one of that name that exists already is used again.
+def color_table(scene, name: str, colors: Sequence[Tuple[str, Sequence[float]]]):
+    """A color table node; one of that name that exists already is used again.
 
     Args:
-        colours: name, and red, green and blue (0 to 1) of each entry.
+        colors: name, and red, green and blue (0 to 1) of each entry.
     """
     for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode", scene):
         if node.GetName() == name:
@@ -36,35 +36,35 @@ def colour_table(scene, name: str, colours: Sequence[Tuple[str, Sequence[float]]
     node = slicer.vtkMRMLColorTableNode()
     node.SetTypeToUser()
     node.SetName(name)
-    node.SetNumberOfColors(len(colours))
-    for index, (title, (red, green, blue)) in enumerate(colours):
+    node.SetNumberOfColors(len(colors))
+    for index, (title, (red, green, blue)) in enumerate(colors):
         node.SetColor(index, title, float(red), float(green), float(blue), 1.0)
     return scene.AddNode(node)
 
 
-def diverging_colours(scene, name: str, middle: float):
-    """A colour table from blue to red; Slicer has none.
+def diverging_colors(scene, name: str, middle: float):
+    """A color table from blue to red; Slicer has none.
 
     Args:
         name: of the node.
-        middle: grey level of the middle colour, 0 black (for differences on black) to 1 white (over an image).
+        middle: gray level of the middle color, 0 black (for differences on black) to 1 white (over an image).
     """
-    position = np.linspace(-1, 1, 255)  # odd: the middle entry is exactly the middle colour
-    return colour_table(scene, name, [(f"{place:+.2f}", diverging_colour(place, middle)) for place in position])
+    position = np.linspace(-1, 1, 255)  # odd: the middle entry is exactly the middle color
+    return color_table(scene, name, [(f"{place:+.2f}", diverging_color(place, middle)) for place in position])
 
 
-def diverging_colour(position: float, middle: float) -> List[float]:
-    """Red, green and blue at a position from -1 (blue) to 1 (red), with a grey level at 0."""
+def diverging_color(position: float, middle: float) -> List[float]:
+    """Red, green and blue at a position from -1 (blue) to 1 (red), with a gray level at 0."""
     strength, end = abs(position), _RED if position > 0 else _BLUE
     return [float(middle + strength * (one - middle)) for one in end]
 
 
-def warm_colours(scene):
+def warm_colors(scene):
     """A table from black over purple and red to yellow, for what is 0 or more."""
     anchors = np.array([(0, 0, 0), (0.35, 0.05, 0.45), (0.85, 0.25, 0.25), (0.98, 0.65, 0.1), (1, 1, 0.6)], float)
-    known, places = np.linspace(0, 1, len(anchors)), np.linspace(0, 1, 256)
-    colours = np.stack([np.interp(places, known, anchors[:, c]) for c in range(3)], axis=1)
-    return colour_table(scene, WARM_COLOURS, [(f"{place:.2f}", one) for place, one in zip(places, colours)])
+    known, locations = np.linspace(0, 1, len(anchors)), np.linspace(0, 1, 256)
+    colors = np.stack([np.interp(locations, known, anchors[:, c]) for c in range(3)], axis=1)
+    return color_table(scene, WARM_COLORS, [(f"{place:.2f}", one) for place, one in zip(locations, colors)])
 
 
 def add_legend(volume, title: str, label_format: str = "%.2f", labels: int = 5):
@@ -112,13 +112,13 @@ def draw_grid(
     region,
     spacing_mm: float,
     views: Sequence[str] = (),
-    colour: Optional[Tuple[float, float, float]] = (1.0, 0.85, 0.1),
+    color: Optional[Tuple[float, float, float]] = (1.0, 0.85, 0.1),
     thickness: int = 1,
     pieces: int = 4,
 ):
     """Draw a transform node as a deformed grid; in the views of those identifiers, in all for none.
 
-    Colour None shows the length of the displacement. A line has so many pieces from one crossing to the next: the time
+    Color None shows the length of the displacement. A line has so many pieces from one crossing to the next: the time
     to draw is that of their number.
     """
     display = _transform_display(node, region, thickness, views)
@@ -127,16 +127,16 @@ def draw_grid(
     display.SetGridResolutionMm(spacing_mm / pieces)
     display.SetGridScalePercent(100)
     display.SetGridShowNonWarped(False)
-    if colour is not None:
+    if color is not None:
         constant = vtk.vtkColorTransferFunction()
-        constant.AddRGBPoint(0, *colour)
-        constant.AddRGBPoint(1000, *colour)
+        constant.AddRGBPoint(0, *color)
+        constant.AddRGBPoint(1000, *color)
         display.SetColorMap(constant)
     return display
 
 
 def draw_glyphs(node, region, spacing_mm: float, views: Sequence[str] = (), thickness: int = 2):
-    """Draw a transform node as arrows, true to scale, coloured by length; views as for the grid."""
+    """Draw a transform node as arrows, true to scale, colored by length; views as for the grid."""
     display = _transform_display(node, region, thickness, views)
     display.SetVisualizationMode(display.VIS_MODE_GLYPH)
     display.SetGlyphSpacingMm(spacing_mm)
@@ -166,8 +166,8 @@ def _transform_display(node, region, thickness: int, views: Sequence[str]):
     return display
 
 
-def label_colours(scene, labels: Sequence[int], name: str = "Labels"):
-    """A table of well separated colours for the labels; 0 is transparent."""
+def label_colors(scene, labels: Sequence[int], name: str = "Labels"):
+    """A table of well separated colors for the labels; 0 is transparent."""
     node = slicer.vtkMRMLColorTableNode()
     node.SetTypeToUser()
     node.SetName(name)

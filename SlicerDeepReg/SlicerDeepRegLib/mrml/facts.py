@@ -8,7 +8,7 @@ import numpy as np
 import slicer.util
 import vtk
 
-from ..contracts import Result
+from ..types import Result
 from .nodes import FLIP, flipped
 from .scene import display_range
 

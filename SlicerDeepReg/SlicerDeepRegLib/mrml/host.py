@@ -51,7 +51,7 @@ def opengl_works() -> bool:
 
 
 class Host:
-    """A MRML scene with the logics that volumes, colours, legends and .mrb files need.
+    """A MRML scene with the logics that volumes, colors, legends and .mrb files need.
 
     Use it as a context manager; ``slicer.mrmlScene`` is its scene meanwhile.
     """
@@ -68,10 +68,10 @@ class Host:
         self.crosshair = self.scene.AddNode(crosshair)
         self.application = slicer.vtkSlicerApplicationLogic()
         self.application.SetMRMLScene(self.scene)
-        colours = self.application.GetColorLogic()
-        colours.SetMRMLScene(self.scene)
-        colours.AddDefaultColorNodes()
-        self.application.SetModuleLogic("Colors", colours)  # without it volumes added later show black
+        colors = self.application.GetColorLogic()
+        colors.SetMRMLScene(self.scene)
+        colors.AddDefaultColorNodes()
+        self.application.SetModuleLogic("Colors", colors)  # without it volumes added later show black
         self.application.SetSliceLogics(vtk.vtkCollection())
         self.application.SetViewLogics(vtk.vtkCollection())
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
@@ -180,7 +180,7 @@ class SliceView:
         self.node.SetUseLabelOutline(True)
         refresh_legends(self.host.scene)
 
-    def centre(self, ras_mm, field_of_view_mm: float) -> None:
+    def center(self, ras_mm, field_of_view_mm: float) -> None:
         """Put an RAS point in the middle, with that many mm across the shorter side."""
         width, height = self.size
         scale = field_of_view_mm / min(width, height)

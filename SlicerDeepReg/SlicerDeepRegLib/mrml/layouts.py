@@ -1,6 +1,6 @@
 """Arrangements of slice views for judging a run: all of it at once, before and after, several runs. No Qt.
 
-Each is one of Slicer's own layouts (a description in the layout node), so that its controllers, links and maximise
+Each is one of Slicer's own layouts (a description in the layout node), so that its controllers, links and maximize
 buttons work as in any other; what was there before comes back with ``restore``.
 """
 
@@ -21,9 +21,9 @@ from .runs import Run, moving_is_where_it_was
 #: What our views' names begin with, and the group whose views follow each other; Slicer's own are of group 0.
 PREFIX, GROUP = ARRANGED, 7
 PLANES = ("Axial", "Coronal", "Sagittal")
-#: Slicer's colours of its three views, for the bar above each of ours.
-PLANE_COLOURS = {"Axial": "#F34A33", "Coronal": "#6EB04B", "Sagittal": "#EDD54C"}
-RUN_COLOURS = ("#EDD54C", "#6EB04B", "#5EA9D6", "#C98BD1")
+#: Slicer's colors of its three views, for the bar above each of ours.
+PLANE_COLORS = {"Axial": "#F34A33", "Coronal": "#6EB04B", "Sagittal": "#EDD54C"}
+RUN_COLORS = ("#EDD54C", "#6EB04B", "#5EA9D6", "#C98BD1")
 #: What a view can show, the letter on its bar, and what people read.
 SHOWS = {
     "fixed": ("F", "fixed"),
@@ -53,7 +53,7 @@ class Cell:
     shows: str
     plane: str
     label: str
-    colour: str
+    color: str
 
 
 def cells_of(layout: str) -> List[List[Cell]]:
@@ -61,7 +61,7 @@ def cells_of(layout: str) -> List[List[Cell]]:
     columns = LAYOUTS[layout][1]
     return [
         [
-            Cell(f"{PREFIX}{layout}{SHOWS[what][0]}{plane[0]}", what, plane, SHOWS[what][0], PLANE_COLOURS[plane])
+            Cell(f"{PREFIX}{layout}{SHOWS[what][0]}{plane[0]}", what, plane, SHOWS[what][0], PLANE_COLORS[plane])
             for what in columns
         ]
         for plane in PLANES
@@ -76,7 +76,7 @@ def description(rows: Sequence[Sequence[Cell]], beneath: str = "", size: int = 2
             f'<item><view class="vtkMRMLSliceNode" singletontag={quoteattr(cell.name)}>'
             f'<property name="orientation" action="default">{cell.plane}</property>'
             f'<property name="viewlabel" action="default">{cell.label}</property>'
-            f'<property name="viewcolor" action="default">{cell.colour}</property>'
+            f'<property name="viewcolor" action="default">{cell.color}</property>'
             f'<property name="viewgroup" action="default">{GROUP}</property></view></item>'
             for cell in row
         )
@@ -226,7 +226,7 @@ class Layouts:
         self.jump([(bounds[n] + bounds[n + 1]) / 2 for n in (0, 2, 4)], fitted=True)
 
     def jump(self, ras_mm, fitted: bool = False) -> None:
-        """Centre all our views on a point, and put the crosshair there."""
+        """Center all our views on a point, and put the crosshair there."""
         self.review.cross(ras_mm)
         logics = self.review.logics
         for logic in [logics.GetItemAsObject(n) for n in range(logics.GetNumberOfItems())]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..contracts import Image
 from ..geometry.grids import on_grid
-from .display import add_legend, colour_table, diverging_colour, set_range, warm_colours
+from ..types import Image
+from .display import add_legend, color_table, diverging_color, set_range, warm_colors
 from .nodes import add_volume, grid_of, image_from_node
 from .runs import Run, field_of, own
 
-LOG_COLOURS = "Jacobian by its logarithm: magenta folds, blue shrinks, white keeps, red grows"
-#: The largest Jacobian that has a colour of its own; a quarter has that of the other end.
+LOG_COLORS = "Jacobian by its logarithm: magenta folds, blue shrinks, white keeps, red grows"
+#: The largest Jacobian that has a color of its own; a quarter has that of the other end.
 TOP = 4.0
 #: Entries of the table. The first is for a Jacobian of 0 or less; as displays have 256 levels, it ends at about 0.01.
-COLOURS = 512
+COLORS = 512
 FOLD = (1.0, 0.0, 1.0)
 
 
@@ -35,26 +35,26 @@ def magnitude(scene, run: Run):
     length = np.linalg.norm(on_grid(field, grid).displacement_lps_mm, axis=-1)
     node = add_volume(scene, Image(length.astype(np.float32), grid), "magnitude")
     top = float(np.ceil(np.percentile(length, 99.8))) or 1.0
-    set_range(node, 0.0, top, warm_colours(scene))
+    set_range(node, 0.0, top, warm_colors(scene))
     add_legend(node, "Length (mm)")
     return own(scene, run, "magnitude", node)
 
 
 def log_jacobian(scene, run: Run):
-    """The Jacobian coloured by its logarithm, from a quarter to four times the volume; folds in magenta."""
+    """The Jacobian colored by its logarithm, from a quarter to four times the volume; folds in magenta."""
     node = run.get("jacobian_log")
     if node is not None:
         return node
     run.need("jacobian")
     node = add_volume(scene, image_from_node(run.get("jacobian")), "log Jacobian")
-    set_range(node, 0.0, TOP, _log_colours(scene))
+    set_range(node, 0.0, TOP, _log_colors(scene))
     node.GetDisplayNode().SetInterpolate(False)  # a fold beside growth must not look like no change
     add_legend(node, "Jacobian")
     return own(scene, run, "jacobian_log", node)
 
 
-def _log_colours(scene):
-    jacobians = (np.arange(COLOURS) + 0.5) * TOP / COLOURS
-    places = np.clip(np.log(jacobians) / np.log(TOP), -1, 1)
-    colours = [(f"{one:.2f}", diverging_colour(place, middle=1.0)) for one, place in zip(jacobians, places)]
-    return colour_table(scene, LOG_COLOURS, [("fold", FOLD), *colours[1:]])
+def _log_colors(scene):
+    jacobians = (np.arange(COLORS) + 0.5) * TOP / COLORS
+    locations = np.clip(np.log(jacobians) / np.log(TOP), -1, 1)
+    colors = [(f"{one:.2f}", diverging_color(place, middle=1.0)) for one, place in zip(jacobians, locations)]
+    return color_table(scene, LOG_COLORS, [("fold", FOLD), *colors[1:]])

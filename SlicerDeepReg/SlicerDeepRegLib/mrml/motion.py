@@ -14,8 +14,8 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..contracts import Field, Result, Transform
 from ..geometry.grids import on_grid, sampled
+from ..types import Field, Result, Transform
 from .nodes import from_parent, grid_part, grid_transform, resampled
 from .runs import Run, own, remove_node
 
@@ -166,7 +166,7 @@ class Morph:
 
 
 def shown_alike(node, other) -> None:
-    """Window, level and colours of another volume."""
+    """Window, level and colors of another volume."""
     node.GetDisplayNode().CopyContent(other.GetDisplayNode())
     if other.GetDisplayNode().GetColorNodeID():
         node.GetDisplayNode().SetAndObserveColorNodeID(other.GetDisplayNode().GetColorNodeID())

@@ -1,4 +1,4 @@
-"""Images and transforms to MRML nodes and back. Slicer is RAS millimetres; we are LPS."""
+"""Images and transforms to MRML nodes and back. Slicer is RAS millimeters; we are LPS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
-from ..contracts import Field, Grid, Image, Transform
+from ..types import Field, Grid, Image, Transform
 
 #: LPS to RAS and back: x and y change sign.
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -7,9 +7,9 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
-from ..contracts import Image, Result, Transform
 from ..geometry.grids import overlap_fraction
-from .display import add_legend, diverging_colours, draw_grid, set_range
+from ..types import Image, Result, Transform
+from .display import add_legend, diverging_colors, draw_grid, set_range
 from .host import Host
 from .nodes import FLIP, add_shown_field, add_transform, add_volume, image_from_node, resampled
 from .png import write_png
@@ -34,8 +34,8 @@ def draw(host: Host, result: Result, nodes: Dict[str, Any], folder: Path) -> Lis
 
     Volumes that are only needed for a picture are removed again; the scene keeps the result's nodes.
     """
-    centre_ras, field_of_view_mm = _aim(result.fixed)
-    views = _views(host, result.fixed, centre_ras, field_of_view_mm)
+    center_ras, field_of_view_mm = _aim(result.fixed)
+    views = _views(host, result.fixed, center_ras, field_of_view_mm)
     extra = _extra_nodes(host, result, nodes, field_of_view_mm)
     layers = {
         "fixed": {"background": nodes["fixed"]},
@@ -52,7 +52,7 @@ def draw(host: Host, result: Result, nodes: Dict[str, Any], folder: Path) -> Lis
         pictures = []
         for view, plane, axis in views:
             view.show(labels=_labels(nodes, name), **shown)
-            view.annotate(_title(name, extra), f"{plane}, {'RAS'[axis]} {centre_ras[axis]:.0f} mm")
+            view.annotate(_title(name, extra), f"{plane}, {'RAS'[axis]} {center_ras[axis]:.0f} mm")
             pictures.append(view.picture())
         rows.append(np.concatenate(pictures, axis=1))
         write_png(rows[-1], folder / f"{name}.png")
@@ -85,13 +85,13 @@ def _aim(fixed: Image) -> Tuple[np.ndarray, float]:
         bounds.append((present[0], present[-1]))
     low, high = np.array(bounds).T
     matrix = FLIP @ fixed.grid.ijk_to_lps
-    centre = matrix[:3, :3] @ ((low + high) / 2).round() + matrix[:3, 3]
+    center = matrix[:3, :3] @ ((low + high) / 2).round() + matrix[:3, 3]
     corners = np.array([[(low, high)[bit][c] for c, bit in enumerate(bits)] for bits in np.ndindex(2, 2, 2)])
     extent = np.ptp(corners @ matrix[:3, :3].T, axis=0)
-    return centre, float(extent.max() * 1.18 + 2 * fixed.grid.spacing_mm.min())
+    return center, float(extent.max() * 1.18 + 2 * fixed.grid.spacing_mm.min())
 
 
-def _views(host: Host, fixed: Image, centre_ras: np.ndarray, field_of_view_mm: float) -> List[Tuple]:
+def _views(host: Host, fixed: Image, center_ras: np.ndarray, field_of_view_mm: float) -> List[Tuple]:
     """The three planes; for a single slice only the one that it lies in."""
     planes = PLANES
     if fixed.grid.is_planar:
@@ -101,7 +101,7 @@ def _views(host: Host, fixed: Image, centre_ras: np.ndarray, field_of_view_mm: f
     views = []
     for plane, axis in planes:
         view = host.views.get(plane) or host.add_view(plane, plane, (WIDTH, HEIGHT))
-        view.centre(centre_ras, field_of_view_mm)
+        view.center(center_ras, field_of_view_mm)
         views.append((view, plane, axis))
     return views
 
@@ -114,18 +114,18 @@ def _extra_nodes(host: Host, result: Result, nodes: Dict[str, Any], field_of_vie
     before = resampled(nodes["moving"], nodes["fixed"], move, "before")
     before.CreateDefaultDisplayNodes()
     set_range(before, *display_range(result.moving))
-    colours = diverging_colours(scene, "Difference: blue moving darker, red moving brighter", middle=0.0)
+    colors = diverging_colors(scene, "Difference: blue moving darker, red moving brighter", middle=0.0)
     remove = [move, before]
     extra: Dict[str, Any] = {"before": before, "before_note": note, "remove": remove}
     for name, moved in (("difference_before", image_from_node(before)), ("difference_after", result.warped)):
         values = _scaled(moved, display_range(result.moving)) - _scaled(result.fixed, display_range(result.fixed))
         extra[name] = add_volume(scene, Image(values, result.fixed.grid), name)
-        set_range(extra[name], -0.5, 0.5, colours)
+        set_range(extra[name], -0.5, 0.5, colors)
         remove.append(add_legend(extra[name], "Moving - fixed"))
         remove.append(extra[name])
     content = result.fixed.values > display_range(result.fixed)[0]
     extra["jacobian"] = add_where(scene, result.jacobian, content, nodes["jacobian"])
-    remove += [add_legend(extra["jacobian"], "Jacobian"), extra["jacobian"], colours]
+    remove += [add_legend(extra["jacobian"], "Jacobian"), extra["jacobian"], colors]
     extra["grid"] = add_shown_field(scene, result.transform, "field to draw")
     spacing_mm = max(field_of_view_mm / 24, 2 * float(np.median(result.fixed.grid.spacing_mm)))
     draw_grid(extra["grid"], nodes["fixed"], spacing_mm)
@@ -134,12 +134,12 @@ def _extra_nodes(host: Host, result: Result, nodes: Dict[str, Any], field_of_vie
 
 
 def _starting_position(result: Result) -> Tuple[Transform, str]:
-    """As given; or centre on centre where the images hardly overlap and nothing would be seen."""
+    """As given; or center on center where the images hardly overlap and nothing would be seen."""
     matrix = np.eye(4)
     if overlap_fraction(result.fixed.grid, result.moving.grid) >= 0.25:
         return Transform(matrix), ""
-    matrix[:3, 3] = result.moving.grid.centre_lps_mm - result.fixed.grid.centre_lps_mm
-    return Transform(matrix), " (centres matched)"
+    matrix[:3, 3] = result.moving.grid.center_lps_mm - result.fixed.grid.center_lps_mm
+    return Transform(matrix), " (centers matched)"
 
 
 def _scaled(image: Image, limits: Tuple[float, float]) -> np.ndarray:

@@ -11,8 +11,8 @@ import numpy as np
 import slicer
 import slicer.util
 
-from ..contracts import Image
-from .display import add_legend, diverging_colours, draw_glyphs, draw_grid, refresh_legends, set_range
+from ..types import Image
+from .display import add_legend, diverging_colors, draw_glyphs, draw_grid, refresh_legends, set_range
 from .maps import log_jacobian, magnitude
 from .nodes import add_volume, grid_of, grid_part, image_from_node, resampled
 from .runs import Run, own, remove_node
@@ -24,7 +24,7 @@ MODES = ("fade", "swipe", "difference", "checkerboard", "jacobian", "log_jacobia
 MAPS = {"log_jacobian": log_jacobian, "magnitude": magnitude}
 #: What the names of the views begin with that a layout of ours fills.
 ARRANGED = "DeepReg"
-DIFFERENCE_COLOURS = "Difference: blue moving darker, red moving brighter"
+DIFFERENCE_COLORS = "Difference: blue moving darker, red moving brighter"
 
 
 class Review:
@@ -157,14 +157,14 @@ class Review:
             self.crosshair.SetCrosshairRAS(*[float(value) for value in ras_mm])
 
     def jump(self, ras_mm) -> None:
-        """Centre every slice view on a point, those of our layouts too; the crosshair goes there."""
+        """Center every slice view on a point, those of our layouts too; the crosshair goes there."""
         self.cross(ras_mm)
         for node in [self.logics.GetItemAsObject(n).GetSliceNode() for n in range(self.logics.GetNumberOfItems())]:
             if node.IsMappedInLayout():  # those that are not on the screen cost time unseen
                 node.JumpSliceByCentering(*[float(value) for value in ras_mm])
 
     def jump_to_worst(self, run: Run) -> float:
-        """Centre the views where the volume shrinks most from fixed to moving, or folds; returns the Jacobian there."""
+        """Center the views where the volume shrinks most from fixed to moving, or folds; returns the Jacobian there."""
         facts = run.facts
         self.jump(facts["worst_ras"])
         return facts["worst_jacobian"]
@@ -242,7 +242,7 @@ class Review:
         fixed, shown = self._scaled_pair(run, run.get("warped") if after else self._moving_on_fixed(run))
         values = np.where(np.isnan(shown), 0, shown - fixed).astype(np.float32)
         node = add_volume(self.scene, Image(values, grid_of(run.get("warped"))), role)
-        set_range(node, -0.5, 0.5, diverging_colours(self.scene, DIFFERENCE_COLOURS, middle=0.0))
+        set_range(node, -0.5, 0.5, diverging_colors(self.scene, DIFFERENCE_COLORS, middle=0.0))
         add_legend(node, "Moving - fixed")
         return own(self.scene, run, role, node)
 

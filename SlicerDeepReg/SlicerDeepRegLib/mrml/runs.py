@@ -15,11 +15,11 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from ..contracts import Field, Grid, Image, Result, Transform
-from .display import add_legend, diverging_colours, set_range
+from ..types import Field, Grid, Image, Result, Transform
+from .display import add_legend, diverging_colors, set_range
 from .facts import scene_facts
 from .nodes import FLIP, add_transform, add_volume, flipped, grid_of, grid_part
-from .scene import JACOBIAN_COLOURS, add_distances, display_range
+from .scene import JACOBIAN_COLORS, add_distances, display_range
 from .segments import add_segment
 
 MARK = "DeepReg.Run"
@@ -30,8 +30,8 @@ OWNED = {
     "jacobian": "Jacobian",
     "segmentation": "warped segmentation",
     "labels": "warped labels",
-    "table": "figures",
-    "uncertainty": "spread over perturbed inputs",
+    "table": "metrics",
+    "uncertainty": "uncertainty",
     "jacobian_shown": "Jacobian where there is content",
     "difference": "difference",
     "difference_before": "difference before",
@@ -43,7 +43,7 @@ OWNED = {
     "magnitude": "length of the displacement",
     "jacobian_log": "Jacobian, logarithmic",
     "consistency": "there and back",
-    "spread": "spread over runs",
+    "disagreement": "disagreement",
     "residuals": "landmark errors",
     "stages": "stages",
     "path": "path",
@@ -190,11 +190,11 @@ def add_run(
         result: its volumes in world coordinates.
         name: of the run; its nodes are called after it.
         facts: more of :attr:`Run.facts`, they stand above its own.
-        fixed, moving: the user's nodes, referred to; their window, level and colours are taken over.
+        fixed, moving: the user's nodes, referred to; their window, level and colors are taken over.
         moving_world_to_local: where the moving volume is under transforms; then the run's transform node does
             their work too: put under it, in place of those, the volume is shown warped.
         table: (title, figure in each state).
-        segmentation: the moving segmentation node whose names and colours the warped one takes.
+        segmentation: the moving segmentation node whose names and colors the warped one takes.
         label_names: name of each warped label.
     """
     run = Run(scene.AddNode(_run_node(name)))
@@ -300,21 +300,21 @@ def _add_volumes(scene, run: Run, result: Result, fixed, moving) -> None:
     run.set("warped", warped)
     if moving is not None and moving.GetDisplayNode() is not None:
         warped.GetDisplayNode().CopyContent(moving.GetDisplayNode())
-        colours = moving.GetDisplayNode().GetColorNodeID()
-        if colours:
-            warped.GetDisplayNode().SetAndObserveColorNodeID(colours)
+        colors = moving.GetDisplayNode().GetColorNodeID()
+        if colors:
+            warped.GetDisplayNode().SetAndObserveColorNodeID(colors)
     else:
         set_range(warped, *display_range(result.moving))
     jacobian = add_volume(scene, result.jacobian, _title(run, "jacobian"))
     run.set("jacobian", jacobian)
-    set_range(jacobian, 0.0, 2.0, diverging_colours(scene, JACOBIAN_COLOURS, middle=1.0))
+    set_range(jacobian, 0.0, 2.0, diverging_colors(scene, JACOBIAN_COLORS, middle=1.0))
     add_legend(jacobian, "Jacobian")
-    if result.spread is not None:
-        run.set("uncertainty", add_distances(scene, result.spread, _title(run, "uncertainty"), "Spread (mm)"))
+    if result.uncertainty is not None:
+        run.set("uncertainty", add_distances(scene, result.uncertainty, _title(run, "uncertainty"), "Uncertainty (mm)"))
 
 
 def _add_labels(scene, run: Run, labels: Image, segmentation, names: Dict[int, str]) -> None:
-    """A segmentation node with the names and colours of the moving one; a label map where there was one."""
+    """A segmentation node with the names and colors of the moving one; a label map where there was one."""
     if segmentation is None or not segmentation.IsA("vtkMRMLSegmentationNode"):
         node = add_volume(scene, labels, _title(run, "labels"), labels=True)
         if segmentation is not None and segmentation.GetDisplayNode() is not None:
@@ -322,17 +322,17 @@ def _add_labels(scene, run: Run, labels: Image, segmentation, names: Dict[int, s
         run.set("labels", node)
         return
     source = segmentation.GetSegmentation()
-    colours = {}
+    colors = {}
     for n in range(source.GetNumberOfSegments()):
         segment = source.GetNthSegment(n)
-        colours[segment.GetName()] = segment.GetColor()
+        colors[segment.GetName()] = segment.GetColor()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", _title(run, "segmentation"))
     run.set("segmentation", node)
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(run.get("warped"))
     for label, name in sorted(names.items()):
-        colour = colours.get(name, (0.5, 0.5, 0.5))
-        add_segment(node, name, colour, labels.values == label, FLIP @ labels.grid.ijk_to_lps)
+        color = colors.get(name, (0.5, 0.5, 0.5))
+        add_segment(node, name, color, labels.values == label, FLIP @ labels.grid.ijk_to_lps)
 
 
 def _add_table(scene, rows: Sequence[Tuple[str, Sequence[str]]], name: str):

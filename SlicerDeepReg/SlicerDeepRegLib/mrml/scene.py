@@ -6,11 +6,11 @@ from typing import Any, Dict, Tuple
 
 import numpy as np
 
-from ..contracts import Image, Result
-from .display import add_legend, diverging_colours, label_colours, set_range, warm_colours
+from ..types import Image, Result
+from .display import add_legend, diverging_colors, label_colors, set_range, warm_colors
 from .nodes import add_transform, add_volume
 
-JACOBIAN_COLOURS = "Jacobian: blue below no change, red above"
+JACOBIAN_COLORS = "Jacobian: blue below no change, red above"
 
 
 def add_result(scene, result: Result) -> Dict[str, Any]:
@@ -29,18 +29,18 @@ def add_result(scene, result: Result) -> Dict[str, Any]:
     set_range(nodes["fixed"], *display_range(result.fixed))
     set_range(nodes["moving"], *moving_range)
     set_range(nodes["warped"], *moving_range)
-    set_range(nodes["jacobian"], 0.0, 2.0, diverging_colours(scene, JACOBIAN_COLOURS, middle=1.0))
+    set_range(nodes["jacobian"], 0.0, 2.0, diverging_colors(scene, JACOBIAN_COLORS, middle=1.0))
     add_legend(nodes["jacobian"], "Jacobian")
-    if result.spread is not None:
-        nodes["spread"] = add_distances(scene, result.spread, "Spread over perturbed inputs", "Spread (mm)")
+    if result.uncertainty is not None:
+        nodes["uncertainty"] = add_distances(scene, result.uncertainty, "Uncertainty", "Uncertainty (mm)")
     maps = {"fixed_labels": result.fixed_labels, "warped_labels": result.warped_labels}
     present = np.unique(np.concatenate([np.unique(m.values) for m in maps.values() if m is not None] or [[0]]))
     if present.any():
-        colours = label_colours(scene, present[present > 0].tolist(), "Colours of the labels")
+        colors = label_colors(scene, present[present > 0].tolist(), "Colors of the labels")
         for name, labels in maps.items():
             if labels is not None:
                 nodes[name] = add_volume(scene, labels, name.replace("_", " ").capitalize(), labels=True)
-                nodes[name].GetDisplayNode().SetAndObserveColorNodeID(colours.GetID())
+                nodes[name].GetDisplayNode().SetAndObserveColorNodeID(colors.GetID())
     return nodes
 
 
@@ -53,9 +53,9 @@ def add_distances(scene, image: Image, name: str, title: str):
 
 
 def show_distances(node, values_mm: np.ndarray) -> None:
-    """Colours from 0 to what nearly all values are below."""
+    """Colors from 0 to what nearly all values are below."""
     top = max(1.0, float(np.ceil(np.percentile(values_mm, 99.5))))
-    set_range(node, 0.0, top, warm_colours(node.GetScene()))
+    set_range(node, 0.0, top, warm_colors(node.GetScene()))
 
 
 def display_range(image: Image) -> Tuple[float, float]:
@@ -71,7 +71,7 @@ def display_range(image: Image) -> Tuple[float, float]:
 def add_where(scene, image: Image, content: np.ndarray, like):
     """A volume of the image's values where ``content`` (K, J, I) is true, transparent elsewhere.
 
-    It is displayed like the volume node ``like``, whose colours have meaning.
+    It is displayed like the volume node ``like``, whose colors have meaning.
     """
     nothing = float(image.values.min()) - 1000
     node = add_volume(scene, Image(np.where(content, image.values, nothing), image.grid), "where there is content")

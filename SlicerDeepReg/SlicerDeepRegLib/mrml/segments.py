@@ -10,8 +10,8 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..contracts import Image
-from .display import label_colours
+from ..types import Image
+from .display import label_colors
 from .nodes import FLIP
 
 
@@ -39,14 +39,14 @@ def segment_array(node, identifier: str, volume) -> Optional[np.ndarray]:
     return values > 0
 
 
-def add_segment(node, name: str, colour, inside: np.ndarray, ijk_to_ras: np.ndarray) -> None:
+def add_segment(node, name: str, color, inside: np.ndarray, ijk_to_ras: np.ndarray) -> None:
     """Add a segment to a segmentation node.
 
     Args:
         inside: (K, J, I) bool.
         ijk_to_ras: (4, 4) where its voxels lie, in the node's coordinates.
     """
-    identifier = node.GetSegmentation().AddEmptySegment("", name, colour)
+    identifier = node.GetSegmentation().AddEmptySegment("", name, color)
     picture = slicer.vtkOrientedImageData()
     picture.SetDimensions(*inside.shape[::-1])
     scalars = numpy_to_vtk(np.ascontiguousarray(inside, np.uint8).ravel(), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
@@ -57,7 +57,7 @@ def add_segment(node, name: str, colour, inside: np.ndarray, ijk_to_ras: np.ndar
 
 
 def add_segmentation(scene, labels: Image, name: str, names: Optional[Mapping[int, str]] = None):
-    """A segmentation node with a segment for each label of a map (0 is none), in the colours that labels have.
+    """A segmentation node with a segment for each label of a map (0 is none), in the colors that labels have.
 
     Args:
         names: of the labels; "Label N" where it has none.
@@ -66,13 +66,13 @@ def add_segmentation(scene, labels: Image, name: str, names: Optional[Mapping[in
     node.CreateDefaultDisplayNodes()
     values = labels.values.astype(np.int64)
     present = [int(label) for label in np.unique(values) if label]
-    colours = label_colours(scene, present) if present else None
+    colors = label_colors(scene, present) if present else None
     for label in present:
-        colour = [0.0] * 4
-        colours.GetColor(label, colour)
+        color = [0.0] * 4
+        colors.GetColor(label, color)
         add_segment(
-            node, (names or {}).get(label, f"Label {label}"), colour[:3], values == label, FLIP @ labels.grid.ijk_to_lps
+            node, (names or {}).get(label, f"Label {label}"), color[:3], values == label, FLIP @ labels.grid.ijk_to_lps
         )
-    if colours is not None:
-        scene.RemoveNode(colours)
+    if colors is not None:
+        scene.RemoveNode(colors)
     return node

@@ -8,7 +8,7 @@ import slicer
 import slicer.util
 import vtk
 
-from .layouts import PREFIX, RUN_COLOURS, SHOWS, Cell, Layouts, description
+from .layouts import PREFIX, RUN_COLORS, SHOWS, Cell, Layouts, description
 from .runs import Run
 
 #: How many runs go beside each other.
@@ -31,11 +31,11 @@ FIGURES = (
 
 
 def cells_of(count: int, letters: Optional[Sequence[str]] = None) -> List[List[Cell]]:
-    """A row of views for each run, labelled by numbers or by letters."""
+    """A row of views for each run, labeled by numbers or by letters."""
     marks = letters or [str(row + 1) for row in range(count)]
     return [
         [
-            Cell(f"{PREFIX}{row + 1}{SHOWS[what][0]}", what, "Axial", f"{marks[row]}{SHOWS[what][0]}", RUN_COLOURS[row])
+            Cell(f"{PREFIX}{row + 1}{SHOWS[what][0]}", what, "Axial", f"{marks[row]}{SHOWS[what][0]}", RUN_COLORS[row])
             for what in COLUMNS
         ]
         for row in range(count)
@@ -65,7 +65,7 @@ class SideBySide:
         """Arrange the views and show the runs.
 
         Args:
-            blind: a name for each run, to be read in place of its own; then there are no figures either.
+            blind: a name for each run, to be read in place of its own; then there are no metrics either.
 
         Raises:
             ValueError: too few or too many runs, or one that has lost its volumes.
@@ -156,9 +156,9 @@ def table_columns(runs: Sequence[Run]) -> List[Tuple[str, List[str]]]:
     """Heading and cells of every column that some run has a figure for."""
     facts = [run.facts for run in runs]
     columns = [("Run", [f"{number + 1}: {run.name}" for number, run in enumerate(runs)])]
-    columns.append(("Method", [f"{one.get('title', one.get('method', ''))}, {one.get('effort', '')}" for one in facts]))
+    columns.append(("Method", [f"{one.get('title', one.get('method', ''))}, {one.get('preset', '')}" for one in facts]))
     for title, name, form in FIGURES:
-        values = [one.get("figures", {}).get(name) for one in facts]
+        values = [one.get("metrics", {}).get(name) for one in facts]
         if any(value is not None for value in values):
             columns.append((title, ["" if value is None else form.format(value) for value in values]))
     columns.append(("Seconds", [f"{one.get('seconds', 0):.1f}" for one in facts]))

@@ -11,7 +11,7 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from ..contracts import Grid, Image, InputError
+from ..types import Grid, Image, InputError
 from .nodes import FLIP
 from .segments import segment_array, segments_of
 

@@ -6,7 +6,7 @@ import importlib
 import inspect
 from typing import Any, Dict
 
-from .face import NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 
 #: Name of the card: (file, class).
 NETWORKS: Dict[str, Any] = {

@@ -76,7 +76,7 @@ def _joined(x: torch.Tensor, window: Sequence[int], shape: Sequence[int]) -> tor
     return x.reshape(*shape)
 
 
-def neighbour_attention(
+def neighbor_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int, window: int = 2, reach: int = 1
 ) -> torch.Tensor:
     """Multi-head attention of each base window to its search window: itself and the windows around it.
@@ -122,7 +122,7 @@ def _seen(slabs: torch.Tensor, side: int, heads: int) -> torch.Tensor:
     b, c, *sizes = slabs.shape
     k, j, i = (size // side for size in sizes)
     x = slabs.reshape(b, heads, c // heads, k, side, j, side, i, side)
-    for axis in (3, 5, 7):  # two neighbours side by side are what one tile sees
+    for axis in (3, 5, 7):  # two neighbors side by side are what one tile sees
         first, second = (x.narrow(axis, start, x.shape[axis] - 1) for start in (0, 1))
         x = torch.cat([first, second], axis + 1)
     x = x.permute(0, 3, 5, 7, 1, 4, 6, 8, 2)

@@ -61,7 +61,7 @@ class ConvTranspose3d(nn.ConvTranspose3d):
 
 
 class InstanceNorm(nn.GroupNorm):
-    """Instance normalisation, as groups of one channel: this keeps channels last, which instance_norm copies.
+    """Instance normalization, as groups of one channel: this keeps channels last, which instance_norm copies.
 
     On a GPU torch gives a group to one of its processors, and a group is a whole volume here: there the mean and the
     variance are found by a reduction, which all of them share.
@@ -94,7 +94,7 @@ TRANSPOSED = {2: nn.ConvTranspose2d, 3: ConvTranspose3d}
 def unit(
     before: int, after: int, kernel: int = 3, stride: int = 1, bias: bool = True, slope: float = 0.1
 ) -> nn.Sequential:
-    """Convolution, instance normalisation, leaky rectifier, in 3D."""
+    """Convolution, instance normalization, leaky rectifier, in 3D."""
     return nn.Sequential(
         Conv3d(before, after, kernel, stride=stride, padding=kernel // 2, bias=bias),
         InstanceNorm(after),
@@ -118,8 +118,8 @@ class UpAndJoin(nn.Module):
         self.second = unit(after, after, bias=False, slope=0.01)
 
     def forward(self, x: Tensor, *skips: Tensor) -> Tensor:
-        convolve, normalise, rectify = self.first
-        return self.second(rectify(normalise(convolve(self.enlarge(x), *skips))))
+        convolve, normalize, rectify = self.first
+        return self.second(rectify(normalize(convolve(self.enlarge(x), *skips))))
 
 
 def head(before: int, dimensions: int = 3) -> nn.Module:
@@ -130,11 +130,11 @@ def head(before: int, dimensions: int = 3) -> nn.Module:
     return layer
 
 
-def normalisation(kind: str, width: int, dimensions: int = 3) -> nn.Module:
-    """Batch or instance normalisation with a trained scale and shift.
+def normalization(kind: str, width: int, dimensions: int = 3) -> nn.Module:
+    """Batch or instance normalization with a trained scale and shift.
 
-    With a batch of one pair, as registration networks are often trained, batch normalisation in training is instance
-    normalisation; in use, with running statistics, it is not. Only instance normalisation gives the same field for a
+    With a batch of one pair, as registration networks are often trained, batch normalization in training is instance
+    normalization; in use, with running statistics, it is not. Only instance normalization gives the same field for a
     pair in training, alone, and in a batch: it is the default here, "batch" is there for the letter of a paper.
     """
     if kind not in ("instance", "batch"):
@@ -152,7 +152,7 @@ class Pointwise(nn.Linear):
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of (B, C, ...)."""
+    """Layer normalization over the channels of (B, C, ...)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)

@@ -20,8 +20,8 @@ Left open by the paper, and chosen here:
 * the other level is the next finer one of the encoder: at level l a stream attends to the other at l, and to the
   other at l - 1, max pooled and brought to the width of l; the two answers are averaged. The finest has only its own;
 * the same weights serve both streams, both levels, and both directions: the four computations of the paper's figure;
-* both windows are normalised before attention (the released base normalises the asking one only);
-* the residual block is convolution, instance normalisation, rectifier, convolution, instance normalisation, added;
+* both windows are normalized before attention (the released base normalizes the asking one only);
+* the residual block is convolution, instance normalization, rectifier, convolution, instance normalization, added;
 * the cascade has the same weights in each run (``shared``); each run sees the moving image warped by the field so far,
   and its field is composed with it;
 * what of a search window lies outside the volume is not attended to.
@@ -36,9 +36,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..warping.sample import compose, warp
-from .attention import neighbour_attention
+from .attention import neighbor_attention
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import ChannelNorm, Conv3d, ConvTranspose3d, InstanceNorm, Pointwise, head
-from .face import NetworkOutput, RegistrationNetwork
 
 
 class CAML(RegistrationNetwork):
@@ -53,7 +53,7 @@ class CAML(RegistrationNetwork):
         residual_skips: residual blocks in the skips (RBSC).
         cascades: how often the network runs (CARSC); 1 for once.
         shared: the same weights in each run.
-        normalise_search: normalise search windows too before attention.
+        normalize_search: normalize search windows too before attention.
         face: head_scale, integration (of each run's field), squarings, checkpointing: see RegistrationNetwork.
     """
 
@@ -71,7 +71,7 @@ class CAML(RegistrationNetwork):
         residual_skips: bool = True,
         cascades: int = 2,
         shared: bool = True,
-        normalise_search: bool = True,
+        normalize_search: bool = True,
         head_scale: float = 1.0,
         **face,
     ) -> None:
@@ -80,7 +80,7 @@ class CAML(RegistrationNetwork):
             raise ValueError(f"cascades must be 1 or more; it was {cascades}")
         self.divisor = self.PATCH * 2 ** (len(depths) - 1)
         self.cascades = cascades
-        parts = (multi_layers, residual_skips, normalise_search)
+        parts = (multi_layers, residual_skips, normalize_search)
         self.passes = nn.ModuleList(
             TwoStreams(width, depths, head_width, window, reach, *parts, self.PATCH)
             for _ in range(1 if shared else cascades)
@@ -113,7 +113,7 @@ class TwoStreams(nn.Module):
         reach: int,
         multi_layers: bool,
         residual_skips: bool,
-        normalise_search: bool,
+        normalize_search: bool,
         patch: int,
     ) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class TwoStreams(nn.Module):
         self.embed = Conv3d(1, width, patch, stride=patch)
 
         def level(number: int) -> nn.ModuleList:
-            arguments = (widths[number], widths[number] // head_width, window, reach, normalise_search)
+            arguments = (widths[number], widths[number] // head_width, window, reach, normalize_search)
             return nn.ModuleList(CrossBlock(*arguments) for _ in range(depths[number]))
 
         self.encoder = nn.ModuleList(level(number) for number in range(len(depths)))
@@ -183,11 +183,11 @@ class CrossBlock(nn.Module):
     """A transformer block whose base windows attend to the search windows of another image, or of several."""
 
     def __init__(
-        self, width: int, heads: int, window: int, reach: int, normalise_search: bool = True, mlp_ratio: int = 4
+        self, width: int, heads: int, window: int, reach: int, normalize_search: bool = True, mlp_ratio: int = 4
     ) -> None:
         super().__init__()
         self.heads, self.window, self.reach = heads, window, reach
-        self.normalise_search = normalise_search
+        self.normalize_search = normalize_search
         self.norm1, self.norm2 = ChannelNorm(width), nn.LayerNorm(width)
         self.query, self.key_value = Pointwise(width, width), Pointwise(width, 2 * width)
         self.project_out = Pointwise(width, width)
@@ -197,9 +197,9 @@ class CrossBlock(nn.Module):
         query = self.query(self.norm1(base))
         found = 0
         for other in others:
-            seen = self.norm1(other) if self.normalise_search else other
+            seen = self.norm1(other) if self.normalize_search else other
             key, value = self.key_value(seen).chunk(2, 1)
-            found = found + neighbour_attention(query, key, value, self.heads, self.window, self.reach)
+            found = found + neighbor_attention(query, key, value, self.heads, self.window, self.reach)
         x = base + self.project_out(found / len(others))
         return x + self.mlp(self.norm2(x.movedim(1, -1))).movedim(-1, 1)
 

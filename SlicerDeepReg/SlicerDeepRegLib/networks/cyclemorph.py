@@ -3,7 +3,7 @@
 Paper: Kim B, Kim DH, Park SH, Kim J, Lee JG, Ye JC. CycleMorph: cycle consistent unsupervised deformable image
 registration. Medical Image Analysis 2021, 71: 102036, doi:10.1016/j.media.2021.102036.
 
-Known of its public code (no licence: only the structure is taken): moving image as the first channel; channels 16, 32,
+Known of its public code (no license: only the structure is taken): moving image as the first channel; channels 16, 32,
 32, 32, 32 on the way down and 32, 32, 32, 8, 8 on the way up, leaky rectifiers (0.2), transposed convolutions without
 rectifier that double the size, the skip before them in the channels, one more convolution at half resolution, a
 head that gives voxels. 361,299 parameters.
@@ -19,8 +19,8 @@ from typing import Sequence
 import torch
 from torch import nn
 
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, ConvTranspose3d, head
-from .face import NetworkOutput, RegistrationNetwork
 
 
 class CycleMorph(RegistrationNetwork):

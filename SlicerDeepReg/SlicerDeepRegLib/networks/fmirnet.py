@@ -11,12 +11,12 @@ Left open by the paper, and chosen here:
 
 * the combination is the sum; enlarged fields are multiplied by 2 and 4, because they are in voxels;
 * W has one value for each component (the paper weights "each element"), from a convolution of 3 voxels;
-* the ResUNet has four levels of 16, 32, 64 and 128 channels of residual units with normalisation and rectifier before
-  each convolution, halved by strides and doubled by the nearest neighbour; every scale has its own (``shared`` gives
+* the ResUNet has four levels of 16, 32, 64 and 128 channels of residual units with normalization and rectifier before
+  each convolution, halved by strides and doubled by the nearest neighbor; every scale has its own (``shared`` gives
   one to all: the "fast" variant);
 * coarser images are means of blocks of 2 and 4 voxels;
 * a weight of a half at the start halves the field that the heads must find; ``attention="residual"`` uses 1 + W;
-* instance normalisation: the paper names none. ResUNets commonly have batch normalisation ("batch"), but then a pair
+* instance normalization: the paper names none. ResUNets commonly have batch normalization ("batch"), but then a pair
   gives another field in a batch than alone.
 """
 
@@ -29,8 +29,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..warping.sample import resize
-from .blocks import CONVOLUTION, head, normalisation
-from .face import NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
+from .blocks import CONVOLUTION, head, normalization
 
 ATTENTIONS = ("sigmoid", "residual", "none")
 
@@ -116,18 +116,18 @@ class ResUNet(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """Two convolutions, each after normalisation and rectifier, added to the input (He et al., ECCV 2016)."""
+    """Two convolutions, each after normalization and rectifier, added to the input (He et al., ECCV 2016)."""
 
     def __init__(
         self, before: int, after: int, dimensions: int, norm: str, stride: int = 1, first: bool = False
     ) -> None:
         super().__init__()
         convolution = CONVOLUTION[dimensions]
-        enter = [] if first else [normalisation(norm, before, dimensions), nn.ReLU(inplace=True)]
+        enter = [] if first else [normalization(norm, before, dimensions), nn.ReLU(inplace=True)]
         self.path = nn.Sequential(
             *enter,
             convolution(before, after, 3, stride=stride, padding=1),
-            normalisation(norm, after, dimensions),
+            normalization(norm, after, dimensions),
             nn.ReLU(inplace=True),
             convolution(after, after, 3, padding=1),
         )

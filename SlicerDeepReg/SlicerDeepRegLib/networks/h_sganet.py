@@ -3,8 +3,8 @@
 Paper: H-SGANet: hybrid sparse graph attention network for deformable medical image registration, 2024,
 doi:10.48550/arXiv.2408.16719.
 
-Known of its public code (no licence file: only the structure is taken): both images as two channels, four levels of 16,
-32, 32, 32 channels by mean pooling of 3 and convolutions; at each level a graph in which a voxel's neighbours are
+Known of its public code (no license file: only the structure is taken): both images as two channels, four levels of 16,
+32, 32, 32 channels by mean pooling of 3 and convolutions; at each level a graph in which a voxel's neighbors are
 those a multiple of 20 voxels away along each axis (cyclically), from which the largest difference is taken, without
 gradient; at the bottom separable attention over the last axis of the volume, whose 28 positions have weights of
 their own, so that the weights belong to images of 224 voxels along it; shorter ones are padded here, longer ones
@@ -12,7 +12,7 @@ refused. 367,764 parameters are written there; its finest graph then has 32 chan
 not run. With 16 there are 364,548, of which the third graph's 4,384 are used by nothing (the bottom is made from what
 was before it) and left out here: 360,164.
 
-Chosen: instance normalisation in the graphs by default (see ``blocks.normalisation``); "batch" as its code has it.
+Chosen: instance normalization in the graphs by default (see ``blocks.normalization``); "batch" as its code has it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..contracts import InputError
-from .blocks import Conv3d, InstanceNorm, head, normalisation, unit
-from .face import NetworkOutput, RegistrationNetwork
+from ..types import InputError
+from .base import NetworkOutput, RegistrationNetwork
+from .blocks import Conv3d, InstanceNorm, head, normalization, unit
 
 
 class HSGANet(RegistrationNetwork):
     """
     Args:
         channels: of the levels, finest first.
-        hop: how far apart, in voxels of the level, neighbours in a graph are.
+        hop: how far apart, in voxels of the level, neighbors in a graph are.
         positions: voxels of the coarsest level along i; images may have 8 times as many.
         norm: "instance" or "batch", of the graphs.
         face: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
@@ -73,7 +73,7 @@ class HSGANet(RegistrationNetwork):
         if shape[-1] > most:
             raise InputError(
                 f"H-SGANet knows images of at most {most} voxels along their first axis, and this one has {shape[-1]} "
-                "there. Use --effort fast, or another network."
+                "there. Use --preset fast, or another network."
             )
         return (*super().padded_shape(shape)[:-1], most)
 
@@ -101,14 +101,14 @@ def _layer(before: int, after: int) -> nn.Sequential:
 
 
 class Graph(nn.Module):
-    """Max-relative graph convolution over distant neighbours, between layers of single voxels, and the input."""
+    """Max-relative graph convolution over distant neighbors, between layers of single voxels, and the input."""
 
     def __init__(self, width: int, hop: int, norm: str) -> None:
         super().__init__()
         self.hop = hop
-        self.enter = nn.Sequential(Conv3d(width, width, 1), normalisation(norm, width))
-        self.join = nn.Sequential(Conv3d(2 * width, width, 1), normalisation(norm, width), nn.GELU())
-        self.leave = nn.Sequential(Conv3d(width, width, 1), normalisation(norm, width))
+        self.enter = nn.Sequential(Conv3d(width, width, 1), normalization(norm, width))
+        self.join = nn.Sequential(Conv3d(2 * width, width, 1), normalization(norm, width), nn.GELU())
+        self.leave = nn.Sequential(Conv3d(width, width, 1), normalization(norm, width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         entered = self.enter(x)

@@ -3,11 +3,11 @@
 Paper: Jia X, Bartlett J, Zhang T, Lu W, Qiu Z, Duan J. U-Net vs Transformer: is U-Net outdated in medical image
 registration? MLMI 2022, doi:10.1007/978-3-031-21014-3_16.
 
-Known of its public code (no licence: only the structure is taken): moving image first; channels c, 2c, 4c, 8c, 8c from
+Known of its public code (no license: only the structure is taken): moving image first; channels c, 2c, 4c, 8c, 8c from
 full resolution to 1/16; kernels of 5 voxels in 3D and 7 in 2D; rectifiers with one trained slope each; transposed
-convolutions of 2 voxels; a head without bias whose field, through x / (1 + |x|), is in normalised units of [-1, 1], so
+convolutions of 2 voxels; a head without bias whose field, through x / (1 + |x|), is in normalized units of [-1, 1], so
 that u = f (S - 1) / 2 voxels along an axis of S. Its IXI code integrates that field (7 squarings), its 2D code not.
-Released: 522,950, 2,087,638 and 8,342,294 parameters (c = 4, 8, 16), of which a second head (1,296 at c = 8) is used
+Pretrained: 522,950, 2,087,638 and 8,342,294 parameters (c = 4, 8, 16), of which a second head (1,296 at c = 8) is used
 by nothing and is left out here.
 """
 
@@ -18,8 +18,8 @@ from typing import Optional
 import torch
 from torch import nn
 
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import CONVOLUTION, TRANSPOSED
-from .face import NetworkOutput, RegistrationNetwork
 
 
 class LKUNet(RegistrationNetwork):

@@ -31,8 +31,8 @@ from torch import nn
 
 from ..warping.sample import compose, resize, warp
 from .attention import window_attention
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, ConvTranspose3d, InstanceNorm, head, unit
-from .face import NetworkOutput, RegistrationNetwork
 
 
 class MSRDNet(RegistrationNetwork):

@@ -3,7 +3,7 @@
 Paper: Ma T, Dai X, Zhang S, Wen Y. PIViT: large deformation image registration with pyramid-iterative vision
 transformer. MICCAI 2023, doi:10.1007/978-3-031-43999-5_57.
 
-Known of its public code (no licence: only the structure is taken): one encoder for both images, three convolutions of
+Known of its public code (no license: only the structure is taken): one encoder for both images, three convolutions of
 stride 2 with 32 channels; at 1/8 three times: two Swin blocks of one head in windows of 8^3 over both images' features,
 a convolution, a head; at 1/4 and 1/2 a convolution and a head; each increment is composed with the field so far, with
 zeros outside, fields are doubled by corners, and the field of 1/2 is the last one. 664,873 parameters.
@@ -14,9 +14,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..warping.sample import compose, recentred, resize_by_corners, warp
+from ..warping.sample import compose, recentered, resize_by_corners, warp
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, head
-from .face import NetworkOutput, RegistrationNetwork
 from .swin import SwinStage
 
 
@@ -60,7 +60,7 @@ class PIViT(RegistrationNetwork):
             increment = self.displacement_of(self.heads[number](found))
             flow = increment if flow is None else compose(flow, increment, "zeros")
             name = f"1/8, iteration {number + 1}" if factor == 8 else f"scale 1/{factor}"
-            fields[name], before = recentred(flow, factor), factor
+            fields[name], before = recentered(flow, factor), factor
         return NetworkOutput(resize_by_corners(flow, 2), fields)
 
 

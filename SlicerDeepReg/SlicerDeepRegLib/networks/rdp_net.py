@@ -3,8 +3,8 @@
 Paper: Wang H, Ni D, Wang Y. Recursive deformable pyramid network for unsupervised medical image registration. IEEE TMI
 2024, 43(6): 2229-2240, doi:10.1109/TMI.2024.3362968.
 
-Known of its public code (no licence file: only the structure is taken): an encoder for each image (their weights
-differ), levels at 1, 1/2, 1/4, 1/8 with c, 2c, 4c, 8c channels, c = 16, residual blocks, instance normalisation and
+Known of its public code (no license file: only the structure is taken): an encoder for each image (their weights
+differ), levels at 1, 1/2, 1/4, 1/8 with c, 2c, 4c, 8c channels, c = 16, residual blocks, instance normalization and
 leaky rectifiers (0.1); at 1/8, 1/4, 1/2 and 1 a decoder that runs 2, 2, 3 and 1 times with the same weights, each time
 on the moving features warped so far; each head gives a velocity, integrated by 7 squarings and composed with the field
 so far, zeros outside; fields are doubled by corners. 8,922,444 parameters.
@@ -17,10 +17,10 @@ from typing import List, Sequence, Tuple
 import torch
 from torch import nn
 
-from ..warping.sample import compose, recentred, resize_by_corners, warp
+from ..warping.sample import compose, recentered, resize_by_corners, warp
 from ..warping.velocity import integrate
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, ConvTranspose3d, InstanceNorm, head, unit
-from .face import NetworkOutput, RegistrationNetwork
 
 
 class RDPNet(RegistrationNetwork):
@@ -79,7 +79,7 @@ class RDPNet(RegistrationNetwork):
                 increment = self._increment(self.heads[level](below))
                 flow = increment if flow is None else compose(flow, increment, "zeros")
                 name = f"scale 1/{2**level}" if level else "scale 1"
-                fields[f"{name}, {number + 1}"] = recentred(flow, 2**level)
+                fields[f"{name}, {number + 1}"] = recentered(flow, 2**level)
         return NetworkOutput(flow, fields)
 
     def _decoded(self, level: int, number: int, here, seen, below) -> torch.Tensor:
@@ -123,7 +123,7 @@ class Encoder(nn.Module):
 
 
 class Residual(nn.Module):
-    """Normalisation, rectifier and convolution added to the input; then both again."""
+    """Normalization, rectifier and convolution added to the input; then both again."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ doi:10.1109/CVPR.2015.7298965. It scores the three coarsest levels of a classifi
 "8s" form). U-Net: Ronneberger O, Fischer P, Brox T. MICCAI 2015, doi:10.1007/978-3-319-24574-4_28.
 
 FMIRNet's paper (networks/fmirnet.py) joins both with a registration network and gives no sizes. Chosen here: five
-levels of 16 to 256 channels, two convolutions with instance normalisation each; the FCN's classifier is such an encoder
+levels of 16 to 256 channels, two convolutions with instance normalization each; the FCN's classifier is such an encoder
 and not a pretrained VGG; scores are enlarged linearly.
 """
 
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .blocks import CONVOLUTION, normalisation
+from .blocks import CONVOLUTION, normalization
 
 SEGMENTATIONS = ("fcn", "unet")
 
@@ -108,7 +108,7 @@ def _twice(before: int, after: int, dimensions: int) -> nn.Sequential:
     layers: List[nn.Module] = []
     for entering in (before, after):
         layers.append(CONVOLUTION[dimensions](entering, after, 3, padding=1))
-        layers += [normalisation("instance", after, dimensions), nn.ReLU(inplace=True)]
+        layers += [normalization("instance", after, dimensions), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .face import RegistrationNetwork
+from .base import RegistrationNetwork
 
 
 def parameters(network: nn.Module) -> int:
@@ -30,10 +30,10 @@ def multiply_accumulates(network: RegistrationNetwork, shape: Sequence[int]) -> 
 
 
 def operations(network: RegistrationNetwork, shape: Sequence[int]) -> int:
-    """Multiply-accumulates of convolutions, linear layers and normalisations for one pair; nothing is computed.
+    """Multiply-accumulates of convolutions, linear layers and normalizations for one pair; nothing is computed.
 
     This is what the profiler behind the papers' tables (thop) counts: products of attention, resampling and
-    activations are left out, a normalisation counts two for each value, and a transposed convolution counts the whole
+    activations are left out, a normalization counts two for each value, and a transposed convolution counts the whole
     kernel for each voxel that it gives, which is stride^3 times what is computed.
 
     Args:

@@ -35,7 +35,7 @@ class WindowAttention(nn.Module):
         bias: of query, key and value.
         shrink: a window that is larger than the volume becomes as small as that, without a shift. Otherwise the
             volume is made up to whole windows with zeros, which are attended to (as released networks do).
-        scrambled: put the windows together in the wrong order, as the code did that some released weights learnt in.
+        scrambled: put the windows together in the wrong order, as the code did that some pretrained weights learned in.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class WindowAttention(nn.Module):
             return self._windows_of(projected, window, self._whole_mask(projected.shape[1:4], window, shift, bias))
         parts = [((size - w, False), (w, True)) for size, w in zip(projected.shape[1:4], window)]
         slabs = []
-        for k in _places(parts[0]):
+        for k in _locations(parts[0]):
             rows = []
-            for j in _places(parts[1]):
+            for j in _locations(parts[1]):
                 boxes = []
-                for i in _places(parts[2]):
+                for i in _locations(parts[2]):
                     box = projected[:, k[0], j[0], i[0]]
                     mask = bias + _apart(window, shift, (k[1], j[1], i[1]), bias)
                     boxes.append(self._windows_of(box, window, mask))
@@ -132,7 +132,7 @@ class WindowAttention(nn.Module):
         return torch.cat([bias + _apart(window, shift, end, bias) for end in ends])
 
 
-def _places(parts) -> List[Tuple[slice, bool]]:
+def _locations(parts) -> List[Tuple[slice, bool]]:
     """Where the windows of one axis are, those before the last and the last: (slice, whether it is the last)."""
     (before, _), (last, _) = parts
     found = [(slice(before, before + last), True)]
@@ -176,7 +176,7 @@ def perceptron(width: int, ratio: float) -> nn.Sequential:
 
 
 class SwinBlock(nn.Module):
-    """Attention and perceptron, each after a normalisation and added to what came in.
+    """Attention and perceptron, each after a normalization and added to what came in.
 
     Args:
         drop_path: the part of passes, in training, that leave each of the two out ("stochastic depth").
@@ -212,7 +212,7 @@ def shifted(number: int, window: Sequence[int]) -> Tuple[int, ...]:
 
 
 class PatchMerging(nn.Module):
-    """Half the size: eight voxels side by side as channels, normalised, and reduced to ``after`` channels."""
+    """Half the size: eight voxels side by side as channels, normalized, and reduced to ``after`` channels."""
 
     #: The order of the eight, as (k, j, i).
     ORDER = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (1, 0, 1), (1, 1, 1))

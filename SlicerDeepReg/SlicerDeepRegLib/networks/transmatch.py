@@ -3,7 +3,7 @@
 Paper: Chen Z, Zheng Y, Gee JC. TransMatch: a transformer-based multilevel dual-stream feature matching network for
 unsupervised deformable image registration. IEEE TMI 2024, 43(1): 15-27, doi:10.1109/TMI.2023.3288136.
 
-Known of its public code (no licence file: only the structure is taken): the stages of TransMorph, for one image,
+Known of its public code (no license file: only the structure is taken): the stages of TransMorph, for one image,
 windows of 5 x 6 x 5 (1/32 of 160 x 192 x 160); at each stage two blocks of 4 heads in which the queries come from the
 other image, for both directions with the same weights; a decoder with the skips of both directions; the field is
 found at half resolution. Released files hold 112,350,291 numbers. Of those, nothing uses a second transformer for the
@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..warping.sample import as_sampled_by_edges
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import UpAndJoin, head, unit
-from .face import NetworkOutput, RegistrationNetwork
 from .swin import SwinBlock, SwinEncoder, shifted
 
 

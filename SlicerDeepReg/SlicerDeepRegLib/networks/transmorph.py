@@ -5,7 +5,7 @@ registration. Medical Image Analysis 2022, 82: 102615, doi:10.1016/j.media.2022.
 
 Known of its public code (MIT): moving image first; patches of 4^3, stages of 96, 192, 384, 768 channels with 2, 2, 4, 2
 blocks of 4, 4, 8, 8 heads, windows of 5 x 6 x 7 (1/32 of 160 x 192 x 224), a bias for each relative position, none for
-query, key and value; a decoder of upsampling, skip and two normalised convolutions without bias; skips of two plain
+query, key and value; a decoder of upsampling, skip and two normalized convolutions without bias; skips of two plain
 convolutions of the images at 1/2 and 1. Parameters: 46,771,251; Tiny 244,527, Small 11,757,195, Large 108,343,907.
 Its stochastic depth (0.3 in training) is ``drop_path`` here and off unless it is asked for.
 """
@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import UpAndJoin, head, unit
-from .face import NetworkOutput, RegistrationNetwork
 from .swin import SwinEncoder
 
 

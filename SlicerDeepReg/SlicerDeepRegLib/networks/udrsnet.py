@@ -23,8 +23,8 @@ import torch
 from torch import nn
 
 from ..warping.sample import compose, warp
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import CONVOLUTION, TRANSPOSED
-from .face import NetworkOutput, RegistrationNetwork
 from .fmirnet import ResUNet
 
 BASES = ("resunet", "vtn")

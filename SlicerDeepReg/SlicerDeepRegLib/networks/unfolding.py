@@ -1,10 +1,10 @@
-"""Deep unfolding registration: a fidelity step and a learnt denoising of the field, unrolled for K stages.
+"""Deep unfolding registration: a fidelity step and a learned denoising of the field, unrolled for K stages.
 
 Paper: Sun J, Yang S, Ying S. Research on deep unfolding network for brain image registration. Journal of Image and
-Graphics 2025, doi:10.11834/jig.250283. It states: minimise Lsim(Im o u, If) + lambda R(v) + rho ||u - v||^2 by turns;
+Graphics 2025, doi:10.11834/jig.250283. It states: minimize Lsim(Im o u, If) + lambda R(v) + rho ||u - v||^2 by turns;
 K = 3 stages of a fidelity module (TransUNet: 4 heads, 8 layers, MLP 96) that gives u, and a denoising module (DnCNN
 with a global residual) that gives the next v from it; the original moving image is warped with that v for the next
-stage. 3^3 convolutions, batch normalisation, rectifiers. Sizes are not published; on a V100 a pair of
+stage. 3^3 convolutions, batch normalization, rectifiers. Sizes are not published; on a V100 a pair of
 160 x 192 x 224 took 0.37 s.
 
 Left open by the paper, and chosen here:
@@ -19,8 +19,8 @@ Left open by the paper, and chosen here:
 * the denoiser has 5 convolutions of 16 channels: the 17 of 64 of DnCNN would be 50 times as many operations
   for each field in 3D. ``denoise_factor`` runs it on a coarser field;
 * every stage has weights of its own; ``shared`` gives one set to all;
-* instance normalisation, which is what batch normalisation does in training at the paper's batch of one; with the
-  running statistics of a trained network it is not the same (see ``blocks.normalisation``, "batch" is the letter);
+* instance normalization, which is what batch normalization does in training at the paper's batch of one; with the
+  running statistics of a trained network it is not the same (see ``blocks.normalization``, "batch" is the letter);
 * the modules' last convolutions begin near zero, so that the first field is none.
 """
 
@@ -35,8 +35,8 @@ from torch import nn
 
 from ..warping.sample import compose, resize, warp
 from .attention import whole_attention
-from .blocks import Conv3d, head, normalisation
-from .face import NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
+from .blocks import Conv3d, head, normalization
 
 DENOISERS = ("dncnn", "unet", "convolutions")
 
@@ -109,7 +109,7 @@ class Unfolding(RegistrationNetwork):
 
 def _layer(before: int, after: int, norm: str, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        Conv3d(before, after, 3, stride=stride, padding=1), normalisation(norm, after), nn.ReLU(inplace=True)
+        Conv3d(before, after, 3, stride=stride, padding=1), normalization(norm, after), nn.ReLU(inplace=True)
     )
 
 
@@ -149,7 +149,7 @@ class TransUNet(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Self-attention of every token to every other and an MLP, each normalised before and added."""
+    """Self-attention of every token to every other and an MLP, each normalized before and added."""
 
     def __init__(self, width: int, heads: int, mlp: int) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 Paper: Zhang R, Mo H, Wang J, et al. UTSRMorph: a unified transformer and superresolution network for unsupervised
 medical image registration. IEEE TMI 2025, 44(2): 891-902, doi:10.1109/TMI.2024.3467919.
 
-Known of its public code (no licence: only the structure is taken): the stages of TransMorph with 2 blocks of 4 heads
+Known of its public code (no license: only the structure is taken): the stages of TransMorph with 2 blocks of 4 heads
 each; in a block ("fusion attention") a hundredth of two convolutions weighed by channel attention is added; after
 each stage ("overlapping attention") windows of 4^3 attend to windows of 6^3 that begin two voxels before them, with
 zeros outside; the decoder enlarges by a convolution to eight times the channels, which become the eight voxels. Two
@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..warping.sample import as_sampled_by_edges
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, UpAndJoin, head, unit
-from .face import NetworkOutput, RegistrationNetwork
 from .swin import Run, SwinBlock, SwinEncoder, SwinStage, perceptron
 
 LAYOUTS = ("ixi", "oasis")

@@ -6,11 +6,11 @@ registration. MIDL 2021, doi:10.48550/arXiv.2104.06468.
 Known of its public code (MIT): moving image first; two convolutions with rectifiers at 1, 1/2 and 1/4 (16, 32, 32
 channels), pooled further to 1/8 and 1/16 for the skips; patches of 8^3 at 1/4 to 252 channels (so tokens are 1/32), a
 trained position for each, 12 layers of 12 heads with an inner width of 3072; then 512 channels and five times: twice
-the size, skip, two convolutions with normalisation (96, 48, 32, 32, 16 channels). 31,560,079 parameters. Positions
+the size, skip, two convolutions with normalization (96, 48, 32, 32, 16 channels). 31,560,079 parameters. Positions
 belong to one size of image (5 x 6 x 7 tokens for 160 x 192 x 224); for others they are interpolated here.
 
-Chosen: instance normalisation by default, because batch normalisation of one pair in training is that (see
-``blocks.normalisation``); "batch", with running statistics, for the released weights. Its dropout (0.1) is left out.
+Chosen: instance normalization by default, because batch normalization of one pair in training is that (see
+``blocks.normalization``); "batch", with running statistics, for the pretrained weights. Its dropout (0.1) is left out.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from .attention import whole_attention
-from .blocks import Conv3d, head, normalisation
-from .face import NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
+from .blocks import Conv3d, head, normalization
 
 
 class ViTVNet(RegistrationNetwork):
@@ -63,10 +63,10 @@ class ViTVNet(RegistrationNetwork):
         self.positions = nn.Parameter(torch.zeros(1, positions[0] * positions[1] * positions[2], width))
         self.transformer = nn.ModuleList(Layer(width, heads, inner) for _ in range(layers))
         self.transformer_norm = nn.LayerNorm(width, eps=1e-6)
-        self.enter = _normalised(width, first, norm)
+        self.enter = _normalized(width, first, norm)
         skips = [channels[-1], channels[-1], *channels[::-1]]
         self.up = nn.ModuleList(
-            nn.Sequential(_normalised(before + skip, after, norm), _normalised(after, after, norm))
+            nn.Sequential(_normalized(before + skip, after, norm), _normalized(after, after, norm))
             for before, skip, after in zip([first, *decoder[:-1]], skips, decoder)
         )
         self.head = head(decoder[-1])
@@ -109,9 +109,9 @@ def _pair(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _normalised(before: int, after: int, norm: str) -> nn.Sequential:
+def _normalized(before: int, after: int, norm: str) -> nn.Sequential:
     return nn.Sequential(
-        Conv3d(before, after, 3, padding=1, bias=False), normalisation(norm, after), nn.ReLU(inplace=True)
+        Conv3d(before, after, 3, padding=1, bias=False), normalization(norm, after), nn.ReLU(inplace=True)
     )
 
 

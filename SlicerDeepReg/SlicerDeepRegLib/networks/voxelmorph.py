@@ -5,7 +5,7 @@ image registration. IEEE TMI 2019, 38(8): 1788-1800, doi:10.1109/TMI.2019.289753
 Medical Image Analysis 2019, 57: 226-236, doi:10.1016/j.media.2019.07.006.
 
 Known of its public code (Apache-2.0), and kept so that its weights give the same field: moving and fixed image as two
-channels, 3^n convolutions with leaky rectifiers (0.2), max pooling, nearest neighbours on the way up, skips with what
+channels, 3^n convolutions with leaky rectifiers (0.2), max pooling, nearest neighbors on the way up, skips with what
 came before each pooling; the head's field is halved by corners, integrated by 7 squarings with zeros outside, and
 doubled by corners. Three published sizes: the released default (327,331 parameters), and the two of the 2018 and 2019
 papers' displacement networks (276,523 and 320,403 in this layout).
@@ -21,8 +21,8 @@ from torch import nn
 
 from ..warping.sample import resize_by_corners
 from ..warping.velocity import integrate
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import CONVOLUTION, JoinedConv3d, head
-from .face import NetworkOutput, RegistrationNetwork
 
 
 class VoxelMorph(RegistrationNetwork):

@@ -1,23 +1,23 @@
-"""WaveMorph: wavelets on the way down, ConvNeXt V2 in the middle, learnt sampling on the way up.
+"""WaveMorph: wavelets on the way down, ConvNeXt V2 in the middle, learned sampling on the way up.
 
 Paper: Zhang X, Xu A, Ouyang G, et al. Wavelet-guided multi-scale ConvNeXt for unsupervised medical image registration.
 Bioengineering 2025, 12, 406, doi:10.3390/bioengineering12040406. It states: the MSWF module takes the 8 sub-bands of a
 3D Haar transform and fuses them by ConvNeXt-like kernels of several sizes; ConvNeXt V2 blocks in the bottleneck;
 DySample for upsampling; a field from a similarity and a smoothness. Its ablation replaces MSWF by max pooling, patch
-merging and plain wavelets, and DySample by the nearest neighbour and trilinear interpolation. Sizes are not
+merging and plain wavelets, and DySample by the nearest neighbor and trilinear interpolation. Sizes are not
 published; a pair of 160 x 192 x 224 took 0.072 s. (A paper of Medical Physics 2025 has a network of the same name
 that is another one.)
 
 Sources of the pieces: Haar downsampling (Xu et al., Pattern Recognition 2023), ConvNeXt V2 with global response
-normalisation (Woo et al., CVPR 2023), DySample, static scope, linear then shuffled (Liu et al., ICCV 2023).
+normalization (Woo et al., CVPR 2023), DySample, static scope, linear then shuffled (Liu et al., ICCV 2023).
 
 Left open by the paper, and chosen here:
 
 * four MSWF modules from a stem of ``width`` channels at full resolution, each doubling the channels; two bottleneck
-  blocks; each step up joins the skip and has two convolutions with instance normalisation;
+  blocks; each step up joins the skip and has two convolutions with instance normalization;
 * ``width`` 8 by default, which is 110 G multiply-accumulates and the faster one; 16 ("full") is 408 G;
-* MSWF: 1^3 convolution of the sub-bands, layer normalisation, the sum of depthwise kernels of 3, 5 and 7 voxels, layer
-  normalisation, four times as many channels, GELU, global response normalisation, back, added;
+* MSWF: 1^3 convolution of the sub-bands, layer normalization, the sum of depthwise kernels of 3, 5 and 7 voxels, layer
+  normalization, four times as many channels, GELU, global response normalization, back, added;
 * DySample in 3D has 4 groups and 2 x 2 x 2 places, 96 offsets for each voxel, a quarter of a voxel long at the start.
 
 The three depthwise kernels are added into one of 7 voxels before they are used: the same numbers in one convolution.
@@ -32,8 +32,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..warping.sample import warp
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import ChannelNorm, Conv3d, InstanceNorm, head, unit
-from .face import NetworkOutput, RegistrationNetwork
 
 DOWN = ("mswf", "wavelet", "patchmerging", "maxpool")
 UP = ("dysample", "trilinear", "nearest")
@@ -158,7 +158,7 @@ class MultiScaleWaveletFusion(nn.Module):
 
 
 class Mixing(nn.Module):
-    """Depthwise kernels, layer normalisation, and an MLP with global response normalisation, added to the input."""
+    """Depthwise kernels, layer normalization, and an MLP with global response normalization, added to the input."""
 
     def __init__(self, width: int, kernels: Tuple[int, ...]) -> None:
         super().__init__()
@@ -221,7 +221,7 @@ def _upsampling(kind: str, width: int) -> nn.Module:
 
 
 class DySample(nn.Module):
-    """Twice the size, each new voxel sampled where a learnt offset says; groups of channels have their own offsets.
+    """Twice the size, each new voxel sampled where a learned offset says; groups of channels have their own offsets.
 
     At offset zero it is linear interpolation.
     """

@@ -6,7 +6,7 @@ from typing import Any, List, Mapping, Sequence, Tuple
 
 import qt
 
-from ..metrics.trust import DICE
+from ..metrics.status import DICE
 
 #: Pixels of a row, and how many structures are drawn: the worst.
 ROW, MOST = 15, 14
@@ -35,8 +35,8 @@ def draw(structures: Sequence[Mapping[str, Any]], width: int, palette):
         top = ROW * number + 2
         painter.drawText(4, top + ROW - 4, name if len(name) < 20 else name[:18] + "\u2026")
         painter.drawText(end + 4, top + ROW - 4, f"{after:.2f}")
-        colour = GOOD if after >= DICE[0] else FAIR if after >= DICE[1] else BAD
-        painter.fillRect(names, top + 3, round(after * (end - names)), ROW - 6, qt.QColor(colour))
+        color = GOOD if after >= DICE[0] else FAIR if after >= DICE[1] else BAD
+        painter.fillRect(names, top + 3, round(after * (end - names)), ROW - 6, qt.QColor(color))
         painter.drawRect(names, top + 1, round(before * (end - names)), ROW - 3)
     bottom = ROW * len(rows) + 2
     for value in (0.0, 0.5, *DICE, 1.0):

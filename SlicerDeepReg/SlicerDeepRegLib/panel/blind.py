@@ -10,8 +10,8 @@ import slicer
 import slicer.util
 import vtk
 
-from ..contracts import InputError
 from ..mrml.runs import Run
+from ..types import InputError
 
 #: The table that keeps the rankings with the scene.
 TABLE = "DeepReg rankings"
@@ -51,7 +51,7 @@ def keep_ranking(scene, runs: Sequence[Run], ranking: Sequence[int]):
             node.AddColumn(column)
         node.SetUseColumnTitleAsColumnHeader(True)
     ranked = [runs[place] for place in ranking]
-    said = [f"{run.name} ({run.facts.get('method', '')}, {run.facts.get('effort', '')})" for run in ranked]
+    said = [f"{run.name} ({run.facts.get('method', '')}, {run.facts.get('preset', '')})" for run in ranked]
     values = [datetime.datetime.now().isoformat(timespec="seconds"), *said, *([""] * (len(LETTERS) - len(said)))]
     table = node.GetTable()
     for column, value in enumerate(values):

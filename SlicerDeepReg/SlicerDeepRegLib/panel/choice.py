@@ -8,12 +8,12 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 
-from ..catalogue import card
-from ..contracts import Image, InputError, Request
+from ..catalog import card
 from ..geometry.grids import overlap_fraction
 from ..mrml.segments import segments_of
 from ..mrml.world import Placed, grid_in_world, labels_of, placed_volume, points_in_world
 from ..preparation import plan
+from ..types import Image, InputError, Request
 
 #: Below this part of the fixed volume inside the moving one, people are warned.
 LITTLE_OVERLAP = 0.25
@@ -34,10 +34,10 @@ class Choice:
     initial: Any = None
     method: str = Request.method
     linear: str = Request.linear
-    effort: str = Request.effort
+    preset: str = Request.preset
     similarity: str = Request.similarity
     device: str = Request.device
-    perturbed: int = Request.perturbed
+    uncertainty_runs: int = Request.uncertainty_runs
     settings: Dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def nodes(self) -> List[Any]:
@@ -120,7 +120,7 @@ def _about_shapes(choice: Choice, fixed, moving) -> List[Finding]:
         text = f"Only {100 * part:.0f} % of the fixed volume overlaps the moving one, and the linear stage is off."
         found.append(Finding("warning", text))
     elif part < LITTLE_OVERLAP:
-        text = f"{100 * part:.0f} % of the fixed volume overlaps the moving one; their centres are matched first."
+        text = f"{100 * part:.0f} % of the fixed volume overlaps the moving one; their centers are matched first."
         found.append(Finding("note", text))
     for grid, role in ((fixed, "fixed"), (moving, "moving")):
         spacing = grid.spacing_mm[np.array(grid.size_ijk) > 1]
@@ -177,11 +177,11 @@ def _about_memory(choice: Choice, fixed, devices, free_bytes: int) -> List[Findi
     if choice.device not in ("auto", "cuda"):
         gpu = None
     found = []
-    needed = plan.estimated_bytes(fixed, choice.effort, 0 if gpu else needs)
+    needed = plan.estimated_bytes(fixed, choice.preset, 0 if gpu else needs)
     if needed > free_bytes:
         text = f"This needs about {needed / 1e9:.1f} GB of memory and {free_bytes / 1e9:.1f} GB are free."
-        found.append(Finding("warning", f"{text} A smaller effort needs less."))
-    wanted = plan.estimated_bytes(fixed, choice.effort, needs, on_gpu=True)
+        found.append(Finding("warning", f"{text} A smaller preset needs less."))
+    wanted = plan.estimated_bytes(fixed, choice.preset, needs, on_gpu=True)
     if gpu and wanted > (gpu.get("free_bytes") or wanted):
         text = f"The GPU has {gpu['free_bytes'] / 1e9:.1f} GB free and this needs about {wanted / 1e9:.1f} GB."
         found.append(Finding("warning", f"{text} A smaller plan will be tried."))
@@ -194,7 +194,7 @@ def _bytes_per_voxel(choice: Choice) -> Optional[int]:
         chosen = card(choice.method)
     except InputError:  # a scene of another version, or a model that was taken away
         return None
-    fitted = float(choice.settings.get("fit", chosen.settings.get("fit", 1))) > 0
+    fitted = float(choice.settings.get("instance_steps", chosen.settings.get("instance_steps", 1))) > 0
     return chosen.bytes_per_voxel.get("checkpointed" if fitted else "infer")
 
 
@@ -243,10 +243,10 @@ def prepare(choice: Choice) -> Prepared:
         moving=moving.image,
         method=choice.method,
         linear=choice.linear,
-        effort=choice.effort,
+        preset=choice.preset,
         similarity=choice.similarity,
         device=choice.device,
-        perturbed=choice.perturbed,
+        uncertainty_runs=choice.uncertainty_runs,
         settings=dict(choice.settings),
         **given,
     )

@@ -31,7 +31,7 @@ def segments(losses: Sequence[Tuple[str, float]], width: int, height: int) -> Li
 
 
 def draw(losses: Sequence[Tuple[str, float]], width: int, height: int, palette) -> qt.QPixmap:
-    """A picture of the curve in the colours of the panel's theme, the stages named."""
+    """A picture of the curve in the colors of the panel's theme, the stages named."""
     margin, line = 4, 16
     picture = qt.QPixmap(width, height)
     picture.fill(palette.color(qt.QPalette.Base))

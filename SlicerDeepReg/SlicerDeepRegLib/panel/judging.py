@@ -1,4 +1,4 @@
-"""The sections that judge the selected run: arrangements of the views, lights, places, structures, motion. Qt."""
+"""The sections that judge the selected run: arrangements of the views, statuses, locations, structures, motion. Qt."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..metrics.trust import AMBER, GREEN, GREY, RED, Light, lights, overall
+from ..metrics.status import AMBER, GRAY, GREEN, RED, Status, overall, statuses
+from ..mrml.error_maps import consistency, disagreement, residuals, way_back
 from ..mrml.layouts import Layouts
 from ..mrml.motion import Morph, Stages, stage_names
 from ..mrml.nodes import flipped
 from ..mrml.runs import Run, runs
-from ..mrml.trust import consistency, residuals, spread, way_back
 from . import bars
 from .curve import draw
 from .reporting import ask_film, film
@@ -25,12 +25,12 @@ LAYOUTS = (
     ("before_after", _("Before and after")),
     ("deformation", _("Deformation")),
 )
-#: What is said of a light, so that nobody needs to tell colours apart, and its colour.
+#: What is said of a light, so that nobody needs to tell colors apart, and its color.
 SAID = {
     GREEN: (_("within"), "#2e9e4f"),
     AMBER: (_("look"), "#e09a1a"),
     RED: (_("stop"), "#d43a3a"),
-    GREY: (_("not measured"), "#8a8f98"),
+    GRAY: (_("not measured"), "#8a8f98"),
 }
 KINDS = {
     "fold": (_("fold"), _("smallest determinant {value:.2f}")),
@@ -60,19 +60,21 @@ class Judging:
         self._filled: Tuple[Any, ...] = ()
         self._morph: Optional[Morph] = None
         self._stages: Optional[Stages] = None
-        self._places: List[Sequence[float]] = []
+        self._locations: List[Sequence[float]] = []
         self._structures: List[Optional[Sequence[float]]] = []
         for value, title in LAYOUTS:
             ui.layoutCombo.addItem(title, value)
-        _columns(ui.lightsTable, (_("Judged"), "", _("Found")), 130)
-        _columns(ui.placesTable, (_("Place"), _("There")), 110)
+        _columns(ui.statusTable, (_("Judged"), "", _("Found")), 130)
+        _columns(ui.locationsTable, (_("Place"), _("There")), 110)
         _columns(ui.structuresTable, (_("Structure"), _("Dice"), _("HD95 (mm)"), _("Volume (ml)")), 130)
         ui.layoutCombo.connect("currentIndexChanged(int)", lambda index=0: self._arrange())
-        ui.placesTable.connect("itemSelectionChanged()", lambda: self._go(self._places, ui.placesTable.currentRow()))
+        ui.locationsTable.connect(
+            "itemSelectionChanged()", lambda: self._go(self._locations, ui.locationsTable.currentRow())
+        )
         ui.structuresTable.connect(
             "itemSelectionChanged()", lambda: self._go(self._structures, ui.structuresTable.currentRow())
         )
-        ui.placesTable.connect("cellClicked(int,int)", lambda row=0, column=0: self._go(self._places, row))
+        ui.locationsTable.connect("cellClicked(int,int)", lambda row=0, column=0: self._go(self._locations, row))
         ui.structuresTable.connect("cellClicked(int,int)", lambda row=0, column=0: self._go(self._structures, row))
         ui.residualsButton.connect("clicked(bool)", lambda checked=False: self._try(self._residuals))
         ui.backButton.connect("clicked(bool)", lambda checked=False: self._try(self._there_and_back))
@@ -97,7 +99,7 @@ class Judging:
         for one in (ui.judgeButton, ui.motionButton):
             one.enabled = complete
         ui.spreadButton.enabled = len(self.ticked()) >= 2
-        theme = ui.applyButton.palette.color(qt.QPalette.Base).name()  # what is drawn is drawn in its colours
+        theme = ui.applyButton.palette.color(qt.QPalette.Base).name()  # what is drawn is drawn in its colors
         state = (run, complete, str(run.facts.get("both_ways")) if complete else "", theme)
         if state == self._filled:
             return
@@ -105,9 +107,9 @@ class Judging:
             self.end_motion()
         self._filled = state
         facts = run.facts if complete else {}
-        found = self.lights(run) if complete else []
-        self._fill_lights(found)
-        self._fill_places(facts.get("places", []))
+        found = self.statuses(run) if complete else []
+        self._fill_statuses(found)
+        self._fill_locations(facts.get("locations", []))
         self._fill_structures(facts.get("structures", []))
         ui.residualsButton.enabled = bool(facts.get("points"))
         ui.uncertaintyButton.enabled = complete and run.get("uncertainty") is not None
@@ -121,44 +123,44 @@ class Judging:
         if complete and self.layouts.shown is not None and self.layouts.shown[1] != run:
             self._try(self._arrange)
 
-    def lights(self, run: Run) -> List[Light]:
-        """The lights of a run, with what was measured since."""
+    def statuses(self, run: Run) -> List[Status]:
+        """The statuses of a run, with what was measured since."""
         facts = run.facts
-        found, both = [Light(**one) for one in facts.get("lights", [])], facts.get("both_ways")
+        found, both = [Status(**one) for one in facts.get("statuses", [])], facts.get("both_ways")
         if both is None:
             return found
         spacing = facts["spacing_mm"]
-        again = {one.name: one for one in lights(both, spacing)}
+        again = {one.name: one for one in statuses(both, spacing)}
         return [one if one.name != "Consistency" else again[one.name] for one in found]
 
     def facts(self, run: Run) -> Dict[str, Any]:
-        """Everything about a run, its lights as they are shown."""
-        return {**run.facts, "lights": [dataclasses.asdict(light) for light in self.lights(run)]}
+        """Everything about a run, its statuses as they are shown."""
+        return {**run.facts, "statuses": [dataclasses.asdict(light) for light in self.statuses(run)]}
 
-    def _fill_lights(self, found: List[Light]) -> None:
-        table = self.ui.lightsTable
+    def _fill_statuses(self, found: List[Status]) -> None:
+        table = self.ui.statusTable
         table.setRowCount(len(found))
         for row, light in enumerate(found):
-            said, colour = SAID[light.colour]
+            said, color = SAID[light.color]
             for column, text in enumerate((_(light.name), said, light.value)):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(f"{light.value}\n{_('Within tolerance')}: {light.rule}")
                 if column == 1:
-                    item.setForeground(qt.QBrush(qt.QColor(colour)))
+                    item.setForeground(qt.QBrush(qt.QColor(color)))
                 table.setItem(row, column, item)
         summary = overall(found) if found else None
         self.ui.summaryLabel.visible = summary is not None
         if summary is not None:
-            said, colour = SAID[summary.colour]
-            self.ui.summaryLabel.text = f'<b style="color:{colour}">\u25cf {said}</b> {summary.value}'
+            said, color = SAID[summary.color]
+            self.ui.summaryLabel.text = f'<b style="color:{color}">\u25cf {said}</b> {summary.value}'
 
-    def _fill_places(self, places: List[Dict[str, Any]]) -> None:
-        table = self.ui.placesTable
+    def _fill_locations(self, locations: List[Dict[str, Any]]) -> None:
+        table = self.ui.locationsTable
         blocked = table.blockSignals(True)
         table.clearSelection()
-        self._places = [flipped(one["position_lps_mm"]) for one in places]
-        table.setRowCount(len(places))
-        for row, place in enumerate(places):
+        self._locations = [flipped(one["position_lps_mm"]) for one in locations]
+        table.setRowCount(len(locations))
+        for row, place in enumerate(locations):
             title, form = KINDS[place["kind"]]
             for column, text in enumerate((title, form.format(value=place["value"]))):
                 table.setItem(row, column, qt.QTableWidgetItem(text))
@@ -204,9 +206,9 @@ class Judging:
         self.ui.layoutCombo.setCurrentIndex(max(0, self.ui.layoutCombo.findData(layout)))
         self.ui.layoutCombo.blockSignals(blocked)
 
-    def _go(self, places: List[Optional[Sequence[float]]], row: int) -> None:
-        if 0 <= row < len(places) and places[row] is not None:
-            self.layouts.review.jump(places[row])
+    def _go(self, locations: List[Optional[Sequence[float]]], row: int) -> None:
+        if 0 <= row < len(locations) and locations[row] is not None:
+            self.layouts.review.jump(locations[row])
 
     def forget(self, run: Run) -> None:
         """Before a run is removed."""
@@ -248,30 +250,30 @@ class Judging:
         back = way_back(run, runs(slicer.mrmlScene))
         if back is None:
             raise ValueError(_("Register the two volumes the other way round first."))
-        node, figures = consistency(slicer.mrmlScene, run, back)
-        run.add_facts(both_ways=figures)
+        node, metrics = consistency(slicer.mrmlScene, run, back)
+        run.add_facts(both_ways=metrics)
         self.update()
         self.layouts.review.show_over(run, node)
-        self.ui.judgeLabel.text = _("There and back with {name}: mean {mean:.2f} mm, largest {most:.2f} mm.").format(
-            name=back.name, mean=figures["both_ways_mm"], most=figures["both_ways_max_mm"]
+        self.ui.judgeLabel.text = _("Inverse consistency with {name}: mean {mean:.2f} mm, largest {most:.2f} mm.").format(
+            name=back.name, mean=metrics["both_ways_mm"], most=metrics["both_ways_max_mm"]
         )
 
     def _spread(self) -> None:
         chosen = self.ticked()
-        node, figures = spread(slicer.mrmlScene, chosen)
+        node, metrics = disagreement(slicer.mrmlScene, chosen)
         self.layouts.review.show_over(chosen[0], node)
-        self.ui.judgeLabel.text = _("Spread of {count} runs: mean {mean:.2f} mm, largest {most:.2f} mm.").format(
-            count=len(chosen), mean=figures["spread_mm"], most=figures["spread_max_mm"]
+        self.ui.judgeLabel.text = _("Disagreement of {count} runs: mean {mean:.2f} mm, largest {most:.2f} mm.").format(
+            count=len(chosen), mean=metrics["disagreement_mm"], most=metrics["disagreement_max_mm"]
         )
 
     def _uncertainty(self) -> None:
         run = self.selected()
         run.need("uncertainty")
         self.layouts.review.show_over(run, run.get("uncertainty"))
-        figures = run.facts["figures"]
+        metrics = run.facts["metrics"]
         self.ui.judgeLabel.text = _(
             "Results of perturbed inputs: mean {mean:.2f} mm from each other, 95 % below {most:.2f} mm."
-        ).format(mean=figures["spread_mm"], most=figures["spread_p95_mm"])
+        ).format(mean=metrics["uncertainty_mm"], most=metrics["uncertainty_p95_mm"])
 
     # ------------------------------------------------------------------ motion
 
@@ -372,9 +374,9 @@ def _volumes(row: Dict[str, Any]) -> str:
 
 
 def _stage_text(facts: Dict[str, Any]) -> str:
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in facts["figures"].items() if _number(value))
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in facts["metrics"].items() if _number(value))
     text = f"{facts['name']}: {facts['seconds']:.1f} s"
-    return ". ".join(part for part in (text, figures, facts["note"]) if part)
+    return ". ".join(part for part in (text, metrics, facts["note"]) if part)
 
 
 def _number(value: Any) -> bool:

@@ -16,7 +16,7 @@ from slicer import (
 )
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from ..contracts import MOST_PERTURBED, Request
+from ..types import MAX_UNCERTAINTY_RUNS, Request
 
 # The same classes in the same order as the node types of the selectors in the .ui.
 Structures = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]
@@ -46,10 +46,10 @@ class SlicerDeepRegParameterNode:
     initial: AnyTransform
     method: str = Request.method
     linear: str = Request.linear
-    effort: str = Request.effort
+    preset: str = Request.preset
     similarity: str = Request.similarity
     device: str = Request.device
-    perturbed: Annotated[int, WithinRange(0, MOST_PERTURBED)] = Request.perturbed
+    uncertainty_runs: Annotated[int, WithinRange(0, MAX_UNCERTAINTY_RUNS)] = Request.uncertainty_runs
     settings: str = "{}"
     methods: str = "[]"
     reviewMode: str = "fade"

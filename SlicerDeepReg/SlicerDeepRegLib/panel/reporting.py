@@ -12,7 +12,6 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from .. import __version__
-from ..contracts import InputError
 from ..files.dicom import Series, read_series, write_registration
 from ..mrml.png import grab
 from ..mrml.review import ARRANGED, Review
@@ -22,6 +21,7 @@ from ..report.content import Picture, content_of
 from ..report.movie import can_write_mp4, write_film
 from ..report.page import page
 from ..report.paper import NO_FPDF, can_write, write_pdf
+from ..types import InputError
 
 
 def ask_folder() -> Optional[Path]:
@@ -39,7 +39,7 @@ def write(run: Run, facts: Dict[str, Any], review: Review, folder: Path) -> List
     Raises:
         InputError: no view can be pictured, or the run is of an older version. OSError: nothing can be written there.
     """
-    if "lights" not in facts or "table" not in facts:
+    if "statuses" not in facts or "table" not in facts:
         raise InputError(_("This run was made by an older version, which kept too little. Register again."))
     content = content_of(facts, [Picture(png, caption) for png, caption in shots(review, run, cameras())])
     target = folder / "report.html"

@@ -9,9 +9,9 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
-from ..contracts import InputError
 from ..mrml.review import Review
 from ..mrml.runs import Run, moving_is_where_it_was, remove, rename, runs
+from ..types import InputError
 from .reporting import ask_dicom, ask_folder, write, write_dicom
 
 MODES = (
@@ -92,13 +92,13 @@ class Results:
         table.setRowCount(len(self._runs))
         for row, run in enumerate(self._runs):
             facts = run.facts
-            figures = facts.get("figures", {})
+            metrics = facts.get("metrics", {})
             texts = [
                 ("\U0001f512 " if run.permanent else "") + run.name,
-                f"{facts.get('method', '')}, {facts.get('effort', '')}",
+                f"{facts.get('method', '')}, {facts.get('preset', '')}",
                 f"{facts.get('seconds', 0):.0f} s",
-                _number(figures.get("ncc"), "{:.3f}"),
-                _number(figures.get("folds_percent"), "{:.2g} %"),
+                _number(metrics.get("ncc"), "{:.3f}"),
+                _number(metrics.get("folds_percent"), "{:.2g} %"),
             ]
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
@@ -312,7 +312,7 @@ def _number(value: Optional[float], form: str) -> str:
 def _run_text(run: Run) -> str:
     """Everything about a run in a few lines."""
     facts = run.facts
-    lines = [run.name, f"{facts.get('title', '')}, {facts.get('effort', '')}, {facts.get('device', '')}"]
+    lines = [run.name, f"{facts.get('title', '')}, {facts.get('preset', '')}, {facts.get('device', '')}"]
     lines += [f"{stage['name']}: {stage['seconds']:.1f} s" for stage in facts.get("stages", [])]
     lines += facts.get("notes", [])
     return "\n".join(lines)

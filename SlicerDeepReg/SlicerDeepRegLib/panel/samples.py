@@ -8,12 +8,12 @@ import slicer.util
 
 from ..mrml.nodes import add_volume
 from ..mrml.world import placed_volume
-from ..teaching.pairs import RANGE, TaughtPair, made_head
+from ..teaching.pairs import RANGE, TaughtPair, synthetic_head
 
 CATEGORY = "DeepReg"
 _TEST_DATA = "https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/"
-#: Two scans of one patient with a brain tumour, before and after surgery: (file and node name, SHA256).
-_TUMOUR = (
+#: Two scans of one patient with a brain tumor, before and after surgery: (file and node name, SHA256).
+_TUMOR = (
     ("MRBrainTumor1", "998cb522173839c78657f4bc0ea907cea09fd04e44601f17c82ea27927937b95"),
     ("MRBrainTumor2", "1a64f3f422eb3d1c9b093d1a18da354b13bcf307907c66317e2463ee530b7a97"),
 )
@@ -26,28 +26,28 @@ def register_samples() -> None:
     add = SampleData.SampleDataLogic.registerCustomSampleDataSource
     add(
         category=CATEGORY,
-        sampleName="DeepRegBrainTumour",
-        uris=[_TEST_DATA + digest for _, digest in _TUMOUR],
-        fileNames=[f"{name}.nrrd" for name, _ in _TUMOUR],
-        nodeNames=[name for name, _ in _TUMOUR],
-        checksums=[f"SHA256:{digest}" for _, digest in _TUMOUR],
+        sampleName="DeepRegBrainTumor",
+        uris=[_TEST_DATA + digest for _, digest in _TUMOR],
+        fileNames=[f"{name}.nrrd" for name, _ in _TUMOR],
+        nodeNames=[name for name, _ in _TUMOR],
+        checksums=[f"SHA256:{digest}" for _, digest in _TUMOR],
     )
     nothing = {name: [] for name in ("uris", "fileNames", "nodeNames", "loadFiles", "checksums")}  # it counts them
     add(
         category=CATEGORY,
-        sampleName="DeepRegMadePair",
-        customDownloader=lambda source: list(add_made_pair()),
+        sampleName="DeepRegSyntheticPair",
+        customDownloader=lambda source: list(add_synthetic_pair()),
         **nothing,
     )
 
 
-def add_made_pair():
-    """Add the made pair to the scene; returns (fixed, moving) volume nodes."""
-    return add_volumes(made_head())
+def add_synthetic_pair():
+    """Add the synthetic pair to the scene; returns (fixed, moving) volume nodes."""
+    return add_volumes(synthetic_head())
 
 
 def add_volumes(pair: TaughtPair):
-    """Add the images of a made pair to the scene; returns (fixed, moving) volume nodes."""
+    """Add the images of a synthetic pair to the scene; returns (fixed, moving) volume nodes."""
     nodes = []
     for image in (pair.fixed, pair.moving):
         node = add_volume(slicer.mrmlScene, image, image.name)

@@ -6,16 +6,16 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple
 
-from ..contracts import InputError
 from ..metrics.table import rows
 from ..mrml.motion import keep_motion
 from ..mrml.runs import Run, add_run, free_name, remove
 from ..report.facts import facts_of
+from ..types import InputError
 from ..worker.client import WorkerClient
 from .choice import Choice, Prepared, prepare
 
 #: States of a job that is over.
-OVER = ("done", "failed", "cancelled")
+OVER = ("done", "failed", "canceled")
 
 
 @dataclass(eq=False)
@@ -113,7 +113,7 @@ class Session:
         """End the job at once because what it depends on is gone."""
         if self.busy:
             self.client.cancel(self.job.worker_job)
-            _end(self.job, "cancelled", text)
+            _end(self.job, "canceled", text)
 
     def poll(self) -> bool:
         """Take in what the worker said; True when anything changed."""
@@ -144,8 +144,8 @@ class Session:
                 self.client.release(job.worker_job)
         elif kind == "progress":
             _progress(job, event)
-        elif kind == "cancelled":
-            _end(job, "cancelled", "Cancelled; the scene is as it was.")
+        elif kind == "canceled":
+            _end(job, "canceled", "Canceled; the scene is as it was.")
         elif kind == "done":
             self._put_into_scene(event)
         elif kind in ("failed", "died"):
@@ -171,7 +171,7 @@ class Session:
                 choice.fixed,
                 choice.moving,
                 job.prepared.moving.world_to_local,
-                rows(result.figures),
+                rows(result.metrics),
                 choice.moving_segmentation,
                 job.prepared.label_names,
             )

@@ -11,7 +11,7 @@ from ..settings import fields_of, settings_for
 
 
 class SettingsForm:
-    """The controls of one method at one effort.
+    """The controls of one method at one preset.
 
     Args:
         layout: the QFormLayout that they go into.
@@ -25,7 +25,7 @@ class SettingsForm:
         self._shown = None
         self._defaults = None
 
-    def show(self, module: str, effort: str, values: Dict[str, Any], defaults: Mapping[str, Any]) -> None:
+    def show(self, module: str, preset: str, values: Dict[str, Any], defaults: Mapping[str, Any]) -> None:
         """Show a method's numbers; ``values`` are those that differ from the defaults.
 
         ``defaults`` are those of the card, where they differ from its module's.
@@ -33,7 +33,7 @@ class SettingsForm:
         if self._shown != module:
             self._make(module)
             self._shown = module
-        self._defaults = settings_for(module, effort, defaults=defaults)
+        self._defaults = settings_for(module, preset, defaults=defaults)
         for name, control in self._controls.items():
             value = values.get(name, getattr(self._defaults, name))
             blocked = control.blockSignals(True)

@@ -10,10 +10,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..catalogue import card
-from ..contracts import InputError
+from ..catalog import card
 from ..mrml.runs import Run
 from ..mrml.side_by_side import FEWEST, MOST, SideBySide
+from ..types import InputError
 from .blind import LETTERS, TABLE, keep_ranking, read_ranking, shuffled
 from .choice import Choice
 
@@ -34,7 +34,7 @@ class Several:
         self.running = False
         table = self.ui.methodsTable
         table.setColumnCount(2)
-        table.setHorizontalHeaderLabels([_("Method"), _("Effort")])
+        table.setHorizontalHeaderLabels([_("Method"), _("Preset")])
         table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
         table.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
         table.verticalHeader().hide()
@@ -49,17 +49,17 @@ class Several:
     # ------------------------------------------------------------------ the list
 
     def methods(self) -> List[Dict[str, Any]]:
-        """What the parameter node remembers: method, effort and settings of each."""
+        """What the parameter node remembers: method, preset and settings of each."""
         try:
             found = json.loads(self.panel.parameters.methods or "[]")
         except (AttributeError, ValueError):
             return []
-        return [one for one in found if isinstance(one, dict) and {"method", "effort", "settings"} <= set(one)]
+        return [one for one in found if isinstance(one, dict) and {"method", "preset", "settings"} <= set(one)]
 
     def add(self) -> None:
-        """Put the method that is chosen above, with its effort and numbers, into the list."""
+        """Put the method that is chosen above, with its preset and numbers, into the list."""
         choice = self.panel.choice()
-        one = {"method": choice.method, "effort": choice.effort, "settings": dict(choice.settings)}
+        one = {"method": choice.method, "preset": choice.preset, "settings": dict(choice.settings)}
         if one not in self.methods():
             self._set([*self.methods(), one])
 
@@ -73,7 +73,7 @@ class Several:
         table.setRowCount(len(methods))
         for row, one in enumerate(methods):
             settings = ", ".join(f"{name} {value}" for name, value in one["settings"].items())
-            for column, text in enumerate((_title(one["method"]), one["effort"])):
+            for column, text in enumerate((_title(one["method"]), one["preset"])):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(f"{one['method']}. {settings}" if settings else one["method"])
                 table.setItem(row, column, item)
@@ -112,7 +112,7 @@ class Several:
 
     def _choice(self, one: Dict[str, Any]) -> Choice:
         return dataclasses.replace(
-            self.panel.choice(), method=one["method"], effort=one["effort"], settings=dict(one["settings"])
+            self.panel.choice(), method=one["method"], preset=one["preset"], settings=dict(one["settings"])
         )
 
     def finished(self, job) -> None:
@@ -121,7 +121,7 @@ class Several:
             return
         if job.state == "done":
             self._done.append(job.run)
-        elif job.state == "cancelled":
+        elif job.state == "canceled":
             self._waiting = []
         else:
             self._failed.append(f"{job.choice.method}: {job.text}")

@@ -195,7 +195,7 @@ class Teaching:
                 ui.lessonSlider.maximum = len(self._runs) - 1
                 ui.lessonSlider.value = number
                 ui.lessonSlider.blockSignals(blocked)
-            said = ui.motionLabel.text or _figures(self._runs[number])  # of the stage, where one is shown
+            said = ui.motionLabel.text or _metrics(self._runs[number])  # of the stage, where one is shown
             ui.lessonFiguresLabel.text = f"<b>{_(self.lesson.tries[number].title)}</b><br>{said}"
 
     def _text(self) -> str:
@@ -212,13 +212,13 @@ class Teaching:
                 + _("Registering {number} of {count}...").format(number=number, count=count)
             )
         if self._step == len(lesson.steps):
-            return title + _("To take home: ") + _(lesson.learnt)
+            return title + _("To take home: ") + _(lesson.learned)
         return f"{title}{self._step + 1}/{len(lesson.steps)}: {_(lesson.steps[self._step].text)}"
 
 
-def _figures(run: Run) -> str:
-    figures = run.facts.get("figures", {})
-    known = [(METRICS[name], figures.get(name)) for name in SHOWN]
+def _metrics(run: Run) -> str:
+    metrics = run.facts.get("metrics", {})
+    known = [(METRICS[name], metrics.get(name)) for name in SHOWN]
     lines = [f"{metric.title}: {value:.3g} {metric.unit}".strip() for metric, value in known if value is not None]
     return "; ".join(lines).replace("<", "&lt;")
 

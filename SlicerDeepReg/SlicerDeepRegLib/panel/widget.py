@@ -11,13 +11,13 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
-from ..catalogue import card as card_of
-from ..catalogue import cards, refresh
-from ..contracts import InputError
+from ..catalog import card as card_of
+from ..catalog import cards, refresh
 from ..mrml.layouts import Layouts
 from ..mrml.review import Review
 from ..mrml.runs import OWNED, Run, runs
 from ..mrml.side_by_side import SideBySide
+from ..types import InputError
 from . import install
 from .choice import Choice, Finding, findings
 from .curve import draw
@@ -29,14 +29,14 @@ from .several import Several
 from .teaching import Teaching
 
 #: The choices of the menus: value and what people read.
-EFFORTS = (
+PRESETS = (
     ("fast", _("Fast: half resolution")),
     ("standard", _("Standard")),
     ("thorough", _("Thorough: slower, finer")),
 )
 LINEAR = (
     ("none", _("None: already aligned")),
-    ("centre", _("Centres only")),
+    ("center", _("Centers only")),
     ("rigid", _("Rigid")),
     ("affine", _("Affine")),
 )
@@ -131,10 +131,10 @@ class Panel:
             initial=p.initial,
             method=p.method,
             linear=p.linear,
-            effort=p.effort,
+            preset=p.preset,
             similarity=p.similarity,
             device=p.device,
-            perturbed=p.perturbed,
+            uncertainty_runs=p.uncertainty_runs,
             settings=_read_settings(p.settings),
         )
 
@@ -142,7 +142,7 @@ class Panel:
 
     def _fill_menus(self) -> None:
         for combo, choices in (
-            (self.ui.effortCombo, EFFORTS),
+            (self.ui.presetCombo, PRESETS),
             (self.ui.linearCombo, LINEAR),
             (self.ui.similarityCombo, SIMILARITIES),
             (self.ui.modeCombo, MODES),
@@ -171,7 +171,7 @@ class Panel:
         ui.methodCombo.connect("currentIndexChanged(int)", lambda index=0: self._method_chosen())
         ui.variantCombo.connect("currentIndexChanged(int)", lambda index=0: self._method_chosen(ui.variantCombo))
         for combo, name in (
-            (ui.effortCombo, "effort"),
+            (ui.presetCombo, "preset"),
             (ui.deviceCombo, "device"),
             (ui.linearCombo, "linear"),
             (ui.similarityCombo, "similarity"),
@@ -226,7 +226,7 @@ class Panel:
         p, ui = self.parameters, self.ui
         for combo, value in (
             (ui.methodCombo, p.method.partition(":")[0]),
-            (ui.effortCombo, p.effort),
+            (ui.presetCombo, p.preset),
             (ui.deviceCombo, p.device),
             (ui.linearCombo, p.linear),
             (ui.similarityCombo, p.similarity),
@@ -239,8 +239,8 @@ class Panel:
         except InputError:  # a scene of another version, or a model that was taken away
             card = next(iter(cards().values()))
         trained = "" if card.trained_on is None else _("Trained on: {data}.").format(data=card.trained_on) + " "
-        ui.methodLabel.text = f"{_(card.summary)} {trained}{_('Licence')}: {card.licence}."
-        self._settings.show(card.module, p.effort, _read_settings(p.settings), card.settings)
+        ui.methodLabel.text = f"{_(card.summary)} {trained}{_('License')}: {card.license}."
+        self._settings.show(card.module, p.preset, _read_settings(p.settings), card.settings)
 
     def _update_variants(self, method: str) -> None:
         """The variants of the method, where it has some."""
@@ -297,7 +297,7 @@ class Panel:
         """Apply, or Cancel while a registration runs."""
         if self.session.busy:
             self.ui.applyButton.enabled = False
-            self.ui.stageLabel.text = _("Cancelling...")
+            self.ui.stageLabel.text = _("Canceling...")
             self.session.cancel()
             return
         self.begin(self.choice())

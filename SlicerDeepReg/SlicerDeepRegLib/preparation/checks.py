@@ -10,11 +10,11 @@ from typing import List, Optional, Tuple, Union
 import numpy as np
 import SimpleITK as sitk
 
-from ..contracts import EFFORTS, DeviceMemoryError, Grid, Image, InputError, Request
 from ..files.images import load
 from ..files.points import load_points
 from ..geometry.grids import overlap_fraction
 from ..geometry.points import apply_matrix
+from ..types import PRESETS, DeviceMemoryError, Grid, Image, InputError, Request
 from . import plan
 from .working import resample
 
@@ -165,25 +165,25 @@ def check_pair(fixed: Image, moving: Image, linear: str) -> None:
     if linear == "none" and overlap_fraction(fixed.grid, moving.grid) == 0:
         raise InputError(
             "The two images do not overlap in space, so nothing can be compared without a linear stage. Use --linear "
-            "centre, rigid or affine: they start from the centres of the images."
+            "center, rigid or affine: they start from the centers of the images."
         )
 
 
-def check_memory(grid: Grid, effort: str, needs: Union[str, int], free_bytes: int, where: str) -> None:
-    """Raise InputError when the estimate exceeds what is free, naming an effort that fits."""
+def check_memory(grid: Grid, preset: str, needs: Union[str, int], free_bytes: int, where: str) -> None:
+    """Raise InputError when the estimate exceeds what is free, naming an preset that fits."""
     on_gpu = where == "the GPU"
-    needed = plan.estimated_bytes(grid, effort, needs, on_gpu)
+    needed = plan.estimated_bytes(grid, preset, needs, on_gpu)
     if needed <= free_bytes:
         return
     fitting = [
         smaller
-        for smaller in EFFORTS[: EFFORTS.index(effort)]
+        for smaller in PRESETS[: PRESETS.index(preset)]
         if plan.estimated_bytes(grid, smaller, needs, on_gpu) <= free_bytes
     ]
     advice = "Close other programs, resample the fixed image to larger voxels, or use a computer with more memory."
     if fitting:
         smaller = plan.estimated_bytes(grid, fitting[-1], needs, on_gpu)
-        advice = f"Use --effort {fitting[-1]}, which needs about {smaller / 1e9:.1f} GB."
+        advice = f"Use --preset {fitting[-1]}, which needs about {smaller / 1e9:.1f} GB."
     if on_gpu:
         advice += " Or compute on the CPU (--device cpu)."
     kind = DeviceMemoryError if on_gpu else InputError

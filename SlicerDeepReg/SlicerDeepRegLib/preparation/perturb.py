@@ -10,8 +10,8 @@ from typing import Tuple
 
 import numpy as np
 
-from ..contracts import Grid, Image
-from ..geometry.points import voxel_centres_lps
+from ..geometry.points import voxel_centers_lps
+from ..types import Grid, Image
 
 #: Deviation of the shift along each axis, in voxels of the moving image (of its longest side), and of the turn.
 SHIFT_VOXELS, TURN_DEGREES = 0.5, 0.5
@@ -61,7 +61,7 @@ def _another_look(image: Image, random: np.random.Generator) -> np.ndarray:
     values = image.values.astype(np.float32)
     low, high = np.percentile(values, (0.5, 99.5))
     sigma = max(noise_of(image), LEAST_NOISE * float(high - low))
-    place = 2 * np.pi * (voxel_centres_lps(image.grid) - image.grid.centre_lps_mm) / _extent_mm(image.grid)
+    place = 2 * np.pi * (voxel_centers_lps(image.grid) - image.grid.center_lps_mm) / _extent_mm(image.grid)
     wave = np.cos(0.5 * place @ random.normal(size=3) + random.uniform(0, 2 * np.pi))
     noise = random.normal(size=values.shape).astype(np.float32) * np.float32(sigma)
     lowest = values.min()
@@ -74,7 +74,7 @@ def _extent_mm(grid: Grid) -> float:
 
 
 def _motion(grid: Grid, random: np.random.Generator) -> np.ndarray:
-    """A small turn about the grid's centre and a shift; in the plane of a single slice."""
+    """A small turn about the grid's center and a shift; in the plane of a single slice."""
     flat = np.array(grid.size_ijk) == 1
     shift = random.normal(size=3) * SHIFT_VOXELS * grid.spacing_mm[~flat].max()
     turn = np.deg2rad(random.normal(size=3) * TURN_DEGREES)
@@ -83,7 +83,7 @@ def _motion(grid: Grid, random: np.random.Generator) -> np.ndarray:
         shift, turn = shift - normal * (shift @ normal), normal * (turn @ normal)
     motion = np.eye(4)
     motion[:3, :3] = _rotation(turn)
-    motion[:3, 3] = grid.centre_lps_mm - motion[:3, :3] @ grid.centre_lps_mm + shift
+    motion[:3, 3] = grid.center_lps_mm - motion[:3, :3] @ grid.center_lps_mm + shift
     return motion
 
 

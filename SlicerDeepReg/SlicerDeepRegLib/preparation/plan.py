@@ -1,4 +1,4 @@
-"""How much work an effort means for a given image: levels, iterations, and the memory they need."""
+"""How much work an preset means for a given image: levels, iterations, and the memory they need."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import List, Tuple, Union
 
-from ..contracts import Grid
 from ..geometry.grids import level_size
+from ..types import Grid
 
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution of the optimisation.
+    """One resolution of the optimization.
 
     Attributes:
         factor: how much larger than the finest voxel of the image its voxels are.
@@ -28,8 +28,8 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Effort:
-    """What an effort stands for.
+class Preset:
+    """What an preset stands for.
 
     Attributes:
         iterations: by level factor, coarsest first.
@@ -49,13 +49,13 @@ class Effort:
 LARGE = 500_000
 
 
-EFFORT_PLANS = {
-    "fast": Effort(((8, 40), (4, 40), (2, 40)), 4_000_000, (40, 30)),
-    "standard": Effort(((8, 40), (4, 40), (2, 60), (1, 18)), 12_000_000, (40, 14)),
-    "thorough": Effort(((8, 60), (4, 60), (2, 80), (1, 60)), 24_000_000),
+PRESET_PLANS = {
+    "fast": Preset(((8, 40), (4, 40), (2, 40)), 4_000_000, (40, 30)),
+    "standard": Preset(((8, 40), (4, 40), (2, 60), (1, 18)), 12_000_000, (40, 14)),
+    "thorough": Preset(((8, 60), (4, 60), (2, 80), (1, 60)), 24_000_000),
 }
 
-#: Bytes for each voxel of the finest level while `optimise` works there, with a field as fine as the images and with a
+#: Bytes for each voxel of the finest level while `svf` works there, with a field as fine as the images and with a
 #: coarser one, measured (benchmarks/RESULTS.md); for each voxel of the fixed image meanwhile; and a fixed part.
 BYTES_PER_VOXEL = {"lncc": (540, 210), "mind": (1300, 950)}
 HELD_BYTES, FIXED_BYTES = 8, 700_000_000
@@ -65,16 +65,16 @@ GPU_BYTES_PER_VOXEL = {"lncc": (380, 140), "mind": (800, 650)}
 GPU_BYTES_PER_FIXED_VOXEL, GPU_FIXED_BYTES = 80, 300_000_000
 #: Up to so many fixed voxels the transform is given at each of them, beyond on the voxels on which it was found.
 MOST_WHOLE = 30_000_000
-#: Bytes for each voxel of the fixed image afterwards (inverse, warped image, Jacobian, figures), then and beyond.
+#: Bytes for each voxel of the fixed image afterwards (inverse, warped image, Jacobian, metrics), then and beyond.
 BYTES_PER_FIXED_VOXEL = (230, 42)
 
 
-def levels(grid: Grid, effort: str) -> List[Level]:
+def levels(grid: Grid, preset: str) -> List[Level]:
     """The levels for an image on ``grid``, coarsest first; identical sizes are merged into the finer.
 
-    When the finest level would have more voxels than the effort allows, all factors grow together.
+    When the finest level would have more voxels than the preset allows, all factors grow together.
     """
-    plan = EFFORT_PLANS[effort]
+    plan = PRESET_PLANS[preset]
     coarsening = 1.0
     while _voxels(level_size(grid, plan.iterations[-1][0] * coarsening)) > plan.most_voxels:
         coarsening *= 1.1
@@ -92,14 +92,14 @@ def levels(grid: Grid, effort: str) -> List[Level]:
     return found
 
 
-def estimated_bytes(grid: Grid, effort: str, needs: Union[str, int] = "lncc", on_gpu: bool = False) -> int:
+def estimated_bytes(grid: Grid, preset: str, needs: Union[str, int] = "lncc", on_gpu: bool = False) -> int:
     """Peak memory of a registration onto ``grid``, estimated before any work.
 
     Args:
-        needs: "lncc" or "mind" for `optimise`, or the bytes for each voxel of the working grid, as cards have them.
+        needs: "lncc" or "mind" for `svf`, or the bytes for each voxel of the working grid, as cards have them.
         on_gpu: of a GPU's memory, instead of the computer's where nothing is on a GPU.
     """
-    finest = levels(grid, effort)[-1]
+    finest = levels(grid, preset)[-1]
     each = needs
     if isinstance(needs, str):
         each = (GPU_BYTES_PER_VOXEL if on_gpu else BYTES_PER_VOXEL)[needs][finest.field_size_ijk != finest.size_ijk]

@@ -7,8 +7,8 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..contracts import Grid, Image, InputError
 from ..geometry.grids import oriented, with_voxels
+from ..types import Grid, Image, InputError
 from .intensity import background_level, robust_range, scaled
 from .working import CROP_MARGIN, resample
 
@@ -36,8 +36,8 @@ def unit_values(image: Image, grid: Grid, inside: Optional[np.ndarray] = None) -
 
 def shows_more(image: Image, grid: Grid) -> bool:
     """Whether the image shows something more than a voxel of the grid beyond it."""
-    places = np.argwhere(image.values > background_level(image.values))[:, ::-1]
-    corners = np.array(list(itertools.product(*zip(places.min(0), places.max(0)))), float)
+    locations = np.argwhere(image.values > background_level(image.values))[:, ::-1]
+    corners = np.array(list(itertools.product(*zip(locations.min(0), locations.max(0)))), float)
     onto = grid.lps_to_ijk @ image.grid.ijk_to_lps
     indices = corners @ onto[:3, :3].T + onto[:3, 3]
     return bool((indices < -1.5).any() or (indices > np.array(grid.size_ijk) + 0.5).any())
@@ -45,8 +45,8 @@ def shows_more(image: Image, grid: Grid) -> bool:
 
 def _shown(values: np.ndarray) -> Tuple[slice, ...]:
     """The box of what the image shows, with the margin of a registration's working grid, whose range is taken there."""
-    places = np.argwhere(values > background_level(values))
-    low, high = places.min(0), places.max(0)
+    locations = np.argwhere(values > background_level(values))
+    low, high = locations.min(0), locations.max(0)
     return tuple(slice(max(0, a - CROP_MARGIN), b + 1 + CROP_MARGIN) for a, b in zip(low, high))
 
 

@@ -12,9 +12,9 @@ from typing import Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from ..contracts import Field, Grid, Image, InputError
 from ..files.images import to_sitk
 from ..geometry.grids import oriented, padded, resized, with_voxels
+from ..types import Field, Grid, Image, InputError
 from . import intensity, plan
 from .plan import Level
 
@@ -35,7 +35,7 @@ class WorkingPair:
         linear_lps: (4, 4) the linear part that was applied.
         similarity: "lncc" or "mind", decided.
         levels: the resolutions to work at, coarsest first; the last one is ``grid``.
-        effort: how much work was asked for.
+        preset: how much work was asked for.
     """
 
     fixed: np.ndarray
@@ -47,7 +47,7 @@ class WorkingPair:
     linear_lps: np.ndarray
     similarity: str
     levels: Tuple[Level, ...]
-    effort: str
+    preset: str
 
     @property
     def axes_ijk(self) -> Tuple[int, ...]:
@@ -71,7 +71,7 @@ def prepare(
     fixed: Image,
     moving: Image,
     linear_lps: np.ndarray,
-    effort: str,
+    preset: str,
     similarity: str,
     fixed_mask: Optional[np.ndarray] = None,
     moving_mask: Optional[Image] = None,
@@ -83,7 +83,7 @@ def prepare(
     Args:
         fixed, moving: as read.
         linear_lps: (4, 4) fixed to moving.
-        effort: "fast", "standard" or "thorough": sets the resolution of the working grid.
+        preset: "fast", "standard" or "thorough": sets the resolution of the working grid.
         similarity: "auto", "lncc" or "mind".
         fixed_mask: (K, J, I) bool on the fixed grid, or None.
         moving_mask: an image on the moving grid, above 0 where it counts, or None.
@@ -95,7 +95,7 @@ def prepare(
         cropped = oriented(cropped, orientation)
     if voxel_mm is not None:
         cropped = with_voxels(cropped, voxel_mm)
-    levels = plan.levels(cropped, effort)
+    levels = plan.levels(cropped, preset)
     grid = resized(cropped, levels[-1].size_ijk)
     margin_ijk = tuple(MOVING_MARGIN if n > 1 else 0 for n in grid.size_ijk)
     wide = padded(grid, margin_ijk)
@@ -125,7 +125,7 @@ def prepare(
         both = inside & (fixed_values > 0) & (moving_values[core] > 0)
         moving_values = _match(moving_values, fixed_values, core, both)
     return WorkingPair(
-        fixed_values, moving_values, inside, grid, margin_ijk, fixed.grid, linear_lps, similarity, tuple(levels), effort
+        fixed_values, moving_values, inside, grid, margin_ijk, fixed.grid, linear_lps, similarity, tuple(levels), preset
     )
 
 
@@ -177,7 +177,7 @@ def resample(
 ) -> np.ndarray:
     """The image on another grid, through a linear map from ``grid``'s points to the image's.
 
-    Smoothed first along the axes on which ``grid`` is coarser, unless labels (nearest neighbour).
+    Smoothed first along the axes on which ``grid`` is coarser, unless labels (nearest neighbor).
 
     Args:
         outside: the value beyond the image; None repeats the border.

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..contracts import SIMILARITIES
+from ..metrics.status import Status, overall
 from ..metrics.table import STATES
-from ..metrics.trust import Light, overall
+from ..types import SIMILARITIES
 
 KINDS = {"fold": "fold", "shrinks": "shrinks most", "grows": "grows most", "differs": "differs most"}
 
@@ -36,8 +36,8 @@ class Content:
 
     Attributes:
         title, summary: at the top.
-        lights: one line each, and ``verdict``, all of them in one.
-        tables: figures, structures, places, stages, how it was made.
+        statuses: one line each, and ``verdict``, all of them in one.
+        tables: metrics, structures, locations, stages, how it was made.
         curves: (stage, loss at each iteration).
         bars: (structure, Dice before or None, Dice after or None).
         warnings: sentences.
@@ -45,8 +45,8 @@ class Content:
 
     title: str
     summary: str
-    verdict: Light
-    lights: Tuple[Light, ...]
+    verdict: Status
+    statuses: Tuple[Status, ...]
     pictures: Tuple[Picture, ...] = ()
     tables: Dict[str, Table] = field(default_factory=dict)
     curves: Tuple[Tuple[str, Tuple[float, ...]], ...] = ()
@@ -67,21 +67,21 @@ def content_of(
         identifiers: name the images as they are called; names that come from DICOM may tell who the patient is, so
             they are left out of title and notes otherwise. Notes are searched for the names only, and for none of one
             or two letters or of digits alone: those are in any sentence.
-        truth: further figures as title to text.
+        truth: further metrics as title to text.
     """
     neutral = _neutral(facts, identifiers)
-    found = tuple(Light(**one) for one in facts["lights"])
+    found = tuple(Status(**one) for one in facts["statuses"])
     names = facts.get("names", {})
     title = "Registration report"
     if identifiers:
         title = f"{names['moving']} registered to {names['fixed']}"
-    tables = {"figures": Table("Figures", ("", *[state for _, state in STATES]), _lines(facts["table"]))}
+    tables = {"metrics": Table("Metrics", ("", *[state for _, state in STATES]), _lines(facts["table"]))}
     if truth:
         tables["truth"] = Table("Against the known truth", ("", ""), tuple(truth.items()))
     if facts.get("structures"):
         tables["structures"] = _structures(facts["structures"])
-    if facts.get("places"):
-        tables["places"] = _places(facts["places"])
+    if facts.get("locations"):
+        tables["locations"] = _locations(facts["locations"])
     tables["stages"] = _stages(facts["stages"], neutral)
     tables["method"] = _method(facts)
     bars = [(row["name"], row["dice"]["before"], row["dice"]["after"]) for row in facts.get("structures", [])]
@@ -115,7 +115,7 @@ def _summary(facts: Mapping[str, Any]) -> str:
     similarity = facts["similarity"]
     similarity = similarity.upper() if similarity in SIMILARITIES else similarity
     return (
-        f"{facts['title']}, {facts['effort']} effort, {facts.get('linear', 'no')} linear stage, {similarity}, on "
+        f"{facts['title']}, {facts['preset']} preset, {facts.get('linear', 'no')} linear stage, {similarity}, on "
         f"{facts['device']}: {facts['seconds']:.0f} s."
     )
 
@@ -146,9 +146,9 @@ def _structures(rows: Sequence[Mapping[str, Any]]) -> Table:
     return Table("Structures", heading, tuple(lines))
 
 
-def _places(places: Sequence[Mapping[str, Any]]) -> Table:
+def _locations(locations: Sequence[Mapping[str, Any]]) -> Table:
     lines = []
-    for place in places:
+    for place in locations:
         x, y, z = place["position_lps_mm"]
         where = f"{abs(x):.0f} {'L' if x >= 0 else 'R'}, {abs(y):.0f} {'P' if y >= 0 else 'A'}, "
         where += f"{abs(z):.0f} {'S' if z >= 0 else 'I'}"
@@ -159,20 +159,20 @@ def _places(places: Sequence[Mapping[str, Any]]) -> Table:
 def _stages(stages: Sequence[Mapping[str, Any]], neutral) -> Table:
     lines = []
     for stage in stages:
-        figures = ", ".join(
+        metrics = ", ".join(
             f"{name} {value:.4g}"
-            for name, value in stage["figures"].items()
+            for name, value in stage["metrics"].items()
             if isinstance(value, (int, float)) and not isinstance(value, bool)
         )
-        lines.append((stage["name"], f"{stage['seconds']:.1f}", figures, neutral(stage["note"])))
-    return Table("Stages", ("", "seconds", "figures", ""), tuple(lines))
+        lines.append((stage["name"], f"{stage['seconds']:.1f}", metrics, neutral(stage["note"])))
+    return Table("Stages", ("", "seconds", "metrics", ""), tuple(lines))
 
 
 def _method(facts: Mapping[str, Any]) -> Table:
     size, spacing = facts.get("size_ijk"), facts["spacing_mm"]
     lines: List[Tuple[str, str]] = [("Method", f"{facts['title']} ({facts['method']})")]
     lines += [("Paper", text) for text in facts.get("references", [])]
-    lines.append(("Licence", facts.get("licence") or "-"))
+    lines.append(("License", facts.get("license") or "-"))
     if facts.get("weights_sha256"):
         lines.append(("SHA-256 of the weights", facts["weights_sha256"]))
     if size:

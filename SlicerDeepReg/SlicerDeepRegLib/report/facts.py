@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Dict, Mapping, Optional
 
-from ..catalogue import card
-from ..contracts import InputError, Result
+from ..catalog import card
+from ..metrics.status import statuses
 from ..metrics.structures import structures_of
 from ..metrics.table import rows
-from ..metrics.trust import lights
+from ..types import InputError, Result
 
 
 def facts_of(result: Result, label_names: Optional[Mapping[int, str]] = None) -> Dict[str, Any]:
@@ -19,39 +19,39 @@ def facts_of(result: Result, label_names: Optional[Mapping[int, str]] = None) ->
         label_names: name of each label.
 
     Returns:
-        method, title, effort, linear, similarity, device, seconds (in all), seconds_by_part, figures (of the end,
-        single numbers), table (title and the figure in each state), lights, structures, stages, places (LPS mm),
-        spacing_mm, size_ijk, versions, platform, sha256, weights_sha256, references, licence, names (of the images)
+        method, title, preset, linear, similarity, device, seconds (in all), seconds_by_part, metrics (of the end,
+        single numbers), table (title and the figure in each state), statuses, structures, stages, locations (LPS mm),
+        spacing_mm, size_ijk, versions, platform, sha256, weights_sha256, references, license, names (of the images)
         and notes.
     """
-    after = result.figures.get("after", {})
+    after = result.metrics.get("after", {})
     provenance = result.provenance
     grid = result.fixed.grid
     spacing = [float(side) for side, size in zip(grid.spacing_mm, grid.size_ijk) if size > 1]  # a slice has no depth
     found = {
         "method": result.request.method,
-        "effort": result.request.effort,
+        "preset": result.request.preset,
         "linear": result.request.linear,
         "similarity": provenance["similarity"],
         "device": provenance["device"],
         "seconds": sum(result.seconds.values()),
         "seconds_by_part": dict(result.seconds),
         "peak_gb": {where: dict(peaks) for where, peaks in result.peak_gb.items()},
-        "figures": {name: value for name, value in after.items() if not isinstance(value, (dict, list))},
-        "table": rows(result.figures),
-        "lights": [dataclasses.asdict(one) for one in lights(after, spacing, label_names)],
-        "structures": structures_of(result.figures, label_names),
+        "metrics": {name: value for name, value in after.items() if not isinstance(value, (dict, list))},
+        "table": rows(result.metrics),
+        "statuses": [dataclasses.asdict(one) for one in statuses(after, spacing, label_names)],
+        "structures": structures_of(result.metrics, label_names),
         "stages": [
             {
                 "name": stage.name,
                 "seconds": stage.seconds,
                 "curve": list(stage.curve),
-                "figures": {name: value for name, value in stage.figures.items() if _simple(value)},
+                "metrics": {name: value for name, value in stage.metrics.items() if _simple(value)},
                 "note": stage.note,
             }
             for stage in result.stages
         ],
-        "places": [dataclasses.asdict(place) for place in result.places],
+        "locations": [dataclasses.asdict(place) for place in result.locations],
         "spacing_mm": spacing,
         "size_ijk": list(grid.size_ijk),
         "versions": provenance["versions"],
@@ -67,12 +67,12 @@ def _of_method(name: str) -> Dict[str, Any]:
     try:
         one = card(name)
     except InputError:  # a model that was taken away while it ran
-        return {"title": name, "summary": "", "references": [], "licence": "", "weights_sha256": None}
+        return {"title": name, "summary": "", "references": [], "license": "", "weights_sha256": None}
     return {
         "title": one.title,
         "summary": one.summary,
         "references": list(one.references),
-        "licence": one.licence,
+        "license": one.license,
         "weights_sha256": one.sha256,
     }
 

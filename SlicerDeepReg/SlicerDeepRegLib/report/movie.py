@@ -8,7 +8,7 @@ from typing import Sequence
 
 import numpy as np
 
-from ..contracts import InputError
+from ..types import InputError
 
 NO_FFMPEG = (
     'An MP4 needs imageio-ffmpeg, which is not installed: pip install "SlicerDeepReg[movie]", in Slicer '
@@ -42,7 +42,7 @@ def write_mp4(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
         raise InputError(NO_FFMPEG)
     import imageio_ffmpeg
 
-    height, width = (side + side % 2 for side in frames[0].shape[:2])  # H.264 halves its colours' resolution
+    height, width = (side + side % 2 for side in frames[0].shape[:2])  # H.264 halves its colors' resolution
     writer = imageio_ffmpeg.write_frames(
         str(path), (width, height), fps=1 / seconds, codec="libx264", quality=8, macro_block_size=2
     )
@@ -73,8 +73,8 @@ def write_gif(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
     if not len(frames):
         raise InputError("There is nothing to film. Show a run first.")
     pictures = [Image.fromarray(np.ascontiguousarray(one)) for one in frames]
-    colours = pictures[len(pictures) // 2].quantize(256)  # the same for all: else the background flickers
-    small = [one.quantize(palette=colours, dither=Image.Dither.NONE) for one in pictures]
+    colors = pictures[len(pictures) // 2].quantize(256)  # the same for all: else the background flickers
+    small = [one.quantize(palette=colors, dither=Image.Dither.NONE) for one in pictures]
     small[0].save(
         path, save_all=True, append_images=small[1:], duration=max(20, int(1000 * seconds)), loop=0, disposal=1
     )

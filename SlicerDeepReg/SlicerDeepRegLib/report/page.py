@@ -8,8 +8,8 @@ from typing import List, Sequence
 
 from .content import Content, Picture, Table
 
-COLOURS = {"green": "#1d7f3a", "amber": "#a86400", "red": "#b3261e", "grey": "#5b6472"}
-SAID = {"green": "within", "amber": "look", "red": "stop", "grey": "not measured"}
+COLORS = {"green": "#1d7f3a", "amber": "#a86400", "red": "#b3261e", "gray": "#5b6472"}
+SAID = {"green": "within", "amber": "look", "red": "stop", "gray": "not measured"}
 VERDICTS = ("May be used", "May be used with the limits below", "Must not be used")
 
 _STYLE = """
@@ -32,17 +32,17 @@ def page(content: Content) -> str:
     body = [
         f"<h1>{_safe(content.title)}</h1>",
         f'<p class="sum">{_safe(content.summary)}</p>',
-        f'<p class="verdict" style="border-color:{COLOURS[content.verdict.colour]}">{_safe(content.verdict.value)}</p>',
+        f'<p class="verdict" style="border-color:{COLORS[content.verdict.color]}">{_safe(content.verdict.value)}</p>',
         _lights(content),
     ]
     body += [f"<p>Note: {_safe(note)}</p>" for note in content.warnings]
-    for name in ("figures", "truth"):
+    for name in ("metrics", "truth"):
         if name in content.tables:
             body.append(_table(content.tables[name]))
     if content.pictures:
         body.append("<h2>Pictures</h2>")
         body += [_figure(picture) for picture in content.pictures]
-    for name in ("structures", "places"):
+    for name in ("structures", "locations"):
         if name in content.tables:
             body.append(_table(content.tables[name]))
             if name == "structures":
@@ -65,8 +65,8 @@ def _safe(text: str) -> str:
 
 def _lights(content: Content) -> str:
     lines = []
-    for light in content.lights:
-        said = f'<b style="color:{COLOURS[light.colour]}">&#9679; {SAID[light.colour]}</b>'
+    for light in content.statuses:
+        said = f'<b style="color:{COLORS[light.color]}">&#9679; {SAID[light.color]}</b>'
         rule = f'<span class="small">{_safe(light.rule)}</span>'
         lines.append(f"<tr><td>{_safe(light.name)}</td><td>{said}</td><td>{_safe(light.value)}<br>{rule}</td></tr>")
     head = "<tr><th>Judged</th><th></th><th>Found, and what would be within tolerance</th></tr>"
@@ -98,9 +98,9 @@ def _bars(content: Content) -> str:
     for number, (name, before, after) in enumerate(content.bars):
         top = number * line
         parts.append(f'<text x="{left - 8}" y="{top + 15}" text-anchor="end">{_safe(name[:28])}</text>')
-        for value, y, colour in ((before, top + 3, "#b6bfcc"), (after, top + 12, "#2458a6")):
+        for value, y, color in ((before, top + 3, "#b6bfcc"), (after, top + 12, "#2458a6")):
             if value is not None:
-                parts.append(f'<rect x="{left}" y="{y}" width="{value * width:.1f}" height="8" fill="{colour}"/>')
+                parts.append(f'<rect x="{left}" y="{y}" width="{value * width:.1f}" height="8" fill="{color}"/>')
     height = len(content.bars) * line + 20
     for tick in (0, 0.5, 1):
         x = left + tick * width

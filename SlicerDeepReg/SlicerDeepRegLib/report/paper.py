@@ -7,9 +7,9 @@ import io
 from pathlib import Path
 from typing import Sequence
 
-from ..contracts import InputError
+from ..types import InputError
 from .content import Content, Table
-from .page import COLOURS, SAID, VERDICTS
+from .page import COLORS, SAID, VERDICTS
 
 NO_FPDF = (
     'A PDF needs fpdf2, which is not installed: pip install "SlicerDeepReg[report]" (or fpdf2). The page report.html '
@@ -41,19 +41,19 @@ def write_pdf(content: Content, path: Path) -> None:
     pdf.add_page()
     _heading(pdf, content.title, 15)
     _paragraph(pdf, content.summary)
-    pdf.set_text_color(COLOURS[content.verdict.colour])
+    pdf.set_text_color(COLORS[content.verdict.color])
     _paragraph(pdf, content.verdict.value, 11)
     pdf.set_text_color(0)
-    lines = [(one.name, SAID[one.colour], one.value, one.rule) for one in content.lights]
+    lines = [(one.name, SAID[one.color], one.value, one.rule) for one in content.statuses]
     _table(pdf, Table("", ("Judged", "", "Found", "Within tolerance"), tuple(lines)), (26, 24, 60, 70))
     for note in content.warnings:
         _paragraph(pdf, f"Note: {note}")
-    for name in ("figures", "truth"):
+    for name in ("metrics", "truth"):
         if name in content.tables:
             _table(pdf, content.tables[name])
     for picture in content.pictures:
         _picture(pdf, picture)
-    for name in ("structures", "places"):
+    for name in ("structures", "locations"):
         if name in content.tables:
             _table(pdf, content.tables[name])
     _table(pdf, content.tables["stages"], (28, 20, 70, 62))

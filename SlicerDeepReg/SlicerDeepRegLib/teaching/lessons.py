@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from ..contracts import Request
+from ..types import Request
 from .pairs import TaughtPair
 
 
@@ -20,13 +20,13 @@ class Try:
 
     Attributes:
         title: short; the run in the scene is called so.
-        method, settings, effort, linear: as in ``Request``.
+        method, settings, preset, linear: as in ``Request``.
     """
 
     title: str
-    method: str = "optimise"
+    method: str = "svf"
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    effort: str = "fast"
+    preset: str = "fast"
     linear: str = "none"
 
     def request(self, pair: TaughtPair) -> Request:
@@ -35,7 +35,7 @@ class Try:
 
     def choices(self) -> Dict[str, Any]:
         """The fields of ``Request`` that say how, without the images."""
-        return {name: getattr(self, name) for name in ("method", "settings", "effort", "linear")}
+        return {name: getattr(self, name) for name in ("method", "settings", "preset", "linear")}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Lesson:
         tries: its registrations.
         steps: in order.
         slider: what a slider through the registrations is called; empty for a lesson without one.
-        learnt: what a student should take home.
+        learned: what a student should take home.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Lesson:
     tries: Tuple[Try, ...]
     steps: Tuple[Step, ...]
     slider: str = ""
-    learnt: str = ""
+    learned: str = ""
 
 
 _FIELD = Lesson(
@@ -123,7 +123,7 @@ _FIELD = Lesson(
             mode="difference",
         ),
     ),
-    learnt="A field lives on the fixed grid and points into the moving image. Images that look alike after it are a "
+    learned="A field lives on the fixed grid and points into the moving image. Images that look alike after it are a "
     "sign, not a proof: landmarks or structures measure it.",
 )
 
@@ -164,12 +164,12 @@ _FOLDING = Lesson(
     (
         Try("Steps added", "demons:symmetric", {"sigma": 0.5}),
         Try("Steps composed", "demons", {"sigma": 0.5}),
-        Try("Optimise"),
+        Try("Optimize"),
     ),
     (
         Step(
             "Demons that ADD each step to the field, smoothed little. Magenta: the Jacobian is 0 or less. There the "
-            "field turns space inside out: two places of the fixed image fetch from one place of the moving image.",
+            "field turns space inside out: two locations of the fixed image fetch from one place of the moving image.",
             0,
             "log_jacobian",
             0.8,
@@ -182,9 +182,9 @@ _FOLDING = Lesson(
             "log_jacobian",
             0.8,
         ),
-        Step("Its grid is crowded in places, but no line crosses another.", 1, grid=True),
+        Step("Its grid is crowded in locations, but no line crosses another.", 1, grid=True),
         Step(
-            "Not folding is not enough: Optimise, which asks for smoothness too, has a calm Jacobian and is nearer to "
+            "Not folding is not enough: Optimize, which asks for smoothness too, has a calm Jacobian and is nearer to "
             "the truth (TRE beneath).",
             2,
             "log_jacobian",
@@ -202,9 +202,9 @@ _STAGES = Lesson(
     "Why do methods go from coarse to fine, and in several passes?",
     "turned slice",
     (
-        Try("Optimise, stage by stage", effort="standard", linear="rigid"),
-        Try("Network, one pass", "fmirnet:1", {"fit": 40}, "standard", "rigid"),
-        Try("Network, second pass", "fmirnet:1", {"fit": 40, "refine": 20}, "standard", "rigid"),
+        Try("Optimize, stage by stage", preset="standard", linear="rigid"),
+        Try("Network, one pass", "fmirnet:1", {"instance_steps": 40}, "standard", "rigid"),
+        Try("Network, second pass", "fmirnet:1", {"instance_steps": 40, "refine": 20}, "standard", "rigid"),
     ),
     (
         Step("Before anything: the moving slice is turned, shifted and bent.", stage="as given"),
@@ -221,7 +221,7 @@ _STAGES = Lesson(
         ),
         Step("A network in one pass: some of the difference is left.", 1, "difference"),
         Step(
-            "A second pass, here by optimisation, that begins with the field of the first: a cascade. It corrects what "
+            "A second pass, here by optimization, that begins with the field of the first: a cascade. It corrects what "
             "the first left over.",
             2,
             "difference",
@@ -234,17 +234,17 @@ _STAGES = Lesson(
 
 _NETWORKS = Lesson(
     "networks",
-    "Networks against optimisation",
-    "What does a network change, when both minimise the same kind of loss?",
+    "Networks against optimization",
+    "What does a network change, when both minimize the same kind of loss?",
     "slice",
     (
-        Try("Optimise", effort="standard"),
-        Try("Network, 20 steps", "fmirnet:1", {"fit": 20}, "standard"),
-        Try("Network, 100 steps", "fmirnet:1", {"fit": 100}, "standard"),
-        Try("Network, then Optimise", "fmirnet:1", {"fit": 20, "refine": 20}, "standard"),
+        Try("Optimize", preset="standard"),
+        Try("Network, 20 steps", "fmirnet:1", {"instance_steps": 20}, "standard"),
+        Try("Network, 100 steps", "fmirnet:1", {"instance_steps": 100}, "standard"),
+        Try("Network, then velocity field", "fmirnet:1", {"instance_steps": 20, "refine": 20}, "standard"),
     ),
     (
-        Step("Optimisation: the field itself is changed until the loss is low. It takes a second.", 0, grid=True),
+        Step("Optimization: the field itself is changed until the loss is low. It takes a second.", 0, grid=True),
         Step(
             "A network with random weights, FITTED to this one pair for 20 steps: the weights are changed, and the "
             "field follows. It has hardly begun.",
@@ -252,29 +252,29 @@ _NETWORKS = Lesson(
             grid=True,
         ),
         Step(
-            "After 100 steps it is about as near to the truth (TRE beneath) as optimisation, at many times the "
-            "seconds. And what it has learnt is this pair.",
+            "After 100 steps it is about as near to the truth (TRE beneath) as optimization, at many times the "
+            "seconds. And what it has learned is this pair.",
             2,
             grid=True,
         ),
         Step(
-            "The 20 steps, and optimisation from there: this is how the two are joined in practice. The network "
+            "The 20 steps, and optimization from there: this is how the two are joined in practice. The network "
             "begins, a few steps finish.",
             3,
             grid=True,
         ),
         Step(
             "What a network is for is not seen on one pair: TRAINED on many, it gives its field in one pass, where "
-            "optimisation starts anew each time. 'slicerdeepreg train' and docs/training.md show that.",
+            "optimization starts anew each time. 'slicerdeepreg train' and docs/training.md show that.",
             3,
             "difference",
         ),
     ),
     "Method",
-    "Fitted to one pair, a network is a slow way to optimise. Trained on many it is a fast one, and as good as its "
-    "training data are like your pair: look at the figures, not at the name.",
+    "Fitted to one pair, a network is a slow way to optimize. Trained on many it is a fast one, and as good as its "
+    "training data are like your pair: look at the metrics, not at the name.",
 )
 
 LESSONS: Dict[str, Lesson] = {lesson.name: lesson for lesson in (_FIELD, _REGULARITY, _FOLDING, _STAGES, _NETWORKS)}
-#: The figures of a lesson's table, by their names in ``metrics.METRICS``.
+#: The metrics of a lesson's table, by their names in ``metrics.METRICS``.
 SHOWN = ("tre_mm", "ncc", "dice", "folds_percent", "sdlogj")

@@ -7,8 +7,8 @@ from typing import Callable, Dict, Tuple
 
 import numpy as np
 
-from ..contracts import Grid, Image
-from ..geometry.points import voxel_centres_lps
+from ..geometry.points import voxel_centers_lps
+from ..types import Grid, Image
 
 #: What a label of the made head is.
 LABEL_NAMES = {1: "cortex", 2: "white matter", 3: "ventricles"}
@@ -41,7 +41,7 @@ class TaughtPair:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def made_head(size: int = 64, spacing_mm: float = 2.5) -> TaughtPair:
+def synthetic_head(size: int = 64, spacing_mm: float = 2.5) -> TaughtPair:
     """A head with skull, folded cortex and ventricles, bent by up to some 10 mm."""
     matrix = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     matrix[:3, 3] = -spacing_mm * (size - 1) / 2
@@ -62,11 +62,11 @@ def turned_slice(degrees: float = 14.0, shift_mm: Tuple[float, float] = (12.0, -
 
 
 #: By the name that a lesson calls it.
-PAIRS: Dict[str, Callable[[], TaughtPair]] = {"head": made_head, "slice": made_slice, "turned slice": turned_slice}
+PAIRS: Dict[str, Callable[[], TaughtPair]] = {"head": synthetic_head, "slice": made_slice, "turned slice": turned_slice}
 
 
 def bend_mm(points_lps_mm: np.ndarray) -> np.ndarray:
-    """The true displacement of ``made_head``, (..., 3) LPS mm at points (..., 3)."""
+    """The true displacement of ``synthetic_head``, (..., 3) LPS mm at points (..., 3)."""
     x, y, z = np.moveaxis(points_lps_mm, -1, 0)
     return 6.0 * np.stack([np.sin(y / 30), np.cos(z / 35), np.sin(x / 32)], -1)
 
@@ -86,7 +86,7 @@ def _slice_grid(size: int = 96, spacing_mm: float = 1.7, height_mm: float = 10.0
 
 def _pair(grid: Grid, truth: Callable[[np.ndarray], np.ndarray]) -> TaughtPair:
     """The pair whose true ``T`` is given: (..., 3) fixed points to moving points, LPS mm."""
-    points = voxel_centres_lps(grid)
+    points = voxel_centers_lps(grid)
     bent = truth(points)
     fixed_points = _landmarks(points.reshape(-1, 3))
     return TaughtPair(
@@ -100,7 +100,7 @@ def _pair(grid: Grid, truth: Callable[[np.ndarray], np.ndarray]) -> TaughtPair:
 
 
 def _landmarks(points_lps_mm: np.ndarray) -> np.ndarray:
-    """Points of a lattice inside the brain, on voxel centres."""
+    """Points of a lattice inside the brain, on voxel centers."""
     brain = points_lps_mm[_shell(points_lps_mm) < 0.8]
     cell = np.round(brain / 21.0)
     off = np.linalg.norm(brain - 21.0 * cell, axis=1)

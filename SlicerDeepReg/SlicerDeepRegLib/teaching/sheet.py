@@ -8,30 +8,30 @@ from typing import List, Sequence
 
 import numpy as np
 
-from ..contracts import Result
-from ..geometry.points import displacement_at, voxel_centres_lps
+from ..geometry.points import displacement_at, voxel_centers_lps
 from ..metrics import METRICS
+from ..types import Result
 from .lessons import SHOWN, Lesson
 from .pairs import RANGE
 
-#: The Jacobian's colours go from a quarter to four times the volume; what is folded has a colour of its own.
+#: The Jacobian's colors go from a quarter to four times the volume; what is folded has a color of its own.
 LOG_LIMIT, FOLD = np.log(4.0), "#ff00ff"
 GRID_MM = 10.0
 
 
 def table(lesson: Lesson, results: Sequence[Result]) -> str:
-    """The figures of a lesson's registrations as a table in Markdown, with what they were before any."""
+    """The metrics of a lesson's registrations as a table in Markdown, with what they were before any."""
     titles = [METRICS[name].title + (f" ({METRICS[name].unit})" if METRICS[name].unit else "") for name in SHOWN]
     titles = [title.replace("|", "\\|") for title in titles]  # a bar would begin another column
     lines = ["| | " + " | ".join(titles) + " | seconds |", "|---|" + "---|" * (len(SHOWN) + 1)]
-    before = results[0].figures["before"]
+    before = results[0].metrics["before"]
     rows = [("as given", before, "")]
     rows += [
-        (one.title, result.figures["after"], f"{sum(result.seconds.values()):.1f}")
+        (one.title, result.metrics["after"], f"{sum(result.seconds.values()):.1f}")
         for one, result in zip(lesson.tries, results)
     ]
-    for title, figures, seconds in rows:
-        values = [figures.get(name) for name in SHOWN]
+    for title, metrics, seconds in rows:
+        values = [metrics.get(name) for name in SHOWN]
         shown = ["-" if value is None else f"{value:.3g}" for value in values]
         lines.append(f"| {title} | " + " | ".join(shown) + f" | {seconds} |")
     return "\n".join(lines)
@@ -51,14 +51,14 @@ def picture(lesson: Lesson, results: Sequence[Result], path: Path) -> bool:
     figure = Figure(figsize=(8.2, 2.75 * rows), layout="constrained")
     axes = figure.subplots(rows, 3)
     fixed, moving = _axial(results[0].fixed.values), _axial(results[0].moving.values)
-    _grey(axes[0, 0], fixed, "fixed")
-    _grey(axes[0, 1], moving, f"moving: TRE {results[0].figures['before']['tre_mm']:.1f} mm")
+    _gray(axes[0, 0], fixed, "fixed")
+    _gray(axes[0, 1], moving, f"moving: TRE {results[0].metrics['before']['tre_mm']:.1f} mm")
     _difference(axes[0, 2], moving - fixed, "moving - fixed")
     for row, one, result in zip(axes[1:], lesson.tries, results):
-        _grey(
+        _gray(
             row[0],
             _axial(result.warped.values),
-            f"{one.title}\ngrid x + u(x), TRE {result.figures['after']['tre_mm']:.2f} mm",
+            f"{one.title}\ngrid x + u(x), TRE {result.metrics['after']['tre_mm']:.2f} mm",
         )
         _grid(row[0], result)
         _difference(row[1], _axial(result.warped.values) - fixed, "warped - fixed\n")
@@ -80,7 +80,7 @@ def _plain(axis, title: str) -> None:
     axis.set_yticks([])
 
 
-def _grey(axis, values: np.ndarray, title: str) -> None:
+def _gray(axis, values: np.ndarray, title: str) -> None:
     axis.imshow(values, cmap="gray", vmin=RANGE[0], vmax=RANGE[1])
     _plain(axis, title)
 
@@ -93,9 +93,9 @@ def _difference(axis, values: np.ndarray, title: str) -> None:
 def _jacobian(axis, values: np.ndarray, title: str):
     from matplotlib import colormaps
 
-    colours = colormaps["RdBu_r"].with_extremes(bad=FOLD)
+    colors = colormaps["RdBu_r"].with_extremes(bad=FOLD)
     shown = np.ma.masked_where(values <= 0, np.log(np.maximum(values, 1e-6)))
-    drawn = axis.imshow(shown, cmap=colours, vmin=-LOG_LIMIT, vmax=LOG_LIMIT)
+    drawn = axis.imshow(shown, cmap=colors, vmin=-LOG_LIMIT, vmax=LOG_LIMIT)
     _plain(axis, title)
     return drawn
 
@@ -103,7 +103,7 @@ def _jacobian(axis, values: np.ndarray, title: str):
 def _grid(axis, result: Result) -> None:
     """Lines that are straight in the fixed image, as ``x + u(x)`` bends them."""
     grid = result.fixed.grid
-    points = voxel_centres_lps(grid)[grid.shape_kji[0] // 2]
+    points = voxel_centers_lps(grid)[grid.shape_kji[0] // 2]
     there = points + displacement_at(result.transform.field, points.reshape(-1, 3)).reshape(points.shape)
     columns, rows = _in_pixels(there, grid)
     step = max(1, round(GRID_MM / grid.spacing_mm[0]))

@@ -9,7 +9,7 @@ from typing import Dict, Optional, Sequence, Tuple
 import torch
 
 from ..warping.sample import warp
-from .draws import Draws, affine_displacement
+from .rng import Draws, affine_displacement
 
 
 @dataclass(frozen=True)

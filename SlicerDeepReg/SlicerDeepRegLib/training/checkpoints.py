@@ -9,13 +9,13 @@ from typing import Any, Dict, Optional
 
 import torch
 
-from ..contracts import InputError
+from ..types import InputError
 
 CHECKPOINT_FILE = "checkpoint.pt"
 LOCK_FILE = ".in-use"
 
 
-def write_checkpoint(state: Dict[str, Any], folder: Path, last_step: Optional[int]) -> None:
+def write_checkpoint(state: Dict[str, Any], folder: Path, final_step: Optional[int]) -> None:
     """Replace the checkpoint of the folder; the one before stays when that fails.
 
     Raises:
@@ -30,7 +30,7 @@ def write_checkpoint(state: Dict[str, Any], folder: Path, last_step: Optional[in
         os.replace(private, folder / CHECKPOINT_FILE)
     except (OSError, RuntimeError) as error:  # torch wraps what the disk said
         private.unlink(missing_ok=True)
-        kept = "There is none before it." if last_step is None else f"The one of step {last_step} is still there."
+        kept = "There is none before it." if final_step is None else f"The one of step {final_step} is still there."
         raise InputError(
             f"The checkpoint could not be written to {folder} ({_reason(error)}). {kept} Free some space, then go on "
             "with --resume."

@@ -5,7 +5,7 @@ annotated and the fixed one is not; the registration warps both the moving image
 the segmentation network learns from the moving image with its labels and from the warped image with the warped labels.
 RFCN and RUNet are this with an FCN and a U-Net. In use the segmentation network works alone.
 
-A series (the slices of a volume, the frames of a film, the scans of a patient) is cut into groups of neighbours, and
+A series (the slices of a volume, the frames of a film, the scans of a patient) is cut into groups of neighbors, and
 the middle one of each group is the annotated one that is moved to the others. ``ratio`` is the part of the images that
 are annotated. The paper's formula for r is not in the text at hand; this reading agrees with what it says of it (a
 larger r makes moving and fixed image more alike).
@@ -26,18 +26,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..contracts import InputError
 from ..metrics.labels import dice_by_label, surface_by_label
 from ..networks import NetworkOutput
 from ..networks.segmentation import build_segmentation
+from ..types import InputError
 from ..warping.sample import warp
-from .listing import Listing, Pair
+from .dataset_index import Listing, Pair
 from .model import write_model, write_segmentation
 from .objective import Objective, soft_dice
 from .plan import Plan
 from .recipe import Prepared
 from .task import RegistrationTask
-from .validation import figures_of
+from .validation import metrics_of
 
 SEGMENTATION_FOLDER = "segmentation"
 
@@ -119,7 +119,7 @@ class JointTask(RegistrationTask):
         self.better = {"segmentation_dice": max, **super().better}
 
     def measure(self, network: JointNetwork, pair, output: JointOutput, spacing_kji_mm, surfaces: bool):
-        found = {} if self.alone else figures_of(pair, output.displacement, spacing_kji_mm, surfaces)
+        found = {} if self.alone else metrics_of(pair, output.displacement, spacing_kji_mm, surfaces)
         if not pair["fixed_labels"].any():
             return found
         chosen = np.array(self.classes)[network.segmentation(pair["fixed"]).argmax(1)[0].cpu().numpy()]
@@ -135,15 +135,15 @@ class JointTask(RegistrationTask):
             found["segmentation_hd95_mm"] = float(np.mean(list(hd95.values())))
         return found
 
-    def write(self, weights, about: Tuple[int, float, str], figures: Mapping[str, float], folder: Path) -> None:
+    def write(self, weights, about: Tuple[int, float, str], metrics: Mapping[str, float], folder: Path) -> None:
         parts: Dict[str, Dict[str, torch.Tensor]] = {"registration": {}, "segmentation": {}}
         for name, value in weights.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
         if not self.alone:
-            write_model(self.plan, parts["registration"], *about, figures, folder)
+            write_model(self.plan, parts["registration"], *about, metrics, folder)
         (folder / SEGMENTATION_FOLDER).mkdir(exist_ok=True)
-        write_segmentation(self.plan, parts["segmentation"], about, figures, folder / SEGMENTATION_FOLDER)
+        write_segmentation(self.plan, parts["segmentation"], about, metrics, folder / SEGMENTATION_FOLDER)
 
 
 def build_joint(registration: Optional[nn.Module], plan: Plan) -> JointNetwork:

@@ -16,15 +16,15 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..contracts import InputError
-from ..files.plain import plain
+from ..files.jsonable import jsonable
+from ..types import InputError
 from .checkpoints import read_checkpoint, write_checkpoint
-from .draws import seed_of
+from .distributed import Distributed
 from .plan import Plan
 from .record import LOG_FILE, TIMED, Timing, keep_log_until, open_board
+from .rng import seed_of
 from .task import RegistrationTask
-from .team import Team
-from .validation import mean_figures, write_picture
+from .validation import mean_metrics, write_picture
 
 PICTURES = "pictures"
 #: Position of the first held-out pair in its own stream; pictures are made of the first ones.
@@ -62,7 +62,7 @@ class Ended:
     step: int
     finished: bool
     why: str
-    figures: Dict[str, float]
+    metrics: Dict[str, float]
 
 
 class Trainer:
@@ -86,7 +86,7 @@ class Trainer:
         folder: Path,
         device: torch.device,
         schedule: Schedule,
-        team: Team,
+        team: Distributed,
         held_out=None,
         held_out_count: int = 0,
         task: Optional[RegistrationTask] = None,
@@ -96,12 +96,12 @@ class Trainer:
         self.folder, self.device, self.schedule, self.team, self.say = folder, device, schedule, team, say
         self.held_out, self.held_out_count = held_out, held_out_count
         self.task = task or RegistrationTask(plan)
-        self.optimiser = _optimiser(plan, network)
+        self.optimizer = _optimizer(plan, network)
         self.scaler = _scaler(device, plan.precision == "fp16")
         self.mean = {n: t.detach().clone() for n, t in network.state_dict().items()} if plan.ema else None
         self.step, self.seconds, self.since_best = 0, 0.0, 0
         self.best: Optional[float] = None
-        self.figures: Dict[str, float] = {}
+        self.metrics: Dict[str, float] = {}
         self.checkpointed: Optional[int] = None
         self.board = None
         self._said, self._asked_at = 0.0, time.monotonic()
@@ -119,7 +119,7 @@ class Trainer:
         if resume:
             self._restore()
             if self.step >= self.plan.steps or 0 < self.schedule.patience <= self.since_best:
-                return Ended(self.step, True, "it had finished", self.figures)
+                return Ended(self.step, True, "it had finished", self.metrics)
         if self.team.is_first:
             keep_log_until(self.folder / LOG_FILE, self.step)
             (self.folder / PICTURES).mkdir(exist_ok=True)
@@ -198,14 +198,14 @@ class Trainer:
         if self.team.is_first and self.best is None:  # else the best one that was measured is there
             self._write_model()
         self.team.wait()
-        return Ended(self.step, finished, why, self.figures)
+        return Ended(self.step, finished, why, self.metrics)
 
     def _one_step(self, model: nn.Module, batches, timing: Timing):
         """Improve the weights once; returns the loss, its parts, and the norm of the gradient."""
         torch.manual_seed(seed_of(self.plan.seed, self.step, self.team.rank))  # whatever a network draws by itself
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = self._rate(self.step)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         total, parts, accumulate = 0.0, {}, self.schedule.accumulate
         for part in range(accumulate):
             timing.start()
@@ -225,11 +225,11 @@ class Trainer:
             for name, value in found.items():
                 parts[name] = parts.get(name, 0) + value / accumulate
         timing.start()
-        self.scaler.unscale_(self.optimiser)
+        self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip or math.inf)
         if not self.scaler.is_enabled():  # it leaves such steps out by itself
             self._pending.append((self.step + 1, norm.detach(), positions))
-        self.scaler.step(self.optimiser)
+        self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.mean is not None:
             self._follow()
@@ -244,7 +244,7 @@ class Trainer:
             return self.objective(batch, output, positions)
 
     def positions(self, step: int, part: int) -> List[int]:
-        """The places, in the order of a single process, of the pairs of one batch of this process."""
+        """The locations, in the order of a single process, of the pairs of one batch of this process."""
         batch = self.schedule.batch
         start = step * self.plan.pairs_per_step + (part * self.team.size + self.team.rank) * batch
         return list(range(start, start + batch))
@@ -267,7 +267,9 @@ class Trainer:
     def _check_losses(self) -> None:
         """Raise InputError for the first loss or gradient that is no number, with step, pairs, and what to lower."""
         pending, self._pending = self._pending, []
-        bad = [(step, self.source.names(places)) for step, loss, places in pending if not bool(torch.isfinite(loss))]
+        bad = [
+            (step, self.source.names(locations)) for step, loss, locations in pending if not bool(torch.isfinite(loss))
+        ]
         for step, names in (one for found in self.team.gathered(bad) for one in found):
             kept = f"The checkpoint of step {self.checkpointed} is from before."
             raise InputError(
@@ -285,20 +287,20 @@ class Trainer:
         with self._validated_weights():
             each, rows = self._measured(last)
         gathered = [one for found in self.team.gathered(each) for one in found]
-        self.figures = {**mean_figures(gathered), "pairs": float(len(gathered))}
-        name = next((n for n in self.task.better if n in self.figures), None)
-        score = self.figures.get(name)
+        self.metrics = {**mean_metrics(gathered), "pairs": float(len(gathered))}
+        name = next((n for n in self.task.better if n in self.metrics), None)
+        score = self.metrics.get(name)
         better = score is not None and (
             self.best is None or (score != self.best and self.task.better[name](score, self.best) == score)
         )
         self.best = score if better else self.best
         self.since_best = 0 if better else self.since_best + 1
         if self.team.is_first:
-            self._log({f"held_out_{n}": v for n, v in self.figures.items()})
+            self._log({f"held_out_{n}": v for n, v in self.metrics.items()})
             shown = write_picture(rows, self.folder / PICTURES / f"step-{self.step:07d}.png")
             if self.board is not None and shown is not None:
                 self.board.add_image("held out", np.moveaxis(shown, -1, 0), self.step)
-            listed = ", ".join(f"{n} {v:.4g}" for n, v in self.figures.items())
+            listed = ", ".join(f"{n} {v:.4g}" for n, v in self.metrics.items())
             self.say(f"step {self.step}, held out: {listed}{' (best so far)' if better else ''}")
             if better:
                 self._write_model()
@@ -306,7 +308,7 @@ class Trainer:
 
     @torch.no_grad()
     def _measured(self, last: bool):
-        """Figures of this process's share of the held-out pairs, and pictures of the first ones."""
+        """Metrics of this process's share of the held-out pairs, and pictures of the first ones."""
         self.network.eval()
         each, rows = [], []
         mine = range(self.team.rank, self.held_out_count, self.team.size)
@@ -338,7 +340,7 @@ class Trainer:
         weights = self.mean if self.mean is not None else self.network.state_dict()
         where = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type.upper()
         where = f"{self.team.size} x {where}" if self.team.size > 1 else where
-        self.task.write(weights, (self.step, self.seconds, where), self.figures, self.folder)
+        self.task.write(weights, (self.step, self.seconds, where), self.metrics, self.folder)
 
     # ------------------------------------------------------------------------------------------ keeping
 
@@ -349,10 +351,10 @@ class Trainer:
                 "seconds": self.seconds,
                 "best": self.best,
                 "since_best": self.since_best,
-                "figures": self.figures,
+                "metrics": self.metrics,
                 "network": self.network.state_dict(),
                 "mean": self.mean,
-                "optimiser": self.optimiser.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
             }
             write_checkpoint(state, self.folder, self.checkpointed)
@@ -364,16 +366,16 @@ class Trainer:
         if state is None:
             raise InputError(f"{self.folder} holds no checkpoint to go on from. Leave out --resume to start.")
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.mean is not None:
             self.mean = {n: t.to(self.device) for n, t in state["mean"].items()}
         self.step, self.seconds = state["step"], state["seconds"]
-        self.best, self.since_best, self.figures = state["best"], state["since_best"], state["figures"]
+        self.best, self.since_best, self.metrics = state["best"], state["since_best"], state["metrics"]
         self.checkpointed = self.step
 
     def _log(self, entry: Dict[str, Any]) -> None:
-        line = json.dumps(plain({"step": self.step, "seconds": round(self.seconds, 2), **entry}))
+        line = json.dumps(jsonable({"step": self.step, "seconds": round(self.seconds, 2), **entry}))
         with open(self.folder / LOG_FILE, "a", encoding="utf-8") as stream:
             stream.write(line + "\n")
         if self.board is not None:
@@ -402,10 +404,10 @@ class _Positions:
                 yield self.trainer.positions(step, part)
 
 
-def _optimiser(plan: Plan, network: nn.Module) -> torch.optim.Optimizer:
-    if plan.optimiser == "adamw":
+def _optimizer(plan: Plan, network: nn.Module) -> torch.optim.Optimizer:
+    if plan.optimizer == "adamw":
         return torch.optim.AdamW(network.parameters(), plan.learning_rate)
-    return torch.optim.Adam(network.parameters(), plan.learning_rate, amsgrad=plan.optimiser == "amsgrad")
+    return torch.optim.Adam(network.parameters(), plan.learning_rate, amsgrad=plan.optimizer == "amsgrad")
 
 
 def _scaler(device: torch.device, enabled: bool):

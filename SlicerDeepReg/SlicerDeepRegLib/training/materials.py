@@ -11,28 +11,28 @@ from typing import Any, Dict, Mapping, Sequence
 import numpy as np
 import torch
 
-from ..catalogue import WEIGHTS_FILE, Card
-from ..contracts import InputError
+from ..catalog import WEIGHTS_FILE, Card
 from ..files.weights import file_sha256
+from ..types import InputError
+from .dataset_index import Listing, Pair, make_pairs, read_listing, with_splits
+from .distributed import Distributed
 from .joint import annotated_pairs, classes_of, sliced
-from .listing import Listing, Pair, make_pairs, read_listing, with_splits
 from .plan import Plan
 from .presets import Preset
 from .recipe import Prepared, prepare_subjects
 from .request import TrainingRequest, default_name
 from .sources import HELD_OUT, PairSource, SyntheticSource
 from .synthetic import SyntheticSettings
-from .team import Team
 
 
-def materials(request: TrainingRequest, chosen: Card, settings: Preset, team: Team, device, say):
+def materials(request: TrainingRequest, chosen: Card, settings: Preset, team: Distributed, device, say):
     """(source, held-out source or None, plan)."""
     if request.synthetic:
         return _made_data(request, chosen, settings, team, device)
     return _real_data(request, chosen, settings, team, device, say)
 
 
-def _made_data(request: TrainingRequest, chosen: Card, settings: Preset, team: Team, device):
+def _made_data(request: TrainingRequest, chosen: Card, settings: Preset, team: Distributed, device):
     dimensions = request.dimensions or (len(request.size_ijk) if request.size_ijk else max(chosen.dimensions))
     size = request.size_ijk or ((96,) * 3 if dimensions == 3 else (128, 128))
     if len(size) != dimensions:
@@ -55,7 +55,7 @@ def _made_data(request: TrainingRequest, chosen: Card, settings: Preset, team: T
     return source, SyntheticSource(shape, request.seed, made, stream=HELD_OUT), plan
 
 
-def _subjects(request: TrainingRequest, recipe: Dict[str, Any], settings: Preset, team: Team, say):
+def _subjects(request: TrainingRequest, recipe: Dict[str, Any], settings: Preset, team: Distributed, say):
     """(listing with splits, prepared subjects by name)."""
     listing = read_listing(request.data, request.images, request.labels, request.masks)
     size = request.size_ijk or settings.size_ijk
@@ -85,7 +85,7 @@ def _subjects(request: TrainingRequest, recipe: Dict[str, Any], settings: Preset
     return listing, subjects
 
 
-def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: Team, device, say):
+def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: Distributed, device, say):
     recipe: Dict[str, Any] = {"intensity": "unit", "voxel_mm": request.voxel_mm, "orientation": request.orientation}
     listing, subjects = _subjects(request, recipe, settings, team, say)
     if request.joint:
@@ -140,7 +140,7 @@ def _trains(listing: Listing) -> bool:
     return any(pair.split in (None, "train") for pair in listing.given)
 
 
-def _workers(request: TrainingRequest, team: Team, device: torch.device) -> int:
+def _workers(request: TrainingRequest, team: Distributed, device: torch.device) -> int:
     if request.workers is not None:
         return request.workers
     return min(8, (os.cpu_count() or 1) // team.size) if device.type == "cuda" else 0
@@ -164,8 +164,8 @@ def _joint_data(request, chosen, settings, team, device, listing: Listing, subje
     pairs, annotated = annotated_pairs(listing, subjects, "train", request.ratio)
     held_out, _ = annotated_pairs(listing, subjects, "val", request.ratio)
     if len(held_out) > request.validation_pairs:  # spread over all series
-        places = np.linspace(0, len(held_out) - 1, request.validation_pairs).round().astype(int)
-        held_out = [held_out[n] for n in places]
+        locations = np.linspace(0, len(held_out) - 1, request.validation_pairs).round().astype(int)
+        held_out = [held_out[n] for n in locations]
     joint = {"network": request.joint, "alone": request.alone, "ratio": request.ratio, "slices": request.slices}
     joint.update(classes=classes_of(subjects, annotated), weight=request.segmentation_weight)
     many = f"{len(annotated)} annotated of {sum(1 for one in listing.subjects.values() if one.split == 'train')} images"
@@ -191,7 +191,7 @@ def _joint_data(request, chosen, settings, team, device, listing: Listing, subje
 
 
 def _plan(
-    request: TrainingRequest, chosen: Card, settings: Preset, team: Team, device, *, pairs, truth, **about
+    request: TrainingRequest, chosen: Card, settings: Preset, team: Distributed, device, *, pairs, truth, **about
 ) -> Plan:
     shape = about["shape"]
     if len(shape) not in chosen.dimensions:
@@ -222,7 +222,7 @@ def _plan(
         weights=weights,
         steps=steps or settings.steps or 10000,
         pairs_per_step=batch,
-        optimiser=request.optimiser or settings.optimiser,
+        optimizer=request.optimizer or settings.optimizer,
         learning_rate=request.learning_rate or settings.learning_rate,
         decay=request.decay or settings.decay,
         clip=request.clip,

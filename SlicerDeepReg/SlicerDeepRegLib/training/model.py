@@ -10,10 +10,10 @@ from typing import Any, Dict, Mapping, Tuple
 import torch
 
 from .. import __version__
-from ..catalogue import CARD_FILE, SEGMENTATION_CARD, WEIGHTS_FILE
-from ..contracts import InputError
-from ..files.plain import plain
+from ..catalog import CARD_FILE, SEGMENTATION_CARD, WEIGHTS_FILE
+from ..files.jsonable import jsonable
 from ..files.weights import write_weights
+from ..types import InputError
 from .plan import Plan
 
 LENGTHS = ((3600, 1, "hours"), (60, 0, "minutes"), (1, 0, "seconds"))
@@ -29,25 +29,25 @@ SHOWN = {
 
 
 def write_model(
-    plan: Plan, weights: Mapping[str, torch.Tensor], step: int, seconds: float, device: str, figures, folder: Path
+    plan: Plan, weights: Mapping[str, torch.Tensor], step: int, seconds: float, device: str, metrics, folder: Path
 ) -> None:
     """Put card and weights into the folder; each file is whole or the one before.
 
     Args:
-        figures: of the last validation, or empty. seconds: of training. device: in words.
+        metrics: of the last validation, or empty. seconds: of training. device: in words.
 
     Raises:
         InputError: the disk is full or cannot be written to.
     """
-    _write(weights, lambda checksum: card_of(plan, step, seconds, device, figures, checksum), CARD_FILE, folder)
+    _write(weights, lambda checksum: card_of(plan, step, seconds, device, metrics, checksum), CARD_FILE, folder)
 
 
 def write_segmentation(
-    plan: Plan, weights: Mapping[str, torch.Tensor], about: Tuple[int, float, str], figures, folder: Path
+    plan: Plan, weights: Mapping[str, torch.Tensor], about: Tuple[int, float, str], metrics, folder: Path
 ) -> None:
     """The same for the segmentation network of a joint training, as ``slicerdeepreg segment`` takes it."""
     shown = {"segmentation_dice": "Dice", "segmentation_hd95_mm": "HD95 in mm"}
-    measured = [f"{title} {figures[name]:.3f}" for name, title in shown.items() if name in figures]
+    measured = [f"{title} {metrics[name]:.3f}" for name, title in shown.items() if name in metrics]
     values = {
         "name": plan.name,
         "segmentation": plan.joint["network"],
@@ -56,7 +56,7 @@ def write_segmentation(
         "slices": plan.joint.get("slices"),
         "recipe": dict(plan.recipe),
         "trained_on": _trained_on(plan, *about),
-        "shown": f"On {figures['pairs']:.0f} images held out: {', '.join(measured)}." if measured else None,
+        "shown": f"On {metrics['pairs']:.0f} images held out: {', '.join(measured)}." if measured else None,
     }
     _write(weights, lambda checksum: {**values, "sha256": checksum}, SEGMENTATION_CARD, folder)
 
@@ -65,7 +65,7 @@ def _write(weights: Mapping[str, torch.Tensor], described, card_file: str, folde
     arrays = {name: t.detach().cpu().numpy() for name, t in weights.items()}
     private = [folder / f".unfinished-{name}" for name in (WEIGHTS_FILE, card_file)]
     try:
-        text = json.dumps(plain(described(write_weights(private[0], arrays))), indent=2, ensure_ascii=False)
+        text = json.dumps(jsonable(described(write_weights(private[0], arrays))), indent=2, ensure_ascii=False)
         private[1].write_text(text + "\n", encoding="utf-8")
         os.replace(private[0], folder / WEIGHTS_FILE)
         os.replace(private[1], folder / card_file)
@@ -75,10 +75,10 @@ def _write(weights: Mapping[str, torch.Tensor], described, card_file: str, folde
         raise InputError(f"The model could not be written to {folder} ({error}). Free some space.") from error
 
 
-def card_of(plan: Plan, step: int, seconds: float, device: str, figures, checksum: str) -> Dict[str, Any]:
-    """The card of the model, as ``catalogue.read_user_card`` takes it."""
-    listed = [f"{title} {figures[name]:.4g}{unit}" for name, (title, unit) in SHOWN.items() if name in figures]
-    shown = f"On {figures['pairs']:.0f} pairs held out of the same data: {', '.join(listed)}." if listed else None
+def card_of(plan: Plan, step: int, seconds: float, device: str, metrics, checksum: str) -> Dict[str, Any]:
+    """The card of the model, as ``catalog.read_user_card`` takes it."""
+    listed = [f"{title} {metrics[name]:.4g}{unit}" for name, (title, unit) in SHOWN.items() if name in metrics]
+    shown = f"On {metrics['pairs']:.0f} pairs held out of the same data: {', '.join(listed)}." if listed else None
     return {
         "name": plan.name,
         "title": f"{plan.name} ({plan.network}, trained)",

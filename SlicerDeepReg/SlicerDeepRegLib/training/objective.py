@@ -11,7 +11,7 @@ from ..losses.papers import LOSSES
 from ..losses.regularity import diffusion
 from ..networks import NetworkOutput
 from ..warping.sample import warp
-from .draws import Draws, seed_of
+from .rng import Draws, seed_of
 
 
 @dataclass(frozen=True)

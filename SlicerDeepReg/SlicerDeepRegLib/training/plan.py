@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from ..contracts import InputError
+from ..types import InputError
 
 PLAN_FILE = "training.json"
-OPTIMISERS = ("adam", "amsgrad", "adamw")
+OPTIMIZERS = ("adam", "amsgrad", "adamw")
 DECAYS = ("constant", "poly")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -28,7 +28,7 @@ class Plan:
         loss, weights: of the objective.
         steps: how often the weights are improved.
         pairs_per_step: over all processes and accumulated batches.
-        optimiser, learning_rate, decay: see ``presets.Preset``. clip: largest norm of the gradient, 0 for any.
+        optimizer, learning_rate, decay: see ``presets.Preset``. clip: largest norm of the gradient, 0 for any.
         ema: share of the old in the running mean of the weights, which is what is validated and kept; 0 for none.
         precision: "fp32", "bf16" or "fp16".
         joint: None, or the segmentation network and its numbers.
@@ -47,7 +47,7 @@ class Plan:
     weights: Mapping[str, float]
     steps: int
     pairs_per_step: int = 1
-    optimiser: str = "adam"
+    optimizer: str = "adam"
     learning_rate: float = 1e-4
     decay: str = "constant"
     clip: float = 0.0
@@ -61,7 +61,7 @@ class Plan:
     start: Optional[str] = None
 
     def __post_init__(self) -> None:
-        for name, choices in (("optimiser", OPTIMISERS), ("decay", DECAYS), ("precision", PRECISIONS)):
+        for name, choices in (("optimizer", OPTIMIZERS), ("decay", DECAYS), ("precision", PRECISIONS)):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}; it was {getattr(self, name)!r}.")
         if self.steps < 1 or self.pairs_per_step < 1 or not self.learning_rate > 0 or not 0 <= self.ema < 1:

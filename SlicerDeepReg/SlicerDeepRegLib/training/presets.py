@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from ..contracts import InputError
+from ..types import InputError
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class Preset:
     Attributes:
         text: what it is, for people.
         epochs: passes over the pairs; ``steps`` instead where there are no pairs to count.
-        pairing: see ``listing.PAIRINGS``.
+        pairing: see ``dataset_index.PAIRINGS``.
         size_ijk: images are cut or padded to it, voxels along i, j(, k).
-        optimiser: "adam", "amsgrad" (Adam with it) or "adamw". decay: "constant", or "poly" for (1 - step / steps)^0.9.
+        optimizer: "adam", "amsgrad" (Adam with it) or "adamw". decay: "constant", or "poly" for (1 - step / steps)^0.9.
         loss: arguments of the network's loss in ``losses/papers.py``.
         split: how many scans the paper had for training, validation and test; which ones is drawn by the seed.
         chosen: which of these the paper does not give, and were chosen here.
@@ -29,7 +29,7 @@ class Preset:
     pairing: str = "random"
     size_ijk: Optional[Tuple[int, ...]] = None
     batch: int = 1
-    optimiser: str = "adam"
+    optimizer: str = "adam"
     learning_rate: float = 1e-4
     decay: str = "constant"
     loss: Mapping[str, Any] = field(default_factory=dict)
@@ -38,17 +38,17 @@ class Preset:
     chosen: Tuple[str, ...] = ()
 
 
-_ALL = ("epochs", "pairing", "batch", "optimiser", "learning_rate", "decay", "loss", "augment")
+_ALL = ("epochs", "pairing", "batch", "optimizer", "learning_rate", "decay", "loss", "augment")
 
 #: What any network is trained by when nothing else is asked for.
 GENERAL = {
     "general": Preset(
         "Ours, for any data: each image once an epoch with another one, light augmentation.",
-        **{"epochs": 300, "optimiser": "amsgrad", "decay": "poly", "augment": "light", "chosen": _ALL},
+        **{"epochs": 300, "optimizer": "amsgrad", "decay": "poly", "augment": "light", "chosen": _ALL},
     ),
     "synthetic": Preset(
         "Ours, for pairs that are made: losses on images of one contrast, on labels and on the field.",
-        **{"steps": 20000, "optimiser": "amsgrad", "learning_rate": 3e-4, "decay": "poly", "chosen": _ALL},
+        **{"steps": 20000, "optimizer": "amsgrad", "learning_rate": 3e-4, "decay": "poly", "chosen": _ALL},
     ),
 }
 
@@ -61,10 +61,10 @@ PRESETS: Dict[str, Dict[str, Preset]] = {
                 "split": (403, 58, 115),
                 "pairing": "from-atlas",
                 "size_ijk": (160, 192, 224),
-                "optimiser": "amsgrad",
+                "optimizer": "amsgrad",
             },
             **{"decay": "poly", "loss": {"regularity": 1.0}},
-            chosen=("epochs", "batch", "optimiser", "learning_rate", "decay", "loss"),
+            chosen=("epochs", "batch", "optimizer", "learning_rate", "decay", "loss"),
         ),
         "lpba40": Preset(
             "LPBA40, every ordered pair of 30 scans, 160 x 192 x 160 (the protocol of RDP, whose table it shares).",
@@ -73,10 +73,10 @@ PRESETS: Dict[str, Dict[str, Preset]] = {
                 "split": (30, 0, 10),
                 "pairing": "all",
                 "size_ijk": (160, 192, 160),
-                "optimiser": "amsgrad",
+                "optimizer": "amsgrad",
             },
             **{"decay": "poly", "loss": {"regularity": 1.0}},
-            chosen=("epochs", "batch", "optimiser", "learning_rate", "decay", "loss"),
+            chosen=("epochs", "batch", "optimizer", "learning_rate", "decay", "loss"),
         ),
     },
     "unfolding": {
@@ -130,14 +130,14 @@ PRESETS: Dict[str, Dict[str, Preset]] = {
                 "size_ijk": (160, 192, 224),
                 "loss": {"regularity": 1.0},
             },
-            **{"optimiser": "amsgrad", "decay": "poly"},
-            chosen=("epochs", "batch", "optimiser", "learning_rate", "decay", "loss"),
+            **{"optimizer": "amsgrad", "decay": "poly"},
+            chosen=("epochs", "batch", "optimizer", "learning_rate", "decay", "loss"),
         ),
         "oasis": Preset(
             "OASIS, patient to patient, 160 x 192 x 224.",
             **{"epochs": 500, "pairing": "random", "size_ijk": (160, 192, 224), "loss": {"regularity": 1.0}},
-            **{"optimiser": "amsgrad", "decay": "poly"},
-            chosen=("epochs", "batch", "optimiser", "learning_rate", "decay", "loss"),
+            **{"optimizer": "amsgrad", "decay": "poly"},
+            chosen=("epochs", "batch", "optimizer", "learning_rate", "decay", "loss"),
         ),
     },
 }
@@ -152,14 +152,14 @@ PRESETS.update(
         "transmorph": {
             "ixi": Preset(
                 "IXI, atlas to patient, as its repository: local correlation and diffusion of weight 1.",
-                **{**_IXI, "optimiser": "amsgrad", "decay": "poly", "loss": {"regularity": 1.0}},
+                **{**_IXI, "optimizer": "amsgrad", "decay": "poly", "loss": {"regularity": 1.0}},
                 chosen=("augment", "no stochastic depth"),
             )
         },
         "vit-v-net": {
             "ixi": Preset(
                 "IXI in TransMorph's protocol: squared difference and diffusion of weight 0.02.",
-                **{**_IXI, "optimiser": "amsgrad", "decay": "poly", "loss": {"regularity": 0.02}},
+                **{**_IXI, "optimizer": "amsgrad", "decay": "poly", "loss": {"regularity": 0.02}},
                 chosen=("augment", "no dropout"),
             )
         },
@@ -173,7 +173,7 @@ PRESETS.update(
         "utsrmorph": {
             "ixi": Preset(
                 "IXI, atlas to patient, as its code: rate 4e-4, local correlation and diffusion of weight 4.",
-                **{**_IXI, "learning_rate": 4e-4, "optimiser": "amsgrad", "decay": "poly", "loss": {"regularity": 4.0}},
+                **{**_IXI, "learning_rate": 4e-4, "optimizer": "amsgrad", "decay": "poly", "loss": {"regularity": 4.0}},
                 chosen=("augment", "no stochastic depth"),
             )
         },
@@ -200,7 +200,7 @@ PRESETS.update(
         "rdp-net": {
             "lpba40": Preset(
                 "LPBA40, every ordered pair of 30 scans, 160 x 192 x 160, as its code.",
-                **{**_LPBA40, "epochs": 30, "optimiser": "amsgrad", "decay": "poly", "loss": {"regularity": 1.0}},
+                **{**_LPBA40, "epochs": 30, "optimizer": "amsgrad", "decay": "poly", "loss": {"regularity": 1.0}},
                 chosen=("augment",),
             )
         },
@@ -242,7 +242,7 @@ def described(network: str) -> str:
         numbers = ", ".join(f"{key} {value:g}" for key, value in one.loss.items()) or "its loss as it stands"
         lines += [
             f"{name}: {one.text}",
-            f"  {length}, pairs {one.pairing}, batch {one.batch}, {one.optimiser} {one.learning_rate:g} {one.decay}; "
+            f"  {length}, pairs {one.pairing}, batch {one.batch}, {one.optimizer} {one.learning_rate:g} {one.decay}; "
             f"{numbers}; augmentation {one.augment}",
             *([f"  scans for training, validation, test: {', '.join(map(str, one.split))}"] if one.split else []),
             f"  chosen here: {', '.join(one.chosen) or 'nothing'}",

@@ -10,7 +10,7 @@ from typing import Dict
 
 import torch
 
-from ..contracts import InputError
+from ..types import InputError
 
 LOG_FILE = "log.jsonl"
 #: Parts of a step.
@@ -73,7 +73,7 @@ def open_board(folder: Path):
     except ImportError as error:
         raise InputError(
             "TensorBoard is not installed: pip install tensorboard, or leave out --tensorboard. log.jsonl has the same "
-            "figures."
+            "metrics."
         ) from error
     return SummaryWriter(str(folder / "tensorboard"))
 

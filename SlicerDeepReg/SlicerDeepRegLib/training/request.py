@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Tuple
 
-from ..catalogue import MODEL_FOLDERS, Card, card, cards
-from ..contracts import InputError
+from ..catalog import MODEL_FOLDERS, Card, card, cards
 from ..networks.segmentation import SEGMENTATIONS
+from ..types import InputError
 from .augment import AUGMENTATIONS
 from .presets import Preset, preset
 
@@ -21,7 +21,7 @@ class TrainingRequest:
         network: name of a network's card, or NAME:VARIANT.
         output: folder for model, checkpoint, log and pictures.
         data: a folder, a CSV or a dataset.json; or ``synthetic``: one of ``synthetic.KINDS``.
-        images, labels, masks: see ``listing.read_listing``. pairing, atlas: see ``listing.make_pairs``.
+        images, labels, masks: see ``dataset_index.read_listing``. pairing, atlas: see ``dataset_index.make_pairs``.
         size_ijk: images are cut or padded to it. voxel_mm, orientation: of the recipe.
         dimensions: 2 or 3, for synthetic pairs of a network that takes both.
         epochs or steps: how long. batch: pairs of one process at once. accumulate: batches of a step.
@@ -57,7 +57,7 @@ class TrainingRequest:
     steps: Optional[int] = None
     batch: Optional[int] = None
     accumulate: int = 1
-    optimiser: Optional[str] = None
+    optimizer: Optional[str] = None
     learning_rate: Optional[float] = None
     decay: Optional[str] = None
     regularity: Optional[float] = None

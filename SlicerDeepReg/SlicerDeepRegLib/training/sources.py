@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..contracts import InputError
 from ..preparation.intensity import match_quantiles
+from ..types import InputError
 from .augment import augmented
-from .draws import Draws, seed_of
-from .listing import Pair
+from .dataset_index import Pair
 from .recipe import Prepared
+from .rng import Draws, seed_of
 from .synthetic import BRAIN_LABELS, SyntheticSettings, synthetic_pairs
 
 Batch = Dict[str, torch.Tensor]
@@ -42,9 +42,9 @@ class SyntheticSource:
     def names(self, positions: Sequence[int]) -> List[str]:
         return [f"synthetic pair {seed_of(self.seed, self.stream, position)}" for position in positions]
 
-    def batches(self, places: Sequence[Sequence[int]], device: torch.device):
+    def batches(self, locations: Sequence[Sequence[int]], device: torch.device):
         """One batch for each sequence of positions."""
-        for positions in places:
+        for positions in locations:
             seeds = [seed_of(self.seed, self.stream, position) for position in positions]
             made = synthetic_pairs(self.shape, seeds, device, self.settings)
             yield {f.name: getattr(made, f.name) for f in dataclasses.fields(made) if f.name != "brain"}
@@ -54,7 +54,7 @@ class PairSource:
     """Pairs of prepared subjects, in an order that is drawn anew each epoch.
 
     Args:
-        pairs: see ``listing.make_pairs``. subjects: prepared, by name.
+        pairs: see ``dataset_index.make_pairs``. subjects: prepared, by name.
         redraw: the moving image of each pair is drawn anew each epoch, among those of the same group.
         groups: by name of the subject, where ``redraw``.
         shuffle: draw the order; else the pairs come as they are.
@@ -85,13 +85,13 @@ class PairSource:
     def names(self, positions: Sequence[int]) -> List[str]:
         return ["{} to {}".format(*self.data.names_at(position)) for position in positions]
 
-    def batches(self, places: Sequence[Sequence[int]], device: torch.device):
+    def batches(self, locations: Sequence[Sequence[int]], device: torch.device):
         """One batch for each sequence of positions."""
         pinned = device.type == "cuda"
         loader = DataLoader(
-            self.data, batch_sampler=places, num_workers=self.workers, pin_memory=pinned, worker_init_fn=_deaf
+            self.data, batch_sampler=locations, num_workers=self.workers, pin_memory=pinned, worker_init_fn=_deaf
         )
-        for positions, batch in zip(places, _explained(loader)):
+        for positions, batch in zip(locations, _explained(loader)):
             batch = {name: t.to(device, non_blocking=pinned) for name, t in batch.items()}
             batch = {name: t.long() if "labels" in name else t for name, t in batch.items()}
             seeds = [seed_of(self.seed, AUGMENTING, position) for position in positions]
@@ -134,7 +134,7 @@ class _Pairs(Dataset):
                 self.mates.setdefault(groups.get(name), []).append(name)
         self.groups = groups
         used = [subjects[name] for pair in pairs for name in (pair.moving, pair.fixed)]
-        self.labelled = any("labels" in one.arrays for one in used)
+        self.labeled = any("labels" in one.arrays for one in used)
         self.masked = any("mask" in one.arrays for one in used)
 
     def names_at(self, position: int) -> Tuple[str, str]:
@@ -155,7 +155,7 @@ class _Pairs(Dataset):
         images = [np.asarray(one.array("image"), np.float32) for one in (moving, fixed)]
         images[0] = _matched(images[0], images[1])
         found = {"moving": torch.from_numpy(images[0])[None], "fixed": torch.from_numpy(images[1])[None]}
-        if self.labelled:
+        if self.labeled:
             for side, one in (("moving", moving), ("fixed", fixed)):
                 labels = one.array("labels")
                 labels = np.zeros(one.shape, np.int32) if labels is None else labels.astype(np.int32)
@@ -178,7 +178,7 @@ def _matched(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
     if count < 1000:
         return moving
     if count > COMPARED:
-        places = np.flatnonzero(both)[:: count // COMPARED]
+        locations = np.flatnonzero(both)[:: count // COMPARED]
         both = np.zeros(both.shape, bool)
-        both.flat[places] = True
+        both.flat[locations] = True
     return match_quantiles(moving, fixed, both)

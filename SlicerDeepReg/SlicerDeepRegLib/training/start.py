@@ -8,13 +8,14 @@ from typing import Callable, List, Optional
 
 import torch
 
-from ..catalogue import CARD_FILE, SEGMENTATION_CARD, Card
-from ..contracts import InputError
+from ..catalog import CARD_FILE, SEGMENTATION_CARD, Card
 from ..device import choose, free_bytes
 from ..files.weights import read_weights
 from ..networks import build, takes_dimensions
 from ..preparation.checks import free_memory_bytes
+from ..types import InputError
 from .checkpoints import CHECKPOINT_FILE, Lock
+from .distributed import Distributed
 from .joint import SEGMENTATION_FOLDER, JointObjective, JointTask, build_joint
 from .loop import Ended, Schedule, Trainer
 from .materials import materials, weights_of
@@ -24,7 +25,6 @@ from .record import tidy
 from .request import TrainingRequest, checked
 from .sources import PairSource, SyntheticSource
 from .task import RegistrationTask
-from .team import Team
 
 
 def train(request: TrainingRequest, say: Callable[[str], None] = print) -> Ended:
@@ -34,7 +34,7 @@ def train(request: TrainingRequest, say: Callable[[str], None] = print) -> Ended
         InputError: something asked for cannot be done; said before any work where it can be known by then.
     """
     device = choose(request.device)
-    team = Team(device.type)
+    team = Distributed(device.type)
     try:
         if device.type == "cuda" and team.size > 1:
             device = torch.device("cuda", team.local_rank)
@@ -43,7 +43,7 @@ def train(request: TrainingRequest, say: Callable[[str], None] = print) -> Ended
         team.leave()
 
 
-def _train(request: TrainingRequest, device: torch.device, team: Team, say) -> Ended:
+def _train(request: TrainingRequest, device: torch.device, team: Distributed, say) -> Ended:
     chosen, settings = checked(request)
     lock = _claim(request, team)
     try:
@@ -80,7 +80,7 @@ def _train(request: TrainingRequest, device: torch.device, team: Team, say) -> E
 # ------------------------------------------------------------------------------------------ checks
 
 
-def _claim(request: TrainingRequest, team: Team) -> Optional[Lock]:
+def _claim(request: TrainingRequest, team: Distributed) -> Optional[Lock]:
     """The output folder for this training alone; the first process holds it for all."""
     if not team.is_first:
         team.wait()
@@ -108,7 +108,7 @@ def _claim(request: TrainingRequest, team: Team) -> Optional[Lock]:
     return lock
 
 
-def _schedule(request: TrainingRequest, plan: Plan, team: Team) -> Schedule:
+def _schedule(request: TrainingRequest, plan: Plan, team: Distributed) -> Schedule:
     return Schedule(
         batch=plan.pairs_per_step // request.accumulate // team.size,
         accumulate=request.accumulate,

@@ -19,15 +19,15 @@ from typing import Optional, Sequence, Tuple
 import torch
 import torch.nn.functional as F
 
-from ..contracts import InputError
+from ..types import InputError
 from ..warping.filters import gaussian
 from ..warping.sample import compose, resize, warp
 from ..warping.velocity import integrate
-from .draws import Draws, affine_displacement, robust_unit, seed_of
+from .rng import Draws, affine_displacement, robust_unit, seed_of
 
 KINDS = ("mixed", "brains", "shapes")
 #: Labels of a brain-like map; the pairs (left, right) look alike.
-CSF, GREY, WHITE, VENTRICLE, NUCLEI, CEREBELLUM, SKULL, SKIN = 1, (2, 3), (4, 5), (6, 7), 8, 16, 17, 18
+CSF, GRAY, WHITE, VENTRICLE, NUCLEI, CEREBELLUM, SKULL, SKIN = 1, (2, 3), (4, 5), (6, 7), 8, 16, 17, 18
 NUCLEUS_PAIRS = 4
 BRAIN_LABELS = 18
 
@@ -94,7 +94,7 @@ class SyntheticPair:
     Attributes:
         moving, fixed: (B, 1, K, J, I) or (B, 1, J, I), intensities 0..1.
         moving_labels, fixed_labels: the same shape, whole numbers; 0 is background. The fixed ones are the moving ones
-            seen through the field, by the nearest neighbour.
+            seen through the field, by the nearest neighbor.
         displacement: (B, n, ...) voxels, order i, j(, k): ``fixed(x) = moving(x + u(x))`` but for the contrast.
         inside: (B, 1, ...) 1 where there is something to see in the fixed image.
         same_contrast, brain: (B,) bool, on the CPU, where they are asked for.
@@ -211,7 +211,7 @@ class _Maker:
         cortex = depth < self._uniform(0.06, 0.11)
         right = (c[:, :1] > 0).float()
         labels = torch.full_like(radius, float(WHITE[0])) + right
-        labels = torch.where(ribbon | cortex, GREY[0] + right, labels)
+        labels = torch.where(ribbon | cortex, GRAY[0] + right, labels)
         split = (cleft < 0.03) & (depth < 0.45)
         labels = torch.where(sulcus | split | (depth < 0.025), float(CSF), labels)
         labels = self._inner(c, labels)
@@ -242,16 +242,16 @@ class _Maker:
         right = c[:, :1] > 0
         mirrored = torch.cat([c[:, :1].abs(), c[:, 1:]], 1) + 0.03 * self._noise(max(3, min(self.shape) / 8), self.n)
 
-        def ellipsoid(centre, lengths):
-            places = zip(mirrored.unbind(1), centre, lengths)
-            return (sum(((x - place) / size).square() for x, place, size in places) < 1)[:, None]
+        def ellipsoid(center, lengths):
+            locations = zip(mirrored.unbind(1), center, lengths)
+            return (sum(((x - place) / size).square() for x, place, size in locations) < 1)[:, None]
 
         wobble = lambda value: value * self._uniform(0.8, 1.2)  # noqa: E731
         tail = ellipsoid([0.45, -0.75, -0.62], [wobble(0.5), wobble(0.3), wobble(0.3)])
         labels = torch.where(tail & (labels > 0), float(CEREBELLUM), labels)
-        places = ((0.17, -0.1, -0.05), (0.2, 0.25, 0.05), (0.35, 0.12, -0.05), (0.33, -0.15, -0.3))
+        locations = ((0.17, -0.1, -0.05), (0.2, 0.25, 0.05), (0.35, 0.12, -0.05), (0.33, -0.15, -0.3))
         sizes = ((0.13, 0.2, 0.15), (0.07, 0.22, 0.14), (0.11, 0.2, 0.16), (0.1, 0.24, 0.1))
-        for number, (place, size) in enumerate(zip(places, sizes)):
+        for number, (place, size) in enumerate(zip(locations, sizes)):
             found = ellipsoid([p + self._uniform(-0.03, 0.03) for p in place], [wobble(v) for v in size])
             labels = torch.where(found, NUCLEI + 2.0 * number + right.float(), labels)
         ventricle = ellipsoid([0.09, 0.05, 0.16], [wobble(0.08), wobble(0.42), wobble(0.12)])
@@ -265,16 +265,16 @@ class _Maker:
         means = self._draws.evenly(count + 1) * 0.9 + 0.1
         means[0] = 0
         if brain:  # left and right alike
-            pairs = [GREY, WHITE, VENTRICLE, *((NUCLEI + 2 * k, NUCLEI + 2 * k + 1) for k in range(NUCLEUS_PAIRS))]
+            pairs = [GRAY, WHITE, VENTRICLE, *((NUCLEI + 2 * k, NUCLEI + 2 * k + 1) for k in range(NUCLEUS_PAIRS))]
             for left, right in pairs:
                 means[right] = means[left]
             means[VENTRICLE[0]] = means[VENTRICLE[1]] = means[CSF]
-            if self._chance(0.5):  # grey between fluid and white, as in T1 and T2
-                grey, fluid, white = means[GREY[0]].clone(), means[CSF].clone(), means[WHITE[0]].clone()
-                low, middle, high = torch.stack([grey, fluid, white]).sort().values
+            if self._chance(0.5):  # gray between fluid and white, as in T1 and T2
+                gray, fluid, white = means[GRAY[0]].clone(), means[CSF].clone(), means[WHITE[0]].clone()
+                low, middle, high = torch.stack([gray, fluid, white]).sort().values
                 means[CSF] = means[VENTRICLE[0]] = means[VENTRICLE[1]] = torch.where(fluid < white, low, high)
                 means[WHITE[0]] = means[WHITE[1]] = torch.where(fluid < white, high, low)
-                means[GREY[0]] = means[GREY[1]] = middle
+                means[GRAY[0]] = means[GRAY[1]] = middle
         return means
 
     def _image(self, labels: torch.Tensor, texture: torch.Tensor, contrast: torch.Tensor) -> torch.Tensor:

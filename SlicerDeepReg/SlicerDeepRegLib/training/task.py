@@ -1,4 +1,4 @@
-"""What a training is for: which figures judge it, how a held-out pair is measured, and what is kept of it."""
+"""What a training is for: which metrics judge it, how a held-out pair is measured, and what is kept of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from .model import write_model
 from .plan import Plan
-from .validation import figures_of, picture
+from .validation import metrics_of, picture
 
 
 class RegistrationTask:
@@ -26,13 +26,13 @@ class RegistrationTask:
     def measure(
         self, network: nn.Module, pair, output, spacing_kji_mm: Sequence[float], surfaces: bool
     ) -> Dict[str, float]:
-        """Figures of one held-out pair; see ``validation.figures_of``."""
-        return figures_of(pair, output.displacement, spacing_kji_mm, surfaces)
+        """Metrics of one held-out pair; see ``validation.metrics_of``."""
+        return metrics_of(pair, output.displacement, spacing_kji_mm, surfaces)
 
     def draw(self, network: nn.Module, pair, output) -> Optional[np.ndarray]:
         """A row of pictures of the pair."""
         return picture(pair, output.displacement, self.plan.recipe.get("orientation") or "")
 
-    def write(self, weights: Mapping[str, torch.Tensor], about: Tuple[int, float, str], figures, folder: Path) -> None:
+    def write(self, weights: Mapping[str, torch.Tensor], about: Tuple[int, float, str], metrics, folder: Path) -> None:
         """Keep the model; ``about`` is the step, the seconds of training, and the device in words."""
-        write_model(self.plan, weights, *about, figures, folder)
+        write_model(self.plan, weights, *about, metrics, folder)

@@ -1,4 +1,4 @@
-"""What a network does on pairs that it is not trained on: figures and a picture."""
+"""What a network does on pairs that it is not trained on: metrics and a picture."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from ..contracts import Field, Grid
 from ..geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
 from ..metrics.labels import dice_by_label, surface_by_label
+from ..types import Field, Grid
 from ..warping.sample import warp
 from .objective import mean_distance
 
 
 @torch.no_grad()
-def figures_of(
+def metrics_of(
     pair: Mapping[str, torch.Tensor], displacement: torch.Tensor, spacing_kji_mm: Sequence[float], surfaces: bool
 ) -> Dict[str, float]:
-    """Figures of one pair; what cannot be measured is left out.
+    """Metrics of one pair; what cannot be measured is left out.
 
     Args:
         pair: a batch of one, see ``sources``.
@@ -57,7 +57,7 @@ def _mean(by_label: Mapping[int, float]) -> float:
 
 
 def _regularity(displacement: torch.Tensor, mask: np.ndarray) -> Dict[str, float]:
-    """In voxels, which for folds is as good as millimetres."""
+    """In voxels, which for folds is as good as millimeters."""
     field = as_field(displacement)
     mask = mask.reshape(field.grid.shape_kji)
     if not mask.any():
@@ -76,7 +76,7 @@ def as_field(displacement: torch.Tensor) -> Field:
     return Field(np.ascontiguousarray(vectors), Grid(vectors.shape[2::-1], np.eye(4)))
 
 
-def mean_figures(each: Sequence[Mapping[str, float]]) -> Dict[str, float]:
+def mean_metrics(each: Sequence[Mapping[str, float]]) -> Dict[str, float]:
     """The mean of each figure over the pairs that have it."""
     names = sorted({name for one in each for name in one})
     means = {}
@@ -90,22 +90,22 @@ def mean_figures(each: Sequence[Mapping[str, float]]) -> Dict[str, float]:
 def picture(pair: Mapping[str, torch.Tensor], displacement: torch.Tensor, orientation: str = "") -> np.ndarray:
     """(height, width, 3) uint8: moving, fixed, warped, difference, the bent grid, and the Jacobian; the middle slice.
 
-    Difference: grey is none. Jacobian: white keeps its volume, blue shrinks, red grows (to a half and to twice), black
+    Difference: gray is none. Jacobian: white keeps its volume, blue shrinks, red grows (to a half and to twice), black
     is a fold. With the orientation known, front or top is up and the patient's left is on the right.
     """
     images = [pair["moving"], pair["fixed"], warp(pair["moving"], displacement)]
     planes = [_middle(t[0, 0]) for t in images]
     planes.append(0.5 + 0.5 * (planes[2] - planes[1]))
-    grey = [np.repeat(plane[..., None].clip(0, 1), 3, -1) for plane in planes]
+    gray = [np.repeat(plane[..., None].clip(0, 1), 3, -1) for plane in planes]
     bent = warp(_lines(pair["fixed"].shape, displacement.device), displacement)
-    grey.append(np.repeat(_middle(bent[0, 0])[..., None].clip(0, 1), 3, -1))
+    gray.append(np.repeat(_middle(bent[0, 0])[..., None].clip(0, 1), 3, -1))
     jacobian = jacobian_of_field(as_field(displacement))
-    grey.append(_diverging(jacobian[len(jacobian) // 2]))
+    gray.append(_diverging(jacobian[len(jacobian) // 2]))
     if orientation and orientation[1] in "AS":
-        grey = [one[::-1] for one in grey]
+        gray = [one[::-1] for one in gray]
     if orientation and orientation[0] == "R":
-        grey = [one[:, ::-1] for one in grey]
-    row = np.concatenate([np.pad(one, ((2, 2), (2, 2), (0, 0)), constant_values=0.3) for one in grey], 1)
+        gray = [one[:, ::-1] for one in gray]
+    row = np.concatenate([np.pad(one, ((2, 2), (2, 2), (0, 0)), constant_values=0.3) for one in gray], 1)
     return (255 * row).round().astype(np.uint8)
 
 
@@ -124,8 +124,8 @@ def _lines(shape: Sequence[int], device: torch.device, step: int = 6) -> torch.T
 def _diverging(jacobian: np.ndarray) -> np.ndarray:
     amount = np.clip(np.log2(np.maximum(jacobian, 1e-6)), -1, 1)[..., None]
     red, blue, white = np.array([0.8, 0.1, 0.1]), np.array([0.1, 0.2, 0.8]), np.ones(3)
-    colour = np.where(amount > 0, white + amount * (red - white), white - amount * (blue - white))
-    return np.where((jacobian <= 0)[..., None], 0.0, colour)
+    color = np.where(amount > 0, white + amount * (red - white), white - amount * (blue - white))
+    return np.where((jacobian <= 0)[..., None], 0.0, color)
 
 
 def write_picture(rows: List[np.ndarray], path) -> Optional[np.ndarray]:

@@ -40,7 +40,7 @@ class WindowMeans:
     Args:
         shape: of the image, K, J, I or J, I.
         radius_ijk: voxels.
-        stride_ijk: from one window's centre to the next.
+        stride_ijk: from one window's center to the next.
     """
 
     def __init__(self, shape: Sequence[int], radius_ijk: Sequence[int], stride_ijk: Sequence[int]) -> None:
@@ -49,7 +49,7 @@ class WindowMeans:
         self._steps = [(2 + n - 1 - c, int(radius_ijk[c]), int(stride_ijk[c])) for c in range(n)]
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, ...) at the windows' centres."""
+        """(B, C, ...) at the windows' centers."""
         for axis, radius, stride in self._steps[::-1]:  # slowest first: the rest then has fewer rows
             x = self._one(x, axis, _window_means, radius, stride)
         return x
@@ -60,10 +60,10 @@ class WindowMeans:
             y = self._one(y, axis, _window_means_adjoint, radius, stride)
         return y
 
-    def centres(self, x: torch.Tensor) -> torch.Tensor:
-        """The values of x at the windows' centres."""
+    def centers(self, x: torch.Tensor) -> torch.Tensor:
+        """The values of x at the windows' centers."""
         for axis, _, stride in self._steps:
-            x = x.index_select(axis, _centres(x.shape[axis], stride).to(x.device))
+            x = x.index_select(axis, _centers(x.shape[axis], stride).to(x.device))
         return x
 
     def _one(self, x: torch.Tensor, axis: int, kind: Callable, radius: int, stride: int) -> torch.Tensor:
@@ -164,13 +164,13 @@ def _mean(length: int, radius: float) -> torch.Tensor:
     return box / box.sum(1, keepdim=True)
 
 
-def _centres(length: int, stride: int) -> torch.Tensor:
+def _centers(length: int, stride: int) -> torch.Tensor:
     return torch.arange(min(stride // 2, (length - 1) // 2), length, stride)
 
 
 def _window_means(length: int, windows) -> torch.Tensor:
     radius, stride = windows
-    return _mean(length, radius)[_centres(length, stride)]
+    return _mean(length, radius)[_centers(length, stride)]
 
 
 def _window_means_adjoint(length: int, windows) -> torch.Tensor:
@@ -187,7 +187,7 @@ def _bell(length: int, sigma: float) -> torch.Tensor:
 
 
 def central_difference(x: torch.Tensor, axis: int) -> torch.Tensor:
-    """Half the difference of the two neighbours along ``axis``; zero at the two borders."""
+    """Half the difference of the two neighbors along ``axis``; zero at the two borders."""
     result = torch.zeros_like(x)
     length = x.shape[axis]
     if length > 2:

@@ -7,13 +7,13 @@ from typing import Dict, List, Optional
 import numpy as np
 import torch
 
-from ..contracts import Field, Grid
+from ..types import Field, Grid
 from .sample import warp
 
 
 @torch.no_grad()
 def correction_of_inverse(field: Field, inverse: Field, device: torch.device, rounds: int = 2) -> Field:
-    """``c`` on the field's grid, so that ``(id + c) o (id + w) o (id + u)`` is the identity at its voxel centres.
+    """``c`` on the field's grid, so that ``(id + c) o (id + w) o (id + u)`` is the identity at its voxel centers.
 
     Where a deformation compresses strongly, its inverse changes by several voxels from one voxel to the
     next, and a field that is interpolated linearly cannot follow. The error of the way there and back,

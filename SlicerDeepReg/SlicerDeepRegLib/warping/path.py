@@ -7,8 +7,8 @@ from typing import Tuple
 import numpy as np
 import torch
 
-from ..contracts import Field
 from ..geometry.grids import on_grid, resized
+from ..types import Field
 from .filters import gaussian
 from .velocity import integrate
 

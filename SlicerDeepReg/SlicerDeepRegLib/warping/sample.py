@@ -33,7 +33,7 @@ def warp(
     Returns:
         (B, C, ...) on the displacement's grid.
     """
-    positions = _normalised(displacement, image.shape[2:], scale_ijk, offset_ijk)
+    positions = _normalized(displacement, image.shape[2:], scale_ijk, offset_ijk)
     how = {"mode": mode, "padding_mode": outside, "align_corners": False}
     parts = _parts(image, positions)
     if parts == 1:
@@ -59,7 +59,7 @@ def _parts(image: torch.Tensor, positions: torch.Tensor) -> int:
     return max(1, min(torch.get_num_threads(), positions.shape[1])) if large else 1
 
 
-def _normalised(
+def _normalized(
     displacement: torch.Tensor,
     image_shape: Sequence[int],
     scale_ijk: Optional[Sequence[float]],
@@ -72,7 +72,7 @@ def _normalised(
     dimensions = displacement.shape[1]
     shape = displacement.shape[2:]
     if (displacement.requires_grad and torch.is_grad_enabled()) or is_compiling():
-        return _normalised_with_gradient(displacement, image_shape, scale_ijk, offset_ijk)
+        return _normalized_with_gradient(displacement, image_shape, scale_ijk, offset_ijk)
     positions = torch.empty(
         (displacement.shape[0], *shape, dimensions), dtype=displacement.dtype, device=displacement.device
     )
@@ -87,7 +87,7 @@ def _normalised(
     return positions
 
 
-def _normalised_with_gradient(displacement, image_shape, scale_ijk, offset_ijk) -> torch.Tensor:
+def _normalized_with_gradient(displacement, image_shape, scale_ijk, offset_ijk) -> torch.Tensor:
     """The same, without writing in place, so that it can be differentiated and compiled."""
     dimensions = displacement.shape[1]
     columns = []
@@ -128,7 +128,7 @@ def resize_by_corners(displacement: torch.Tensor, factor: float) -> torch.Tensor
     """A displacement or velocity on a grid ``factor`` times as fine whose corner voxels are those of the old grid.
 
     Many released networks enlarge their fields so (align_corners), with values that grow by ``factor``. The new grid
-    does not cover quite the same box: see :func:`recentred`.
+    does not cover quite the same box: see :func:`recentered`.
     """
     shape = [round(size * factor) for size in displacement.shape[2:]]
     mode = "trilinear" if displacement.ndim == 5 else "bilinear"
@@ -137,7 +137,7 @@ def resize_by_corners(displacement: torch.Tensor, factor: float) -> torch.Tensor
     return F.interpolate(displacement * factor, size=shape, mode=mode, align_corners=True)
 
 
-def recentred(displacement: torch.Tensor, factor: int) -> torch.Tensor:
+def recentered(displacement: torch.Tensor, factor: int) -> torch.Tensor:
     """A field of a grid that shares its corner voxels with one ``factor`` times as fine, on the grid of the same box.
 
     There every voxel is the middle of ``factor`` ones along each axis, as everywhere else here.
@@ -151,10 +151,10 @@ def recentred(displacement: torch.Tensor, factor: int) -> torch.Tensor:
 
 
 def as_sampled_by_edges(displacement: torch.Tensor) -> torch.Tensor:
-    """What a displacement meant to a network that normalised positions by voxel centres and sampled them by edges.
+    """What a displacement meant to a network that normalized positions by voxel centers and sampled them by edges.
 
     Some released networks scale index x to 2 x / (S - 1) - 1 and then sample without align_corners, so that they read
-    the voxel (x + u) S / (S - 1) - 1/2. Their weights have learnt to give u for that.
+    the voxel (x + u) S / (S - 1) - 1/2. Their weights have learned to give u for that.
 
     Args:
         displacement: (B, n, ...) voxels, order i, j(, k).

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 from .. import __version__
-from ..contracts import InputError, Request
 from ..private import PrivateFolder
+from ..types import InputError, Request
 from . import protocol
 
 #: A worker that is not heard for so long, heartbeats included, hangs.
@@ -44,7 +44,7 @@ class WorkerClient:
     Events that ``poll`` returns are dictionaries with ``kind``: "ready", "devices" (what can be computed on),
     "no_torch" (with ``text``), "progress" (``fraction``, ``stage``, ``losses``: pairs of stage and loss), "done"
     (``result``, a Result whose arrays are mapped from files: copy what you keep, then ``release``), "failed"
-    (``reason``, ``text``; after "device" the worker is ended), "cancelled", and "died" (``text``, the worker's
+    (``reason``, ``text``; after "device" the worker is ended), "canceled", and "died" (``text``, the worker's
     ``last_words``). All about a job name it in ``job``.
     """
 
@@ -54,7 +54,7 @@ class WorkerClient:
         self._process: Optional[_Process] = None
         self._numbers = itertools.count(1)
         self._requests: Dict[str, Request] = {}
-        self._cancelled: Dict[str, float] = {}
+        self._canceled: Dict[str, float] = {}
         self._silent_polls = 0
         self.devices: List[Dict[str, Any]] = []
         self._ending: List[threading.Thread] = []
@@ -119,8 +119,8 @@ class WorkerClient:
 
     def cancel(self, job: str) -> None:
         """Ask for the end of a job. A worker that does not answer at once is ended by ``poll``."""
-        if job in self._requests and job not in self._cancelled:
-            self._cancelled[job] = time.monotonic()
+        if job in self._requests and job not in self._canceled:
+            self._canceled[job] = time.monotonic()
             self._process.send("cancel", job=job)
 
     def poll(self) -> List[Dict[str, Any]]:
@@ -138,9 +138,9 @@ class WorkerClient:
             events += self._end("device") if self._requests else []
             self.stop()
             return events
-        late = [job for job, since in self._cancelled.items() if time.monotonic() - since > PATIENCE_S]
+        late = [job for job, since in self._canceled.items() if time.monotonic() - since > PATIENCE_S]
         if late:
-            events += self._end("cancelled")
+            events += self._end("canceled")
         elif not self._process.alive:
             events += self._end("died")
         elif self._requests and time.monotonic() - self._process.last_heard > SILENCE_S:
@@ -160,7 +160,7 @@ class WorkerClient:
         """End the process and its children, and remove its files. Returns at once; safe to call again and again."""
         process, self._process = self._process, None
         self._requests.clear()
-        self._cancelled.clear()
+        self._canceled.clear()
         if process is not None:
             self._ending = [thread for thread in self._ending if thread.is_alive()] + [process.end()]
 
@@ -188,21 +188,21 @@ class WorkerClient:
             return None
         if kind == "devices":
             self.devices = message["devices"]
-        if kind == "done" and job in self._cancelled:
-            message = {"kind": "cancelled", "job": job}
-            kind = "cancelled"
+        if kind == "done" and job in self._canceled:
+            message = {"kind": "canceled", "job": job}
+            kind = "canceled"
         if kind == "done":
             request = self._requests.pop(job)
             message["result"] = protocol.read_result(message["result"], self._process.folder / job, request)
-        if kind in ("failed", "cancelled"):
+        if kind in ("failed", "canceled"):
             self._requests.pop(job, None)
-            self._cancelled.pop(job, None)
+            self._canceled.pop(job, None)
             self.release(job)
         return message
 
     def _end(self, why: str) -> List[Dict[str, Any]]:
         """End the process; an event for every job it had, or one without a job."""
-        jobs, cancelled = list(self._requests), set(self._cancelled)
+        jobs, canceled = list(self._requests), set(self._canceled)
         process = self._process
         if why == "died":
             process.wait_for_last_words()
@@ -214,8 +214,8 @@ class WorkerClient:
         self.stop()
         events = []
         for job in jobs or [None]:
-            if job in cancelled:
-                events.append({"kind": "cancelled", "job": job})
+            if job in canceled:
+                events.append({"kind": "canceled", "job": job})
             else:
                 events.append({"kind": "died", "job": job, "text": text, "last_words": last_words})
         return events
@@ -288,14 +288,14 @@ class _Process:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
             if name == "SIGKILL":
                 return (
-                    "The worker was ended by the system, most often because memory ran out. Use a smaller effort or "
+                    "The worker was ended by the system, most often because memory ran out. Use a smaller preset or "
                     "close other programs, and press Apply again."
                 )
             return f"The worker crashed ({name}). Press Apply to start it again."
         if "exit abnormally" in self.last_words():  # Slicer's launcher hides by which signal
             return (
                 "The worker crashed or was ended by the system, most often because memory ran out. Use a smaller "
-                "effort or close other programs, and press Apply again."
+                "preset or close other programs, and press Apply again."
             )
         return f"The worker ended by itself (exit code {code}). Press Apply to start it again."
 

@@ -1,7 +1,7 @@
 """What client and worker say: one JSON object a line, arrays as .npy files in a private folder.
 
 The client sends ``register``, ``cancel`` and ``quit``; the worker sends ``ready``, ``devices``, ``alive``,
-``progress``, ``done``, ``failed`` and ``cancelled``. Everything about a job carries its name. Arrays are written
+``progress``, ``done``, ``failed`` and ``canceled``. Everything about a job carries its name. Arrays are written
 to the job's folder and read by mapping the file, so that a volume is never copied through the pipe.
 """
 
@@ -14,8 +14,8 @@ from typing import Any, Dict, Optional
 
 import numpy as np
 
-from ..contracts import Field, Grid, Image, Place, Request, Result, Stage, Transform
-from ..files.plain import plain
+from ..files.jsonable import jsonable
+from ..types import Field, Grid, Image, Location, Request, Result, Stage, Transform
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
 PROTOCOL = 4
@@ -28,7 +28,7 @@ _POINTS = ("fixed_points", "moving_points")
 
 def line(kind: str, **values: Any) -> bytes:
     """One message, with its line end."""
-    return (json.dumps({"kind": kind, **plain(values)}, ensure_ascii=True) + "\n").encode("ascii")
+    return (json.dumps({"kind": kind, **jsonable(values)}, ensure_ascii=True) + "\n").encode("ascii")
 
 
 def parse(text: bytes) -> Optional[Dict[str, Any]]:
@@ -73,7 +73,7 @@ def write_result(result: Result, folder: Path) -> Dict[str, Any]:
 
     The inverse stays behind: Slicer finds it from the transform itself.
     """
-    return plain(
+    return jsonable(
         {
             "warped": _write_image(result.warped, folder, "warped"),
             "jacobian": _write_image(result.jacobian, folder, "jacobian"),
@@ -86,34 +86,34 @@ def write_result(result: Result, folder: Path) -> Dict[str, Any]:
                     "seconds": stage.seconds,
                     "linear_lps": stage.linear_lps,
                     "field": _write_field(stage.field, folder, f"stage{number}"),
-                    "figures": stage.figures,
+                    "metrics": stage.metrics,
                     "curve": stage.curve,
                     "note": stage.note,
                 }
                 for number, stage in enumerate(result.stages)
             ],
-            "figures": result.figures,
+            "metrics": result.metrics,
             "seconds": result.seconds,
             "peak_gb": result.peak_gb,
             "provenance": result.provenance,
             "notes": result.notes,
-            "places": [dataclasses.asdict(place) for place in result.places],
+            "locations": [dataclasses.asdict(place) for place in result.locations],
             "path": [_write_field(field, folder, f"path{number}") for number, field in enumerate(result.path)],
-            "spread": _optional(result.spread, folder, "spread"),
+            "uncertainty": _optional(result.uncertainty, folder, "uncertainty"),
         }
     )
 
 
 def read_result(values: Dict[str, Any], folder: Path, request: Request) -> Result:
     """The result of ``write_result`` for the request that the client made; arrays are mapped, not copied."""
-    labels, spread = values["warped_labels"], values["spread"]
+    labels, uncertainty = values["warped_labels"], values["uncertainty"]
     stages = tuple(
         Stage(
             name=stage["name"],
             seconds=stage["seconds"],
             linear_lps=np.array(stage["linear_lps"]),
             field=_read_field(stage["field"], folder),
-            figures=stage["figures"],
+            metrics=stage["metrics"],
             curve=tuple(stage["curve"]),
             note=stage["note"],
         )
@@ -129,16 +129,16 @@ def read_result(values: Dict[str, Any], folder: Path, request: Request) -> Resul
         warped_labels=_read_image(labels, folder) if labels is not None else None,
         fixed_labels=request.fixed_labels,
         stages=stages,
-        figures=values["figures"],
+        metrics=values["metrics"],
         seconds=values["seconds"],
         peak_gb=values["peak_gb"],
         provenance=values["provenance"],
         notes=tuple(values["notes"]),
-        places=tuple(
-            Place(place["kind"], tuple(place["position_lps_mm"]), place["value"]) for place in values["places"]
+        locations=tuple(
+            Location(place["kind"], tuple(place["position_lps_mm"]), place["value"]) for place in values["locations"]
         ),
         path=tuple(_read_field(field, folder) for field in values["path"]),
-        spread=_read_image(spread, folder) if spread is not None else None,
+        uncertainty=_read_image(uncertainty, folder) if uncertainty is not None else None,
     )
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 from .. import __version__
-from ..catalogue import refresh
-from ..contracts import EFFORTS, Cancelled, DeviceLostError, DeviceMemoryError, InputError, Progress, Request
+from ..catalog import refresh
+from ..types import PRESETS, Canceled, DeviceLostError, DeviceMemoryError, InputError, Progress, Request
 from . import protocol
 
 
@@ -61,7 +61,7 @@ class _Ears:
 
     def __init__(self, folder: Path) -> None:
         self.jobs: queue.Queue = queue.Queue()
-        self.cancelled = set()
+        self.canceled = set()
         self._folder = folder
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -71,7 +71,7 @@ class _Ears:
             if message is None:
                 continue
             if message["kind"] == "cancel":
-                self.cancelled.add(message.get("job"))
+                self.canceled.add(message.get("job"))
             elif message["kind"] == "register" and message.get("job"):
                 self.jobs.put(message)
             elif message["kind"] == "quit":
@@ -143,8 +143,8 @@ def _serve(message: Dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> N
         request = protocol.read_request(message["request"], folder)
         result = register_with_smaller_plans(request, _teller(job, voice, ears), register)
         voice.say("done", job=job, result=protocol.write_result(result, folder))
-    except Cancelled:
-        voice.say("cancelled", job=job)
+    except Canceled:
+        voice.say("canceled", job=job)
     except DeviceMemoryError as error:
         voice.say("failed", job=job, reason="gpu_memory", text=str(error))
     except DeviceLostError as error:
@@ -152,7 +152,7 @@ def _serve(message: Dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> N
     except InputError as error:
         voice.say("failed", job=job, reason="input", text=str(error))
     except MemoryError:
-        text = "Memory ran out. Use a smaller effort, close other programs, or resample the fixed volume."
+        text = "Memory ran out. Use a smaller preset, close other programs, or resample the fixed volume."
         voice.say("failed", job=job, reason="memory", text=text)
     except OSError as error:
         text = f"A file of the registration could not be written or read: {error.strerror or error}. Free some space."
@@ -166,13 +166,13 @@ def _serve(message: Dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> N
 
 
 def register_with_smaller_plans(request: Request, report, register: Callable):
-    """Register; where the GPU's memory does not do, again with the next smaller effort, and say so in the notes.
+    """Register; where the GPU's memory does not do, again with the next smaller preset, and say so in the notes.
 
     Raises:
-        DeviceMemoryError: not even the smallest effort fits.
+        DeviceMemoryError: not even the smallest preset fits.
     """
-    asked = request.effort
-    smaller = list(EFFORTS[: EFFORTS.index(asked)])
+    asked = request.preset
+    smaller = list(PRESETS[: PRESETS.index(asked)])
     while True:
         try:
             result = register(request, report)
@@ -180,21 +180,21 @@ def register_with_smaller_plans(request: Request, report, register: Callable):
         except DeviceMemoryError:
             if not smaller:
                 raise
-            request = dataclasses.replace(request, effort=smaller.pop())
+            request = dataclasses.replace(request, preset=smaller.pop())
             _free_gpu()
-    if request.effort == asked:
+    if request.preset == asked:
         return result
-    note = f"The GPU's memory did not do for the effort {asked}; {request.effort} was used."
+    note = f"The GPU's memory did not do for the preset {asked}; {request.preset} was used."
     return dataclasses.replace(result, notes=(*result.notes, note))
 
 
 def _teller(job: str, voice: _Voice, ears: _Ears) -> Callable[[Progress], None]:
-    """Send progress at most twenty times a second, every loss with it; raise Cancelled when the client asked."""
+    """Send progress at most twenty times a second, every loss with it; raise Canceled when the client asked."""
     state = {"last": 0.0, "losses": [], "stage": ""}
 
     def tell(progress: Progress) -> None:
-        if job in ears.cancelled:
-            raise Cancelled
+        if job in ears.canceled:
+            raise Canceled
         if progress.loss is not None:
             state["losses"].append([progress.stage, progress.loss])
         now = time.monotonic()

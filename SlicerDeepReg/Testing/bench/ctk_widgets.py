@@ -25,7 +25,7 @@ from PySide6.QtWidgets import (
 )
 
 
-def draw_arrow(painter: QPainter, box: QRect, down: bool, colour) -> None:
+def draw_arrow(painter: QPainter, box: QRect, down: bool, color) -> None:
     """A small filled triangle, to the right or downwards."""
     x, y, half = box.center().x(), box.center().y(), 4
     if down:
@@ -34,7 +34,7 @@ def draw_arrow(painter: QPainter, box: QRect, down: bool, colour) -> None:
         corners = [QPoint(x - 2, y - half), QPoint(x - 2, y + half), QPoint(x + half - 1, y)]
     painter.setRenderHint(QPainter.Antialiasing)
     painter.setPen(Qt.NoPen)
-    painter.setBrush(colour)
+    painter.setBrush(color)
     painter.drawPolygon(QPolygon(corners))
 
 
@@ -123,9 +123,9 @@ class ctkCollapsibleButton(QAbstractButton):
         painter.setPen(palette.color(QPalette.Mid))
         painter.setBrush(palette.color(QPalette.Button))
         painter.drawRoundedRect(header.adjusted(0, 0, -1, -2), 3, 3)
-        colour = palette.color(QPalette.Active if self.isEnabled() else QPalette.Disabled, QPalette.ButtonText)
-        draw_arrow(painter, QRect(4, 0, 16, header.height() - 2), self.isChecked(), colour)
-        painter.setPen(colour)
+        color = palette.color(QPalette.Active if self.isEnabled() else QPalette.Disabled, QPalette.ButtonText)
+        draw_arrow(painter, QRect(4, 0, 16, header.height() - 2), self.isChecked(), color)
+        painter.setPen(color)
         painter.drawText(header.adjusted(24, 0, -4, -2), Qt.AlignLeft | Qt.AlignVCenter, self.text())
 
     def _set_collapsed(self, collapsed: bool) -> None:

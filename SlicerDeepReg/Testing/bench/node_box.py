@@ -189,8 +189,8 @@ class qMRMLNodeComboBox(QWidget):
             self._box.addItem(self._options["noneDisplay"], None)
         for node in self._nodes:
             self._box.addItem(node.GetName() or "", node.GetID())
-        places = [self._box.itemData(index) for index in range(self._box.count())]
-        self._box.setCurrentIndex(places.index(wanted) if wanted in places else -1)
+        locations = [self._box.itemData(index) for index in range(self._box.count())]
+        self._box.setCurrentIndex(locations.index(wanted) if wanted in locations else -1)
         self._box.blockSignals(False)
 
     def _type_label(self) -> str:

@@ -38,7 +38,7 @@ def light_palette() -> QPalette:
 
 def dark_palette() -> QPalette:
     palette = QPalette(QColor("#353535"))
-    for role, colour in (
+    for role, color in (
         (QPalette.Window, "#353535"),
         (QPalette.WindowText, "#f0f0f0"),
         (QPalette.Base, "#232323"),
@@ -53,7 +53,7 @@ def dark_palette() -> QPalette:
         (QPalette.ToolTipText, "#f0f0f0"),
         (QPalette.PlaceholderText, "#8c8c8c"),
     ):
-        palette.setColor(role, QColor(colour))
+        palette.setColor(role, QColor(color))
     for role in (QPalette.WindowText, QPalette.Text, QPalette.ButtonText):
         palette.setColor(QPalette.Disabled, role, QColor("#808080"))
     return palette

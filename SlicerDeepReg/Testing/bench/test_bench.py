@@ -88,7 +88,7 @@ class TestNames:
         with pytest.raises(AttributeError, match=r"not a name of qt\.QLabel in Slicer 5\.8\.1"):
             label.setBold(True)
         with pytest.raises(AttributeError, match="not a name"):
-            label.colour = "red"
+            label.color = "red"
         with pytest.raises(AttributeError, match="not a property"):
             label.setText = "red"
         with pytest.raises(AttributeError, match="not a signal"):
@@ -217,13 +217,13 @@ class TestPythonQt:
 
 class TestUi:
     def test_faults_are_all_listed(self, tmp_path):
-        bad = UI.replace('name="enabled"', 'name="coloured"').replace("toggled(bool)", "tickled(bool)")
+        bad = UI.replace('name="enabled"', 'name="colored"').replace("toggled(bool)", "tickled(bool)")
         bad = bad.replace('class="ctkPathLineEdit"', 'class="ctkWonder"').replace("setDisabled(bool)", "wink()")
         bad = bad.replace("<receiver>fixedBox", "<receiver>apply")
         (tmp_path / "bad.ui").write_text(bad, encoding="utf-8")
         with pytest.raises(UiError) as found:
             check_ui(tmp_path / "bad.ui")
-        for word in ("coloured", "tickled", "ctkWonder", "hands the scene to 'fixedBox'", "setMRMLScene"):
+        for word in ("colored", "tickled", "ctkWonder", "hands the scene to 'fixedBox'", "setMRMLScene"):
             assert word in str(found.value)
 
     def test_collapsed_contents_are_hidden(self, bench, module_file):
@@ -372,8 +372,8 @@ class TestPictures:
         window, panel = QImage(str(tmp_path / "window.png")), QImage(str(tmp_path / "panel.png"))
         assert (window.width(), window.height(), panel.width()) == (1280, 800, 460)
         for picture in (window, panel):
-            colours = {picture.pixel(x, y) for x in range(0, picture.width(), 3) for y in range(0, picture.height(), 3)}
-            assert len(colours) > 10
+            colors = {picture.pixel(x, y) for x in range(0, picture.width(), 3) for y in range(0, picture.height(), 3)}
+            assert len(colors) > 10
         is_dark = panel.pixelColor(2, panel.height() - 2).lightness() < 100
         assert is_dark == dark
 

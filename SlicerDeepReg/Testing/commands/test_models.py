@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT, Case
-from SlicerDeepRegLib.catalogue import card
+from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.weights import write_weights
@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-m", "SlicerDeepRegLib"]
 def test_models_are_listed(capsys):
     assert main(["models", "--json"]) == 0
     listed = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
-    assert {"optimise", *NETWORKS} <= set(listed)
+    assert {"svf", *NETWORKS} <= set(listed)
     for name in NETWORKS:
         assert {"title", "parameters", "operations", "dimensions", "weights"} <= set(listed[name])
     assert main(["models"]) == 0

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import Case
-from SlicerDeepRegLib.contracts import OUTPUT_FILES, Image
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.geometry.points import apply_matrix
+from SlicerDeepRegLib.types import OUTPUT_FILES, Image
 
 COMMAND = [sys.executable, "-m", "SlicerDeepRegLib"]
 
@@ -47,7 +47,7 @@ def test_everything_is_written_and_describes_itself(folder, tmp_path):
     output = tmp_path / "the results"
     done = run(
         *pair(folder),
-        *("--output", output, "--effort", "fast", "--device", "cpu", "--perturbed", 1),
+        *("--output", output, "--preset", "fast", "--device", "cpu", "--uncertainty-runs", 1),
         *("--fixed-labels", folder / "fixed_labels.nii.gz", "--moving-labels", folder / "moving_labels.nii.gz"),
         *("--fixed-mask", folder / "fixed_mask.nrrd", "--moving-mask", folder / "moving_mask.nrrd"),
         *("--fixed-points", folder / "fixed.csv", "--moving-points", folder / "moving.csv"),
@@ -59,10 +59,10 @@ def test_everything_is_written_and_describes_itself(folder, tmp_path):
         set(OUTPUT_FILES.values()) - {"scene.mrb", "registration.dcm"}
     )
     described = json.loads((output / "result.json").read_text(encoding="utf-8"))
-    figures = described["figures"]
-    assert figures["after"]["dice"] > figures["before"]["dice"] + 0.05
-    assert figures["after"]["tre_mm"] < 1.0 < figures["before"]["tre_mm"]
-    assert described["request"]["effort"] == "fast"
+    metrics = described["metrics"]
+    assert metrics["after"]["dice"] > metrics["before"]["dice"] + 0.05
+    assert metrics["after"]["tre_mm"] < 1.0 < metrics["before"]["tre_mm"]
+    assert described["request"]["preset"] == "fast"
     assert set(described["provenance"]["sha256"]) >= {"fixed", "moving", "fixed_mask"}
     assert [stage["name"] for stage in described["stages"]][0] == "linear"
     assert all(stage["seconds"] >= 0 for stage in described["stages"])
@@ -78,7 +78,7 @@ def test_everything_is_written_and_describes_itself(folder, tmp_path):
 
 
 def test_quiet_prints_nothing_and_json_only_json(folder, tmp_path):
-    options = ("--effort", "fast", "--linear", "none", "--device", "cpu")
+    options = ("--preset", "fast", "--linear", "none", "--device", "cpu")
     quiet = run(*pair(folder), "--output", tmp_path / "a", *options, "--quiet")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
     as_json = run(*pair(folder), "--output", tmp_path / "b", *options, "--json")
@@ -140,7 +140,7 @@ def test_existing_results_survive_a_failed_run(folder, tmp_path):
 def test_an_interrupted_run_leaves_nothing(folder, tmp_path, number):
     output = tmp_path / "out"
     process = subprocess.Popen(
-        [*COMMAND, *map(str, pair(folder)), "--output", str(output), "--effort", "thorough", "--device", "cpu"],
+        [*COMMAND, *map(str, pair(folder)), "--output", str(output), "--preset", "thorough", "--device", "cpu"],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -187,7 +187,7 @@ def test_a_full_disk_leaves_nothing_behind(plain_case, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "write_transform", full)
     output = tmp_path / "out"
     paths = ["--fixed", tmp_path / "f.nrrd", "--moving", tmp_path / "m.nrrd", "--output", output]
-    assert main(["register", *map(str, paths), "--effort", "fast", "--device", "cpu", "--quiet"]) == 2
+    assert main(["register", *map(str, paths), "--preset", "fast", "--device", "cpu", "--quiet"]) == 2
     assert not output.exists()
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from conftest import Case
 from SlicerDeepRegLib.commands import main
-from SlicerDeepRegLib.contracts import InputError, Request
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.results import digests
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.teaching.pairs import made_slice
+from SlicerDeepRegLib.types import InputError, Request
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def done(tmp_path_factory):
     for name, image in (("fixed", case.fixed), ("moving", case.moving)):
         write_image(image, folder / f"{name}.nii.gz")
     call = [sys.executable, "-m", "SlicerDeepRegLib", "register", "--fixed", folder / "fixed.nii.gz", "--quiet"]
-    call += ["--moving", folder / "moving.nii.gz", "--output", folder / "out", "--effort", "fast", "--device", "cpu"]
-    subprocess.run([str(one) for one in (*call, "--perturbed", 1, "--set", "step=0.2")], check=True)
+    call += ["--moving", folder / "moving.nii.gz", "--output", folder / "out", "--preset", "fast", "--device", "cpu"]
+    subprocess.run([str(one) for one in (*call, "--uncertainty-runs", 1, "--set", "step=0.2")], check=True)
     return folder
 
 
@@ -35,12 +35,12 @@ def repeat(*arguments):
 def test_a_registration_is_repeated_to_the_last_bit(done, capsys, tmp_path):
     assert repeat(done / "out" / "result.json", "--output", tmp_path / "again") == 0
     said = capsys.readouterr().out
-    for name in ("transform", "warped", "jacobian", "spread"):
+    for name in ("transform", "warped", "jacobian", "uncertainty"):
         assert f"{name}: the same" in said
     then, now = (
         json.loads((one / "result.json").read_text(encoding="utf-8")) for one in (done / "out", tmp_path / "again")
     )
-    assert then["outputs_sha256"] == now["outputs_sha256"] and then["figures"] == now["figures"]
+    assert then["outputs_sha256"] == now["outputs_sha256"] and then["metrics"] == now["metrics"]
     assert then["request"] == {**now["request"], "device": then["request"]["device"]}
 
 
@@ -59,8 +59,8 @@ def test_another_result_is_told_with_its_reasons(done, capsys, tmp_path):
     described = json.loads((done / "out" / "result.json").read_text(encoding="utf-8"))
     described["request"]["settings"] = {"step": 0.3}
     described["provenance"]["versions"]["torch"] = "1.0"
-    described["request"]["perturbed"] = 0
-    del described["outputs_sha256"]["spread"]
+    described["request"]["uncertainty_runs"] = 0
+    del described["outputs_sha256"]["uncertainty"]
     (tmp_path / "result.json").write_text(json.dumps(described))
     assert repeat(tmp_path / "result.json", "--quiet") == 1
     said = capsys.readouterr().out
@@ -96,7 +96,7 @@ def written(request, sha256=()):
         (written({}), "no fixed or moving image"),
         (written({"fixed": "a", "moving": "b", "x": 1}), "another version"),
         (written({"fixed": "<a>", "moving": "b"}, {"fixed": "0"}), "given in memory"),
-        (written({"fixed": "a", "moving": "b", "effort": "most"}), "effort must be one of"),
+        (written({"fixed": "a", "moving": "b", "preset": "most"}), "preset must be one of"),
     ],
 )
 def test_what_is_no_result_is_refused(tmp_path, capsys, text, words):
@@ -106,10 +106,10 @@ def test_what_is_no_result_is_refused(tmp_path, capsys, text, words):
     assert repeat(tmp_path / "none.json") == 2
 
 
-WAYS = [{"linear": "affine"}, {"method": "fmirnet:1", "settings": {"fit": 5}}, {"method": "demons"}]
+WAYS = [{"linear": "affine"}, {"method": "fmirnet:1", "settings": {"instance_steps": 5}}, {"method": "demons"}]
 
 
-@pytest.mark.parametrize("how", WAYS, ids=["optimise", "network", "demons"])
+@pytest.mark.parametrize("how", WAYS, ids=["svf", "network", "demons"])
 def test_methods_give_the_same_bytes_again(how):
     pair = made_slice()
     results = [register(Request(pair.fixed, pair.moving, device="cpu", measure=False, **how)) for _ in range(2)]
@@ -125,4 +125,4 @@ def test_the_digest_sees_a_small_change():
     after = digests(result)
     assert before["transform"] != after["transform"] and before["warped"] == after["warped"]
     with pytest.raises(InputError):
-        Request("a", "b", perturbed=-1)
+        Request("a", "b", uncertainty_runs=-1)

@@ -14,13 +14,13 @@ from SlicerDeepRegLib.comparison import cell as cells_module
 from SlicerDeepRegLib.comparison.request import Cell, Method, Pair, cells_of, read_methods, read_pairs
 from SlicerDeepRegLib.comparison.run import outcomes
 from SlicerDeepRegLib.comparison.table import Row, best_of, differences_of, holm, lines_of, mean_and_spread, rows_of
-from SlicerDeepRegLib.contracts import Image, InputError
 from SlicerDeepRegLib.files.images import write_image
+from SlicerDeepRegLib.types import Image, InputError
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Two made pairs as files, the first with labels."""
+    """Two synthetic pairs as files, the first with labels."""
     folder = tmp_path_factory.mktemp("pairs")
     rows = []
     for number, geometry in enumerate(("LPS-RAS", "oblique-LPS")):
@@ -47,10 +47,19 @@ def compare(files, output, *more):
 
 def test_a_comparison_is_made_and_goes_on(files, tmp_path, capsys):
     output = tmp_path / "out"
-    assert compare(files, output, "--methods", "demons", "--linear", "centre") == 0
+    assert compare(files, output, "--methods", "demons", "--linear", "center") == 0
     first = {path: path.stat().st_mtime_ns for path in output.glob("cells/*/demons.json")}
     assert len(first) == 2
-    methods = ("--methods", "demons,h-sganet", "--linear", "centre", "--set", "h-sganet.fit=0", "--workers", "2")
+    methods = (
+        "--methods",
+        "demons,h-sganet",
+        "--linear",
+        "center",
+        "--set",
+        "h-sganet.instance_steps=0",
+        "--workers",
+        "2",
+    )
     assert compare(files, output, *methods) == 1  # a network without weights and without fitting fails, alone
     told = capsys.readouterr()
     assert told.err.count("done before") == 2 and told.err.count("failed: H-SGANet has no weights") == 2
@@ -61,14 +70,14 @@ def test_a_comparison_is_made_and_goes_on(files, tmp_path, capsys):
 
 def test_the_table_is_that_of_the_cells(files, tmp_path):
     output = tmp_path / "out"
-    assert compare(files, output, "--methods", "demons,lddmm", "--linear", "centre", "--effort", "fast") == 0
+    assert compare(files, output, "--methods", "demons,lddmm", "--linear", "center", "--preset", "fast") == 0
     values = json.loads((output / "results.json").read_text(encoding="utf-8"))
     cells = {(c["pair"], c["method"]["label"]): c for c in values["cells"]}
     assert len(cells) == 4 and not any("error" in one for one in cells.values())
     with open(output / "table.csv", encoding="utf-8") as stream:
         table = {row["method"]: row for row in csv.DictReader(stream)}
     assert list(table) == ["as given", "linear", "demons", "lddmm"]
-    ncc = [cells[pair, "demons"]["figures"]["after"]["ncc"] for pair in ("made-0", "made-1")]
+    ncc = [cells[pair, "demons"]["metrics"]["after"]["ncc"] for pair in ("made-0", "made-1")]
     assert float(table["demons"]["ncc_mean"]) == pytest.approx(np.mean(ncc))
     assert float(table["demons"]["ncc_sd"]) == pytest.approx(np.std(ncc, ddof=1))
     assert table["demons"]["dice_n"] == "1" and table["demons"]["dice_sd"] == ""  # one pair has no labels: blank
@@ -90,7 +99,7 @@ def test_the_table_is_that_of_the_cells(files, tmp_path):
     [
         ("", "need a heading"),
         ("fixed\na.nii\n", "need a heading"),
-        ("fixed,moving,colour\na,b,c\n", "need a heading"),
+        ("fixed,moving,color\na,b,c\n", "need a heading"),
         ("fixed,moving\nfixed0.nii.gz,nothing.nii\n", "is not there"),
         ("fixed,moving\nfixed0.nii.gz,\n", "no moving image"),
         ("fixed,moving\nfixed0.nii.gz,moving0.nii.gz,more\n", "more cells"),
@@ -119,20 +128,20 @@ def test_pairs_get_names_and_whole_paths(files):
 
 
 def test_methods_are_read_with_their_own_numbers():
-    changed = ["fit_seconds=20", "demons.sigma=2"]
-    methods = read_methods(["demons", "transmorph:small/fast", "optimise/thorough"], "standard", changed)
-    assert [(m.name, m.effort, dict(m.settings)) for m in methods] == [
+    changed = ["instance_seconds=20", "demons.sigma=2"]
+    methods = read_methods(["demons", "transmorph:small/fast", "svf/thorough"], "standard", changed)
+    assert [(m.name, m.preset, dict(m.settings)) for m in methods] == [
         ("demons", "standard", {"sigma": "2"}),
-        ("transmorph:small", "fast", {"fit_seconds": "20"}),
-        ("optimise", "thorough", {}),
+        ("transmorph:small", "fast", {"instance_seconds": "20"}),
+        ("svf", "thorough", {}),
     ]
     for labels, more, message in (
         (["nothing"], [], "no method"),
-        (["demons/quick"], [], "effort must be"),
+        (["demons/quick"], [], "preset must be"),
         (["demons", "demons"], [], "named twice"),
         (["demons"], ["lddmm.sigma=2"], "none of the methods"),
-        (["demons"], ["fit=2"], "none of the methods has"),
-        (["demons"], ["demons.fit=2"], "no setting"),
+        (["demons"], ["instance_steps=2"], "none of the methods has"),
+        (["demons"], ["demons.instance_steps=2"], "no setting"),
         (["demons"], ["sigma"], "needs METHOD"),
         (["demons"], ["sigma=-1"], "a number from"),
     ):
@@ -229,16 +238,14 @@ NAMES = ("dice", "hd95_mm", "assd_mm", "tre_mm", "ncc", "nmi", "ssim", "folds_pe
 
 def test_blank_is_not_zero():
     pair = Pair("one", {})
-    cells = [
-        Cell(pair, Method(name, "optimise", "fast"), "none", "auto", "cpu", 1) for name in ("optimise", "optimise/fast")
-    ]
-    good = {"figures": {"before": {"ncc": 0.5}, "after": {"ncc": 0.8, "dice": None}}, "seconds": {}, "spent": {}}
+    cells = [Cell(pair, Method(name, "svf", "fast"), "none", "auto", "cpu", 1) for name in ("svf", "svf/fast")]
+    good = {"metrics": {"before": {"ncc": 0.5}, "after": {"ncc": 0.8, "dice": None}}, "seconds": {}, "spent": {}}
     rows = rows_of(cells, [good, {"error": "crashed"}])
     heading, lines = lines_of(rows)
     assert heading == ["Method", "NCC ↑", "Parameters", "G MAC", "n"]
     assert lines == [["as given", "0.500", "", "", "1"], ["linear", "", "", "", "0"]] + [
-        ["optimise", "0.800", "", "", "1"],
-        ["optimise/fast", "", "", "", "0 (1 failed)"],
+        ["svf", "0.800", "", "", "1"],
+        ["svf/fast", "", "", "", "0 (1 failed)"],
     ]
-    assert best_of(rows, "ncc") == "optimise" and best_of(rows, "dice") is None
+    assert best_of(rows, "ncc") == "svf" and best_of(rows, "dice") is None
     assert mean_and_spread([None, None]) == (None, None, 0) and mean_and_spread([2.0]) == (2.0, None, 1)

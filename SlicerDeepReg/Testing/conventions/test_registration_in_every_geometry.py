@@ -2,10 +2,10 @@
 
 import numpy as np
 import SimpleITK as sitk
-from SlicerDeepRegLib.contracts import Request
 from SlicerDeepRegLib.files.transforms import to_sitk_inverse, to_sitk_transform, write_transform
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
 from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.types import Request
 
 
 def head_points(case):
@@ -15,7 +15,7 @@ def head_points(case):
 
 
 def test_known_transform_is_found_and_its_inverse_returns(case, tmp_path):
-    result = register(Request(case.fixed, case.moving, effort="standard", device="cpu"))
+    result = register(Request(case.fixed, case.moving, preset="standard", device="cpu"))
     points = head_points(case)
     truth = fixed_to_moving(case.transform, points)
     before = np.linalg.norm(points - truth, axis=1).mean()
@@ -23,8 +23,8 @@ def test_known_transform_is_found_and_its_inverse_returns(case, tmp_path):
     after = np.linalg.norm(found - truth, axis=1).mean()
     assert before > 3.0
     assert after < 1.0
-    assert result.figures["after"]["ncc"] > 0.98
-    assert result.figures["after"]["ndv_percent"] == 0
+    assert result.metrics["after"]["ncc"] > 0.98
+    assert result.metrics["after"]["ndv_percent"] == 0
 
     assert np.linalg.norm(moving_to_fixed(result.transform, found) - points, axis=1).max() < 0.1
     write_transform(to_sitk_transform(result.transform), tmp_path / "t.h5")

@@ -5,14 +5,14 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import torch
-from SlicerDeepRegLib.contracts import Image, Transform
 from SlicerDeepRegLib.files.images import to_sitk
 from SlicerDeepRegLib.files.transforms import to_sitk_inverse, to_sitk_transform, write_transform
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
-from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed, voxel_centres_lps
+from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed, voxel_centers_lps
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.nodes import add_transform, add_volume, image_from_node, resampled
 from SlicerDeepRegLib.pipeline import warp_image
+from SlicerDeepRegLib.types import Image, Transform
 from SlicerDeepRegLib.warping.sample import warp
 
 RANGE = 100.0
@@ -33,7 +33,7 @@ def inside_points(case, number=400):
 
 def comparable(case):
     """Voxels of the fixed grid whose partner lies inside the moving image, where nobody has to extrapolate."""
-    there = fixed_to_moving(case.transform, voxel_centres_lps(case.fixed.grid).reshape(-1, 3))
+    there = fixed_to_moving(case.transform, voxel_centers_lps(case.fixed.grid).reshape(-1, 3))
     ijk = apply_matrix(case.moving.grid.lps_to_ijk, there)
     inside = ((ijk > 0.5) & (ijk < np.array(case.moving.grid.size_ijk) - 1.5)).all(1)
     assert inside.mean() > 0.5
@@ -42,7 +42,7 @@ def comparable(case):
 
 def torch_warped(case):
     """The moving image at T(x) by torch: moving index minus fixed index is the displacement it wants."""
-    there = fixed_to_moving(case.transform, voxel_centres_lps(case.fixed.grid).reshape(-1, 3))
+    there = fixed_to_moving(case.transform, voxel_centers_lps(case.fixed.grid).reshape(-1, 3))
     moving_ijk = apply_matrix(case.moving.grid.lps_to_ijk, there).reshape(*case.fixed.grid.shape_kji, 3)
     fixed_ijk = np.moveaxis(np.indices(case.fixed.grid.shape_kji)[::-1], 0, -1)
     displacement = torch.from_numpy(np.moveaxis(moving_ijk - fixed_ijk, -1, 0)[None]).float()
@@ -78,19 +78,19 @@ def test_slicer_reads_transform_h5_alike(case, scene, tmp_path):
     shown = image_from_node(resampled(moving, fixed, node, "warped")).values
     ours = warp_image(case.moving, case.fixed, case.transform).values
     assert np.abs(shown - ours)[comparable(case)].max() < 1e-3 * RANGE
-    # Between voxel centres Slicer interpolates a field from a file cubically, ITK linearly: less alike there.
-    assert slicer_point_error(case, node, voxel_centres(case)) < 0.01
+    # Between voxel centers Slicer interpolates a field from a file cubically, ITK linearly: less alike there.
+    assert slicer_point_error(case, node, voxel_centers(case)) < 0.01
     assert slicer_point_error(case, node, inside_points(case, 50)) < 0.03
 
 
 def test_our_node_moves_points_alike(case, scene):
     node = add_transform(scene, case.transform, "transform")
-    assert slicer_point_error(case, node, voxel_centres(case)) < 0.01
+    assert slicer_point_error(case, node, voxel_centers(case)) < 0.01
     assert slicer_point_error(case, node, inside_points(case, 50)) < 0.01
 
 
-def voxel_centres(case):
-    return voxel_centres_lps(case.fixed.grid)[2:-2:5, 2:-2:5, 2:-2:5].reshape(-1, 3)
+def voxel_centers(case):
+    return voxel_centers_lps(case.fixed.grid)[2:-2:5, 2:-2:5, 2:-2:5].reshape(-1, 3)
 
 
 def slicer_point_error(case, node, points):
@@ -136,7 +136,7 @@ def test_jacobian_equals_finite_differences_of_the_transform(case):
     assert np.ptp(ours) > 0.03  # the field does change volume, so that the test can fail
 
 
-def test_labels_are_warped_by_nearest_neighbour_and_images_linearly(plain_case):
+def test_labels_are_warped_by_nearest_neighbor_and_images_linearly(plain_case):
     labels = Image((plain_case.moving.values > 50).astype(np.int32) * 7, plain_case.moving.grid)
     warped = warp_image(labels, plain_case.fixed, plain_case.transform, sitk.sitkNearestNeighbor).values
     assert set(np.unique(warped)) == {0, 7}

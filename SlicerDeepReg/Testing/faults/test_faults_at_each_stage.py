@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from conftest import Case
 from SlicerDeepRegLib import private
-from SlicerDeepRegLib.contracts import Request
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.methods.niftyreg import PROGRAMS
+from SlicerDeepRegLib.types import Request
 from SlicerDeepRegLib.worker import client as client_module
 from SlicerDeepRegLib.worker.client import WorkerClient
 
@@ -106,7 +106,7 @@ def zygote(tmp_path_factory):
     opened.process.stdout.close()
 
 
-class Place:
+class Location:
     """Inputs, an output folder that holds results of before and a file of the user's, and a temporary folder."""
 
     def __init__(self, folder):
@@ -130,7 +130,7 @@ class Place:
 
     def run(self, zygote, fault=None, stage=""):
         arguments = ["register", "--fixed", self.inputs / "fixed.nrrd", "--moving", self.inputs / "moving.nrrd"]
-        arguments += ["--output", self.output, "--effort", "fast", "--device", "cpu", "--linear", "rigid"]
+        arguments += ["--output", self.output, "--preset", "fast", "--device", "cpu", "--linear", "rigid"]
         return zygote.run(arguments, fault, stage, self.temporary)
 
     def digests(self):
@@ -140,7 +140,7 @@ class Place:
 @pytest.fixture(scope="module")
 def without_a_fault(zygote, tmp_path_factory):
     """What comes out, and every stage that is passed: those of this file must be among them."""
-    place = Place(tmp_path_factory.mktemp("without"))
+    place = Location(tmp_path_factory.mktemp("without"))
     done = place.run(zygote)
     assert done["code"] == 0, done["err"]
     seen = re.findall(r"% +(.+)$", done["err"], re.M)
@@ -150,7 +150,7 @@ def without_a_fault(zygote, tmp_path_factory):
 
 @pytest.mark.parametrize("fault, stage", cases())
 def test_nothing_is_lost_or_left_and_the_next_run_works(zygote, without_a_fault, tmp_path, fault, stage):
-    place = Place(tmp_path)
+    place = Location(tmp_path)
     done = place.run(zygote, fault, stage)
     code, words = FAULTS[fault]
     assert done["code"] == code, done["err"]
@@ -211,7 +211,7 @@ def ended(client, job):
     end = time.monotonic() + 60
     while time.monotonic() < end:
         for event in client.poll():
-            if event.get("job") == job and event["kind"] in ("done", "failed", "died", "cancelled"):
+            if event.get("job") == job and event["kind"] in ("done", "failed", "died", "canceled"):
                 return event
         time.sleep(0.01)
     raise AssertionError("nothing was heard of the job")
@@ -226,7 +226,7 @@ def worker_cases():
 
 @pytest.mark.parametrize("fault, stage", worker_cases())
 def test_the_worker_says_it_and_does_the_next_job(client, order, case, fault, stage):
-    request = Request(case.fixed, case.moving, effort="fast", device="cpu", linear="rigid")
+    request = Request(case.fixed, case.moving, preset="fast", device="cpu", linear="rigid")
     client.start()
     pid = client.pid
     order.write_text(f"{fault}@{stage}")
@@ -247,7 +247,7 @@ def test_the_worker_says_it_and_does_the_next_job(client, order, case, fault, st
 
 
 def test_a_lost_gpu_ends_what_waits_behind_it_in_words(client, order, case):
-    request = Request(case.fixed, case.moving, effort="fast", device="cpu", linear="none", measure=False)
+    request = Request(case.fixed, case.moving, preset="fast", device="cpu", linear="none", measure=False)
     order.write_text("GPU lost@scale 1/4")
     first, second = client.submit(request), client.submit(request)
     events, end = [], time.monotonic() + 60
@@ -266,7 +266,7 @@ def client_done(events, job):
 
 def test_the_temporary_folder_taken_away_is_said(client, case):
     """By a cleaner of temporary files, in the middle of the job."""
-    request = Request(case.fixed, case.moving, effort="fast", device="cpu", linear="rigid")
+    request = Request(case.fixed, case.moving, preset="fast", device="cpu", linear="rigid")
     job = client.submit(request)
     end = time.monotonic() + 60
     while not any(event.get("job") == job and event["kind"] == "progress" for event in client.poll()):
@@ -282,12 +282,12 @@ def test_a_clock_that_jumps_ends_no_job(client, case, monkeypatch):
     monkeypatch.setattr(client_module, "PATIENCE_S", 60.0)  # a busy machine may answer late
     real, jumps = time.time, np.random.default_rng(0)
     monkeypatch.setattr(time, "time", lambda: real() + jumps.choice([-1e9, 0.0, 1e9]))
-    request = Request(case.fixed, case.moving, effort="fast", device="cpu", linear="rigid")
+    request = Request(case.fixed, case.moving, preset="fast", device="cpu", linear="rigid")
     assert ended(client, client.submit(request))["kind"] == "done"
     pid = client.pid
     first = client.submit(request)
     client.cancel(first)
-    assert ended(client, first)["kind"] == "cancelled"
+    assert ended(client, first)["kind"] == "canceled"
     assert ended(client, client.submit(request))["kind"] == "done" and client.pid == pid
 
 
@@ -312,7 +312,7 @@ def test_an_engine_ends_with_a_run_that_does(zygote, tmp_path, method, title, fa
         "--method",
         method,
     ]
-    arguments += ["--output", tmp_path / "out", "--linear", "none", "--device", "cpu", "--effort", "thorough"]
+    arguments += ["--output", tmp_path / "out", "--linear", "none", "--device", "cpu", "--preset", "thorough"]
     done = zygote.run(arguments, fault, f"{title} (1 s)", temporary)
     assert done["code"] == FAULTS[fault][0] and not done["left"], done["err"]
     assert (fault == "interrupt") != bool([path for path in temporary.iterdir() if path.is_dir()])

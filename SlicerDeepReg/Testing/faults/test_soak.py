@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Case
-from SlicerDeepRegLib.contracts import Image, Request
 from SlicerDeepRegLib.files.results import digests
+from SlicerDeepRegLib.types import Image, Request
 from SlicerDeepRegLib.worker import client as client_module
 from SlicerDeepRegLib.worker.client import WorkerClient
 
@@ -23,7 +23,7 @@ JOBS = int(os.environ.get("DEEPREG_JOBS", "200"))
 
 def requests():
     """Every kind of job by name; what is asked of it."""
-    plain, small = Case("oblique-LPS"), {"device": "cpu", "effort": "fast", "linear": "none"}
+    plain, small = Case("oblique-LPS"), {"device": "cpu", "preset": "fast", "linear": "none"}
     fixed, moving = plain.fixed, plain.moving
     labels = [Image((image.values > 50).astype(np.int16), image.grid, "labels") for image in (fixed, moving)]
     mask = Image((fixed.values > 5).astype(np.uint8), fixed.grid, "mask")
@@ -41,10 +41,10 @@ def requests():
         "masked, MIND": Request(fixed, moving, fixed_mask=mask, similarity="mind", **small),
         "demons": Request(fixed, moving, method="demons", **small),
         "slices": Request(*slices, **small),
-        "a network, fitted": Request(fixed, moving, method="voxelmorph", settings={"fit": 3}, **small),
+        "a network, fitted": Request(fixed, moving, method="voxelmorph", settings={"instance_steps": 3}, **small),
         "refused": Request(constant, moving, **small),
-        "cancelled": Request(large, large, **{**small, "effort": "thorough"}),
-        "standard": Request(fixed, moving, **{**small, "effort": "standard"}),
+        "canceled": Request(large, large, **{**small, "preset": "thorough"}),
+        "standard": Request(fixed, moving, **{**small, "preset": "standard"}),
     }
 
 
@@ -69,7 +69,7 @@ def outcome(client, job, cancel):
                 found = digests(event["result"])
                 client.release(job)
                 return found
-            if event["kind"] in ("failed", "cancelled", "died"):
+            if event["kind"] in ("failed", "canceled", "died"):
                 return event["kind"], event.get("text", "")
         time.sleep(0.005)
     raise AssertionError(f"{job} did not end")
@@ -85,7 +85,7 @@ def soak(count):
         pid = client.pid
         for number in range(count):
             name = names[number % len(names)]
-            found = outcome(client, client.submit(asked[name]), name == "cancelled")
+            found = outcome(client, client.submit(asked[name]), name == "canceled")
             if first.setdefault(name, found) != found:
                 different.append((number, name, found))
             assert client.pid == pid, f"the worker ended at job {number} ({name})"
@@ -100,7 +100,7 @@ def soak(count):
 def check(first, different, states):
     assert not different
     assert first["refused"][0] == "failed" and "constant" in first["refused"][1]
-    assert first["cancelled"][0] == "cancelled"
+    assert first["canceled"][0] == "canceled"
     kinds = [name for name in first if isinstance(first[name], dict)]
     assert len(kinds) == len(first) - 2, first
     assert all(row[4] == 0 for row in states)  # nothing is left in the private folder

@@ -11,9 +11,9 @@ from conftest import OBLIQUE, Case, make_grid, smooth_field
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from SlicerDeepRegLib.commands import main
-from SlicerDeepRegLib.contracts import InputError, Transform
 from SlicerDeepRegLib.files.dicom import read_folder, write_registration
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
+from SlicerDeepRegLib.types import InputError, Transform
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
@@ -81,14 +81,14 @@ def written(tmp_path_factory):
     folder, case = tmp_path_factory.mktemp("dicom"), Case("oblique-LPS")
     fixed = write_series(folder / "fixed", case.fixed)
     moving = write_series(folder / "moving", case.moving)
-    call = ["register", "--fixed", fixed, "--moving", moving, "--output", folder / "out", "--effort", "fast"]
+    call = ["register", "--fixed", fixed, "--moving", moving, "--output", folder / "out", "--preset", "fast"]
     assert main([str(one) for one in (*call, "--dicom", "--device", "cpu", "--quiet")]) == 0
     return folder, case
 
 
 def test_the_object_moves_points_as_the_transform_does_and_names_both_series(written):
     folder, case = written
-    points = case.fixed.grid.centre_lps_mm + np.random.default_rng(1).uniform(-15, 15, (40, 3))
+    points = case.fixed.grid.center_lps_mm + np.random.default_rng(1).uniform(-15, 15, (40, 3))
     transform = sitk.ReadTransform(str(folder / "out" / "transform.h5"))
     expected = np.array([transform.TransformPoint(point.tolist()) for point in points])
     found = applied(folder / "out" / "registration.dcm", points)
@@ -120,7 +120,7 @@ def test_grids_of_either_hand(tmp_path, plain_case, handed):
     grid = make_grid((12, 14, 10), (2.0, 1.5, 3.0), OBLIQUE @ np.diag([1, 1, handed]))
     transform = Transform(plain_case.transform.linear_lps, smooth_field(grid))
     write_registration(transform, series, series, tmp_path / "one.dcm", "1")
-    points = grid.centre_lps_mm + np.random.default_rng(2).uniform(-7, 7, (20, 3))
+    points = grid.center_lps_mm + np.random.default_rng(2).uniform(-7, 7, (20, 3))
     assert np.abs(applied(tmp_path / "one.dcm", points) - fixed_to_moving(transform, points)).max() < 1e-4
 
 

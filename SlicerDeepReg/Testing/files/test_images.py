@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import OBLIQUE, PROJECT, make_grid
-from SlicerDeepRegLib.contracts import Image, InputError
 from SlicerDeepRegLib.files.headers import header_fault_of
 from SlicerDeepRegLib.files.images import checksum, read_image, write_image
+from SlicerDeepRegLib.types import Image, InputError
 
 
 def image(size=(9, 10, 11), dtype=np.float32, direction=OBLIQUE):
@@ -108,8 +108,8 @@ def broken(tmp_path, kind):  # noqa: C901 - a list of cases
     elif kind == "4D":
         path = tmp_path / "series.nii.gz"
         sitk.WriteImage(sitk.Image([8, 8, 8, 3], sitk.sitkFloat32), str(path))
-    elif kind == "colour":
-        path = tmp_path / "colour.png"
+    elif kind == "color":
+        path = tmp_path / "color.png"
         sitk.WriteImage(sitk.Image([20, 20], sitk.sitkVectorUInt8, 3), str(path))
     elif kind == "vector":
         path = tmp_path / "field.nii.gz"
@@ -139,7 +139,7 @@ def broken(tmp_path, kind):  # noqa: C901 - a list of cases
         ("truncated nrrd", "cut short|could not be read"),
         ("truncated mha", "cut short|could not be read"),
         ("4D", "4D series of 3 volumes"),
-        ("colour", "3 values in each voxel"),
+        ("color", "3 values in each voxel"),
         ("vector", "3 values in each voxel"),
         ("empty folder", "no DICOM series"),
         ("singular direction", "direction matrix"),
@@ -167,7 +167,7 @@ def test_checksum_tells_contents_apart(tmp_path):
 def test_a_disk_that_fills_up_is_an_error_and_leaves_no_file(tmp_path, ending):
     """ITK's writer of NIfTI says nothing of it: the file is cut short."""
     code = (
-        "import resource, signal, sys, numpy as np; from SlicerDeepRegLib.contracts import Grid, Image; "
+        "import resource, signal, sys, numpy as np; from SlicerDeepRegLib.types import Grid, Image; "
         "from SlicerDeepRegLib.files.images import write_image; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY)); "
         "write_image(Image(np.random.rand(40, 40, 40).astype('f4'), Grid((40, 40, 40), np.eye(4))), sys.argv[1])"

@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from SlicerDeepRegLib.contracts import InputError
 from SlicerDeepRegLib.files.points import load_points, read_points
+from SlicerDeepRegLib.types import InputError
 
 LPS = np.array([[1.0, 2.0, 3.0], [-4.5, 5.0, 6.25]])
 RAS = LPS * [-1, -1, 1]

@@ -25,7 +25,7 @@ MEMORY, FILE, SECONDS = 3 << 30, 1 << 26, 20
 
 def feed(name, first, last, folder):
     """Read inputs ``first`` to ``last`` of a target here; prints each that was not refused in words."""
-    from SlicerDeepRegLib.contracts import InputError
+    from SlicerDeepRegLib.types import InputError
 
     from fuzz.targets import TARGETS, examples, mutated
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from SlicerDeepRegLib.catalogue import read_user_card
+from SlicerDeepRegLib.catalog import read_user_card
 from SlicerDeepRegLib.commands.repeat import read_description, request_of
 from SlicerDeepRegLib.comparison.request import read_pairs
-from SlicerDeepRegLib.contracts import Image
 from SlicerDeepRegLib.files.images import approximate_voxels, from_sitk, read_image
 from SlicerDeepRegLib.files.points import load_points
 from SlicerDeepRegLib.files.weights import read_weights, write_weights
 from SlicerDeepRegLib.preparation.checks import check_image
+from SlicerDeepRegLib.types import Image
 from SlicerDeepRegLib.worker import protocol
 
 
@@ -57,7 +57,12 @@ def _weights(folder):
 def _cards(folder):
     mine = {"name": "mine", "network": "voxelmorph", "recipe": {"intensity": "unit", "voxel_mm": 2.0}, "title": "Mine"}
     yield ".json", json.dumps({**mine, "trained_on": "some"}).encode()
-    more = {"configuration": {"decoder": [8, 8]}, "settings": {"fit": 3}, "dimensions": [3], "references": ["A. 2020"]}
+    more = {
+        "configuration": {"decoder": [8, 8]},
+        "settings": {"instance_steps": 3},
+        "dimensions": [3],
+        "references": ["A. 2020"],
+    }
     yield ".json", json.dumps({**mine, **more, "year": 2020, "shown": None, "parameters": 7}).encode()
 
 
@@ -70,7 +75,13 @@ def _read_card(path):
 
 
 def _results(folder):
-    request = {"fixed": "a.nii.gz", "moving": "b.nii.gz", "effort": "fast", "settings": {"step": 0.2}, "perturbed": 0}
+    request = {
+        "fixed": "a.nii.gz",
+        "moving": "b.nii.gz",
+        "preset": "fast",
+        "settings": {"step": 0.2},
+        "uncertainty_runs": 0,
+    }
     described = {
         "request": request,
         "provenance": {"sha256": {"fixed": "0" * 64, "moving": "1" * 64}, "device": "CPU", "threads": 2},
@@ -89,7 +100,7 @@ def _pairs(folder):
 
 def _lines(folder):
     image = Image(np.zeros((2, 3, 4), np.float32), from_sitk(sitk.Image(4, 3, 2, sitk.sitkFloat32), "x").grid)
-    from SlicerDeepRegLib.contracts import Request
+    from SlicerDeepRegLib.types import Request
 
     values = protocol.write_request(Request(image, image), folder)
     yield ".line", protocol.line("register", job="job1", request=values)

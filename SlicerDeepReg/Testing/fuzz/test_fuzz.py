@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from SlicerDeepRegLib.contracts import InputError
 from SlicerDeepRegLib.files.images import read_image
 from SlicerDeepRegLib.files.points import load_points
+from SlicerDeepRegLib.types import InputError
 from SlicerDeepRegLib.worker import protocol
 
 pytest.importorskip("resource", reason="limits on memory and time are those of Unix")
@@ -50,7 +50,7 @@ BAD_READERS = {
     "a hang": "import time; time.sleep(60)",
     "memory without end": "bytearray(8 << 30)",
     "a file that is left": "(path.parent / 'left.bin').write_bytes(b'x')",
-    "no words": "from SlicerDeepRegLib.contracts import InputError; raise InputError('no')",
+    "no words": "from SlicerDeepRegLib.types import InputError; raise InputError('no')",
 }
 
 

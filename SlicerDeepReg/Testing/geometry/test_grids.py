@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from conftest import OBLIQUE, make_grid, smooth_field
-from SlicerDeepRegLib.contracts import Field, Grid, InputError
 from SlicerDeepRegLib.geometry.grids import (
     covering,
     level_size,
@@ -13,7 +12,8 @@ from SlicerDeepRegLib.geometry.grids import (
     resized,
     with_axes_of,
 )
-from SlicerDeepRegLib.geometry.points import apply_matrix, displacement_at, voxel_centres_lps
+from SlicerDeepRegLib.geometry.points import apply_matrix, displacement_at, voxel_centers_lps
+from SlicerDeepRegLib.types import Field, Grid, InputError
 
 GRID = make_grid((20, 30, 16), (1.0, 1.5, 3.0), OBLIQUE, (10, 20, 30))
 
@@ -49,7 +49,7 @@ def test_on_grid_interpolates_as_the_field_does_at_points():
     field = smooth_field(GRID)
     for other in (resized(GRID, (13, 41, 16)), padded(GRID, (3, 2, 1)), GRID):
         moved = on_grid(field, other)
-        points = voxel_centres_lps(other).reshape(-1, 3)
+        points = voxel_centers_lps(other).reshape(-1, 3)
         assert np.abs(moved.displacement_lps_mm.reshape(-1, 3) - displacement_at(field, points)).max() < 1e-4
 
 
@@ -71,17 +71,17 @@ def test_oriented_grids_have_the_same_voxels_in_another_order(orientation):
     turned = oriented(GRID, orientation)
     assert orientation_of(turned) == orientation
     assert np.allclose(turned.direction, oriented(turned, orientation).direction)
-    ours, theirs = (np.sort(voxel_centres_lps(grid).reshape(-1, 3).round(6), axis=0) for grid in (GRID, turned))
+    ours, theirs = (np.sort(voxel_centers_lps(grid).reshape(-1, 3).round(6), axis=0) for grid in (GRID, turned))
     assert np.allclose(ours, theirs)
 
 
 @pytest.mark.parametrize("orientation", ["RAS", "LIA", "SPR"])
 def test_a_field_with_other_axes_is_the_same_field(orientation):
     turned = oriented(GRID, orientation)
-    field = Field(voxel_centres_lps(turned).astype(np.float32), turned)  # each vector is its own place
+    field = Field(voxel_centers_lps(turned).astype(np.float32), turned)  # each vector is its own place
     back = with_axes_of(field, GRID)
     assert back.grid.same_as(GRID)
-    assert np.allclose(back.displacement_lps_mm, voxel_centres_lps(GRID), atol=1e-3)
+    assert np.allclose(back.displacement_lps_mm, voxel_centers_lps(GRID), atol=1e-3)
 
 
 def test_an_orientation_is_three_letters():

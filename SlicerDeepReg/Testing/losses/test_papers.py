@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
-from SlicerDeepRegLib.losses.papers import Decoupled, LocalCorrelationAndSmoothness, MultiResolution, Structural
+from SlicerDeepRegLib.losses.papers import Decoupled, LNCCAndDiffusion, MultiResolution, Structural
 from SlicerDeepRegLib.losses.regularity import diffusion
-from SlicerDeepRegLib.losses.similarity import StructuralSimilarity
+from SlicerDeepRegLib.losses.similarity import SSIM
 from SlicerDeepRegLib.networks import NetworkOutput
 from SlicerDeepRegLib.warping.sample import resize
 
@@ -82,7 +82,7 @@ def slow_structure(fixed, warped):
 def test_local_correlation_and_smoothness(shape, masked):
     moving, fixed, u = tensor(shape), tensor(shape), field(shape, 3)
     inside = tensor(shape) if masked else None
-    loss = LocalCorrelationAndSmoothness(moving, fixed, inside, regularity=0.7)
+    loss = LNCCAndDiffusion(moving, fixed, inside, regularity=0.7)
     weight = inside[0, 0].numpy() if masked else np.ones(shape)
     # Windows of 9 voxels, and of less where an axis has no 9.
     radius = 4 if min(shape) >= 9 else (min(shape) - 1) // 2
@@ -146,9 +146,9 @@ def test_structural_similarity_is_scikit_images_inside():
     _, map_ = structural_similarity(first, second, **settings)
     mask = torch.zeros(1, 1, 40, 44, dtype=torch.float64)
     mask[..., 5:-5, 5:-5] = 1
-    ours = StructuralSimilarity(torch.from_numpy(first)[None, None], mask)(torch.from_numpy(second)[None, None])
+    ours = SSIM(torch.from_numpy(first)[None, None], mask)(torch.from_numpy(second)[None, None])
     assert float(ours) == pytest.approx(map_[5:-5, 5:-5].mean(), abs=1e-6)
-    assert float(StructuralSimilarity(mask)(mask)) == pytest.approx(1)
+    assert float(SSIM(mask)(mask)) == pytest.approx(1)
 
 
 def test_weights_written_in_the_docstring_are_right():
@@ -164,7 +164,7 @@ def test_diffusion_equals_its_definition():
     assert float(diffusion(torch.full((1, 2, 4, 5), 3.0))) == 0
 
 
-@pytest.mark.parametrize("kind", [LocalCorrelationAndSmoothness, MultiResolution, Decoupled, Structural])
+@pytest.mark.parametrize("kind", [LNCCAndDiffusion, MultiResolution, Decoupled, Structural])
 def test_gradient_is_that_of_the_value(kind):
     """By finite differences, along a random direction."""
     shape = (10, 11, 12)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from SlicerDeepRegLib.losses.similarity import LocalCorrelation, Residual, Together, mind_ssc
+from SlicerDeepRegLib.losses.similarity import LNCC, MSE, WeightedSum, mind_ssc
 
 
 def literal_lncc(fixed, warped, radius_kji, mask, epsilon, stride=1):
@@ -26,15 +26,11 @@ def test_local_correlation_equals_its_definition(shape):
     fixed, warped = random.random(shape), random.random(shape)
     mask = (random.random(shape) > 0.3).astype(float)
     radius_ijk = [2, 1, 3][: len(shape)]
-    loss = LocalCorrelation(
-        *(torch.from_numpy(a)[None, None] for a in (fixed,)), radius_ijk, torch.from_numpy(mask)[None, None]
-    )
+    loss = LNCC(*(torch.from_numpy(a)[None, None] for a in (fixed,)), radius_ijk, torch.from_numpy(mask)[None, None])
     ours = float(loss(torch.from_numpy(warped)[None, None]))
     assert ours == pytest.approx(literal_lncc(fixed, warped, radius_ijk[::-1], mask, 1e-5), rel=1e-6)
     n = len(shape)
-    loss = LocalCorrelation(
-        torch.from_numpy(fixed)[None, None], radius_ijk, torch.from_numpy(mask)[None, None], stride_ijk=[2] * n
-    )
+    loss = LNCC(torch.from_numpy(fixed)[None, None], radius_ijk, torch.from_numpy(mask)[None, None], stride_ijk=[2] * n)
     ours = float(loss(torch.from_numpy(warped)[None, None]))
     assert ours == pytest.approx(literal_lncc(fixed, warped, radius_ijk[::-1], mask, 1e-5, stride=2), rel=1e-6)
 
@@ -45,22 +41,22 @@ def test_gradient_of_local_correlation_is_exact(shape, stride):
     torch.manual_seed(0)
     fixed = torch.rand(1, 1, *shape, dtype=torch.float64)
     mask = (torch.rand_like(fixed) > 0.2).double()
-    loss = LocalCorrelation(fixed, [1, 2, 1][: len(shape)], mask, stride_ijk=[stride] * len(shape))
+    loss = LNCC(fixed, [1, 2, 1][: len(shape)], mask, stride_ijk=[stride] * len(shape))
     warped = torch.rand_like(fixed).requires_grad_()
     assert torch.autograd.gradcheck(loss, (warped,), atol=1e-6)
 
 
-def test_a_mask_between_the_centres_of_the_windows_counts():
+def test_a_mask_between_the_centers_of_the_windows_counts():
     fixed, warped = torch.rand(2, 1, 1, 8, 8, 8, dtype=torch.float64)
     mask = torch.zeros(1, 1, 8, 8, 8, dtype=torch.float64)
     mask[:, :, 2] = 1
-    thin, every = (LocalCorrelation(fixed, [3] * 3, mask, stride_ijk=[s] * 3)(warped) for s in (2, 1))
+    thin, every = (LNCC(fixed, [3] * 3, mask, stride_ijk=[s] * 3)(warped) for s in (2, 1))
     assert float(thin) == pytest.approx(float(every)) and float(every) < 0
 
 
 def test_local_correlation_of_an_image_with_itself_is_minus_one_and_blind_to_sign_and_scale():
     fixed = torch.rand(1, 1, 12, 13, 14, dtype=torch.float64)
-    loss = LocalCorrelation(fixed, [3, 3, 3], epsilon=1e-12)
+    loss = LNCC(fixed, [3, 3, 3], epsilon=1e-12)
     for warped in (fixed, 3 * fixed + 5, -fixed):
         assert float(loss(warped)) == pytest.approx(-1, abs=1e-6)
 
@@ -70,18 +66,18 @@ def test_gradient_is_zero_where_the_images_are_equal():
     torch.manual_seed(0)
     fixed = torch.rand(1, 1, 10, 10, 10, dtype=torch.float64) * 2e-3
     warped = fixed.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(LocalCorrelation(fixed, [2, 2, 2])(warped), warped)
+    (gradient,) = torch.autograd.grad(LNCC(fixed, [2, 2, 2])(warped), warped)
     assert float(gradient.abs().max()) < 1e-9
 
 
-def test_residual_is_half_the_squared_difference_over_the_variance_in_the_mask():
+def test_mse_is_the_squared_difference_over_the_variance_in_the_mask():
     fixed = torch.zeros(1, 1, 4, 4)
     mask = torch.zeros(1, 1, 4, 4)
     mask[..., 0, :] = 1
     warped = torch.full((1, 1, 4, 4), 3.0)
-    assert float(Residual(fixed, 2.0, mask)(warped)) == pytest.approx(0.5 * 9 / 4)
-    both = Together((1.0, Residual(fixed, 2.0, mask)), (2.0, Residual(fixed, 1.0, mask)))
-    assert float(both(warped)) == pytest.approx(0.5 * 9 / 4 + 9)
+    assert float(MSE(fixed, 2.0, mask)(warped)) == pytest.approx(9 / 4)
+    both = WeightedSum((1.0, MSE(fixed, 2.0, mask)), (2.0, MSE(fixed, 1.0, mask)))
+    assert float(both(warped)) == pytest.approx(9 / 4 + 18)
 
 
 def test_mind_has_its_channels_and_ignores_contrast():
@@ -99,7 +95,7 @@ def test_mind_has_its_channels_and_ignores_contrast():
 def literal_mind(image, position, dilation, radius):
     """The 12 (4) channels at one voxel, patch by patch."""
     axes = image.ndim
-    neighbours = [(a, s * dilation) for a in range(axes) for s in (-1, 1)]
+    neighbors = [(a, s * dilation) for a in range(axes) for s in (-1, 1)]
 
     def patch(a, step):
         offset = np.zeros(axes, int)
@@ -108,10 +104,10 @@ def literal_mind(image, position, dilation, radius):
         return image[np.ix_(*[span + o for span, o in zip(spans, offset)])]
 
     return [
-        ((patch(*neighbours[m]) - patch(*neighbours[n])) ** 2).sum()
-        for m in range(len(neighbours))
+        ((patch(*neighbors[m]) - patch(*neighbors[n])) ** 2).sum()
+        for m in range(len(neighbors))
         for n in range(m)
-        if neighbours[m][0] != neighbours[n][0]
+        if neighbors[m][0] != neighbors[n][0]
     ]
 
 

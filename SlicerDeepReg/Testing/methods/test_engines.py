@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import Case
-from SlicerDeepRegLib.contracts import Cancelled, InputError, Request
 from SlicerDeepRegLib.files.transforms import to_sitk_inverse, to_sitk_transform
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
 from SlicerDeepRegLib.methods import apart, lddmm, niftyreg
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.settings import LddmmSettings
+from SlicerDeepRegLib.types import Canceled, InputError, Request
 
-#: What part of the linear stage's error, which is 0.75 mm on average, each may leave on the made pair.
+#: What part of the linear stage's error, which is 0.75 mm on average, each may leave on the synthetic pair.
 LEAVES = {
     "demons": 0.7,
     "demons:fast-symmetric": 0.7,
@@ -115,11 +115,11 @@ def test_a_program_that_is_not_there_is_said(tmp_path):
 def test_a_cancel_ends_the_engine_at_once(tmp_path):
     def report(progress):
         if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(encoding="utf-8"):
-            raise Cancelled
+            raise Canceled
 
     began = time.monotonic()
     lines = ["import os, time", f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))", "time.sleep(60)"]
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         apart.run(program(*lines), "The engine", report, tmp_path)
     assert time.monotonic() - began < 30
     with pytest.raises(ProcessLookupError):
@@ -131,9 +131,9 @@ def test_demons_are_stopped_by_a_cancel():
 
     def report(progress):
         if progress.stage.startswith("level"):
-            raise Cancelled
+            raise Canceled
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         register(Request(case.fixed, case.moving, method="demons", device="cpu"), report)
 
 
@@ -184,8 +184,8 @@ def test_positions_in_either_handedness_give_the_same():
 
 def bumps(shape, shift):
     grids = torch.meshgrid(*[torch.arange(n, dtype=torch.float32) for n in shape], indexing="ij")
-    centre = [n / 2 for n in shape]
-    moved = [g - c + (shift if axis == len(shape) - 1 else 0) for axis, (g, c) in enumerate(zip(grids, centre))]
+    center = [n / 2 for n in shape]
+    moved = [g - c + (shift if axis == len(shape) - 1 else 0) for axis, (g, c) in enumerate(zip(grids, center))]
     return torch.exp(-sum(g**2 for g in moved) / 40)[None, None]
 
 
@@ -201,8 +201,8 @@ def test_lddmm_lowers_its_energy_and_its_maps_undo_each_other(shape, kernel):
     found = lddmm.descend(images, velocities, smoother, settings.iterations, settings, lambda *_: None, curve)
     assert len(curve) > 5 and all(b <= a for a, b in zip(curve, curve[1:])) and curve[-1] < 0.3 * curve[0]
     forth, back = lddmm.flows(found)
-    centre = (0, 0, *[n // 2 for n in shape])
-    assert float(forth[centre]) == pytest.approx(2.4, abs=0.4)  # moving(x + 2.5 along i) = fixed(x)
+    center = (0, 0, *[n // 2 for n in shape])
+    assert float(forth[center]) == pytest.approx(2.4, abs=0.4)  # moving(x + 2.5 along i) = fixed(x)
     undone = lddmm.compose(back, forth)
     assert float(undone.abs().max()) < 0.12
     assert float(lddmm.determinant(forth).min()) > 0

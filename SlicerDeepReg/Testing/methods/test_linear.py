@@ -2,22 +2,22 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import make_grid, rotation, texture
-from SlicerDeepRegLib.contracts import Grid, Image, InputError, Request
-from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centres_lps
+from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centers_lps
 from SlicerDeepRegLib.methods import linear
 from SlicerDeepRegLib.methods.linear import register_linear
 from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.types import Grid, Image, InputError, Request
 
 GRID = make_grid((40, 44, 36), (1.6, 1.6, 1.8), rotation([5, 0, 10]))
 
 
 def moved_pair(matrix, grid=GRID, moving_grid=None):
     """A fixed image and the moving one in which T(x) = matrix x is the truth; and points to compare at."""
-    fixed = texture(apply_matrix(matrix, voxel_centres_lps(grid).reshape(-1, 3))).reshape(grid.shape_kji)
+    fixed = texture(apply_matrix(matrix, voxel_centers_lps(grid).reshape(-1, 3))).reshape(grid.shape_kji)
     moving_grid = moving_grid or make_grid((56, 60, 52), (1.5, 1.5, 1.5), np.eye(3))
-    moving = texture(voxel_centres_lps(moving_grid))
+    moving = texture(voxel_centers_lps(moving_grid))
     fixed, moving = Image(fixed.astype(np.float32), grid), Image(moving.astype(np.float32), moving_grid)
-    return fixed, moving, voxel_centres_lps(grid)[fixed.values > 30]
+    return fixed, moving, voxel_centers_lps(grid)[fixed.values > 30]
 
 
 def matrix_of(degrees, shift, scale=(1, 1, 1)):
@@ -46,15 +46,15 @@ def test_known_motion_is_found(model, degrees, shift, scale):
         assert np.allclose(stage.linear_lps[:3, :3] @ stage.linear_lps[:3, :3].T, np.eye(3), atol=1e-6)
 
 
-def test_none_is_the_identity_and_centre_a_shift_of_the_centres_of_mass():
+def test_none_is_the_identity_and_center_a_shift_of_the_centers_of_mass():
     truth = matrix_of((0, 0, 0), (6, -4, 3))
     fixed, moving, _ = moved_pair(truth)
     assert (register_linear(fixed, moving, "none")[0].linear_lps == np.eye(4)).all()
-    centre = register_linear(fixed, moving, "centre")[0].linear_lps
-    assert np.allclose(centre[:3, :3], np.eye(3)) and np.allclose(centre[:3, 3], [6, -4, 3], atol=0.7)
+    center = register_linear(fixed, moving, "center")[0].linear_lps
+    assert np.allclose(center[:3, :3], np.eye(3)) and np.allclose(center[:3, 3], [6, -4, 3], atol=0.7)
 
 
-def test_images_far_apart_start_from_their_centres_and_say_so():
+def test_images_far_apart_start_from_their_centers_and_say_so():
     far = make_grid((56, 60, 52), (1.5, 1.5, 1.5), np.eye(3))
     fixed, moving, points = moved_pair(np.eye(4), moving_grid=far)
     away = moving.grid.ijk_to_lps.copy()
@@ -116,7 +116,7 @@ def test_images_that_share_nothing_but_one_value_are_refused(plain_case):
     matrix[:3, 3] += matrix[:3, 0] * 8
     moving = Image(plain_case.fixed.values, Grid(plain_case.fixed.grid.size_ijk, matrix), "moving")
     with pytest.raises(InputError, match="one value everywhere"):
-        register(Request(Image(values, plain_case.fixed.grid), moving, linear="none", effort="fast", device="cpu"))
+        register(Request(Image(values, plain_case.fixed.grid), moving, linear="none", preset="fast", device="cpu"))
 
 
 def test_where_one_image_has_a_single_value_there_is_nothing_to_compare(plain_case):

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL_NETWORKS, Case, make_grid, texture
-from SlicerDeepRegLib import catalogue
-from SlicerDeepRegLib.catalogue import card, cards
-from SlicerDeepRegLib.contracts import DeviceMemoryError, Field, Grid, Image, InputError, Request, Transform
+from SlicerDeepRegLib import catalog
+from SlicerDeepRegLib.catalog import card, cards
 from SlicerDeepRegLib.files.weights import file_sha256, read_weights, write_weights
 from SlicerDeepRegLib.geometry.grids import orientation_of, oriented, with_axes_of
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
-from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centres_lps
+from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
 from SlicerDeepRegLib.methods import network
 from SlicerDeepRegLib.methods.network import Network
 from SlicerDeepRegLib.methods.torch_files import can_read
@@ -25,6 +24,7 @@ from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.preparation.plan import estimated_bytes
 from SlicerDeepRegLib.preparation.working import prepare
 from SlicerDeepRegLib.settings import settings_for
+from SlicerDeepRegLib.types import DeviceMemoryError, Field, Grid, Image, InputError, Request, Transform
 
 RECIPE = {"intensity": "unit", "voxel_mm": None}
 #: Small enough to be made, written and checked in a moment.
@@ -40,7 +40,7 @@ class Slices:
 
     def __init__(self):
         grid = make_grid((44, 40, 1), (1.5, 1.5, 4.0), np.eye(3))
-        points = voxel_centres_lps(grid)
+        points = voxel_centers_lps(grid)
         moved = points + 2.5 * np.stack(
             [np.sin(points[..., 1] / 9), np.cos(points[..., 0] / 8), points[..., 2] * 0], -1
         )
@@ -49,7 +49,7 @@ class Slices:
 
 
 def request(case, method, **settings):
-    return Request(case.fixed, case.moving, method=method, linear="centre", device="cpu", settings=settings)
+    return Request(case.fixed, case.moving, method=method, linear="center", device="cpu", settings=settings)
 
 
 # ------------------------------------------------------------------ fitted
@@ -61,8 +61,8 @@ def test_fitted_to_a_pair(name, monkeypatch):
         network, "built", lambda card, *axes, **more: built(card, *axes, **SMALL_NETWORKS.get(name, {}), **more)
     )
     steps = 40 if name == "xmorpher" else 15  # half as many blocks here as it has, and slow to begin
-    result = register(request(Case("LPS-RAS"), name, fit=steps))
-    assert result.figures["after"]["ncc"] > result.figures["linear"]["ncc"] + 0.001
+    result = register(request(Case("LPS-RAS"), name, instance_steps=steps))
+    assert result.metrics["after"]["ncc"] > result.metrics["linear"]["ncc"] + 0.001
     fit = result.stages[-1]
     assert fit.name == "fit" and len(fit.curve) <= steps and min(fit.curve) < fit.curve[0]
     assert any("does not show" in note for note in result.notes)
@@ -77,23 +77,23 @@ def test_fitted_to_a_pair(name, monkeypatch):
 
 def test_fitted_in_two_dimensions():
     case = Slices()
-    result = register(request(case, "fmirnet", fit=40))
-    assert result.figures["after"]["ncc"] > result.figures["linear"]["ncc"]
+    result = register(request(case, "fmirnet", instance_steps=40))
+    assert result.metrics["after"]["ncc"] > result.metrics["linear"]["ncc"]
     assert np.abs(result.transform.field.displacement_lps_mm[..., 2]).max() < 1e-6
 
 
 def test_a_variant_is_fitted_and_named():
-    result = register(request(Case("LPS-RAS"), "msrd-net:no-dilformer", fit=3))
+    result = register(request(Case("LPS-RAS"), "msrd-net:no-dilformer", instance_steps=3))
     assert result.request.method == "msrd-net:no-dilformer" and len(result.stages[-1].curve) == 3
 
 
 def test_what_a_network_cannot_do_is_said():
     case = Case("LPS-RAS")
     for name, settings, text in (
-        ("msrd-net", {"fit": 0}, "no weights"),
+        ("msrd-net", {"instance_steps": 0}, "no weights"),
         ("msrd-net", {"step": 0.2}, "no setting"),
         ("msrd-net:nothing", {}, "no variant 'nothing'.*msrd-net:no-msr"),
-        ("optimise:fast", {}, "Its variants are: none"),
+        ("svf:fast", {}, "Its variants are: none"),
         ("resnet", {}, "no method 'resnet'"),
     ):
         with pytest.raises(InputError, match=text):
@@ -114,9 +114,9 @@ def test_memory_is_said_and_halved_before_it_is_refused():
     whole, small = (estimated_bytes(grid, "standard", needs[kind], on_gpu=True) for kind in ("fit", "checkpointed"))
     method.check_memory(grid, settings, "standard", (whole + small) // 2, "the GPU")
     assert method.checkpointing
-    with pytest.raises(DeviceMemoryError, match=r"needs about .* GB .*the GPU has .* --effort fast"):
+    with pytest.raises(DeviceMemoryError, match=r"needs about .* GB .*the GPU has .* --preset fast"):
         Network(card("caml")).check_memory(grid, settings, "standard", small - 1, "the GPU")
-    infer = settings_for("network", "standard", {"fit": 0})
+    infer = settings_for("network", "standard", {"instance_steps": 0})
     Network(card("caml")).check_memory(grid, infer, "standard", small - 1, "the GPU")
 
 
@@ -127,7 +127,10 @@ def test_less_memory_gives_the_same_field():
         method = Network(card("fmirnet:1"))
         method.checkpointing = checkpointing
         outcome = method.run(
-            working(case), torch.device("cpu"), lambda progress: None, settings_for("network", "fast", {"fit": 4})
+            working(case),
+            torch.device("cpu"),
+            lambda progress: None,
+            settings_for("network", "fast", {"instance_steps": 4}),
         )
         fields.append(outcome.displacement.displacement_lps_mm)
         assert any("twice" in note for note in outcome.notes) == checkpointing
@@ -141,11 +144,11 @@ def working(case):
 # ------------------------------------------------------------------ refined
 
 
-def test_refined_by_optimise():
+def test_refined_by_optimize():
     case = Case("LPS-RAS")
-    fitted = register(request(case, "msrd-net", fit=10))
-    refined = register(request(case, "msrd-net", fit=10, refine=20))
-    assert 1 - refined.figures["after"]["ncc"] < 0.5 * (1 - fitted.figures["after"]["ncc"])
+    fitted = register(request(case, "msrd-net", instance_steps=10))
+    refined = register(request(case, "msrd-net", instance_steps=10, refine=20))
+    assert 1 - refined.metrics["after"]["ncc"] < 0.5 * (1 - fitted.metrics["after"]["ncc"])
     names = [stage.name for stage in refined.stages]
     assert names[names.index("fit") + 1 :] == ["refine, scale 1/2", "refine, scale 1"]
     assert any("Refined" in note for note in refined.notes)
@@ -197,7 +200,7 @@ def test_added_models_register_and_can_be_removed(tmp_path, own_models, suffix):
     assert any("trained on: nothing" in note for note in result.notes)
     again = register(request(Case("LPS-RAS"), "mine"))
     assert np.array_equal(again.warped.values, result.warped.values)
-    fitted = register(request(Case("LPS-RAS"), "mine", fit=5))
+    fitted = register(request(Case("LPS-RAS"), "mine", instance_steps=5))
     assert fitted.stages[-1].name == "fit" and any("fitted" in note for note in fitted.notes)
     with pytest.raises(InputError, match="--replace"):
         install(folder)
@@ -220,14 +223,14 @@ def test_a_recipe_turns_images_to_its_orientation(tmp_path):
     case = Case("oblique-LPS")
     other = with_axes_of_image(case.fixed, "PIR")
     assert other.grid.size_ijk != case.fixed.grid.size_ijk
-    results = [register(Request(f, case.moving, "mine", "centre", device="cpu")) for f in (case.fixed, other)]
+    results = [register(Request(f, case.moving, "mine", "center", device="cpu")) for f in (case.fixed, other)]
     assert orientation_of(results[0].stages[-1].field.grid) == "SRA"
-    points = voxel_centres_lps(case.fixed.grid).reshape(-1, 3)[::53]
+    points = voxel_centers_lps(case.fixed.grid).reshape(-1, 3)[::53]
     found = [fixed_to_moving(result.transform, points) for result in results]
     assert np.abs(found[0] - found[1]).max() < 1e-2
     assert np.linalg.norm(found[0] - fixed_to_moving(Transform(results[0].transform.linear_lps), points)).max() > 0.1
     refined = register(request(case, "mine", refine=20))
-    assert refined.figures["after"]["ncc"] > 0.98 and jacobian_of_transform(refined.transform).min() > 0
+    assert refined.metrics["after"]["ncc"] > 0.98 and jacobian_of_transform(refined.transform).min() > 0
     with pytest.raises(InputError, match="this version knows"):
         install(model(tmp_path / "wrong", "other", recipe={**RECIPE, "orientation": "XYZ"}))
 
@@ -250,11 +253,11 @@ def test_weights_of_both_kinds_of_images_say_which(tmp_path):
 
 def test_settings_and_words_of_a_model_are_its_own(tmp_path):
     added = install(model(tmp_path / "given", settings={"regularity": 0.5}))
-    assert added.settings == {"regularity": 0.5, "fit": 0}
-    assert "No weights" not in added.summary and added.licence == "not said"
+    assert added.settings == {"regularity": 0.5, "instance_steps": 0}
+    assert "No weights" not in added.summary and added.license == "not said"
 
 
-def test_batch_normalisation_is_stored_and_read(tmp_path):
+def test_batch_normalization_is_stored_and_read(tmp_path):
     small = {"channels": [4, 8], "scales": 1, "norm": "batch"}
     install(model(tmp_path / "given", network="fmirnet", configuration=small, dimensions=[3]))
     assert [stage.name for stage in register(request(Case("LPS-RAS"), "mine")).stages][-1] == "network"
@@ -263,8 +266,8 @@ def test_batch_normalisation_is_stored_and_read(tmp_path):
 def test_another_voxel_size_than_the_recipes_is_said(tmp_path):
     install(model(tmp_path / "given", recipe={"intensity": "unit", "voxel_mm": 2}))
     case = Case("LPS-RAS")
-    for effort, said in (("standard", False), ("fast", True)):
-        asked = Request(case.fixed, case.moving, method="mine", linear="centre", device="cpu", effort=effort)
+    for preset, said in (("standard", False), ("fast", True)):
+        asked = Request(case.fixed, case.moving, method="mine", linear="center", device="cpu", preset=preset)
         assert any("trained at voxels of 2 mm" in note for note in register(asked).notes) == said
 
 
@@ -280,12 +283,12 @@ def test_another_voxel_size_than_the_recipes_is_said(tmp_path):
         ({"configuration": {"chanels": [4]}}, "cannot be built"),
         ({"name": "msrd-net"}, "already"),
         ({"name": "../outside"}, "letters, digits"),
-        ({"licence_of": "us"}, "no model's card says: licence_of"),
+        ({"license_of": "us"}, "no model's card says: license_of"),
         ({"module": "linear"}, "no model's card says: module"),
         ({"title": 5}, "wrong kind"),
         ({"dimensions": [2]}, "may be of"),
-        ({"settings": {"fit": "many"}}, "must be numbers"),
-        ({"settings": {"fit": -3}}, "whole number from 0"),
+        ({"settings": {"instance_steps": "many"}}, "must be numbers"),
+        ({"settings": {"instance_steps": -3}}, "whole number from 0"),
         ({"configuration": {**SMALL, "integration": "velocity", "squarings": "x"}}, "does not run"),
         ({"sha256": "0" * 64}, "checksum"),
         ({"weights": "../weights.safetensors"}, "beside card.json"),
@@ -353,10 +356,10 @@ def test_a_broken_model_does_not_take_the_others_away(tmp_path, own_models, caps
     install(model(tmp_path / "given"))
     (own_models / "other").mkdir()
     (own_models / "other" / "card.json").write_text("no JSON")
-    shutil.copytree(own_models / "mine", own_models / "optimise")  # by hand, under a name of ours
+    shutil.copytree(own_models / "mine", own_models / "svf")  # by hand, under a name of ours
     shutil.copytree(own_models / "mine", own_models / ".unfinished-1")
-    catalogue.refresh()
-    assert cards()["optimise"].module == "optimise" and "mine" in cards()
+    catalog.refresh()
+    assert cards()["svf"].module == "svf" and "mine" in cards()
     assert not {"other", ".unfinished-1"} & set(cards())
     said = capsys.readouterr().err
     assert "cannot be read" in said and "named mine" in said

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 from conftest import OBLIQUE, make_grid, smooth_field
-from SlicerDeepRegLib.contracts import Field, Image, Transform
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
 from SlicerDeepRegLib.metrics import METRICS, measure
-from SlicerDeepRegLib.metrics.intensities import similarity_figures
+from SlicerDeepRegLib.metrics.intensities import similarity_metrics
 from SlicerDeepRegLib.metrics.labels import dice_by_label, surface_by_label, topology_changes
 from SlicerDeepRegLib.metrics.landmarks import target_registration_errors
 from SlicerDeepRegLib.metrics.measure import Measurer
-from SlicerDeepRegLib.metrics.regularity import inverse_figures, regularity_figures
+from SlicerDeepRegLib.metrics.regularity import inverse_metrics, regularity_metrics
 from SlicerDeepRegLib.metrics.table import table
+from SlicerDeepRegLib.types import Field, Image, Transform
 
 
 def cube(shift=0, size=30):
@@ -46,21 +46,21 @@ def test_topology_change_sees_a_hole_and_a_second_part():
 def test_similarity_of_equal_and_of_inverted_images():
     image = np.random.default_rng(0).random((16, 16, 16)).astype(np.float32)
     mask = np.ones(image.shape, bool)
-    same = similarity_figures(image, image, mask)
+    same = similarity_metrics(image, image, mask)
     assert same["ncc"] == pytest.approx(1) and same["ssim"] == pytest.approx(1) and same["mse"] == 0
     assert same["nmi"] == pytest.approx(2)
-    inverted = similarity_figures(image, 1 - image, mask)
+    inverted = similarity_metrics(image, 1 - image, mask)
     assert inverted["ncc"] == pytest.approx(-1) and inverted["nmi"] == pytest.approx(2, abs=0.05)
-    assert similarity_figures(image, np.zeros_like(image), mask)["ncc"] is None
+    assert similarity_metrics(image, np.zeros_like(image), mask)["ncc"] is None
 
 
 @pytest.mark.parametrize("direction", [np.eye(3), OBLIQUE, OBLIQUE @ np.diag([1, -1, 1])])
 def test_jacobian_of_a_linear_displacement_is_exact_in_any_direction(direction):
     grid = make_grid((9, 10, 11), (1.0, 2.0, 3.0), direction)
     matrix = np.array([[0.1, 0.2, 0.0], [0.0, -0.2, 0.1], [0.05, 0.0, 0.3]])
-    from SlicerDeepRegLib.geometry.points import voxel_centres_lps
+    from SlicerDeepRegLib.geometry.points import voxel_centers_lps
 
-    field = Field((voxel_centres_lps(grid) @ matrix.T).astype(np.float32), grid)
+    field = Field((voxel_centers_lps(grid) @ matrix.T).astype(np.float32), grid)
     expected = np.linalg.det(np.eye(3) + matrix)
     assert np.allclose(jacobian_of_field(field), expected, atol=1e-5)
     assert non_diffeomorphic_volume(field) == (0.0, 0.0)
@@ -80,7 +80,7 @@ def test_folding_is_seen_and_its_volume_measured():
 
 
 def test_digital_criterion_sees_a_fold_that_central_differences_miss():
-    """A zigzag: neighbours two apart are in order, direct neighbours are not."""
+    """A zigzag: neighbors two apart are in order, direct neighbors are not."""
     grid = make_grid((12, 12, 12), (1.0, 1.0, 1.0), np.eye(3))
     vectors = np.zeros((12, 12, 12, 3), np.float32)
     vectors[..., 0] = np.where(np.arange(12) % 2, 0.6, -0.6)
@@ -98,15 +98,15 @@ def test_digital_criterion_in_a_plane():
     assert non_diffeomorphic_volume(Field(vectors, grid)) == (100.0, 100.0)
 
 
-def test_regularity_figures_tell_both_spreads_apart():
+def test_regularity_metrics_tell_both_spreads_apart():
     field = smooth_field(make_grid((20, 20, 20), (2.0, 2.0, 2.0), OBLIQUE))
     mask = np.ones((20, 20, 20), bool)
-    figures = regularity_figures(field, mask)
+    metrics = regularity_metrics(field, mask)
     jacobian = jacobian_of_field(field).astype(float)
-    assert figures["sdlogj"] == pytest.approx(np.log(jacobian).std())
-    assert figures["sdlogj_learn2reg"] == pytest.approx(np.log(jacobian + 3).std())
-    assert figures["sdlogj_learn2reg"] < figures["sdlogj"]
-    assert regularity_figures(None, mask) == {}
+    assert metrics["sdlogj"] == pytest.approx(np.log(jacobian).std())
+    assert metrics["sdlogj_learn2reg"] == pytest.approx(np.log(jacobian + 3).std())
+    assert metrics["sdlogj_learn2reg"] < metrics["sdlogj"]
+    assert regularity_metrics(None, mask) == {}
 
 
 def with_inverse(field):
@@ -118,12 +118,12 @@ def test_inverse_error_is_the_distance_there_and_back():
     grid = make_grid((20, 22, 24), (1.0, 2.0, 1.5), OBLIQUE)
     mask = np.ones(grid.shape_kji, bool)
     shift = np.broadcast_to(np.float32([1.0, -2.0, 2.0]), (*grid.shape_kji, 3))
-    exact = inverse_figures(with_inverse(Field(shift, grid)), mask)
+    exact = inverse_metrics(with_inverse(Field(shift, grid)), mask)
     assert exact["inverse_error_max_mm"] < 1e-5 and exact["inverse_over_tenth_mm_percent"] == 0
     too_short = Transform(np.eye(4), Field(shift, grid), (Field(-0.9 * shift, grid),))
-    assert inverse_figures(too_short, mask)["inverse_error_mm"] == pytest.approx(0.3, abs=1e-4)
-    assert inverse_figures(too_short, mask)["inverse_over_tenth_mm_percent"] == 100
-    assert inverse_figures(Transform(np.eye(4)), mask) == {}
+    assert inverse_metrics(too_short, mask)["inverse_error_mm"] == pytest.approx(0.3, abs=1e-4)
+    assert inverse_metrics(too_short, mask)["inverse_over_tenth_mm_percent"] == 100
+    assert inverse_metrics(Transform(np.eye(4)), mask) == {}
 
 
 def test_landmark_error_of_a_shift():
@@ -144,18 +144,18 @@ def test_a_fold_of_one_voxel_is_seen_in_a_large_image(monkeypatch):
     image = Image(values, grid)
     measurer = Measurer(image, image)
     assert measurer.every == 2 and measurer.mask.shape == (8, 8, 8) and not measurer.coarse_enough(transform.field)
-    figures = measurer.figures(image, None, transform)
+    metrics = measurer.metrics(image, None, transform)
     jacobian = Image(jacobian_of_field(transform.field), grid)
-    assert figures["digital_folds_percent"] > 0 and figures["ncc"] == pytest.approx(1)
-    places = measurer.places(image, jacobian, transform, figures)
-    assert any(place.kind == "fold" for place in places)
+    assert metrics["digital_folds_percent"] > 0 and metrics["ncc"] == pytest.approx(1)
+    locations = measurer.locations(image, jacobian, transform, metrics)
+    assert any(place.kind == "fold" for place in locations)
     coarse = smooth_field(make_grid((8, 8, 8), (2.2, 2.2, 2.2), np.eye(3)))
     assert measurer.coarse_enough(coarse)
-    thin = measurer.figures(image, None, Transform(np.eye(4), coarse))
-    whole = regularity_figures(coarse, measurer.whole_mask, grid)
+    thin = measurer.metrics(image, None, Transform(np.eye(4), coarse))
+    whole = regularity_metrics(coarse, measurer.whole_mask, grid)
     assert thin["sdlogj"] == pytest.approx(whole["sdlogj"], rel=0.1) and 0.001 < thin["sdlogj"]
     with pytest.raises(ValueError, match="mask has shape"):
-        regularity_figures(transform.field, measurer.mask)
+        regularity_metrics(transform.field, measurer.mask)
 
 
 def test_measurer_names_every_figure_and_the_table_shows_them():
@@ -164,8 +164,8 @@ def test_measurer_names_every_figure_and_the_table_shows_them():
     labels = Image(cube(), grid)
     points = np.array([[0.0, 1.0, 2.0]])
     measurer = Measurer(image, image, None, labels, labels, points, points + [0, 0, 2.0])
-    found = measurer.figures(image, Image(cube(1), grid), with_inverse(smooth_field(grid, 0.5)))
-    found.update(measurer.spread(image))
+    found = measurer.metrics(image, Image(cube(1), grid), with_inverse(smooth_field(grid, 0.5)))
+    found.update(measurer.uncertainty(image))
     unknown = [name for name in found if name not in METRICS and "by_" not in name]
     assert not unknown
     assert set(METRICS) <= set(found)

@@ -9,9 +9,9 @@ import pytest
 import slicer
 import slicer.util
 from conftest import AFFINE, Case
-from SlicerDeepRegLib.contracts import Image, Request, Transform
 from SlicerDeepRegLib.geometry.grids import on_grid
-from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centres_lps
+from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
+from SlicerDeepRegLib.mrml.error_maps import consistency, disagreement, in_world, moved, residuals, way_back
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.layouts import LAYOUTS, PLANES, Layouts, cells_of
 from SlicerDeepRegLib.mrml.maps import FOLD, TOP, log_jacobian, magnitude
@@ -19,9 +19,9 @@ from SlicerDeepRegLib.mrml.motion import Morph, Stages, keep_motion, stage_names
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_volume, resampled
 from SlicerDeepRegLib.mrml.review import Review
 from SlicerDeepRegLib.mrml.runs import MARK, add_run, remove, runs
-from SlicerDeepRegLib.mrml.trust import consistency, in_world, moved, residuals, spread, way_back
 from SlicerDeepRegLib.mrml.world import placed_volume
 from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.types import Image, Request, Transform
 
 #: Moves a volume away.
 SHIFTED = np.eye(4)
@@ -35,7 +35,7 @@ def case():
 
 @pytest.fixture(scope="module")
 def points(case):
-    fixed = case.fixed.grid.centre_lps_mm + np.random.default_rng(0).uniform(-8, 8, (5, 3))
+    fixed = case.fixed.grid.center_lps_mm + np.random.default_rng(0).uniform(-8, 8, (5, 3))
     return fixed, fixed_to_moving(case.transform, fixed) + [0, 0, 2.0]
 
 
@@ -48,12 +48,12 @@ def result(case, points):
         "fixed_points": points[0],
         "moving_points": points[1],
     }
-    return register(Request(case.fixed, case.moving, effort="fast", device="cpu", **given))
+    return register(Request(case.fixed, case.moving, preset="fast", device="cpu", **given))
 
 
 @pytest.fixture(scope="module")
 def backwards(case):
-    return register(Request(case.moving, case.fixed, effort="fast", device="cpu"))
+    return register(Request(case.moving, case.fixed, preset="fast", device="cpu"))
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def opened(case, result):
     with Host() as host:
         slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(host.scene)
         fixed, moving = add_volume(host.scene, case.fixed, "fixed"), add_volume(host.scene, case.moving, "moving")
-        run = add_run(host.scene, result, "run", {"method": "optimise"}, fixed, moving)
+        run = add_run(host.scene, result, "run", {"method": "svf"}, fixed, moving)
         keep_motion(host.scene, run, result)
         review = Review(host.scene, host.application.GetSliceLogics())
 
@@ -145,7 +145,7 @@ def test_swipe_has_fixed_on_the_patients_right(opened, case, result):
     half = slicer.util.arrayFromVolume(run.get("swipe"))
     grid = result.fixed.grid
     axis = grid.direction[:, np.argmax(np.abs(grid.direction[0]))]  # the border is across a voxel axis
-    left = (voxel_centres_lps(grid) - grid.centre_lps_mm) @ (axis * np.sign(axis[0]))
+    left = (voxel_centers_lps(grid) - grid.center_lps_mm) @ (axis * np.sign(axis[0]))
     differ = fixed != warped
     assert differ.mean() > 0.2
     side = 3.0
@@ -172,14 +172,14 @@ def test_the_logarithmic_jacobian_marks_folds_and_no_change(opened):
     display = node.GetDisplayNode()
     table = display.GetColorNode().GetLookupTable()
 
-    def colour(value):
+    def color(value):
         last = table.GetNumberOfTableValues() - 1
         return np.array(table.GetTableValue(int(np.clip(value / TOP * (last + 1), 0, last)))[:3])
 
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0.0, TOP)
-    assert np.allclose(colour(-0.5), FOLD) and colour(1.0).min() > 0.98
-    assert colour(0.25)[2] > 0.9 > 0.3 > colour(0.25)[0] and colour(4.0)[0] > 0.9 > 0.3 > colour(4.0)[2]
-    assert np.allclose(colour(0.5)[0], colour(2.0)[2], atol=0.05)  # half and twice are as strong
+    assert np.allclose(color(-0.5), FOLD) and color(1.0).min() > 0.98
+    assert color(0.25)[2] > 0.9 > 0.3 > color(0.25)[0] and color(4.0)[0] > 0.9 > 0.3 > color(4.0)[2]
+    assert np.allclose(color(0.5)[0], color(2.0)[2], atol=0.05)  # half and twice are as strong
 
 
 # ------------------------------------------------------------------ motion
@@ -213,11 +213,11 @@ def test_half_the_way_is_half_the_flow(opened, result):
     """exp(v/2) applied twice is exp(v); half the displacement applied twice is not."""
     host, run, _ = opened
     half, whole = result.path[len(result.path) // 2 - 1], result.path[-1]
-    centre = whole.grid.centre_lps_mm + np.random.default_rng(1).uniform(-10, 10, (200, 3))
+    center = whole.grid.center_lps_mm + np.random.default_rng(1).uniform(-10, 10, (200, 3))
     step = Transform(np.eye(4), half)
-    twice = fixed_to_moving(step, fixed_to_moving(step, centre))
-    once = fixed_to_moving(Transform(np.eye(4), whole), centre)
-    moved_by = np.linalg.norm(once - centre, axis=1)
+    twice = fixed_to_moving(step, fixed_to_moving(step, center))
+    once = fixed_to_moving(Transform(np.eye(4), whole), center)
+    moved_by = np.linalg.norm(once - center, axis=1)
     assert moved_by.max() > 0.4
     assert np.linalg.norm(twice - once, axis=1).mean() < 0.05 * moved_by.mean()
 
@@ -269,7 +269,7 @@ def host_with_parent(case):
         parent.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(FLIP @ AFFINE @ FLIP))
         moving.SetAndObserveTransformNodeID(parent.GetID())
         placed = placed_volume(moving)
-        found = register(Request(case.fixed, placed.image, effort="fast", device="cpu"))
+        found = register(Request(case.fixed, placed.image, preset="fast", device="cpu"))
         run = add_run(host.scene, found, "under", {}, fixed, moving, placed.world_to_local)
         keep_motion(host.scene, run, found)
         yield host, run, AFFINE
@@ -288,7 +288,7 @@ def test_transforms_in_the_world_are_those_of_the_result(opened, result, points)
 def test_landmark_errors_are_arrows_and_a_table(opened, result, points):
     host, run, _ = opened
     node, rows = residuals(host.scene, run)
-    errors = sorted(result.figures["after"]["tre_by_point_mm"], reverse=True)
+    errors = sorted(result.metrics["after"]["tre_by_point_mm"], reverse=True)
     assert np.allclose([row["mm"] for row in rows], errors, atol=1e-3)
     bounds = np.array(node.GetPolyData().GetBounds()).reshape(3, 2)
     fixed = points[0] * [-1, -1, 1]
@@ -299,22 +299,22 @@ def test_landmark_errors_are_arrows_and_a_table(opened, result, points):
 def test_there_and_back_is_near_where_it_began(opened, case, backwards):
     host, run, _ = opened
     assert way_back(run, runs(host.scene)) is None
-    back = add_run(host.scene, backwards, "back", {"method": "optimise"}, run.get("moving"), run.get("fixed"))
+    back = add_run(host.scene, backwards, "back", {"method": "svf"}, run.get("moving"), run.get("fixed"))
     assert way_back(run, runs(host.scene)) == back
-    node, figures = consistency(host.scene, run, back)
-    assert 0 < figures["both_ways_mm"] < 1.0 < 40 and figures["both_ways_mm"] <= figures["both_ways_max_mm"]
+    node, metrics = consistency(host.scene, run, back)
+    assert 0 < metrics["both_ways_mm"] < 1.0 < 40 and metrics["both_ways_mm"] <= metrics["both_ways_max_mm"]
     assert values_of(node).min() >= 0 and node.GetDisplayNode().GetWindowLevelMax() >= 1
 
 
 def test_spread_is_the_distance_between_runs(opened, result, case):
     host, run, _ = opened
     with pytest.raises(ValueError, match="two or more"):
-        spread(host.scene, [run])
+        disagreement(host.scene, [run])
     shift = np.eye(4)
     shift[0, 3] = 3.0
     other = add_run(
         host.scene,
-        register(Request(case.fixed, case.moving, linear="none", effort="fast", device="cpu", measure=False)),
+        register(Request(case.fixed, case.moving, linear="none", preset="fast", device="cpu", measure=False)),
         "other",
         {},
         run.get("fixed"),
@@ -324,10 +324,10 @@ def test_spread_is_the_distance_between_runs(opened, result, case):
     facts["linear_ras"] = (shift @ np.array(run.facts["linear_ras"])).tolist()
     other.node.SetAttribute(MARK, json.dumps(facts))
     other.set("transform", run.get("transform"))  # the same field, then 3 mm further
-    _, figures = spread(host.scene, [run, other])
-    assert figures["spread_mm"] == pytest.approx(1.5, abs=1e-3)  # each is 1.5 mm from their mean
+    _, metrics = disagreement(host.scene, [run, other])
+    assert metrics["disagreement_mm"] == pytest.approx(1.5, abs=1e-3)  # each is 1.5 mm from their mean
     with pytest.raises(ValueError, match="different volumes"):
-        spread(host.scene, [run, add_run(host.scene, result, "third", {}, run.get("moving"), run.get("fixed"))])
+        disagreement(host.scene, [run, add_run(host.scene, result, "third", {}, run.get("moving"), run.get("fixed"))])
 
 
 def test_the_crosshair_follows_jumps_in_a_layout_and_is_given_back(opened):
@@ -377,8 +377,8 @@ def test_a_layout_keeps_the_users_place_but_not_that_of_another_pair(opened, res
     )
     other = add_volume(host.scene, far, "far")
     moved = dataclasses.replace(result, fixed=far, warped=Image(result.warped.values, far.grid))
-    second = add_run(host.scene, moved, "second", {"method": "optimise"}, other, run.get("moving"))
-    for one, middle in ((second, far.grid.centre_lps_mm), (run, result.fixed.grid.centre_lps_mm)):
+    second = add_run(host.scene, moved, "second", {"method": "svf"}, other, run.get("moving"))
+    for one, middle in ((second, far.grid.center_lps_mm), (run, result.fixed.grid.center_lps_mm)):
         layouts.show("review", one)
         there = slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())
         assert abs((np.linalg.inv(there) @ [*(middle * [-1, -1, 1]), 1])[2]) < 5

@@ -12,10 +12,9 @@ import slicer
 from conftest import PROJECT, Case
 from PIL import Image as Picture
 from scipy.ndimage import uniform_filter
-from SlicerDeepRegLib.contracts import Field, Image, Request, Result, Transform
 from SlicerDeepRegLib.geometry.grids import sampled
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
-from SlicerDeepRegLib.geometry.points import voxel_centres_lps
+from SlicerDeepRegLib.geometry.points import voxel_centers_lps
 from SlicerDeepRegLib.mrml.host import Host, opengl_works
 from SlicerDeepRegLib.mrml.layouts import LAYOUTS, SHOWS, Layouts, cells_of
 from SlicerDeepRegLib.mrml.nodes import add_volume
@@ -24,10 +23,11 @@ from SlicerDeepRegLib.mrml.runs import add_run
 from SlicerDeepRegLib.mrml.side_by_side import SideBySide
 from SlicerDeepRegLib.mrml.side_by_side import cells_of as rows_of_runs
 from SlicerDeepRegLib.pipeline import warp_image
+from SlicerDeepRegLib.types import Field, Image, Request, Result, Transform
 
 STORED = PROJECT / "SlicerDeepReg" / "Testing" / "mrml" / "pictures"
 SIZE = (180, 180)
-#: Of the blurred difference: its mean in grey levels, and the part of the pixels that may be off by more than 40.
+#: Of the blurred difference: its mean in gray levels, and the part of the pixels that may be off by more than 40.
 MEAN, PART = 2.0, 0.01
 
 pytestmark = pytest.mark.skipif(not opengl_works(), reason="needs OpenGL: apt-get install libegl1 libgl1-mesa-dri")
@@ -38,13 +38,13 @@ def known_result(case, scale=1.0, fold=False):
     field = case.transform.field
     vectors = scale * field.displacement_lps_mm
     if fold:
-        points = voxel_centres_lps(field.grid) - field.grid.centre_lps_mm
+        points = voxel_centers_lps(field.grid) - field.grid.center_lps_mm
         bump = np.exp(-((points / 6) ** 2).sum(-1))[..., None].astype(np.float32)
         vectors = vectors - 1.6 * bump * points.astype(np.float32)
     transform = Transform(case.transform.linear_lps, Field(vectors, field.grid))
     jacobian = Image(jacobian_of_transform(transform), case.fixed.grid, "jacobian")
     coarse = sampled(case.fixed.grid, 3000)
-    spread = Image((voxel_centres_lps(coarse)[..., 0] - coarse.origin_lps_mm[0]) / 40, coarse, "spread")
+    uncertainty = Image((voxel_centers_lps(coarse)[..., 0] - coarse.origin_lps_mm[0]) / 40, coarse, "uncertainty")
     return Result(
         request=Request(case.fixed, case.moving),
         fixed=case.fixed,
@@ -55,10 +55,10 @@ def known_result(case, scale=1.0, fold=False):
         warped_labels=None,
         fixed_labels=None,
         stages=(),
-        figures={},
+        metrics={},
         seconds={},
         provenance={},
-        spread=spread,
+        uncertainty=uncertainty,
     )
 
 
@@ -116,7 +116,7 @@ def compare(name, picture):
     three = [np.pad(one, ((0, tall - one.shape[0]), (0, 6), (0, 0)), constant_values=128) for one in three]
     Picture.fromarray(np.concatenate(three, axis=1)).save(folder / f"{name}.png")
     pytest.fail(
-        f"{name} differs from the stored picture by {mean:.1f} grey levels, {100 * part:.1f} % of it strongly. "
+        f"{name} differs from the stored picture by {mean:.1f} gray levels, {100 * part:.1f} % of it strongly. "
         f"Stored, drawn and difference are side by side in {folder / name}.png"
     )
 
@@ -159,7 +159,7 @@ def test_every_way_to_look(opened):
         taken.append(view.picture())
     review.overlay(run, False, False)
     review.show_over(run, run.get("uncertainty"))
-    view.annotate("spread")
+    view.annotate("uncertainty")
     taken.append(view.picture())
     review.restore()
     rows = [np.concatenate(taken[n : n + 5], axis=1) for n in (0, 5)]

@@ -6,7 +6,6 @@ import slicer
 import slicer.util
 import vtk
 from conftest import AFFINE, Case
-from SlicerDeepRegLib.contracts import Image, InputError, Request
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, add_volume, resampled
@@ -15,6 +14,7 @@ from SlicerDeepRegLib.mrml.runs import Run, add_run, free_name, remove, rename, 
 from SlicerDeepRegLib.mrml.segments import add_segment, segment_array, segments_of
 from SlicerDeepRegLib.mrml.world import grid_in_world, labels_of, placed_volume, points_in_world
 from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.types import Image, InputError, Request
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def case():
 @pytest.fixture(scope="module")
 def result(case):
     labels = Image((case.moving.values > 50).astype(np.int16) * 2, case.moving.grid, "labels")
-    return register(Request(case.fixed, case.moving, moving_labels=labels, effort="fast", device="cpu"))
+    return register(Request(case.fixed, case.moving, moving_labels=labels, preset="fast", device="cpu"))
 
 
 def linear_node(scene, matrix_lps, name="parent"):
@@ -55,9 +55,9 @@ def test_a_volume_under_linear_transforms_is_where_they_put_it(host, case):
     assert np.allclose(placed.image.grid.ijk_to_lps, AFFINE @ AFFINE @ case.moving.grid.ijk_to_lps)
     assert grid_in_world(node).same_as(placed.image.grid)
     assert "parent" in placed.note
-    world = placed.image.grid.centre_lps_mm * [-1, -1, 1]
+    world = placed.image.grid.center_lps_mm * [-1, -1, 1]
     local = np.array(placed.world_to_local.TransformPoint(world)) * [-1, -1, 1]
-    assert np.allclose(local, case.moving.grid.centre_lps_mm)
+    assert np.allclose(local, case.moving.grid.center_lps_mm)
     initial = linear_node(host.scene, np.diag([1.0, 1, 1, 1]) + np.eye(4, k=3) * 7, "initial")  # 7 mm along x
     further = placed_volume(node, initial)
     assert np.allclose(further.image.grid.origin_lps_mm - placed.image.grid.origin_lps_mm, [7, 0, 0])
@@ -76,8 +76,8 @@ def test_a_volume_under_a_nonlinear_transform_is_resampled_in_the_world(host, ca
     inside = theirs > 20
     assert inside.sum() > 3000
     assert np.abs(placed.image.values - theirs)[inside].mean() < 0.2
-    world = placed.image.grid.centre_lps_mm * [-1, -1, 1]
-    expected = fixed_to_moving(case.transform, placed.image.grid.centre_lps_mm[None])[0]
+    world = placed.image.grid.center_lps_mm * [-1, -1, 1]
+    expected = fixed_to_moving(case.transform, placed.image.grid.center_lps_mm[None])[0]
     assert np.allclose(np.array(placed.world_to_local.TransformPoint(world)) * [-1, -1, 1], expected, atol=0.02)
 
 
@@ -86,13 +86,13 @@ def test_what_is_no_volume_is_refused(host, case):
     with pytest.raises(InputError, match="no voxels"):
         placed_volume(empty)
     assert grid_in_world(empty) is None
-    colour = add_volume(host.scene, case.fixed, "colour")
+    color = add_volume(host.scene, case.fixed, "color")
     picture = vtk.vtkImageData()
     picture.SetDimensions(4, 4, 4)
     picture.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
-    colour.SetAndObserveImageData(picture)
+    color.SetAndObserveImageData(picture)
     with pytest.raises(InputError, match="3 values"):
-        placed_volume(colour)
+        placed_volume(color)
 
 
 def segmentation_of(host, case, names=("core", "rim")):
@@ -133,7 +133,13 @@ def test_landmarks_in_the_world(host):
 
 
 def facts(result):
-    return {"method": "optimise", "title": "Optimise", "seconds": 2.5, "figures": {"ncc": 0.9}, "notes": []}
+    return {
+        "method": "svf",
+        "title": "Velocity-field optimization",
+        "seconds": 2.5,
+        "metrics": {"ncc": 0.9},
+        "notes": [],
+    }
 
 
 def test_a_run_in_the_scene_is_found_renamed_and_removed_without_a_trace(host, case, result):
@@ -226,7 +232,7 @@ def test_runs_come_back_with_the_scene(host, case, result, tmp_path):
     host.save(str(tmp_path / "scene.mrb"))
     host.load(str(tmp_path / "scene.mrb"))
     (run,) = runs(host.scene)
-    assert run.name == "Run" and run.facts["figures"] == {"ncc": 0.9}
+    assert run.name == "Run" and run.facts["metrics"] == {"ncc": 0.9}
     assert np.allclose(slicer.util.arrayFromVolume(run.get("warped")), result.warped.values, atol=1e-3)
     assert run.get("fixed").GetName() == "fixed"
     host.add_view("Red", "Axial", (200, 200))

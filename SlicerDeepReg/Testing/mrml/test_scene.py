@@ -5,14 +5,14 @@ import pytest
 import slicer
 import slicer.util
 from conftest import Case
-from SlicerDeepRegLib.contracts import Image, Request, Transform
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.mrml.display import draw_glyphs
 from SlicerDeepRegLib.mrml.host import NO_OPENGL, Host, opengl_works
 from SlicerDeepRegLib.mrml.nodes import add_shown_field, add_volume
 from SlicerDeepRegLib.mrml.pictures import HEIGHT, PICTURES, WIDTH, draw
-from SlicerDeepRegLib.mrml.scene import JACOBIAN_COLOURS, add_result
+from SlicerDeepRegLib.mrml.scene import JACOBIAN_COLORS, add_result
 from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.types import Image, Request, Transform
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def result():
         f"{name}_labels": Image((image.values > 50).astype(np.int16), image.grid)
         for name, image in (("fixed", case.fixed), ("moving", case.moving))
     }
-    return register(Request(case.fixed, case.moving, effort="fast", device="cpu", **labels))
+    return register(Request(case.fixed, case.moving, preset="fast", device="cpu", **labels))
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def test_nodes_of_a_result(host, result):
     display = nodes["jacobian"].GetDisplayNode()
     low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
     assert (low + high) / 2 == pytest.approx(1.0)  # no change is the middle of the table
-    colours = host.scene.GetFirstNodeByName(JACOBIAN_COLOURS)
-    assert display.GetColorNodeID() == colours.GetID()
+    colors = host.scene.GetFirstNodeByName(JACOBIAN_COLORS)
+    assert display.GetColorNodeID() == colors.GetID()
     rgba = [0.0] * 4
-    colours.GetColor(colours.GetNumberOfColors() // 2, rgba)
+    colors.GetColor(colors.GetNumberOfColors() // 2, rgba)
     assert rgba[:3] == pytest.approx([1, 1, 1])
     legends = slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", host.scene)
     assert [legend.GetTitleText() for legend in legends] == ["Jacobian"]
@@ -64,11 +64,11 @@ def test_scene_file_brings_everything_back(host, result, tmp_path):
     again = {key: host.scene.GetFirstNodeByName(name) for key, name in names.items()}
     assert all(again.values())
     assert np.allclose(slicer.util.arrayFromVolume(again["warped"]), result.warped.values, atol=1e-3)
-    point = result.fixed.grid.centre_lps_mm
+    point = result.fixed.grid.center_lps_mm
     there = np.array(again["transform"].GetTransformFromParent().TransformPoint(*(point * [-1, -1, 1])))
     expected = fixed_to_moving(result.transform, point[None])[0]
     assert np.linalg.norm(there * [-1, -1, 1] - expected) < 0.05
-    assert again["jacobian"].GetDisplayNode().GetColorNode().GetName() == JACOBIAN_COLOURS
+    assert again["jacobian"].GetDisplayNode().GetColorNode().GetName() == JACOBIAN_COLORS
 
 
 def test_an_unwritable_scene_is_an_error(host, tmp_path):
@@ -96,7 +96,7 @@ def test_pictures_show_what_they_say(needs_opengl, host, result, tmp_path):
 def test_moving_volume_under_the_node_looks_like_the_warped_one(needs_opengl, host, result):
     nodes = add_result(host.scene, result)
     view = host.add_view("Axial", "Axial", (300, 300))
-    view.centre(result.fixed.grid.centre_lps_mm * [-1, -1, 1], 80)
+    view.center(result.fixed.grid.center_lps_mm * [-1, -1, 1], 80)
     pictures = {}
     for name, layer in (("warped", "warped"), ("plain", "moving")):
         view.show(background=nodes[layer])
@@ -113,14 +113,14 @@ def test_glyphs_and_grid_draw_the_field_from_fixed_to_moving(needs_opengl, host)
     field = case.transform.field
     vectors = np.zeros_like(field.displacement_lps_mm)
     vectors[..., 0] = 8.0  # LPS x: left
-    from SlicerDeepRegLib.contracts import Field
+    from SlicerDeepRegLib.types import Field
 
     fixed = add_volume(host.scene, case.fixed, "fixed")
     node = add_shown_field(host.scene, Transform(np.eye(4), Field(vectors, field.grid)), "field")
     moved = np.array(node.GetTransformToParent().TransformPoint(0.0, 0.0, 0.0))
     assert np.allclose(moved, [-8, 0, 0], atol=1e-3)  # RAS: left is negative
     view = host.add_view("Axial", "Axial", (300, 300))
-    view.centre([0, 0, 0], 90)
+    view.center([0, 0, 0], 90)
     view.show(background=fixed)
     plain = view.picture().astype(int)
     draw_glyphs(node, fixed, 12.0)

@@ -7,7 +7,6 @@ import pytest
 import slicer
 import slicer.util
 from conftest import Case
-from SlicerDeepRegLib.contracts import Request
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.layouts import Layouts
 from SlicerDeepRegLib.mrml.nodes import add_volume
@@ -15,15 +14,16 @@ from SlicerDeepRegLib.mrml.review import Review
 from SlicerDeepRegLib.mrml.runs import add_run, remove
 from SlicerDeepRegLib.mrml.side_by_side import COLUMNS, LAYOUT, SideBySide, cells_of
 from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.types import Request
 
 
 @pytest.fixture(scope="module")
 def results():
     case = Case("oblique-LPS")
-    return case, [register(Request(case.fixed, case.moving, method=m, effort="fast", device="cpu")) for m in METHODS]
+    return case, [register(Request(case.fixed, case.moving, method=m, preset="fast", device="cpu")) for m in METHODS]
 
 
-METHODS = ("optimise", "demons")
+METHODS = ("svf", "demons")
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def opened(results):
         fixed, moving = add_volume(host.scene, case.fixed, "fixed"), add_volume(host.scene, case.moving, "moving")
         runs = []
         for method, result in zip(METHODS, found):
-            facts = {"title": method, "effort": "fast", "seconds": 2.5, "figures": {"ncc": 0.9, "dice": None}}
+            facts = {"title": method, "preset": "fast", "seconds": 2.5, "metrics": {"ncc": 0.9, "dice": None}}
             runs.append(add_run(host.scene, result, f"by {method}", facts, fixed, moving))
         review = Review(host.scene, host.application.GetSliceLogics())
 
@@ -100,8 +100,8 @@ def test_runs_are_shown_beside_each_other_with_common_scales(opened):
 def test_the_same_place_is_seen_in_every_column(opened, tmp_path):
     host, beside, runs = opened
     beside.show(runs)
-    places = [np.array(slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())) for view in host.views.values()]
-    assert all(np.allclose(place, places[0]) for place in places)
+    locations = [np.array(slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())) for view in host.views.values()]
+    assert all(np.allclose(place, locations[0]) for place in locations)
     first, second = (host.views[row[0].name].picture().astype(int) for row in cells_of(2))
     assert first.max() > 100 and 0 < np.abs(first - second).mean() < 20  # alike, and not the same
 

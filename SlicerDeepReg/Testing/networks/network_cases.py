@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from conftest import SMALL_NETWORKS
-from SlicerDeepRegLib.catalogue import card
+from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.methods.weights import built
 from SlicerDeepRegLib.networks import NETWORKS
 
@@ -27,8 +27,8 @@ def images(axes, shape=None, seed=0, shift=1.5):
 
     def seen(moved):
         total = np.zeros(shape, np.float32)
-        for centre, width in blobs:
-            distance = sum((indices[a] + (moved if a == axes - 1 else 0) - centre[a]) ** 2 for a in range(axes))
+        for center, width in blobs:
+            distance = sum((indices[a] + (moved if a == axes - 1 else 0) - center[a]) ** 2 for a in range(axes))
             total += np.exp(-distance / (2 * width**2))
         return torch.from_numpy((total / 2.5).astype(np.float32))[None, None]
 

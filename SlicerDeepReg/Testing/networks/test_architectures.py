@@ -5,8 +5,8 @@ import pytest
 import torch
 from network_cases import error_of, images, network_of, stirred
 from SlicerDeepRegLib.networks import blocks, build
-from SlicerDeepRegLib.networks.attention import neighbour_attention, window_attention
-from SlicerDeepRegLib.networks.blocks import Conv3d, ConvTranspose3d, InstanceNorm, normalisation
+from SlicerDeepRegLib.networks.attention import neighbor_attention, window_attention
+from SlicerDeepRegLib.networks.blocks import Conv3d, ConvTranspose3d, InstanceNorm, normalization
 from SlicerDeepRegLib.networks.msrd_net import Dilformer
 from SlicerDeepRegLib.networks.size import parameters
 from SlicerDeepRegLib.networks.unfolding import DnCNN
@@ -24,15 +24,15 @@ def size_of(name, **configuration):
 
 
 def slow_attention(query, key, value, heads, sees):
-    """Voxel by voxel: softmax over the voxels that ``sees`` (this voxel's place, all places) says."""
+    """Voxel by voxel: softmax over the voxels that ``sees`` (this voxel's place, all locations) says."""
     _, c, *shape = query.shape
     width = c // heads
     found = torch.zeros_like(query)
-    places = np.indices(shape)
+    locations = np.indices(shape)
     for head in range(heads):
         part = slice(head * width, (head + 1) * width)
         for index in np.ndindex(*shape):
-            there = sees(np.array(index)[:, None, None, None], places)
+            there = sees(np.array(index)[:, None, None, None], locations)
             weights = torch.softmax(query[0, part][(slice(None), *index)] @ key[0, part][:, there] / width**0.5, 0)
             found[0, part][(slice(None), *index)] = value[0, part][:, there] @ weights
     return found
@@ -49,12 +49,12 @@ def test_window_attention_equals_the_slow_one(shape, window):
 
 
 @pytest.mark.parametrize("shape, window, reach", [((7, 6, 9), 2, 1), ((4, 2, 3), 2, 1), ((5, 5, 6), 1, 2)])
-def test_neighbour_attention_equals_the_slow_one(shape, window, reach):
+def test_neighbor_attention_equals_the_slow_one(shape, window, reach):
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, 8, *shape) for _ in range(3))
     near = lambda here, all_: (abs(here // window - all_ // window) <= reach).all(0)  # noqa: E731
     slow = slow_attention(query, key, value, 2, near)
-    assert torch.allclose(neighbour_attention(query, key, value, 2, window, reach), slow, atol=1e-5)
+    assert torch.allclose(neighbor_attention(query, key, value, 2, window, reach), slow, atol=1e-5)
 
 
 @pytest.mark.parametrize("plain, ours", [(nn.Conv3d, Conv3d), (nn.ConvTranspose3d, ConvTranspose3d)])
@@ -67,7 +67,7 @@ def test_small_convolutions_give_the_same(plain, ours, size):
     assert torch.allclose(found(x), expected(x), atol=1e-5)
 
 
-def test_instance_normalisation_is_torchs_and_batch_normalisation_at_one():
+def test_instance_normalization_is_torchs_and_batch_normalization_at_one():
     torch.manual_seed(0)
     x = torch.randn(1, 5, 6, 7, 8)
     assert torch.allclose(InstanceNorm(5)(x), nn.InstanceNorm3d(5)(x), atol=1e-5)
@@ -77,9 +77,9 @@ def test_instance_normalisation_is_torchs_and_batch_normalisation_at_one():
             nn.init.normal_(norm.weight)
             nn.init.normal_(norm.bias)
         assert torch.allclose(norm.reduced(x), norm(x), atol=1e-5)
-    assert torch.allclose(normalisation("batch", 5).train()(x), normalisation("instance", 5)(x), atol=1e-5)
+    assert torch.allclose(normalization("batch", 5).train()(x), normalization("instance", 5)(x), atol=1e-5)
     with pytest.raises(ValueError, match="instance or batch"):
-        normalisation("layer", 5)
+        normalization("layer", 5)
 
 
 # ------------------------------------------------------------------ MSRD-Net
@@ -173,7 +173,7 @@ def test_swapped_images_swap_the_streams():
 
 def test_search_windows_are_six_voxels_wide():
     query, key = torch.randn(1, 16, 12, 12, 12), torch.randn(1, 16, 12, 12, 12, requires_grad=True)
-    neighbour_attention(query, key, key, 1)[0, :, 4, 5, 6].sum().backward()
+    neighbor_attention(query, key, key, 1)[0, :, 4, 5, 6].sum().backward()
     touched = key.grad.abs().sum((0, 1)).nonzero()
     assert touched.amin(0).tolist() == [2, 2, 4] and touched.amax(0).tolist() == [7, 7, 9]  # base 4-5, 4-5, 6-7
     assert len(touched) == 216
@@ -260,7 +260,7 @@ def test_summed_kernels_are_the_sum_of_convolutions():
 
 
 @torch.no_grad()
-def test_global_response_normalisation():
+def test_global_response_normalization():
     module = GlobalResponse(4)
     x = torch.randn(2, 3, 4, 5, 4)
     assert torch.equal(module(x), x)  # as ConvNeXt V2 begins

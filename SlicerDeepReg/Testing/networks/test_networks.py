@@ -7,9 +7,9 @@ import pytest
 import torch
 from conftest import SMALL_NETWORKS
 from network_cases import IDS, INPUTS, error_of, images, network_of, stirred
-from SlicerDeepRegLib.catalogue import card, cards
+from SlicerDeepRegLib.catalog import card, cards
 from SlicerDeepRegLib.losses.papers import LOSSES
-from SlicerDeepRegLib.methods.optimise import least_jacobian
+from SlicerDeepRegLib.methods.svf import min_jacobian
 from SlicerDeepRegLib.methods.weights import built
 from SlicerDeepRegLib.networks import NETWORKS
 from SlicerDeepRegLib.networks.size import multiply_accumulates, operations, parameters
@@ -69,7 +69,7 @@ VARIANTS = [f"{name}:{variant}" for name in sorted(NETWORKS) for variant in card
 #: Those that change the graph and not what is trained.
 SAME_SIZE = {"msrd-net:rates-1-1-1", "msrd-net:rates-2-2-2", "unfolding:denoise-plain", "unfolding:denoise-half"}
 SAME_SIZE |= {"unfolding:batch-norm", "fmirnet:batch-norm", "fmirnet:residual-attention", "caml:no-carsc"}
-SAME_SIZE |= {"msrd-net:velocity", "wavemorph:velocity", "voxelmorph:full-resolution", "xmorpher:normalised-search"}
+SAME_SIZE |= {"msrd-net:velocity", "wavemorph:velocity", "voxelmorph:full-resolution", "xmorpher:normalized-search"}
 SAME_SIZE |= {"vit-v-net:batch-norm", "h-sganet:batch-norm", "rdp-net:displacement"}
 SAME_SIZE |= {f"{name}:velocity" for name in NETWORKS if "velocity" in cards()[name].variants}
 #: Those whose one head gives the velocity of the whole displacement.
@@ -111,7 +111,7 @@ def test_gradient_reaches_every_parameter(case, network):
     moving, fixed = images(case[1])
     output = stirred(network)(moving, fixed)
     LOSSES[case[0]](moving, fixed)(output).backward()
-    # A bias before a normalisation is taken away by it: its gradient is there, and nothing.
+    # A bias before a normalization is taken away by it: its gradient is there, and nothing.
     without = [n for n, p in network.named_parameters() if p.grad is None]
     flat = [n for n, p in network.named_parameters() if p.grad is not None and not p.grad.abs().any()]
     assert not without and all(n.endswith("bias") for n in flat)
@@ -155,7 +155,7 @@ def test_saved_and_loaded_it_gives_the_same(case, network, tmp_path):
 
 @torch.no_grad()
 def test_half_precision_is_close_to_single(case, network):
-    # Small, as bfloat16 is slow on a CPU; but MSRD-Net's coarsest normalisation needs voxels to be even about.
+    # Small, as bfloat16 is slow on a CPU; but MSRD-Net's coarsest normalization needs voxels to be even about.
     size = (48, 64, 64) if case[0] == "msrd-net" else (24, 32, 32)
     moving, fixed = images(case[1], size[: case[1]])
     single = stirred(network)(moving, fixed).displacement
@@ -193,26 +193,24 @@ def test_velocity_is_integrated(case):
     if case[0] in ONE_HEAD:
         for network in (still, moved):
             network.head_scale *= 60
-        folds = [
-            (least_jacobian(network(moving, fixed).displacement) <= 0).float().mean() for network in (still, moved)
-        ]
+        folds = [(min_jacobian(network(moving, fixed).displacement) <= 0).float().mean() for network in (still, moved)]
         assert folds[0] > 0.02 and folds[1] < 0.5 * folds[0]
     with pytest.raises(ValueError, match="integration must be one of"):
         network_of(*case, integration="euler")
 
 
 @long_test
-def test_a_translation_is_learnt_in_few_steps(case, network):
+def test_a_translation_is_learned_in_few_steps(case, network):
     """moving(x + 1.5 along i) = fixed(x), by the loss of its paper."""
     moving, fixed = images(case[1], shift=1.5)
     loss = LOSSES[case[0]](moving, fixed, regularity=0.02 if case[0] in ("unfolding", "fmirnet") else 0.1)
-    optimiser = torch.optim.Adam(network.parameters(), 1e-3 if case[0] != "msrd-net" else 5e-4)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3 if case[0] != "msrd-net" else 5e-4)
     for _ in range(30):
         output = network(moving, fixed)
         value = loss(output)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         value.backward()
-        optimiser.step()
+        optimizer.step()
     inner = (slice(None), *[slice(8, -8)] * case[1])
     found = output.displacement[0][inner].detach()
     assert float(found[0].mean()) == pytest.approx(1.5, abs=0.6)

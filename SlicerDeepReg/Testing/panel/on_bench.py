@@ -39,7 +39,7 @@ class PretendedClient:
     """Says what it is told to, so that faults need no process."""
 
     def __init__(self):
-        self.devices, self.events, self.requests, self.cancelled, self.released = [], [], [], [], []
+        self.devices, self.events, self.requests, self.canceled, self.released = [], [], [], [], []
         self.started = self.stopped = 0
 
     def start(self):
@@ -50,8 +50,8 @@ class PretendedClient:
         return f"job{len(self.requests)}"
 
     def cancel(self, job):
-        self.cancelled.append(job)
-        self.events.append({"kind": "cancelled", "job": job})
+        self.canceled.append(job)
+        self.events.append({"kind": "canceled", "job": job})
 
     def poll(self):
         events, self.events = self.events, []

@@ -15,21 +15,21 @@ import vtk
 from bench import names
 from bench.ui import check_ui
 from conftest import make_grid, texture
-from SlicerDeepRegLib.contracts import Grid, Image, InputError
-from SlicerDeepRegLib.geometry.points import voxel_centres_lps
+from SlicerDeepRegLib.geometry.points import voxel_centers_lps
 from SlicerDeepRegLib.mrml.nodes import add_volume
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.panel.choice import Choice, findings, prepare
 from SlicerDeepRegLib.settings import fields_of
+from SlicerDeepRegLib.types import Grid, Image, InputError
 
 from panel.on_bench import MODULE, finish, scene_state
 
 PANEL = MODULE.parent / "SlicerDeepRegLib" / "panel"
 
 
-def volume(bench, values=None, size=(20, 22, 24), name="other", centre=(0.0, 0.0, 0.0), spacing=(2.0, 2.0, 2.0)):
-    grid = make_grid(size, spacing, np.eye(3), centre)
-    values = texture(voxel_centres_lps(grid)).astype(np.float32) if values is None else values
+def volume(bench, values=None, size=(20, 22, 24), name="other", center=(0.0, 0.0, 0.0), spacing=(2.0, 2.0, 2.0)):
+    grid = make_grid(size, spacing, np.eye(3), center)
+    values = texture(voxel_centers_lps(grid)).astype(np.float32) if values is None else values
     return add_volume(bench.host.scene, Image(values, grid), name)
 
 
@@ -47,7 +47,7 @@ def cases(bench, pair):
     """(what is chosen, level, part of the text)."""
     flat = volume(bench, size=(20, 22, 1), name="flat")
     constant = volume(bench, np.full((24, 22, 20), 3.0, np.float32), name="constant")
-    far = volume(bench, name="far", centre=(0.0, 0.0, 900.0))
+    far = volume(bench, name="far", center=(0.0, 0.0, 900.0))
     thick = volume(bench, size=(40, 40, 12), spacing=(1.0, 1.0, 6.0), name="thick")
     ct = volume(bench, np.linspace(-1000, 900, 24 * 22 * 20, dtype=np.float32).reshape(24, 22, 20), name="ct")
     empty = bench.host.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
@@ -62,7 +62,7 @@ def cases(bench, pair):
         (dict(fixed=flat, moving=volume(bench, size=(20, 22, 1), name="flat2")), "note", "plane"),
         (dict(fixed=fixed, moving=constant), "error", "constant is constant"),
         (dict(fixed=fixed, moving=far, linear="none"), "error", "do not overlap"),
-        (dict(fixed=fixed, moving=far), "note", "centres are matched"),
+        (dict(fixed=fixed, moving=far), "note", "centers are matched"),
         (dict(fixed=fixed, moving=thick), "note", "thick slices"),
         (dict(fixed=fixed, moving=ct, similarity="lncc"), "warning", "looks like CT"),
         (dict(fixed=fixed, moving=moving, fixed_points=points(bench, 3, "a")), "error", "both lists"),
@@ -119,9 +119,9 @@ def test_little_memory_is_a_warning_that_can_be_passed_over(bench, widget, prete
         ("small", lambda v: v[:4], "at least 8"),
     ],
 )
-def test_what_only_the_voxels_show_is_said_and_nothing_is_left(bench, widget, pair, made_case, name, change, text):
-    values = np.ascontiguousarray(change(made_case.moving.values), np.float32)
-    grid = Grid(values.shape[::-1], made_case.moving.grid.ijk_to_lps)
+def test_what_only_the_voxels_show_is_said_and_nothing_is_left(bench, widget, pair, synthetic_case, name, change, text):
+    values = np.ascontiguousarray(change(synthetic_case.moving.values), np.float32)
+    grid = Grid(values.shape[::-1], synthetic_case.moving.grid.ijk_to_lps)
     widget.panel.parameters.moving = add_volume(bench.host.scene, Image(values, grid), name)
     before = scene_state(bench.host.scene)
     widget.ui.applyButton.click()
@@ -138,10 +138,10 @@ def test_a_singular_geometry_is_said_at_once(bench, widget, pair):
     assert "geometry of the image" in widget.ui.applyButton.toolTip  # MRML makes NaN of such a matrix
 
 
-def test_an_empty_mask_and_points_outside_are_said_by_the_worker(bench, widget, pair, made_case):
+def test_an_empty_mask_and_points_outside_are_said_by_the_worker(bench, widget, pair, synthetic_case):
     p = widget.panel.parameters
-    nothing = np.zeros(made_case.fixed.values.shape, np.uint8)
-    p.fixedMask = add_volume(bench.host.scene, Image(nothing, made_case.fixed.grid), "blank", labels=True)
+    nothing = np.zeros(synthetic_case.fixed.values.shape, np.uint8)
+    p.fixedMask = add_volume(bench.host.scene, Image(nothing, synthetic_case.fixed.grid), "blank", labels=True)
     widget.ui.applyButton.click()
     assert finish(bench, widget).reason == "input" and "empty" in bench.messages[-1]
     p.fixedMask = None
@@ -310,7 +310,7 @@ def test_opening_needs_no_torch_and_starts_nothing_without_it(bench, pair, nothi
 
 def test_advanced_numbers_are_those_of_the_dataclass(bench, widget, pretended):
     controls = widget.panel._settings._controls
-    assert list(controls) == [setting.name for setting in fields_of("optimise")]
+    assert list(controls) == [setting.name for setting in fields_of("svf")]
     controls["step"].value = 0.5
     assert json.loads(widget.panel.parameters.settings) == {"step": pytest.approx(0.5)}
     widget.ui.applyButton.click()
@@ -318,14 +318,14 @@ def test_advanced_numbers_are_those_of_the_dataclass(bench, widget, pretended):
     widget.ui.advancedGroup.collapsed = False
     widget.ui.defaultsButton.click()
     assert widget.panel.parameters.settings == "{}" and controls["step"].value == pytest.approx(0.3)
-    widget.panel.parameters.effort = "thorough"
+    widget.panel.parameters.preset = "thorough"
     assert controls["step_sigma"].value == pytest.approx(1.2)
 
 
 def test_sample_data_is_registered_with_checksums(bench):
     bench.open_module(MODULE)
     bench.start()
-    assert [sample["sampleName"] for sample in bench.samples] == ["DeepRegBrainTumour", "DeepRegMadePair"]
+    assert [sample["sampleName"] for sample in bench.samples] == ["DeepRegBrainTumor", "DeepRegSyntheticPair"]
     for uri, checksum in zip(bench.samples[0]["uris"], bench.samples[0]["checksums"]):
         algorithm, digest = checksum.split(":")
         assert algorithm == "SHA256" and len(digest) == 64 and uri.endswith(digest)

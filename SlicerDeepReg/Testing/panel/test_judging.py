@@ -14,7 +14,7 @@ from .on_bench import finish, scene_state
 
 
 @pytest.fixture
-def judged(bench, widget, made_case):
+def judged(bench, widget, synthetic_case):
     """A run with landmarks and segmentations, selected; the views of a layout are made when they are asked for."""
 
     def arranged(cells):
@@ -24,19 +24,19 @@ def judged(bench, widget, made_case):
 
     widget.panel.several.beside.layouts.arranged = arranged
     scene, parameters = bench.host.scene, widget.panel.parameters
-    fixed = made_case.fixed.grid.centre_lps_mm + np.random.default_rng(0).uniform(-8, 8, (4, 3))
-    moving = fixed_to_moving(made_case.transform, fixed) + [0, 0, 2.5]
-    for name, places in (("fixedPoints", fixed), ("movingPoints", moving)):
+    fixed = synthetic_case.fixed.grid.center_lps_mm + np.random.default_rng(0).uniform(-8, 8, (4, 3))
+    moving = fixed_to_moving(synthetic_case.transform, fixed) + [0, 0, 2.5]
+    for name, locations in (("fixedPoints", fixed), ("movingPoints", moving)):
         node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
-        for place in places:
+        for place in locations:
             node.AddControlPoint(*(place * [-1, -1, 1]))
         setattr(parameters, name, node)
-    for name, image in (("fixedSegmentation", made_case.fixed), ("movingSegmentation", made_case.moving)):
+    for name, image in (("fixedSegmentation", synthetic_case.fixed), ("movingSegmentation", synthetic_case.moving)):
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
         node.CreateDefaultDisplayNodes()
         add_segment(node, "core", (1, 0, 0), image.values > 60, FLIP @ image.grid.ijk_to_lps)
         setattr(parameters, name, node)
-    parameters.device, parameters.effort = "cpu", "fast"
+    parameters.device, parameters.preset = "cpu", "fast"
     assert not widget.ui.layoutCombo.enabled
     widget.ui.applyButton.click()
     assert finish(bench, widget).state == "done"
@@ -50,10 +50,10 @@ def cells(table, column):
 def test_a_run_is_judged_in_lights_places_and_structures(bench, judged):
     widget, run = judged
     ui = widget.ui
-    assert cells(ui.lightsTable, 0) == ["Landmarks", "Overlap (Dice)", "Surfaces (HD95)", "Jacobian", "Consistency"]
-    assert cells(ui.lightsTable, 1)[:4] == ["within", "within", "within", "within"]
-    assert "mm" in cells(ui.lightsTable, 2)[0] and "core" in cells(ui.lightsTable, 2)[1]
-    assert cells(ui.lightsTable, 1)[4] == "not measured" or "inverse" in cells(ui.lightsTable, 2)[4]
+    assert cells(ui.statusTable, 0) == ["Landmarks", "Overlap (Dice)", "Surfaces (HD95)", "Jacobian", "Consistency"]
+    assert cells(ui.statusTable, 1)[:4] == ["within", "within", "within", "within"]
+    assert "mm" in cells(ui.statusTable, 2)[0] and "core" in cells(ui.statusTable, 2)[1]
+    assert cells(ui.statusTable, 1)[4] == "not measured" or "inverse" in cells(ui.statusTable, 2)[4]
     assert "within" in ui.summaryLabel.text
     assert cells(ui.structuresTable, 0) == ["core"] and "\u2192" in cells(ui.structuresTable, 1)[0]
     place = np.array(run.facts["structures"][0]["lps_mm"]) * [-1, -1, 1]
@@ -131,7 +131,7 @@ def test_the_other_way_round_makes_there_and_back_measurable(bench, judged):
     assert ui.backButton.enabled
     ui.backButton.click()
     assert "There and back" in ui.judgeLabel.text
-    assert "two registrations" in cells(ui.lightsTable, 2)[4] and run.get("consistency") is not None
+    assert "two registrations" in cells(ui.statusTable, 2)[4] and run.get("consistency") is not None
 
 
 def test_the_spread_of_ticked_runs(bench, judged):
@@ -144,7 +144,7 @@ def test_the_spread_of_ticked_runs(bench, judged):
     widget.panel.results.check(runs(bench.host.scene))
     assert ui.spreadButton.enabled
     ui.spreadButton.click()
-    assert "Spread of 2 runs" in ui.judgeLabel.text and run.get("spread") is not None
+    assert "Disagreement of 2 runs" in ui.judgeLabel.text and run.get("disagreement") is not None
 
 
 def test_a_run_that_kept_no_stages_says_so(bench, judged):
@@ -241,22 +241,24 @@ def test_structures_are_drawn_as_bars_the_worst_first(bench, judged):
 def test_perturbed_repeats_are_asked_for_and_shown(bench, widget):
     ui = widget.ui
     assert not ui.uncertaintyButton.enabled
-    ui.perturbedSpin.value = 1
-    assert widget.panel.parameters.perturbed == 1
+    ui.uncertaintyRunsSpin.value = 1
+    assert widget.panel.parameters.uncertainty_runs == 1
     ui.applyButton.click()
     assert finish(bench, widget).state == "done"
     run = runs(bench.host.scene)[0]
-    assert "Repeatability" in cells(ui.lightsTable, 0) and ui.uncertaintyButton.enabled
+    assert "Repeatability" in cells(ui.statusTable, 0) and ui.uncertaintyButton.enabled
     ui.uncertaintyButton.click()
-    figures = run.facts["figures"]
-    assert f"{figures['spread_mm']:.2f} mm" in ui.judgeLabel.text
+    metrics = run.facts["metrics"]
+    assert f"{metrics['uncertainty_mm']:.2f} mm" in ui.judgeLabel.text
     view = next(iter(bench.host.views.values()))
     assert view.composite.GetForegroundVolumeID() == run.get("uncertainty").GetID()
     values = slicer.util.arrayFromVolume(run.get("uncertainty"))
     assert 0 < values.mean() < 5
 
 
-def test_the_transform_goes_to_dicom_where_the_volumes_came_from_there(bench, judged, monkeypatch, tmp_path, made_case):
+def test_the_transform_goes_to_dicom_where_the_volumes_came_from_there(
+    bench, judged, monkeypatch, tmp_path, synthetic_case
+):
     from files.test_dicom import applied, write_series
     from SlicerDeepRegLib.panel import results
     from SlicerDeepRegLib.report.movie import can_write_mp4
@@ -267,7 +269,7 @@ def test_the_transform_goes_to_dicom_where_the_volumes_came_from_there(bench, ju
     widget.ui.dicomButton.click()
     assert "was not loaded from the DICOM database" in bench.messages[-1]
     known = {}
-    for role, image in (("fixed", made_case.fixed), ("moving", made_case.moving)):
+    for role, image in (("fixed", synthetic_case.fixed), ("moving", synthetic_case.moving)):
         for file in sorted(write_series(tmp_path / role, image).iterdir()):
             known[f"{role}.{file.stem}"] = str(file)
         uids = " ".join(uid for uid in known if uid.startswith(role))
@@ -280,9 +282,11 @@ def test_the_transform_goes_to_dicom_where_the_volumes_came_from_there(bench, ju
     monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
     widget.ui.dicomButton.click()
     assert str(tmp_path / "registration.dcm") in widget.ui.legendLabel.text
-    points = made_case.fixed.grid.centre_lps_mm + np.random.default_rng(0).uniform(-8, 8, (10, 3))
+    points = synthetic_case.fixed.grid.center_lps_mm + np.random.default_rng(0).uniform(-8, 8, (10, 3))
     found = applied(tmp_path / "registration.dcm", points)
-    assert np.abs(found - fixed_to_moving(made_case.transform, points)).max() < 1.5  # that of the pair, not its inverse
+    assert (
+        np.abs(found - fixed_to_moving(synthetic_case.transform, points)).max() < 1.5
+    )  # that of the pair, not its inverse
     assert np.linalg.norm(found - points, axis=1).mean() > 3
     moved = bench.host.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
     run.get("fixed").SetAndObserveTransformNodeID(moved.GetID())

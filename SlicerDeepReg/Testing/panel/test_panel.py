@@ -10,10 +10,10 @@ import pytest
 import slicer
 import slicer.util
 from conftest import AFFINE
-from SlicerDeepRegLib.contracts import Image
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, add_volume
 from SlicerDeepRegLib.mrml.runs import runs
+from SlicerDeepRegLib.types import Image
 
 from panel.on_bench import MODULE, finish, gone, layers, scene_state
 
@@ -23,7 +23,7 @@ def names_shown(bench):
     return [tuple(scene.GetNodeByID(i).GetName() if i else None for i in pair) for pair in layers(bench)]
 
 
-def test_two_volumes_and_apply_suffice(bench, widget, pair, made_case, tmp_path):
+def test_two_volumes_and_apply_suffice(bench, widget, pair, synthetic_case, tmp_path):
     ui, panel = widget.ui, widget.panel
     assert panel.parameters.fixed is pair[0] and panel.parameters.moving is pair[1]
     assert ui.applyButton.enabled and ui.applyButton.text == "Apply"
@@ -48,13 +48,13 @@ def test_two_volumes_and_apply_suffice(bench, widget, pair, made_case, tmp_path)
     (run,) = runs(bench.host.scene)
     assert names_shown(bench)[0] == ("fixed", "moving to fixed: warped")
     warped = slicer.util.arrayFromVolume(run.get("warped"))
-    head = made_case.fixed.values > 20
-    error = np.abs(warped - made_case.fixed.values)[head].mean()
-    moving_error = np.abs(made_case.fixed.values[head] - made_case.fixed.values[head].mean()).mean()
+    head = synthetic_case.fixed.values > 20
+    error = np.abs(warped - synthetic_case.fixed.values)[head].mean()
+    moving_error = np.abs(synthetic_case.fixed.values[head] - synthetic_case.fixed.values[head].mean()).mean()
     assert error < 0.3 * moving_error
-    place = made_case.fixed.grid.centre_lps_mm
+    place = synthetic_case.fixed.grid.center_lps_mm
     there = np.array(run.get("transform").GetTransformFromParent().TransformPoint(*(place * [-1, -1, 1])))
-    assert np.linalg.norm(there * [-1, -1, 1] - fixed_to_moving(made_case.transform, place[None])[0]) < 1.5
+    assert np.linalg.norm(there * [-1, -1, 1] - fixed_to_moving(synthetic_case.transform, place[None])[0]) < 1.5
     assert ui.runsTable.rowCount == 1 and ui.runsTable.item(0, 0).text() == "moving to fixed"
 
 
@@ -106,7 +106,7 @@ def test_looking_renaming_keeping_and_deleting_a_run(bench, widget, pair):
 
 
 def test_cancel_leaves_the_scene_as_it_was(bench, widget, pair):
-    widget.panel.parameters.effort = "thorough"
+    widget.panel.parameters.preset = "thorough"
     before, shown = scene_state(bench.host.scene), layers(bench)
     widget.ui.applyButton.click()
     bench.wait(lambda: widget.logic.session.job.fraction > 0.1, 60)
@@ -114,7 +114,7 @@ def test_cancel_leaves_the_scene_as_it_was(bench, widget, pair):
     widget.ui.applyButton.click()
     assert not widget.ui.applyButton.enabled
     job = finish(bench, widget, 5)
-    assert time.monotonic() - start < 1.2 and job.state == "cancelled"
+    assert time.monotonic() - start < 1.2 and job.state == "canceled"
     assert widget.ui.applyButton.text == "Apply" and widget.ui.applyButton.enabled
     assert scene_state(bench.host.scene) == before and layers(bench) == shown and not runs(bench.host.scene)
     assert bench.messages == []
@@ -138,17 +138,17 @@ def linear_parent(scene, matrix_lps):
 
 
 @pytest.mark.parametrize("kind", ["linear", "not linear"])
-def test_volumes_under_transforms_are_registered_where_they_are(bench, widget, pair, made_case, kind):
+def test_volumes_under_transforms_are_registered_where_they_are(bench, widget, pair, synthetic_case, kind):
     """The moving volume is stored elsewhere and brought into place by a parent; the answer must not change."""
     fixed, moving = pair
     if kind == "linear":
-        grid = made_case.moving.grid
-        stored = Image(made_case.moving.values, type(grid)(grid.size_ijk, np.linalg.inv(AFFINE) @ grid.ijk_to_lps))
+        grid = synthetic_case.moving.grid
+        stored = Image(synthetic_case.moving.values, type(grid)(grid.size_ijk, np.linalg.inv(AFFINE) @ grid.ijk_to_lps))
         again = add_volume(bench.host.scene, stored, "stored elsewhere")
         parent = linear_parent(bench.host.scene, AFFINE)
     else:
-        again = add_volume(bench.host.scene, made_case.moving, "bent")
-        parent = add_transform(bench.host.scene, made_case.transform, "parent")
+        again = add_volume(bench.host.scene, synthetic_case.moving, "bent")
+        parent = add_transform(bench.host.scene, synthetic_case.transform, "parent")
     again.SetAndObserveTransformNodeID(parent.GetID())
     widget.panel.parameters.moving = again
     assert "parent" in widget.ui.findingsLabel.text
@@ -156,9 +156,9 @@ def test_volumes_under_transforms_are_registered_where_they_are(bench, widget, p
     assert finish(bench, widget).state == "done"
     (run,) = runs(bench.host.scene)
     assert run.get("warped").GetParentTransformNode() is None
-    inside = made_case.fixed.values > 30
+    inside = synthetic_case.fixed.values > 30
     warped = slicer.util.arrayFromVolume(run.get("warped"))
-    assert np.corrcoef(warped[inside], made_case.fixed.values[inside])[0, 1] > 0.97
+    assert np.corrcoef(warped[inside], synthetic_case.fixed.values[inside])[0, 1] > 0.97
     assert again.GetParentTransformNode() is parent
     # In place of its parent, the run's transform shows the volume where the warped one is.
     from SlicerDeepRegLib.mrml.nodes import resampled
@@ -184,19 +184,19 @@ def test_state_is_saved_with_the_scene_and_follows_closing_and_loading(bench, wi
 
 
 def test_closing_the_scene_or_removing_a_volume_ends_the_run(bench, widget, pair):
-    widget.panel.parameters.effort = "thorough"
+    widget.panel.parameters.preset = "thorough"
     widget.ui.applyButton.click()
     bench.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
     bench.host.scene.RemoveNode(pair[1])
     job = widget.logic.session.job
-    assert job.state == "cancelled" and "moving was removed" in widget.ui.stageLabel.text
+    assert job.state == "canceled" and "moving was removed" in widget.ui.stageLabel.text
     assert not widget.ui.applyButton.enabled
     moving = add_volume(bench.host.scene, Image(*_some(pair[0])), "another")
     bench.wait(lambda: widget.panel.parameters.moving is moving and widget.ui.applyButton.enabled, 10)
     widget.ui.applyButton.click()
     bench.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
     bench.close_scene()
-    assert widget.logic.session.job.state == "cancelled"
+    assert widget.logic.session.job.state == "canceled"
     time.sleep(1.0)
     widget.panel.poll()
     assert not runs(bench.host.scene) and bench.messages == []
@@ -209,12 +209,12 @@ def _some(node):
     return image.values[::-1].copy(), image.grid
 
 
-def test_segments_landmarks_and_masks(bench, widget, pair, made_case):
+def test_segments_landmarks_and_masks(bench, widget, pair, synthetic_case):
     from SlicerDeepRegLib.mrml.segments import add_segment, segments_of
 
     scene, p = bench.host.scene, widget.panel.parameters
     nodes = {}
-    for role, image, volume in (("fixed", made_case.fixed, pair[0]), ("moving", made_case.moving, pair[1])):
+    for role, image, volume in (("fixed", synthetic_case.fixed, pair[0]), ("moving", synthetic_case.moving, pair[1])):
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{role} structures")
         node.CreateDefaultDisplayNodes()
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
@@ -223,7 +223,7 @@ def test_segments_landmarks_and_masks(bench, widget, pair, made_case):
     p.fixedSegmentation, p.movingSegmentation = nodes["fixed"], nodes["moving"]
     p.fixedMask = nodes["fixed"]
     here = np.array([[0.0, 0, 0], [8, -5, 4]])
-    there = fixed_to_moving(made_case.transform, here)
+    there = fixed_to_moving(synthetic_case.transform, here)
     for name, points in (("fixedPoints", here), ("movingPoints", there)):
         markups = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
         for point in points * [-1, -1, 1]:
@@ -232,8 +232,8 @@ def test_segments_landmarks_and_masks(bench, widget, pair, made_case):
     widget.ui.applyButton.click()
     assert finish(bench, widget).state == "done"
     (run,) = runs(scene)
-    figures = run.facts["figures"]
-    assert figures["dice"] > 0.9 and figures["tre_mm"] < 1.5
+    metrics = run.facts["metrics"]
+    assert metrics["dice"] > 0.9 and metrics["tre_mm"] < 1.5
     (segment,) = segments_of(run.get("segmentation"))
     assert segment[1] == "core"
     assert run.get("segmentation").GetSegmentation().GetNthSegment(0).GetColor() == pytest.approx((0.9, 0.1, 0.3))
@@ -242,10 +242,10 @@ def test_segments_landmarks_and_masks(bench, widget, pair, made_case):
     assert "Dice" in titles and "TRE (mm)" in titles
 
 
-def test_leaving_the_module_and_coming_back_keeps_the_choice(bench, widget, pair, made_case):
+def test_leaving_the_module_and_coming_back_keeps_the_choice(bench, widget, pair, synthetic_case):
     p = widget.panel.parameters
     p.fixedMask = add_volume(
-        bench.host.scene, Image((made_case.fixed.values > 30) * 1, made_case.fixed.grid), "m", True
+        bench.host.scene, Image((synthetic_case.fixed.values > 30) * 1, synthetic_case.fixed.grid), "m", True
     )
     p.initial = linear_parent(bench.host.scene, AFFINE)
     for _ in range(3):
@@ -258,14 +258,16 @@ def test_leaving_the_module_and_coming_back_keeps_the_choice(bench, widget, pair
     assert p.fixedMask is None and p.initial is not None
 
 
-def test_only_plain_volumes_are_chosen_by_themselves(bench, made_case):
-    vectors = bench.host.scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "colour")
-    labels = add_volume(bench.host.scene, Image((made_case.fixed.values > 30) * 1, made_case.fixed.grid), "l", True)
+def test_only_plain_volumes_are_chosen_by_themselves(bench, synthetic_case):
+    vectors = bench.host.scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "color")
+    labels = add_volume(
+        bench.host.scene, Image((synthetic_case.fixed.values > 30) * 1, synthetic_case.fixed.grid), "l", True
+    )
     opened = bench.open_module(MODULE)
     p = opened.panel.parameters
     assert p.fixed is None and p.moving is None and vectors is not None and labels is not None
-    first = add_volume(bench.host.scene, made_case.fixed, "first")
-    second = add_volume(bench.host.scene, made_case.moving, "second")
+    first = add_volume(bench.host.scene, synthetic_case.fixed, "first")
+    second = add_volume(bench.host.scene, synthetic_case.moving, "second")
     assert p.fixed is first and p.moving is second
 
 
@@ -275,7 +277,7 @@ def test_two_instances_side_by_side(bench, widget, pair):
     other.ui.applyButton.click()
     assert other.logic.session.busy and not widget.logic.session.busy
     assert finish(bench, other).state == "done"
-    assert widget.panel.parameters.effort == other.panel.parameters.effort == "fast"
+    assert widget.panel.parameters.preset == other.panel.parameters.preset == "fast"
     widget.panel.update()
     assert widget.ui.runsTable.rowCount == 1
     bench.close_module(other)
@@ -290,7 +292,7 @@ def test_logic_in_one_line_without_the_panel(bench, pair):
     spec.loader.exec_module(module)
     logic = module.SlicerDeepRegLogic()
     try:
-        run = logic.register(*pair, effort="fast", device="cpu", name="From the console")
+        run = logic.register(*pair, preset="fast", device="cpu", name="From the console")
         assert run.get("warped").GetName() == "From the console: warped"
         once = module.SlicerDeepRegLogic()
         once.warmUp()
@@ -307,7 +309,7 @@ def test_logic_in_one_line_without_the_panel(bench, pair):
 
 
 def test_leaving_slicer_leaves_nothing(bench, widget, pair):
-    widget.panel.parameters.effort = "thorough"
+    widget.panel.parameters.preset = "thorough"
     widget.ui.applyButton.click()
     bench.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
     client = widget.logic.session.client
@@ -382,8 +384,14 @@ def test_a_network_is_fitted_from_the_panel(bench, widget, pair):
     panel.parameters.settings = json.dumps({"step": 0.2})
     ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("msrd-net"))
     assert panel.parameters.settings == "{}" and "fitted to the pair" in ui.methodLabel.text
-    assert list(panel._settings._controls) == ["fit", "learning_rate", "regularity", "fit_seconds", "refine"]
-    panel._settings._controls["fit"].value = 6
+    assert list(panel._settings._controls) == [
+        "instance_steps",
+        "learning_rate",
+        "regularity",
+        "instance_seconds",
+        "refine",
+    ]
+    panel._settings._controls["instance_steps"].value = 6
     ui.applyButton.click()
     job = finish(bench, widget)
     assert job.state == "done" and [stage for stage, _ in job.losses] == ["fit"] * 6
@@ -394,13 +402,13 @@ def test_a_network_is_fitted_from_the_panel(bench, widget, pair):
 def test_a_variant_is_fitted_and_refined(bench, widget, pair):
     ui, panel = widget.ui, widget.panel
     p, variants = panel.parameters, ui.variantCombo
-    assert variants.count == 1 and not variants.visible  # Optimise has none
+    assert variants.count == 1 and not variants.visible  # Optimize has none
     ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("msrd-net"))
     assert variants.count > 5 and p.method == "msrd-net"
     variants.setCurrentIndex(variants.findData(":no-dilformer"))
     assert p.method == "msrd-net:no-dilformer" and "fitted" in ui.methodLabel.text
     assert ui.methodCombo.itemData(ui.methodCombo.currentIndex) == "msrd-net"
-    for name, value in (("fit", 4), ("refine", 5)):
+    for name, value in (("instance_steps", 4), ("refine", 5)):
         panel._settings._controls[name].value = value
     ui.applyButton.click()
     assert finish(bench, widget).state == "done"
@@ -409,12 +417,12 @@ def test_a_variant_is_fitted_and_refined(bench, widget, pair):
     names = [stage["name"] for stage in run.facts["stages"]]
     assert names[names.index("fit") + 1 :] == ["refine, scale 1/4", "refine, scale 1/2"]
     assert any("Refined" in note for note in run.facts["notes"])
-    ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("optimise"))
-    assert p.method == "optimise" and variants.count == 1
+    ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("svf"))
+    assert p.method == "svf" and variants.count == 1
 
 
 def test_a_model_that_was_added_while_the_panel_was_open(own_models, bench, widget, pair):
-    from SlicerDeepRegLib.catalogue import card
+    from SlicerDeepRegLib.catalog import card
     from SlicerDeepRegLib.files.weights import write_weights
     from SlicerDeepRegLib.methods.weights import built
 
@@ -433,11 +441,11 @@ def test_a_model_that_was_added_while_the_panel_was_open(own_models, bench, widg
     widget.enter()
     menu.setCurrentIndex(menu.findData("mine"))
     assert panel.parameters.method == "mine" and "Trained on: ours." in widget.ui.methodLabel.text
-    assert panel._settings._controls["fit"].value == 0  # its weights are used as they are
+    assert panel._settings._controls["instance_steps"].value == 0  # its weights are used as they are
     widget.ui.applyButton.click()
     assert finish(bench, widget).state == "done"
     run = next(run for run in runs(bench.host.scene) if run.facts["method"] == "mine")
     assert [stage["name"] for stage in run.facts["stages"]] == ["linear", "phi1", "network"]
     (folder / "card.json").unlink()
     widget.enter()
-    assert menu.findData("mine") < 0 and "Licence" in widget.ui.methodLabel.text  # and the panel goes on
+    assert menu.findData("mine") < 0 and "License" in widget.ui.methodLabel.text  # and the panel goes on

@@ -10,8 +10,8 @@ from SlicerDeepRegLib.mrml.side_by_side import LAYOUT, cells_of
 from .on_bench import PretendedClient, finish, scene_state
 
 METHODS = [
-    {"method": "optimise", "effort": "fast", "settings": {}},
-    {"method": "demons", "effort": "fast", "settings": {"iterations": 10}},
+    {"method": "svf", "preset": "fast", "settings": {}},
+    {"method": "demons", "preset": "fast", "settings": {"iterations": 10}},
 ]
 
 
@@ -39,7 +39,7 @@ def arrangement(bench):
 
 def test_methods_are_listed_run_and_shown_side_by_side(bench, with_views, pair):
     widget, parameters = with_views, with_views.panel.parameters
-    parameters.device, parameters.effort = "cpu", "fast"
+    parameters.device, parameters.preset = "cpu", "fast"
     assert not widget.ui.runMethodsButton.enabled
     widget.ui.addMethodButton.click()
     widget.ui.addMethodButton.click()  # the same again is not put in twice
@@ -51,7 +51,7 @@ def test_methods_are_listed_run_and_shown_side_by_side(bench, with_views, pair):
     assert not widget.ui.addMethodButton.enabled and not widget.ui.besideButton.enabled
     round_of(bench, widget)
     made = runs(bench.host.scene)
-    assert [run.facts["method"] for run in made] == ["optimise", "demons"]
+    assert [run.facts["method"] for run in made] == ["svf", "demons"]
     assert widget.panel.several.beside.shown == tuple(made) and arrangement(bench) == LAYOUT
     assert bench.host.views[cells_of(2)[1][0].name].composite.GetBackgroundVolumeID() == made[1].get("warped").GetID()
     widget.ui.layoutButton.click()
@@ -69,8 +69,8 @@ def test_methods_are_listed_run_and_shown_side_by_side(bench, with_views, pair):
 def test_a_method_that_fails_does_not_end_the_round(bench, with_views, pair):
     widget = with_views
     widget.panel.parameters.device = "cpu"
-    bad = {"method": "niftyreg", "effort": "fast", "settings": {}}
-    gone = {"method": "taken-away", "effort": "fast", "settings": {}}
+    bad = {"method": "niftyreg", "preset": "fast", "settings": {}}
+    gone = {"method": "taken-away", "preset": "fast", "settings": {}}
     widget.panel.parameters.methods = json.dumps([bad, gone, METHODS[1]])
     widget.ui.runMethodsButton.click()
     round_of(bench, widget)
@@ -93,7 +93,7 @@ def test_cancel_ends_the_round_and_the_scene_is_as_it_was(bench, widget, pair):
 
 
 def test_a_list_that_was_edited_by_hand_does_no_harm(bench, widget, pair):
-    for text in ("nonsense", "{}", '[1, {"method": "optimise"}]'):
+    for text in ("nonsense", "{}", '[1, {"method": "svf"}]'):
         widget.panel.parameters.methods = text
         assert widget.panel.several.methods() == [] and not widget.ui.runMethodsButton.enabled
 

@@ -2,10 +2,10 @@
 
 import pytest
 import slicer
-from SlicerDeepRegLib.contracts import Request
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.teaching.lessons import LESSONS
+from SlicerDeepRegLib.types import Request
 
 from .on_bench import layers, scene_state
 
@@ -46,7 +46,7 @@ def test_a_lesson_is_opened_by_one_click_and_leaves_nothing_behind(bench, taught
         assert ui.beforeButton.checked == step.before
         texts.append(ui.lessonLabel.text)
         ui.lessonNextButton.click()
-    assert len(set(texts)) == len(lesson.steps) and lesson.learnt in ui.lessonLabel.text
+    assert len(set(texts)) == len(lesson.steps) and lesson.learned in ui.lessonLabel.text
     assert not ui.lessonNextButton.enabled
     ui.lessonBackButton.click()
     assert ui.lessonLabel.text == texts[-1]
@@ -95,13 +95,13 @@ def test_stages_are_steps_and_the_slider_goes_through_the_registrations(bench, t
     assert not runs(bench.host.scene)
 
 
-def test_a_lesson_that_fails_or_is_cancelled_says_so_and_goes(bench, taught, pretended):
+def test_a_lesson_that_fails_or_is_canceled_says_so_and_goes(bench, taught, pretended):
     ui, teaching, scene = taught.ui, taught.panel.teaching, bench.host.scene
     before = scene_state(scene)
     teaching._buttons[2].click()
     ui.applyButton.click()  # Cancel
     bench.wait(lambda: not teaching.running, 10)
-    assert "Cancelled" in ui.lessonLabel.text and not ui.lessonNextButton.enabled
+    assert "Canceled" in ui.lessonLabel.text and not ui.lessonNextButton.enabled
     ui.lessonEndButton.click()
     assert scene_state(scene) == before
     teaching._buttons[2].click()

@@ -12,11 +12,11 @@ import pytest
 import torch
 from conftest import make_grid
 from SlicerDeepRegLib import pipeline
-from SlicerDeepRegLib.catalogue import card
-from SlicerDeepRegLib.contracts import DeviceMemoryError, Grid, Image, InputError, Request
+from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.methods import load_method
 from SlicerDeepRegLib.preparation import plan
 from SlicerDeepRegLib.preparation.checks import Inputs, check_memory, free_memory_bytes
+from SlicerDeepRegLib.types import DeviceMemoryError, Grid, Image, InputError, Request
 
 GRID = make_grid((12, 13, 14), (1.0, 1.0, 2.0), np.eye(3))
 
@@ -66,9 +66,9 @@ def test_slice_to_volume():
 
 def test_no_overlap_is_only_an_error_without_a_linear_stage():
     far = image(grid=moved(GRID, [500, 0, 0]))
-    with pytest.raises(InputError, match="do not overlap in space.*--linear centre"):
+    with pytest.raises(InputError, match="do not overlap in space.*--linear center"):
         Inputs(request(moving=far, linear="none"))
-    Inputs(request(moving=far, linear="centre"))
+    Inputs(request(moving=far, linear="center"))
 
 
 def test_empty_mask_and_empty_labels():
@@ -96,7 +96,7 @@ def test_mask_and_labels_in_another_geometry_are_resampled_and_said():
 
 
 def test_points():
-    inside = GRID.centre_lps_mm[None]
+    inside = GRID.center_lps_mm[None]
     outside = np.concatenate([inside, inside + [0, 200, 0]])
     with pytest.raises(InputError, match="both --fixed-points and --moving-points"):
         Inputs(request(fixed_points=inside))
@@ -106,17 +106,17 @@ def test_points():
         Inputs(request(fixed_points=np.concatenate([inside] * 2), moving_points=outside))
 
 
-@pytest.mark.parametrize("name", ["linear", "effort", "similarity", "device"])
+@pytest.mark.parametrize("name", ["linear", "preset", "similarity", "device"])
 def test_unknown_choices(name):
     with pytest.raises(InputError, match=f"{name} must be one of"):
         request(**{name: "wrong"})
 
 
-def test_memory_is_estimated_and_a_smaller_effort_offered():
+def test_memory_is_estimated_and_a_smaller_preset_offered():
     big = make_grid((200, 200, 200), (1, 1, 1), np.eye(3))
-    needed = {effort: plan.estimated_bytes(big, effort, "mind") for effort in ("fast", "standard")}
+    needed = {preset: plan.estimated_bytes(big, preset, "mind") for preset in ("fast", "standard")}
     assert needed["fast"] < needed["standard"]
-    with pytest.raises(InputError, match="Use --effort fast"):
+    with pytest.raises(InputError, match="Use --preset fast"):
         check_memory(big, "standard", "mind", (needed["fast"] + needed["standard"]) // 2, "this computer")
     with pytest.raises(InputError, match="Close other programs"):
         check_memory(big, "standard", "mind", 10_000_000, "this computer")
@@ -128,19 +128,19 @@ def test_a_gpu_needs_less_than_a_computer_and_the_rest_is_asked_of_that(monkeypa
     """A GPU holds what torch has; what is read, resampled and measured stays in the computer's memory."""
     huge, brain = (make_grid(size, (1, 1, 1), np.eye(3)) for size in ((512, 512, 512), (160, 192, 224)))
     for grid in (huge, brain):
-        for effort in plan.EFFORT_PLANS:
+        for preset in plan.PRESET_PLANS:
             for needs in ("lncc", "mind", 0):
-                on_gpu, here = (plan.estimated_bytes(grid, effort, needs, on_gpu=gpu) for gpu in (True, False))
+                on_gpu, here = (plan.estimated_bytes(grid, preset, needs, on_gpu=gpu) for gpu in (True, False))
                 assert on_gpu < here
     assert plan.estimated_bytes(huge, "thorough", "lncc", on_gpu=True) < 12e9
-    with pytest.raises(DeviceMemoryError, match="the GPU has 1.5 GB free. Use --effort fast.*--device cpu"):
+    with pytest.raises(DeviceMemoryError, match="the GPU has 1.5 GB free. Use --preset fast.*--device cpu"):
         check_memory(huge, "standard", "lncc", 1_500_000_000, "the GPU")
     check_memory(huge, "standard", "lncc", 3_000_000_000, "the GPU")
     free = {"gpu": 3_000_000_000, "here": 2_000_000_000}
     monkeypatch.setattr(pipeline.devices, "free_bytes", lambda device: free["gpu"])
     monkeypatch.setattr(pipeline, "free_memory_bytes", lambda: free["here"])
     inputs = SimpleNamespace(fixed=SimpleNamespace(grid=huge))
-    asked = SimpleNamespace(effort="standard")
+    asked = SimpleNamespace(preset="standard")
     with pytest.raises(InputError, match="this computer has 2.0 GB") as said:
         pipeline._check_memory(inputs, asked, "lncc", None)
     assert not isinstance(said.value, DeviceMemoryError)  # another device would not help
@@ -158,7 +158,7 @@ def test_an_engine_asks_where_it_computes(monkeypatch):
     monkeypatch.setattr(pipeline, "free_memory_bytes", lambda: free["here"])
     inputs, asked = (
         SimpleNamespace(fixed=SimpleNamespace(grid=grid)),
-        SimpleNamespace(effort="standard", similarity="lncc"),
+        SimpleNamespace(preset="standard", similarity="lncc"),
     )
 
     def check(name):
@@ -172,15 +172,15 @@ def test_an_engine_asks_where_it_computes(monkeypatch):
         check("demons")
 
 
-#: Registers a made pair with few steps; prints what was estimated and what was needed, in 10^9 bytes.
+#: Registers a synthetic pair with few steps; prints what was estimated and what was needed, in 10^9 bytes.
 MEASURED = """
 import json, sys
-effort, similarity, testing, what = sys.argv[1:]
+preset, similarity, testing, what = sys.argv[1:]
 sys.path.insert(0, testing)
 import numpy as np
 from conftest import make_grid, texture
-from SlicerDeepRegLib.contracts import Image, Request
-from SlicerDeepRegLib.geometry.points import voxel_centres_lps
+from SlicerDeepRegLib.types import Image, Request
+from SlicerDeepRegLib.geometry.points import voxel_centers_lps
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.preparation import plan
 from SlicerDeepRegLib.process import prepare_process
@@ -188,38 +188,38 @@ from torch_memory import most_gb, take_few_steps
 prepare_process()
 take_few_steps()
 grid = make_grid((200, 190, 180), (1, 1, 1), np.eye(3))
-points = voxel_centres_lps(grid) * 0.3
+points = voxel_centers_lps(grid) * 0.3
 pair = [Image(texture(points + shift).astype(np.int16), grid, "made") for shift in (0.0, 0.6)]
 del points
-request = Request(*pair, effort=effort, similarity=similarity, linear="none", device="cpu")
+request = Request(*pair, preset=preset, similarity=similarity, linear="none", device="cpu")
 by_torch = what == "torch"
 needed = most_gb(lambda: register(request)) if by_torch else register(request).most_gb("computer")
-print(json.dumps([plan.estimated_bytes(grid, effort, similarity, by_torch) / 1e9, needed]))
+print(json.dumps([plan.estimated_bytes(grid, preset, similarity, by_torch) / 1e9, needed]))
 """
 
 
-def measured(effort, similarity, what):
+def measured(preset, similarity, what):
     here = str(Path(__file__).parents[1])
-    child = [sys.executable, "-c", MEASURED, effort, similarity, here, what]
+    child = [sys.executable, "-c", MEASURED, preset, similarity, here, what]
     done = subprocess.run(child, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak since a moment is known on Linux")
-@pytest.mark.parametrize("effort", ["fast", "standard", "thorough"])
+@pytest.mark.parametrize("preset", ["fast", "standard", "thorough"])
 @pytest.mark.parametrize("similarity", ["lncc", "mind"])
-def test_the_estimate_of_memory_is_a_little_more_than_what_is_needed(effort, similarity):
-    estimated, needed = measured(effort, similarity, "process")
+def test_the_estimate_of_memory_is_a_little_more_than_what_is_needed(preset, similarity):
+    estimated, needed = measured(preset, similarity, "process")
     assert 0.5 * estimated < needed < estimated
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("effort", ["fast", "standard", "thorough"])
+@pytest.mark.parametrize("preset", ["fast", "standard", "thorough"])
 @pytest.mark.parametrize("similarity", ["lncc", "mind"])
-def test_the_estimate_for_a_gpu_has_room_for_what_torch_takes(effort, similarity):
+def test_the_estimate_for_a_gpu_has_room_for_what_torch_takes(preset, similarity):
     """Counted on the CPU; a GPU took a tenth to a third more (benchmarks/RESULTS.md)."""
-    estimated, needed = measured(effort, similarity, "torch")
+    estimated, needed = measured(preset, similarity, "torch")
     assert 1.35 * needed < estimated < 2.7 * needed
 
 
@@ -227,6 +227,6 @@ def test_plan_has_coarse_to_fine_levels_and_a_limit():
     levels = plan.levels(make_grid((160, 192, 224), (1, 1, 1), np.eye(3)), "standard")
     assert [level.size_ijk for level in levels] == [(20, 24, 28), (40, 48, 56), (80, 96, 112), (160, 192, 224)]
     huge = plan.levels(make_grid((512, 512, 512), (0.5, 0.5, 0.5), np.eye(3)), "standard")
-    assert np.prod(huge[-1].size_ijk) <= plan.EFFORT_PLANS["standard"].most_voxels
+    assert np.prod(huge[-1].size_ijk) <= plan.PRESET_PLANS["standard"].most_voxels
     thick = plan.levels(make_grid((64, 64, 10), (1, 1, 5), np.eye(3)), "standard")
     assert thick[1].size_ijk == (16, 16, 10)  # 4 mm voxels: the slices of 5 mm are kept

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from SlicerDeepRegLib.contracts import Cancelled, Image, InputError, Request
-from SlicerDeepRegLib.metrics.trust import AMBER, GREEN, RED, lights
+from SlicerDeepRegLib.metrics.status import AMBER, GREEN, RED, statuses
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.preparation.perturb import LEAST_NOISE, noise_of, perturbed_pair
 from SlicerDeepRegLib.teaching.pairs import made_slice
+from SlicerDeepRegLib.types import Canceled, Image, InputError, Request
 from SlicerDeepRegLib.worker.protocol import read_result, write_result
 
 
@@ -47,40 +47,40 @@ def test_a_slice_stays_in_its_plane():
 @pytest.fixture(scope="module")
 def slice_result():
     pair = made_slice()
-    return register(Request(**pair.given(), linear="none", perturbed=3, device="cpu"))
+    return register(Request(**pair.given(), linear="none", uncertainty_runs=3, device="cpu"))
 
 
 def test_the_spread_is_where_the_images_say_little(slice_result):
     """Structures hold the field; the empty border does not. Motion that was not taken out would be everywhere."""
-    spread, figures = slice_result.spread, slice_result.figures["after"]
+    uncertainty, metrics = slice_result.uncertainty, slice_result.metrics["after"]
     labels = slice_result.fixed_labels.values
-    assert spread.grid.same_as(slice_result.fixed.grid) and np.isfinite(spread.values).all()
-    inside, outside = spread.values[labels > 0], spread.values[labels == 0]
+    assert uncertainty.grid.same_as(slice_result.fixed.grid) and np.isfinite(uncertainty.values).all()
+    inside, outside = uncertainty.values[labels > 0], uncertainty.values[labels == 0]
     assert np.median(inside) < 0.5 < np.percentile(outside, 95)
-    assert figures["spread_mm"] == pytest.approx(float(inside.mean()), rel=0.05)
-    assert figures["spread_mm"] < figures["spread_p95_mm"] < 2
-    light = {one.name: one for one in lights(figures, (1.7, 1.7))}["Repeatability"]
-    assert light.colour == GREEN and f"{figures['spread_p95_mm']:.2f}" in light.value
+    assert metrics["uncertainty_mm"] == pytest.approx(float(inside.mean()), rel=0.05)
+    assert metrics["uncertainty_mm"] < metrics["uncertainty_p95_mm"] < 2
+    light = {one.name: one for one in statuses(metrics, (1.7, 1.7))}["Repeatability"]
+    assert light.color == GREEN and f"{metrics['uncertainty_p95_mm']:.2f}" in light.value
 
 
 def test_repeats_change_nothing_of_the_result_itself(slice_result):
     alone = register(Request(**made_slice().given(), linear="none", device="cpu"))
-    assert alone.spread is None and "spread_mm" not in alone.figures["after"]
+    assert alone.uncertainty is None and "uncertainty_mm" not in alone.metrics["after"]
     assert np.array_equal(alone.transform.field.displacement_lps_mm, slice_result.transform.field.displacement_lps_mm)
     assert [stage.name for stage in alone.stages] == [stage.name for stage in slice_result.stages]
 
 
 def test_a_motion_is_taken_out_with_the_linear_stage_too(plain_case):
-    result = register(Request(plain_case.fixed, plain_case.moving, effort="fast", perturbed=1, device="cpu"))
-    assert result.figures["after"]["spread_mm"] < 0.5
+    result = register(Request(plain_case.fixed, plain_case.moving, preset="fast", uncertainty_runs=1, device="cpu"))
+    assert result.metrics["after"]["uncertainty_mm"] < 0.5
 
 
 def test_the_light_is_only_there_where_it_was_measured():
-    figures = {"spread_mm": 1.0, "spread_p95_mm": 3.0}
-    assert [one.colour for one in lights(figures, (1, 1, 1)) if one.name == "Repeatability"] == [AMBER]
-    figures["spread_p95_mm"] = 5.0
-    assert [one.colour for one in lights(figures, (1, 1, 1)) if one.name == "Repeatability"] == [RED]
-    assert not [one for one in lights({}, (1, 1, 1)) if one.name == "Repeatability"]
+    metrics = {"uncertainty_mm": 1.0, "uncertainty_p95_mm": 3.0}
+    assert [one.color for one in statuses(metrics, (1, 1, 1)) if one.name == "Repeatability"] == [AMBER]
+    metrics["uncertainty_p95_mm"] = 5.0
+    assert [one.color for one in statuses(metrics, (1, 1, 1)) if one.name == "Repeatability"] == [RED]
+    assert not [one for one in statuses({}, (1, 1, 1)) if one.name == "Repeatability"]
 
 
 def test_progress_counts_the_repeats_and_a_cancel_ends_them():
@@ -89,10 +89,10 @@ def test_progress_counts_the_repeats_and_a_cancel_ends_them():
     def stop(progress):
         seen.append((progress.fraction, progress.stage))
         if progress.stage == "perturbed 2 of 2":
-            raise Cancelled
+            raise Canceled
 
-    with pytest.raises(Cancelled):
-        register(Request(**pair.given(), linear="none", perturbed=2, measure=False, device="cpu"), stop)
+    with pytest.raises(Canceled):
+        register(Request(**pair.given(), linear="none", uncertainty_runs=2, measure=False, device="cpu"), stop)
     fractions = [fraction for fraction, _ in seen]
     assert fractions == sorted(fractions) and 0.6 < fractions[-1] < 0.75
     assert {"scale 1", "perturbed 1 of 2"} <= {stage for _, stage in seen}
@@ -102,19 +102,23 @@ def test_masks_go_with_their_images(plain_case):
     mask = Image((plain_case.moving.values > 20).astype(np.uint8), plain_case.moving.grid)
     fixed_mask = Image((plain_case.fixed.values > 20).astype(np.uint8), plain_case.fixed.grid)
     request = Request(
-        *(plain_case.fixed, plain_case.moving), fixed_mask=fixed_mask, moving_mask=mask, effort="fast", perturbed=1
+        *(plain_case.fixed, plain_case.moving),
+        fixed_mask=fixed_mask,
+        moving_mask=mask,
+        preset="fast",
+        uncertainty_runs=1,
     )
     result = register(request)
-    assert result.figures["after"]["spread_mm"] < 0.6
+    assert result.metrics["after"]["uncertainty_mm"] < 0.6
 
 
 @pytest.mark.parametrize("count", [-1, 51, 1.5, "2"])
 def test_a_number_of_repeats_that_is_none_is_refused(count):
-    with pytest.raises(InputError, match="perturbed must be a whole number from 0 to 50"):
-        Request("a.nii.gz", "b.nii.gz", perturbed=count)
+    with pytest.raises(InputError, match="uncertainty_runs must be a whole number from 0 to 50"):
+        Request("a.nii.gz", "b.nii.gz", uncertainty_runs=count)
 
 
 def test_the_worker_hands_the_map_over(slice_result, tmp_path):
     again = read_result(write_result(slice_result, tmp_path), tmp_path, slice_result.request)
-    assert np.array_equal(again.spread.values, slice_result.spread.values)
-    assert again.spread.grid.same_as(slice_result.spread.grid)
+    assert np.array_equal(again.uncertainty.values, slice_result.uncertainty.values)
+    assert again.uncertainty.grid.same_as(slice_result.uncertainty.grid)

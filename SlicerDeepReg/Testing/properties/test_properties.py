@@ -10,9 +10,9 @@ import pytest
 from conftest import make_grid, rotation, smooth_field, texture
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from SlicerDeepRegLib.contracts import Grid, Image, InputError, Request
-from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed, voxel_centres_lps
+from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed, voxel_centers_lps
 from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.types import Grid, Image, InputError, Request
 
 CASES = int(os.environ.get("DEEPREG_CASES", "2000"))
 SIDES = (1, 3, 7, 8, 8, 9, 11, 13, 16, 17, 21, 24, 33)
@@ -42,15 +42,15 @@ def grids(draw, sides=SIDES, anisotropy=10.0):
     spacing = [base * anisotropy ** draw(st.floats(-0.5, 0.5)) for _ in range(3)]
     axes = np.eye(3)[:, draw(st.permutations([0, 1, 2]))] * [draw(st.sampled_from([-1, 1])) for _ in range(3)]
     turned = rotation([draw(st.floats(-40, 40)) for _ in range(3)]) @ axes
-    centre = [draw(st.floats(-20, 20)) for _ in range(3)]
-    return make_grid([max(1, n) for n in size], spacing, turned, centre)
+    center = [draw(st.floats(-20, 20)) for _ in range(3)]
+    return make_grid([max(1, n) for n in size], spacing, turned, center)
 
 
 @st.composite
 def images(draw, name):
     grid, content, kind = draw(grids()), draw(st.sampled_from(CONTENTS)), draw(st.sampled_from(TYPES))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    values = texture(voxel_centres_lps(grid))
+    values = texture(voxel_centers_lps(grid))
     if content == "noise":
         values = random.normal(50, 20, values.shape)
     elif content == "constant":
@@ -74,9 +74,9 @@ def images(draw, name):
     return Image(values.astype(kind), grid, name)
 
 
-METHODS = ("optimise", "optimise", "optimise", "demons")
+METHODS = ("svf", "svf", "svf", "demons")
 HOW = {
-    "linear": st.sampled_from(("none", "centre", "rigid", "affine")),
+    "linear": st.sampled_from(("none", "center", "rigid", "affine")),
     "method": st.sampled_from(METHODS),
     "similarity": st.sampled_from(("auto", "lncc", "mind")),
 }
@@ -86,7 +86,7 @@ def returns_or_refuses(fixed, moving, how):
     """A finite result on the fixed grid, or a refusal in words; the inputs are as they were."""
     before = fixed.values.copy(), moving.values.copy()
     try:
-        result = register(Request(fixed, moving, effort="fast", device="cpu", **how))
+        result = register(Request(fixed, moving, preset="fast", device="cpu", **how))
     except InputError as error:
         assert len(str(error)) > 30 and str(error).rstrip().endswith((".", ")")), error
         event(f"refused: {' '.join(str(error).split()[:9])}")
@@ -120,7 +120,7 @@ GOOD = (20, 24, 27, 30)
 
 def pictured(grid):
     """The texture on a grid, which it must cover for the most part."""
-    return Image(texture(voxel_centres_lps(grid)).astype(np.float32), grid, "texture")
+    return Image(texture(voxel_centers_lps(grid)).astype(np.float32), grid, "texture")
 
 
 @st.composite
@@ -136,7 +136,7 @@ def inner_points(count=60):
 
 
 def found(fixed, moving, linear="none"):
-    return register(Request(fixed, moving, linear=linear, effort="fast", device="cpu", measure=False)).transform
+    return register(Request(fixed, moving, linear=linear, preset="fast", device="cpu", measure=False)).transform
 
 
 @limits(4)
@@ -149,7 +149,7 @@ def test_identical_images_are_left_alone(grid):
 
 def bent_pair(grid):
     field = smooth_field(grid, 4.0)
-    where = voxel_centres_lps(grid) + field.displacement_lps_mm
+    where = voxel_centers_lps(grid) + field.displacement_lps_mm
     return Image(texture(where).astype(np.float32), grid, "fixed"), pictured(grid)
 
 

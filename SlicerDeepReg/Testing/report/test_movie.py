@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from SlicerDeepRegLib.contracts import InputError
 from SlicerDeepRegLib.report import movie
+from SlicerDeepRegLib.types import InputError
 
 
 @pytest.fixture

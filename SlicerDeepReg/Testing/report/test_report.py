@@ -7,14 +7,14 @@ import re
 import numpy as np
 import pytest
 from conftest import Case
-from SlicerDeepRegLib.contracts import Image, InputError, Request
-from SlicerDeepRegLib.files.plain import plain
+from SlicerDeepRegLib.files.jsonable import jsonable
 from SlicerDeepRegLib.metrics.structures import structures_of
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.report import paper
 from SlicerDeepRegLib.report.content import Picture, content_of
 from SlicerDeepRegLib.report.facts import facts_of
 from SlicerDeepRegLib.report.page import VERDICTS, page
+from SlicerDeepRegLib.types import Image, InputError, Request
 
 #: A red picture of 2 x 1.
 PNG = base64.b64decode(
@@ -29,26 +29,26 @@ def result():
     moving = Image(case.moving.values, case.moving.grid, "Doe^Jane 1961 follow-up")
     labels = [Image((one.values > 50).astype(np.int16) * 2, one.grid, "labels") for one in (fixed, moving)]
     given = {"fixed_labels": labels[0], "moving_labels": labels[1]}
-    return register(Request(fixed, moving, effort="fast", device="cpu", **given))
+    return register(Request(fixed, moving, preset="fast", device="cpu", **given))
 
 
-def test_structures_are_those_of_the_figures(result):
-    (row,) = structures_of(result.figures, {2: "core"})
-    assert row["name"] == "core" and row["dice"]["after"] == pytest.approx(result.figures["after"]["dice"])
+def test_structures_are_those_of_the_metrics(result):
+    (row,) = structures_of(result.metrics, {2: "core"})
+    assert row["name"] == "core" and row["dice"]["after"] == pytest.approx(result.metrics["after"]["dice"])
     assert row["dice"]["before"] < row["dice"]["after"]
     ml = np.prod(result.fixed.grid.spacing_mm) / 1000
     assert row["fixed_ml"] == pytest.approx((result.fixed_labels.values == 2).sum() * ml)
     assert row["warped_ml"] == pytest.approx((result.warped_labels.values == 2).sum() * ml)
     i, j, k = (result.fixed.grid.lps_to_ijk @ [*row["lps_mm"], 1])[:3].round().astype(int)
     assert result.fixed_labels.values[k, j, i] == 2
-    assert structures_of(plain(result.figures), {2: "core"}) == [row]  # as they come through JSON
+    assert structures_of(jsonable(result.metrics), {2: "core"}) == [row]  # as they come through JSON
     assert structures_of({"after": {}}) == []
 
 
 def test_everything_is_on_the_page_and_no_other_file_is_needed(result):
     facts = facts_of(result, {2: "core"})
     text = html.unescape(page(content_of(facts, [Picture(PNG, "Seen so")])))
-    for light in facts["lights"]:
+    for light in facts["statuses"]:
         assert light["name"] in text and light["value"] in text and light["rule"] in text
     for stage in result.stages:
         assert stage.name in text

@@ -79,9 +79,9 @@ def install_if_asked(asked):
 def register(widget):
     """Two made volumes and Apply."""
     from SlicerDeepRegLib.mrml.runs import runs
-    from SlicerDeepRegLib.panel.samples import add_made_pair, displayed_distance
+    from SlicerDeepRegLib.panel.samples import add_synthetic_pair, displayed_distance
 
-    fixed, moving = add_made_pair()
+    fixed, moving = add_synthetic_pair()
     ui, panel = widget.ui, widget.panel
     check(
         "Apply is enabled once two volumes are there", wait(lambda: ui.applyButton.enabled, 5), ui.applyButton.toolTip
@@ -89,7 +89,7 @@ def register(widget):
     check("both are chosen", panel.parameters.fixed is fixed and panel.parameters.moving is moving)
     slicer.util.setSliceViewerLayers(background=fixed, fit=True)
     picture("choose")
-    panel.parameters.effort = "fast"
+    panel.parameters.preset = "fast"
     start = time.time()
     ui.applyButton.click()
     check("Apply becomes Cancel", ui.applyButton.text == "Cancel", ui.applyButton.text)
@@ -148,7 +148,7 @@ def cancel(widget):
     from SlicerDeepRegLib.mrml.runs import runs
 
     count = len(runs(slicer.mrmlScene))
-    widget.panel.parameters.effort = "thorough"
+    widget.panel.parameters.preset = "thorough"
     widget.ui.applyButton.click()
     wait(lambda: widget.logic.session.job.fraction > 0.1, 60)
     start = time.time()

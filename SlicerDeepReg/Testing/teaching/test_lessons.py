@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from SlicerDeepRegLib.catalogue import card
+from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.geometry.points import apply_matrix, interpolate_at_ijk
 from SlicerDeepRegLib.settings import settings_for
 from SlicerDeepRegLib.teaching.lessons import LESSONS
@@ -49,10 +49,10 @@ def test_the_truth_of_a_pair_is_true(name):
 def test_a_lesson_asks_for_what_there_is(name):
     lesson = LESSONS[name]
     assert (SCRIPTS / f"{name}.py").is_file() and lesson.pair in PAIRS
-    assert 1 <= len(lesson.tries) <= 5 and 3 <= len(lesson.steps) <= 7 and lesson.learnt
+    assert 1 <= len(lesson.tries) <= 5 and 3 <= len(lesson.steps) <= 7 and lesson.learned
     for one in lesson.tries:
         chosen = card(one.method)
-        settings_for(chosen.module, one.effort, one.settings, chosen.settings)
+        settings_for(chosen.module, one.preset, one.settings, chosen.settings)
     assert {step.shows for step in lesson.steps} <= set(range(len(lesson.tries)))
     assert bool(lesson.slider) == (len(lesson.tries) > 1)
 
@@ -68,14 +68,14 @@ def played(tmp_path_factory):
             results = module.run(name, module.look, module.__doc__, ["--output", str(folder)])
             known[name] = (results, capsys.readouterr().out)
             assert (folder / f"{name}.png").stat().st_size > 20_000
-            assert LESSONS[name].learnt in known[name][1]
+            assert LESSONS[name].learned in known[name][1]
         return known[name]
 
     return play
 
 
 def after(results, figure):
-    return [result.figures["after"][figure] for result in results]
+    return [result.metrics["after"][figure] for result in results]
 
 
 def test_lesson_1_an_arrow_fetches_the_value(played, capsys):
@@ -85,7 +85,7 @@ def test_lesson_1_an_arrow_fetches_the_value(played, capsys):
     warped, fixed = float(value["Warped image here, warped(x)"]), float(value["Fixed image here, fixed(x)"])
     here = float(value["Moving image here, moving(x)"])
     assert abs(moving - warped) < 3 and abs(warped - fixed) < 8 and abs(here - fixed) > 50
-    assert after(results, "tre_mm")[0] < 0.3 * results[0].figures["before"]["tre_mm"]
+    assert after(results, "tre_mm")[0] < 0.3 * results[0].metrics["before"]["tre_mm"]
 
 
 def test_lesson_2_the_best_weight_is_in_the_middle_and_the_likeness_does_not_tell(played, capsys):
@@ -108,7 +108,7 @@ def test_lesson_3_added_steps_fold_and_composed_ones_do_not(played, capsys):
 
 def test_lesson_4_each_stage_comes_nearer_and_a_second_pass_too(played, capsys):
     results, said = played("stages", capsys)
-    tre = [results[0].figures["before"]["tre_mm"], *(stage.figures["tre_mm"] for stage in results[0].stages)]
+    tre = [results[0].metrics["before"]["tre_mm"], *(stage.metrics["tre_mm"] for stage in results[0].stages)]
     assert tre == sorted(tre, reverse=True) and tre[1] < 0.4 * tre[0]
     names = [stage.name for stage in results[0].stages]
     assert {step.stage for step in LESSONS["stages"].steps if step.stage} <= {"as given", "last", *names}

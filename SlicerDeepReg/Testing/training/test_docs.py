@@ -12,7 +12,7 @@ from conftest import PROJECT
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import write_image
 
-from .made_scans import scan, write_csv
+from .synthetic_scans import scan, write_csv
 
 PAGE = PROJECT / "docs" / "training.md"
 LINES = [line.strip() for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("    slicerdeepreg")]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from SlicerDeepRegLib.commands import main
-from SlicerDeepRegLib.contracts import Grid, Image, InputError
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.files.weights import read_weights
 from SlicerDeepRegLib.networks.segmentation import SEGMENTATIONS, build_segmentation
+from SlicerDeepRegLib.training.dataset_index import read_listing
 from SlicerDeepRegLib.training.joint import (
     JointObjective,
     JointOutput,
@@ -20,11 +20,11 @@ from SlicerDeepRegLib.training.joint import (
     segmentation_loss,
     sliced,
 )
-from SlicerDeepRegLib.training.listing import read_listing
 from SlicerDeepRegLib.training.recipe import prepare_subjects
 from SlicerDeepRegLib.training.start import train
+from SlicerDeepRegLib.types import Grid, Image, InputError
 
-from .made_scans import beating_heart, films, log_of, scan, small
+from .synthetic_scans import beating_heart, films, log_of, scan, small
 
 UNIT = {"intensity": "unit", "voxel_mm": None, "orientation": None}
 
@@ -45,7 +45,7 @@ def test_segmentation_networks_take_any_size(name, shape):
     assert torch.allclose(network(image[1:]), found[1:], atol=1e-4)
     found.square().mean().backward()
     idle = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert not [n for n in idle if n.endswith("weight")]  # a shift before a normalisation has no gradient
+    assert not [n for n in idle if n.endswith("weight")]  # a shift before a normalization has no gradient
     with pytest.raises(ValueError, match="axes"):
         network(image[0])
 
@@ -54,16 +54,16 @@ def test_segmentation_networks_take_any_size(name, shape):
 def test_segmentation_networks_learn_a_disc(name):
     torch.manual_seed(0)
     y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
-    places = torch.rand(8, 2, 1, 1) * 12 + 10
-    labels = (((x - places[:, :1]) ** 2 + (y - places[:, 1:]) ** 2) < 36).long()
+    locations = torch.rand(8, 2, 1, 1) * 12 + 10
+    labels = (((x - locations[:, :1]) ** 2 + (y - locations[:, 1:]) ** 2) < 36).long()
     image = labels * 0.6 + torch.rand(labels.shape) * 0.4
     network = build_segmentation(name, 2, 2, width=8)
-    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     for _ in range(40):
         loss = segmentation_loss(network(image[:6]), memberships(labels[:6], (0, 1)))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     found = network(image[6:]).argmax(1, keepdim=True)
     both = ((found == 1) & (labels[6:] == 1)).sum()
     assert 2 * both / (found.sum() + labels[6:].sum()) > 0.8

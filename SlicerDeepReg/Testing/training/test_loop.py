@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL_NETWORKS
-from SlicerDeepRegLib.catalogue import card
-from SlicerDeepRegLib.contracts import InputError
+from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.weights import read_weights
 from SlicerDeepRegLib.losses import papers
@@ -21,8 +20,9 @@ from SlicerDeepRegLib.networks import NETWORKS, build
 from SlicerDeepRegLib.training import checkpoints, start
 from SlicerDeepRegLib.training.checkpoints import Lock, read_checkpoint
 from SlicerDeepRegLib.training.start import train
+from SlicerDeepRegLib.types import InputError
 
-from .made_scans import folder_of_scans, log_of, scan, small
+from .synthetic_scans import folder_of_scans, log_of, scan, small
 
 COMMAND = [sys.executable, "-m", "SlicerDeepRegLib", "train"]
 #: The same as ``small``, as a user types it.
@@ -57,7 +57,7 @@ def same(first, second):
 
 def moments_of(folder):
     """Adam's running mean of the gradients, of all weights."""
-    state = read_checkpoint(folder)["optimiser"]["state"]
+    state = read_checkpoint(folder)["optimizer"]["state"]
     return torch.cat([one["exp_avg"].flatten() for one in state.values()])
 
 
@@ -83,7 +83,7 @@ def test_going_on_is_the_same_as_not_having_stopped(tmp_path):
     assert same(weights_of(tmp_path / "parts"), weights_of(tmp_path / "whole"))
     assert losses_of(tmp_path / "parts") == losses_of(tmp_path / "whole")
     first, second = (read_checkpoint(tmp_path / name) for name in ("parts", "whole"))
-    moments = [state["optimiser"]["state"][0]["exp_avg"] for state in (first, second)]
+    moments = [state["optimizer"]["state"][0]["exp_avg"] for state in (first, second)]
     assert torch.equal(*moments) and first["best"] == second["best"]
     trained = read_checkpoint(tmp_path / "whole")["network"]
     assert not same({k: v.numpy() for k, v in trained.items()}, weights_of(tmp_path / "whole"))  # the running mean
@@ -140,8 +140,8 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path):
         # Five steps of 0.00001. Adam makes whole ones of gradients that are rounding alone, so the mean is compared.
         apart = np.concatenate([np.abs(one[key] - other[key]).ravel() for key in one])
         assert apart.mean() < 1e-6, name
-        figures = [log_of(tmp_path / folder)[-1]["held_out_field"] for folder in ("one", name)]
-        assert figures[0] == pytest.approx(figures[1], rel=1e-4)
+        metrics = [log_of(tmp_path / folder)[-1]["held_out_field"] for folder in ("one", name)]
+        assert metrics[0] == pytest.approx(metrics[1], rel=1e-4)
     plans = [
         json.loads((tmp_path / name / "training.json").read_text(encoding="utf-8"))["pairs_per_step"] for name in ways
     ]
@@ -311,7 +311,7 @@ def test_a_damaged_checkpoint_is_said(tmp_path):
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ({"network": "optimise"}, "nothing to train"),
+        ({"network": "svf"}, "nothing to train"),
         ({"data": "somewhere", "synthetic": "shapes"}, "not both"),
         ({"synthetic": None}, "what to train on"),
         ({"preset": "oasis"}, "no preset 'oasis'.*ultrasound"),
@@ -365,7 +365,7 @@ def test_every_network_takes_a_step(tmp_path, name, monkeypatch):
     request = small(tmp_path / name, network=name, dimensions=3, size_ijk=(32, 32, 32), batch=1, steps=2)
     before = quiet(replace(request, steps=1, output=tmp_path / "one"))
     after = quiet(request)
-    assert after.finished and np.isfinite(after.figures["field"]) and after.figures["pairs"] == 3
+    assert after.finished and np.isfinite(after.metrics["field"]) and after.metrics["pairs"] == 3
     assert not same(weights_of(tmp_path / "one"), weights_of(tmp_path / name)) and before.finished
     assert json.loads((tmp_path / name / "card.json").read_text(encoding="utf-8"))["network"] == name
 
@@ -377,10 +377,10 @@ def test_a_training_on_scans_makes_them_alike(tmp_path, own_models):
     scans = folder_of_scans(tmp_path / "scans", 8)
     request = small(tmp_path / "mine", data=scans, steps=250, batch=4, validate_every=50, regularity=0.1)
     ended = quiet(replace(request, validation=0.25, label_weight=1.0, precision="fp32", ema=0.9))
-    figures = ended.figures
+    metrics = ended.metrics
     first, last = ([one for one in log_of(tmp_path / "mine") if "held_out_dice" in one][n] for n in (0, -1))
-    assert last["held_out_loss"] < first["held_out_loss"] and figures["dice"] > figures["dice_before"]
-    assert {"dice", "hd95_mm", "ndv_percent", "ncc"} <= set(figures)
+    assert last["held_out_loss"] < first["held_out_loss"] and metrics["dice"] > metrics["dice_before"]
+    assert {"dice", "hd95_mm", "ndv_percent", "ncc"} <= set(metrics)
     assert len(list((tmp_path / "mine" / "pictures").glob("*.png"))) == 5
     described = json.loads((tmp_path / "mine" / "card.json").read_text(encoding="utf-8"))
     assert "images of scans" in described["trained_on"] and "held out" in described["shown"]
@@ -390,7 +390,7 @@ def test_a_training_on_scans_makes_them_alike(tmp_path, own_models):
     arguments += ["--method", "mine", "--linear", "none", "--output", str(tmp_path / "out"), "--quiet"]
     assert main(arguments) == 0
     result = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
-    assert result["figures"]["after"]["ncc"] > result["figures"]["before"]["ncc"]
+    assert result["metrics"]["after"]["ncc"] > result["metrics"]["before"]["ncc"]
 
 
 def test_half_precision_early_end_and_tensorboard(tmp_path):

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_grid
-from SlicerDeepRegLib.contracts import Image, InputError
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.geometry.grids import oriented, with_voxels
 from SlicerDeepRegLib.preparation.working import prepare, resample
 from SlicerDeepRegLib.training.augment import AUGMENTATIONS, augmented
-from SlicerDeepRegLib.training.listing import Listing, Pair, Subject, make_pairs, read_listing, with_splits
+from SlicerDeepRegLib.training.dataset_index import Listing, Pair, Subject, make_pairs, read_listing, with_splits
 from SlicerDeepRegLib.training.recipe import prepare_subjects
 from SlicerDeepRegLib.training.sources import PairSource
+from SlicerDeepRegLib.types import Image, InputError
 
-from .made_scans import VOLUME, folder_of_scans, scan
+from .synthetic_scans import VOLUME, folder_of_scans, scan
 
 UNIT = {"intensity": "unit", "voxel_mm": None, "orientation": None}
 CPU = torch.device("cpu")
@@ -125,10 +125,10 @@ def test_an_epoch_has_every_pair_once_in_a_new_order(source):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_batch_follows_from_its_positions(source, workers):
-    places = [[3, 4], [5, 6]]
+    locations = [[3, 4], [5, 6]]
     made = source(augment="strong", mirrored_axes=(0,), workers=workers)
-    first = list(made.batches(places, CPU))
-    again = list(source(augment="strong", mirrored_axes=(0,)).batches(places[1:], CPU))
+    first = list(made.batches(locations, CPU))
+    again = list(source(augment="strong", mirrored_axes=(0,)).batches(locations[1:], CPU))
     for name in ("moving", "fixed", "moving_labels", "fixed_labels"):
         assert torch.equal(first[1][name], again[0][name]), name
     assert first[0]["moving"].shape == (2, 1, 32, 40) and first[0]["moving"].dtype == torch.float32

@@ -1,4 +1,4 @@
-"""Made pairs are what the settings say: the field is the true one, and each effect has the size that was asked for."""
+"""Synthetic pairs are what the settings say: the field is the true one, and each effect has the requested size."""
 
 import dataclasses
 
@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
-from SlicerDeepRegLib.contracts import InputError
 from SlicerDeepRegLib.geometry.jacobian import non_diffeomorphic_volume
-from SlicerDeepRegLib.training.draws import Draws, seed_of
+from SlicerDeepRegLib.training.rng import Draws, seed_of
 from SlicerDeepRegLib.training.synthetic import (
     CSF,
-    GREY,
+    GRAY,
     VENTRICLE,
     WHITE,
     SyntheticSettings,
     synthetic_pairs,
 )
 from SlicerDeepRegLib.training.validation import as_field
+from SlicerDeepRegLib.types import InputError
 
 CPU = torch.device("cpu")
 SOLID, FLAT = (40, 44, 36), (64, 72)
@@ -34,8 +34,8 @@ def made(shape, seeds, **changed):
 def seen_through(volume, displacement, order):
     """``volume(x + u(x))`` by scipy."""
     u = displacement.numpy()[::-1]  # order k, j, i
-    places = np.indices(volume.shape) + u
-    return scipy.ndimage.map_coordinates(volume, places, order=order, mode="nearest")
+    locations = np.indices(volume.shape) + u
+    return scipy.ndimage.map_coordinates(volume, locations, order=order, mode="nearest")
 
 
 @pytest.mark.parametrize("kind", ["brains", "shapes"])
@@ -152,7 +152,7 @@ def _inner(labels):
 
 
 def _roughness(image):
-    """Squared differences of neighbours, which a blur lowers more than their sum."""
+    """Squared differences of neighbors, which a blur lowers more than their sum."""
     return float(torch.diff(image, dim=2).square().mean() + torch.diff(image, dim=3).square().mean())
 
 
@@ -174,21 +174,21 @@ def test_a_brain_has_its_parts_in_their_places():
     pair = made((64, 72, 60), [11], kind="brains", stripped=1.0)
     labels = pair.moving_labels[0, 0].numpy()
     volume = np.bincount(labels.ravel(), minlength=19)
-    for left, right in (GREY, WHITE):
+    for left, right in (GRAY, WHITE):
         assert 0.6 < volume[left] / volume[right] < 1.7
-    assert volume[GREY[0]] > 5 * volume[VENTRICLE[0]] > 0 and volume[17] == volume[18] == 0
+    assert volume[GRAY[0]] > 5 * volume[VENTRICLE[0]] > 0 and volume[17] == volume[18] == 0
     # Fluid lies at the outside: nearer to the background than white matter is.
     distance = scipy.ndimage.distance_transform_edt(labels > 0)
     depth = {name: distance[np.isin(labels, which)].mean() for name, which in _TISSUES.items()}
-    assert depth["fluid"] < depth["grey"] < depth["white"] and depth["grey"] < depth["ventricle"]
+    assert depth["fluid"] < depth["gray"] < depth["white"] and depth["gray"] < depth["ventricle"]
     image = pair.moving[0, 0].numpy()
-    assert np.ptp([image[labels == n].mean() for n in GREY]) < 0.02  # left and right alike
+    assert np.ptp([image[labels == n].mean() for n in GRAY]) < 0.02  # left and right alike
     assert (image[labels == 0] == 0).all()
     skull = made((64, 72, 60), [11], kind="brains", stripped=0.0).moving_labels
     assert (skull == 17).any() and (skull == 18).any()
 
 
-_TISSUES = {"fluid": [CSF], "grey": GREY, "white": WHITE, "ventricle": VENTRICLE}
+_TISSUES = {"fluid": [CSF], "gray": GRAY, "white": WHITE, "ventricle": VENTRICLE}
 
 
 def test_what_cannot_be_made_is_refused():

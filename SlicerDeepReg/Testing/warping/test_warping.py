@@ -3,9 +3,9 @@ import pytest
 import scipy.ndimage
 import torch
 from conftest import OBLIQUE, make_grid
-from SlicerDeepRegLib.contracts import Field, Transform
 from SlicerDeepRegLib.geometry.grids import padded
-from SlicerDeepRegLib.geometry.points import fixed_to_moving, moving_to_fixed, voxel_centres_lps
+from SlicerDeepRegLib.geometry.points import fixed_to_moving, moving_to_fixed, voxel_centers_lps
+from SlicerDeepRegLib.types import Field, Transform
 from SlicerDeepRegLib.warping import filters
 from SlicerDeepRegLib.warping.filters import WindowMeans, box_mean, box_sum, central_difference, gaussian, laplacian
 from SlicerDeepRegLib.warping.inverse import correction_of_inverse
@@ -94,7 +94,7 @@ def test_exponential_of_minus_v_is_the_inverse(shape):
 
 @pytest.mark.parametrize("size", [(40, 36, 32), (40, 36, 1)])
 def test_corrected_inverse_returns_where_a_field_compresses_strongly(size):
-    """exp(v) of a rough velocity: voxel centres return within 0.1 mm where one inverse field alone misses by more."""
+    """exp(v) of a rough velocity: voxel centers return within 0.1 mm where one inverse field alone misses by more."""
     grid = make_grid(size, (1.0, 1.2, 1.5), OBLIQUE)
     shape = [n for n in grid.shape_kji if n > 1]
     velocity = smooth_velocity(shape, 3.5, sigma=3.0)
@@ -110,12 +110,12 @@ def test_corrected_inverse_returns_where_a_field_compresses_strongly(size):
 
     field, inverse = as_field(there, grid), as_field(back, padded(grid, margin))
     correction = correction_of_inverse(field, inverse, torch.device("cpu"))
-    centres = voxel_centres_lps(grid)[tuple(slice(4, -4) if n > 1 else slice(None) for n in grid.shape_kji)]
-    centres = centres.reshape(-1, 3)
+    centers = voxel_centers_lps(grid)[tuple(slice(4, -4) if n > 1 else slice(None) for n in grid.shape_kji)]
+    centers = centers.reshape(-1, 3)
 
     def errors(*inverses):
         transform = Transform(np.eye(4), field, inverses)
-        return np.linalg.norm(moving_to_fixed(transform, fixed_to_moving(transform, centres)) - centres, axis=1)
+        return np.linalg.norm(moving_to_fixed(transform, fixed_to_moving(transform, centers)) - centers, axis=1)
 
     alone, both = errors(inverse), errors(inverse, correction)
     assert alone.max() > 0.1
@@ -155,13 +155,13 @@ def test_filters_are_the_same_with_and_without_gradient_and_in_parts(shape, dtyp
 
 @pytest.mark.parametrize("radius", [[2, 1, 4], [0, 0, 0]])
 @pytest.mark.parametrize("shape", [(40, 9, 8), (50, 9, 8), (7, 6)])
-def test_window_means_are_means_at_their_centres_and_the_adjoint_is_theirs(shape, radius):
+def test_window_means_are_means_at_their_centers_and_the_adjoint_is_theirs(shape, radius):
     torch.manual_seed(0)
     radius, stride = radius[: len(shape)], [1, 2, 3][: len(shape)]
     windows = WindowMeans(shape, radius, stride)
     x = torch.rand(1, 2, *shape, dtype=torch.float64)
     means = windows(x)
-    assert torch.allclose(means, windows.centres(box_sum(x, radius) / box_sum(torch.ones_like(x), radius)))
+    assert torch.allclose(means, windows.centers(box_sum(x, radius) / box_sum(torch.ones_like(x), radius)))
     assert means.shape[2:] == tuple(len(range(s // 2, n, s)) for n, s in zip(shape, stride[::-1]))
     other = torch.rand_like(means)
     assert torch.allclose((means * other).sum(), (x * windows.adjoint(other)).sum())

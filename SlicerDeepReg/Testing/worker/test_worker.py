@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import Case
-from SlicerDeepRegLib.contracts import DeviceMemoryError, Image, InputError, Request
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.types import DeviceMemoryError, Image, InputError, Request
 from SlicerDeepRegLib.worker import client as client_module
 from SlicerDeepRegLib.worker import protocol
 from SlicerDeepRegLib.worker.client import WorkerClient
@@ -38,7 +38,7 @@ def case():
 
 
 def request(case, **changes):
-    return Request(case.fixed, case.moving, **{"effort": "fast", "device": "cpu", "measure": False, **changes})
+    return Request(case.fixed, case.moving, **{"preset": "fast", "device": "cpu", "measure": False, **changes})
 
 
 def long_request(case):
@@ -46,7 +46,7 @@ def long_request(case):
     values = np.random.default_rng(0).random((100, 100, 100)).astype(np.float32)
     grid = dataclasses.replace(case.fixed.grid, size_ijk=(100, 100, 100))
     image = Image(values, grid, "noise")
-    return Request(image, image, effort="thorough", device="cpu")
+    return Request(image, image, preset="thorough", device="cpu")
 
 
 def wait(client, *kinds, seconds=60, job=None):
@@ -78,7 +78,7 @@ def test_the_result_is_that_of_register(client, case):
     points = np.random.default_rng(0).normal(0, 8, (50, 3))
     assert np.abs(fixed_to_moving(there.transform, points) - fixed_to_moving(here.transform, points)).max() < 0.05
     assert [s.name for s in there.stages] == [s.name for s in here.stages]
-    assert there.figures["after"]["ncc"] == pytest.approx(here.figures["after"]["ncc"], abs=0.01)
+    assert there.metrics["after"]["ncc"] == pytest.approx(here.metrics["after"]["ncc"], abs=0.01)
     assert sum(len(e["losses"]) for e in events if e["kind"] == "progress") > 50
     assert any(device["name"] == "cpu" for device in client.devices)
     folder = client.folder
@@ -117,7 +117,7 @@ def test_cancel_is_quick_and_the_next_job_runs(client, case):
     time.sleep(1.0)
     pid, start = client.pid, time.monotonic()
     client.cancel(job)
-    wait(client, "cancelled", job=job)
+    wait(client, "canceled", job=job)
     assert time.monotonic() - start < 1.0
     assert not client.busy
     again = client.submit(request(case))
@@ -132,7 +132,7 @@ def test_a_worker_that_does_not_answer_a_cancel_is_ended(client, case):
     os.kill(pid, signal.SIGSTOP)
     start = time.monotonic()
     client.cancel(job)
-    wait(client, "cancelled", job=job)
+    wait(client, "canceled", job=job)
     assert time.monotonic() - start < 1.0
     client.close()
     assert gone(pid) and not folder.exists()
@@ -200,7 +200,7 @@ def test_a_hung_worker_is_ended_with_its_children(client, case, monkeypatch):
 
 def test_what_cannot_be_registered_is_said(client, case):
     constant = Image(np.zeros_like(case.fixed.values), case.fixed.grid, "empty")
-    job = client.submit(request(case, effort="fast"))
+    job = client.submit(request(case, preset="fast"))
     bad = client.submit(Request(constant, case.moving, device="cpu"))
     event = wait(client, "failed", job=bad)[-1]
     assert event["reason"] == "input" and "constant" in event["text"]
@@ -285,12 +285,12 @@ def test_a_small_gpu_gets_the_smaller_plan(case):
     tried = []
 
     def pretended(asked, report):
-        tried.append(asked.effort)
-        if asked.effort != "fast":
+        tried.append(asked.preset)
+        if asked.preset != "fast":
             raise DeviceMemoryError("too small")
         return register(asked)
 
-    result = register_with_smaller_plans(request(case, effort="thorough"), None, pretended)
+    result = register_with_smaller_plans(request(case, preset="thorough"), None, pretended)
     assert tried == ["thorough", "standard", "fast"]
     assert "fast was used" in result.notes[-1]
 

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..contracts import InputError
+from ..types import InputError
 from .convolutional import CONFORMED
 from .family import COMPUTED, Arrays, Family, Rule, image_of, need, numbered, window_of
 
@@ -136,7 +136,7 @@ UTSRMORPH = Family(
     _utsrmorph,
     change=_change_utsrmorph,
     orientation=CONFORMED,
-    meant=("Its code sampled images by their edges what it had scaled by voxel centres; the field is converted.",),
+    meant=("Its code sampled images by their edges what it had scaled by voxel centers; the field is converted.",),
 )
 
 
@@ -173,7 +173,7 @@ TRANSMATCH = Family(
     _transmatch,
     meant=(
         "Its code put attention windows together in another order than they were cut; so do these weights here.",
-        "Its code sampled images by their edges what it had scaled by voxel centres; the field is converted.",
+        "Its code sampled images by their edges what it had scaled by voxel centers; the field is converted.",
     ),
 )
 

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..contracts import InputError
+from ..types import InputError
 
 Arrays = Mapping[str, np.ndarray]
 #: A pattern of released names, and our name (a template, or a function of the match); None for what nothing uses.
@@ -28,7 +28,7 @@ class Family:
             to say about them.
         heads: our names (patterns) of arrays whose first axis is the field's components in the order k, j, i.
         change: what else must be done to our arrays, or None.
-        orientation: how i, j and k of the images grew that the released weights learnt from, where their code says so.
+        orientation: how i, j and k grew in the images that the weights learned from, where their code says so.
         meant: what was done about the conventions of their code, for people.
     """
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
-from ..contracts import InputError
+from ..types import InputError
 
 PAIRINGS = ("all", "random", "from-atlas", "to-atlas", "given")
 SPLITS = ("train", "val", "test")

@@ -1,4 +1,4 @@
-"""`optimise`: training-free deformable registration by a product of velocity fields.
+"""`svf`: training-free deformable registration by a product of velocity fields.
 
 The deformation is ``(id + u) = exp(v_1) o exp(v_2) o ... o exp(v_L)``, one stationary velocity field for
 each stage: an optional search, then each resolution from coarse to fine. Each factor is a diffeomorphism
@@ -7,8 +7,8 @@ and its inverse is the exponential of the negative, so the whole is one and its 
 
 * the gradient of the similarity is taken where it belongs in a composition: the gradient of the warped
   image times the derivative of the loss by the warped image (Vercauteren et al. 2009, Avants et al. 2008);
-* the regulariser is the diffusion energy of the whole displacement, in mm, not of the factor;
-* the step is Adam's, smoothed by a Gaussian after it was normalised, so that every factor stays smooth.
+* the regularizer is the diffusion energy of the whole displacement, in mm, not of the factor;
+* the step is Adam's, smoothed by a Gaussian after it was normalized, so that every factor stays smooth.
 
 For images of one contrast ("lncc") the loss is squared local correlation plus the squared difference of
 histogram-matched intensities over its own variance. For different contrasts ("mind") it is the squared
@@ -28,12 +28,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..contracts import Field, Grid, Progress, Stage
 from ..geometry.grids import resized
-from ..losses.similarity import LocalCorrelation, Residual, Together, mind_ssc
+from ..losses.similarity import LNCC, MSE, WeightedSum, mind_ssc
 from ..preparation.plan import Level
 from ..preparation.working import WorkingPair
-from ..settings import OptimiseSettings, settings_for
+from ..settings import SVFSettings, settings_for
+from ..types import Field, Grid, Progress, Stage
 from ..warping.filters import box_mean, box_sum, central_difference, gaussian, laplacian
 from ..warping.sample import compose, resize, warp
 from ..warping.velocity import correct_inverse, integrate
@@ -54,7 +54,7 @@ def run(
     pair: WorkingPair,
     device: torch.device,
     report: Callable[[Progress], None],
-    settings: Optional[OptimiseSettings] = None,
+    settings: Optional[SVFSettings] = None,
     search: bool = True,
 ) -> Outcome:
     """Register the prepared pair.
@@ -62,10 +62,10 @@ def run(
     Returns:
         The stages, and the field and its inverse on the working grid.
     """
-    settings = settings or settings_for("optimise", pair.effort)
+    settings = settings or settings_for("svf", pair.preset)
     images, outcome = _Images(pair, device), Outcome()
     state = _search_stage(images, settings, outcome, report) if search else None
-    return _optimise_levels(images, pair.levels, state, settings, outcome, report)
+    return _optimize_levels(images, pair.levels, state, settings, outcome, report)
 
 
 @torch.no_grad()
@@ -85,21 +85,21 @@ def refine(
         displacement: (1, n, ...) voxels of the working grid.
         iterations: at each scale.
     """
-    settings = settings_for("optimise", pair.effort)
+    settings = settings_for("svf", pair.preset)
     images = _Images(pair, device)
     levels = [dataclasses.replace(level, iterations=iterations) for level in pair.levels[-2:]]
     levels[0] = dataclasses.replace(levels[0], field_size_ijk=levels[0].size_ijk)  # what was found may be as fine
     grid = resized(pair.grid, levels[0].size_ijk)
     velocity = _logarithm(resize(displacement, tuple(grid.size_ijk[c] for c in images.axes)[::-1]))
     state, _ = _fold_free(None, velocity, grid, settings)
-    return _optimise_levels(images, levels, state, settings, Outcome(), report)
+    return _optimize_levels(images, levels, state, settings, Outcome(), report)
 
 
-def _optimise_levels(
+def _optimize_levels(
     images: _Images,
     levels: Sequence[Level],
     state: Optional[Deformation],
-    settings: OptimiseSettings,
+    settings: SVFSettings,
     outcome: Outcome,
     report: Callable[[Progress], None],
 ) -> Outcome:
@@ -112,7 +112,7 @@ def _optimise_levels(
         def tell(fraction: float, loss: float, done=done, share=share, level=level) -> None:
             report(Progress(0.1 + 0.88 * (done + fraction * share) / total_work, _level_name(level, pair), loss))
 
-        state = _optimise_level(images, level, state, settings, tell, outcome)
+        state = _optimize_level(images, level, state, settings, tell, outcome)
         done += share
     report(Progress(0.98, "inverse"))
     outcome.displacement = _as_field(pair, state.displacement, state.grid)
@@ -169,11 +169,11 @@ class _Images:
         return F.interpolate(gaussian(image, sigma_ijk), size=shape, mode=mode, align_corners=False)
 
 
-def _optimise_level(
+def _optimize_level(
     images: _Images,
     level: Level,
     state: Optional[Deformation],
-    settings: OptimiseSettings,
+    settings: SVFSettings,
     tell: Callable[[float, float], None],
     outcome: Outcome,
 ) -> Deformation:
@@ -232,30 +232,28 @@ def _optimise_level(
 COARSE_FIELD = 0.6
 
 
-def _regularity(settings: OptimiseSettings, pair: WorkingPair) -> float:
+def _regularity(settings: SVFSettings, pair: WorkingPair) -> float:
     if pair.similarity == "mind":
         return settings.regularity_mind
     coarse = pair.levels[-1].field_size_ijk != pair.levels[-1].size_ijk
     return settings.regularity_lncc * (COARSE_FIELD if coarse else 1.0)
 
 
-#: From how many voxels on windows of local correlation are centred on every second one: fewer cost nothing.
+#: From how many voxels on windows of local correlation are centered on every second one: fewer cost nothing.
 STRIDED_FROM = 100_000
 
 
-def _loss(similarity: str, fixed, warped, inside, thickness: np.ndarray, settings: OptimiseSettings):
+def _loss(similarity: str, fixed, warped, inside, thickness: np.ndarray, settings: SVFSettings):
     if similarity == "mind":
-        return Together((settings.mind_weight, Residual(fixed, 1.0, inside)))
+        return WeightedSum((0.5 * settings.mind_weight, MSE(fixed, 1.0, inside)))
     shape_ijk = fixed.shape[:1:-1]
     radius = [min(max(1, round(settings.window_radius / t)), (n - 1) // 2) for t, n in zip(thickness, shape_ijk)]
     content = inside * ((fixed > 0) | (warped > 0))
     spread = ((fixed - warped) ** 2 * content).sum() / content.sum().clamp(min=1)
-    scale = max(float(spread) ** 0.5, settings.least_spread)
+    scale = max(float(spread) ** 0.5, settings.min_intensity_std)
     strided = fixed[0, 0].numel() > STRIDED_FROM
     stride = [2 if strided and r >= 3 else 1 for r in radius]
-    return Together(
-        (1.0, LocalCorrelation(fixed, radius, inside, stride_ijk=stride)), (1.0, Residual(fixed, scale, inside))
-    )
+    return WeightedSum((1.0, LNCC(fixed, radius, inside, stride_ijk=stride)), (0.5, MSE(fixed, scale, inside)))
 
 
 def _value_and_gradient(loss, warped: torch.Tensor) -> Tuple[float, torch.Tensor]:
@@ -287,7 +285,7 @@ def _per_channel(like: torch.Tensor, values_ijk: np.ndarray) -> torch.Tensor:
 class _Adam:
     """Adam (Kingma and Ba 2015) with a step that falls linearly; amounts are in finest voxels."""
 
-    def __init__(self, like: torch.Tensor, settings: OptimiseSettings, iterations: int) -> None:
+    def __init__(self, like: torch.Tensor, settings: SVFSettings, iterations: int) -> None:
         self.first, self.second = torch.zeros_like(like), torch.zeros_like(like)
         self.settings, self.iterations = settings, iterations
 
@@ -295,13 +293,13 @@ class _Adam:
         self.first.mul_(0.9).add_(gradient, alpha=0.1)
         self.second.mul_(0.99).addcmul_(gradient, gradient, value=0.01)
         done = iteration / max(1, self.iterations - 1)
-        length = self.settings.step * (1 - (1 - self.settings.last_step) * done) / (1 - 0.9 ** (iteration + 1))
+        length = self.settings.step * (1 - (1 - self.settings.final_step) * done) / (1 - 0.9 ** (iteration + 1))
         scale = (self.second / (1 - 0.99 ** (iteration + 1))).sqrt_().add_(self.settings.damping)
         return (self.first / scale).mul_(length)
 
 
 def _fold_free(
-    before: Optional[Deformation], velocity: torch.Tensor, grid: Grid, settings: OptimiseSettings, rounds: int = 15
+    before: Optional[Deformation], velocity: torch.Tensor, grid: Grid, settings: SVFSettings, rounds: int = 15
 ) -> Tuple[Deformation, int]:
     """Compose the factor; where the whole would compress too far, smooth the factor and try again.
 
@@ -310,7 +308,7 @@ def _fold_free(
     """
     for smoothed in range(rounds + 1):
         forward = _forward(before, velocity)
-        low = least_jacobian(forward) < settings.least_jacobian
+        low = min_jacobian(forward) < settings.min_jacobian
         if smoothed == rounds or not bool(low.any()):
             break
         reach = settings.repair_reach * 2 ** (smoothed // 5)
@@ -330,7 +328,7 @@ def _backward(before: Optional[Deformation], velocity: torch.Tensor) -> torch.Te
     return factor if before is None else compose(factor, before.inverse)
 
 
-def least_jacobian(displacement: torch.Tensor) -> torch.Tensor:
+def min_jacobian(displacement: torch.Tensor) -> torch.Tensor:
     """The least of the determinants of one-sided differences around each voxel, (1, 1, ...).
 
     There are four in 2D and eight in 3D, as in the digital criterion (Liu et al., IJCV 2024); at the border a
@@ -365,7 +363,7 @@ def _one_sided(displacement: torch.Tensor, c: int, ahead: bool) -> torch.Tensor:
 MOST_CELLS = 60_000
 
 
-def _search_stage(images: _Images, settings: OptimiseSettings, outcome: Outcome, report) -> Optional[Deformation]:
+def _search_stage(images: _Images, settings: SVFSettings, outcome: Outcome, report) -> Optional[Deformation]:
     """Large motion first: a discrete search in both directions, kept only where it helps."""
     start = time.perf_counter()
     pair = images.pair
@@ -393,17 +391,17 @@ def _search_stage(images: _Images, settings: OptimiseSettings, outcome: Outcome,
     state = Deformation(_forward(None, velocity), _backward(None, velocity), cells)
     report(Progress(0.1, "search"))
     gain = _search_gain(images, state, settings)
-    figures = {"largest_mm": float(state.displacement.abs().max()) * float(cells.spacing_mm.max()), "gain": gain}
+    metrics = {"largest_mm": float(state.displacement.abs().max()) * float(cells.spacing_mm.max()), "gain": gain}
     kept = gain > 0
     note = "" if kept else "not kept: it did not bring the images closer"
     stage_field = _as_field(pair, state.displacement if kept else state.displacement * 0, cells)
     outcome.stages.append(
-        Stage("search", time.perf_counter() - start, pair.linear_lps, stage_field, figures, note=note)
+        Stage("search", time.perf_counter() - start, pair.linear_lps, stage_field, metrics, note=note)
     )
     return state if kept else None
 
 
-def _search_gain(images: _Images, state: Deformation, settings: OptimiseSettings) -> float:
+def _search_gain(images: _Images, state: Deformation, settings: SVFSettings) -> float:
     """How much the search lowers the loss of the coarsest level; above 0 is better than without it."""
     pair = images.pair
     grid = resized(pair.grid, pair.levels[0].size_ijk)

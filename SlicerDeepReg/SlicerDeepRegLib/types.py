@@ -5,7 +5,7 @@ Everything here is plain numpy and frozen. Every default of the product stands h
 Conventions, everywhere inside:
 
 * ``warped(x) = moving(T(x))`` with ``T(x) = A (x + u(x))``: ``x`` is a point of the fixed
-  image in LPS millimetres, ``u`` the dense displacement field over the fixed image, ``A`` the
+  image in LPS millimeters, ``u`` the dense displacement field over the fixed image, ``A`` the
   linear part.
 * Arrays are indexed ``[k, j, i]``; vectors are ordered ``(i, j, k)`` or ``(x, y, z)``, as their
   name says.
@@ -19,11 +19,11 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
-LINEAR_MODELS = ("none", "centre", "rigid", "affine")
-EFFORTS = ("fast", "standard", "thorough")
+LINEAR_MODELS = ("none", "center", "rigid", "affine")
+PRESETS = ("fast", "standard", "thorough")
 SIMILARITIES = ("auto", "lncc", "mind")
 #: How often a registration may be repeated on perturbed inputs.
-MOST_PERTURBED = 50
+MAX_UNCERTAINTY_RUNS = 50
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 #: The name of the file that each output is written to.
@@ -33,7 +33,7 @@ OUTPUT_FILES = {
     "inverse": "inverse.h5",
     "jacobian": "jacobian.nii.gz",
     "warped_labels": "warped_labels.nii.gz",
-    "spread": "spread.nii.gz",
+    "uncertainty": "uncertainty.nii.gz",
     "dicom": "registration.dcm",
     "result": "result.json",
     "scene": "scene.mrb",
@@ -45,14 +45,14 @@ class InputError(ValueError):
 
 
 class DeviceMemoryError(InputError):
-    """The GPU has too little memory for what was asked; a smaller effort or the CPU may do."""
+    """The GPU has too little memory for what was asked; a smaller preset or the CPU may do."""
 
 
 class DeviceLostError(InputError):
     """The GPU stopped working; nothing can be computed on it by this process any more."""
 
 
-class Cancelled(Exception):
+class Canceled(Exception):
     """The caller asked the run to stop; nothing was written."""
 
 
@@ -62,7 +62,7 @@ class Grid:
 
     Attributes:
         size_ijk: voxels along i, j and k. A 2D image has size 1 along one axis.
-        ijk_to_lps: (4, 4) matrix from voxel indices to LPS millimetres; any invertible matrix.
+        ijk_to_lps: (4, 4) matrix from voxel indices to LPS millimeters; any invertible matrix.
     """
 
     size_ijk: Tuple[int, int, int]
@@ -107,7 +107,7 @@ class Grid:
         return np.linalg.inv(self.ijk_to_lps)
 
     @property
-    def centre_lps_mm(self) -> np.ndarray:
+    def center_lps_mm(self) -> np.ndarray:
         middle_ijk = (np.array(self.size_ijk) - 1) / 2
         return self.ijk_to_lps[:3, :3] @ middle_ijk + self.origin_lps_mm
 
@@ -199,9 +199,9 @@ class Request:
 
     fixed: Source
     moving: Source
-    method: str = "optimise"
+    method: str = "svf"
     linear: str = "affine"
-    effort: str = "standard"
+    preset: str = "standard"
     similarity: str = "auto"
     device: str = "auto"
     fixed_mask: Optional[Source] = None
@@ -212,35 +212,38 @@ class Request:
     moving_points: Optional[PointsSource] = None
     #: Numbers of the method that differ from its defaults (see settings.py).
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    #: Measure the figures before, between and after; switch off where only the transform matters.
+    #: Measure the metrics before, between and after; switch off where only the transform matters.
     measure: bool = True
-    #: How many times to repeat it on perturbed inputs, to see how far it is to be trusted (Result.spread).
-    perturbed: int = 0
+    #: How many times to repeat it on perturbed inputs, to see how far it is to be trusted (Result.uncertainty).
+    uncertainty_runs: int = 0
 
     def __post_init__(self) -> None:
         for name, choices in (
             ("linear", LINEAR_MODELS),
-            ("effort", EFFORTS),
+            ("preset", PRESETS),
             ("similarity", SIMILARITIES),
             ("device", DEVICES),
         ):
             value = getattr(self, name)
             if value not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}; it was {value!r}.")
-        if not isinstance(self.perturbed, int) or not 0 <= self.perturbed <= MOST_PERTURBED:
-            raise InputError(f"perturbed must be a whole number from 0 to {MOST_PERTURBED}; it was {self.perturbed!r}.")
+        if not isinstance(self.uncertainty_runs, int) or not 0 <= self.uncertainty_runs <= MAX_UNCERTAINTY_RUNS:
+            raise InputError(
+                f"uncertainty_runs must be a whole number from 0 to {MAX_UNCERTAINTY_RUNS}; it was "
+                f"{self.uncertainty_runs!r}."
+            )
 
     def describe(self) -> Dict[str, Any]:
         """The request as plain values, for result.json. Images given in memory appear by name."""
 
-        def plain(value: Any) -> Any:
+        def jsonable(value: Any) -> Any:
             if isinstance(value, Image):
                 return f"<{value.name}>"
             if isinstance(value, np.ndarray):
                 return value.tolist()
             return dict(value) if isinstance(value, Mapping) else value
 
-        return {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
+        return {name: jsonable(getattr(self, name)) for name in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +255,7 @@ class Stage:
         seconds: wall time of the step.
         linear_lps: (4, 4) ``A`` at the end of the step.
         field: ``u`` at the end of the step, on the step's own grid (often coarser than fixed).
-        figures: what the step measured, by name.
+        metrics: what the step measured, by name.
         curve: the loss at each iteration.
         note: a sentence for people, or "".
     """
@@ -261,13 +264,13 @@ class Stage:
     seconds: float
     linear_lps: np.ndarray
     field: Optional[Field] = None
-    figures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     curve: Tuple[float, ...] = ()
     note: str = ""
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A place of the fixed image that should be looked at.
 
     Attributes:
@@ -293,14 +296,14 @@ class Result:
         jacobian: the determinant of the Jacobian of T at every fixed voxel; 1 is no change of volume.
         warped_labels: the moving labels on the fixed grid, or None.
         stages: in order.
-        figures: {"before": {...}, "linear": {...}, "after": {...}}, each name to value.
+        metrics: {"before": {...}, "linear": {...}, "after": {...}}, each name to value.
         seconds: wall time by part ("read", "linear", "method", "warp", "measure").
         provenance: versions, device, thread count, checksums of the inputs.
         notes: sentences about what was assumed or found.
-        places: the worst of each kind, the worst first; empty where nothing was measured.
+        locations: the worst of each kind, the worst first; empty where nothing was measured.
         path: ``u`` on its way from none to all along the flow of the velocity that it is nearest to, at equal
             steps of time, ``u`` itself the last; on a coarse grid, to be looked at. Empty where it is no flow.
-        spread: where the registration was repeated on perturbed inputs, how far its results lie from their mean at
+        uncertainty: where the registration was repeated on perturbed inputs, how far its results lie from their mean at
             each place (root mean square, mm), on a coarse grid over the fixed one; else None.
         peak_gb: the most memory (10^9 bytes) that was taken during each part, as ``seconds`` has them, on the
             "computer" by the whole process, and on the "gpu" by torch; what cannot be known is not there.
@@ -315,13 +318,13 @@ class Result:
     warped_labels: Optional[Image]
     fixed_labels: Optional[Image]
     stages: Tuple[Stage, ...]
-    figures: Mapping[str, Mapping[str, Any]]
+    metrics: Mapping[str, Mapping[str, Any]]
     seconds: Mapping[str, float]
     provenance: Mapping[str, Any]
     notes: Tuple[str, ...] = ()
-    places: Tuple[Place, ...] = ()
+    locations: Tuple[Location, ...] = ()
     path: Tuple[Field, ...] = ()
-    spread: Optional[Image] = None
+    uncertainty: Optional[Image] = None
     peak_gb: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     def most_gb(self, where: str = "computer") -> Optional[float]:
@@ -338,5 +341,5 @@ class Progress:
     loss: Optional[float] = None
 
 
-#: Called often during a run. Raise :class:`Cancelled` in it to stop the run.
+#: Called often during a run. Raise :class:`Canceled` in it to stop the run.
 ProgressCallback = Callable[[Progress], None]

@@ -1,4 +1,4 @@
-"""The method itself: what it must never do, on small made pairs."""
+"""The method itself: what it must never do, on small synthetic pairs."""
 
 import dataclasses
 
@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_grid, texture
-from SlicerDeepRegLib.contracts import Cancelled, Grid, Image, Request
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
-from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed, voxel_centres_lps
-from SlicerDeepRegLib.methods import optimise
+from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed, voxel_centers_lps
+from SlicerDeepRegLib.methods import svf
 from SlicerDeepRegLib.metrics import measure
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.preparation import plan
 from SlicerDeepRegLib.preparation.working import prepare
+from SlicerDeepRegLib.types import Canceled, Grid, Image, Request
 
 GRID = make_grid((40, 44, 36), (1.6, 1.6, 1.8), np.eye(3))
-POINTS = voxel_centres_lps(GRID)
+POINTS = voxel_centers_lps(GRID)
 
 
 def seen(displacement_lps_mm, contrast=lambda v: v, grid=GRID):
     """The texture seen through x + u(x)."""
-    return Image(contrast(texture(voxel_centres_lps(grid) + displacement_lps_mm)).astype(np.float32), grid, "made")
+    return Image(contrast(texture(voxel_centers_lps(grid) + displacement_lps_mm)).astype(np.float32), grid, "made")
 
 
 def bump(vector_mm, width_mm=14.0):
@@ -72,7 +72,7 @@ def test_a_field_coarser_than_the_images_finds_the_same_bump(monkeypatch):
 def test_the_search_compares_every_voxel_with_all_that_it_may_move_to(shape):
     torch.manual_seed(0)
     fixed, moving = torch.rand(1, 4, *shape), torch.rand(1, 4, *shape)
-    found = optimise._differences(fixed, moving, 2)
+    found = svf._differences(fixed, moving, 2)
     offsets = list(np.ndindex(*[5] * len(shape)))
     assert found.shape == (len(offsets), *shape)
     own = (fixed[0] ** 2).mean(0)  # the same for every candidate, and left out
@@ -90,15 +90,15 @@ def test_a_large_image_is_registered_in_less_memory_and_says_how_it_was_measured
     monkeypatch.setattr(plan, "LARGE", 1000)
     monkeypatch.setattr(plan, "MOST_WHOLE", 1000)
     monkeypatch.setattr(measure, "MOST_VOXELS", GRID.voxels // 8)
-    monkeypatch.setattr(optimise, "MOST_CELLS", 200)
+    monkeypatch.setattr(svf, "MOST_CELLS", 200)
     large = register(request(seen(true), seen(0)))
     assert len(large.transform.inverse_fields) == len(whole.transform.inverse_fields) == 2
     assert max(field.grid.voxels for field in large.transform.inverse_fields) < GRID.voxels
     assert error(large, true)[1] < error(whole, true)[1] + 0.1
     assert any("similarity was measured 2 voxels apart" in note for note in large.notes) and not whole.notes
     for name in ("ncc", "mse", "sdlogj", "jacobian_max"):
-        assert large.figures["after"][name] == pytest.approx(whole.figures["after"][name], rel=0.2, abs=2e-3), name
-    assert large.figures["after"]["inverse_error_mm"] < 0.05
+        assert large.metrics["after"][name] == pytest.approx(whole.metrics["after"][name], rel=0.2, abs=2e-3), name
+    assert large.metrics["after"]["inverse_error_mm"] < 0.05
     assert large.jacobian.grid.same_as(GRID) and large.warped.grid.same_as(GRID)
     kept = large.transform.field.grid  # over all of the fixed image, on the voxels on which it was found
     assert np.allclose(kept.spacing_mm, (3.2, 3.2, 3.24)) and kept.size_ijk == (22, 24, 22)
@@ -109,11 +109,11 @@ def test_a_large_image_is_registered_in_less_memory_and_says_how_it_was_measured
 
 def test_cells_of_the_search_are_limited_by_their_number_with_thick_slices_too(monkeypatch):
     cells = []
-    real = optimise._coupled_search
-    monkeypatch.setattr(optimise, "MOST_CELLS", 400)
-    monkeypatch.setattr(optimise, "_coupled_search", lambda *a: cells.append(a[0].shape[2:]) or real(*a))
+    real = svf._coupled_search
+    monkeypatch.setattr(svf, "MOST_CELLS", 400)
+    monkeypatch.setattr(svf, "_coupled_search", lambda *a: cells.append(a[0].shape[2:]) or real(*a))
     grid = make_grid((64, 60, 20), (1.0, 1.0, 5.0), np.eye(3))
-    register(request(seen(0, grid=grid), seen(0, grid=grid), effort="fast"))
+    register(request(seen(0, grid=grid), seen(0, grid=grid), preset="fast"))
     assert len(cells) == 2 and 100 < np.prod(cells[0]) <= 500
 
 
@@ -121,16 +121,16 @@ def test_a_refined_field_begins_at_full_size(monkeypatch):
     """Its coarser scale would throw away what a network found."""
     monkeypatch.setattr(plan, "LARGE", 1000)
     sizes = []
-    real = optimise._optimise_level
+    real = svf._optimize_level
     monkeypatch.setattr(
-        optimise, "_optimise_level", lambda images, level, *a: sizes.append(level) or real(images, level, *a)
+        svf, "_optimize_level", lambda images, level, *a: sizes.append(level) or real(images, level, *a)
     )
     pair = prepare(seen(0), seen(bump([2.0, 0, 0])), np.eye(4), "standard", "lncc")
-    optimise.refine(pair, torch.device("cpu"), lambda progress: None, torch.zeros(1, 3, *pair.grid.shape_kji), 2)
+    svf.refine(pair, torch.device("cpu"), lambda progress: None, torch.zeros(1, 3, *pair.grid.shape_kji), 2)
     assert sizes[0].field_size_ijk == sizes[0].size_ijk and sizes[1].field_size_ijk != sizes[1].size_ijk
 
 
-def test_another_contrast_is_recognised_and_registered():
+def test_another_contrast_is_recognized_and_registered():
     true = bump([4.0, -3.0, 2.0])
     inverted = seen(0, lambda v: 110 - v)
     result = register(request(seen(true), inverted))
@@ -142,7 +142,7 @@ def test_another_contrast_is_recognised_and_registered():
 def test_impossible_pair_does_not_fold_and_has_an_inverse():
     """Pure noise against the head: the deformation is meaningless, but it is a deformation."""
     noise = Image(np.random.default_rng(3).random(GRID.shape_kji).astype(np.float32) * 100, GRID, "noise")
-    result = register(request(seen(0), noise, effort="thorough", similarity="lncc"))
+    result = register(request(seen(0), noise, preset="thorough", similarity="lncc"))
     assert jacobian_of_field(result.transform.field).min() > 0
     assert non_diffeomorphic_volume(result.transform.field)[0] < 0.01
 
@@ -165,7 +165,7 @@ def test_thick_slices_and_a_single_slice():
     shift = np.array([2.0, 1.5, 0.0])
     result = register(request(seen(shift, grid=thick), seen(0, grid=thick)))
     head = result.fixed.values > 40
-    points = voxel_centres_lps(thick)[head]
+    points = voxel_centers_lps(thick)[head]
     assert np.linalg.norm(fixed_to_moving(result.transform, points) - points - shift, axis=1).mean() < 0.7
 
     for axis in range(3):  # a slice stacked along any axis
@@ -176,7 +176,7 @@ def test_thick_slices_and_a_single_slice():
         shift[axis] = 0
         result = register(request(seen(shift, grid=flat), seen(0, grid=flat)))
         head = result.fixed.values > 40
-        points = voxel_centres_lps(flat)[head]
+        points = voxel_centers_lps(flat)[head]
         moved = fixed_to_moving(result.transform, points) - points
         assert np.abs(moved[:, axis]).max() < 1e-6
         assert np.linalg.norm(moved - shift, axis=1).mean() < 0.7
@@ -187,7 +187,7 @@ def test_least_jacobian_equals_the_eight_determinants(shape):
     torch.manual_seed(0)
     n = len(shape)
     u = torch.rand(1, n, *shape) * 0.9
-    ours = optimise.least_jacobian(u)[0, 0].numpy()
+    ours = svf.min_jacobian(u)[0, 0].numpy()
     place = np.moveaxis(u[0].numpy() + np.indices(shape)[::-1], 0, -1)  # (k, j, i, n)
     for index in np.ndindex(*[size - 2 for size in shape]):
         at = tuple(np.array(index) + 1)
@@ -203,7 +203,7 @@ def test_least_jacobian_equals_the_eight_determinants(shape):
 
 
 def test_stages_are_kept_in_order_with_their_fields():
-    result = register(request(seen(bump([3.0, 0, 0])), seen(0), effort="fast"))
+    result = register(request(seen(bump([3.0, 0, 0])), seen(0), preset="fast"))
     names = [stage.name for stage in result.stages]
     assert names[:2] == ["linear", "search"] and names[-1] == "scale 1/2" and len(names) == len(set(names))
     for stage in result.stages[2:]:
@@ -216,7 +216,7 @@ def test_stages_are_kept_in_order_with_their_fields():
 def test_the_run_can_be_stopped_at_any_report():
     pair = seen(bump([3.0, 0, 0])), seen(0)
     reports = []
-    register(request(*pair, effort="fast"), reports.append)
+    register(request(*pair, preset="fast"), reports.append)
     fractions = [progress.fraction for progress in reports]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
     assert len({progress.stage for progress in reports}) >= 5
@@ -226,16 +226,16 @@ def test_the_run_can_be_stopped_at_any_report():
         def tell(progress, stop=stop, seen_so_far=seen_so_far):
             seen_so_far.append(progress)
             if len(seen_so_far) > stop:
-                raise Cancelled
+                raise Canceled
 
-        with pytest.raises(Cancelled):
-            register(request(*pair, effort="fast"), tell)
+        with pytest.raises(Canceled):
+            register(request(*pair, preset="fast"), tell)
         assert len(seen_so_far) == stop + 1
 
 
 def test_the_same_request_gives_the_same_field():
     pair = seen(bump([3.0, 0, 0])), seen(0)
-    first, second = (register(request(*pair, effort="fast")).transform.field for _ in range(2))
+    first, second = (register(request(*pair, preset="fast")).transform.field for _ in range(2))
     assert (first.displacement_lps_mm == second.displacement_lps_mm).all()
 
 
@@ -246,7 +246,7 @@ def test_storage_orientation_does_not_matter():
     flip = np.diag([-1.0, 1, 1, 1])
     flip[0, 3] = GRID.size_ijk[0] - 1
     turned = Image(moving.values[:, :, ::-1].copy(), Grid(GRID.size_ijk, GRID.ijk_to_lps @ flip), "turned")
-    first, second = (register(request(fixed, m, effort="fast")).transform for m in (moving, turned))
+    first, second = (register(request(fixed, m, preset="fast")).transform for m in (moving, turned))
     head = POINTS[fixed.values > 30]  # elsewhere nothing but rounding decides
     assert np.abs(fixed_to_moving(first, head) - fixed_to_moving(second, head)).max() < 0.05
 
@@ -254,21 +254,21 @@ def test_storage_orientation_does_not_matter():
 def test_search_finds_motion_beyond_the_reach_of_gradients():
     """Bright balls far apart: without the search the gradient sees nothing to follow."""
 
-    def ball(centre):
-        return np.exp(-((POINTS - centre) ** 2).sum(-1) / (2 * 4.0**2)) * 100
+    def ball(center):
+        return np.exp(-((POINTS - center) ** 2).sum(-1) / (2 * 4.0**2)) * 100
 
     fixed = Image((ball([8.0, 0, 0]) + 0.6 * ball([-14.0, 12, 0])).astype(np.float32), GRID, "fixed")
     moving = Image((ball([-6.0, 0, 0]) + 0.6 * ball([-14.0, 12, 0])).astype(np.float32), GRID, "moving")
     from SlicerDeepRegLib.preparation.working import prepare
 
     pair = prepare(fixed, moving, np.eye(4), "fast", "mind")
-    centre = np.array([[8.0, 0, 0]])
+    center = np.array([[8.0, 0, 0]])
     found = {}
     for search in (True, False):
-        outcome = optimise.run(pair, torch.device("cpu"), lambda progress: None, search=search)
+        outcome = svf.run(pair, torch.device("cpu"), lambda progress: None, search=search)
         from SlicerDeepRegLib.geometry.points import displacement_at
 
-        found[search] = float(displacement_at(outcome.displacement, centre)[0, 0])
+        found[search] = float(displacement_at(outcome.displacement, center)[0, 0])
     assert found[True] < -9
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 
-class Team:
+class Distributed:
     """This process's place among those that train together.
 
     Attributes:

@@ -88,9 +88,9 @@ def affine_displacement(
     """
     n = len(shape)
     lines = [torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2 for size in shape]
-    centred = torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1])  # order i, j(, k)
+    centered = torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1])  # order i, j(, k)
     change = (matrix - torch.eye(n, dtype=matrix.dtype)).tolist()  # as numbers: a GPU need not wait for them
-    moved = [sum(row[b] * centred[b] for b in range(n)) + shift[a] for a, row in enumerate(change)]
+    moved = [sum(row[b] * centered[b] for b in range(n)) + shift[a] for a, row in enumerate(change)]
     return torch.stack(moved)[None]
 
 

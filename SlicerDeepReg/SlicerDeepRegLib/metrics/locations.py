@@ -1,4 +1,4 @@
-"""The places of a registration that should be looked at first."""
+"""The locations of a registration that should be looked at first."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import List, Optional, Tuple
 import numpy as np
 import scipy.ndimage
 
-from ..contracts import Field, Grid, Place
 from ..geometry.jacobian import smallest_digital_determinant
 from ..geometry.points import apply_matrix
+from ..types import Field, Grid, Location
 
 #: How many of each kind are listed, and how far apart they are at least.
 MOST, APART_MM = 3, 15.0
@@ -19,7 +19,7 @@ SHRINKS_BELOW, GROWS_ABOVE, DIFFERS_ABOVE = 0.8, 1.25, 0.1
 SMOOTH_MM = 3.0
 
 
-def worst_places(
+def worst_locations(
     field: Field,
     jacobian: np.ndarray,
     fixed_scaled: np.ndarray,
@@ -27,7 +27,7 @@ def worst_places(
     mask: np.ndarray,
     folded: bool,
     grid: Optional[Grid] = None,
-) -> Tuple[Place, ...]:
+) -> Tuple[Location, ...]:
     """Folds, the strongest shrinking and growing, and the largest difference that is left.
 
     Args:
@@ -52,15 +52,15 @@ def worst_places(
     return tuple(found)
 
 
-def _lowest(kind: str, values: np.ndarray, mask: np.ndarray, grid: Grid, limit: float, sign: int = 1) -> List[Place]:
-    """The places of the least values (largest for sign -1) that are beyond the limit."""
+def _lowest(kind: str, values: np.ndarray, mask: np.ndarray, grid: Grid, limit: float, sign: int = 1) -> List[Location]:
+    """The locations of the least values (largest for sign -1) that are beyond the limit."""
     inside = np.flatnonzero(mask & (sign * values <= sign * limit))
     flat, found = values.ravel(), []
     places_mm = None
     while len(inside) and len(found) < MOST:
         best = inside[np.argmin(sign * flat[inside])]
         position = _positions(np.array([best]), values.shape, grid)[0]
-        found.append(Place(kind, tuple(float(x) for x in position), float(flat[best])))
+        found.append(Location(kind, tuple(float(x) for x in position), float(flat[best])))
         if places_mm is None:
             places_mm = _positions(inside, values.shape, grid)
         far = np.linalg.norm(places_mm - position, axis=1) >= APART_MM

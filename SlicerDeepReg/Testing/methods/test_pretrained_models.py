@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import Case
-from SlicerDeepRegLib.catalogue import card
+from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.commands import main
-from SlicerDeepRegLib.contracts import InputError, Request
 from SlicerDeepRegLib.files.weights import read_weights, write_weights
-from SlicerDeepRegLib.methods.released import install_released
+from SlicerDeepRegLib.methods.pretrained import install_pretrained
 from SlicerDeepRegLib.methods.torch_files import can_read
 from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.types import InputError, Request
 
 torch_files_are_read = pytest.mark.skipif(not can_read(), reason="torch files are refused with PyTorch before 2.6")
 pytestmark = pytest.mark.usefixtures("own_models")
-LAYOUTS = json.loads((Path(__file__).parents[1] / "released" / "layouts.json").read_text("utf-8"))
+LAYOUTS = json.loads((Path(__file__).parents[1] / "pretrained" / "layouts.json").read_text("utf-8"))
 
 
 def checkpoint(what, strength=0.02):
@@ -27,7 +27,7 @@ def checkpoint(what, strength=0.02):
 
 
 @torch_files_are_read
-def test_a_file_is_recognised_added_and_registers(tmp_path, capsys):
+def test_a_file_is_recognized_added_and_registers(tmp_path, capsys):
     path = tmp_path / "brains.pth.tar"
     content = {"config": {"int_steps": 5, "int_downsize": 2, "inshape": [160, 192, 224]}, "epoch": 3}
     torch.save({**content, "model_state": checkpoint("voxelmorph")}, path)
@@ -40,8 +40,8 @@ def test_a_file_is_recognised_added_and_registers(tmp_path, capsys):
     flow = checkpoint("voxelmorph")["flow.weight"].numpy()
     assert (saved["head.weight"] == flow[::-1]).all()
     case = Case("oblique-LPS")
-    result = register(Request(case.fixed, case.moving, method="voxelmorph-brains", linear="centre", device="cpu"))
-    assert result.stages[-1].name == "network" and result.figures["after"]["ncc"] > 0
+    result = register(Request(case.fixed, case.moving, method="voxelmorph-brains", linear="center", device="cpu"))
+    assert result.stages[-1].name == "network" and result.metrics["after"]["ncc"] > 0
     assert main(["models", "remove", "voxelmorph-brains"]) == 0
 
 
@@ -71,7 +71,7 @@ def test_what_is_not_whole_is_refused_and_nothing_is_added(tmp_path, own_models,
     path = tmp_path / "c.pth"
     torch.save(change(checkpoint("cyclemorph")), path)
     with pytest.raises(InputError, match=message):
-        install_released(path)
+        install_pretrained(path)
     assert not list(own_models.glob("*"))
 
 
@@ -79,7 +79,7 @@ def test_an_older_pytorch_reads_no_torch_file(tmp_path, own_models, monkeypatch)
     torch.save(checkpoint("voxelmorph"), tmp_path / "c.pth")
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
     with pytest.raises(InputError, match="2.5.1.* cannot read such files safely.*safetensors, or install PyTorch 2.6"):
-        install_released(tmp_path / "c.pth")
+        install_pretrained(tmp_path / "c.pth")
     assert not list(own_models.glob("*"))
 
 
@@ -87,17 +87,17 @@ def test_an_older_pytorch_reads_no_torch_file(tmp_path, own_models, monkeypatch)
 def test_files_of_other_kinds_are_refused(tmp_path, capsys):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "pickled.pth")  # the module, not its tensors
     with pytest.raises(InputError, match="would run code"):
-        install_released(tmp_path / "pickled.pth")
+        install_pretrained(tmp_path / "pickled.pth")
     (tmp_path / "vxm.h5").write_bytes(b"")
     with pytest.raises(InputError, match="TensorFlow"):
-        install_released(tmp_path / "vxm.h5")
+        install_pretrained(tmp_path / "vxm.h5")
     with pytest.raises(InputError, match="not there"):
-        install_released(tmp_path / "none.pth")
+        install_pretrained(tmp_path / "none.pth")
     torch.save(checkpoint("cyclemorph"), tmp_path / "cut.pth")
     (tmp_path / "cut.pth").write_bytes((tmp_path / "cut.pth").read_bytes()[:5000])
     for arguments, text in (
         ([str(tmp_path / "cut.pth")], "cut short"),
-        ([str(tmp_path / "pickled.pth"), "--voxel-mm", "small"], "number of millimetres"),
+        ([str(tmp_path / "pickled.pth"), "--voxel-mm", "small"], "number of millimeters"),
         ([str(tmp_path / "pickled.pth"), "--set", "window"], "KEY=VALUE"),
         ([str(tmp_path), "--name", "x"], "is for a file"),
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Tuple
 
-from ..contracts import InputError
+from ..types import InputError
 from .family import COMPUTED, Arrays, Family, need, numbered
 
 Told = Tuple[Dict[str, Any], List[str]]
@@ -120,7 +120,7 @@ LKU_NET = Family(
         (r"up(\d)\.(\d\.\w+)", lambda m: f"up.{int(m[1]) - 1}.{m[2]}"),
     ),
     _lku_net,
-    meant=("Its fields are in normalised units of [-1, 1]; here they come out in voxels.",),
+    meant=("Its fields are in normalized units of [-1, 1]; here they come out in voxels.",),
 )
 
 

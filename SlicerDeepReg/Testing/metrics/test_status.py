@@ -1,18 +1,18 @@
-"""Where to look first, and the traffic lights: against fields and figures whose answer is known."""
+"""Where to look first, and the traffic statuses: against fields and metrics whose answer is known."""
 
 import numpy as np
 import pytest
 import torch
-from SlicerDeepRegLib.contracts import Field, Grid, Transform
 from SlicerDeepRegLib.geometry.jacobian import (
     jacobian_of_field,
     non_diffeomorphic_volume,
     smallest_digital_determinant,
 )
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving
-from SlicerDeepRegLib.metrics.labels import centre_by_label, voxels_by_label
-from SlicerDeepRegLib.metrics.places import APART_MM, MOST, worst_places
-from SlicerDeepRegLib.metrics.trust import AMBER, GREEN, GREY, RED, lights, overall
+from SlicerDeepRegLib.metrics.labels import center_by_label, voxels_by_label
+from SlicerDeepRegLib.metrics.locations import APART_MM, MOST, worst_locations
+from SlicerDeepRegLib.metrics.status import AMBER, GRAY, GREEN, RED, overall, statuses
+from SlicerDeepRegLib.types import Field, Grid, Transform
 from SlicerDeepRegLib.warping.path import PARTS, path_of
 
 SHAPE = (30, 32, 34)
@@ -26,9 +26,9 @@ def oblique_grid(shape=SHAPE):
     return Grid(shape[::-1], matrix)
 
 
-def bump(grid, centre_ijk, strength, width=3.0):
+def bump(grid, center_ijk, strength, width=3.0):
     """A displacement towards (negative) or away from a voxel, in voxels made mm."""
-    ijk = np.moveaxis(np.indices(grid.shape_kji)[::-1], 0, -1) - np.array(centre_ijk, float)
+    ijk = np.moveaxis(np.indices(grid.shape_kji)[::-1], 0, -1) - np.array(center_ijk, float)
     weight = np.exp(-(ijk**2).sum(-1, keepdims=True) / (2 * width**2))
     return Field(((strength * weight * ijk) @ grid.ijk_to_lps[:3, :3].T).astype(np.float32), grid)
 
@@ -37,7 +37,7 @@ def places_of(field, fixed=None, warped=None):
     empty = np.zeros(field.grid.shape_kji, np.float32)
     fixed, warped = (empty if one is None else one for one in (fixed, warped))
     folded = bool((smallest_digital_determinant(field) <= 0).any())
-    return worst_places(field, jacobian_of_field(field), fixed, warped, np.ones(field.grid.shape_kji, bool), folded)
+    return worst_locations(field, jacobian_of_field(field), fixed, warped, np.ones(field.grid.shape_kji, bool), folded)
 
 
 def test_the_digital_determinant_agrees_with_the_criterion():
@@ -52,9 +52,9 @@ def test_the_digital_determinant_agrees_with_the_criterion():
 @pytest.mark.parametrize("strength, kind", [(-1.3, "fold"), (-0.5, "shrinks"), (0.6, "grows")])
 def test_the_worst_place_is_found_where_it_was_made(strength, kind):
     grid = oblique_grid()
-    centre = (16, 15, 14)
-    place = next(one for one in places_of(bump(grid, centre, strength)) if one.kind == kind)
-    there = apply_matrix(grid.ijk_to_lps, np.array([centre], float))[0]
+    center = (16, 15, 14)
+    place = next(one for one in places_of(bump(grid, center, strength)) if one.kind == kind)
+    there = apply_matrix(grid.ijk_to_lps, np.array([center], float))[0]
     assert np.linalg.norm(np.array(place.position_lps_mm) - there) < 4.0
     assert {"fold": place.value <= 0, "shrinks": 0 < place.value < 0.3, "grows": place.value > 3}[kind]
 
@@ -84,16 +84,16 @@ def test_a_place_of_a_label_is_inside_it():
     values = np.zeros((9, 20, 20), np.int16)
     yy, xx = np.indices((20, 20)) - 9.5
     ring = (np.hypot(yy, xx) < 9) & (np.hypot(yy, xx) > 4)
-    values[2:7, ring] = 3  # its centre of mass is not in it
-    i, j, k = (int(n) for n in centre_by_label(values)[3])
+    values[2:7, ring] = 3  # its center of mass is not in it
+    i, j, k = (int(n) for n in center_by_label(values)[3])
     assert values[k, j, i] == 3 and 2 < k < 6
     flat = values[4:5]
-    i, j, k = (int(n) for n in centre_by_label(flat)[3])
+    i, j, k = (int(n) for n in center_by_label(flat)[3])
     assert flat[k, j, i] == 3 and k == 0
     assert voxels_by_label(values) == {3: int((values == 3).sum())}
 
 
-# ------------------------------------------------------------------ lights
+# ------------------------------------------------------------------ statuses
 
 GOOD = {
     "tre_mm": 1.2,
@@ -111,28 +111,28 @@ GOOD = {
 }
 
 
-def colours(figures, spacing=(1, 1, 1), names=None):
-    found = lights(figures, spacing, names)
-    return [light.colour for light in found], found
+def colors(metrics, spacing=(1, 1, 1), names=None):
+    found = statuses(metrics, spacing, names)
+    return [light.color for light in found], found
 
 
 def test_all_good_is_green_and_nothing_unmeasured_is():
-    found, _ = colours(GOOD)
-    assert found == [GREEN] * 5 and overall(lights(GOOD, (1, 1, 1))).colour == GREEN
-    found, described = colours({})
-    assert found == [GREY] * 5 and all("not measured" in light.value for light in described)
-    assert overall(described).colour == GREY
+    found, _ = colors(GOOD)
+    assert found == [GREEN] * 5 and overall(statuses(GOOD, (1, 1, 1))).color == GREEN
+    found, described = colors({})
+    assert found == [GRAY] * 5 and all("not measured" in light.value for light in described)
+    assert overall(described).color == GRAY
 
 
 def test_a_smooth_field_alone_is_not_green():
     """No folds and a good inverse say nothing of whether anything was brought together."""
     only = {name: GOOD[name] for name in GOOD if name.startswith(("jacobian", "inverse", "digital", "folds"))}
-    found = lights(only, (1, 1, 1))
-    assert overall(found).colour == GREY and "landmarks" in overall(found).value
+    found = statuses(only, (1, 1, 1))
+    assert overall(found).color == GRAY and "landmarks" in overall(found).value
 
 
 @pytest.mark.parametrize(
-    "changed, light, colour",
+    "changed, light, color",
     [
         ({"tre_mm": 2.5}, 0, AMBER),
         ({"tre_mm": 4.5}, 0, RED),
@@ -148,31 +148,31 @@ def test_a_smooth_field_alone_is_not_green():
         ({"both_ways_mm": 2.5, "both_ways_max_mm": 9.0}, 4, RED),
     ],
 )
-def test_each_light_turns_with_its_figure(changed, light, colour):
-    figures = {**GOOD, **changed}
-    found, described = colours(figures)
+def test_each_light_turns_with_its_figure(changed, light, color):
+    metrics = {**GOOD, **changed}
+    found, described = colors(metrics)
     expected = [GREEN] * 5
-    expected[light] = colour
+    expected[light] = color
     assert found == expected
-    assert overall(described).colour == colour and described[light].name in overall(described).value
+    assert overall(described).color == color and described[light].name in overall(described).value
 
 
 def test_a_lost_structure_is_not_green():
     volumes = {"fixed_volume_by_label_ml": {1: 5.0, 2: 3.0, 7: 1.0}, "warped_volume_by_label_ml": {"1": 5.0, "2": 3.0}}
-    found, described = colours({**GOOD, **volumes}, names={7: "lesion"})
-    assert found[1:3] == [AMBER, AMBER] and "lesion" in described[1].value and overall(described).colour == AMBER
-    assert colours({**GOOD, **volumes, "dice_by_label": {"1": 0.4}})[0][1] == RED
+    found, described = colors({**GOOD, **volumes}, names={7: "lesion"})
+    assert found[1:3] == [AMBER, AMBER] and "lesion" in described[1].value and overall(described).color == AMBER
+    assert colors({**GOOD, **volumes, "dice_by_label": {"1": 0.4}})[0][1] == RED
 
 
 def test_folds_elsewhere_and_folds_that_were_not_counted_are_not_green():
-    assert colours({**GOOD, "jacobian_min_anywhere": -0.2})[0][3] == AMBER
-    assert colours({**GOOD, "digital_folds_percent": None})[0][3] == AMBER
+    assert colors({**GOOD, "jacobian_min_anywhere": -0.2})[0][3] == AMBER
+    assert colors({**GOOD, "digital_folds_percent": None})[0][3] == AMBER
 
 
 def test_voxels_set_the_tolerance_up_to_three_mm_and_the_worst_structure_is_named():
-    assert colours({**GOOD, "tre_mm": 2.5}, spacing=(1, 1, 2.6))[0][0] == GREEN
-    assert colours({**GOOD, "tre_mm": 3.5}, spacing=(1, 1, 6))[0][0] == AMBER
-    assert "left kidney" in colours(GOOD, names={1: "left kidney"})[1][1].value
+    assert colors({**GOOD, "tre_mm": 2.5}, spacing=(1, 1, 2.6))[0][0] == GREEN
+    assert colors({**GOOD, "tre_mm": 3.5}, spacing=(1, 1, 6))[0][0] == AMBER
+    assert "left kidney" in colors(GOOD, names={1: "left kidney"})[1][1].value
 
 
 # ------------------------------------------------------------------ the path

@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 import torch
-from SlicerDeepRegLib.contracts import Grid, Image
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.training.start import TrainingRequest
 from SlicerDeepRegLib.training.synthetic import SyntheticSettings, synthetic_pairs
+from SlicerDeepRegLib.types import Grid, Image
 
 #: Sizes (k, j, i) of the images: those of a slice, and of a volume.
 SLICE, VOLUME = (32, 40), (24, 28, 20)

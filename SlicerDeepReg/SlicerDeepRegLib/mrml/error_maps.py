@@ -1,4 +1,4 @@
-"""Whether to trust a run: landmark errors as arrows, there and back, spread over several runs. No Qt."""
+"""Whether to trust a run: landmark errors as arrows, there and back, disagreement of several runs. No Qt."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..contracts import Grid, Image
 from ..geometry.grids import sampled
-from ..geometry.points import spread_mm, voxel_centres_lps
+from ..geometry.points import spread_mm, voxel_centers_lps
+from ..types import Grid, Image
 from .nodes import flipped, grid_of, grid_part
 from .runs import Run, own
 from .scene import add_distances, show_distances
@@ -62,7 +62,7 @@ def way_back(run: Run, runs: Sequence[Run]) -> Optional[Run]:
 
 
 def consistency(scene, run: Run, back: Run):
-    """A map of ``|T_back(T(x)) - x|`` in mm, and its figures.
+    """A map of ``|T_back(T(x)) - x|`` in mm, and its metrics.
 
     Returns:
         The volume node, and {"both_ways_mm": mean, "both_ways_max_mm": largest} where the fixed volume has content.
@@ -75,22 +75,23 @@ def consistency(scene, run: Run, back: Run):
     return node, {"both_ways_mm": float(error[inside].mean()), "both_ways_max_mm": float(error[inside].max())}
 
 
-# ------------------------------------------------------------------ spread
+# ------------------------------------------------------------------ disagreement
 
 
-def spread(scene, runs: Sequence[Run]):
+def disagreement(scene, runs: Sequence[Run]):
     """A map of how far runs of one pair disagree: the root mean square distance from their mean, mm.
 
     The runs may be of several methods, or of one with perturbed inputs. The map belongs to the first.
 
     Returns:
-        The volume node, and {"spread_mm": mean, "spread_max_mm": largest} where the fixed volume has content.
+        The volume node, and {"disagreement_mm": mean, "disagreement_max_mm": largest}
+        where the fixed volume has content.
 
     Raises:
         ValueError: fewer than two runs, or runs of different volumes.
     """
     if len(runs) < 2:
-        raise ValueError("Tick two or more runs of the same two volumes: the spread is that between them.")
+        raise ValueError("Tick two or more runs of the same two volumes: the disagreement is that between them.")
     for one in runs:
         one.need("fixed", "moving")
     if any(
@@ -100,9 +101,9 @@ def spread(scene, runs: Sequence[Run]):
     grid, points = _sampled(runs[0])
     found = np.stack([moved(in_world(one), points) for one in runs])
     error = spread_mm(found).reshape(grid.shape_kji)
-    node = _map(scene, runs[0], "spread", error, grid, "Spread (mm)")
+    node = _map(scene, runs[0], "disagreement", error, grid, "Disagreement (mm)")
     inside = _content(runs[0], points).reshape(grid.shape_kji)
-    return node, {"spread_mm": float(error[inside].mean()), "spread_max_mm": float(error[inside].max())}
+    return node, {"disagreement_mm": float(error[inside].mean()), "disagreement_max_mm": float(error[inside].max())}
 
 
 def _sampled(run: Run) -> Tuple[Grid, np.ndarray]:
@@ -110,7 +111,7 @@ def _sampled(run: Run) -> Tuple[Grid, np.ndarray]:
     run.need("warped")
     grid = grid_of(run.get("warped"))
     coarse = sampled(grid, POINTS)
-    return coarse, flipped(voxel_centres_lps(coarse).reshape(-1, 3))
+    return coarse, flipped(voxel_centers_lps(coarse).reshape(-1, 3))
 
 
 def _content(run: Run, points_ras: np.ndarray) -> np.ndarray:

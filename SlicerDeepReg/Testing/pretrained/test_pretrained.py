@@ -1,4 +1,4 @@
-"""Checkpoints of others: recognised by names and shapes, renamed, and refused where something is not right.
+"""Checkpoints of others: recognized by names and shapes, renamed, and refused where something is not right.
 
 ``layouts.json`` holds the names and shapes of what the public code of each network saves, at its released size
 (``benchmarks/peers.py --layouts``). That the fields are the same is shown by ``benchmarks/peers.py`` beside that code.
@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from SlicerDeepRegLib.catalogue import cards
-from SlicerDeepRegLib.contracts import InputError
+from SlicerDeepRegLib.catalog import cards
 from SlicerDeepRegLib.networks import build
 from SlicerDeepRegLib.networks.size import parameters
-from SlicerDeepRegLib.released import recognise
+from SlicerDeepRegLib.pretrained import recognize
+from SlicerDeepRegLib.types import InputError
 
 LAYOUTS = json.loads((Path(__file__).parent / "layouts.json").read_text("utf-8"))
 #: Trained numbers of each released layout that nothing in the network uses.
@@ -51,7 +51,7 @@ def small(what, **changes):
 @pytest.mark.parametrize("what", sorted(LAYOUTS))
 def test_every_array_finds_its_place(what):
     arrays = arrays_of(what)
-    found = recognise(arrays)
+    found = recognize(arrays)
     assert found.network == what.split()[0]
     with torch.device("meta"):
         network = build(found.network, **found.configuration)
@@ -77,45 +77,45 @@ def test_the_cards_network_is_the_released_one(name):
 
 def test_prefixes_of_training_code_are_taken_off():
     arrays = {f"module.{name}": one for name, one in arrays_of("cyclemorph").items()}
-    assert recognise(arrays).network == "cyclemorph"
+    assert recognize(arrays).network == "cyclemorph"
 
 
 def test_components_come_out_in_our_order():
     arrays = small("voxelmorph")
-    found = recognise(arrays, {"int_steps": 5, "int_downsize": 2})
+    found = recognize(arrays, {"int_steps": 5, "int_downsize": 2})
     assert (found.arrays["head.weight"] == arrays["flow.weight"][::-1]).all()
     assert (found.arrays["encoder.0.0.0.weight"] == arrays["unet_model.encoder.0.0.main.weight"]).all()
     assert found.configuration["squarings"] == 5 and found.orientation == "AIL"
-    assert recognise(arrays, {"int_steps": 0, "int_downsize": 2}).configuration["integration"] == "displacement"
-    assert any("does not say" in note for note in recognise(arrays).notes)
+    assert recognize(arrays, {"int_steps": 0, "int_downsize": 2}).configuration["integration"] == "displacement"
+    assert any("does not say" in note for note in recognize(arrays).notes)
 
 
 def test_the_window_is_told_by_the_image_or_the_table():
     arrays = arrays_of("transmorph")
     arrays["spatial_trans.grid"] = np.broadcast_to(np.float32(0), (1, 3, 224, 192, 160))
-    assert recognise(arrays).configuration["window"] == [7, 6, 5]
+    assert recognize(arrays).configuration["window"] == [7, 6, 5]
     del arrays["spatial_trans.grid"]
-    assert recognise(arrays).configuration["window"] == [5, 6, 7]
+    assert recognize(arrays).configuration["window"] == [5, 6, 7]
     odd = {n: np.broadcast_to(np.float32(0), (1000, a.shape[1])) if "table" in n else a for n, a in arrays.items()}
     with pytest.raises(InputError, match="--set window"):
-        recognise(odd)
+        recognize(odd)
 
 
 def test_what_is_not_known_is_refused():
     with pytest.raises(InputError, match="not the checkpoint of a network that is known"):
-        recognise({"conv.weight": np.zeros((1, 1))})
+        recognize({"conv.weight": np.zeros((1, 1))})
     with pytest.raises(InputError, match="not the checkpoint"):
-        recognise({})
+        recognize({})
     with pytest.raises(InputError, match="older layout"):
-        recognise({"unet_model.downarm.0.main.weight": np.zeros((1, 1))})
+        recognize({"unet_model.downarm.0.main.weight": np.zeros((1, 1))})
     with pytest.raises(InputError, match="together"):
-        recognise({**arrays_of("cyclemorph"), **arrays_of("rdp-net")})
+        recognize({**arrays_of("cyclemorph"), **arrays_of("rdp-net")})
     with pytest.raises(InputError, match="1 of its arrays are not of it .extra.weight"):
-        recognise({**arrays_of("pivit"), "extra.weight": np.zeros(1)})
+        recognize({**arrays_of("pivit"), "extra.weight": np.zeros(1)})
     lacking = arrays_of("transmorph")
     del lacking["transformer.patch_embed.proj.weight"]
     with pytest.raises(InputError, match="patch_embed.proj.weight is missing"):
-        recognise(lacking)
+        recognize(lacking)
 
 
 def test_a_graph_that_cannot_run_is_said():
@@ -123,4 +123,4 @@ def test_a_graph_that_cannot_run_is_said():
     arrays = {"c1.0.weight": np.zeros((16, 2, 3, 3, 3)), "vig1.backbone.0.0.fc1.0.weight": width}
     arrays.update({f"c{n}.1.weight": np.zeros((32, 16, 3, 3, 3)) for n in (2, 3, 4)}, **{"ssa.fc_i.weight": width})
     with pytest.raises(InputError, match="cannot run"):
-        recognise(arrays)
+        recognize(arrays)

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
-from ..contracts import InputError
+from ..types import InputError
 from . import convolutional, transformers
 from .family import Arrays
 
@@ -17,14 +17,14 @@ PREFIXES = ("module.", "net.module.", "_orig_mod.")
 
 
 @dataclass(frozen=True, eq=False)
-class Released:
+class Pretrained:
     """A checkpoint as one of our networks.
 
     Attributes:
         network: its name here. title: the family's, for people.
         configuration: where our network differs from its defaults.
         arrays: by our names.
-        orientation: of the images that it learnt from, where that is known; see a card's recipe.
+        orientation: of the images that it learned from, where that is known; see a card's recipe.
         notes: what was found, and what was done about its conventions.
     """
 
@@ -36,7 +36,7 @@ class Released:
     notes: List[str]
 
 
-def recognise(arrays: Arrays, settings: Optional[Mapping[str, Any]] = None) -> Released:
+def recognize(arrays: Arrays, settings: Optional[Mapping[str, Any]] = None) -> Pretrained:
     """Tell the family and the widths of a checkpoint, and give its arrays our names and conventions.
 
     Args:
@@ -67,7 +67,7 @@ def recognise(arrays: Arrays, settings: Optional[Mapping[str, Any]] = None) -> R
             f"{len(left_out)} arrays of the file ({numbers:,} numbers) are used by nothing in the network, or are "
             "computed again."
         )
-    return Released(family.network, family.title, configuration, ours, family.orientation, said)
+    return Pretrained(family.network, family.title, configuration, ours, family.orientation, said)
 
 
 def _unknown(arrays: Arrays) -> str:
@@ -80,5 +80,5 @@ def _unknown(arrays: Arrays) -> str:
     known = ", ".join(family.title for family in FAMILIES)
     return (
         f"This is not the checkpoint of a network that is known here (its arrays are {names}, ...). Those that are "
-        f"recognised: {known}. For a network of this product, add a folder with card.json: see docs/models.md."
+        f"recognized: {known}. For a network of this product, add a folder with card.json: see docs/models.md."
     )

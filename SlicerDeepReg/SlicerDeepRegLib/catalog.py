@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from .contracts import InputError
 from .private import restore
+from .types import InputError
 
 _LIBRARY = Path(__file__).resolve().parent
 #: Beside the library in the repository and in Slicer; inside it in an installed wheel.
@@ -41,7 +41,7 @@ class Card:
         module: the file in ``methods/`` that runs it.
         summary: one or two sentences.
         references: the papers, as text with DOI.
-        licence: of our code and weights.
+        license: of our code and weights.
         dimensions: 2, 3 or both.
         parameters: number of trained parameters.
         weights: file name, or None.
@@ -60,7 +60,7 @@ class Card:
         settings: where the method's defaults are other ones for this card.
         bytes_per_voxel: memory for each voxel of the working grid, rounded up from benchmarks, to "fit", to fit
             "checkpointed", and to "infer".
-        published: figures of the paper, for docs/models.md.
+        published: metrics of the paper, for docs/models.md.
         left_open: what the paper leaves open and what was chosen, for docs/models.md.
         verified: of a network of others with public code: how ours was compared with it; None for our own five.
         sha256: of the weights.
@@ -72,7 +72,7 @@ class Card:
     module: str
     summary: str
     references: Tuple[str, ...]
-    licence: str
+    license: str
     dimensions: Tuple[int, ...]
     parameters: int
     weights: Optional[str]
@@ -169,16 +169,16 @@ def read_user_card(folder: Path) -> Card:
     values.setdefault("name", folder.name)
     base = _shipped()[values["network"]]
     _check_values(values, base, path)
-    own = {"title": values["name"], "weights": WEIGHTS_FILE, "trained_on": "not said", "licence": "not said"}
+    own = {"title": values["name"], "weights": WEIGHTS_FILE, "trained_on": "not said", "license": "not said"}
     own["summary"] = f"{base.title} with weights that you added."
     left = {"shown": None, "variants": {}, "references": base.references, "folder": folder}
-    settings = {**base.settings, "fit": 0, **values.get("settings", {})}
+    settings = {**base.settings, "instance_steps": 0, **values.get("settings", {})}
     return dataclasses.replace(base, **{**own, **left, **_tidy(values), "settings": settings})
 
 
 #: What a user's card may say, and of which kind it is.
 _USER_VALUES = {
-    **dict.fromkeys(("name", "title", "network", "summary", "licence", "weights", "sha256", "trained_on"), str),
+    **dict.fromkeys(("name", "title", "network", "summary", "license", "weights", "sha256", "trained_on"), str),
     **{"shown": (str, type(None)), "year": (int, type(None)), "parameters": int, "references": list},
     **{"configuration": dict, "settings": dict, "recipe": dict, "dimensions": list},
 }

@@ -93,7 +93,7 @@ class RegistrationNetwork(nn.Module):
         """The shape that an image is padded to."""
         padded = [-(-size // self.divisor) * self.divisor for size in shape]
         if all(size == self.divisor for size in padded):
-            padded[-1] += self.divisor  # a single voxel at the coarsest level cannot be normalised
+            padded[-1] += self.divisor  # a single voxel at the coarsest level cannot be normalized
         return tuple(padded)
 
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
