@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "SlicerDeepReg"))
 
 from SlicerDeepRegLib.catalog import card, cards  # noqa: E402
-from SlicerDeepRegLib.methods.weights import built  # noqa: E402
+from SlicerDeepRegLib.models.weights import built  # noqa: E402
 from SlicerDeepRegLib.networks.size import parameters  # noqa: E402
 
 SHAPE = (160, 192, 224)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Mapping, Optional, Tuple
 
 from ..catalog import CARD_FILE, WEIGHTS_FILE, Card, cards
 from ..files.weights import read_weights, write_weights
+from ..models.torch_files import read_tensors
+from ..models.weights import install
 from ..pretrained import Pretrained, recognize
 from ..private import private_folder
 from ..types import InputError
-from .torch_files import read_tensors
-from .weights import install
 
 #: What TensorFlow and Keras write; nothing here reads it.
 OF_TENSORFLOW = (".h5", ".hdf5", ".keras", ".index", ".meta", ".pb")
@@ -25,6 +26,7 @@ def install_pretrained(
     orientation: Optional[str] = None,
     voxel_mm: Optional[float] = 1.0,
     replace: bool = False,
+    taken: Collection[str] = (),
 ) -> Tuple[Card, Pretrained]:
     """Recognize a checkpoint, convert it, check it against the network, and put it where the menu finds it.
 
@@ -63,7 +65,7 @@ def install_pretrained(
     with private_folder("slicerdeepreg-") as folder:
         write_weights(folder / WEIGHTS_FILE, found.arrays)
         (folder / CARD_FILE).write_text(json.dumps(card), encoding="utf-8")
-        return install(folder, replace), found
+        return install(folder, replace, taken), found
 
 
 def _name(network: str, path: Path) -> str:

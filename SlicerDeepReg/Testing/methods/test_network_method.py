@@ -17,8 +17,8 @@ from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
 from SlicerDeepRegLib.methods import network
 from SlicerDeepRegLib.methods.network import Network
-from SlicerDeepRegLib.methods.torch_files import can_read
-from SlicerDeepRegLib.methods.weights import built, install, remove
+from SlicerDeepRegLib.models.torch_files import can_read
+from SlicerDeepRegLib.models.weights import built, install, remove
 from SlicerDeepRegLib.networks import NETWORKS
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.preparation.plan import estimated_bytes

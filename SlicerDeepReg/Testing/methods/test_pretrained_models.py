@@ -11,7 +11,7 @@ from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.weights import read_weights, write_weights
 from SlicerDeepRegLib.methods.pretrained import install_pretrained
-from SlicerDeepRegLib.methods.torch_files import can_read
+from SlicerDeepRegLib.models.torch_files import can_read
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import InputError, Request
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from conftest import SMALL_NETWORKS
 from SlicerDeepRegLib.catalog import card
-from SlicerDeepRegLib.methods.weights import built
+from SlicerDeepRegLib.models.weights import built
 from SlicerDeepRegLib.networks import NETWORKS
 
 #: (name, number of axes) of everything that a network takes.

@@ -10,7 +10,7 @@ from network_cases import IDS, INPUTS, error_of, images, network_of, stirred
 from SlicerDeepRegLib.catalog import card, cards
 from SlicerDeepRegLib.losses.papers import LOSSES
 from SlicerDeepRegLib.methods.svf import min_jacobian
-from SlicerDeepRegLib.methods.weights import built
+from SlicerDeepRegLib.models.weights import built
 from SlicerDeepRegLib.networks import NETWORKS
 from SlicerDeepRegLib.networks.size import multiply_accumulates, operations, parameters
 

@@ -424,7 +424,7 @@ def test_a_variant_is_fitted_and_refined(bench, widget, pair):
 def test_a_model_that_was_added_while_the_panel_was_open(own_models, bench, widget, pair):
     from SlicerDeepRegLib.catalog import card
     from SlicerDeepRegLib.files.weights import write_weights
-    from SlicerDeepRegLib.methods.weights import built
+    from SlicerDeepRegLib.models.weights import built
 
     menu, panel = widget.ui.methodCombo, widget.panel
     panel.parameters.settings = json.dumps({"search_radius": 1})

@@ -1,75 +1,66 @@
-"""LDDMM: large deformations along the shortest path of velocities that change in time.
-
-Beg MF, Miller MI, Trouve A, Younes L. Computing large deformation metric mappings via geodesic flows of
-diffeomorphisms. International Journal of Computer Vision 2005, 61: 139-157, doi:10.1023/B:VISI.0000043755.93987.aa.
-
-Energy: ``int_0^1 |L v_t|^2 dt + 1/sigma^2 |I0 o phi_{1,0} - I1|^2``, I0 the moving and I1 the fixed image. Its
-gradient in the space of velocities is ``2 v_t - K (2/sigma^2 |D phi_{t,1}| (J0_t - J1_t) grad J0_t)`` with ``J0_t`` for
-``I0 o phi_{t,0}``, ``J1_t = I1 o phi_{t,1}`` and ``K = (L* L)^-1``: of ``L = gamma - alpha laplace`` (a Sobolev
-kernel), or Gaussian. ``phi_{1,0}`` is the registration and ``phi_{0,1}`` its inverse, both from the same velocities.
-
-Chosen here, where the paper leaves it open: maps are integrated by steps of 1/T backwards along the velocities (semi-
-Lagrangian), K is applied by a fast Fourier transform of the volume mirrored at its borders, steps are halved when the
-energy grows, and scales go from coarse to fine with the velocities carried over.
-"""
+"""The solver of LDDMM; see the head of the package."""
 
 from __future__ import annotations
 
 import math
-from typing import List, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..catalog import Card
-from ..geometry.grids import level_size
-from ..types import Progress
-from ..warping.filters import central_difference
-from ..warping.sample import compose, resize, warp
-from .engine import Engine, arrays
-
-#: Reductions and parts of the iterations by preset, coarsest first.
-LEVELS = {
-    "fast": ((8, 1.0), (4, 1.0), (2, 0.5)),
-    "standard": ((8, 1.0), (4, 1.0), (2, 1.0)),
-    "thorough": ((8, 1.0), (4, 1.0), (2, 1.0), (1, 0.5)),
-}
+from ...geometry.grids import level_size
+from ...types import Grid
+from ...warping.filters import central_difference
+from ...warping.sample import compose, resize, warp
+from .._engine import StraightPair
+from ..base import Context
+from . import LddmmSettings
 
 
-class Lddmm(Engine):
-    """The card's configuration names the kernel: "sobolev" or "gaussian"."""
+@torch.no_grad()
+def solve(
+    pair: StraightPair,
+    grid: Grid,
+    plan: Sequence[tuple[int, float]],
+    kernel: str,
+    settings: LddmmSettings,
+    context: Context,
+) -> tuple[torch.Tensor, torch.Tensor, list[float]]:
+    """Find the path of velocities, scale by scale.
 
-    bytes_per_voxel = 900
-    on_device = True
+    Args:
+        grid: the working grid.
+        plan: reduction and part of the iterations of each scale, coarsest first.
 
-    @torch.no_grad()
-    def find(self, pair, device: torch.device, report, settings):
-        fixed, moving, inside, _ = arrays(pair)
-        images = [torch.from_numpy(one)[None, None].to(device) for one in (moving, fixed, inside.astype(np.float32))]
-        whole = images[1].shape[2:]
-        kernel = self.card.configuration.get("kernel", "sobolev")
-        velocities, curve = None, []
-        plan = LEVELS[pair.preset]
-        for number, (reduction, part) in enumerate(plan):
-            shape = _shape(pair.grid, reduction, whole)
-            small = [F.interpolate(one, size=shape, mode="area") for one in images]
-            if velocities is None:
-                velocities = [torch.zeros((1, len(shape), *shape), device=device) for _ in range(settings.times)]
-            else:
-                velocities = [resize(v, shape) for v in velocities]
-            smoother = Smoother(shape, kernel, settings, device)
+    Returns:
+        phi_{1,0} and phi_{0,1} as displacements, (1, n, ...) voxels, and the energy at each iteration.
+    """
+    device = torch.device(context.device)
+    arrays = (pair.moving, pair.fixed, pair.inside.astype(np.float32))
+    images = [torch.from_numpy(values)[None, None].to(device) for values in arrays]
+    whole = images[1].shape[2:]
+    velocities: list[torch.Tensor] | None = None
+    curve: list[float] = []
+    for number, (reduction, part) in enumerate(plan):
+        shape = _shape(grid, reduction, whole)
+        small = [F.interpolate(image, size=shape, mode="area") for image in images]
+        if velocities is None:
+            velocities = [torch.zeros((1, len(shape), *shape), device=device) for _ in range(settings.times)]
+        else:
+            velocities = [resize(v, shape) for v in velocities]
+        smoother = Smoother(shape, kernel, settings, device)
 
-            def tell(fraction: float, loss: float, number=number, reduction=reduction) -> None:
-                report(Progress(0.95 * (number + fraction) / len(plan), f"scale 1/{reduction}", loss))
+        def tell(fraction: float, loss: float, number: int = number, reduction: int = reduction) -> None:
+            context.report(0.95 * (number + fraction) / len(plan), f"scale 1/{reduction}", loss)
 
-            iterations = max(1, round(settings.iterations * part))
-            velocities = descend(small, velocities, smoother, iterations, settings, tell, curve)
-        forth, back = flows([resize(v, whole) for v in velocities])
-        return forth, back, {"energy": curve[-1] if curve else 0.0, "steps": len(curve)}, curve
+        iterations = max(1, round(settings.iterations * part))
+        velocities = descend(small, velocities, smoother, iterations, settings, tell, curve)
+    forth, back = flows([resize(v, whole) for v in velocities])
+    return forth, back, curve
 
 
-def _shape(grid, reduction: int, whole: Sequence[int]) -> Tuple[int, ...]:
+def _shape(grid: Grid, reduction: int, whole: Sequence[int]) -> tuple[int, ...]:
     size = [n for n in level_size(grid, reduction)[::-1] if n > 1]
     return tuple(size) if len(size) == len(whole) else tuple(max(2, math.ceil(n / reduction)) for n in whole)
 
@@ -77,7 +68,7 @@ def _shape(grid, reduction: int, whole: Sequence[int]) -> Tuple[int, ...]:
 class Smoother:
     """K, and the energy of a velocity, on one grid; in voxels."""
 
-    def __init__(self, shape: Sequence[int], kernel: str, settings, device: torch.device) -> None:
+    def __init__(self, shape: Sequence[int], kernel: str, settings: LddmmSettings, device: torch.device) -> None:
         self.shape = tuple(shape)
         frequencies = []
         for axis, size in enumerate(shape):
@@ -105,28 +96,36 @@ class Smoother:
         return found
 
 
-def flows(velocities: List[torch.Tensor]) -> Tuple[torch.Tensor, torch.Tensor]:
-    """Displacements of phi_{1,0} (fixed to moving) and of phi_{0,1}, from velocities of equal steps in time."""
+def flows(velocities: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return displacements of phi_{1,0} (fixed to moving) and of phi_{0,1}, from velocities of equal steps in time."""
     return backwards(velocities)[-1], forwards(velocities)[0]
 
 
-def backwards(velocities: List[torch.Tensor]) -> List[torch.Tensor]:
-    """Displacements of phi_{t,0} for t = 0, 1/T, ..., 1: where what is at x at time t was at time 0."""
+def backwards(velocities: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return displacements of phi_{t,0} for t = 0, 1/T, ..., 1: where what is at x at time t was at time 0."""
     found = [torch.zeros_like(velocities[0])]
     for velocity in velocities:
         found.append(compose(found[-1], -velocity / len(velocities)))
     return found
 
 
-def forwards(velocities: List[torch.Tensor]) -> List[torch.Tensor]:
-    """Displacements of phi_{t,1} for t = 0, 1/T, ..., 1: where what is at x at time t will be at time 1."""
+def forwards(velocities: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return displacements of phi_{t,1} for t = 0, 1/T, ..., 1: where what is at x at time t will be at time 1."""
     found = [torch.zeros_like(velocities[0])]
     for velocity in reversed(velocities):
         found.append(compose(found[-1], velocity / len(velocities)))
     return found[::-1]
 
 
-def descend(images, velocities, smoother: Smoother, iterations: int, settings, tell, curve: List[float]):
+def descend(
+    images: Sequence[torch.Tensor],
+    velocities: list[torch.Tensor],
+    smoother: Smoother,
+    iterations: int,
+    settings: LddmmSettings,
+    tell: Callable[[float, float], None],
+    curve: list[float],
+) -> list[torch.Tensor]:
     """Lower the energy by gradient steps of at most ``settings.step`` voxels; halved when it grows."""
     step, momenta = settings.step, [torch.zeros_like(v) for v in velocities]
     energy = _energy(images, velocities, momenta, settings)
@@ -156,7 +155,12 @@ def descend(images, velocities, smoother: Smoother, iterations: int, settings, t
     return velocities
 
 
-def _energy(images, velocities, momenta, settings) -> float:
+def _energy(
+    images: Sequence[torch.Tensor],
+    velocities: list[torch.Tensor],
+    momenta: list[torch.Tensor],
+    settings: LddmmSettings,
+) -> float:
     """<v, K^-1 v> and the squared difference, each a mean over voxels."""
     moving, fixed, inside = images
     difference = (warp(moving, backwards(velocities)[-1]) - fixed).square().mul(inside).sum() / inside.sum().clamp_min(
@@ -166,7 +170,9 @@ def _energy(images, velocities, momenta, settings) -> float:
     return float(length + difference / settings.sigma**2)
 
 
-def _pulls(images, velocities, settings) -> List[torch.Tensor]:
+def _pulls(
+    images: Sequence[torch.Tensor], velocities: list[torch.Tensor], settings: LddmmSettings
+) -> list[torch.Tensor]:
     """``2/sigma^2 |D phi_{t,1}| (J0_t - J1_t) grad J0_t`` for each time, negative where the energy falls."""
     moving, fixed, inside = images
     back, forth = backwards(velocities), forwards(velocities)
@@ -181,7 +187,7 @@ def _pulls(images, velocities, settings) -> List[torch.Tensor]:
 
 
 def determinant(displacement: torch.Tensor) -> torch.Tensor:
-    """(B, 1, ...) the Jacobian of id + u by central differences."""
+    """Return the Jacobian of id + u by central differences, (B, 1, ...); ``displacement`` is (B, n, ...) voxels."""
     n = displacement.shape[1]
     rows = [central_difference(displacement, displacement.ndim - 1 - c) for c in range(n)]  # d u / d x_c
     matrix = [[rows[c][:, r] + (1.0 if r == c else 0.0) for c in range(n)] for r in range(n)]
@@ -190,8 +196,3 @@ def determinant(displacement: torch.Tensor) -> torch.Tensor:
     a, b, c = matrix
     found = a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0])
     return found[:, None]
-
-
-def for_card(card: Card) -> Lddmm:
-    """The method of that card."""
-    return Lddmm(card)

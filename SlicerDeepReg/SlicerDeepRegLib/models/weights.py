@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Dict, Optional
 
@@ -25,8 +26,9 @@ from ..files.weights import file_sha256, read_weights, write_weights
 from ..networks import RegistrationNetwork, build, takes_dimensions
 from ..networks.size import parameters
 from ..private import PrivateFolder, private_folder, restore
-from ..settings import settings_for
-from ..types import PRESETS, InputError
+from ..settings import changed
+from ..types import InputError
+from .settings import NetworkSettings
 from .torch_files import read_tensors
 
 
@@ -91,13 +93,14 @@ def built(card: Card, dimensions: Optional[int] = None, **more) -> RegistrationN
         raise InputError(f"The configuration on the card of {card.name} cannot be built: {error}.") from error
 
 
-def install(path: Path, replace: bool = False) -> Card:
+def install(path: Path, replace: bool = False, taken: Collection[str] = ()) -> Card:
     """Check a model of the user and put it where the menu finds it.
 
     Args:
         path: a folder with card.json and weights: ``weights.safetensors``, or a .pt or .pth file that holds nothing
             but tensors by name.
         replace: a model of the same name may be there already.
+        taken: names that a model must not have, those of methods.
 
     Raises:
         InputError: see ``read_user_card``, ``read_weights`` and ``fill``; then nothing was changed.
@@ -105,7 +108,7 @@ def install(path: Path, replace: bool = False) -> Card:
     card = read_user_card(path)
     shipped = cards().get(card.name)
     place = user_models_folder() / card.name
-    if shipped is not None and shipped.folder != place:
+    if card.name in taken or (shipped is not None and shipped.folder != place):
         raise InputError(f'There is a method {card.name} already. Give the model another "name" on its card.')
     if place.exists() and not replace:
         raise InputError(f"A model {card.name} was added before. Use --replace to put this one in its place.")
@@ -118,7 +121,7 @@ def install(path: Path, replace: bool = False) -> Card:
     network = built(card)
     fill(network, arrays, card.title)
     _try(card)
-    settings_for(card.module, PRESETS[0], defaults=card.settings)
+    changed(NetworkSettings(), card.settings, card.name)
     _put(place, card, arrays, parameters(network))
     refresh()
     return cards()[card.name]

@@ -11,11 +11,11 @@ import SimpleITK as sitk
 import torch
 
 from ..catalog import SEGMENTATION_CARD, WEIGHTS_FILE
+from ..checks import check_image
 from ..files.weights import file_sha256, read_weights
 from ..networks.segmentation import SEGMENTATIONS, build_segmentation
-from ..preparation.checks import check_image
+from ..preparation.resample import resample
 from ..preparation.single import grid_by_recipe, unit_values
-from ..preparation.working import resample
 from ..types import Image, InputError
 from .weights import fill
 
