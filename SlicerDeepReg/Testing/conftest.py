@@ -30,25 +30,21 @@ SMALL_NETWORKS = {
 }
 
 
-def qt_trouble() -> str:
-    """What Qt misses here, or "" where the tests of the panel can run."""
+def panel_trouble() -> str:
+    """Return what is missing to test the panel here, or ""."""
     try:
-        import PySide6.QtWidgets  # noqa: F401
+        from slicer_stand_in.requirements import missing
     except ModuleNotFoundError:
-        return "PySide6 is not installed"
-    except ImportError as error:
-        if "cannot open shared object" in str(error):
-            return str(error)
-        raise
-    return ""
+        return "slicer-stand-in is not installed (pip install --editable stand_in)"
+    return missing()
 
 
 #: Without Qt's libraries the panel cannot be tested; this is said at the top of the report.
-collect_ignore_glob = ["panel/*", "bench/*"] if qt_trouble() else []
+collect_ignore_glob = ["panel/*"] if panel_trouble() else []
 
 
 def pytest_report_header() -> str:
-    trouble = qt_trouble()
+    trouble = panel_trouble()
     return f"THE PANEL IS NOT TESTED: {trouble}. 'make setup' names the packages." if trouble else "panel: tested"
 
 
@@ -155,15 +151,15 @@ def own_models(tmp_path, monkeypatch):
     catalog.refresh()
 
 
-# ------------------------------------------------------------------ the panel on the bench
+# ------------------------------------------------------------------ the panel on the stand-in for Slicer's desktop
 
 
 @pytest.fixture
-def bench(tmp_path):
+def desktop(tmp_path):
     """Slicer's desktop, as far as the panel needs it, without a screen."""
-    from bench import Bench  # PySide6, which only these tests need
+    from slicer_stand_in.desktop import Desktop  # PySide6, which only these tests need
 
-    with Bench(tmp_path / "slicer") as opened:
+    with Desktop(tmp_path / "slicer") as opened:
         yield opened
 
 
@@ -173,18 +169,18 @@ def synthetic_case() -> Case:
 
 
 @pytest.fixture
-def pair(bench, synthetic_case):
+def pair(desktop, synthetic_case):
     """(fixed, moving) volume nodes in the scene."""
     from SlicerDeepRegLib.mrml.nodes import add_volume
 
-    scene = bench.host.scene
+    scene = desktop.host.scene
     return add_volume(scene, synthetic_case.fixed, "fixed"), add_volume(scene, synthetic_case.moving, "moving")
 
 
 @pytest.fixture
-def widget(bench, pair):
+def widget(desktop, pair):
     """The module opened with a pair in the scene, fast on the CPU."""
-    opened = bench.open_module(PROJECT / "SlicerDeepReg" / "SlicerDeepReg.py")
+    opened = desktop.open_module(PROJECT / "SlicerDeepReg" / "SlicerDeepReg.py")
     opened.panel.parameters.preset = "fast"
     opened.panel.parameters.device = "cpu"
     return opened
