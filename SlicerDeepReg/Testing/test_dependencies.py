@@ -4,7 +4,7 @@ import importlib.util
 import re
 
 import pytest
-from conftest import PROJECT
+from helpers.paths import PROJECT
 
 
 def packages(text):

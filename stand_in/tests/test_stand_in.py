@@ -386,7 +386,7 @@ class TestErrors:
             slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, broken)
             add_volume()
 
-    def test_late_timers_of_an_earlier_bench_do_not_run(self, tmp_path):
+    def test_late_timers_of_an_earlier_desktop_do_not_run(self, tmp_path):
         ran = []
         with Desktop(tmp_path / "1"):
             import qt

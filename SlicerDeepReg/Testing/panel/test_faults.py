@@ -12,7 +12,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import vtk
-from conftest import make_grid, texture
+from helpers.geometry import make_grid
+from helpers.images import texture
+from helpers.panel import MODULE, finish, scene_state
 from slicer_stand_in import slicer_names
 from slicer_stand_in.ui_files import check_ui
 from SlicerDeepRegLib.geometry.points import voxel_centers_lps
@@ -21,8 +23,6 @@ from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.panel.choice import Choice, findings, prepare
 from SlicerDeepRegLib.settings import fields_of
 from SlicerDeepRegLib.types import Grid, Image, InputError
-
-from panel.on_bench import MODULE, finish, scene_state
 
 PANEL = MODULE.parent / "SlicerDeepRegLib" / "panel"
 

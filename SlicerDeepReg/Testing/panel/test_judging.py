@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from helpers.panel import finish, scene_state
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.mrml.layouts import LAYOUTS
 from SlicerDeepRegLib.mrml.nodes import FLIP
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.mrml.segments import add_segment
-
-from .on_bench import finish, scene_state
 
 
 @pytest.fixture
@@ -259,7 +258,7 @@ def test_perturbed_repeats_are_asked_for_and_shown(desktop, widget):
 def test_the_transform_goes_to_dicom_where_the_volumes_came_from_there(
     desktop, judged, monkeypatch, tmp_path, synthetic_case
 ):
-    from files.test_dicom import applied, write_series
+    from helpers.dicom import applied, write_series
     from SlicerDeepRegLib.panel import results
     from SlicerDeepRegLib.report.movie import can_write_mp4
 

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from conftest import AFFINE
+from helpers.geometry import AFFINE
+from helpers.panel import MODULE, finish, gone, layers, scene_state
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, add_volume
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.types import Image
-
-from panel.on_bench import MODULE, finish, gone, layers, scene_state
 
 
 def names_shown(desktop):

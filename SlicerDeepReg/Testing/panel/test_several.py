@@ -4,10 +4,9 @@ import json
 
 import pytest
 import slicer.util
+from helpers.panel import PretendedClient, finish, scene_state
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.mrml.side_by_side import LAYOUT, cells_of
-
-from .on_bench import PretendedClient, finish, scene_state
 
 METHODS = [
     {"method": "svf", "preset": "fast", "settings": {}},

@@ -2,12 +2,11 @@
 
 import pytest
 import slicer
+from helpers.panel import layers, scene_state
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.teaching.lessons import LESSONS
 from SlicerDeepRegLib.types import Request
-
-from .on_bench import layers, scene_state
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def test_a_lesson_is_opened_by_one_click_and_leaves_nothing_behind(desktop, taug
 
 def test_stages_are_steps_and_the_slider_goes_through_the_registrations(desktop, taught, monkeypatch):
     """The registrations come from a worker that pretends: what is tested is the course of the lesson."""
-    from .on_bench import PretendedClient
+    from helpers.panel import PretendedClient
 
     session = taught.logic.session
     session.client.close()
