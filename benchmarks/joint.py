@@ -20,7 +20,7 @@ from pathlib import Path
 import run
 
 sys.path.insert(0, str(run.ROOT / "SlicerDeepReg" / "Testing"))
-from training.synthetic_scans import films  # noqa: E402
+from helpers.scans import films  # noqa: E402
 
 MARKS = ("<!-- joint: begin -->", "<!-- joint: end -->")
 ROWS = {"FCN": ("fcn", True), "RFCN": ("fcn", False), "U-Net": ("unet", True), "RUNet": ("unet", False)}

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Case
+from helpers.cases import Case
+from helpers.paths import PROJECT
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import write_image

@@ -8,7 +8,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_NETWORKS, Case, make_grid, texture
+from helpers.cases import Case
+from helpers.geometry import make_grid
+from helpers.images import texture
+from helpers.networks import SMALL_NETWORKS
 from SlicerDeepRegLib import catalog
 from SlicerDeepRegLib.catalog import card, cards
 from SlicerDeepRegLib.files.weights import file_sha256, read_weights, write_weights

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.weights import read_weights, write_weights

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_NETWORKS
-from network_cases import IDS, INPUTS, error_of, images, network_of, stirred
+from helpers.networks import IDS, INPUTS, SMALL_NETWORKS, error_of, images, network_of, stirred
 from SlicerDeepRegLib.catalog import card, cards
 from SlicerDeepRegLib.losses.papers import LOSSES
 from SlicerDeepRegLib.methods.svf import min_jacobian

@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_NETWORKS
+from helpers.networks import SMALL_NETWORKS
+from helpers.scans import folder_of_scans, log_of, scan, small
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.weights import read_weights
@@ -21,8 +22,6 @@ from SlicerDeepRegLib.training import checkpoints, start
 from SlicerDeepRegLib.training.checkpoints import Lock, read_checkpoint
 from SlicerDeepRegLib.training.start import train
 from SlicerDeepRegLib.types import InputError
-
-from .synthetic_scans import folder_of_scans, log_of, scan, small
 
 COMMAND = [sys.executable, "-m", "SlicerDeepRegLib", "train"]
 #: The same as ``small``, as a user types it.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Callable, List
+from typing import Any
 
 import shiboken6
 from PySide6 import QtCore
 
-from . import names
+from . import slicer_names
 from .wrapping import BY_NAME, PROXY_OF, EnumType, EnumValue, alive, argument_types, arguments_taken, slot, unwrap, wrap
 from .wrapping import call as call_real
 
@@ -27,7 +28,7 @@ RENAMED = {
     "activated(QString)": "textActivated",
     "highlighted(QString)": "textHighlighted",
 }
-#: Every object that was given a connection or made here, so that the bench can stop what still runs.
+#: Every object that was given a connection or made here, so that the desktop can stop what still runs.
 TIMERS = weakref.WeakSet()
 
 
@@ -36,13 +37,13 @@ def class_member(cls: type, name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
     full = cls.slicer_name
-    names.require(full, name)
+    slicer_names.require(full, name)
     if (full, name) in STATIC_INSTEAD:
         return STATIC_INSTEAD[full, name]
     try:
         member = getattr(cls.real_class, name)
     except AttributeError:
-        raise names.not_offered(f"{full}.{name}") from None
+        raise slicer_names.not_offered(f"{full}.{name}") from None
     if isinstance(member, type):
         return EnumType(member)
     if not callable(member):
@@ -64,12 +65,12 @@ class Value(metaclass=ProxyClass):
     """A value or an item: QColor, QIcon, QTableWidgetItem; it has methods only."""
 
     __slots__ = ("_real", "__weakref__")
-    is_bench_proxy = True
+    is_stand_in_proxy = True
     slicer_name = "Value"
     real_class = object
 
-    def __init_subclass__(cls, bench_made: bool = False) -> None:
-        if not bench_made:
+    def __init_subclass__(cls, made_here: bool = False) -> None:
+        if not made_here:
             raise TypeError("This stand-in offers no classes that derive from those of Qt; use them as they are")
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
@@ -81,7 +82,7 @@ class Value(metaclass=ProxyClass):
     @classmethod
     def around(cls, real: Any) -> Value:
         """The proxy of a PySide object, the same one while somebody holds it."""
-        known = getattr(real, "_bench_proxy", None)
+        known = getattr(real, "_stand_in_proxy", None)
         known = known() if known is not None else None
         if known is not None:
             return known
@@ -92,7 +93,7 @@ class Value(metaclass=ProxyClass):
 
     def _remember(self) -> None:
         try:
-            self._real._bench_proxy = weakref.ref(self)
+            self._real._stand_in_proxy = weakref.ref(self)
         except AttributeError:
             pass  # plain values take no attributes; they are compared by value anyway
 
@@ -102,7 +103,7 @@ class Value(metaclass=ProxyClass):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        names.require(self.slicer_name, name)
+        slicer_names.require(self.slicer_name, name)
         return _method(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -134,7 +135,7 @@ class _Made:
         self.real = real
 
 
-class Object(Value, bench_made=True):
+class Object(Value, made_here=True):
     """A QObject: attributes are its Qt properties, its signals and its methods."""
 
     __slots__ = ()
@@ -148,7 +149,7 @@ class Object(Value, bench_made=True):
         if name.startswith("__"):
             raise AttributeError(name)
         real = alive(self._real, name)
-        names.require(self.slicer_name, name)
+        slicer_names.require(self.slicer_name, name)
         if is_property(self.slicer_name, real, name):
             return read_property(real, name)
         found = signatures(self.slicer_name, real, name)
@@ -158,7 +159,7 @@ class Object(Value, bench_made=True):
 
     def __setattr__(self, name: str, value: Any) -> None:
         real = alive(self._real, name)
-        names.require(self.slicer_name, name)
+        slicer_names.require(self.slicer_name, name)
         if not is_property(self.slicer_name, real, name):
             raise AttributeError(f"'{name}' of {self.slicer_name} is not a property, it cannot be set")
         write_property(real, self.slicer_name, name, value)
@@ -176,7 +177,9 @@ class Object(Value, bench_made=True):
         signature = signature.replace(" ", "")
         real = alive(self._real, "connect")
         if signature not in signatures(self.slicer_name, real, signature.split("(")[0]):
-            raise AttributeError(f"'{signature}' is not a signal of {self.slicer_name} in Slicer {names.VERSION}")
+            raise AttributeError(
+                f"'{signature}' is not a signal of {self.slicer_name} in Slicer {slicer_names.VERSION}"
+            )
         receive = slot(signature, function)
         real_signal(real, self.slicer_name, signature).connect(receive)
         _connections(real).append((signature, function, receive))
@@ -186,7 +189,9 @@ class Object(Value, bench_made=True):
         signature = signature.replace(" ", "")
         real = alive(self._real, "disconnect")
         if signature not in signatures(self.slicer_name, real, signature.split("(")[0]):
-            raise AttributeError(f"'{signature}' is not a signal of {self.slicer_name} in Slicer {names.VERSION}")
+            raise AttributeError(
+                f"'{signature}' is not a signal of {self.slicer_name} in Slicer {slicer_names.VERSION}"
+            )
         known = _connections(real)
         ending = [entry for entry in known if entry[0] == signature and function in (None, entry[1])]
         for entry in ending if function is None else ending[:1]:
@@ -198,7 +203,7 @@ class Object(Value, bench_made=True):
 class Signal:
     """``button.clicked``, with connect and disconnect."""
 
-    def __init__(self, owner: Object, name: str, found: List[str]) -> None:
+    def __init__(self, owner: Object, name: str, found: list[str]) -> None:
         self._owner, self._name, self._found = owner, name, found
 
     def _signature(self, function: Callable) -> str:
@@ -225,9 +230,9 @@ def _address(real: Any) -> int:
 
 
 def _connections(real: Any) -> list:
-    if not hasattr(real, "_bench_connections"):
-        real._bench_connections = []
-    return real._bench_connections
+    if not hasattr(real, "_stand_in_connections"):
+        real._stand_in_connections = []
+    return real._stand_in_connections
 
 
 def _method(proxy: Value, name: str) -> Any:
@@ -239,7 +244,7 @@ def _method(proxy: Value, name: str) -> Any:
             return lambda *arguments, **keywords: call_real(own, arguments, keywords, f"{full}.{name}")
     member = getattr(real, name, None) if hasattr(real, name) else getattr(real, RENAMED.get(name, name), None)
     if member is None:
-        raise names.not_offered(f"{full}.{name}")
+        raise slicer_names.not_offered(f"{full}.{name}")
     if not callable(member) or isinstance(member, type):
         return class_member(type(proxy), name)
 
@@ -252,12 +257,12 @@ def _method(proxy: Value, name: str) -> Any:
 
 
 def is_property(full: str, real: Any, name: str) -> bool:
-    if name in names.properties(full):
+    if name in slicer_names.properties(full):
         return True
-    while full and names.tells_properties(full) is False:
-        if real.metaObject().indexOfProperty(name) >= 0 and name in names.allowed(full):
+    while full and slicer_names.tells_properties(full) is False:
+        if real.metaObject().indexOfProperty(name) >= 0 and name in slicer_names.allowed(full):
             return full != "qt.QObject"
-        full = names.CLASSES[full].get("base")
+        full = slicer_names.CLASSES[full].get("base")
     return False
 
 
@@ -265,7 +270,7 @@ def read_property(real: Any, name: str) -> Any:
     if real.metaObject().indexOfProperty(name) < 0:
         if hasattr(real, name):  # some Qt 6 methods are properties in Qt 5
             return wrap(getattr(real, name)())
-        raise names.not_offered(f"The property '{name}' of {type(real).__name__}")
+        raise slicer_names.not_offered(f"The property '{name}' of {type(real).__name__}")
     return wrap(real.property(name))
 
 
@@ -274,7 +279,7 @@ def write_property(real: Any, full: str, name: str, value: Any) -> None:
     if index < 0:
         setter = getattr(real, f"set{name[0].upper()}{name[1:]}", None)
         if setter is None:
-            raise names.not_offered(f"The property '{name}' of {full}")
+            raise slicer_names.not_offered(f"The property '{name}' of {full}")
         setter(unwrap(value))
         return
     if not real.metaObject().property(index).isWritable():
@@ -287,15 +292,15 @@ def write_property(real: Any, full: str, name: str, value: Any) -> None:
         )
 
 
-def signatures(full: str, real: Any, name: str) -> List[str]:
+def signatures(full: str, real: Any, name: str) -> list[str]:
     """The signatures of a signal that Slicer's list tells, or Qt's own where the list tells only the names."""
-    listed = [one for one in sorted(names.signals(full)) if one.split("(")[0] == name]
+    listed = [one for one in sorted(slicer_names.signals(full)) if one.split("(")[0] == name]
     if listed:
         return listed
     unlisted = full
-    while unlisted and names.tells_properties(unlisted):
-        unlisted = names.CLASSES[unlisted].get("base")
-    if not unlisted or name not in names.allowed(unlisted):
+    while unlisted and slicer_names.tells_properties(unlisted):
+        unlisted = slicer_names.CLASSES[unlisted].get("base")
+    if not unlisted or name not in slicer_names.allowed(unlisted):
         return []
     meta = real.metaObject()
     methods = [meta.method(index) for index in range(meta.methodCount())]
@@ -312,7 +317,7 @@ def real_signal(real: Any, full: str, signature: str) -> Any:
         name = renamed
     found = getattr(real, name, None)
     if found is None or not hasattr(found, "connect"):
-        raise names.not_offered(f"The signal '{signature}' of {full}")
+        raise slicer_names.not_offered(f"The signal '{signature}' of {full}")
     return found
 
 
@@ -324,6 +329,6 @@ def make_proxy_class(full: str, real_class: type) -> type:
     base = next((PROXY_OF[kind] for kind in real_class.__mro__ if kind in PROXY_OF), Object if is_object else Value)
     plain = full.split(".")[1]
     body = {"__slots__": (), "slicer_name": full, "real_class": real_class, "__doc__": f"Stands in for {full}."}
-    made = ProxyClass(plain, (base,), body, bench_made=True)
+    made = ProxyClass(plain, (base,), body, made_here=True)
     PROXY_OF[real_class] = BY_NAME[full] = made
     return made

@@ -1,4 +1,4 @@
-"""The bench: for its time, ``slicer`` of the wheel has what the desktop program adds, and modules can be opened."""
+"""The desktop: while it is open, ``slicer`` of the wheel has what the program adds, and modules can be opened."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import sys
 import time
 import types
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, List, Optional
+from typing import Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # before Qt's first import makes an application
 
@@ -18,19 +19,19 @@ from PySide6.QtCore import QCoreApplication, QEvent  # noqa: E402
 from PySide6.QtWidgets import QApplication, QMainWindow, QVBoxLayout, QWidget  # noqa: E402
 from SlicerDeepRegLib.mrml.host import Host, opengl_works  # noqa: E402
 
-from . import names, node_box, offered, parameter_node, pictures, scripted, ui  # noqa: E402
+from . import node_combo_box, parameter_node, qt_packages, screenshots, scripted_modules, slicer_names, ui_files  # noqa: E402
 from .application import VIEWS, Application, Module, Modules  # noqa: E402
-from .offered import DIALOGS, SLICER, ctk, qt  # noqa: E402
+from .qt_packages import DIALOGS, SLICER, ctk, qt  # noqa: E402
 from .wrapping import ERRORS, wrap  # noqa: E402
 
-#: Made once: modules under test keep them between two benches.
+#: Made once: modules under test keep them between two desktops.
 _MODULES = {
     "qt": qt,
     "ctk": ctk,
     "slicer.parameterNodeWrapper": parameter_node.package(),
-    **scripted.modules(),
+    **scripted_modules.modules(),
 }
-_can_draw: List[bool] = []
+_can_draw: list[bool] = []
 
 
 def _draws() -> bool:
@@ -39,7 +40,7 @@ def _draws() -> bool:
     return _can_draw[0]
 
 
-class Bench:
+class Desktop:
     """A Slicer without a screen, for one ``with`` block.
 
     Attributes:
@@ -55,29 +56,29 @@ class Bench:
         self.folder = Path(folder)
         self.messages, self.answers = DIALOGS.messages, DIALOGS.answers
         self.errors = ERRORS.texts
-        self.status: List[str] = []
-        self.installed: List[Any] = []
-        self.selected: List[str] = []
+        self.status: list[str] = []
+        self.installed: list[Any] = []
+        self.selected: list[str] = []
         self.pip: Callable = lambda requirements: None
-        self.widgets: List[Any] = []
-        self.samples: List[dict] = []
-        self._entered: List[Any] = []
+        self.widgets: list[Any] = []
+        self.samples: list[dict] = []
+        self._entered: list[Any] = []
         self._missing = object()
-        self._changed: List[tuple] = []
+        self._changed: list[tuple] = []
 
     # -- coming and going ------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Desktop:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.application = QApplication.instance() or QApplication(["bench"])
+        self.application = QApplication.instance() or QApplication(["desktop"])
         self.application.setStyle("Fusion")
         self.application.setQuitOnLastWindowClosed(False)
         self.light()
-        pictures.prepare_fonts()
+        screenshots.prepare_fonts()
         ERRORS.start()
         DIALOGS.messages.clear()
         DIALOGS.answers.clear()
-        offered.SETTINGS.path = str(self.folder / "Slicer.ini")
+        qt_packages.SETTINGS.path = str(self.folder / "Slicer.ini")
         self.host = Host()
         for name, orientation in VIEWS:
             self.host.add_view(name, orientation)
@@ -103,10 +104,10 @@ class Bench:
             raise AssertionError("A slot, an observer or the cleaning up raised:\n" + "\n".join(self.errors))
 
     def _take_down(self) -> None:
-        offered.stop_timers()
+        qt_packages.stop_timers()
         tops = QApplication.topLevelWidgets()
         for top in tops:
-            node_box.forget_scenes([top, *top.findChildren(QWidget)])
+            node_combo_box.forget_scenes([top, *top.findChildren(QWidget)])
             top.close()
             top.deleteLater()
         QCoreApplication.sendPostedEvents(None, QEvent.DeferredDelete)
@@ -179,15 +180,15 @@ class Bench:
         """The wheel is newer than 5.8.1: its public helpers that were not there yet."""
         for name, value in list(vars(slicer.util).items()):
             own = getattr(value, "__module__", "") == "slicer.util"
-            if own and not name.startswith("_") and f"slicer.util.{name}" not in names.FUNCTIONS:
+            if own and not name.startswith("_") and f"slicer.util.{name}" not in slicer_names.FUNCTIONS:
                 self._changed.append((slicer.util, name, value))
                 delattr(slicer.util, name)
 
     def _install_functions(self) -> None:
         for name, function in {
-            "loadUI": ui.load_ui,
-            "childWidgetVariables": ui.child_widgets,
-            "findChildren": ui.find_children,
+            "loadUI": ui_files.load_ui,
+            "childWidgetVariables": ui_files.child_widgets,
+            "findChildren": ui_files.find_children,
             "findChild": lambda widget, name: widget.findChild(qt.QObject, name),
             "mainWindow": lambda: wrap(self._main_window),
             "messageBox": self._message_box,
@@ -259,7 +260,7 @@ class Bench:
         module = importlib.util.module_from_spec(specification)
         sys.modules[name] = module
         specification.loader.exec_module(module)
-        parent = scripted.ModuleParent(str(path), name)
+        parent = scripted_modules.ModuleParent(str(path), name)
         instance = getattr(module, name)(parent)
         panel = SLICER["qSlicerScriptedLoadableModuleWidget"]()
         panel.real().setLayout(QVBoxLayout())
@@ -288,7 +289,7 @@ class Bench:
                 widget.exit()
             widget.cleanup()
         finally:
-            node_box.forget_scenes(panel.findChildren(QWidget))
+            node_combo_box.forget_scenes(panel.findChildren(QWidget))
             panel.hide()
             panel.deleteLater()
             QCoreApplication.sendPostedEvents(None, QEvent.DeferredDelete)
@@ -322,23 +323,23 @@ class Bench:
         slicer.app._signals.emit("aboutToQuit()")
 
     def light(self) -> None:
-        self.application.setPalette(pictures.light_palette())
+        self.application.setPalette(screenshots.light_palette())
 
     def dark(self) -> None:
-        self.application.setPalette(pictures.dark_palette())
+        self.application.setPalette(screenshots.dark_palette())
 
-    def _panel(self, widget: Optional[Any]) -> QWidget:
+    def _panel(self, widget: Any | None) -> QWidget:
         return (widget or self.widgets[-1]).parent.real()
 
     def screenshot(self, path: Any, width: int = 1280, height: int = 800, widget: Any = None) -> None:
         """A window like Slicer's: the panel of the module opened last, and the slice views."""
-        picture = pictures.window_picture(self._panel(widget), self.host, (width, height), 460, _draws())
+        picture = screenshots.window_picture(self._panel(widget), self.host, (width, height), 460, _draws())
         if not picture.save(str(path)):
             raise OSError(f"The picture {path} could not be written.")
 
     def grab_panel(self, path: Any, width: int = 460, widget: Any = None) -> None:
         """The panel alone, at its full height."""
-        if not pictures.panel_picture(self._panel(widget), width).save(str(path)):
+        if not screenshots.panel_picture(self._panel(widget), width).save(str(path)):
             raise OSError(f"The picture {path} could not be written.")
 
 

@@ -7,13 +7,13 @@ import pathlib
 import types
 import typing
 import weakref
-from typing import Any, Callable, Dict, List, Tuple
+from collections.abc import Callable
+from typing import Any
 
 import slicer
 import vtk
 
-from . import names, parameter_types
-from .offered import SLICER, ctk, qt
+from . import parameter_types, slicer_names
 from .parameter_types import (
     Choice,
     Decimals,
@@ -27,6 +27,7 @@ from .parameter_types import (
     WithinRange,
     kind_of,
 )
+from .qt_packages import SLICER, ctk, qt
 
 SlicerParameterNamePropertyName = "SlicerParameterName"
 
@@ -63,13 +64,13 @@ class Parameter:
         return self.kind.value(node.GetParameter(self.name))
 
 
-def _split(annotated: Any) -> Tuple[Any, List[Any]]:
+def _split(annotated: Any) -> tuple[Any, list[Any]]:
     if hasattr(annotated, "__metadata__"):
         return annotated.__origin__, list(annotated.__metadata__)
     return annotated, []
 
 
-def _limits(parameter: Parameter) -> Tuple[Any, Any]:
+def _limits(parameter: Parameter) -> tuple[Any, Any]:
     low = high = None
     for note in parameter.notes:
         if isinstance(note, (WithinRange, Minimum)):
@@ -90,7 +91,7 @@ class Connector:
             float: {qt.QDoubleSpinBox: "valueChanged", ctk.ctkSliderWidget: "valueChanged"},
             str: {qt.QLineEdit: "textChanged", qt.QTextEdit: "textChanged"},
         }.get(parameter.type, {})
-        self.choices: List[Any] = []
+        self.choices: list[Any] = []
         if parameter.is_node and type(widget) is SLICER["qMRMLNodeComboBox"]:
             self.signal = "currentNodeChanged"
             # Slicer makes an instance of each class, which an abstract one refuses.
@@ -182,12 +183,12 @@ class Connector:
 class Wrapped:
     """What the decorator adds to a class; the names are Slicer's."""
 
-    allParameters: Dict[str, Parameter] = {}
+    allParameters: dict[str, Parameter] = {}
     _is_parameter_node_wrapper = True
 
     def __init__(self, parameterNode: Any) -> None:
         self.parameterNode = parameterNode
-        self._bound: Dict[int, List[Connector]] = {}
+        self._bound: dict[int, list[Connector]] = {}
         self._next_tag, self._showing = 0, False
         for parameter in self.allParameters.values():
             parameter.read(parameterNode)
@@ -223,7 +224,7 @@ class Wrapped:
         found = {widget.property(SlicerParameterNamePropertyName): widget for widget in widgets}
         self.connectParametersToGui({name: widget for name, widget in found.items() if name})
 
-    def connectParametersToGui(self, mapping: Dict[str, Any]) -> int:
+    def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
         connectors = [Connector(widget, self._parameter(name)) for name, widget in mapping.items()]
         tag, self._next_tag = self._next_tag, self._next_tag + 1
         self._bound[tag] = connectors
@@ -296,15 +297,15 @@ def isParameterNodeWrapper(classOrObj: Any) -> bool:
 
 class _Package(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
-        if name in names.PARAMETER_NODE_WRAPPER:
-            raise names.not_offered(f"slicer.parameterNodeWrapper.{name}")
-        raise AttributeError(f"'{name}' is not a name of slicer.parameterNodeWrapper in Slicer {names.VERSION}")
+        if name in slicer_names.PARAMETER_NODE_WRAPPER:
+            raise slicer_names.not_offered(f"slicer.parameterNodeWrapper.{name}")
+        raise AttributeError(f"'{name}' is not a name of slicer.parameterNodeWrapper in Slicer {slicer_names.VERSION}")
 
 
 def package() -> types.ModuleType:
     made = _Package("slicer.parameterNodeWrapper")
     for name, value in {**vars(parameter_types), **globals()}.items():
-        if name in names.PARAMETER_NODE_WRAPPER:
+        if name in slicer_names.PARAMETER_NODE_WRAPPER:
             setattr(made, name, value)
-    made.__all__ = [name for name in vars(made) if name in names.PARAMETER_NODE_WRAPPER]
+    made.__all__ = [name for name in vars(made) if name in slicer_names.PARAMETER_NODE_WRAPPER]
     return made

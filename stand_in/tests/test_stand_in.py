@@ -9,16 +9,15 @@ import pytest
 import slicer
 import slicer.util
 from PySide6.QtGui import QImage
-
-from . import application, names, node_box, offered, scripted
-from .slicer_side import Bench
-from .small_module import UI, write_module
-from .ui import UiError, check_ui
+from sample_module import UI, write_module
+from slicer_stand_in import application, node_combo_box, qt_packages, scripted_modules, slicer_names
+from slicer_stand_in.desktop import Desktop
+from slicer_stand_in.ui_files import UiError, check_ui
 
 
 @pytest.fixture
-def bench(tmp_path):
-    with Bench(tmp_path / "slicer") as made:
+def desktop(tmp_path):
+    with Desktop(tmp_path / "slicer") as made:
         yield made
 
 
@@ -51,36 +50,36 @@ class TestNames:
         ],
     )
     def test_objects_of_slicer_offer_only_its_names(self, kind):
-        own = names.INSTANCES[kind._instance] | {"connect", "disconnect"}
+        own = slicer_names.INSTANCES[kind._instance] | {"connect", "disconnect"}
         if kind._instance.startswith("slice"):  # they are widgets; the list tells what they add to one
-            own |= names.allowed("qt.QWidget")
+            own |= slicer_names.allowed("qt.QWidget")
         assert not public(kind) - own
 
     def test_classes_offer_only_listed_ones(self):
-        for package in (offered.qt, offered.ctk):
+        for package in (qt_packages.qt, qt_packages.ctk):
             for name in vars(package):
-                assert name.startswith("_") or f"{package.__name__}.{name}" in names.CLASSES
-        assert all(f"slicer.{name}" in names.CLASSES for name in node_box.SLICER_CLASSES)
+                assert name.startswith("_") or f"{package.__name__}.{name}" in slicer_names.CLASSES
+        assert all(f"slicer.{name}" in slicer_names.CLASSES for name in node_combo_box.SLICER_CLASSES)
 
     def test_base_classes_of_modules_offer_only_listed_methods(self):
         for kind in (
-            scripted.ScriptedLoadableModule,
-            scripted.ScriptedLoadableModuleWidget,
-            scripted.ScriptedLoadableModuleLogic,
+            scripted_modules.ScriptedLoadableModule,
+            scripted_modules.ScriptedLoadableModuleWidget,
+            scripted_modules.ScriptedLoadableModuleLogic,
         ):
-            listed = names.FUNCTIONS[f"slicer.ScriptedLoadableModule.{kind.__name__}"]
+            listed = slicer_names.FUNCTIONS[f"slicer.ScriptedLoadableModule.{kind.__name__}"]
             assert public(kind) <= set(listed)
 
-    def test_functions_are_those_of_the_program(self, bench):
+    def test_functions_are_those_of_the_program(self, desktop):
         own = {
             name
             for name, value in vars(slicer.util).items()
             if getattr(value, "__module__", "") == "slicer.util" and not name.startswith("_")
         }
-        assert {f"slicer.util.{name}" for name in own} <= set(names.FUNCTIONS)
+        assert {f"slicer.util.{name}" for name in own} <= set(slicer_names.FUNCTIONS)
         assert not hasattr(slicer, "packaging")
 
-    def test_what_slicer_lacks_is_refused(self, bench):
+    def test_what_slicer_lacks_is_refused(self, desktop):
         import ctk
         import qt
 
@@ -112,7 +111,7 @@ class TestNames:
 
 
 class TestPythonQt:
-    def test_properties_are_attributes(self, bench):
+    def test_properties_are_attributes(self, desktop):
         import ctk
         import qt
 
@@ -128,7 +127,7 @@ class TestPythonQt:
         slider.maximum, slider.value, slider.suffix = 8, 3.5, " mm"
         assert (slider.value, slider.maximum, slider.suffix) == (3.5, 8.0, " mm")
 
-    def test_signals_connect_both_ways_and_pass_what_fits(self, bench):
+    def test_signals_connect_both_ways_and_pass_what_fits(self, desktop):
         import qt
 
         button, seen = qt.QPushButton("Apply"), []
@@ -156,7 +155,7 @@ class TestPythonQt:
         box.currentIndex = 1
         assert seen[-1] == 1 and box.currentText == "b"
 
-    def test_enums_are_ints_and_go_back_to_qt(self, bench):
+    def test_enums_are_ints_and_go_back_to_qt(self, desktop):
         import qt
 
         label = qt.QLabel("x")
@@ -172,7 +171,7 @@ class TestPythonQt:
         assert table.item(0, 1).text() == "cell" and table.rowCount == 2
         assert table.item(0, 1) == item
 
-    def test_objects_stay_and_are_the_same(self, bench):
+    def test_objects_stay_and_are_the_same(self, desktop):
         import qt
 
         panel = qt.QWidget()
@@ -187,32 +186,32 @@ class TestPythonQt:
         assert line.dynamicPropertyNames() == ("SlicerParameterName",)
         assert panel.layout() is layout
 
-    def test_dialogs_are_answered_and_errors_in_slots_are_told(self, bench):
+    def test_dialogs_are_answered_and_errors_in_slots_are_told(self, desktop):
         import qt
 
-        bench.answers += [False, True]
+        desktop.answers += [False, True]
         assert slicer.util.confirmOkCancelDisplay("Go on?") is False
         assert slicer.util.confirmYesNoDisplay("Really?") is True
         slicer.util.errorDisplay("broken")
-        assert bench.messages == ["Go on?", "Really?", "broken"]
+        assert desktop.messages == ["Go on?", "Really?", "broken"]
         with pytest.raises(ZeroDivisionError), slicer.util.tryWithErrorDisplay("Failed."):
             1 / 0  # noqa: B018
-        assert bench.messages[-1].startswith("Failed.")
+        assert desktop.messages[-1].startswith("Failed.")
         timer = qt.QTimer()
         timer.connect("timeout()", lambda: 1 / 0)
         timer.start(1)
         with pytest.raises(AssertionError, match="ZeroDivisionError"):
-            bench.wait(lambda: False, 2)
-        bench.errors.clear()
+            desktop.wait(lambda: False, 2)
+        desktop.errors.clear()
         timer.stop()
-        qt.QTimer.singleShot(0, lambda: bench.status.append("shot"))
-        bench.wait(lambda: "shot" in bench.status, 2)
+        qt.QTimer.singleShot(0, lambda: desktop.status.append("shot"))
+        desktop.wait(lambda: "shot" in desktop.status, 2)
         slicer.util.showStatusMessage("working")
-        assert bench.status[-1] == "working"
+        assert desktop.status[-1] == "working"
         qt.QSettings().setValue("DeepReg/Folder", "here")
         assert slicer.util.settingsValue("DeepReg/Folder", "") == "here"
         slicer.util.pip_install("surface-distance")
-        assert bench.installed == ["surface-distance"]
+        assert desktop.installed == ["surface-distance"]
 
 
 class TestUi:
@@ -226,9 +225,9 @@ class TestUi:
         for word in ("colored", "tickled", "ctkWonder", "hands the scene to 'fixedBox'", "setMRMLScene"):
             assert word in str(found.value)
 
-    def test_collapsed_contents_are_hidden(self, bench, module_file):
-        widget = bench.open_module(module_file)
-        bench._panel(None).show()
+    def test_collapsed_contents_are_hidden(self, desktop, module_file):
+        widget = desktop.open_module(module_file)
+        desktop._panel(None).show()
         assert widget.ui.more.collapsed and not widget.ui.path.visible and widget.ui.fixedBox.visible
         widget.ui.more.collapsed = False
         assert widget.ui.path.visible
@@ -237,7 +236,7 @@ class TestUi:
 
 
 class TestNodes:
-    def test_the_box_follows_the_scene(self, bench):
+    def test_the_box_follows_the_scene(self, desktop):
         box, seen = slicer.qMRMLNodeComboBox(), []
         box.nodeTypes = ["vtkMRMLVolumeNode"]
         box.noneEnabled = True
@@ -257,10 +256,10 @@ class TestNodes:
         box.noneEnabled = False
         third = add_volume("third")
         assert box.currentNode() == third
-        bench.close_scene()
+        desktop.close_scene()
         assert box.currentNode() is None and box.nodeCount() == 0
 
-    def test_types_and_attributes_filter(self, bench):
+    def test_types_and_attributes_filter(self, desktop):
         box = slicer.qMRMLNodeComboBox()
         box.nodeTypes = ["vtkMRMLScalarVolumeNode"]
         box.showChildNodeTypes = False
@@ -274,8 +273,8 @@ class TestNodes:
 
 
 class TestModule:
-    def test_opens_binds_and_closes(self, bench, module_file):
-        widget = bench.open_module(module_file)
+    def test_opens_binds_and_closes(self, desktop, module_file):
+        widget = desktop.open_module(module_file)
         assert widget.resourcePath("UI/Small.ui").endswith("Small.ui")
         volume = add_volume()
         widget.ui.fixedBox.setCurrentNode(volume)
@@ -293,22 +292,22 @@ class TestModule:
             widget.parameters.ratio = 9.0
         with pytest.raises(TypeError):
             widget.parameters.fast = "yes"
-        bench.close_scene()
+        desktop.close_scene()
         assert widget.parameters.fixed is None and widget.parameters.ratio == 0.5
-        bench.close_module(widget)
+        desktop.close_module(widget)
         assert (widget.left, widget.cleaned) == (1, 1)
 
-    def test_slicer_finds_the_module(self, bench, module_file):
-        widget = bench.open_module(module_file)
+    def test_slicer_finds_the_module(self, desktop, module_file):
+        widget = desktop.open_module(module_file)
         assert slicer.util.getModuleWidget("Small") is widget
         assert slicer.util.modulePath("Small") == str(module_file)
         assert slicer.util.findChild(widget.parent, "apply") == widget.ui.apply
         assert slicer.util.findChildren(widget.parent, text="App*") == [widget.ui.apply]
 
-    def test_connecting_gives_no_tag_and_only_slicers_pairs(self, bench, module_file):
+    def test_connecting_gives_no_tag_and_only_slicers_pairs(self, desktop, module_file):
         import qt
 
-        widget = bench.open_module(module_file)
+        widget = desktop.open_module(module_file)
         assert widget.parameters.connectGui(widget.ui) is None
         check = qt.QCheckBox()
         tag = widget.parameters.connectParametersToGui({"fast": check})
@@ -320,7 +319,7 @@ class TestModule:
         with pytest.raises(RuntimeError, match="Unable to create GUI connector"):
             widget.parameters.connectParametersToGui({"fast": qt.QPlainTextEdit()})
 
-    def test_sample_data_are_registered_after_the_start(self, bench):
+    def test_sample_data_are_registered_after_the_start(self, desktop):
         import SampleData
 
         nothing = {name: [] for name in ("uris", "fileNames", "nodeNames", "checksums")}
@@ -329,27 +328,27 @@ class TestModule:
             SampleData.SampleDataLogic.registerCustomSampleDataSource(sampleName="pair", category="Test", **nothing)
 
         slicer.app.connect("startupCompleted()", register)
-        bench.start()
-        assert bench.samples == [{"sampleName": "pair", "category": "Test", **nothing}]
+        desktop.start()
+        assert desktop.samples == [{"sampleName": "pair", "category": "Test", **nothing}]
         with pytest.raises(TypeError):  # Slicer counts them, None too
             SampleData.SampleDataLogic.registerCustomSampleDataSource(sampleName="pair", category="Test")
 
-    def test_parameters_survive_saving(self, bench, module_file, tmp_path):
-        widget = bench.open_module(module_file)
+    def test_parameters_survive_saving(self, desktop, module_file, tmp_path):
+        widget = desktop.open_module(module_file)
         widget.parameters.fixed = add_volume("kept")
         widget.parameters.ratio = 1.75
         path = str(tmp_path / "scene.mrb")
-        bench.host.save(path)
-        bench.close_scene()
-        bench.host.load(path)
+        desktop.host.save(path)
+        desktop.close_scene()
+        desktop.host.load(path)
         again = widget.logic.getParameterNode()
         assert again.fixed.GetName() == "kept" and again.ratio == 1.75
 
-    def test_two_benches_leave_nothing_behind(self, tmp_path, module_file):
+    def test_two_desktops_leave_nothing_behind(self, tmp_path, module_file):
         before = set(vars(slicer)), set(vars(slicer.util)), list(sys.path)
         for turn in range(2):
-            with Bench(tmp_path / str(turn)) as bench:
-                widget = bench.open_module(module_file)
+            with Desktop(tmp_path / str(turn)) as desktop:
+                widget = desktop.open_module(module_file)
                 widget.ui.apply.enabled = True
                 widget.ui.apply.click()
                 assert widget.clicks == 1
@@ -361,14 +360,14 @@ class TestModule:
 
 class TestPictures:
     @pytest.mark.parametrize("dark", [False, True])
-    def test_screenshots_show_something(self, bench, module_file, tmp_path, dark):
+    def test_screenshots_show_something(self, desktop, module_file, tmp_path, dark):
         if dark:
-            bench.dark()
-        widget = bench.open_module(module_file)
+            desktop.dark()
+        widget = desktop.open_module(module_file)
         widget.ui.fixedBox.setCurrentNode(add_volume())
         slicer.util.setSliceViewerLayers(background=widget.ui.fixedBox.currentNode(), fit=True)
-        bench.screenshot(tmp_path / "window.png")
-        bench.grab_panel(tmp_path / "panel.png")
+        desktop.screenshot(tmp_path / "window.png")
+        desktop.grab_panel(tmp_path / "panel.png")
         window, panel = QImage(str(tmp_path / "window.png")), QImage(str(tmp_path / "panel.png"))
         assert (window.width(), window.height(), panel.width()) == (1280, 800, 460)
         for picture in (window, panel):
@@ -383,23 +382,23 @@ class TestErrors:
         def broken(caller, event):
             raise KeyError("observer")
 
-        with pytest.raises(AssertionError, match="KeyError"), Bench(tmp_path):
+        with pytest.raises(AssertionError, match="KeyError"), Desktop(tmp_path):
             slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, broken)
             add_volume()
 
-    def test_late_timers_of_an_earlier_bench_do_not_run(self, tmp_path):
+    def test_late_timers_of_an_earlier_desktop_do_not_run(self, tmp_path):
         ran = []
-        with Bench(tmp_path / "1"):
+        with Desktop(tmp_path / "1"):
             import qt
 
             qt.QTimer.singleShot(30, lambda: ran.append(1))
-        with Bench(tmp_path / "2") as bench:
+        with Desktop(tmp_path / "2") as desktop:
             qt.QTimer.singleShot(80, lambda: ran.append(2))
-            bench.wait(lambda: 2 in ran, 3)
+            desktop.wait(lambda: 2 in ran, 3)
         assert ran == [2]
 
     def test_a_panel_that_fails_says_its_own_error(self, tmp_path, module_file):
         text = module_file.read_text(encoding="utf-8").replace("self.logic = SmallLogic()", "raise OSError('mine')")
         module_file.write_text(text, encoding="utf-8")
-        with pytest.raises(OSError, match="mine"), Bench(tmp_path) as bench:
-            bench.open_module(module_file)
+        with pytest.raises(OSError, match="mine"), Desktop(tmp_path) as desktop:
+            desktop.open_module(module_file)

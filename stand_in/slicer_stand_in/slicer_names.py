@@ -1,14 +1,13 @@
-"""Which names Slicer 5.8.1 gives to Python, from ``names.json``; everything else is refused."""
+"""Which names Slicer 5.8.1 gives to Python, from ``slicer_names.json``; everything else is refused."""
 
 from __future__ import annotations
 
 import json
 from functools import cache
 from pathlib import Path
-from typing import FrozenSet, Optional
 
 VERSION = "5.8.1"
-_DATA = json.loads(Path(__file__).with_name("names.json").read_text(encoding="utf-8"))
+_DATA = json.loads(Path(__file__).with_name("slicer_names.json").read_text(encoding="utf-8"))
 CLASSES = _DATA["classes"]
 INSTANCES = {name: frozenset(names.split()) for name, names in _DATA["instances"].items()}
 FUNCTIONS = _DATA["functions"]
@@ -16,7 +15,7 @@ PARAMETER_NODE_WRAPPER = frozenset(_DATA["parameterNodeWrapper"].split())
 
 
 @cache
-def allowed(class_name: str) -> FrozenSet[str]:
+def allowed(class_name: str) -> frozenset[str]:
     """Every name of a class such as "qt.QLabel", those of its base classes included."""
     entry = CLASSES[class_name]
     names = set(entry["names"].split())
@@ -27,7 +26,7 @@ def allowed(class_name: str) -> FrozenSet[str]:
 
 
 @cache
-def properties(class_name: str) -> FrozenSet[str]:
+def properties(class_name: str) -> frozenset[str]:
     """The Qt properties of a class that the list tells; see ``tells_properties``."""
     entry = CLASSES[class_name]
     own = frozenset(entry.get("properties", "").split())
@@ -35,7 +34,7 @@ def properties(class_name: str) -> FrozenSet[str]:
 
 
 @cache
-def signals(class_name: str) -> FrozenSet[str]:
+def signals(class_name: str) -> frozenset[str]:
     """The signal signatures of a class that the list tells."""
     entry = CLASSES[class_name]
     own = frozenset(entry.get("signals", ()))
@@ -47,7 +46,7 @@ def tells_properties(class_name: str) -> bool:
     return "properties" in CLASSES[class_name]
 
 
-def full_name(plain: str) -> Optional[str]:
+def full_name(plain: str) -> str | None:
     """ "qt.QLabel" for "QLabel"; None for a class that is not in the list."""
     for package in ("qt", "ctk", "slicer"):
         if f"{package}.{plain}" in CLASSES:

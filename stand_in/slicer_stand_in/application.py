@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from collections.abc import Callable
+from typing import Any
 
 import slicer
 import vtk
 from PySide6.QtWidgets import QApplication
 
-from . import names
-from .offered import qt
+from . import slicer_names
+from .qt_packages import qt
 from .wrapping import wrap
 
 VIEWS = (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal"))
@@ -25,8 +26,8 @@ class Named:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        names.require_in_instance(self._instance, name)
-        raise names.not_offered(f"{self._instance}.{name}")
+        slicer_names.require_in_instance(self._instance, name)
+        raise slicer_names.not_offered(f"{self._instance}.{name}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_"):
@@ -35,10 +36,10 @@ class Named:
 
 
 class Signals:
-    """Connections by signature for objects that are no QObjects here; ``emit`` is for the bench."""
+    """Connections by signature for objects that are no QObjects here; ``emit`` is for the desktop."""
 
     def __init__(self) -> None:
-        self.known: List[Tuple[str, Callable]] = []
+        self.known: list[tuple[str, Callable]] = []
 
     def emit(self, signature: str, *arguments: Any) -> None:
         for known, function in list(self.known):
@@ -51,7 +52,7 @@ class Connecting(Named):
         self._signals = Signals()
 
     def connect(self, signature: str, function: Callable) -> bool:
-        names.require_in_instance(self._instance, signature.split("(")[0])
+        slicer_names.require_in_instance(self._instance, signature.split("(")[0])
         self._signals.known.append((signature.replace(" ", ""), function))
         return True
 
@@ -167,10 +168,10 @@ class LayoutManager(Connecting):
         self._layout = int(layout)
         self._signals.emit("layoutChanged(int)", self._layout)
 
-    def sliceViewNames(self) -> Tuple[str, ...]:
+    def sliceViewNames(self) -> tuple[str, ...]:
         return tuple(self._host.views)
 
-    def sliceWidget(self, name: str) -> Optional[SliceWidget]:
+    def sliceWidget(self, name: str) -> SliceWidget | None:
         return SliceWidget(self._host.views[name]) if name in self._host.views else None
 
     def threeDWidget(self, index: int) -> None:
@@ -205,8 +206,8 @@ class Module(Named):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        names.require("slicer.qSlicerScriptedLoadableModule", name)
-        raise names.not_offered(f"A module's {name}")
+        slicer_names.require("slicer.qSlicerScriptedLoadableModule", name)
+        raise slicer_names.not_offered(f"A module's {name}")
 
     @property
     def name(self) -> str:
@@ -234,11 +235,11 @@ class Modules:
             logic.SetMRMLApplicationLogic(host.application)
             logic.SetMRMLScene(host.scene)
             setattr(self, name.lower(), Module(name, "", logic))
-        self.sampleDataSources: Dict[str, list] = {}
+        self.sampleDataSources: dict[str, list] = {}
 
     def __getattr__(self, name: str) -> Any:
-        if name in names.INSTANCES["modules"]:
-            raise names.not_offered(f"slicer.modules.{name}")
+        if name in slicer_names.INSTANCES["modules"]:
+            raise slicer_names.not_offered(f"slicer.modules.{name}")
         raise AttributeError(f"module 'modules' has no attribute '{name}'")
 
 
@@ -248,7 +249,7 @@ class ModuleManager(Connecting):
     def module(self, name: str) -> Any:
         return getattr(slicer.modules, name.lower(), None)
 
-    def modulesNames(self) -> Tuple[str, ...]:
+    def modulesNames(self) -> tuple[str, ...]:
         return tuple(one.name for one in vars(slicer.modules).values() if isinstance(one, Module))
 
 
@@ -311,7 +312,7 @@ class Application(Connecting):
     def moduleLogic(self, name: str) -> Any:
         return self._host.application.GetModuleLogic(name)
 
-    def startupEnvironment(self) -> Dict[str, str]:
+    def startupEnvironment(self) -> dict[str, str]:
         return dict(os.environ)
 
     def settings(self) -> Any:
@@ -351,7 +352,7 @@ class Application(Connecting):
         return wrap(QApplication.style())
 
     def clipboard(self) -> Any:
-        raise names.not_offered("slicer.app.clipboard")
+        raise slicer_names.not_offered("slicer.app.clipboard")
 
     def quit(self) -> None:
         raise SystemExit("slicer.app.quit() was called")

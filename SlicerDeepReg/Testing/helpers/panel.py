@@ -1,4 +1,4 @@
-"""What the tests of the panel ask the bench: the state of the scene, the end of a job, a worker that pretends."""
+"""What the tests of the panel ask the desktop: the state of the scene, the end of a job, a worker that pretends."""
 
 import time
 from pathlib import Path
@@ -22,16 +22,16 @@ def scene_state(scene):
     return found
 
 
-def layers(bench):
+def layers(desktop):
     return [
         (view.composite.GetBackgroundVolumeID(), view.composite.GetForegroundVolumeID())
-        for view in bench.host.views.values()
+        for view in desktop.host.views.values()
     ]
 
 
-def finish(bench, widget, seconds=90):
+def finish(desktop, widget, seconds=90):
     """Wait for the end of the job; returns it."""
-    bench.wait(lambda: widget.panel._job is None and not widget.logic.session.busy, seconds)
+    desktop.wait(lambda: widget.panel._job is None and not widget.logic.session.busy, seconds)
     return widget.logic.session.job
 
 

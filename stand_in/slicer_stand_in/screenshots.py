@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any, Tuple
+from typing import Any
 
 import numpy as np
 from PySide6.QtCore import QRect, Qt
@@ -121,7 +121,7 @@ def panel_picture(panel: QWidget, width: int) -> QImage:
     return panel.grab().toImage()
 
 
-def window_picture(panel: QWidget, host: Any, size: Tuple[int, int], panel_width: int, drawn: bool) -> QImage:
+def window_picture(panel: QWidget, host: Any, size: tuple[int, int], panel_width: int, drawn: bool) -> QImage:
     """The panel in a scroll area at the left, the views at the right."""
     area = QScrollArea()
     area.setFrameShape(QFrame.NoFrame)

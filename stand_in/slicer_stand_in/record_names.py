@@ -1,4 +1,4 @@
-"""Take the part of a list of Slicer's Python names that the stand-in offers: ``python take_names.py FULL.json``."""
+"""Take the part of a list of Slicer's Python names that the stand-in offers: ``python record_names.py FULL.json``."""
 
 from __future__ import annotations
 
@@ -81,4 +81,4 @@ def write(taken: dict, path: Path) -> None:
 
 if __name__ == "__main__":
     source = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    write(take(source), Path(__file__).with_name("names.json"))
+    write(take(source), Path(__file__).with_name("slicer_names.json"))

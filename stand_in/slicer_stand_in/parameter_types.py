@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import pathlib
 import typing
-from typing import Any, Callable, Tuple
+from collections.abc import Callable
+from typing import Any
 
 import slicer
 
@@ -90,7 +91,7 @@ class Exclude(Validator):
             raise ValueError(f"{value!r} is excluded")
 
 
-def node_classes(type_: Any) -> Tuple[Any, ...]:
+def node_classes(type_: Any) -> tuple[Any, ...]:
     """The node classes of a type that is one or a Union of some, None left out; empty for any other type."""
     members = typing.get_args(type_) if typing.get_origin(type_) is typing.Union else (type_,)
     members = tuple(member for member in members if member is not type(None))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import types
-from typing import Any, List
+from typing import Any
 
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from . import ctk_widgets, names, node_box, proxies
+from . import ctk_widgets, node_combo_box, proxies, slicer_names
 from .proxies import CONSTRUCT, INSTEAD, STATIC_INSTEAD
 from .wrapping import ERRORS, PROXY_OF, EnumValue, slot, unwrap, wrap
 
@@ -16,8 +16,8 @@ class Dialogs:
     """What was shown in message boxes and dialogs, and what is answered; nothing waits for a person."""
 
     def __init__(self) -> None:
-        self.messages: List[str] = []
-        self.answers: List[Any] = []  # taken from the front; the default answer when empty
+        self.messages: list[str] = []
+        self.answers: list[Any] = []  # taken from the front; the default answer when empty
 
     def ask(self, text: str, default: Any) -> Any:
         self.messages.append(str(text))
@@ -41,15 +41,17 @@ class Package(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        if f"{self.__name__}.{name}" in names.CLASSES:
-            raise names.not_offered(f"{self.__name__}.{name}")
-        raise AttributeError(f"{self.__name__}.{name} is not among the names of Slicer {names.VERSION} offered here")
+        if f"{self.__name__}.{name}" in slicer_names.CLASSES:
+            raise slicer_names.not_offered(f"{self.__name__}.{name}")
+        raise AttributeError(
+            f"{self.__name__}.{name} is not among the names of Slicer {slicer_names.VERSION} offered here"
+        )
 
 
 def _fill(package: Package) -> Package:
     """Classes nearer to QObject first, so that each finds its base among those made before."""
     found = []
-    for full in names.CLASSES:
+    for full in slicer_names.CLASSES:
         if full.split(".")[0] == package.__name__:
             plain = full.split(".")[1]
             real = _real_class(plain) if package.__name__ == "qt" else getattr(ctk_widgets, plain, None)
@@ -86,7 +88,9 @@ def _run_dialog(real: Any, *arguments: Any) -> Any:
         )
         answer = DIALOGS.ask(real.text(), EnumValue(accept))
         chosen = next((one for one in real.buttons() if one.text().replace("&", "") == answer), None)
-        real.bench_clicked = chosen or real.button(_BUTTONS(int(answer)) if isinstance(answer, EnumValue) else accept)
+        real.stand_in_clicked = chosen or real.button(
+            _BUTTONS(int(answer)) if isinstance(answer, EnumValue) else accept
+        )
         return answer if chosen is None else 0
     return int(DIALOGS.ask(real.windowTitle(), int(QtWidgets.QDialog.DialogCode.Accepted.value)))
 
@@ -123,7 +127,7 @@ def _class_name(real: Any) -> str:
 
 
 class _Settings:
-    """``qt.QSettings()`` are the user's settings; here an .ini file in the folder of the bench."""
+    """``qt.QSettings()`` are the user's settings; here an .ini file in the folder of the desktop."""
 
     path = ""
 
@@ -145,7 +149,7 @@ def _register_instead() -> None:
         INSTEAD["qt.QObject", name] = function
     for dialog in ("QDialog", "QMessageBox", "QFileDialog", "QInputDialog"):
         INSTEAD[f"qt.{dialog}", "exec"] = _run_dialog
-    INSTEAD["qt.QMessageBox", "clickedButton"] = lambda real: getattr(real, "bench_clicked", None)
+    INSTEAD["qt.QMessageBox", "clickedButton"] = lambda real: getattr(real, "stand_in_clicked", None)
     INSTEAD["qt.QMenu", "exec"] = lambda real, *place: None
     STATIC_INSTEAD["qt.QTimer", "singleShot"] = _single_shot
     for kind, default in (("question", _BUTTONS.Yes), ("information", _BUTTONS.Ok)):
@@ -167,7 +171,7 @@ ctk = _fill(Package("ctk"))
 PROXY_OF[QtWidgets.QLayoutItem] = qt.QSpacerItem  # the list has no other layout items
 SLICER = {
     plain: proxies.make_proxy_class(f"slicer.{plain}", real)
-    for plain, real in sorted(node_box.SLICER_CLASSES.items(), key=lambda one: len(one[1].__mro__))
+    for plain, real in sorted(node_combo_box.SLICER_CLASSES.items(), key=lambda one: len(one[1].__mro__))
 }
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import fnmatch
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from PySide6.QtCore import QBuffer, QByteArray, QDir, QIODevice, QObject
 from PySide6.QtUiTools import QUiLoader
 from PySide6.QtWidgets import QApplication
 
-from . import names
+from . import slicer_names
 from .ctk_widgets import ctkCollapsibleButton
-from .offered import SLICER, ctk
-from .offered import qt as offered_qt
+from .qt_packages import SLICER, ctk
+from .qt_packages import qt as offered_qt
 from .wrapping import wrap
 
 _DESIGNER_ONLY = {"Line": "qt.QFrame"}  # Designer's own names
@@ -26,28 +26,28 @@ class UiError(ValueError):
     """A .ui file uses what Slicer does not have."""
 
 
-def _class_of(element: ElementTree.Element) -> Optional[str]:
+def _class_of(element: ElementTree.Element) -> str | None:
     plain = element.get("class", "")
-    return _DESIGNER_ONLY.get(plain) or names.full_name(plain)
+    return _DESIGNER_ONLY.get(plain) or slicer_names.full_name(plain)
 
 
 def _is_property(full: str, name: str) -> bool:
-    if name in names.properties(full):
+    if name in slicer_names.properties(full):
         return True
     while full:
-        if not names.tells_properties(full) and name in names.allowed(full):
+        if not slicer_names.tells_properties(full) and name in slicer_names.allowed(full):
             return True
-        full = names.CLASSES[full].get("base")
+        full = slicer_names.CLASSES[full].get("base")
     return False
 
 
 def _has_signal(full: str, signature: str) -> bool:
-    if signature in names.signals(full):
+    if signature in slicer_names.signals(full):
         return True
-    return not names.tells_properties(full) and signature.split("(")[0] in names.allowed(full)
+    return not slicer_names.tells_properties(full) and signature.split("(")[0] in slicer_names.allowed(full)
 
 
-def _widget_faults(element: ElementTree.Element) -> List[str]:
+def _widget_faults(element: ElementTree.Element) -> list[str]:
     plain, name = element.get("class"), element.get("name")
     full = _class_of(element)
     if full is None:
@@ -61,7 +61,7 @@ def _widget_faults(element: ElementTree.Element) -> List[str]:
     return faults
 
 
-def _connection_faults(root: ElementTree.Element, classes: Dict[str, Optional[str]]) -> List[str]:
+def _connection_faults(root: ElementTree.Element, classes: dict[str, str | None]) -> list[str]:
     faults = []
     for one in root.iter("connection"):
         sender, signal = one.findtext("sender"), one.findtext("signal").replace(" ", "")
@@ -71,12 +71,12 @@ def _connection_faults(root: ElementTree.Element, classes: Dict[str, Optional[st
                 faults.append(f"no '{name}' for the connection of {what}")
         if classes.get(sender) and not _has_signal(classes[sender], signal):
             faults.append(f"'{signal}' is not a signal of {classes[sender]} ('{sender}')")
-        if classes.get(receiver) and slot.split("(")[0] not in names.allowed(classes[receiver]):
+        if classes.get(receiver) and slot.split("(")[0] not in slicer_names.allowed(classes[receiver]):
             faults.append(f"'{slot}' is not a slot of {classes[receiver]} ('{receiver}')")
     return faults
 
 
-def _scene_faults(root: ElementTree.Element, widgets: List[ElementTree.Element]) -> List[str]:
+def _scene_faults(root: ElementTree.Element, widgets: list[ElementTree.Element]) -> list[str]:
     """MRML widgets inside a qMRMLWidget that no connection hands the scene to."""
     if root.find("widget") is None or root.find("widget").get("class") != "qMRMLWidget":
         return []
@@ -102,7 +102,7 @@ def check_ui(path: Any) -> ElementTree.Element:
     classes = {widget.get("name"): _class_of(widget) for widget in widgets}
     faults += _connection_faults(root, classes) + _scene_faults(root, widgets)
     if faults:
-        raise UiError(f"{Path(path).name} does not fit Slicer {names.VERSION}:\n- " + "\n- ".join(faults))
+        raise UiError(f"{Path(path).name} does not fit Slicer {slicer_names.VERSION}:\n- " + "\n- ".join(faults))
     return root
 
 
@@ -118,7 +118,7 @@ class _Loader(QUiLoader):
         return widget
 
 
-def _take_scene_connections(root: ElementTree.Element) -> List[Dict[str, str]]:
+def _take_scene_connections(root: ElementTree.Element) -> list[dict[str, str]]:
     """Qt cannot make these for the stand-in: taken out of the file and made by hand afterwards."""
     taken = []
     for section in root.iter("connections"):
@@ -149,7 +149,7 @@ def load_ui(path: Any) -> Any:
     if widget is None:
         raise RuntimeError(f"Could not load UI file: {path}: {loader.errorString()}")
     children = widget.findChildren(QObject)
-    widget.bench_children = children  # the Python halves must live as long as the widget
+    widget.stand_in_children = children  # the Python halves must live as long as the widget
     by_name = {child.objectName(): child for child in [widget, *children]}
     for one in scene_connections:
         sender, receiver = by_name[one["sender"]], by_name[one["receiver"]]

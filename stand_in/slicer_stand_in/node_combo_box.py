@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import vtk
 from PySide6.QtCore import Property, Signal
@@ -66,7 +66,7 @@ class qMRMLSliderWidget(ctkSliderWidget):
     quantity = Property(str, lambda self: self._quantity, setQuantity)
 
 
-def _kept(kind: Any, key: str, after: Optional[str] = None) -> Property:
+def _kept(kind: Any, key: str, after: str | None = None) -> Property:
     """A Qt property that is a value in ``_options``; ``after`` names the method to call when it is set."""
 
     def write(self: qMRMLNodeComboBox, value: Any) -> None:
@@ -97,9 +97,9 @@ class qMRMLNodeComboBox(QWidget):
     def __init__(self, parent=None) -> None:
         super().__init__(parent)
         self._scene, self._tags, self._node_tags = None, [], {}
-        self._current: Optional[str] = None
-        self._nodes: List[Any] = []
-        self._attributes: Dict[str, Dict[str, Optional[str]]] = {}
+        self._current: str | None = None
+        self._nodes: list[Any] = []
+        self._attributes: dict[str, dict[str, str | None]] = {}
         self._options = {key: True for key in ("addEnabled", "removeEnabled", "editEnabled", "showChildNodeTypes")}
         self._options.update(noneEnabled=False, renameEnabled=False, showHidden=False, selectNodeUponCreation=True)
         self._options.update(nodeTypes=[], hideChildNodeTypes=[], noneDisplay="None", baseName="", tag="")
@@ -181,7 +181,7 @@ class qMRMLNodeComboBox(QWidget):
         self._fill(wanted)
         self._take(wanted)
 
-    def _fill(self, wanted: Optional[str]) -> None:
+    def _fill(self, wanted: str | None) -> None:
         self._box.blockSignals(True)
         self._box.clear()
         self._box.setPlaceholderText(f"Select a {self._type_label()}")
@@ -216,7 +216,7 @@ class qMRMLNodeComboBox(QWidget):
     def _chosen(self, index: int) -> None:
         self._take(self._box.itemData(index) if index >= 0 else None)
 
-    def _take(self, node_id: Optional[str]) -> None:
+    def _take(self, node_id: str | None) -> None:
         if node_id == self._current:
             return
         self._current = node_id
@@ -233,7 +233,7 @@ class qMRMLNodeComboBox(QWidget):
     def setCurrentNode(self, node: Any) -> None:
         self.setCurrentNodeID(node.GetID() if node is not None else "")
 
-    def setCurrentNodeID(self, node_id: Optional[str]) -> None:
+    def setCurrentNodeID(self, node_id: str | None) -> None:
         known = {node.GetID() for node in self._nodes}
         self._fill(node_id if node_id in known else None)
         self._take(node_id if node_id in known else None)
@@ -247,7 +247,7 @@ class qMRMLNodeComboBox(QWidget):
     def nodeFromIndex(self, index: int) -> Any:
         return self._nodes[index] if 0 <= index < len(self._nodes) else None
 
-    def addAttribute(self, node_type: str, name: str, value: Optional[str] = None) -> None:
+    def addAttribute(self, node_type: str, name: str, value: str | None = None) -> None:
         self._attributes.setdefault(node_type, {})[name] = None if value is None else str(value)
         self._refresh()
 
@@ -283,7 +283,7 @@ class qMRMLNodeComboBox(QWidget):
     currentNodeId = Property(str, lambda self: self._current or "", setCurrentNodeID)
 
 
-def forget_scenes(widgets: List[QWidget]) -> None:
+def forget_scenes(widgets: list[QWidget]) -> None:
     """Take away the observers of all node boxes among these."""
     for widget in widgets:
         if isinstance(widget, qMRMLNodeComboBox):

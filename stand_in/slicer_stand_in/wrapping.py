@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import enum
 import traceback
-from typing import Any, Callable, Dict, List, Optional
+from collections.abc import Callable
+from typing import Any
 
 import shiboken6
 
 #: The proxy class of each PySide class, and the proxy class of a full name such as "qt.QLabel".
-PROXY_OF: Dict[type, type] = {}
-BY_NAME: Dict[str, type] = {}
+PROXY_OF: dict[type, type] = {}
+BY_NAME: dict[str, type] = {}
 
 
 class Errors:
-    """What slots raised. Qt goes on after an error in a slot; the bench must not."""
+    """What slots raised. Qt goes on after an error in a slot; the desktop must not."""
 
     def __init__(self) -> None:
-        self.texts: List[str] = []
-        self.open = False  # whether a bench is there
-        self.turn = 0  # which one: what an earlier bench has left waiting must not run any more
+        self.texts: list[str] = []
+        self.open = False  # whether a desktop is there
+        self.turn = 0  # which one: what an earlier desktop has left waiting must not run any more
 
     def start(self) -> None:
         self.texts.clear()
@@ -71,7 +72,7 @@ class EnumType:
 def unwrap(value: Any) -> Any:
     if isinstance(value, EnumValue):
         return value.member
-    if hasattr(type(value), "is_bench_proxy"):
+    if hasattr(type(value), "is_stand_in_proxy"):
         return value.real()
     if isinstance(value, (list, tuple)):
         return [unwrap(item) for item in value]
@@ -107,7 +108,7 @@ def alive(real: Any, what: str) -> Any:
     return real
 
 
-def arguments_taken(function: Callable) -> Optional[int]:
+def arguments_taken(function: Callable) -> int | None:
     """How many of a signal's arguments PythonQt passes on; None for all.
 
     It counts the arguments of plain functions and methods, those with defaults too, and trims nothing else.
@@ -119,7 +120,7 @@ def arguments_taken(function: Callable) -> Optional[int]:
     return code.co_argcount - (1 if method is not None else 0)
 
 
-def argument_types(signature: str) -> List[str]:
+def argument_types(signature: str) -> list[str]:
     inside = signature[signature.index("(") + 1 : signature.rindex(")")]
     return [part for part in inside.split(",") if part]
 
@@ -136,7 +137,7 @@ def slot(signature: str, function: Callable) -> Callable:
             return
         try:
             function(*[wrap(argument) for argument in arguments[:count]])
-        except Exception as error:  # as Qt does; the bench tells it later
+        except Exception as error:  # as Qt does; the desktop tells it later
             ERRORS.note(error)
 
     # PySide looks at the number of parameters to choose among a signal's overloads

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List
-
 from PySide6.QtCore import Property, QEvent, QPoint, QRect, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPalette, QPolygon
 from PySide6.QtWidgets import (
@@ -43,7 +41,7 @@ class Folding:
 
     def __init__(self, widget: QWidget) -> None:
         self.widget = widget
-        self.hidden: List[QWidget] = []
+        self.hidden: list[QWidget] = []
 
     def fold(self) -> None:
         for child in self.widget.children():

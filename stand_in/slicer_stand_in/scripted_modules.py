@@ -6,12 +6,12 @@ import os
 import sys
 import types
 import unittest
-from typing import Any, Dict, List
+from typing import Any
 
 import slicer
 
-from . import names
-from .offered import qt
+from . import slicer_names
+from .qt_packages import qt
 
 
 class ModuleParent:
@@ -48,15 +48,15 @@ class ModuleParent:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        names.require(self._full, name)
+        slicer_names.require(self._full, name)
         if name not in self._values:
-            raise names.not_offered(f"{self._full}.{name}")
+            raise slicer_names.not_offered(f"{self._full}.{name}")
         return self._values[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        names.require(self._full, name)
+        slicer_names.require(self._full, name)
         if name not in self._settable:
-            raise names.not_offered(f"Setting {self._full}.{name}")
+            raise slicer_names.not_offered(f"Setting {self._full}.{name}")
         if isinstance(self._settable[name], tuple):
             if not all(isinstance(item, str) for item in value):
                 raise ValueError(f"'{name}' takes a list of texts")
@@ -119,7 +119,7 @@ class ScriptedLoadableModuleWidget:
         pass
 
     def onReload(self) -> None:
-        raise names.not_offered("Reloading a module")
+        raise slicer_names.not_offered("Reloading a module")
 
     def onTest(self, **kwargs: Any) -> None:
         slicer.selfTests[self.moduleName](**kwargs)
@@ -150,7 +150,7 @@ class ScriptedLoadableModuleLogic:
             return self.getAllParameterNodes()[0]
         return slicer.mrmlScene.AddNode(self.createParameterNode())
 
-    def getAllParameterNodes(self) -> List[Any]:
+    def getAllParameterNodes(self) -> list[Any]:
         nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
         return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
 
@@ -179,7 +179,7 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         slicer.util.delayDisplay(description)
 
 
-def modules() -> Dict[str, types.ModuleType]:
+def modules() -> dict[str, types.ModuleType]:
     """By their full names."""
     bases = types.ModuleType("slicer.ScriptedLoadableModule")
     bases.__all__ = [
