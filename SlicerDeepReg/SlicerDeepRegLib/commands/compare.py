@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import Any
 
 from ..types import DEVICES, LINEAR_MODELS, PRESETS, SIMILARITIES, InputError, Request
 
@@ -130,14 +131,14 @@ class _Told:
         if "error" in outcome:
             text = f"failed: {outcome['error']}"
         else:
-            metrics: Dict[str, Any] = outcome["metrics"].get("after", {})
+            metrics: dict[str, Any] = outcome["metrics"].get("after", {})
             known = [(name, metrics.get(name)) for name in ("dice", "tre_mm", "ncc")]
             shown = ", ".join(f"{name} {value:.3f}" for name, value in known if value is not None)
             text = "done before" if before else f"{outcome['seconds']['registration']:.1f} s, {shown}"
         print(f"[{self.done}/{self.total}] {cell.pair.name}, {cell.method.label}: {text}", file=sys.stderr, flush=True)
 
 
-def _aligned(heading: List[str], lines: List[List[str]]) -> str:
+def _aligned(heading: list[str], lines: list[list[str]]) -> str:
     widths = [max(len(line[place]) for line in [heading, *lines]) for place in range(len(heading))]
     shown = []
     for line in [heading, *lines]:

@@ -7,7 +7,8 @@ the voxels at which images are compared.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +51,8 @@ class MultiResolution:
 
     def __init__(self, moving: torch.Tensor, fixed: torch.Tensor, inside: Mask = None, regularity: float = 1.0) -> None:
         self.regularity = regularity
-        self.moving: Dict[int, torch.Tensor] = {}
-        self.losses: Dict[int, Callable] = {}
+        self.moving: dict[int, torch.Tensor] = {}
+        self.losses: dict[int, Callable] = {}
         for factor, radius in self.RADII.items():
             self.moving[factor], small = _reduced(moving, factor), _reduced(fixed, factor)
             mask = _reduced(inside, factor) if inside is not None else None
@@ -83,7 +84,7 @@ class Decoupled:
         inside: Mask = None,
         regularity: float = 1.0,
         data_weight: float = 0.8,
-        agreement: Optional[float] = None,
+        agreement: float | None = None,
     ) -> None:
         self.moving, self.regularity, self.data_weight = moving, regularity, data_weight
         self.agreement = 0.1 * regularity if agreement is None else agreement
@@ -147,7 +148,7 @@ class SSIMAndDiffusion:
 
 
 #: The loss of each network's paper.
-LOSSES: Dict[str, Callable] = {
+LOSSES: dict[str, Callable] = {
     "msrd-net": MultiResolution,
     "unfolding": Decoupled,
     "caml": LNCCAndDiffusion,

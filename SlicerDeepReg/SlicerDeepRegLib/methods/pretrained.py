@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any
 
 from ..catalog import CARD_FILE, WEIGHTS_FILE, Card, cards
 from ..files.weights import read_weights, write_weights
@@ -20,12 +21,12 @@ OF_TENSORFLOW = (".h5", ".hdf5", ".keras", ".index", ".meta", ".pb")
 
 def install_pretrained(
     path: Path,
-    name: Optional[str] = None,
-    configuration: Optional[Mapping[str, Any]] = None,
-    orientation: Optional[str] = None,
-    voxel_mm: Optional[float] = 1.0,
+    name: str | None = None,
+    configuration: Mapping[str, Any] | None = None,
+    orientation: str | None = None,
+    voxel_mm: float | None = 1.0,
     replace: bool = False,
-) -> Tuple[Card, Pretrained]:
+) -> tuple[Card, Pretrained]:
     """Recognize a checkpoint, convert it, check it against the network, and put it where the menu finds it.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any, Dict
 from .base import NetworkOutput, RegistrationNetwork
 
 #: Name of the card: (file, class).
-NETWORKS: Dict[str, Any] = {
+NETWORKS: dict[str, Any] = {
     "msrd-net": ("msrd_net", "MSRDNet"),
     "unfolding": ("unfolding", "Unfolding"),
     "caml": ("caml", "CAML"),

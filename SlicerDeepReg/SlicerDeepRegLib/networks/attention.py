@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ OUTSIDE = -1e4
 
 
 def window_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int, window: Optional[int]
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int, window: int | None
 ) -> torch.Tensor:
     """Multi-head attention of voxels to the voxels of their window.
 
@@ -44,7 +44,7 @@ def window_attention(
 
 
 def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Optional[torch.Tensor] = None
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Scaled dot-product attention; all (N, heads, voxels, width).
 
@@ -145,7 +145,7 @@ def _search_bias(window: int, reach: int, dtype: torch.dtype, device: torch.devi
 
 @functools.lru_cache(maxsize=64)
 def _outside_bias(
-    shape: Tuple[int, ...], side: int, first: int, last: int, batch: int, dtype: torch.dtype, device: torch.device
+    shape: tuple[int, ...], side: int, first: int, last: int, batch: int, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
     """(batch x tiles, 1, 1, voxels seen): OUTSIDE where they lie outside the volume, for slabs first to last."""
     edge = side // 2

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Dict, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +28,9 @@ class NetworkOutput:
     """
 
     displacement: torch.Tensor
-    fields: Dict[str, torch.Tensor] = field(default_factory=dict)
-    factors: Dict[str, int] = field(default_factory=dict)
-    velocity: Optional[torch.Tensor] = None
+    fields: dict[str, torch.Tensor] = field(default_factory=dict)
+    factors: dict[str, int] = field(default_factory=dict)
+    velocity: torch.Tensor | None = None
 
 
 class RegistrationNetwork(nn.Module):
@@ -50,7 +50,7 @@ class RegistrationNetwork(nn.Module):
     #: Every axis is padded to a multiple of this.
     divisor = 1
     #: How many axes images may have.
-    dimensions: Tuple[int, ...] = (3,)
+    dimensions: tuple[int, ...] = (3,)
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class RegistrationNetwork(nn.Module):
             output.velocity = _cropped(output.velocity, shape)
         return output
 
-    def padded_shape(self, shape: Sequence[int]) -> Tuple[int, ...]:
+    def padded_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape that an image is padded to."""
         padded = [-(-size // self.divisor) * self.divisor for size in shape]
         if all(size == self.divisor for size in padded):
@@ -111,7 +111,7 @@ class RegistrationNetwork(nn.Module):
         scaled = self.head_scale * found.float()  # positions need single precision
         return integrate(scaled, squarings=self.squarings) if self.integration == "velocity" else scaled
 
-    def output_of(self, found: torch.Tensor, fields: Optional[Dict[str, torch.Tensor]] = None) -> NetworkOutput:
+    def output_of(self, found: torch.Tensor, fields: dict[str, torch.Tensor] | None = None) -> NetworkOutput:
         """The output of a network with one head at full resolution."""
         velocity = self.head_scale * found.float() if self.integration == "velocity" else None
         return NetworkOutput(self.displacement_of(found), fields or {}, velocity=velocity)

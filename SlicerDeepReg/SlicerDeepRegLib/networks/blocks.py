@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -110,7 +108,7 @@ class UpAndJoin(nn.Module):
         up: what enlarges, instead of the interpolation.
     """
 
-    def __init__(self, before: int, skip: int, after: int, up: Optional[nn.Module] = None) -> None:
+    def __init__(self, before: int, skip: int, after: int, up: nn.Module | None = None) -> None:
         super().__init__()
         self.enlarge = up or nn.Upsample(scale_factor=2, mode="trilinear", align_corners=False)
         self.first = unit(before + skip, after, bias=False, slope=0.01)

@@ -29,7 +29,7 @@ Left open by the paper, and chosen here:
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +90,7 @@ class CAML(RegistrationNetwork):
 
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
         """See :class:`RegistrationNetwork`; ``fields`` holds the field after each run."""
-        flow: Optional[torch.Tensor] = None
+        flow: torch.Tensor | None = None
         seen, fields = moving, {}
         for number in range(self.cascades):
             found = self.displacement_of(self.passes[min(number, len(self.passes) - 1)](seen, fixed))
@@ -146,7 +146,7 @@ class TwoStreams(nn.Module):
         The streams have the same weights, so they are the two halves of one batch; swapped inputs give swapped halves.
         """
         x = self.embed(torch.cat([moving, fixed]))
-        levels: List[torch.Tensor] = []
+        levels: list[torch.Tensor] = []
         last = len(self.encoder) - 1
         for number, blocks in enumerate(self.encoder):
             if number:
@@ -160,7 +160,7 @@ class TwoStreams(nn.Module):
             x = self._attend(self.decoder[number], x, levels, number)
         return x
 
-    def _attend(self, blocks: nn.ModuleList, x: torch.Tensor, levels: List[torch.Tensor], number: int) -> torch.Tensor:
+    def _attend(self, blocks: nn.ModuleList, x: torch.Tensor, levels: list[torch.Tensor], number: int) -> torch.Tensor:
         """Each stream attends to the other one, and to what the other one was at the next finer level."""
         finer = []
         if number and len(self.finer):

@@ -14,7 +14,7 @@ images; one network, trained here by what both have in common (local correlation
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn

@@ -22,7 +22,7 @@ Left open by the paper, and chosen here:
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F

@@ -17,7 +17,7 @@ Chosen: instance normalization in the graphs by default (see ``blocks.normalizat
 
 from __future__ import annotations
 
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +63,7 @@ class HSGANet(RegistrationNetwork):
         )
         self.head = head(channels[0])
 
-    def padded_shape(self, shape: Sequence[int]) -> Tuple[int, ...]:
+    def padded_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape that an image is padded to.
 
         Raises:

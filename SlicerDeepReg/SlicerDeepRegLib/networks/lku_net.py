@@ -13,8 +13,6 @@ by nothing and is left out here.
 
 from __future__ import annotations
 
-from typing import Optional
-
 import torch
 from torch import nn
 
@@ -32,7 +30,7 @@ class LKUNet(RegistrationNetwork):
     """
 
     def __init__(
-        self, dimensions: int = 3, width: int = 8, kernel: Optional[int] = None, head_scale: float = 1.0, **face
+        self, dimensions: int = 3, width: int = 8, kernel: int | None = None, head_scale: float = 1.0, **face
     ) -> None:
         super().__init__(head_scale, **face)
         self.dimensions, self.divisor = (dimensions,), 16

@@ -23,7 +23,7 @@ Left open by the paper, and chosen here so that the published size is met (a tes
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +57,7 @@ class MSRDNet(RegistrationNetwork):
     def __init__(
         self,
         channels: Sequence[int] = (16, 32, 64, 128, 256),
-        dilations: Optional[Tuple[int, int, int]] = (1, 2, 3),
+        dilations: tuple[int, int, int] | None = (1, 2, 3),
         attention_levels: int = 3,
         mlp_ratios: Sequence[int] = (4, 4, 2),
         window: int = 6,
@@ -92,8 +92,8 @@ class MSRDNet(RegistrationNetwork):
         """See :class:`RegistrationNetwork`; sizes are multiples of 2 to the number of levels."""
         both = self.features(torch.cat([moving, fixed]))  # one encoder: the two streams are one batch
         moving_levels, fixed_levels = zip(*(level.chunk(2) for level in both))
-        flow: Optional[torch.Tensor] = None
-        feature: Optional[torch.Tensor] = None
+        flow: torch.Tensor | None = None
+        feature: torch.Tensor | None = None
         fields = {}
         for level in reversed(range(len(self.heads))):
             here, there = fixed_levels[level], moving_levels[level]
@@ -110,7 +110,7 @@ class MSRDNet(RegistrationNetwork):
             fields[f"scale 1/{2 ** (level + 1)}"] = flow
         return NetworkOutput(resize(flow, fixed.shape[2:]), fields)
 
-    def features(self, image: torch.Tensor) -> List[torch.Tensor]:
+    def features(self, image: torch.Tensor) -> list[torch.Tensor]:
         """The pyramid of each image of the batch, finest level first."""
         levels = []
         for block in self.encoder:
@@ -157,7 +157,7 @@ class SeparableFusion(nn.Module):
 
 
 def _separable(width: int) -> nn.Sequential:
-    layers: List[nn.Module] = []
+    layers: list[nn.Module] = []
     for axis in range(3):
         kernel = [3 if a == axis else 1 for a in range(3)]
         layers.append(Conv3d(width, width, kernel, padding=[k // 2 for k in kernel]))
@@ -171,9 +171,7 @@ class Dilformer(nn.Module):
 
     HEAD = 32
 
-    def __init__(
-        self, width: int, dilations: Optional[Tuple[int, int, int]], mlp_ratio: int, window: Optional[int]
-    ) -> None:
+    def __init__(self, width: int, dilations: tuple[int, int, int] | None, mlp_ratio: int, window: int | None) -> None:
         super().__init__()
         self.heads, self.window = max(1, width // self.HEAD), window
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)

@@ -12,7 +12,7 @@ so far, zeros outside; fields are doubled by corners. 8,922,444 parameters.
 
 from __future__ import annotations
 
-from typing import List, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -115,8 +115,8 @@ class Encoder(nn.Module):
             for before, after in zip(widths, widths[1:])
         )
 
-    def forward(self, image: torch.Tensor) -> Tuple[torch.Tensor, ...]:
-        levels: List[torch.Tensor] = [self.enter(image)]
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        levels: list[torch.Tensor] = [self.enter(image)]
         for block in self.down:
             levels.append(block(levels[-1]))
         return tuple(levels)

@@ -11,8 +11,6 @@ and not a pretrained VGG; scores are enlarged linearly.
 
 from __future__ import annotations
 
-from typing import List
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -50,7 +48,7 @@ class SegmentationNetwork(nn.Module):
         found = self.scores(self.levels(F.pad(image, padding)))
         return found[(slice(None), slice(None), *(slice(0, size) for size in shape))]
 
-    def levels(self, x: torch.Tensor) -> List[torch.Tensor]:
+    def levels(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Features from fine to coarse."""
         pool = F.max_pool3d if self.dimensions == 3 else F.max_pool2d
         found = []
@@ -59,7 +57,7 @@ class SegmentationNetwork(nn.Module):
             found.append(x)
         return found
 
-    def scores(self, levels: List[torch.Tensor]) -> torch.Tensor:
+    def scores(self, levels: list[torch.Tensor]) -> torch.Tensor:
         raise NotImplementedError
 
 
@@ -70,7 +68,7 @@ class FCN(SegmentationNetwork):
         super().__init__(dimensions, classes, width)
         self.score = nn.ModuleList(CONVOLUTION[dimensions](w, classes, 1) for w in self.widths[2:])
 
-    def scores(self, levels: List[torch.Tensor]) -> torch.Tensor:
+    def scores(self, levels: list[torch.Tensor]) -> torch.Tensor:
         total = self.score[-1](levels[-1])
         for score, level in zip(self.score[-2::-1], levels[-2:1:-1]):
             total = self._enlarged(total, level.shape[2:]) + score(level)
@@ -92,7 +90,7 @@ class UNet(SegmentationNetwork):
         self.join = nn.ModuleList(_twice(2 * here, here, dimensions) for here, _ in pairs)
         self.score = CONVOLUTION[dimensions](width, classes, 1)
 
-    def scores(self, levels: List[torch.Tensor]) -> torch.Tensor:
+    def scores(self, levels: list[torch.Tensor]) -> torch.Tensor:
         x = levels[-1]
         for up, join, level in zip(self.up, self.join, levels[-2::-1]):
             x = join(torch.cat([up(x), level], 1))
@@ -105,7 +103,7 @@ def build_segmentation(name: str, dimensions: int, classes: int, width: int = 16
 
 
 def _twice(before: int, after: int, dimensions: int) -> nn.Sequential:
-    layers: List[nn.Module] = []
+    layers: list[nn.Module] = []
     for entering in (before, after):
         layers.append(CONVOLUTION[dimensions](entering, after, 3, padding=1))
         layers += [normalization("instance", after, dimensions), nn.ReLU(inplace=True)]

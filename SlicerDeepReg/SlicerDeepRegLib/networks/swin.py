@@ -7,7 +7,7 @@ TransMatch, UTSRMorph and PIViT are made of these. Tokens are (B, K, J, I, C) he
 from __future__ import annotations
 
 import itertools
-from typing import Callable, List, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +57,7 @@ class WindowAttention(nn.Module):
         self.position_bias = nn.Parameter(torch.zeros(rows, heads))
         nn.init.trunc_normal_(self.position_bias, std=0.02)
 
-    def forward(self, x: Tensor, asking: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
         """Tokens to tokens; where ``asking`` is given, the queries are its and keys and values those of x."""
         shape = x.shape[1:4]
         window, shift = self._fitting(shape)
@@ -74,13 +74,13 @@ class WindowAttention(nn.Module):
             x = x.roll(shift, (1, 2, 3))
         return self.project_out(x[:, : shape[0], : shape[1], : shape[2]])
 
-    def _fitting(self, shape: Sequence[int]) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
+    def _fitting(self, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         if not self.shrink:
             return self.window, self.shift
         window = tuple(min(w, size) for w, size in zip(self.window, shape))
         return window, tuple(s if size > w else 0 for s, size, w in zip(self.shift, shape, self.window))
 
-    def _projected(self, x: Tensor, asking: Optional[Tensor]) -> Tensor:
+    def _projected(self, x: Tensor, asking: Tensor | None) -> Tensor:
         """(B, K, J, I, 3 C)"""
         if asking is None:
             return self.query_key_value(x)
@@ -132,7 +132,7 @@ class WindowAttention(nn.Module):
         return torch.cat([bias + _apart(window, shift, end, bias) for end in ends])
 
 
-def _locations(parts) -> List[Tuple[slice, bool]]:
+def _locations(parts) -> list[tuple[slice, bool]]:
     """Where the windows of one axis are, those before the last and the last: (slice, whether it is the last)."""
     (before, _), (last, _) = parts
     found = [(slice(before, before + last), True)]
@@ -192,7 +192,7 @@ class SwinBlock(nn.Module):
         self.mlp = perceptron(width, ratio)
         self.drop_path = drop_path
 
-    def forward(self, x: Tensor, asking: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
         asks = self.norm1(asking) if asking is not None else None
         x = x + self.dropped(self.attention(self.norm1(x), asks))
         return x + self.dropped(self.mlp(self.norm2(x)))
@@ -205,7 +205,7 @@ class SwinBlock(nn.Module):
         return x * kept / (1 - self.drop_path)
 
 
-def shifted(number: int, window: Sequence[int]) -> Tuple[int, ...]:
+def shifted(number: int, window: Sequence[int]) -> tuple[int, ...]:
     """The shift of a stage's block of that number: none, half a window, none, ..."""
     halves = tuple(w // 2 for w in window)
     return halves if number % 2 and min(halves) > 0 else (0, 0, 0)
@@ -283,7 +283,7 @@ class SwinEncoder(nn.Module):
         self.merge = nn.ModuleList(PatchMerging(c, 2 * c) for c in widths[:-1])
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in widths)
 
-    def forward(self, images: Tensor, run: Run = plain_run) -> List[Tensor]:
+    def forward(self, images: Tensor, run: Run = plain_run) -> list[Tensor]:
         """(B, images, ...) to the stages' features, (B, C, ...) each, finest first."""
         x, found = self.embed_norm(self.embed(images).movedim(1, -1)), []
         for number, stage in enumerate(self.stages):

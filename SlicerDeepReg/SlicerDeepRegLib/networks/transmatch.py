@@ -16,7 +16,7 @@ unless such weights ask for them.
 
 from __future__ import annotations
 
-from typing import List, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -81,7 +81,7 @@ class TransMatch(RegistrationNetwork):
             output.displacement = as_sampled_by_edges(output.displacement)
         return output
 
-    def _matched(self, block: Matching, level: torch.Tensor) -> List[torch.Tensor]:
+    def _matched(self, block: Matching, level: torch.Tensor) -> list[torch.Tensor]:
         """Moving and fixed features, each asked by the other."""
         moving, fixed = level.chunk(2)
         other = torch.cat([fixed, moving])

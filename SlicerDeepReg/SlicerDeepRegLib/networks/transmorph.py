@@ -12,7 +12,7 @@ Its stochastic depth (0.3 in training) is ``drop_path`` here and off unless it i
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F

@@ -17,7 +17,7 @@ this project's FMIRNet has ("resunet"); "vtn" is the network described above. Te
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn

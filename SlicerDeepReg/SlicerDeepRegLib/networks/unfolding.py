@@ -27,7 +27,7 @@ Left open by the paper, and chosen here:
 from __future__ import annotations
 
 import math
-from typing import List, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -131,7 +131,7 @@ class TransUNet(nn.Module):
         self.head = head(channels[0])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        levels: List[torch.Tensor] = []
+        levels: list[torch.Tensor] = []
         for layer in self.down:
             images = layer(images)
             levels.append(images)

@@ -14,7 +14,7 @@ Its code samples images as described at ``as_sampled_by_edges``: ``by_edges`` is
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -73,7 +73,7 @@ class UTSRMorph(RegistrationNetwork):
             UpAndJoin(before, skip, after, Shuffled(before, grouped))
             for before, skip, after in zip(widths, skips, leaving)
         )
-        self.skip_full: Optional[nn.Module] = None
+        self.skip_full: nn.Module | None = None
         if not grouped:
             self.skip_full = unit(2, last, bias=False, slope=0.01)
             self.up.append(UpAndJoin(width // 2, last, last, Shuffled(width // 2, grouped)))

@@ -15,7 +15,7 @@ Chosen: instance normalization by default, because batch normalization of one pa
 
 from __future__ import annotations
 
-from typing import List, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -103,7 +103,7 @@ class ViTVNet(RegistrationNetwork):
 
 
 def _pair(before: int, after: int) -> nn.Sequential:
-    layers: List[nn.Module] = []
+    layers: list[nn.Module] = []
     for entering in (before, after):
         layers += [Conv3d(entering, after, 3, padding=1), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)

@@ -13,7 +13,7 @@ papers' displacement networks (276,523 and 320,403 in this layout).
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F

@@ -25,8 +25,6 @@ The three depthwise kernels are added into one of 7 voxels before they are used:
 
 from __future__ import annotations
 
-from typing import List, Tuple
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -80,7 +78,7 @@ class WaveMorph(RegistrationNetwork):
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
         """See :class:`RegistrationNetwork`; there is one field."""
         x = self.stem(torch.cat([moving, fixed], 1))
-        levels: List[torch.Tensor] = []
+        levels: list[torch.Tensor] = []
         for module in self.down:
             levels.append(x)
             x = self.kept_small(module, x)
@@ -160,7 +158,7 @@ class MultiScaleWaveletFusion(nn.Module):
 class Mixing(nn.Module):
     """Depthwise kernels, layer normalization, and an MLP with global response normalization, added to the input."""
 
-    def __init__(self, width: int, kernels: Tuple[int, ...]) -> None:
+    def __init__(self, width: int, kernels: tuple[int, ...]) -> None:
         super().__init__()
         self.depthwise = SummedDepthwise(width, kernels)
         self.norm = nn.LayerNorm(width)
@@ -183,7 +181,7 @@ class ConvNeXtV2(Mixing):
 class SummedDepthwise(nn.Module):
     """The sum of depthwise convolutions of several sizes, computed as one of the largest."""
 
-    def __init__(self, width: int, kernels: Tuple[int, ...]) -> None:
+    def __init__(self, width: int, kernels: tuple[int, ...]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(Conv3d(width, width, k, padding=k // 2, groups=width) for k in kernels)
 

@@ -6,10 +6,11 @@ import json
 import math
 import signal
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ class Schedule:
     log_every: int = 10
     patience: int = 0
     surfaces: bool = False
-    limit_s: Optional[float] = None
+    limit_s: float | None = None
     tensorboard: bool = False
 
 
@@ -62,7 +63,7 @@ class Ended:
     step: int
     finished: bool
     why: str
-    metrics: Dict[str, float]
+    metrics: dict[str, float]
 
 
 class Trainer:
@@ -89,7 +90,7 @@ class Trainer:
         team: Distributed,
         held_out=None,
         held_out_count: int = 0,
-        task: Optional[RegistrationTask] = None,
+        task: RegistrationTask | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self.plan, self.network, self.objective, self.source = plan, network, objective, source
@@ -100,13 +101,13 @@ class Trainer:
         self.scaler = _scaler(device, plan.precision == "fp16")
         self.mean = {n: t.detach().clone() for n, t in network.state_dict().items()} if plan.ema else None
         self.step, self.seconds, self.since_best = 0, 0.0, 0
-        self.best: Optional[float] = None
-        self.metrics: Dict[str, float] = {}
-        self.checkpointed: Optional[int] = None
+        self.best: float | None = None
+        self.metrics: dict[str, float] = {}
+        self.checkpointed: int | None = None
         self.board = None
         self._said, self._asked_at = 0.0, time.monotonic()
         self._agree_always = team.size == 1 or device.type == "cpu"
-        self._pending: List[Tuple[int, torch.Tensor, List[int]]] = []
+        self._pending: list[tuple[int, torch.Tensor, list[int]]] = []
 
     # ------------------------------------------------------------------------------------------ running
 
@@ -145,11 +146,11 @@ class Trainer:
             if self.board is not None:
                 self.board.close()
 
-    def _steps(self, model: nn.Module, stopped: List[bool]) -> Ended:
+    def _steps(self, model: nn.Module, stopped: list[bool]) -> Ended:
         begun, before = time.monotonic(), self.seconds
         timing = Timing(self.device)
         batches = self.source.batches(_Positions(self), self.device)
-        ended: Optional[Ended] = None
+        ended: Ended | None = None
         while ended is None and self.step < self.plan.steps:
             found = self._one_step(model, batches, timing)
             self.step += 1
@@ -159,7 +160,7 @@ class Trainer:
             ended = self._after_step(found, timing, bool(stopped), out_of_time)
         return ended or self._end(True, "finished")
 
-    def _after_step(self, found, timing: Timing, asked: bool, out_of_time: bool) -> Optional[Ended]:
+    def _after_step(self, found, timing: Timing, asked: bool, out_of_time: bool) -> Ended | None:
         """Log, validate and keep, whatever is due; how the training ended, if it did."""
         schedule, last = self.schedule, self.step == self.plan.steps
         log_now = self.step % schedule.log_every == 0 or last
@@ -184,7 +185,7 @@ class Trainer:
         self._asked_at = now
         return self.team.any(stop, self.device)
 
-    def _report(self, loss, parts, norm, seconds: Dict[str, float]) -> None:
+    def _report(self, loss, parts, norm, seconds: dict[str, float]) -> None:
         if not self.team.is_first:
             return
         entry = {"loss": float(loss), **{n: float(v) for n, v in parts.items()}, "gradient_norm": float(norm)}
@@ -243,7 +244,7 @@ class Trainer:
         with torch.autocast(self.device.type, enabled=False):
             return self.objective(batch, output, positions)
 
-    def positions(self, step: int, part: int) -> List[int]:
+    def positions(self, step: int, part: int) -> list[int]:
         """The locations, in the order of a single process, of the pairs of one batch of this process."""
         batch = self.schedule.batch
         start = step * self.plan.pairs_per_step + (part * self.team.size + self.team.rank) * batch
@@ -374,7 +375,7 @@ class Trainer:
         self.best, self.since_best, self.metrics = state["best"], state["since_best"], state["metrics"]
         self.checkpointed = self.step
 
-    def _log(self, entry: Dict[str, Any]) -> None:
+    def _log(self, entry: dict[str, Any]) -> None:
         line = json.dumps(jsonable({"step": self.step, "seconds": round(self.seconds, 2), **entry}))
         with open(self.folder / LOG_FILE, "a", encoding="utf-8") as stream:
             stream.write(line + "\n")
@@ -382,7 +383,7 @@ class Trainer:
             for name, value in entry.items():
                 self.board.add_scalar(name, value, self.step)
 
-    def _line(self, entry: Dict[str, float]) -> str:
+    def _line(self, entry: dict[str, float]) -> str:
         each = sum(entry[f"seconds_{part}"] for part in TIMED)
         left = each * (self.plan.steps - self.step)
         parts = ", ".join(
@@ -421,9 +422,9 @@ def _type(precision: str) -> torch.dtype:
 
 
 @contextmanager
-def _stop_asked() -> Iterator[List[bool]]:
+def _stop_asked() -> Iterator[list[bool]]:
     """A list that is no longer empty when the process was asked to stop; a second Ctrl-C stops at once."""
-    asked: List[bool] = []
+    asked: list[bool] = []
 
     def handle(number, frame) -> None:
         if asked and number == signal.SIGINT:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ def _made_data(request: TrainingRequest, chosen: Card, settings: Preset, team: D
     return source, SyntheticSource(shape, request.seed, made, stream=HELD_OUT), plan
 
 
-def _subjects(request: TrainingRequest, recipe: Dict[str, Any], settings: Preset, team: Distributed, say):
+def _subjects(request: TrainingRequest, recipe: dict[str, Any], settings: Preset, team: Distributed, say):
     """(listing with splits, prepared subjects by name)."""
     listing = read_listing(request.data, request.images, request.labels, request.masks)
     size = request.size_ijk or settings.size_ijk
@@ -86,7 +87,7 @@ def _subjects(request: TrainingRequest, recipe: Dict[str, Any], settings: Preset
 
 
 def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: Distributed, device, say):
-    recipe: Dict[str, Any] = {"intensity": "unit", "voxel_mm": request.voxel_mm, "orientation": request.orientation}
+    recipe: dict[str, Any] = {"intensity": "unit", "voxel_mm": request.voxel_mm, "orientation": request.orientation}
     listing, subjects = _subjects(request, recipe, settings, team, say)
     if request.joint:
         return _joint_data(request, chosen, settings, team, device, listing, subjects, recipe)
@@ -125,7 +126,7 @@ def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: D
     return source, validation, plan
 
 
-def _complete(recipe: Dict[str, Any], subjects: Mapping[str, Prepared]) -> Prepared:
+def _complete(recipe: dict[str, Any], subjects: Mapping[str, Prepared]) -> Prepared:
     """Write what all images have in common into the recipe; returns one of them."""
     first = next(iter(subjects.values()))
     if first.orientation:

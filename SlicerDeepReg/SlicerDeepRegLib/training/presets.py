@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any
 
 from ..types import InputError
 
@@ -24,18 +25,18 @@ class Preset:
     """
 
     text: str
-    epochs: Optional[int] = None
-    steps: Optional[int] = None
+    epochs: int | None = None
+    steps: int | None = None
     pairing: str = "random"
-    size_ijk: Optional[Tuple[int, ...]] = None
+    size_ijk: tuple[int, ...] | None = None
     batch: int = 1
     optimizer: str = "adam"
     learning_rate: float = 1e-4
     decay: str = "constant"
     loss: Mapping[str, Any] = field(default_factory=dict)
     augment: str = "none"
-    split: Optional[Tuple[int, int, int]] = None
-    chosen: Tuple[str, ...] = ()
+    split: tuple[int, int, int] | None = None
+    chosen: tuple[str, ...] = ()
 
 
 _ALL = ("epochs", "pairing", "batch", "optimizer", "learning_rate", "decay", "loss", "augment")
@@ -52,7 +53,7 @@ GENERAL = {
     ),
 }
 
-PRESETS: Dict[str, Dict[str, Preset]] = {
+PRESETS: dict[str, dict[str, Preset]] = {
     "msrd-net": {
         "ixi": Preset(
             "IXI, atlas to patient, 160 x 192 x 224 (403 / 58 / 115 scans in TransMorph's split).",

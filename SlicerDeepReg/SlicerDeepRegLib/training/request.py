@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Tuple
 
 from ..catalog import MODEL_FOLDERS, Card, card, cards
 from ..networks.segmentation import SEGMENTATIONS
@@ -40,54 +39,54 @@ class TrainingRequest:
 
     network: str
     output: Path
-    data: Optional[Path] = None
-    synthetic: Optional[str] = None
-    images: Optional[str] = None
-    labels: Optional[str] = None
-    masks: Optional[str] = None
-    pairing: Optional[str] = None
-    atlas: Optional[str] = None
-    size_ijk: Optional[Tuple[int, ...]] = None
-    voxel_mm: Optional[float] = None
-    orientation: Optional[str] = None
-    dimensions: Optional[int] = None
-    name: Optional[str] = None
-    preset: Optional[str] = None
-    epochs: Optional[int] = None
-    steps: Optional[int] = None
-    batch: Optional[int] = None
+    data: Path | None = None
+    synthetic: str | None = None
+    images: str | None = None
+    labels: str | None = None
+    masks: str | None = None
+    pairing: str | None = None
+    atlas: str | None = None
+    size_ijk: tuple[int, ...] | None = None
+    voxel_mm: float | None = None
+    orientation: str | None = None
+    dimensions: int | None = None
+    name: str | None = None
+    preset: str | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    batch: int | None = None
     accumulate: int = 1
-    optimizer: Optional[str] = None
-    learning_rate: Optional[float] = None
-    decay: Optional[str] = None
-    regularity: Optional[float] = None
+    optimizer: str | None = None
+    learning_rate: float | None = None
+    decay: str | None = None
+    regularity: float | None = None
     image_weight: float = 1.0
-    label_weight: Optional[float] = None
-    field_weight: Optional[float] = None
+    label_weight: float | None = None
+    field_weight: float | None = None
     clip: float = 1.0
     ema: float = 0.0
     precision: str = "auto"
-    augment: Optional[str] = None
+    augment: str | None = None
     mirror: str = ""
     seed: int = 0
-    validation: Optional[float] = None
+    validation: float | None = None
     validation_pairs: int = 20
     validate_every: int = 500
     checkpoint_every: int = 500
     log_every: int = 10
     patience: int = 0
     surfaces: bool = False
-    limit_minutes: Optional[float] = None
+    limit_minutes: float | None = None
     tensorboard: bool = False
-    joint: Optional[str] = None
+    joint: str | None = None
     alone: bool = False
-    ratio: Optional[float] = None
-    slices: Optional[str] = None
+    ratio: float | None = None
+    slices: str | None = None
     segmentation_weight: float = 1.0
-    start: Optional[Path] = None
+    start: Path | None = None
     device: str = "auto"
-    workers: Optional[int] = None
-    cache: Optional[Path] = None
+    workers: int | None = None
+    cache: Path | None = None
     skip_bad: bool = False
     resume: bool = False
 
@@ -106,7 +105,7 @@ def default_name(output: Path) -> str:
     return text if _is_name(text) else f"{text}-trained"
 
 
-def checked(request: TrainingRequest) -> Tuple[Card, Preset]:
+def checked(request: TrainingRequest) -> tuple[Card, Preset]:
     """The card and the preset that are asked for.
 
     Raises:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, List, Optional
 
 import torch
 
@@ -80,7 +80,7 @@ def _train(request: TrainingRequest, device: torch.device, team: Distributed, sa
 # ------------------------------------------------------------------------------------------ checks
 
 
-def _claim(request: TrainingRequest, team: Distributed) -> Optional[Lock]:
+def _claim(request: TrainingRequest, team: Distributed) -> Lock | None:
     """The output folder for this training alone; the first process holds it for all."""
     if not team.is_first:
         team.wait()
@@ -171,7 +171,7 @@ def _start_from(network: torch.nn.Module, model: Path, plan: Plan) -> None:
     """Weights of a model that was trained before, as the start."""
     arrays = read_weights(weights_of(model))
     wanted = network.state_dict()
-    unlike: List[str] = sorted(
+    unlike: list[str] = sorted(
         name
         for name in set(wanted) | set(arrays)
         if name not in wanted or name not in arrays or tuple(wanted[name].shape) != arrays[name].shape
