@@ -12,22 +12,6 @@ from SlicerDeepRegLib.types import Field, Grid, Image, Transform
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("DEEPREG_DATA", PROJECT.parent / "shared" / "data")) / "open"
-#: Sizes for the tests of networks that are large; their own sizes are built without memory in others.
-SMALL_NETWORKS = {
-    "caml": {"width": 16, "depths": (1, 1, 1)},
-    "unfolding": {"channels": (4, 8, 8), "layers": 2, "mlp": 32, "denoise_width": 4, "denoise_depth": 3},
-    "fmirnet": {"channels": (8, 16, 16)},
-    "vit-v-net": {"width": 24, "layers": 2, "heads": 2, "inner": 32, "first": 32, "decoder": (16, 16, 8, 8, 8)},
-    "transmorph": {"width": 12, "depths": (2, 2), "heads": (2, 2), "window": (2, 3, 4)},
-    "transmatch": {"width": 12, "depths": (2, 2), "heads": (2, 2), "window": (2, 3, 4)},
-    "utsrmorph": {"width": 12, "depths": (2, 2), "heads": (2, 2), "window": (2, 3, 4), "squeeze": 4},
-    "xmorpher": {"width": 16, "depths": (1, 1, 1)},
-    "pivit": {"width": 8, "window": 3},
-    "rdp-net": {"width": 4},
-    "h-sganet": {"channels": (8, 8, 8, 8), "hop": 3, "positions": 8},
-    "udrsnet": {"channels": (8, 16, 16)},
-    "lku-net": {"width": 4, "head_scale": 0.1},
-}
 
 
 def qt_trouble() -> str:

@@ -16,7 +16,6 @@ import torch
 
 from ..catalog import Card
 from ..geometry.grids import coarser, with_voxels
-from ..losses.papers import LOSSES
 from ..networks import NetworkOutput, RegistrationNetwork
 from ..preparation.checks import check_memory
 from ..preparation.working import WorkingPair, choose_similarity
@@ -111,7 +110,7 @@ class Network:
         share = 0.6 if settings.refine else 0.97
         start = time.perf_counter()
         if settings.instance_steps:
-            loss = LOSSES[self.card.network](moving, fixed, inside, regularity=settings.regularity)
+            loss = network.loss(moving, fixed, inside, regularity=settings.regularity)
             output, curve = _fit(network, moving, fixed, loss, settings, _scaled(report, 0, share))
         else:
             output, curve = _inferred(network.eval(), moving, fixed), []

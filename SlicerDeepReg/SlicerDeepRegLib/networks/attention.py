@@ -105,15 +105,17 @@ def neighbor_attention(
     each = slabs if query.device.type == "cuda" else 1
     kind = {"dtype": query.dtype, "device": query.device}
     searched = _search_bias(window, reach, **kind)
-    found = []
+    attended = []
     for first in range(0, slabs, each):
         last = min(first + each, slabs)
         part = asked[:, :, first * side : last * side]
         keys, values = _seen(seen[:, :, first * side : (last + 1) * side], side, 2 * heads).chunk(2, 1)
         bias = searched + _outside_bias(shape, side, first, last, len(query), **kind)
         windows = _windows(part, [side] * 3, heads)
-        found.append(_joined(F.scaled_dot_product_attention(windows, keys, values, bias), [side] * 3, part.shape))
-    whole = found[0] if len(found) == 1 else torch.cat(found, 2)
+        attended.append(
+            _joined(F.scaled_dot_product_attention(windows, keys, values, bias), [side] * 3, part.shape)
+        )
+    whole = attended[0] if len(attended) == 1 else torch.cat(attended, 2)
     return whole[:, :, : shape[0], : shape[1], : shape[2]]
 
 

@@ -24,19 +24,22 @@ Left open by the paper, and chosen here so that the published size is met (a tes
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..losses.papers import MultiResolution
 from ..warping.sample import compose, resize, warp
 from .attention import window_attention
-from .base import NetworkOutput, RegistrationNetwork
+from .base import Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, ConvTranspose3d, InstanceNorm, head, unit
 
 
 class MSRDNet(RegistrationNetwork):
-    """
+    """Multi-scale residual encoders of both images, fused from coarse to fine with dilated attention.
+
     Args:
         channels: of the levels 1/2, 1/4, ... of both streams.
         dilations: rates of query, key and value in the Dilformer; None for 1^3 convolutions instead (ablation).
@@ -49,9 +52,21 @@ class MSRDNet(RegistrationNetwork):
         head_scale: the heads' output is multiplied by it. A step of Adam changes every weight alike, and a head of
             the coarsest level has 6912 for each component, whose voxel is 32 of the image: unscaled, the first
             steps throw it by tens of voxels.
-        face: integration (of each level's increment), squarings, checkpointing: see RegistrationNetwork.
+        common: integration (of each level's increment), squarings, checkpointing: see RegistrationNetwork.
     """
 
+    loss = MultiResolution
+    diagram = Diagram(
+        blocks={
+            r"encoder\.\d": "MSR",
+            r"fusions\.\d": "SRF",
+            r"attentions\.[234]": "Dilformer",
+            r"up\.\d": "up",
+            r"heads\.\d": "head",
+        },
+        note="Both images are one batch, so each MSR box runs for both. Warp boxes take the moving features "
+        "through the field so far, and put fields together.",
+    )
     dimensions = (3,)
 
     def __init__(
@@ -65,9 +80,9 @@ class MSRDNet(RegistrationNetwork):
         multi_scale: bool = True,
         separable: bool = True,
         head_scale: float = 0.1,
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, **face)
+        super().__init__(head_scale, **common)
         self.divisor = 2 ** len(channels)
         widths = list(channels)
         entering = [1, *widths[:-1]]
@@ -188,3 +203,6 @@ class Dilformer(nn.Module):
         attended = window_attention(query, key, value, self.heads, self.window)
         x = x.movedim(1, -1) + self.project_out(attended.movedim(1, -1))
         return (x + self.mlp(self.norm2(x))).movedim(-1, 1)
+
+
+NETWORK = MSRDNet

@@ -11,6 +11,8 @@ and not a pretrained VGG; scores are enlarged linearly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -45,19 +47,20 @@ class SegmentationNetwork(nn.Module):
         shape = image.shape[2:]
         wide = [max(2 * divisor, -(-size // divisor) * divisor) for size in shape]
         padding = [amount for size, w in zip(shape[::-1], wide[::-1]) for amount in (0, w - size)]
-        found = self.scores(self.levels(F.pad(image, padding)))
-        return found[(slice(None), slice(None), *(slice(0, size) for size in shape))]
+        scores = self.scores(self.levels(F.pad(image, padding)))
+        return scores[(slice(None), slice(None), *(slice(0, size) for size in shape))]
 
     def levels(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Features from fine to coarse."""
+        """Return the features of every level, from fine to coarse."""
         pool = F.max_pool3d if self.dimensions == 3 else F.max_pool2d
-        found = []
+        features = []
         for number, block in enumerate(self.down):
             x = block(pool(x, 2) if number else x)
-            found.append(x)
-        return found
+            features.append(x)
+        return features
 
     def scores(self, levels: list[torch.Tensor]) -> torch.Tensor:
+        """Return the logits of the classes at full resolution, (B, classes, ...), from the features of every level."""
         raise NotImplementedError
 
 
@@ -74,7 +77,7 @@ class FCN(SegmentationNetwork):
             total = self._enlarged(total, level.shape[2:]) + score(level)
         return self._enlarged(total, levels[0].shape[2:])
 
-    def _enlarged(self, x: torch.Tensor, shape) -> torch.Tensor:
+    def _enlarged(self, x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         return F.interpolate(
             x, size=shape, mode="trilinear" if self.dimensions == 3 else "bilinear", align_corners=False
         )
@@ -98,7 +101,7 @@ class UNet(SegmentationNetwork):
 
 
 def build_segmentation(name: str, dimensions: int, classes: int, width: int = 16) -> SegmentationNetwork:
-    """The network "fcn" or "unet"."""
+    """Return the network "fcn" or "unet", see :class:`SegmentationNetwork`."""
     return {"fcn": FCN, "unet": UNet}[name](dimensions, classes, width)
 
 

@@ -119,12 +119,12 @@ class WindowAttention(nn.Module):
         x = x.permute(7, 0, 1, 3, 5, 8, 2, 4, 6, 9)
         query, key, value = x.reshape(3, -1, self.heads, window[0] * window[1] * window[2], each)
         mask = mask.repeat(b, 1, 1, 1) if mask.shape[0] > 1 else mask.expand(query.shape[0], -1, -1, -1)
-        found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        found = found.reshape(b, *counts, self.heads, *window, each)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        attended = attended.reshape(b, *counts, self.heads, *window, each)
         order = (0, 1, 5, 2, 6, 3, 7, 4, 8)
         if self.scrambled:
             order = (0, 1, 3, 6, 2, 5, 7, 4, 8)
-        return found.permute(order).reshape(b, *shape, width // 3)
+        return attended.permute(order).reshape(b, *shape, width // 3)
 
     def _whole_mask(self, shape, window, shift, bias: Tensor) -> Tensor:
         counts = [size // w for size, w in zip(shape, window)]
@@ -135,21 +135,21 @@ class WindowAttention(nn.Module):
 def _locations(parts) -> list[tuple[slice, bool]]:
     """Where the windows of one axis are, those before the last and the last: (slice, whether it is the last)."""
     (before, _), (last, _) = parts
-    found = [(slice(before, before + last), True)]
-    return [(slice(0, before), False), *found] if before else found
+    windows = [(slice(before, before + last), True)]
+    return [(slice(0, before), False), *windows] if before else windows
 
 
 def _apart(window: Sequence[int], shift: Sequence[int], last: Sequence[bool], like: Tensor) -> Tensor:
     """(1, 1, voxels, voxels): a number that forbids, where two voxels of a window come from opposite ends."""
-    one = torch.zeros(tuple(window), dtype=torch.long, device=like.device)
+    region = torch.zeros(tuple(window), dtype=torch.long, device=like.device)
     for axis in range(3):
         if last[axis] and shift[axis]:
             along = [1, 1, 1]
             along[axis] = window[axis]
             came = torch.arange(window[axis], device=like.device) >= window[axis] - shift[axis]
-            one = 2 * one + came.long().view(along)
-    one = one.flatten()
-    return torch.zeros_like(like[:, :1]).masked_fill(one[:, None] != one[None], OUTSIDE)
+            region = 2 * region + came.long().view(along)
+    region = region.flatten()
+    return torch.zeros_like(like[:, :1]).masked_fill(region[:, None] != region[None], OUTSIDE)
 
 
 def relative_positions(window: Sequence[int], table: Sequence[int], device: torch.device) -> Tensor:
@@ -285,10 +285,10 @@ class SwinEncoder(nn.Module):
 
     def forward(self, images: Tensor, run: Run = plain_run) -> list[Tensor]:
         """(B, images, ...) to the stages' features, (B, C, ...) each, finest first."""
-        x, found = self.embed_norm(self.embed(images).movedim(1, -1)), []
+        x, features = self.embed_norm(self.embed(images).movedim(1, -1)), []
         for number, stage in enumerate(self.stages):
             if number:
                 x = self.merge[number - 1](x)
             x = stage(x, run)
-            found.append(self.norms[number](x).movedim(-1, 1))
-        return found
+            features.append(self.norms[number](x).movedim(-1, 1))
+        return features

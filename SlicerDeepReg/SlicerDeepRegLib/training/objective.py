@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from ..losses.papers import LOSSES
 from ..losses.regularity import diffusion
-from ..networks import NetworkOutput
+from ..networks import NetworkOutput, network_class
 from ..warping.sample import warp
 from .rng import Draws, seed_of
 
@@ -70,7 +69,7 @@ class Objective:
         terms = {}
         regularity = self.loss.get("regularity", 1.0)
         if w.image and bool(pair.get("same_contrast", torch.ones(1))):
-            loss = LOSSES[self.network](pair["moving"], pair["fixed"], pair.get("inside"), **self.loss)
+            loss = network_class(self.network).loss(pair["moving"], pair["fixed"], pair.get("inside"), **self.loss)
             terms["image"] = (w.image, loss(output))
         else:
             terms["regularity"] = (regularity, diffusion(output.displacement))

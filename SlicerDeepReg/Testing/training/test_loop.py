@@ -11,12 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_NETWORKS
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.weights import read_weights
 from SlicerDeepRegLib.losses import papers
-from SlicerDeepRegLib.networks import NETWORKS, build
+from SlicerDeepRegLib.networks import NETWORKS, build, network_class
 from SlicerDeepRegLib.training import checkpoints, start
 from SlicerDeepRegLib.training.checkpoints import Lock, read_checkpoint
 from SlicerDeepRegLib.training.start import train
@@ -159,7 +158,7 @@ def test_a_loss_that_is_no_number_stops_with_step_pairs_and_advice(tmp_path, mon
             calls.append(1)
             return super().__call__(output) * (float("nan") if len(calls) == 6 else 1)
 
-    monkeypatch.setitem(papers.LOSSES, "fmirnet", Broken)
+    monkeypatch.setattr(network_class("fmirnet"), "loss", Broken)
     scans = folder_of_scans(tmp_path / "scans", 3)
     with pytest.raises(InputError, match=r"not a number at step 3 \(sub-0\d to sub-0\d, .*--learning-rate.*of step 2"):
         quiet(small(tmp_path / "model", data=scans, validate_every=100))
@@ -361,7 +360,7 @@ def test_too_little_memory_is_said_before(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_network_takes_a_step(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(start, "build", lambda name, **asked: build(name, **SMALL_NETWORKS.get(name, {}), **asked))
+    monkeypatch.setattr(start, "build", lambda name, **asked: build(name, **network_class(name).small, **asked))
     request = small(tmp_path / name, network=name, dimensions=3, size_ijk=(32, 32, 32), batch=1, steps=2)
     before = quiet(replace(request, steps=1, output=tmp_path / "one"))
     after = quiet(request)
