@@ -112,9 +112,7 @@ def neighbor_attention(
         keys, values = _seen(seen[:, :, first * side : (last + 1) * side], side, 2 * heads).chunk(2, 1)
         bias = searched + _outside_bias(shape, side, first, last, len(query), **kind)
         windows = _windows(part, [side] * 3, heads)
-        attended.append(
-            _joined(F.scaled_dot_product_attention(windows, keys, values, bias), [side] * 3, part.shape)
-        )
+        attended.append(_joined(F.scaled_dot_product_attention(windows, keys, values, bias), [side] * 3, part.shape))
     whole = attended[0] if len(attended) == 1 else torch.cat(attended, 2)
     return whole[:, :, : shape[0], : shape[1], : shape[2]]
 

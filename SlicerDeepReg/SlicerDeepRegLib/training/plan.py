@@ -29,7 +29,7 @@ class Plan:
         loss, weights: of the objective.
         steps: how often the weights are improved.
         pairs_per_step: over all processes and accumulated batches.
-        optimizer, learning_rate, decay: see ``presets.Preset``. clip: largest norm of the gradient, 0 for any.
+        optimizer, learning_rate, decay: see ``schedules.Schedule``. clip: largest norm of the gradient, 0 for any.
         ema: share of the old in the running mean of the weights, which is what is validated and kept; 0 for none.
         precision: "fp32", "bf16" or "fp16".
         joint: None, or the segmentation network and its numbers.
@@ -56,7 +56,7 @@ class Plan:
     precision: str = "fp32"
     seed: int = 0
     joint: Mapping[str, Any] | None = None
-    preset: str = "general"
+    schedule: str = "general"
     augment: str = "none"
     mirror: str = ""
     start: str | None = None

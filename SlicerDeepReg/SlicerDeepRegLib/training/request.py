@@ -9,12 +9,12 @@ from ..catalog import MODEL_FOLDERS, Card, card, cards
 from ..networks.segmentation import SEGMENTATIONS
 from ..types import InputError
 from .augment import AUGMENTATIONS
-from .presets import Preset, preset
+from .schedules import Schedule, find_schedule
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """One training, as the command line and the tests ask for it; None is what the preset says.
+    """One training, as the command line and the tests ask for it; None is what the schedule says.
 
     Attributes:
         network: name of a network's card, or NAME:VARIANT.
@@ -26,7 +26,7 @@ class TrainingRequest:
         epochs or steps: how long. batch: pairs of one process at once. accumulate: batches of a step.
         image_weight, label_weight, field_weight: see ``objective.Weights``.
         mirror: axes that are mirrored half of the time, of "ijk".
-        validation: part of the subjects that is held out where the data name none; None for the preset's counts, or a
+        validation: part of the subjects that is held out where the data name none; None for the schedule's counts, or a
             tenth. validation_pairs: most of them.
         joint: "fcn" or "unet", trained with the registration; alone: that one without registration. ratio: part of the
             images of a series that are annotated. slices: cut volumes into slices along "i", "j" or "k".
@@ -34,7 +34,7 @@ class TrainingRequest:
         start: a model whose weights are the start.
         skip_bad: leave out images that cannot be used.
         workers: processes that read images; None for as many as help (on a GPU up to 8, else none).
-        ...: see ``plan.Plan`` and ``loop.Schedule``.
+        ...: see ``plan.Plan`` and ``loop.LoopSettings``.
     """
 
     network: str
@@ -51,7 +51,7 @@ class TrainingRequest:
     orientation: str | None = None
     dimensions: int | None = None
     name: str | None = None
-    preset: str | None = None
+    schedule: str | None = None
     epochs: int | None = None
     steps: int | None = None
     batch: int | None = None
@@ -105,8 +105,13 @@ def default_name(output: Path) -> str:
     return text if _is_name(text) else f"{text}-trained"
 
 
-def checked(request: TrainingRequest) -> tuple[Card, Preset]:
-    """The card and the preset that are asked for.
+def schedule_name(request: TrainingRequest) -> str:
+    """Return the name of the schedule that is asked for."""
+    return request.schedule or ("synthetic" if request.synthetic else "general")
+
+
+def checked(request: TrainingRequest) -> tuple[Card, Schedule]:
+    """Return the card and the schedule that are asked for.
 
     Raises:
         InputError: something that can be known before any work is wrong.
@@ -116,7 +121,7 @@ def checked(request: TrainingRequest) -> tuple[Card, Preset]:
         raise InputError(f"{chosen.title} has nothing to train. Choose a network: see 'slicerdeepreg models'.")
     if bool(request.data) == bool(request.synthetic):
         raise InputError("Give what to train on: --data FOLDER, or --synthetic for pairs that are made; not both.")
-    settings = preset(chosen.network, request.preset or ("synthetic" if request.synthetic else "general"))
+    schedule = find_schedule(chosen, schedule_name(request))
     wrong = {
         "--augment": request.augment not in (None, *AUGMENTATIONS) and f"one of {', '.join(AUGMENTATIONS)}",
         "--mirror": bool(set(request.mirror) - set("ijk")) and "of the letters i, j, k",
@@ -150,4 +155,4 @@ def checked(request: TrainingRequest) -> tuple[Card, Preset]:
         raise InputError("Joint training hides the labels of the fixed images; leave out --label-weight.")
     if not request.joint and (request.alone or request.ratio or request.slices):
         raise InputError("--alone, --ratio and --slices belong to joint training: --joint fcn or unet.")
-    return chosen, settings
+    return chosen, schedule

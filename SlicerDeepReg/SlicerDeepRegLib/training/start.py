@@ -17,7 +17,7 @@ from ..types import InputError
 from .checkpoints import CHECKPOINT_FILE, Lock
 from .distributed import Distributed
 from .joint import SEGMENTATION_FOLDER, JointObjective, JointTask, build_joint
-from .loop import Ended, Schedule, Trainer
+from .loop import Ended, LoopSettings, Trainer
 from .materials import materials, weights_of
 from .objective import Objective, Weights
 from .plan import Plan, check_same, write_plan
@@ -44,12 +44,12 @@ def train(request: TrainingRequest, say: Callable[[str], None] = print) -> Ended
 
 
 def _train(request: TrainingRequest, device: torch.device, team: Distributed, say) -> Ended:
-    chosen, settings = checked(request)
+    chosen, schedule = checked(request)
     lock = _claim(request, team)
     try:
-        source, held_out, plan = materials(request, chosen, settings, team, device, say)
-        schedule = _schedule(request, plan, team)
-        network = _network(request, chosen, plan, schedule.batch, device, say)
+        source, held_out, plan = materials(request, chosen, schedule, team, device, say)
+        settings = _loop_settings(request, plan, team)
+        network = _network(request, chosen, plan, settings.batch, device, say)
         if team.is_first and request.resume:
             check_same(plan, request.output)
         elif team.is_first:
@@ -64,7 +64,7 @@ def _train(request: TrainingRequest, device: torch.device, team: Distributed, sa
             task = JointTask(plan)
         count = min(request.validation_pairs, len(held_out) if isinstance(held_out, PairSource) else 10**6)
         trainer = Trainer(
-            *(plan, network, objective, source, request.output, device, schedule, team),
+            *(plan, network, objective, source, request.output, device, settings, team),
             held_out=held_out if count else None,
             held_out_count=count,
             task=task,
@@ -108,8 +108,8 @@ def _claim(request: TrainingRequest, team: Distributed) -> Lock | None:
     return lock
 
 
-def _schedule(request: TrainingRequest, plan: Plan, team: Distributed) -> Schedule:
-    return Schedule(
+def _loop_settings(request: TrainingRequest, plan: Plan, team: Distributed) -> LoopSettings:
+    return LoopSettings(
         batch=plan.pairs_per_step // request.accumulate // team.size,
         accumulate=request.accumulate,
         validate_every=request.validate_every,

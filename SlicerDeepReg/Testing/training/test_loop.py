@@ -313,7 +313,7 @@ def test_a_damaged_checkpoint_is_said(tmp_path):
         ({"network": "svf"}, "nothing to train"),
         ({"data": "somewhere", "synthetic": "shapes"}, "not both"),
         ({"synthetic": None}, "what to train on"),
-        ({"preset": "oasis"}, "no preset 'oasis'.*ultrasound"),
+        ({"schedule": "oasis"}, "no schedule 'oasis'.*ultrasound"),
         ({"network": "wavemorph"}, "takes 3D images; these have 2 axes"),
         ({"size_ijk": (32, 8)}, "--size must be 16 voxels"),
         ({"size_ijk": (32, 32, 32)}, "--size has 3 numbers and the images have 2 axes"),
@@ -416,13 +416,13 @@ def test_a_model_can_be_the_start_of_another(tmp_path):
         quiet(small(tmp_path / "third", network="fmirnet", start=tmp_path / "first"))
 
 
-def test_presets_are_printed_and_taken(tmp_path, capsys):
+def test_schedules_are_printed_and_taken(tmp_path, capsys):
     from SlicerDeepRegLib.commands import main
 
-    assert main(["train", "--network", "unfolding", "--presets"]) == 0
+    assert main(["train", "--network", "unfolding", "--schedules"]) == 0
     text = capsys.readouterr().out
     assert "lpba40: " in text and "agreement 0.1" in text and "chosen here" in text
-    quiet(small(tmp_path / "model", preset="ultrasound", learning_rate=None, batch=None, synthetic="shapes", steps=1))
+    quiet(small(tmp_path / "model", schedule="ultrasound", learning_rate=None, batch=None, synthetic="shapes", steps=1))
     plan = json.loads((tmp_path / "model" / "training.json").read_text(encoding="utf-8"))
     assert plan["learning_rate"] == 1e-4 and plan["pairs_per_step"] == 4
     assert plan["loss"] == {"regularity": 0.655, "structure": 1.0}
