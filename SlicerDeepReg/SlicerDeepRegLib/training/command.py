@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from ..catalog import cards
-from ..training.dataset_index import PAIRINGS
-from ..training.plan import DECAYS, OPTIMIZERS, PRECISIONS
 from ..types import DEVICES, InputError
+from .dataset_index import PAIRINGS
+from .plan import DECAYS, OPTIMIZERS, PRECISIONS
 
 #: What torch would have to be imported for; a test compares them with what is known there.
 KINDS, AUGMENTATIONS, SEGMENTATIONS = ("mixed", "brains", "shapes"), ("none", "light", "strong"), ("fcn", "unet")
@@ -109,13 +109,13 @@ def run(options: argparse.Namespace) -> int:
     asked = vars(options)
     if "schedules" in asked:
         from ..catalog import card
-        from ..training.schedules import describe_schedules
+        from .schedules import describe_schedules
 
         print(describe_schedules(card(options.network)))
         return 0
     if "output" not in asked:
         raise InputError("Say where the model goes: --output MODEL.")
-    from ..training.start import TrainingRequest, train
+    from .start import TrainingRequest, train
 
     names = set(TrainingRequest.__dataclass_fields__)
     given = {name: value for name, value in asked.items() if name in names}

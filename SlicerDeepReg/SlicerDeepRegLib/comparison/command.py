@@ -64,11 +64,11 @@ def add_parser(commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options ask; returns 0, or 1 where some cells failed."""
-    from ..comparison.pages import write_pages
-    from ..comparison.pictures import available, draw
-    from ..comparison.request import cells_of, read_methods, read_pairs
-    from ..comparison.run import outcomes as run_cells
-    from ..comparison.table import lines_of, rows_of
+    from .pages import write_pages
+    from .pictures import available, draw
+    from .request import cells_of, read_methods, read_pairs
+    from .run import outcomes as run_cells
+    from .table import lines_of, rows_of
 
     pairs = read_pairs(options.pairs)
     labels = [label.strip() for label in options.methods.split(",") if label.strip()]
