@@ -54,6 +54,7 @@ class Card:
         recipe: what the network needs done to its input: ``intensity`` ("unit": 0 to 1 by robust range, the moving
             image matched to the fixed one), ``voxel_mm`` (the voxel size that it was trained at; None for any) and
             ``orientation`` (the ways in which i, j and k grow, as "RAS"; None or left out for any).
+        training: schedules to train the network by, by name, see ``training/schedules.py``.
         operations: of one pair of 160 x 192 x 224, as the profiler of MSRD-Net's table counts (see networks/size.py).
         multiply_accumulates: those that our code does in the same pass, products of attention included.
         settings: where the method's defaults are other ones for this card.
@@ -81,6 +82,7 @@ class Card:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     operations: Optional[int] = None
     multiply_accumulates: Optional[int] = None
     settings: Mapping[str, Any] = field(default_factory=dict)

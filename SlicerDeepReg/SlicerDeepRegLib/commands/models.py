@@ -11,6 +11,8 @@ from ..catalog import Card
 from ..methods import declared_names, methods
 from ..types import InputError
 
+_LIBRARY = __name__.rpartition(".")[0].rpartition(".")[0]
+
 
 def add_parser(commands) -> None:
     parser = commands.add_parser("models", help="list the methods and networks, add one with your weights")
@@ -78,7 +80,15 @@ def _added(options: argparse.Namespace) -> Tuple[Card, List[str]]:
             if value:
                 raise InputError(f"{flag} is for a file; for a folder, say it in {path / 'card.json'}.")
         return install(path, options.replace, declared_names()), []
-    from ..methods.pretrained import install_pretrained
+    try:
+        from ..pretrained.install import install_pretrained
+    except ModuleNotFoundError as error:
+        if error.name != f"{_LIBRARY}.pretrained":
+            raise
+        raise InputError(
+            "Slicer's module does not convert checkpoints. Install the command line, and add the file with it: "
+            "pip install SlicerDeepReg"
+        ) from None
 
     voxel_mm = None if options.voxel_mm == "any" else _millimeters(options.voxel_mm)
     configuration = dict(_setting(text) for text in options.settings)

@@ -7,9 +7,10 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any
 
 from .. import __version__
 from ..methods import method, settings_of
@@ -70,7 +71,7 @@ class Cell:
     device: str
     threads: int
 
-    def values(self) -> Dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """As JSON holds it."""
         return dataclasses.asdict(self)
 
@@ -98,7 +99,7 @@ def read_cell(values: Mapping[str, Any]) -> Cell:
     return Cell(**{**values, "pair": Pair(**values["pair"]), "method": Method(**values["method"])})
 
 
-def read_pairs(path: Path) -> List[Pair]:
+def read_pairs(path: Path) -> list[Pair]:
     """The pairs of a CSV with a heading: fixed and moving, and as far as there are any the other FILES and ``name``.
 
     Paths may be relative to the CSV. A pair may lack labels or landmarks that others have.
@@ -128,7 +129,7 @@ def read_pairs(path: Path) -> List[Pair]:
     return pairs
 
 
-def _pair(path: Path, number: int, row: Mapping[Optional[str], Any]) -> Pair:
+def _pair(path: Path, number: int, row: Mapping[str | None, Any]) -> Pair:
     if None in row:
         raise InputError(f"{path}, row {number}: more cells than the heading has columns.")
     if any("\0" in (value or "") for value in row.values()):
@@ -149,7 +150,7 @@ def _pair(path: Path, number: int, row: Mapping[Optional[str], Any]) -> Pair:
     return Pair(name, files)
 
 
-def read_methods(labels: Sequence[str], preset: str, changed: Sequence[str] = ()) -> List[Method]:
+def read_methods(labels: Sequence[str], preset: str, changed: Sequence[str] = ()) -> list[Method]:
     """The methods by label, with their settings.
 
     Args:
@@ -160,7 +161,7 @@ def read_methods(labels: Sequence[str], preset: str, changed: Sequence[str] = ()
     Raises:
         InputError: a method, an preset or a setting that there is not, or a method twice.
     """
-    found: List[Method] = []
+    found: list[Method] = []
     for label in labels:
         name, _, asked = label.partition("/")
         if asked and asked not in PRESETS:
@@ -172,7 +173,7 @@ def read_methods(labels: Sequence[str], preset: str, changed: Sequence[str] = ()
     return found
 
 
-def _settings(label: str, name: str, preset: str, changed: Sequence[str], labels: Sequence[str]) -> Dict[str, Any]:
+def _settings(label: str, name: str, preset: str, changed: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
     chosen, settings = method(name), {}
     for text in changed:
         key, sign, value = text.partition("=")
@@ -202,6 +203,6 @@ def _has(name: str, preset: str, setting: str) -> bool:
     return setting in {number.name for number in numbers_of(method(name).presets[preset])}
 
 
-def cells_of(pairs: Sequence[Pair], methods: Sequence[Method], **options: Any) -> List[Cell]:
+def cells_of(pairs: Sequence[Pair], methods: Sequence[Method], **options: Any) -> list[Cell]:
     """Every method on every pair, pair by pair."""
     return [Cell(pair, method, **options) for pair in pairs for method in methods]

@@ -11,10 +11,9 @@ import torch
 
 from ..catalog import Card
 from ..geometry.grids import coarser
-from ..losses.papers import LOSSES
 from ..models.settings import NetworkSettings
 from ..models.weights import built, load_weights
-from ..networks import NetworkOutput, RegistrationNetwork
+from ..networks import NetworkOutput, RegistrationNetwork, network_class
 from ..preparation.working import WorkingPair
 from ..types import InputError, Stage
 from ._engine import straightened
@@ -52,7 +51,7 @@ def register(card: Card, work: WorkingPair, settings: NetworkSettings, recompute
     share = 0.6 if settings.refine else 0.97
     start = time.perf_counter()
     if settings.instance_steps:
-        loss = LOSSES[card.network](moving, fixed, inside, regularity=settings.regularity)
+        loss = network_class(card.network).loss(moving, fixed, inside, regularity=settings.regularity)
         output, curve = _optimized(network, moving, fixed, loss, settings, context.part(0, share))
     else:
         output, curve = _inferred(network.eval(), moving, fixed), []

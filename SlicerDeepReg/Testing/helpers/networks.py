@@ -4,37 +4,22 @@ import numpy as np
 import torch
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.models.weights import built
-from SlicerDeepRegLib.networks import NETWORKS
+from SlicerDeepRegLib.networks import NETWORKS, network_class
 
-#: Sizes for the tests of networks that are large; their own sizes are built without memory in others.
-SMALL_NETWORKS = {
-    "caml": {"width": 16, "depths": (1, 1, 1)},
-    "unfolding": {"channels": (4, 8, 8), "layers": 2, "mlp": 32, "denoise_width": 4, "denoise_depth": 3},
-    "fmirnet": {"channels": (8, 16, 16)},
-    "vit-v-net": {"width": 24, "layers": 2, "heads": 2, "inner": 32, "first": 32, "decoder": (16, 16, 8, 8, 8)},
-    "transmorph": {"width": 12, "depths": (2, 2), "heads": (2, 2), "window": (2, 3, 4)},
-    "transmatch": {"width": 12, "depths": (2, 2), "heads": (2, 2), "window": (2, 3, 4)},
-    "utsrmorph": {"width": 12, "depths": (2, 2), "heads": (2, 2), "window": (2, 3, 4), "squeeze": 4},
-    "xmorpher": {"width": 16, "depths": (1, 1, 1)},
-    "pivit": {"width": 8, "window": 3},
-    "rdp-net": {"width": 4},
-    "h-sganet": {"channels": (8, 8, 8, 8), "hop": 3, "positions": 8},
-    "udrsnet": {"channels": (8, 16, 16)},
-    "lku-net": {"width": 4, "head_scale": 0.1},
-}
 #: (name, number of axes) of everything that a network takes.
 INPUTS = [(name, axes) for name in sorted(NETWORKS) for axes in card(name).dimensions]
 IDS = [f"{name}-{axes}d" for name, axes in INPUTS]
 
 
 def network_of(name, axes, seed=0, **configuration):
-    """The network of a card or variant, from that random start."""
+    """Return the small network of a card, or the network of a variant, from that random start."""
     torch.manual_seed(seed)
-    return built(card(name), axes, **{**SMALL_NETWORKS.get(name, {}), **configuration})
+    small = network_class(name).small if name in NETWORKS else {}
+    return built(card(name), axes, **{**small, **configuration})
 
 
 def images(axes, shape=None, seed=0, shift=1.5):
-    """Two smooth images, the second ``shift`` voxels along i from the first: moving(x + shift) = fixed(x)."""
+    """Return two smooth images, the second ``shift`` voxels along i from the first: moving(x + shift) = fixed(x)."""
     shape = shape or (32, 32, 32)[:axes]
     random = np.random.default_rng(seed)
     indices = np.indices(shape).astype(np.float32)
@@ -51,7 +36,7 @@ def images(axes, shape=None, seed=0, shift=1.5):
 
 
 def stirred(network):
-    """The network with heads that are not zero, so that its fields say something; the same ones each time."""
+    """Return the network with heads that are not zero, so that its fields are not; the same ones each time."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, (torch.nn.Conv3d, torch.nn.Conv2d)) and module.out_channels in (2, 3):
@@ -60,6 +45,6 @@ def stirred(network):
     return network
 
 
-def error_of(found, expected):
-    """The largest difference, relative to the largest value."""
-    return float((found - expected).abs().max() / expected.abs().max())
+def error_of(values, expected):
+    """Return the largest difference, relative to the largest value."""
+    return float((values - expected).abs().max() / expected.abs().max())

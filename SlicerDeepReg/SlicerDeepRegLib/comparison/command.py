@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import Any
 
 from ..methods import linear_methods
 from ..similarity import names as similarity_names
@@ -67,11 +68,11 @@ def add_parser(commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options ask; returns 0, or 1 where some cells failed."""
-    from ..comparison.pages import write_pages
-    from ..comparison.pictures import available, draw
-    from ..comparison.request import cells_of, read_methods, read_pairs
-    from ..comparison.run import outcomes as run_cells
-    from ..comparison.table import lines_of, rows_of
+    from .pages import write_pages
+    from .pictures import available, draw
+    from .request import cells_of, read_methods, read_pairs
+    from .run import outcomes as run_cells
+    from .table import lines_of, rows_of
 
     pairs = read_pairs(options.pairs)
     labels = [label.strip() for label in options.methods.split(",") if label.strip()]
@@ -133,14 +134,14 @@ class _Told:
         if "error" in outcome:
             text = f"failed: {outcome['error']}"
         else:
-            metrics: Dict[str, Any] = outcome["metrics"].get("after", {})
+            metrics: dict[str, Any] = outcome["metrics"].get("after", {})
             known = [(name, metrics.get(name)) for name in ("dice", "tre_mm", "ncc")]
             shown = ", ".join(f"{name} {value:.3f}" for name, value in known if value is not None)
             text = "done before" if before else f"{outcome['seconds']['registration']:.1f} s, {shown}"
         print(f"[{self.done}/{self.total}] {cell.pair.name}, {cell.method.label}: {text}", file=sys.stderr, flush=True)
 
 
-def _aligned(heading: List[str], lines: List[List[str]]) -> str:
+def _aligned(heading: list[str], lines: list[list[str]]) -> str:
     widths = [max(len(line[place]) for line in [heading, *lines]) for place in range(len(heading))]
     shown = []
     for line in [heading, *lines]:

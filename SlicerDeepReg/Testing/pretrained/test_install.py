@@ -10,14 +10,14 @@ from helpers.cases import Case
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.weights import read_weights, write_weights
-from SlicerDeepRegLib.methods.pretrained import install_pretrained
 from SlicerDeepRegLib.models.torch_files import can_read
 from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.pretrained.install import install_pretrained
 from SlicerDeepRegLib.types import InputError, Request
 
 torch_files_are_read = pytest.mark.skipif(not can_read(), reason="torch files are refused with PyTorch before 2.6")
 pytestmark = pytest.mark.usefixtures("own_models")
-LAYOUTS = json.loads((Path(__file__).parents[1] / "pretrained" / "layouts.json").read_text("utf-8"))
+LAYOUTS = json.loads((Path(__file__).parent / "layouts.json").read_text("utf-8"))
 
 
 def checkpoint(what, strength=0.02):

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from ..catalog import cards
-from ..training.dataset_index import PAIRINGS
-from ..training.plan import DECAYS, OPTIMIZERS, PRECISIONS
 from ..types import DEVICES, InputError
+from .dataset_index import PAIRINGS
+from .plan import DECAYS, OPTIMIZERS, PRECISIONS
 
 #: What torch would have to be imported for; a test compares them with what is known there.
 KINDS, AUGMENTATIONS, SEGMENTATIONS = ("mixed", "brains", "shapes"), ("none", "light", "strong"), ("fcn", "unet")
@@ -30,7 +30,7 @@ def add_parser(commands) -> None:
     parser.add_argument("--output", metavar="MODEL", type=Path, help="folder for model, checkpoint, log and pictures")
     _add_data(parser.add_argument_group("data"))
     _add_joint(parser.add_argument_group("joint registration and segmentation"))
-    _add_schedule(parser.add_argument_group("schedule (what is not given is as the preset says)"))
+    _add_schedule(parser.add_argument_group("schedule (what is not given is as the schedule says)"))
     _add_keeping(parser.add_argument_group("validation, keeping, machine"))
     parser.set_defaults(run=run)
 
@@ -65,8 +65,8 @@ def _add_joint(group) -> None:
 
 
 def _add_schedule(group) -> None:
-    group.add_argument("--preset", metavar="NAME", help="a paper's schedule; see --presets")
-    group.add_argument("--presets", action="store_true", help="print the presets of the network and stop")
+    group.add_argument("--schedule", metavar="NAME", help="of the network's paper, or general; see --schedules")
+    group.add_argument("--schedules", action="store_true", help="print the schedules of the network and stop")
     for name, text in (("epochs", "passes over the pairs"), ("steps", "or how often the weights are improved")):
         group.add_argument(f"--{name}", type=int, metavar="N", help=text)
     group.add_argument("--batch", type=int, metavar="N", help="pairs of one process at once")
@@ -87,7 +87,7 @@ def _add_schedule(group) -> None:
 def _add_keeping(group) -> None:
     group.add_argument("--name", metavar="NAME", help="of the model (default: the output folder's)")
     group.add_argument(
-        "--validation", type=float, metavar="X", help="part of the images held out (default: the preset's, or 0.1)"
+        "--validation", type=float, metavar="X", help="part of the images held out (default: the schedule's, or 0.1)"
     )
     group.add_argument("--validation-pairs", type=int, metavar="N", help="most of them (default: 20)")
     for name, default in (("validate", 500), ("checkpoint", 500), ("log", 10)):
@@ -107,15 +107,15 @@ def run(options: argparse.Namespace) -> int:
 
     tune_memory()
     asked = vars(options)
-    if "presets" in asked:
+    if "schedules" in asked:
         from ..catalog import card
-        from ..training.presets import described
+        from .schedules import describe_schedules
 
-        print(described(card(options.network).network or ""))
+        print(describe_schedules(card(options.network)))
         return 0
     if "output" not in asked:
         raise InputError("Say where the model goes: --output MODEL.")
-    from ..training.start import TrainingRequest, train
+    from .start import TrainingRequest, train
 
     names = set(TrainingRequest.__dataclass_fields__)
     given = {name: value for name, value in asked.items() if name in names}
