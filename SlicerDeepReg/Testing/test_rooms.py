@@ -232,13 +232,3 @@ def test_syntax_is_that_of_python_3_9():
         ast.parse(text, feature_version=(3, 9))
         if "->" in text:
             assert "from __future__ import annotations" in text, path
-
-
-def test_every_card_names_a_method_that_runs():
-    from SlicerDeepRegLib.catalog import cards
-    from SlicerDeepRegLib.methods import load_method
-
-    assert "svf" in cards()
-    for name, card in cards().items():
-        assert card.name == name
-        assert callable(load_method(card).run)

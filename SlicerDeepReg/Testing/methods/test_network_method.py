@@ -13,20 +13,28 @@ from helpers.geometry import make_grid
 from helpers.images import texture
 from SlicerDeepRegLib import catalog
 from SlicerDeepRegLib.catalog import card, cards
+from SlicerDeepRegLib.checks import PairFacts, check, facts_of_image, raise_error
 from SlicerDeepRegLib.files.weights import file_sha256, read_weights, write_weights
 from SlicerDeepRegLib.geometry.grids import orientation_of, oriented, with_axes_of
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
-from SlicerDeepRegLib.methods import network
-from SlicerDeepRegLib.methods.network import Network
+from SlicerDeepRegLib.methods import Context, method, network_solver, settings_of
 from SlicerDeepRegLib.models.torch_files import can_read
 from SlicerDeepRegLib.models.weights import built, install, remove
 from SlicerDeepRegLib.networks import NETWORKS, network_class
 from SlicerDeepRegLib.pipeline import register
-from SlicerDeepRegLib.preparation.plan import estimated_bytes
-from SlicerDeepRegLib.preparation.working import prepare
-from SlicerDeepRegLib.settings import settings_for
-from SlicerDeepRegLib.types import DeviceMemoryError, Field, Grid, Image, InputError, Request, Transform
+from SlicerDeepRegLib.types import (
+    DeviceMemoryError,
+    Field,
+    Grid,
+    Image,
+    ImagePair,
+    InputError,
+    Memory,
+    PairDescription,
+    Request,
+    Transform,
+)
 
 RECIPE = {"intensity": "unit", "voxel_mm": None}
 #: Small enough to be made, written and checked in a moment.
@@ -60,13 +68,13 @@ def request(case, method, **settings):
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_fitted_to_a_pair(name, monkeypatch):
     monkeypatch.setattr(
-        network, "built", lambda card, *axes, **more: built(card, *axes, **network_class(name).small, **more)
+        network_solver, "built", lambda card, *axes, **more: built(card, *axes, **network_class(name).small, **more)
     )
     steps = 40 if name == "xmorpher" else 15  # half as many blocks here as it has, and slow to begin
     result = register(request(Case("LPS-RAS"), name, instance_steps=steps))
     assert result.metrics["after"]["ncc"] > result.metrics["linear"]["ncc"] + 0.001
     fit = result.stages[-1]
-    assert fit.name == "fit" and len(fit.curve) <= steps and min(fit.curve) < fit.curve[0]
+    assert fit.name == "instance optimization" and len(fit.curve) <= steps and min(fit.curve) < fit.curve[0]
     assert any("does not show" in note for note in result.notes)
     with torch.device("meta"):
         image = torch.empty(1, 1, 64, 64, 64)
@@ -102,57 +110,56 @@ def test_what_a_network_cannot_do_is_said():
             register(request(case, name, **settings))
     with pytest.raises(InputError, match="takes 3D images"):
         register(request(Slices(), "msrd-net"))
-    with pytest.raises(InputError, match="images of one contrast"):
+    with pytest.raises(InputError, match="images of one modality"):
         register(Request(case.fixed, case.moving, method="caml", device="cpu", similarity="mind"))
 
 
-def test_memory_is_said_and_halved_before_it_is_refused():
+def test_blocks_are_recomputed_before_memory_is_refused():
+    caml = method("caml")
     grid = Grid((160, 192, 224), np.eye(4))
-    needs = card("caml").bytes_per_voxel
-    method, settings = Network(card("caml")), settings_for("network", "standard")
-    whole, small = (estimated_bytes(grid, "standard", needs[kind]) for kind in ("fit", "checkpointed"))
-    method.check_memory(grid, settings, "standard", whole, "this computer")
-    assert not method.checkpointing
-    whole, small = (estimated_bytes(grid, "standard", needs[kind], on_gpu=True) for kind in ("fit", "checkpointed"))
-    method.check_memory(grid, settings, "standard", (whole + small) // 2, "the GPU")
-    assert method.checkpointing
-    with pytest.raises(DeviceMemoryError, match=r"needs about .* GB .*the GPU has .* --preset fast"):
-        Network(card("caml")).check_memory(grid, settings, "standard", small - 1, "the GPU")
-    infer = settings_for("network", "standard", {"instance_steps": 0})
-    Network(card("caml")).check_memory(grid, infer, "standard", small - 1, "the GPU")
+    fitted, inferred = settings_of(caml, "standard"), settings_of(caml, "standard", {"instance_steps": 0})
+    for on_gpu in (False, True):
+        pair = PairDescription(grid, grid, "standard", on_gpu=on_gpu)
+        least = caml.memory(pair, fitted)
+        assert caml.memory(pair, inferred).host <= least.host and caml.memory(pair, inferred).device <= least.device
+        assert caml.recomputes(pair, fitted, least) and not caml.recomputes(pair, inferred, least)
+        plenty = Memory(2 * least.host + 10**12, 2 * least.device + 10**12)
+        assert not caml.recomputes(pair, fitted, plenty)
+    image = Image(np.zeros(grid.shape_kji, np.int8), grid)
+    image.values[0, 0, 0] = 1
+    facts = PairFacts(
+        facts_of_image(image, "fixed"), facts_of_image(image, "moving"), device_free_bytes=least.device - 1
+    )
+    with pytest.raises(DeviceMemoryError, match=r"needs about .* GB .*the GPU has .* Use the preset fast"):
+        raise_error(check(facts, caml, fitted))
+    assert check(dataclasses.replace(facts, device_free_bytes=least.device), caml, fitted) == []
 
 
 def test_less_memory_gives_the_same_field():
-    case = Case("LPS-RAS")
-    fields = []
-    for checkpointing in (False, True):
-        method = Network(card("fmirnet:1"))
-        method.checkpointing = checkpointing
-        outcome = method.run(
-            working(case),
-            torch.device("cpu"),
-            lambda progress: None,
-            settings_for("network", "fast", {"instance_steps": 4}),
+    case, fields = Case("LPS-RAS"), []
+    small = method("fmirnet:1")
+    for free in (Memory(1 << 62, 1 << 62), Memory(0, 0)):
+        outcome = small.run(
+            ImagePair(case.fixed, case.moving),
+            np.eye(4),
+            settings_of(small, "fast", {"instance_steps": 4}),
+            Context(preset="fast", free=free),
         )
         fields.append(outcome.displacement.displacement_lps_mm)
-        assert any("twice" in note for note in outcome.notes) == checkpointing
+        assert any("twice" in note for note in outcome.notes) == (free.host == 0)
     assert np.abs(fields[0] - fields[1]).max() < 0.05 * np.abs(fields[0]).max()
-
-
-def working(case):
-    return prepare(case.fixed, case.moving, np.eye(4), "fast", "lncc")
 
 
 # ------------------------------------------------------------------ refined
 
 
-def test_refined_by_optimize():
+def test_refined_by_velocity_fields():
     case = Case("LPS-RAS")
     fitted = register(request(case, "msrd-net", instance_steps=10))
     refined = register(request(case, "msrd-net", instance_steps=10, refine=20))
     assert 1 - refined.metrics["after"]["ncc"] < 0.5 * (1 - fitted.metrics["after"]["ncc"])
     names = [stage.name for stage in refined.stages]
-    assert names[names.index("fit") + 1 :] == ["refine, scale 1/2", "refine, scale 1"]
+    assert names[names.index("instance optimization") + 1 :] == ["refine, scale 1/2", "refine, scale 1"]
     assert any("Refined" in note for note in refined.notes)
     assert jacobian_of_transform(refined.transform).min() > 0
 
@@ -203,7 +210,7 @@ def test_added_models_register_and_can_be_removed(tmp_path, own_models, suffix):
     again = register(request(Case("LPS-RAS"), "mine"))
     assert np.array_equal(again.warped.values, result.warped.values)
     fitted = register(request(Case("LPS-RAS"), "mine", instance_steps=5))
-    assert fitted.stages[-1].name == "fit" and any("fitted" in note for note in fitted.notes)
+    assert fitted.stages[-1].name == "instance optimization" and any("fitted" in note for note in fitted.notes)
     with pytest.raises(InputError, match="--replace"):
         install(folder)
     install(folder, replace=True)

@@ -8,13 +8,22 @@ import torch
 from helpers.geometry import make_grid
 from helpers.images import texture
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
-from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed, voxel_centers_lps
-from SlicerDeepRegLib.methods import svf
+from SlicerDeepRegLib.geometry.points import (
+    apply_matrix,
+    displacement_at,
+    fixed_to_moving,
+    moving_to_fixed,
+    voxel_centers_lps,
+)
+from SlicerDeepRegLib.methods import Context
+from SlicerDeepRegLib.methods.svf import optimizer, plan, search
+from SlicerDeepRegLib.methods.svf.folds import min_jacobian
+from SlicerDeepRegLib.methods.svf.settings import PRESET_SETTINGS
 from SlicerDeepRegLib.metrics import measure
-from SlicerDeepRegLib.pipeline import register
-from SlicerDeepRegLib.preparation import plan
-from SlicerDeepRegLib.preparation.working import prepare
-from SlicerDeepRegLib.types import Canceled, Grid, Image, Request
+from SlicerDeepRegLib.pipeline import align, register
+from SlicerDeepRegLib.preparation.resolution import RESOLUTIONS
+from SlicerDeepRegLib.preparation.working import working_pair
+from SlicerDeepRegLib.types import Canceled, Grid, Image, ImagePair, Request
 
 GRID = make_grid((40, 44, 36), (1.6, 1.6, 1.8), np.eye(3))
 POINTS = voxel_centers_lps(GRID)
@@ -73,7 +82,7 @@ def test_a_field_coarser_than_the_images_finds_the_same_bump(monkeypatch):
 def test_the_search_compares_every_voxel_with_all_that_it_may_move_to(shape):
     torch.manual_seed(0)
     fixed, moving = torch.rand(1, 4, *shape), torch.rand(1, 4, *shape)
-    found = svf._differences(fixed, moving, 2)
+    found = search.differences(fixed, moving, 2)
     offsets = list(np.ndindex(*[5] * len(shape)))
     assert found.shape == (len(offsets), *shape)
     own = (fixed[0] ** 2).mean(0)  # the same for every candidate, and left out
@@ -89,9 +98,9 @@ def test_a_large_image_is_registered_in_less_memory_and_says_how_it_was_measured
     true = bump([4.0, -3.0, 2.0])
     whole = register(request(seen(true), seen(0)))
     monkeypatch.setattr(plan, "LARGE", 1000)
-    monkeypatch.setattr(plan, "MOST_WHOLE", 1000)
+    monkeypatch.setattr(align, "MAX_DENSE_VOXELS", 1000)
     monkeypatch.setattr(measure, "MOST_VOXELS", GRID.voxels // 8)
-    monkeypatch.setattr(svf, "MOST_CELLS", 200)
+    monkeypatch.setattr(search, "MAX_CELLS", 200)
     large = register(request(seen(true), seen(0)))
     assert len(large.transform.inverse_fields) == len(whole.transform.inverse_fields) == 2
     assert max(field.grid.voxels for field in large.transform.inverse_fields) < GRID.voxels
@@ -110,9 +119,9 @@ def test_a_large_image_is_registered_in_less_memory_and_says_how_it_was_measured
 
 def test_cells_of_the_search_are_limited_by_their_number_with_thick_slices_too(monkeypatch):
     cells = []
-    real = svf._coupled_search
-    monkeypatch.setattr(svf, "MOST_CELLS", 400)
-    monkeypatch.setattr(svf, "_coupled_search", lambda *a: cells.append(a[0].shape[2:]) or real(*a))
+    real = search.coupled_search
+    monkeypatch.setattr(search, "MAX_CELLS", 400)
+    monkeypatch.setattr(search, "coupled_search", lambda *a: cells.append(a[0].shape[2:]) or real(*a))
     grid = make_grid((64, 60, 20), (1.0, 1.0, 5.0), np.eye(3))
     register(request(seen(0, grid=grid), seen(0, grid=grid), preset="fast"))
     assert len(cells) == 2 and 100 < np.prod(cells[0]) <= 500
@@ -122,12 +131,12 @@ def test_a_refined_field_begins_at_full_size(monkeypatch):
     """Its coarser scale would throw away what a network found."""
     monkeypatch.setattr(plan, "LARGE", 1000)
     sizes = []
-    real = svf._optimize_level
+    real = optimizer.optimize_level
     monkeypatch.setattr(
-        svf, "_optimize_level", lambda images, level, *a: sizes.append(level) or real(images, level, *a)
+        optimizer, "optimize_level", lambda images, level, *a: sizes.append(level) or real(images, level, *a)
     )
-    pair = prepare(seen(0), seen(bump([2.0, 0, 0])), np.eye(4), "standard", "lncc")
-    svf.refine(pair, torch.device("cpu"), lambda progress: None, torch.zeros(1, 3, *pair.grid.shape_kji), 2)
+    pair = working_pair(ImagePair(seen(0), seen(bump([2.0, 0, 0]))), np.eye(4), "standard", "lncc")
+    optimizer.refine(pair, torch.zeros(1, 3, *pair.grid.shape_kji), 2, Context())
     assert sizes[0].field_size_ijk == sizes[0].size_ijk and sizes[1].field_size_ijk != sizes[1].size_ijk
 
 
@@ -184,11 +193,11 @@ def test_thick_slices_and_a_single_slice():
 
 
 @pytest.mark.parametrize("shape", [(6, 7, 8), (9, 8)])
-def test_least_jacobian_equals_the_eight_determinants(shape):
+def test_min_jacobian_equals_the_eight_determinants(shape):
     torch.manual_seed(0)
     n = len(shape)
     u = torch.rand(1, n, *shape) * 0.9
-    ours = svf.min_jacobian(u)[0, 0].numpy()
+    ours = min_jacobian(u)[0, 0].numpy()
     place = np.moveaxis(u[0].numpy() + np.indices(shape)[::-1], 0, -1)  # (k, j, i, n)
     for index in np.ndindex(*[size - 2 for size in shape]):
         at = tuple(np.array(index) + 1)
@@ -260,17 +269,10 @@ def test_search_finds_motion_beyond_the_reach_of_gradients():
 
     fixed = Image((ball([8.0, 0, 0]) + 0.6 * ball([-14.0, 12, 0])).astype(np.float32), GRID, "fixed")
     moving = Image((ball([-6.0, 0, 0]) + 0.6 * ball([-14.0, 12, 0])).astype(np.float32), GRID, "moving")
-    from SlicerDeepRegLib.preparation.working import prepare
-
-    pair = prepare(fixed, moving, np.eye(4), "fast", "mind")
+    pair = working_pair(ImagePair(fixed, moving), np.eye(4), "fast", "mind")
     center = np.array([[8.0, 0, 0]])
-    found = {}
-    for search in (True, False):
-        outcome = svf.run(pair, torch.device("cpu"), lambda progress: None, search=search)
-        from SlicerDeepRegLib.geometry.points import displacement_at
-
-        found[search] = float(displacement_at(outcome.displacement, center)[0, 0])
-    assert found[True] < -9
+    outcome = optimizer.optimize(pair, PRESET_SETTINGS["fast"], Context(preset="fast"))
+    assert float(displacement_at(outcome.displacement, center)[0, 0]) < -9
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -281,3 +283,12 @@ def test_cuda_agrees_with_the_cpu():
     fields = [result.transform.field.displacement_lps_mm for result in results]
     assert np.abs(fields[0] - fields[1]).mean() < 0.05
     assert error(results[1], true)[1] < 0.5
+
+
+def test_plan_has_coarse_to_fine_levels_and_a_limit():
+    levels = plan.levels(make_grid((160, 192, 224), (1, 1, 1), np.eye(3)), "standard")
+    assert [level.size_ijk for level in levels] == [(20, 24, 28), (40, 48, 56), (80, 96, 112), (160, 192, 224)]
+    huge = plan.levels(make_grid((512, 512, 512), (0.5, 0.5, 0.5), np.eye(3)), "standard")
+    assert np.prod(huge[-1].size_ijk) <= RESOLUTIONS["standard"].max_voxels
+    thick = plan.levels(make_grid((64, 64, 10), (1, 1, 5), np.eye(3)), "standard")
+    assert thick[1].size_ijk == (16, 16, 10)  # 4 mm voxels: the slices of 5 mm are kept

@@ -393,7 +393,7 @@ def test_a_network_is_fitted_from_the_panel(desktop, widget, pair):
     panel._settings._controls["instance_steps"].value = 6
     ui.applyButton.click()
     job = finish(desktop, widget)
-    assert job.state == "done" and [stage for stage, _ in job.losses] == ["fit"] * 6
+    assert job.state == "done" and [stage for stage, _ in job.losses] == ["instance optimization"] * 6
     (run,) = runs(desktop.host.scene)
     assert run.facts["method"] == "msrd-net" and "scale 1/8" in [stage["name"] for stage in run.facts["stages"]]
 
@@ -414,7 +414,7 @@ def test_a_variant_is_fitted_and_refined(desktop, widget, pair):
     (run,) = runs(desktop.host.scene)
     assert run.facts["method"] == "msrd-net:no-dilformer" and "no Dilformer" in run.facts["title"]
     names = [stage["name"] for stage in run.facts["stages"]]
-    assert names[names.index("fit") + 1 :] == ["refine, scale 1/4", "refine, scale 1/2"]
+    assert names[names.index("instance optimization") + 1 :] == ["refine, scale 1/4", "refine, scale 1/2"]
     assert any("Refined" in note for note in run.facts["notes"])
     ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("svf"))
     assert p.method == "svf" and variants.count == 1

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.geometry.points import apply_matrix, interpolate_at_ijk
-from SlicerDeepRegLib.settings import settings_for
+from SlicerDeepRegLib.methods import method, settings_of
 from SlicerDeepRegLib.teaching.lessons import LESSONS
 from SlicerDeepRegLib.teaching.pairs import LABEL_NAMES, PAIRS
 
@@ -51,8 +50,7 @@ def test_a_lesson_asks_for_what_there_is(name):
     assert (SCRIPTS / f"{name}.py").is_file() and lesson.pair in PAIRS
     assert 1 <= len(lesson.tries) <= 5 and 3 <= len(lesson.steps) <= 7 and lesson.learned
     for one in lesson.tries:
-        chosen = card(one.method)
-        settings_for(chosen.module, one.preset, one.settings, chosen.settings)
+        settings_of(method(one.method), one.preset, one.settings)
     assert {step.shows for step in lesson.steps} <= set(range(len(lesson.tries)))
     assert bool(lesson.slider) == (len(lesson.tries) > 1)
 
