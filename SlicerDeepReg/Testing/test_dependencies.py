@@ -5,6 +5,7 @@ import re
 
 import pytest
 from conftest import PROJECT
+from SlicerDeepRegLib import __version__
 
 
 def packages(text):
@@ -54,3 +55,10 @@ def test_an_audit_that_looked_nothing_up_does_not_pass(dependencies, code, words
     spec.loader.exec_module(audit)
     ended, lines = audit.summarize(dependencies)
     assert ended == code and words in "\n".join(lines)
+
+
+def test_the_version_is_the_same_everywhere():
+    changelog = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
+    citation = (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(r"^## \[(\d+\.\d+\.\d+)\]", changelog, re.M).group(1) == __version__
+    assert re.search(r"^version: (.*)$", citation, re.M).group(1) == __version__
