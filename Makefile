@@ -12,7 +12,7 @@ FIXED ?=
 MOVING ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-all lint pictures panel review stored-pictures teaching models synthetic benchmark audit guards matrix clean
+.PHONY: setup demo test test-all lint types imports pictures panel review stored-pictures teaching models synthetic benchmark audit guards matrix clean
 
 setup: $(VENV)/.installed
 
@@ -37,9 +37,17 @@ test: setup lint
 test-all: setup lint
 	$(PYTEST)
 
-lint: setup
+lint: setup types imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The types of the public interfaces; [tool.mypy] in pyproject.toml says how strictly each room is checked.
+types: setup
+	$(BIN)/mypy
+
+# Which room may import which, and which third-party packages: the contracts of .importlinter.
+imports: setup
+	$(BIN)/lint-imports
 
 # The pictures of the README and the icon.
 pictures: demo

@@ -469,7 +469,7 @@ def main():
         for case in PLAN
     ]
     pages.append(
-        "### Linear stage alone\n\n" + table(["motion", "mean error", "CPU s"], metrics["linear stage"]) + "\n"
+        "### Linear alignment alone\n\n" + table(["motion", "mean error", "CPU s"], metrics["linear stage"]) + "\n"
     )
     write_page("\n".join(pages))
 
@@ -487,11 +487,11 @@ def write_page(page):
     begin, end = "<!-- measured: begin -->", "<!-- measured: end -->"
     heading = (
         f"Command: `make benchmark`. Date: {datetime.date.today()}. Machine: {machine()}. {THREADS} threads.\n\n"
-        "CPU seconds are of the registration alone (linear stage included), peak memory is of the whole process. "
-        "Dice and HD95 are means over 30 labels (brain) or those present (2D); folds, NDV and SDlogJ are of the whole "
-        "transform inside the fixed labels (brain) or lung mask, measured by the same code for every method. The "
-        "inverse's columns: how far points there, anywhere between voxel centers, return from where they started "
-        "(mean), and how many miss by more than 0.1 mm.\n\n"
+        "CPU seconds are those of the registration alone (linear alignment included), peak memory is that of the whole "
+        "process. Dice and HD95 are means over 30 labels (brain) or those present (2D); folds, NDV and SDlogJ are "
+        "those of the whole transform inside the fixed labels (brain) or lung mask, measured by the same code for "
+        "every method. Inverse: the mean distance between points there, anywhere between voxel centers, and where "
+        "they return to, and the percentage of those that miss by more than 0.1 mm.\n\n"
     )
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else f"# Results\n\n{begin}\n{end}\n"
     before, rest = text.split(begin)
