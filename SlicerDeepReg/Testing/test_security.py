@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.cases import Case
+from helpers.command_line import options, run_command
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.types import Image, Request
 from SlicerDeepRegLib.worker.client import WorkerClient
@@ -20,8 +21,19 @@ SOURCES = [*sorted(LIBRARY.rglob("*.py")), LIBRARY.parent / "SlicerDeepReg.py"]
 #: What opens the network; what runs code that is in data, or a shell.
 NETWORK = {"socket", "urllib", "requests", "http"}
 FORBIDDEN = {
-    *("pickle", "cPickle", "dill", "shelve", "marshal", "joblib"),
-    *("eval", "exec", "os.system", "os.popen", "yaml.load", "tempfile.mktemp", "torch.jit.load"),
+    "pickle",
+    "cPickle",
+    "dill",
+    "shelve",
+    "marshal",
+    "joblib",
+    "eval",
+    "exec",
+    "os.system",
+    "os.popen",
+    "yaml.load",
+    "tempfile.mktemp",
+    "torch.jit.load",
 }
 
 
@@ -61,8 +73,14 @@ def test_no_source_runs_what_is_in_data_or_opens_the_network(path):
 @pytest.mark.parametrize(
     "text",
     [
-        *("import pickle", "from urllib.request import urlopen", "eval(x)", "subprocess.run(x, shell=True)"),
-        *("torch.load(x)", "torch.load(x, weights_only=False)", "np.load(x)", "np.load(x, allow_pickle=True)"),
+        "import pickle",
+        "from urllib.request import urlopen",
+        "eval(x)",
+        "subprocess.run(x, shell=True)",
+        "torch.load(x)",
+        "torch.load(x, weights_only=False)",
+        "np.load(x)",
+        "np.load(x, allow_pickle=True)",
     ],
 )
 def test_the_search_finds_what_it_looks_for(text):
@@ -106,21 +124,26 @@ def test_a_registration_and_the_worker_need_no_network(tmp_path):
     environment = closed(tmp_path)
     tried = subprocess.run(
         [sys.executable, "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9')"],
-        **{"env": environment, "capture_output": True, "text": True, "check": False},
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "NETWORK" in tried.stderr  # the guard guards
     write_pair(tmp_path)
-    call = [sys.executable, "-m", "SlicerDeepRegLib", "register", "--fixed", tmp_path / "DOE_JANE_fixed.nii.gz"]
-    call += ["--moving", tmp_path / "DOE_JANE_moving.nii.gz", "--output", tmp_path / "out", "--preset", "fast"]
-    call += ["--report", "--device", "cpu"]
-    done = subprocess.run([str(one) for one in call], env=environment, capture_output=True, text=True, check=False)
+    call = options(
+        fixed=tmp_path / "DOE_JANE_fixed.nii.gz",
+        moving=tmp_path / "DOE_JANE_moving.nii.gz",
+        output=tmp_path / "out",
+        preset="fast",
+        device="cpu",
+        report=True,
+    )
+    done = run_command("register", *call, environment=environment)
     assert done.returncode == 0 and "NETWORK" not in done.stderr, done.stderr
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "DOE_JANE" not in report and str(tmp_path) not in report
-    listed = subprocess.run(
-        [sys.executable, "-m", "SlicerDeepRegLib", "models"],
-        **{"env": environment, "capture_output": True, "text": True, "check": False},
-    )
+    listed = run_command("models", environment=environment)
     assert listed.returncode == 0 and "svf" in listed.stdout and "NETWORK" not in listed.stderr
 
 

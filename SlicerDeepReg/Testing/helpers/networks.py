@@ -30,7 +30,9 @@ IDS = [f"{name}-{axes}d" for name, axes in INPUTS]
 def network_of(name, axes, seed=0, **configuration):
     """The network of a card or variant, from that random start."""
     torch.manual_seed(seed)
-    return built(card(name), axes, **{**SMALL_NETWORKS.get(name, {}), **configuration})
+    sizes = dict(SMALL_NETWORKS.get(name, {}))
+    sizes.update(configuration)
+    return built(card(name), axes, **sizes)
 
 
 def images(axes, shape=None, seed=0, shift=1.5):

@@ -11,24 +11,21 @@ import numpy as np
 import pytest
 import torch
 from helpers.geometry import make_grid
+from helpers.images import noise_image
+from helpers.requests import request
 from SlicerDeepRegLib import pipeline
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.methods import load_method
 from SlicerDeepRegLib.preparation import plan
 from SlicerDeepRegLib.preparation.checks import Inputs, check_memory, free_memory_bytes
-from SlicerDeepRegLib.types import DeviceMemoryError, Grid, Image, InputError, Request
+from SlicerDeepRegLib.types import DeviceMemoryError, Grid, Image, InputError
 
 GRID = make_grid((12, 13, 14), (1.0, 1.0, 2.0), np.eye(3))
+SCAN = noise_image(GRID)
 
 
-def image(values=None, grid=GRID, name="scan"):
-    if values is None:
-        values = np.random.default_rng(0).random(grid.shape_kji).astype(np.float32)
-    return Image(values, grid, name)
-
-
-def request(**changes):
-    return dataclasses.replace(Request(image(), image()), **changes)
+def inputs(fixed=SCAN, moving=SCAN, **options):
+    return Inputs(request(fixed, moving, **options))
 
 
 def moved(grid, by_mm):
@@ -38,78 +35,78 @@ def moved(grid, by_mm):
 
 
 def test_good_inputs_pass_without_a_note():
-    assert Inputs(request()).notes == []
+    assert inputs().notes == []
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_voxels_that_are_not_numbers(bad):
-    values = image().values.copy()
+    values = SCAN.values.copy()
     values[3, 4, 5] = bad
     with pytest.raises(InputError, match="moving image .* has 1 voxels that are NaN or infinite"):
-        Inputs(request(moving=image(values)))
+        inputs(moving=Image(values, GRID))
 
 
 def test_constant_image():
     with pytest.raises(InputError, match="constant: every voxel is 7"):
-        Inputs(request(fixed=image(np.full(GRID.shape_kji, 7, np.int16))))
+        inputs(fixed=Image(np.full(GRID.shape_kji, 7, np.int16), GRID))
 
 
 def test_tiny_image():
     with pytest.raises(InputError, match="at least 8"):
-        Inputs(request(fixed=image(grid=make_grid((4, 12, 12), (1, 1, 1), np.eye(3)))))
+        inputs(fixed=noise_image(make_grid((4, 12, 12), (1, 1, 1), np.eye(3))))
 
 
 def test_slice_to_volume():
     with pytest.raises(InputError, match="fixed image is a single slice"):
-        Inputs(request(fixed=image(grid=make_grid((12, 12, 1), (1, 1, 1), np.eye(3)))))
+        inputs(fixed=noise_image(make_grid((12, 12, 1), (1, 1, 1), np.eye(3))))
 
 
 def test_no_overlap_is_only_an_error_without_a_linear_stage():
-    far = image(grid=moved(GRID, [500, 0, 0]))
+    far = noise_image(moved(GRID, [500, 0, 0]))
     with pytest.raises(InputError, match="do not overlap in space.*--linear center"):
-        Inputs(request(moving=far, linear="none"))
-    Inputs(request(moving=far, linear="center"))
+        inputs(moving=far, linear="none")
+    inputs(moving=far, linear="center")
 
 
 def test_empty_mask_and_empty_labels():
-    nothing = image(np.zeros(GRID.shape_kji, np.uint8))
+    nothing = Image(np.zeros(GRID.shape_kji, np.uint8), GRID)
     with pytest.raises(InputError, match="moving mask .* is empty"):
-        Inputs(request(moving_mask=nothing))
+        inputs(moving_mask=nothing)
     with pytest.raises(InputError, match="fixed labels .* are empty"):
-        Inputs(request(fixed_labels=nothing))
+        inputs(fixed_labels=nothing)
 
 
 def test_labels_must_be_whole_numbers():
     with pytest.raises(InputError, match="whole numbers"):
-        Inputs(request(fixed_labels=image()))
+        inputs(fixed_labels=SCAN)
 
 
 def test_mask_and_labels_in_another_geometry_are_resampled_and_said():
     other = make_grid((24, 26, 28), (0.5, 0.5, 1.0), np.eye(3))
     half = np.zeros(other.shape_kji, np.uint8)
     half[:14] = 3
-    inputs = Inputs(request(fixed_mask=image(half, other), fixed_labels=image(half, other)))
-    assert inputs.fixed_mask.shape == GRID.shape_kji
-    assert inputs.fixed_mask[:6].all() and not inputs.fixed_mask[8:].any()
-    assert set(np.unique(inputs.fixed_labels.values)) == {0, 3}
-    assert len(inputs.notes) == 2 and all("another geometry" in note for note in inputs.notes)
+    read = inputs(fixed_mask=Image(half, other), fixed_labels=Image(half, other))
+    assert read.fixed_mask.shape == GRID.shape_kji
+    assert read.fixed_mask[:6].all() and not read.fixed_mask[8:].any()
+    assert set(np.unique(read.fixed_labels.values)) == {0, 3}
+    assert len(read.notes) == 2 and all("another geometry" in note for note in read.notes)
 
 
 def test_points():
     inside = GRID.center_lps_mm[None]
     outside = np.concatenate([inside, inside + [0, 200, 0]])
     with pytest.raises(InputError, match="both --fixed-points and --moving-points"):
-        Inputs(request(fixed_points=inside))
+        inputs(fixed_points=inside)
     with pytest.raises(InputError, match="1 fixed and 2 moving"):
-        Inputs(request(fixed_points=inside, moving_points=outside))
+        inputs(fixed_points=inside, moving_points=outside)
     with pytest.raises(InputError, match="1 of the moving points lie outside .*number 2"):
-        Inputs(request(fixed_points=np.concatenate([inside] * 2), moving_points=outside))
+        inputs(fixed_points=np.concatenate([inside] * 2), moving_points=outside)
 
 
 @pytest.mark.parametrize("name", ["linear", "preset", "similarity", "device"])
 def test_unknown_choices(name):
     with pytest.raises(InputError, match=f"{name} must be one of"):
-        request(**{name: "wrong"})
+        dataclasses.replace(request(SCAN, SCAN), **{name: "wrong"})
 
 
 def test_memory_is_estimated_and_a_smaller_preset_offered():

@@ -102,7 +102,8 @@ def test_masks_go_with_their_images(plain_case):
     mask = Image((plain_case.moving.values > 20).astype(np.uint8), plain_case.moving.grid)
     fixed_mask = Image((plain_case.fixed.values > 20).astype(np.uint8), plain_case.fixed.grid)
     request = Request(
-        *(plain_case.fixed, plain_case.moving),
+        plain_case.fixed,
+        plain_case.moving,
         fixed_mask=fixed_mask,
         moving_mask=mask,
         preset="fast",
