@@ -60,7 +60,7 @@ def network_request(case, method, **settings):
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_fitted_to_a_pair(name, monkeypatch):
+def test_instance_optimization_of_a_pair(name, monkeypatch):
     monkeypatch.setattr(
         network, "built", lambda card, *axes, **more: built(card, *axes, **SMALL_NETWORKS.get(name, {}), **more)
     )
@@ -79,14 +79,14 @@ def test_fitted_to_a_pair(name, monkeypatch):
         assert np.allclose(corner, fit.field.grid.ijk_to_lps @ np.array([-0.5, -0.5, -0.5, 1]), atol=1e-3)
 
 
-def test_fitted_in_two_dimensions():
+def test_instance_optimization_in_two_dimensions():
     case = Slices()
     result = register(network_request(case, "fmirnet", instance_steps=40))
     assert result.metrics["after"]["ncc"] > result.metrics["linear"]["ncc"]
     assert np.abs(result.transform.field.displacement_lps_mm[..., 2]).max() < 1e-6
 
 
-def test_a_variant_is_fitted_and_named():
+def test_instance_optimization_of_a_variant_is_named():
     result = register(network_request(Case("LPS-RAS"), "msrd-net:no-dilformer", instance_steps=3))
     assert result.request.method == "msrd-net:no-dilformer" and len(result.stages[-1].curve) == 3
 

@@ -379,7 +379,7 @@ def host_did(function, name):
     return True
 
 
-def test_a_network_is_fitted_from_the_panel(desktop, widget, pair):
+def test_instance_optimization_runs_from_the_panel(desktop, widget, pair):
     ui, panel = widget.ui, widget.panel
     panel.parameters.settings = json.dumps({"step": 0.2})
     ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("msrd-net"))
@@ -399,7 +399,7 @@ def test_a_network_is_fitted_from_the_panel(desktop, widget, pair):
     assert run.facts["method"] == "msrd-net" and "scale 1/8" in [stage["name"] for stage in run.facts["stages"]]
 
 
-def test_a_variant_is_fitted_and_refined(desktop, widget, pair):
+def test_instance_optimization_of_a_variant_is_refined(desktop, widget, pair):
     ui, panel = widget.ui, widget.panel
     p, variants = panel.parameters, ui.variantCombo
     assert variants.count == 1 and not variants.visible  # Optimize has none

@@ -65,7 +65,7 @@ def test_every_array_finds_its_place(what):
 
 
 @pytest.mark.parametrize("name", [one.name for one in cards().values() if one.verified])
-def test_the_cards_network_is_the_released_one(name):
+def test_the_cards_network_is_the_pretrained_one(name):
     if name == "udrsnet":
         assert name not in LAYOUTS  # there is no checkpoint of torch
         return

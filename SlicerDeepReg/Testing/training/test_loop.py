@@ -165,7 +165,7 @@ def test_a_loss_that_is_no_number_stops_with_step_pairs_and_advice(tmp_path, mon
     assert quiet(small(tmp_path / "model", data=scans, validate_every=100, resume=True)).finished
 
 
-def test_networks_that_are_no_numbers_any_more_are_not_kept(tmp_path, monkeypatch):
+def test_networks_with_nan_are_not_kept(tmp_path, monkeypatch):
     """A field that is no number (which torch's backward pass does not survive), and a gradient that is none."""
     from SlicerDeepRegLib.networks.fmirnet import FMIRNet
     from SlicerDeepRegLib.training.loop import Trainer
