@@ -180,3 +180,26 @@ def test_an_archive_or_a_name_cannot_leave_its_folder(tmp_path):
         values["fixed"] = {**values["moving"], "array": name}
         with pytest.raises((ValueError, OSError)):
             protocol.read_request(json.loads(json.dumps(values)), inside)
+
+
+class _Evil:
+    """An object whose unpickling makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_an_array_that_holds_an_object_is_refused_and_nothing_of_it_runs(tmp_path):
+    """A pickle in a .npy file is what NumPy would run, were it allowed to."""
+    from SlicerDeepRegLib.worker import protocol
+
+    values = protocol.write_request(Request(*[Case("oblique-LPS").fixed] * 2), tmp_path)
+    evil = np.empty((2, 2, 2), object)
+    evil[:] = _Evil(tmp_path / "ran")
+    np.save(tmp_path / values["fixed"]["array"], evil, allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle|Python objects"):
+        protocol.read_request(json.loads(json.dumps(values)), tmp_path)
+    assert not (tmp_path / "ran").exists()
