@@ -198,8 +198,8 @@ def convexadam(case):
     return sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(field)]), timer
 
 
-METHODS = {
-    **{name: ours(name) for name in OURS + FITTED + REFINED},
+METHODS = {name: ours(name) for name in OURS + FITTED + REFINED}
+METHODS |= {
     "ants-syn": ants_syn,
     "sitk-demons": sitk_demons,
     "elastix-bspline": elastix_bspline,

@@ -11,6 +11,7 @@ import torch
 from helpers.cases import Case
 from helpers.geometry import make_grid
 from helpers.images import texture
+from helpers.requests import request
 from SlicerDeepRegLib import catalog
 from SlicerDeepRegLib.catalog import card, cards
 from SlicerDeepRegLib.checks import PairFacts, check, facts_of_image, raise_error
@@ -58,20 +59,20 @@ class Slices:
         self.moving = Image(texture(points).astype(np.float32), grid, "moving")
 
 
-def request(case, method, **settings):
-    return Request(case.fixed, case.moving, method=method, linear="center", device="cpu", settings=settings)
+def network_request(case, method, **settings):
+    return request(case.fixed, case.moving, method=method, linear="center", settings=settings)
 
 
 # ------------------------------------------------------------------ fitted
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_fitted_to_a_pair(name, monkeypatch):
+def test_instance_optimization_of_a_pair(name, monkeypatch):
     monkeypatch.setattr(
         network_solver, "built", lambda card, *axes, **more: built(card, *axes, **network_class(name).small, **more)
     )
     steps = 40 if name == "xmorpher" else 15  # half as many blocks here as it has, and slow to begin
-    result = register(request(Case("LPS-RAS"), name, instance_steps=steps))
+    result = register(network_request(Case("LPS-RAS"), name, instance_steps=steps))
     assert result.metrics["after"]["ncc"] > result.metrics["linear"]["ncc"] + 0.001
     fit = result.stages[-1]
     assert fit.name == "instance optimization" and len(fit.curve) <= steps and min(fit.curve) < fit.curve[0]
@@ -85,15 +86,15 @@ def test_fitted_to_a_pair(name, monkeypatch):
         assert np.allclose(corner, fit.field.grid.ijk_to_lps @ np.array([-0.5, -0.5, -0.5, 1]), atol=1e-3)
 
 
-def test_fitted_in_two_dimensions():
+def test_instance_optimization_in_two_dimensions():
     case = Slices()
-    result = register(request(case, "fmirnet", instance_steps=40))
+    result = register(network_request(case, "fmirnet", instance_steps=40))
     assert result.metrics["after"]["ncc"] > result.metrics["linear"]["ncc"]
     assert np.abs(result.transform.field.displacement_lps_mm[..., 2]).max() < 1e-6
 
 
-def test_a_variant_is_fitted_and_named():
-    result = register(request(Case("LPS-RAS"), "msrd-net:no-dilformer", instance_steps=3))
+def test_instance_optimization_of_a_variant_is_named():
+    result = register(network_request(Case("LPS-RAS"), "msrd-net:no-dilformer", instance_steps=3))
     assert result.request.method == "msrd-net:no-dilformer" and len(result.stages[-1].curve) == 3
 
 
@@ -107,9 +108,9 @@ def test_what_a_network_cannot_do_is_said():
         ("resnet", {}, "no method 'resnet'"),
     ):
         with pytest.raises(InputError, match=text):
-            register(request(case, name, **settings))
+            register(network_request(case, name, **settings))
     with pytest.raises(InputError, match="takes 3D images"):
-        register(request(Slices(), "msrd-net"))
+        register(network_request(Slices(), "msrd-net"))
     with pytest.raises(InputError, match="images of one modality"):
         register(Request(case.fixed, case.moving, method="caml", device="cpu", similarity="mind"))
 
@@ -155,8 +156,8 @@ def test_less_memory_gives_the_same_field():
 
 def test_refined_by_velocity_fields():
     case = Case("LPS-RAS")
-    fitted = register(request(case, "msrd-net", instance_steps=10))
-    refined = register(request(case, "msrd-net", instance_steps=10, refine=20))
+    fitted = register(network_request(case, "msrd-net", instance_steps=10))
+    refined = register(network_request(case, "msrd-net", instance_steps=10, refine=20))
     assert 1 - refined.metrics["after"]["ncc"] < 0.5 * (1 - fitted.metrics["after"]["ncc"])
     names = [stage.name for stage in refined.stages]
     assert names[names.index("instance optimization") + 1 :] == ["refine, scale 1/2", "refine, scale 1"]
@@ -203,13 +204,13 @@ def test_added_models_register_and_can_be_removed(tmp_path, own_models, suffix):
     assert sorted(p.name for p in own_models.iterdir()) == ["mine"]
     assert added.sha256 == file_sha256(added.folder / "weights.safetensors")
     assert list(cards())[-1] == "mine" and cards()["mine"].weights
-    result = register(request(Case("LPS-RAS"), "mine"))
+    result = register(network_request(Case("LPS-RAS"), "mine"))
     assert [stage.name for stage in result.stages][1:] == ["scale 1/8", "scale 1/4", "scale 1/2", "network"]
     assert np.abs(result.transform.field.displacement_lps_mm).max() > 0.01
     assert any("trained on: nothing" in note for note in result.notes)
-    again = register(request(Case("LPS-RAS"), "mine"))
+    again = register(network_request(Case("LPS-RAS"), "mine"))
     assert np.array_equal(again.warped.values, result.warped.values)
-    fitted = register(request(Case("LPS-RAS"), "mine", instance_steps=5))
+    fitted = register(network_request(Case("LPS-RAS"), "mine", instance_steps=5))
     assert fitted.stages[-1].name == "instance optimization" and any("fitted" in note for note in fitted.notes)
     with pytest.raises(InputError, match="--replace"):
         install(folder)
@@ -222,7 +223,7 @@ def test_added_models_register_and_can_be_removed(tmp_path, own_models, suffix):
 
 def test_a_recipe_sets_the_voxels(tmp_path):
     install(model(tmp_path / "given", recipe={"intensity": "unit", "voxel_mm": 3}))
-    result = register(request(Case("LPS-RAS"), "mine"))
+    result = register(network_request(Case("LPS-RAS"), "mine"))
     assert np.allclose(result.stages[-1].field.grid.spacing_mm, 3, rtol=0.1)
 
 
@@ -238,7 +239,7 @@ def test_a_recipe_turns_images_to_its_orientation(tmp_path):
     found = [fixed_to_moving(result.transform, points) for result in results]
     assert np.abs(found[0] - found[1]).max() < 1e-2
     assert np.linalg.norm(found[0] - fixed_to_moving(Transform(results[0].transform.linear_lps), points)).max() > 0.1
-    refined = register(request(case, "mine", refine=20))
+    refined = register(network_request(case, "mine", refine=20))
     assert refined.metrics["after"]["ncc"] > 0.98 and jacobian_of_transform(refined.transform).min() > 0
     with pytest.raises(InputError, match="this version knows"):
         install(model(tmp_path / "wrong", "other", recipe={**RECIPE, "orientation": "XYZ"}))
@@ -257,7 +258,7 @@ def test_weights_of_both_kinds_of_images_say_which(tmp_path):
         install(model(tmp_path / "given", network="fmirnet", configuration=small))
     assert install(model(tmp_path / "solid", network="fmirnet", configuration=small, dimensions=[3])).dimensions == (3,)
     with pytest.raises(InputError, match="takes 3D images"):
-        register(request(Slices(), "mine"))
+        register(network_request(Slices(), "mine"))
 
 
 def test_settings_and_words_of_a_model_are_its_own(tmp_path):
@@ -269,7 +270,7 @@ def test_settings_and_words_of_a_model_are_its_own(tmp_path):
 def test_batch_normalization_is_stored_and_read(tmp_path):
     small = {"channels": [4, 8], "scales": 1, "norm": "batch"}
     install(model(tmp_path / "given", network="fmirnet", configuration=small, dimensions=[3]))
-    assert [stage.name for stage in register(request(Case("LPS-RAS"), "mine")).stages][-1] == "network"
+    assert [stage.name for stage in register(network_request(Case("LPS-RAS"), "mine")).stages][-1] == "network"
 
 
 def test_another_voxel_size_than_the_recipes_is_said(tmp_path):
@@ -358,7 +359,7 @@ def test_weights_that_were_changed_later_are_not_used(tmp_path):
     file = added.folder / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\0")
     with pytest.raises(InputError, match="another checksum"):
-        register(request(Case("LPS-RAS"), "mine"))
+        register(network_request(Case("LPS-RAS"), "mine"))
 
 
 def test_a_broken_model_does_not_take_the_others_away(tmp_path, own_models, capsys):

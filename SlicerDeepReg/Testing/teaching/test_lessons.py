@@ -86,7 +86,7 @@ def test_lesson_1_an_arrow_fetches_the_value(played, capsys):
     assert after(results, "tre_mm")[0] < 0.3 * results[0].metrics["before"]["tre_mm"]
 
 
-def test_lesson_2_the_best_weight_is_in_the_middle_and_the_likeness_does_not_tell(played, capsys):
+def test_lesson_2_the_best_weight_is_in_the_middle_and_the_similarity_does_not_show_it(played, capsys):
     results, said = played("regularity", capsys)
     tre, ncc, rough = (after(results, name) for name in ("tre_mm", "ncc", "sdlogj"))
     best = int(np.argmin(tre))
@@ -114,7 +114,7 @@ def test_lesson_4_each_stage_comes_nearer_and_a_second_pass_too(played, capsys):
     assert passes[2] < 0.7 * passes[1] and "as given   13" in said
 
 
-def test_lesson_5_a_fitted_network_gets_there_slowly(played, capsys):
+def test_lesson_5_instance_optimization_gets_there_slowly(played, capsys):
     results, said = played("networks", capsys)
     tre, seconds = after(results, "tre_mm"), [result.seconds["method"] for result in results]
     assert tre[1] > 3 * tre[0] and tre[2] < 1.5 * tre[0] and tre[3] < 0.4 * tre[1]
