@@ -71,6 +71,7 @@ RULES = {
             "files",
             "geometry",
             "metrics",
+            "preparation",
             "pipeline",
         ),
         {"numpy", "scipy", "torch", "SimpleITK", "matplotlib", "distributed"},
@@ -78,7 +79,7 @@ RULES = {
     "commands": (
         (
             *("__init__", "types", "catalog", "device", "process", "geometry", "methods", "pipeline", "metrics"),
-            *("files", "mrml", "training", "comparison", "report"),
+            *("files", "preparation", "mrml", "training", "comparison", "report"),
         ),
         {"numpy", "scipy", "nilearn", "slicer", "SimpleITK"},
     ),
