@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..files.images import to_sitk
+from ..geometry.fields import to_lps
 from ..geometry.grids import oriented, padded, resized, with_voxels
 from ..types import Field, Grid, Image, InputError
 from . import intensity, plan
@@ -61,10 +62,7 @@ class WorkingPair:
             displacement: (n, ...) voxels of ``grid``, order i, j(, k), without the axes that do not exist.
             grid: where it is.
         """
-        axes = list(self.axes_ijk)
-        columns = grid.ijk_to_lps[:3, axes].astype(np.float32)  # a step of one voxel along each axis, LPS mm
-        vectors = np.tensordot(displacement, columns, axes=([0], [1]))  # (..., 3)
-        return Field(vectors.reshape(*grid.shape_kji, 3), grid)
+        return to_lps(displacement, grid, self.axes_ijk)
 
 
 def prepare(
