@@ -28,7 +28,7 @@ from .preparation import plan
 from .preparation.checks import Inputs, check_memory, free_memory_bytes
 from .preparation.perturb import perturbed_pair
 from .preparation.working import WorkingPair, prepare
-from .process import forget_peak_memory, peak_memory_gb
+from .processes.current import forget_peak_memory, peak_memory_gb
 from .settings import settings_for
 from .types import (
     Grid,

@@ -14,16 +14,15 @@ PROJECT = LIBRARY.parents[1]
 #: Room: (rooms it may import, third parties it may import).
 RULES = {
     "types": ((), {"numpy"}),
-    "catalog": (("types", "private"), set()),
+    "catalog": (("types", "processes"), set()),
     "settings": (("types",), set()),
-    "process": ((), set()),
-    "private": ((), set()),
+    "processes": (("types",), set()),
     "geometry": (("types",), {"numpy"}),
-    "files": (("types", "geometry", "private"), {"numpy", "SimpleITK", "safetensors", "pydicom"}),
+    "files": (("types", "geometry", "processes"), {"numpy", "SimpleITK", "safetensors", "pydicom"}),
     "preparation": (("types", "geometry", "files"), {"numpy", "SimpleITK"}),
     "metrics": (("types", "geometry"), {"numpy", "scipy", "skimage", "surface_distance"}),
     "report": (("types", "catalog", "metrics"), {"numpy", "PIL", "fpdf", "imageio_ffmpeg"}),
-    "mrml": (("types", "geometry"), {"numpy", "vtk", "slicer"}),
+    "mrml": (("types", "geometry", "metrics", "processes"), {"numpy", "vtk", "slicer"}),
     "warping": (("types", "geometry"), {"numpy", "torch"}),
     "losses": (("types", "geometry", "warping"), {"torch"}),
     "networks": (("types", "geometry", "warping", "losses"), {"torch"}),
@@ -42,8 +41,7 @@ RULES = {
                 "types",
                 "catalog",
                 "settings",
-                "process",
-                "private",
+                "processes",
                 "geometry",
                 "files",
                 "preparation",
@@ -55,7 +53,7 @@ RULES = {
     ),
     "pipeline": (
         (
-            *("__init__", "types", "catalog", "device", "process", "settings", "geometry", "files"),
+            *("__init__", "types", "catalog", "device", "processes", "settings", "geometry", "files"),
             *("preparation", "metrics", "warping", "methods"),
         ),
         {"numpy", "torch", "SimpleITK"},
@@ -66,8 +64,7 @@ RULES = {
             "types",
             "catalog",
             "settings",
-            "process",
-            "private",
+            "processes",
             "files",
             "geometry",
             "metrics",
@@ -78,14 +75,14 @@ RULES = {
     ),
     "commands": (
         (
-            *("__init__", "types", "catalog", "device", "process", "geometry", "methods", "pipeline", "metrics"),
+            *("__init__", "types", "catalog", "device", "processes", "geometry", "methods", "pipeline", "metrics"),
             *("files", "preparation", "mrml", "training", "comparison", "report"),
         ),
         {"numpy", "scipy", "nilearn", "slicer", "SimpleITK"},
     ),
     "worker": (
         (
-            *("__init__", "types", "catalog", "device", "process", "private", "files", "preparation"),
+            *("__init__", "types", "catalog", "device", "processes", "files", "preparation"),
             *("methods", "pipeline"),
         ),
         {"numpy", "torch"},
@@ -104,7 +101,7 @@ RULES = {
 
 
 #: What one file alone may import beside: it runs in a process of its own.
-ALONE = {"engines_apart.py": {"ants", "itk"}}
+ALONE = {"engine_worker.py": {"ants", "itk"}}
 
 
 def room_of(path: Path) -> str:

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     """Register, write the folder, say where the report and the scene are; returns 0."""
     from ..files.results import output_folder, write_result
     from ..pipeline import register
-    from ..process import prepare_process
+    from ..processes.current import prepare_process
     from .register import ProgressBar
 
     prepare_process()

@@ -9,7 +9,7 @@ import torch
 
 from ..catalog import Card
 from ..types import InputError
-from . import apart
+from . import engine_process
 from .engine import Engine, arrays, in_voxels
 
 #: Iterations of its four levels, coarsest first; its own default is (40, 20, 0).
@@ -37,10 +37,10 @@ class Ants(Engine):
             "total_sigma": settings.total_sigma,
             "iterations": ITERATIONS[pair.preset],
         }
-        given = {"fixed": fixed, "moving": moving}
-        found = apart.call("ants", self.card.title, given, values, report, torch.get_num_threads())
-        both = [in_voxels(found[name], spacing_mm, device) for name in ("displacement", "inverse")]
-        return both[0], both[1], {"metric": values["metric"]}, ()
+        arguments = {"fixed": fixed, "moving": moving}
+        fields = engine_process.call("ants", self.card.title, arguments, values, report, torch.get_num_threads())
+        displacement, inverse = (in_voxels(fields[name], spacing_mm, device) for name in ("displacement", "inverse"))
+        return displacement, inverse, {"metric": values["metric"]}, ()
 
 
 def for_card(card: Card) -> Ants:

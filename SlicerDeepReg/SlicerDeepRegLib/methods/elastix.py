@@ -8,7 +8,7 @@ import torch
 
 from ..catalog import Card
 from ..types import InputError
-from . import apart
+from . import engine_process
 from .engine import Engine, arrays, in_voxels
 
 
@@ -38,9 +38,9 @@ class Elastix(Engine):
             "samples": settings.samples,
             "metric": metric,
         }
-        given = {"fixed": fixed, "moving": moving}
-        found = apart.call("elastix", self.card.title, given, values, report, torch.get_num_threads())
-        return in_voxels(found["displacement"], spacing_mm, device), None, {"metric": metric}, ()
+        arguments = {"fixed": fixed, "moving": moving}
+        fields = engine_process.call("elastix", self.card.title, arguments, values, report, torch.get_num_threads())
+        return in_voxels(fields["displacement"], spacing_mm, device), None, {"metric": metric}, ()
 
 
 def _has_elastix() -> bool:

@@ -13,9 +13,9 @@ import SimpleITK as sitk
 import torch
 
 from ..catalog import Card
-from ..private import private_folder
+from ..processes.folders import private_folder
 from ..types import InputError
-from . import apart
+from . import engine_process
 from .engine import Engine, arrays, in_voxels, picture
 
 PROGRAMS = ("reg_f3d", "reg_transform")
@@ -41,7 +41,8 @@ class NiftyReg(Engine):
             for what, values in (("fixed", fixed), ("moving", moving)):
                 sitk.WriteImage(picture(values, spacing_mm), str(folder / f"{what}.nii.gz"))
             for command in self._commands(settings, spacing_mm, pair.similarity):
-                apart.run_foreign([shutil.which(command[0]), *command[1:]], self.card.title, report, folder)
+                program = [shutil.which(command[0]), *command[1:]]
+                engine_process.run_program(program, self.card.title, report, folder)
             positions = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "deformation.nii.gz")))
         return in_voxels(_displacements(positions, fixed, spacing_mm), spacing_mm, device), None, {}, ()
 

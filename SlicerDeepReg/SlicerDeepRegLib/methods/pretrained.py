@@ -9,7 +9,7 @@ from typing import Any, Mapping, Optional, Tuple
 from ..catalog import CARD_FILE, WEIGHTS_FILE, Card, cards
 from ..files.weights import read_weights, write_weights
 from ..pretrained import Pretrained, recognize
-from ..private import private_folder
+from ..processes.folders import private_folder
 from ..types import InputError
 from .torch_files import read_tensors
 from .weights import install

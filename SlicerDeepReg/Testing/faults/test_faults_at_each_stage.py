@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Case
-from SlicerDeepRegLib import private
+from SlicerDeepRegLib.processes.folders import sweep
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.methods.niftyreg import PROGRAMS
 from SlicerDeepRegLib.types import Request
@@ -316,6 +316,6 @@ def test_an_engine_ends_with_a_run_that_does(zygote, tmp_path, method, title, fa
     done = zygote.run(arguments, fault, f"{title} (1 s)", temporary)
     assert done["code"] == FAULTS[fault][0] and not done["left"], done["err"]
     assert (fault == "interrupt") != bool([path for path in temporary.iterdir() if path.is_dir()])
-    private.sweep("slicerdeepreg-", temporary)
+    sweep("slicerdeepreg-", temporary)
     assert not [path for path in temporary.iterdir() if path.is_dir()]
     assert not (tmp_path / "out").exists()
