@@ -52,48 +52,54 @@ def pictures(folder):
         losses = widget.logic.session.job.losses
         bench.wait(lambda: [stage for stage, _ in losses].count("scale 1") > 3, 900)
         bench.screenshot(folder / "panel-running.png", *SIZE)
-        bench.wait(lambda: widget.panel._job is None, 900)
+        bench.wait(lambda: widget.panel.job is None, 900)
         job = widget.logic.session.job
         assert job.state == "done", job.text
-        for section in (widget.ui.inputsButton, widget.ui.methodButton):
-            section.collapsed = True
+        collapse(widget, "inputs", "method")
         widget.panel.parameters.showGrid = True
         widget.panel.parameters.reviewAmount = 1.0
         bench.screenshot(folder / "panel.png", *SIZE)
         widget.panel.parameters.showGrid = False
-        for section in (widget.ui.resultsButton, widget.ui.reviewButton):
-            section.collapsed = True
-        for section in (widget.ui.judgeButton, widget.ui.motionButton):
-            section.collapsed = False
+        collapse(widget, "results", "review")
+        expand(widget, "quality", "animation")
         bench.dark()
-        bench.screenshot(folder / "panel-judge.png", *SIZE)  # the theme has come through to every widget after it
-        widget.panel.judging.update()
-        widget.ui.stageCombo.setCurrentIndex(widget.ui.stageCombo.findText("scale 1/4"))
-        bench.screenshot(folder / "panel-judge.png", SIZE[0], 1120)
+        bench.screenshot(folder / "panel-quality.png", *SIZE)  # the theme has come through to every widget after it
+        widget.panel.update()
+        widget.ui.stageCombo.setCurrentIndex(widget.ui.stageCombo.findText("1/4 resolution"))
+        bench.screenshot(folder / "panel-quality.png", SIZE[0], 1120)
         bench.light()
-        for section in (widget.ui.judgeButton, widget.ui.motionButton):
-            section.collapsed = True
-        for section in (widget.ui.resultsButton, widget.ui.reviewButton):
-            section.collapsed = False
+        collapse(widget, "quality", "animation")
+        expand(widget, "results", "review")
         widget.panel.parameters.reviewMode = "jacobian"
         widget.panel.parameters.reviewAmount = 0.7
         bench.dark()
         bench.screenshot(folder / "panel-jacobian.png", *SIZE)
         bench.light()
-        teach(bench, widget, folder / "panel-teaching.png")
+        picture_of_lesson(bench, widget, folder / "panel-lessons.png")
 
 
-def teach(bench, widget, path):
-    """The second lesson at the step that has the slider."""
-    for section in (widget.ui.resultsButton, widget.ui.reviewButton):
-        section.collapsed = True
-    widget.ui.teachingButton.collapsed = False
-    teaching = widget.panel.teaching
-    teaching.open(LESSONS["regularity"])
-    bench.wait(lambda: not teaching.running, 300)
-    teaching.go(len(LESSONS["regularity"].steps) - 1)
+def collapse(widget, *names):
+    """Close sections of the panel."""
+    for name in names:
+        widget.panel.sections[name].box.collapsed = True
+
+
+def expand(widget, *names):
+    """Open sections of the panel."""
+    for name in names:
+        widget.panel.sections[name].box.collapsed = False
+
+
+def picture_of_lesson(bench, widget, path):
+    """Take a picture of the second lesson at the step that has the slider."""
+    collapse(widget, "results", "review")
+    expand(widget, "lessons")
+    lessons = widget.panel.sections["lessons"]
+    lessons.open(LESSONS["regularity"])
+    bench.wait(lambda: not lessons.running, 300)
+    lessons.go(len(LESSONS["regularity"].steps) - 1)
     bench.screenshot(path, *SIZE)
-    teaching.end()
+    lessons.end()
 
 
 if __name__ == "__main__":

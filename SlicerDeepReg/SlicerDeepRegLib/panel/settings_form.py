@@ -25,6 +25,11 @@ class SettingsForm:
         self._shown = None
         self._defaults = None
 
+    @property
+    def controls(self) -> Mapping[str, Any]:
+        """The controls that are shown, by the names of their settings."""
+        return self._controls
+
     def show(self, module: str, preset: str, values: Dict[str, Any], defaults: Mapping[str, Any]) -> None:
         """Show a method's numbers; ``values`` are those that differ from the defaults.
 

@@ -31,7 +31,7 @@ def layers(bench):
 
 def finish(bench, widget, seconds=90):
     """Wait for the end of the job; returns it."""
-    bench.wait(lambda: widget.panel._job is None and not widget.logic.session.busy, seconds)
+    bench.wait(lambda: widget.panel.job is None and not widget.logic.session.busy, seconds)
     return widget.logic.session.job
 
 
