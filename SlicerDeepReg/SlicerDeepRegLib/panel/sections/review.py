@@ -18,7 +18,7 @@ MODES = (
     ("difference", _("Difference")),
     ("checkerboard", _("Checkerboard")),
     ("jacobian", _("Jacobian determinant")),
-    ("log_jacobian", _("Jacobian determinant (log scale)")),
+    ("log_jacobian", _("Jacobian (log scale)")),
     ("magnitude", _("Displacement magnitude (mm)")),
 )
 LAYOUTS = (
