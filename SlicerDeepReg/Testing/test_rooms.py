@@ -5,15 +5,23 @@ from __future__ import annotations
 import ast
 import configparser
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 LIBRARY = Path(__file__).resolve().parents[1] / "SlicerDeepRegLib"
 PROJECT = LIBRARY.parents[1]
 
 #: Which room may import which and which third party: contracts of import-linter, checked by `make imports`.
 CONTRACTS = PROJECT / ".importlinter"
+
+
+def room_of(path: Path) -> str:
+    relative = path.relative_to(LIBRARY)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
 
 def third_parties(path: Path) -> set[str]:
@@ -44,7 +52,9 @@ def test_every_third_party_package_has_a_contract():
 #: What Slicer's own process imports.
 WITHOUT_TORCH = (
     "catalog",
+    "checks",
     "files.results",
+    "methods",
     "metrics.status",
     "mrml.display",
     "mrml.host",
@@ -56,16 +66,17 @@ WITHOUT_TORCH = (
     "mrml.world",
     "panel.blind",
     "panel.choice",
-    "preparation.checks",
+    "preparation.working",
     "report.content",
     "report.facts",
     "settings",
+    "similarity",
     "teaching.lessons",
     "types",
     "worker.client",
 )
 #: What the command line and the worker import.
-WITHOUT_SLICER = ("commands.register", "losses.similarity", "methods.svf", "pipeline", "warping.velocity")
+WITHOUT_SLICER = ("commands.register", "losses.similarity", "methods.svf.optimizer", "pipeline", "warping.velocity")
 
 
 def import_without(blocked: str, modules: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
@@ -91,13 +102,61 @@ def test_torch_side_needs_no_slicer():
     assert done.stdout.strip() == "imported", done.stderr
 
 
-def test_cmake_lists_every_script_and_resource():
+@pytest.fixture(scope="module")
+def list_scripts():
+    """The tool that writes CMakeLists.txt."""
     spec = importlib.util.spec_from_file_location("list_scripts", PROJECT / "tools" / "list_scripts.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
+    return tool
+
+
+def test_cmake_lists_every_script_and_resource(list_scripts):
     listed = (LIBRARY.parent / "CMakeLists.txt").read_text(encoding="utf-8")
-    assert listed == tool.text(), "run: python tools/list_scripts.py"
-    assert len(tool.scripts()) > 20 and tool.resources()
+    assert listed == list_scripts.text(), "run: python tools/list_scripts.py"
+    assert len(list_scripts.scripts()) > 20 and list_scripts.resources()
+
+
+#: Rooms for the command line and for developers.
+NOT_INSTALLED = {"comparison", "pretrained", "training"}
+
+
+def test_slicer_installs_only_what_its_module_needs(list_scripts):
+    """What is installed imports nothing of the other rooms but inside a function."""
+    installed = [LIBRARY.parent / name for name in list_scripts.scripts() if name.startswith(LIBRARY.name)]
+    assert {room_of(path) for path in LIBRARY.rglob("*.py")} - {room_of(path) for path in installed} == NOT_INSTALLED
+    for path in installed:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom):
+                named = {(node.module or "").split(".")[0], *(name.name for name in node.names)}
+                assert not named & NOT_INSTALLED, f"{path.name} imports {named & NOT_INSTALLED}"
+
+
+def test_the_commands_run_without_the_rooms_that_slicer_does_not_install(list_scripts, tmp_path):
+    for name in (*list_scripts.scripts(), *list_scripts.resources()):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((LIBRARY.parent / name).read_bytes())
+    (tmp_path / "checkpoint.pth").write_bytes(b"weights")
+
+    code = (
+        "import sys\n"
+        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in f.__module__]\n"  # they know this tree
+        "from SlicerDeepRegLib.commands import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "SLICERDEEPREG_MODELS": str(tmp_path / "models")}
+
+    def run(*arguments):
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    shown = run("--help")
+    assert shown.returncode == 0 and "register" in shown.stdout, shown.stderr
+    for command in ("train", "compare"):
+        assert "invalid choice" in run(command, "--help").stderr
+    refused = run("models", "add", "checkpoint.pth")
+    assert refused.returncode == 2 and "pip install SlicerDeepReg" in refused.stderr, refused.stderr
+    assert run("models").returncode == 0
 
 
 def test_syntax_is_that_of_python_3_9():
@@ -111,9 +170,10 @@ def test_syntax_is_that_of_python_3_9():
 
 def test_every_card_names_a_method_that_runs():
     from SlicerDeepRegLib.catalog import cards
-    from SlicerDeepRegLib.methods import load_method
+    from SlicerDeepRegLib.methods import methods
 
-    assert "svf" in cards()
-    for name, card in cards().items():
-        assert card.name == name
-        assert callable(load_method(card).run)
+    assert "svf" in methods()
+    assert set(cards()) <= set(methods())
+    for name, method in methods().items():
+        assert method.name == name
+        assert callable(method.run)
