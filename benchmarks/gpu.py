@@ -29,7 +29,8 @@ from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
 from SlicerDeepRegLib.metrics.labels import dice_by_label
 from SlicerDeepRegLib.metrics.regularity import regularity_metrics
 from SlicerDeepRegLib.networks import NETWORKS, build
-from SlicerDeepRegLib.pipeline import register, warp_labels
+from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.preparation.resample import warp_labels
 from SlicerDeepRegLib.types import Grid, Image, InputError, Request
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -20,6 +20,7 @@ CONTRACTS = PROJECT / ".importlinter"
 
 
 def room_of(path: Path) -> str:
+    """The room of a file: its folder in the library, or the module itself."""
     relative = path.relative_to(LIBRARY)
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
@@ -166,14 +167,3 @@ def test_syntax_is_that_of_python_3_9():
         ast.parse(text, feature_version=(3, 9))
         if "->" in text:
             assert "from __future__ import annotations" in text, path
-
-
-def test_every_card_names_a_method_that_runs():
-    from SlicerDeepRegLib.catalog import cards
-    from SlicerDeepRegLib.methods import methods
-
-    assert "svf" in methods()
-    assert set(cards()) <= set(methods())
-    for name, method in methods().items():
-        assert method.name == name
-        assert callable(method.run)

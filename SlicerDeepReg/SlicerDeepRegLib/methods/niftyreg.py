@@ -17,8 +17,8 @@ from ..private import private_folder
 from ..settings import number
 from ..types import PRESETS, Finding
 from . import apart
-from ._engine import Displacement, Engine, StraightPair, straight_image
 from .base import Context
+from .engine import Displacement, Engine, StraightPair, straight_image
 
 PROGRAMS = ("reg_f3d", "reg_transform")
 
@@ -69,7 +69,7 @@ class NiftyReg(Engine):
         )
 
     def find(self, pair: StraightPair, settings: NiftyRegSettings, context: Context) -> Displacement:
-        """See :class:`~._engine.Engine`."""
+        """See :class:`~.engine.Engine`."""
         with private_folder("slicerdeepreg-") as folder:
             for role, values in (("fixed", pair.fixed), ("moving", pair.moving)):
                 sitk.WriteImage(straight_image(values, pair.spacing_mm), str(folder / f"{role}.nii.gz"))

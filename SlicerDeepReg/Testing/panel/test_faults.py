@@ -314,7 +314,7 @@ def test_opening_needs_no_torch_and_starts_nothing_without_it(desktop, pair, not
 # ------------------------------------------------------------------ settings, samples, names
 
 
-def test_advanced_numbers_are_those_of_the_dataclass(desktop, widget, pretended):
+def test_advanced_settings_are_those_of_the_dataclass(desktop, widget, pretended):
     controls = widget.panel._settings._controls
     assert list(controls) == [setting.name for setting in fields_of("svf")]
     controls["step"].value = 0.5
