@@ -74,7 +74,7 @@ def add_parser(commands) -> None:
         ("instance_steps", "steps of instance optimization of a network on this pair"),
         ("refine", "steps of velocity-field optimization after a network"),
     ):
-        parser.add_argument(f"--{name}", type=int, metavar="N", help=f"{text}; as --set {name}=N")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"{text}; as --set {name}=N")
     parser.add_argument(
         "--uncertainty-runs",
         type=int,
