@@ -13,9 +13,9 @@ from typing import Union
 import numpy as np
 import SimpleITK as sitk
 
-from ..processes.folders import private_folder
 from ..types import Grid, Image, InputError, Source
 from . import nifti
+from .atomic import whole_files
 from .headers import header_fault_of
 
 FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or a folder with one DICOM series"
@@ -158,10 +158,8 @@ def write_image(image: Image, path: Union[str, os.PathLike]) -> None:
         OSError: the disk is full, or the file cannot be written; a file of that name is as it was.
     """
     path = Path(path)
-    with private_folder(".unfinished-", path.parent) as folder:
+    with whole_files(path.parent) as folder:  # a .mhd has two files
         _write_checked(image, folder / path.name)
-        for file in sorted(folder.iterdir()):  # of a .mhd there are two
-            os.replace(file, path.parent / file.name)
 
 
 def _write_checked(image: Image, path: Path) -> None:

@@ -183,7 +183,7 @@ from SlicerDeepRegLib.types import Image, Request
 from SlicerDeepRegLib.geometry.points import voxel_centers_lps
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.preparation import plan
-from SlicerDeepRegLib.process import prepare_process
+from SlicerDeepRegLib.processes.current import prepare_process
 from torch_memory import most_gb, take_few_steps
 prepare_process()
 take_few_steps()
