@@ -9,9 +9,10 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def check_disk_space(path: Path, voxels: int) -> None:
         )
 
 
-def write_result(result: Result, folder: Path) -> Dict[str, Any]:
+def write_result(result: Result, folder: Path) -> dict[str, Any]:
     """Write every output of a result into ``folder``; returns the content of result.json.
 
     Raises:
@@ -113,7 +114,7 @@ def _reserve(folder: Path, amounts: Sequence[int]) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def digests(result: Result) -> Dict[str, str]:
+def digests(result: Result) -> dict[str, str]:
     """SHA-256 of what a result computed, of voxels and vectors and not of files: those hold dates and compression."""
     found = {name: getattr(result, name) for name in ("warped", "jacobian", "warped_labels", "uncertainty")}
     digested = {name: checksum(image) for name, image in found.items() if image is not None}
@@ -125,7 +126,7 @@ def digests(result: Result) -> Dict[str, str]:
     return {"transform": transform.hexdigest(), **digested}
 
 
-def describe(result: Result) -> Dict[str, Any]:
+def describe(result: Result) -> dict[str, Any]:
     """The content of result.json: plain values, NaN and infinity as null."""
     return jsonable(
         {
