@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "SlicerDeepReg"))
 
 from SlicerDeepRegLib.catalog import Card, cards  # noqa: E402
-from SlicerDeepRegLib.methods.weights import built  # noqa: E402
+from SlicerDeepRegLib.models.weights import built  # noqa: E402
 from SlicerDeepRegLib.networks import network_class  # noqa: E402
 from SlicerDeepRegLib.networks.base import TOKENS  # noqa: E402
 from SlicerDeepRegLib.networks.size import parameters  # noqa: E402

@@ -148,7 +148,7 @@ def slices_of(result: Result) -> dict[str, np.ndarray]:
 
     from ..files.images import to_sitk
     from ..geometry.grids import on_grid
-    from ..pipeline import warp_image
+    from ..preparation.resample import warp_image
     from ..types import Transform
 
     linear = warp_image(result.moving, result.fixed, Transform(result.stages[0].linear_lps))

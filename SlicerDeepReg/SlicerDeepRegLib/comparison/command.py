@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..types import DEVICES, LINEAR_MODELS, PRESETS, SIMILARITIES, InputError, Request
+from ..methods import linear_methods
+from ..similarity import names as similarity_names
+from ..types import DEVICES, PRESETS, InputError, Request
 
 DEFAULTS = {name: f.default for name, f in Request.__dataclass_fields__.items()}
 
@@ -40,12 +42,14 @@ def add_parser(commands) -> None:
         "--reference", metavar="METHOD", help="the one that others are tested against (default: the first)"
     )
     for name, choices in (
-        ("linear", LINEAR_MODELS),
+        ("linear", linear_methods()),
         ("preset", PRESETS),
-        ("similarity", SIMILARITIES),
+        ("similarity", similarity_names()),
         ("device", DEVICES),
     ):
-        parser.add_argument(f"--{name}", choices=choices, default=DEFAULTS[name], help="as for register (%(default)s)")
+        parser.add_argument(
+            f"--{name}", choices=tuple(choices), default=DEFAULTS[name], help="as for register (%(default)s)"
+        )
     parser.add_argument(
         "--set",
         dest="changed",
@@ -82,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("--workers must be 1 or more, and --threads 0 or more.")
     asked = {name: getattr(options, name) for name in ("linear", "similarity", "device", "threads")}
     cells = cells_of(pairs, methods, **asked)
-    _check_engines(methods)
+    _check_installed(methods)
     _make(options.output)
     told = _Told(len(cells), options.quiet)
     found = run_cells(cells, options.output / "cells", told, options.workers, options.scheduler, options.keep)
@@ -98,15 +102,14 @@ def run(options: argparse.Namespace) -> int:
     return 1 if any("error" in outcome for outcome in found) else 0
 
 
-def _check_engines(methods) -> None:
-    """Before any work: an engine that is not installed is said, once."""
-    from ..catalog import card
-    from ..methods import load_method
+def _check_installed(methods) -> None:
+    """Raise InputError, before any work, for a method that needs what is not installed."""
+    from ..checks import raise_error
+    from ..methods import method
 
-    for method in methods:
-        chosen = load_method(card(method.name))
-        if hasattr(chosen, "available"):
-            chosen.available()
+    for column in methods:
+        missing = method(column.name).missing()
+        raise_error([missing] if missing is not None else [])
 
 
 def _make(output: Path) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..catalog import card
-from ..settings import settings_for
+from ..methods import method, settings_of
+from ..settings import numbers_of
+from ..similarity import similarities
 from ..types import PRESETS, InputError
 
 FILES = (
@@ -80,7 +81,9 @@ class Cell:
         for what, path in self.pair.files.items():
             found = Path(path).stat()
             stamps[what] = [path, found.st_size, found.st_mtime_ns]
-        weights = card(self.method.name).sha256  # of a model that was added, and may be another under its name now
+        weights = method(
+            self.method.name
+        ).card.sha256  # of a model that was added, and may be another under its name now
         text = json.dumps([__version__, self.values(), stamps, weights], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -171,25 +174,33 @@ def read_methods(labels: Sequence[str], preset: str, changed: Sequence[str] = ()
 
 
 def _settings(label: str, name: str, preset: str, changed: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
-    chosen, settings = card(name), {}
+    chosen, settings = method(name), {}
     for text in changed:
         key, sign, value = text.partition("=")
-        owner, _, setting = key.rpartition(".")
+        owner, setting = _owner(key, labels)
         if not sign or not setting:
             raise InputError(f"--set needs METHOD.SETTING=VALUE or SETTING=VALUE; it was {text!r}.")
         if owner and owner not in labels:
             raise InputError(f"--set {text}: {owner} is none of the methods of this comparison.")
-        if owner == label or (not owner and _has(chosen.module, preset, setting)):
+        if owner == label or (not owner and _has(name, preset, setting)):
             settings[setting] = value
-        elif not owner and not any(_has(card(one.partition("/")[0]).module, preset, setting) for one in labels):
+        elif not owner and not any(_has(one.partition("/")[0], preset, setting) for one in labels):
             raise InputError(f"--set {text}: none of the methods has a setting {setting}.")
-    settings_for(chosen.module, preset, settings, chosen.settings)
+    settings_of(chosen, preset, settings)
     return settings
 
 
-def _has(module: str, preset: str, setting: str) -> bool:
-    defaults = settings_for(module, preset)
-    return defaults is not None and hasattr(defaults, setting)
+def _owner(key: str, labels: Sequence[str]) -> tuple[str, str]:
+    """Split METHOD.SETTING; a setting may hold a point itself ("lncc.window_radius")."""
+    for label in labels:
+        if key.startswith(f"{label}."):
+            return label, key[len(label) + 1 :]
+    head, _, rest = key.partition(".")
+    return ("", key) if not rest or head in similarities() else (head, rest)
+
+
+def _has(name: str, preset: str, setting: str) -> bool:
+    return setting in {number.name for number in numbers_of(method(name).presets[preset])}
 
 
 def cells_of(pairs: Sequence[Pair], methods: Sequence[Method], **options: Any) -> list[Cell]:

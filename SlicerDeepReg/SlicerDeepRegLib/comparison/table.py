@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ..catalog import card
+from .. import methods as registry
 from ..metrics import METRICS
 from .request import Cell
 
@@ -55,7 +55,7 @@ def rows_of(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]) -> lis
         rows.append(Row(title, title, _metrics(firsts, state), None, None, 0))
     for label in labels:
         one = [by_place[pair, label] for pair in pairs]
-        chosen = card(label.partition("/")[0])
+        chosen = registry.method(label.partition("/")[0]).card
         values = _metrics(one, "after")
         values["seconds"] = [_at(outcome, "seconds", "registration") for outcome in one]
         values["cpu_seconds"] = [_at(outcome, "spent", "cpu_total") for outcome in one]

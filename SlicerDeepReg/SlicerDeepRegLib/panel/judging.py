@@ -254,9 +254,9 @@ class Judging:
         run.add_facts(both_ways=metrics)
         self.update()
         self.layouts.review.show_over(run, node)
-        self.ui.judgeLabel.text = _("Inverse consistency with {name}: mean {mean:.2f} mm, largest {most:.2f} mm.").format(
-            name=back.name, mean=metrics["both_ways_mm"], most=metrics["both_ways_max_mm"]
-        )
+        self.ui.judgeLabel.text = _(
+            "Inverse consistency with {name}: mean {mean:.2f} mm, largest {most:.2f} mm."
+        ).format(name=back.name, mean=metrics["both_ways_mm"], most=metrics["both_ways_max_mm"])
 
     def _spread(self) -> None:
         chosen = self.ticked()

@@ -272,7 +272,7 @@ class Panel:
 
     def found(self, choice: Optional[Choice] = None) -> List[Finding]:
         """What is to be said about a choice, the present one when left out."""
-        from ..preparation.checks import free_memory_bytes
+        from ..checks import free_memory_bytes
 
         return findings(choice or self.choice(), self.session.client.devices, free_memory_bytes())
 

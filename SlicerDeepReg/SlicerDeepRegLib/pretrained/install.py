@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..catalog import CARD_FILE, WEIGHTS_FILE, Card, cards
 from ..files.weights import read_weights, write_weights
-from ..methods.torch_files import read_tensors
-from ..methods.weights import install
+from ..models.torch_files import read_tensors
+from ..models.weights import install
 from ..private import private_folder
 from ..types import InputError
 from .recognize import Pretrained, recognize
@@ -26,6 +26,7 @@ def install_pretrained(
     orientation: str | None = None,
     voxel_mm: float | None = 1.0,
     replace: bool = False,
+    taken: Collection[str] = (),
 ) -> tuple[Card, Pretrained]:
     """Recognize a checkpoint, convert it, check it against the network, and add it to the user's models.
 
@@ -37,6 +38,7 @@ def install_pretrained(
             for images as stored.
         voxel_mm: voxel size that it was trained at, mm; None for any.
         replace: take the place of a model of that name.
+        taken: names that a model must not have, those of methods.
 
     Returns:
         The card of the model, and what was recognized.
@@ -71,7 +73,7 @@ def install_pretrained(
     with private_folder("slicerdeepreg-") as folder:
         write_weights(folder / WEIGHTS_FILE, checkpoint.arrays)
         (folder / CARD_FILE).write_text(json.dumps(card), encoding="utf-8")
-        return install(folder, replace), checkpoint
+        return install(folder, replace, taken), checkpoint
 
 
 def _default_name(network: str, path: Path) -> str:

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from ..checks import check_image
 from ..files.images import read_image
 from ..geometry.grids import orientation_of
-from ..preparation.checks import check_image
+from ..preparation.resample import resample
 from ..preparation.single import grid_by_recipe, shows_more, unit_values
-from ..preparation.working import resample
 from ..types import Image, InputError
 from .dataset.index import DatasetIndex, Subject
 

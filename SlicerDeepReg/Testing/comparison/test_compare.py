@@ -8,7 +8,7 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.comparison import cell as cells_module
 from SlicerDeepRegLib.comparison.request import Cell, Method, Pair, cells_of, read_methods, read_pairs
@@ -127,7 +127,7 @@ def test_pairs_get_names_and_whole_paths(files):
         read_pairs(files / "none.csv")
 
 
-def test_methods_are_read_with_their_own_numbers():
+def test_methods_are_read_with_their_own_settings():
     changed = ["instance_seconds=20", "demons.sigma=2"]
     methods = read_methods(["demons", "transmorph:small/fast", "svf/thorough"], "standard", changed)
     assert [(m.name, m.preset, dict(m.settings)) for m in methods] == [

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.weights import read_weights, write_weights
-from SlicerDeepRegLib.methods.torch_files import can_read
+from SlicerDeepRegLib.models.torch_files import can_read
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.pretrained.install import install_pretrained
 from SlicerDeepRegLib.types import InputError, Request

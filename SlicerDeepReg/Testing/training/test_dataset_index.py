@@ -3,13 +3,12 @@
 import json
 
 import pytest
+from helpers.scans import folder_of_scans, scan, write_csv
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.training.dataset.pairs import make_pairs
 from SlicerDeepRegLib.training.dataset.read import read_dataset_index
 from SlicerDeepRegLib.training.dataset.splits import with_splits
 from SlicerDeepRegLib.types import InputError
-
-from .synthetic_scans import folder_of_scans, scan, write_csv
 
 
 def pairs_of(index, pairing, split="train", atlas=None, validation=0.0):
@@ -34,8 +33,10 @@ def test_subfolders_name_splits_and_labels(tmp_path):
             (tmp_path / f"{kind}{part}").mkdir(exist_ok=True)
             write_image(what, tmp_path / f"{kind}{part}" / f"case_{number}.nii.gz")
     index = read_dataset_index(tmp_path)
-    assert {name: one.split for name, one in index.subjects.items()} == {
-        **{"case_0": "train", "case_1": "train", "case_2": "val"}
+    assert {name: subject.split for name, subject in index.subjects.items()} == {
+        "case_0": "train",
+        "case_1": "train",
+        "case_2": "val",
     }
     assert all(one.labels is not None for one in index.subjects.values())
 

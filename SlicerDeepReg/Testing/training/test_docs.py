@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from helpers.paths import PROJECT
+from helpers.scans import scan, write_csv
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import write_image
-
-from .synthetic_scans import scan, write_csv
 
 PAGE = PROJECT / "docs" / "training.md"
 LINES = [line.strip() for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("    slicerdeepreg")]
