@@ -1,12 +1,15 @@
 """DeepReg's module in 3D Slicer: deformable registration of two loaded volumes.
 
-Thin on purpose: the panel is SlicerDeepRegLib/panel, torch runs in a process of its own.
+The panel is SlicerDeepRegLib/panel; torch runs in a separate process.
 """
+
+from __future__ import annotations
 
 import shutil
 import sys
 import weakref
-from typing import Any, Optional
+from pathlib import Path
+from typing import Any
 
 import slicer
 import vtk
@@ -21,7 +24,7 @@ from slicer.util import VTKObservationMixin
 
 
 class SlicerDeepReg(ScriptedLoadableModule):
-    """What Slicer shows of the module before it is opened."""
+    """The module as Slicer lists it."""
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
@@ -30,11 +33,11 @@ class SlicerDeepReg(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["The SlicerDeepReg developers"]
         self.parent.helpText = _(
-            "Aligns a moving volume to a fixed one by a deformation that is kept from folding, and shows what it did: "
-            "the warped volume, the deformation, the change of volume, and the metrics before and after. Choose two "
-            "volumes and press Apply. The first registration asks before it installs PyTorch."
-            "<p>Conventions: warped(x) = moving(T(x)), T found from the fixed to the moving volume; put the moving "
-            "volume under the run's transform to see it warped.</p>"
+            "Aligns a moving volume to a fixed volume by a dense deformation regularized to avoid folding. Shows the "
+            "warped volume, the deformation, the Jacobian determinant, and metrics before and after registration. "
+            "Choose two volumes and press Apply. The first registration asks before it installs PyTorch."
+            "<p>Convention: warped(x) = moving(T(x)), where T maps points of the fixed volume to the moving volume. "
+            "Place the moving volume under the result's transform to see it warped.</p>"
         )
         self.parent.acknowledgementText = _(
             "The methods are those of: Avants et al., Med Image Anal 2008, doi:10.1016/j.media.2007.06.004; "
@@ -53,7 +56,7 @@ def register_sample_data():
 
 
 class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel's place in Slicer: loads the .ui and follows the scene."""
+    """Opens the panel and keeps it in step with the scene."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -69,13 +72,14 @@ class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from SlicerDeepRegLib.mrml.review import Review
         from SlicerDeepRegLib.panel.widget import Panel
 
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/SlicerDeepReg.ui"))
+        path = Path(self.resourcePath("UI/SlicerDeepReg.ui"))
+        uiWidget = slicer.util.loadUI(str(path))
         self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = SlicerDeepRegLogic()
         review = Review(slicer.mrmlScene, slicer.app.applicationLogic().GetSliceLogics())
-        self.panel = Panel(self.ui, self.logic.session, review)
+        self.panel = Panel(uiWidget, path.parent, self.logic.session, review)
+        self.ui = self.panel.ui
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
@@ -100,7 +104,7 @@ class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The module is opened: show scene and models as they are now, and let the worker load torch if it can."""
         if self.panel is None:
             return
-        self.panel.look_for_models()
+        self.panel.entered()
         self.initializeParameterNode()
         self.logic.warmUp()
 
@@ -128,7 +132,7 @@ class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode is None or scene.IsImporting() or scene.IsClosing() or scene.IsRestoring():
             return
         if node.GetClassName() == "vtkMRMLScalarVolumeNode":
-            self.panel.volume_added()
+            self.panel.volume_added(node)
 
     def initializeParameterNode(self):
         """Show the parameter node of the present scene; the one that is shown already stays bound."""
@@ -171,9 +175,11 @@ class SlicerDeepRegLogic(ScriptedLoadableModuleLogic):
         weakref.finalize(self, self.session.close)  # a logic used in one line leaves no process either
 
     def getParameterNode(self):
-        from SlicerDeepRegLib.panel.parameters import SlicerDeepRegParameterNode
+        """Return the typed parameter node of the scene; its parameters are those that the panel's sections declare."""
+        from SlicerDeepRegLib.panel.parameters import parameter_node_class
+        from SlicerDeepRegLib.panel.sections import section_classes
 
-        return SlicerDeepRegParameterNode(super().getParameterNode())
+        return parameter_node_class(section_classes())(super().getParameterNode())
 
     def warmUp(self):
         """Start the worker when everything it needs is installed; never installs."""
@@ -233,7 +239,7 @@ class SlicerDeepRegTest(ScriptedLoadableModuleTest):
         self.setUp()
         self.test_registration_is_seen()
 
-    def test_registration_is_seen(self, logic: Optional[SlicerDeepRegLogic] = None):
+    def test_registration_is_seen(self, logic: SlicerDeepRegLogic | None = None):
         """A pair made on the spot: the displayed volume must have come nearer, not only exist."""
         from SlicerDeepRegLib.panel.samples import add_synthetic_pair, displayed_distance
 

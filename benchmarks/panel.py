@@ -52,8 +52,9 @@ class Watch:
 
     def __init__(self, panel):
         self.longest = {}
-        for name in ("poll", "on_apply"):
-            setattr(panel, name, self._watched(name, getattr(panel, name)))
+        section = panel.sections["apply"]
+        panel.poll = self._watched("poll", panel.poll)
+        section.apply = self._watched("apply", section.apply)
         panel.timer.disconnect("timeout()")
         panel.timer.connect("timeout()", lambda: panel.poll())
 
@@ -71,8 +72,8 @@ class Watch:
 def apply(desktop, widget, seconds=600):
     """Press Apply and wait until the result is painted; returns (wall seconds, job)."""
     start = time.perf_counter()
-    widget.panel.on_apply()
-    desktop.wait(lambda: widget.panel._job is None, seconds)
+    widget.panel.sections["apply"].apply()
+    desktop.wait(lambda: widget.panel.job is None, seconds)
     for view in desktop.host.views.values():
         view.render()
     job = widget.logic.session.job
@@ -94,7 +95,7 @@ def large(folder):
             wall, job = apply(desktop, widget)
             lines.append((wall - job.seconds["registration"], job.seconds))
             polls = sorted(watch.longest["poll"])
-            held.append((watch.longest["on_apply"][-1], polls[-2], polls[-1]))
+            held.append((watch.longest["apply"][-1], polls[-2], polls[-1]))
         return lines, held
 
 
@@ -106,12 +107,12 @@ def canceling(folder, times=6):
         widget = desktop.open_module(MODULE)
         widget.panel.parameters.device = "cpu"
         for number in range(times):
-            widget.panel.on_apply()
+            widget.panel.sections["apply"].apply()
             part = 0.85 * number / (times - 1)
             desktop.wait(lambda part=part: widget.logic.session.job.fraction > part, 300)
             start = time.perf_counter()
-            widget.panel.on_apply()
-            desktop.wait(lambda: widget.panel._job is None, 10)
+            widget.panel.sections["apply"].apply()
+            desktop.wait(lambda: widget.panel.job is None, 10)
             found.append((part, time.perf_counter() - start))
     return found
 

@@ -69,7 +69,7 @@ def ours(method):
         from SlicerDeepRegLib.files.transforms import to_sitk_transform
         from SlicerDeepRegLib.methods.linear import align_images
         from SlicerDeepRegLib.pipeline import register
-        from SlicerDeepRegLib.process import prepare_process
+        from SlicerDeepRegLib.processes.current import prepare_process
         from SlicerDeepRegLib.types import Request, Transform
 
         prepare_process()

@@ -51,48 +51,54 @@ def pictures(folder):
         losses = widget.logic.session.job.losses
         desktop.wait(lambda: [stage for stage, _ in losses].count("scale 1") > 3, 900)
         desktop.screenshot(folder / "panel-running.png", *SIZE)
-        desktop.wait(lambda: widget.panel._job is None, 900)
+        desktop.wait(lambda: widget.panel.job is None, 900)
         job = widget.logic.session.job
         assert job.state == "done", job.text
-        for section in (widget.ui.inputsButton, widget.ui.methodButton):
-            section.collapsed = True
+        collapse(widget, "inputs", "method")
         widget.panel.parameters.showGrid = True
         widget.panel.parameters.reviewAmount = 1.0
         desktop.screenshot(folder / "panel.png", *SIZE)
         widget.panel.parameters.showGrid = False
-        for section in (widget.ui.resultsButton, widget.ui.reviewButton):
-            section.collapsed = True
-        for section in (widget.ui.judgeButton, widget.ui.motionButton):
-            section.collapsed = False
+        collapse(widget, "results", "review")
+        expand(widget, "quality", "animation")
         desktop.dark()
-        desktop.screenshot(folder / "panel-judge.png", *SIZE)  # the theme has come through to every widget after it
-        widget.panel.judging.update()
-        widget.ui.stageCombo.setCurrentIndex(widget.ui.stageCombo.findText("scale 1/4"))
-        desktop.screenshot(folder / "panel-judge.png", SIZE[0], 1120)
+        desktop.screenshot(folder / "panel-quality.png", *SIZE)  # the theme has come through to every widget after it
+        widget.panel.update()
+        widget.ui.stageCombo.setCurrentIndex(widget.ui.stageCombo.findText("1/4 resolution"))
+        desktop.screenshot(folder / "panel-quality.png", SIZE[0], 1120)
         desktop.light()
-        for section in (widget.ui.judgeButton, widget.ui.motionButton):
-            section.collapsed = True
-        for section in (widget.ui.resultsButton, widget.ui.reviewButton):
-            section.collapsed = False
+        collapse(widget, "quality", "animation")
+        expand(widget, "results", "review")
         widget.panel.parameters.reviewMode = "jacobian"
         widget.panel.parameters.reviewAmount = 0.7
         desktop.dark()
         desktop.screenshot(folder / "panel-jacobian.png", *SIZE)
         desktop.light()
-        teach(desktop, widget, folder / "panel-teaching.png")
+        picture_of_lesson(desktop, widget, folder / "panel-lessons.png")
 
 
-def teach(desktop, widget, path):
-    """The second lesson at the step that has the slider."""
-    for section in (widget.ui.resultsButton, widget.ui.reviewButton):
-        section.collapsed = True
-    widget.ui.teachingButton.collapsed = False
-    teaching = widget.panel.teaching
-    teaching.open(LESSONS["regularity"])
-    desktop.wait(lambda: not teaching.running, 300)
-    teaching.go(len(LESSONS["regularity"].steps) - 1)
+def collapse(widget, *names):
+    """Close sections of the panel."""
+    for name in names:
+        widget.panel.sections[name].box.collapsed = True
+
+
+def expand(widget, *names):
+    """Open sections of the panel."""
+    for name in names:
+        widget.panel.sections[name].box.collapsed = False
+
+
+def picture_of_lesson(desktop, widget, path):
+    """Take a picture of the second lesson at the step that has the slider."""
+    collapse(widget, "results", "review")
+    expand(widget, "lessons")
+    lessons = widget.panel.sections["lessons"]
+    lessons.open(LESSONS["regularity"])
+    desktop.wait(lambda: not lessons.running, 300)
+    lessons.go(len(LESSONS["regularity"].steps) - 1)
     desktop.screenshot(path, *SIZE)
-    teaching.end()
+    lessons.end()
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     """Register, write the folder, say where the report and the scene are; returns 0."""
     from ..files.results import output_folder, write_result
     from ..pipeline import register
-    from ..process import prepare_process
+    from ..processes.current import prepare_process
     from .register import ProgressBar
 
     prepare_process()
@@ -132,7 +132,7 @@ def pair_from(template: Image, labels: Image, seed: int = SEED) -> KnownPair:
         template: of any size; its background is 0.
         labels: on the template's grid.
     """
-    from ..preparation.resample import warp_image
+    from ..preparation.resample import warp_image, warp_labels
 
     random = np.random.default_rng(seed)
     grid = _patient_grid(template.grid)
@@ -140,7 +140,7 @@ def pair_from(template: Image, labels: Image, seed: int = SEED) -> KnownPair:
     truth = Transform(_affine(template.grid), field)
     empty = Image(np.zeros(grid.shape_kji, np.float32), grid, "Patient made from the template")
     fixed = warp_image(template, empty, truth)
-    fixed_labels = warp_image(labels, empty, truth, labels_interpolator())
+    fixed_labels = warp_labels(labels, empty, truth)
     values = _patient_contrast(fixed.values, grid, random)
     return KnownPair(
         Image(values, grid, empty.name),
@@ -149,12 +149,6 @@ def pair_from(template: Image, labels: Image, seed: int = SEED) -> KnownPair:
         labels,
         truth,
     )
-
-
-def labels_interpolator() -> int:
-    import SimpleITK as sitk
-
-    return sitk.sitkNearestNeighbor
 
 
 def _patient_grid(template: Grid) -> Grid:

@@ -103,7 +103,7 @@ def add_parser(commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options ask; returns 0."""
-    from ..process import prepare_process
+    from ..processes.current import prepare_process
 
     prepare_process()
     given = {name: getattr(options, name) for name in DEFAULTS if hasattr(options, name)}

@@ -37,7 +37,7 @@ def add_parser(commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options ask; returns 0 for the same result, 1 for another."""
-    from ..process import prepare_process
+    from ..processes.current import prepare_process
 
     described = read_description(options.result)
     request = request_of(described, options.input)

@@ -13,7 +13,7 @@ from typing import Union
 import numpy as np
 import SimpleITK as sitk
 
-from ..private import private_folder
+from ..processes.folders import private_folder
 from ..types import Grid, Image, InputError, Source
 from . import nifti
 from .headers import header_fault_of

@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterator, Sequence
 
 import numpy as np
 
-from ..private import PrivateFolder
+from ..processes.folders import PrivateFolder
 from ..types import OUTPUT_FILES, InputError, Result
 from .images import check_memory_ran_out, checksum, write_image
 from .jsonable import jsonable

@@ -7,6 +7,7 @@ from typing import Callable, Iterator, List, Optional, Tuple
 import numpy as np
 
 from ..types import Field, Grid, Transform
+from .fields import existing_axes
 from .grids import on_grid
 
 _SLAB = 16
@@ -32,7 +33,7 @@ def jacobian_of_field(field: Field, grid: Optional[Grid] = None) -> np.ndarray:
     """
     grid = grid or field.grid
     voxels = _in_voxels(field, grid)
-    axes = [c for c in range(3) if grid.size_ijk[c] > 1]
+    axes = existing_axes(grid)
     result = np.empty(grid.shape_kji, np.float32)
     for slab, wide, inner in _slabs(len(result)):
         part = voxels(wide)
@@ -76,7 +77,7 @@ def non_diffeomorphic_volume(
     """
     grid = grid or field.grid
     voxels = _in_voxels(field, grid)
-    axes = [c for c in range(3) if grid.size_ijk[c] > 1]
+    axes = existing_axes(grid)
     counted = np.zeros(grid.shape_kji, bool)
     interior = tuple(slice(1, -1) if n > 1 else slice(None) for n in grid.shape_kji)
     counted[interior] = True if mask is None else mask[interior]
@@ -105,7 +106,7 @@ def smallest_digital_determinant(field: Field, grid: Optional[Grid] = None) -> n
     """
     grid = grid or field.grid
     voxels = _in_voxels(field, grid)
-    axes = [c for c in range(3) if grid.size_ijk[c] > 1]
+    axes = existing_axes(grid)
     result = np.ones(grid.shape_kji, np.float32)
     if any(grid.size_ijk[c] < 3 for c in axes):
         return result

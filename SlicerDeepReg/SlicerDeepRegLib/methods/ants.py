@@ -9,7 +9,7 @@ from typing import Any
 from ..catalog import Card
 from ..settings import number
 from ..types import PRESETS, Finding
-from . import apart
+from . import engine_process
 from .base import Context
 from .engine import Displacement, Engine, StraightPair
 
@@ -68,7 +68,7 @@ class Ants(Engine):
             "iterations": ITERATIONS[pair.preset],
         }
         given = {"fixed": pair.fixed, "moving": pair.moving}
-        result = apart.call("ants", self.title, given, values, context.progress, context.threads)
+        result = engine_process.call("ants", self.title, given, values, context.progress, context.threads)
         return Displacement(result["displacement"], result["inverse"], {"metric": values["metric"]})
 
 

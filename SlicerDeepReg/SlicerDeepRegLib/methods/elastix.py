@@ -9,7 +9,7 @@ from importlib import metadata
 from ..catalog import Card
 from ..settings import number
 from ..types import PRESETS, Finding
-from . import apart
+from . import engine_process
 from .base import Context
 from .engine import Displacement, Engine, StraightPair
 
@@ -66,7 +66,7 @@ class Elastix(Engine):
             "metric": metric,
         }
         given = {"fixed": pair.fixed, "moving": pair.moving}
-        result = apart.call("elastix", self.title, given, values, context.progress, context.threads)
+        result = engine_process.call("elastix", self.title, given, values, context.progress, context.threads)
         return Displacement(result["displacement"], metrics={"metric": metric})
 
 

@@ -25,7 +25,7 @@ from ..catalog import (
 from ..files.weights import file_sha256, read_weights, write_weights
 from ..networks import RegistrationNetwork, build, takes_dimensions
 from ..networks.size import parameters
-from ..private import PrivateFolder, private_folder, restore
+from ..processes.folders import PrivateFolder, private_folder, restore
 from ..settings import changed
 from ..types import InputError
 from .settings import NetworkSettings

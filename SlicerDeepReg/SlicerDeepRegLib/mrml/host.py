@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from typing import Dict, Optional, Tuple
@@ -16,6 +15,7 @@ import slicer  # noqa: E402
 import slicer.util  # noqa: E402
 import vtk  # noqa: E402
 
+from ..processes.launch import output_of  # noqa: E402
 from .display import refresh_legends  # noqa: E402
 from .png import grab  # noqa: E402
 
@@ -41,13 +41,7 @@ def opengl_works() -> bool:
     """Whether a picture can be drawn. Tried in another process: without a driver VTK would end this one."""
     environment = dict(os.environ)
     environment.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
-    try:
-        tried = subprocess.run(
-            [sys.executable, "-c", _PROBE], env=environment, capture_output=True, timeout=120, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return tried.returncode == 0 and b"drawn" in tried.stdout
+    return b"drawn" in (output_of([sys.executable, "-c", _PROBE], environment, timeout_s=120) or b"")
 
 
 class Host:

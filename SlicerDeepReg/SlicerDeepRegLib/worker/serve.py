@@ -101,7 +101,7 @@ def _warm_up(voice: _Voice) -> bool:
             voice.say("no_torch", text=f"PyTorch {torch.__version__} is too old; {wanted} or newer is needed.")
             return False
         from .. import pipeline  # noqa: F401 - imported now so that the first job starts at once
-        from ..process import tune_memory
+        from ..processes.current import tune_memory
 
         tune_memory()
         voice.say("devices", torch=torch.__version__, devices=devices())
@@ -134,7 +134,7 @@ def devices() -> List[Dict[str, Any]]:
 def _serve(message: Dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> None:
     """Do one job and say how it ended."""
     from ..pipeline import register
-    from ..process import give_back_memory
+    from ..processes.current import give_back_memory
 
     job = message["job"]
     folder = root / job

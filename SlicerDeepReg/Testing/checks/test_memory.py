@@ -105,7 +105,7 @@ from SlicerDeepRegLib.geometry.points import voxel_centers_lps
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.methods import method
 from SlicerDeepRegLib.types import PairDescription
-from SlicerDeepRegLib.process import prepare_process
+from SlicerDeepRegLib.processes.current import prepare_process
 from helpers.memory import most_gb, take_few_steps
 prepare_process()
 take_few_steps()

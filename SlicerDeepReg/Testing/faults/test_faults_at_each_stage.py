@@ -18,9 +18,9 @@ from helpers.cases import Case
 from helpers.command_line import options
 from helpers.requests import fast_request
 from helpers.waiting import end_of_job, wait_for_event
-from SlicerDeepRegLib import private
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.methods.niftyreg import PROGRAMS
+from SlicerDeepRegLib.processes.folders import sweep
 from SlicerDeepRegLib.worker import client as client_module
 from SlicerDeepRegLib.worker.client import WorkerClient
 
@@ -308,6 +308,6 @@ def test_an_engine_ends_with_a_run_that_does(zygote, tmp_path, method, title, fa
     done = zygote.run(["register", *arguments], fault, f"{title} (1 s)", temporary)
     assert done["code"] == FAULTS[fault][0] and not done["left"], done["err"]
     assert (fault == "interrupt") != bool([path for path in temporary.iterdir() if path.is_dir()])
-    private.sweep("slicerdeepreg-", temporary)
+    sweep("slicerdeepreg-", temporary)
     assert not [path for path in temporary.iterdir() if path.is_dir()]
     assert not (tmp_path / "out").exists()

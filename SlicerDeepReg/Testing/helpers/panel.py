@@ -30,7 +30,7 @@ def layers(desktop):
 
 def finish(desktop, widget, seconds=90):
     """Wait for the end of the job; returns it."""
-    desktop.wait(lambda: widget.panel._job is None and not widget.logic.session.busy, seconds)
+    desktop.wait(lambda: widget.panel.job is None and not widget.logic.session.busy, seconds)
     return widget.logic.session.job
 
 

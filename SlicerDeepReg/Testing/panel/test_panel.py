@@ -34,12 +34,12 @@ def test_two_volumes_and_apply_suffice(desktop, widget, pair, synthetic_case, tm
 
     def over():
         seen.add(ui.stageLabel.text.split(",")[0])
-        return panel._job is None
+        return panel.job is None
 
     desktop.wait(over, 90)
     job = widget.logic.session.job
     assert job.state == "done" and desktop.messages == []
-    assert {"linear", "scale 1/4"} & seen and len(job.losses) > 50
+    assert {"linear", "1/4 resolution"} & seen and len(job.losses) > 50
     assert ui.curveLabel.pixmap is not None and not ui.progressBar.visible
     assert "scale 1/2" in ui.logText.plainText
 
@@ -79,19 +79,19 @@ def test_looking_renaming_keeping_and_deleting_a_run(desktop, widget, pair):
     ui.gridCheck.click()
     assert not run.get("shown_grid").GetDisplayNode().GetVisibility()
     assert run.get("shown_arrows").GetDisplayNode().GetVisibility()
-    ui.worstButton.click()
-    assert "Jacobian is" in ui.legendLabel.text
-    ui.restoreButton.click()
+    ui.minimumJacobianButton.click()
+    assert "Minimum Jacobian" in ui.legendLabel.text
+    ui.restoreViewsButton.click()
     assert names_shown(desktop)[0] == (None, None)
 
     desktop.answers.append("The good one")
     ui.renameButton.click()
     assert runs(desktop.host.scene)[0].name == "The good one" and ui.runsTable.item(0, 0).text() == "The good one"
-    ui.keepButton.click()
+    ui.lockButton.click()
     assert run.permanent
     desktop.answers.append(False)
     ui.deleteButton.click()
-    assert "permanent" in desktop.messages[-1] and runs(desktop.host.scene)
+    assert "locked" in desktop.messages[-1] and runs(desktop.host.scene)
     ui.showButton.click()
     desktop.answers.append(True)
     ui.deleteButton.click()
@@ -384,14 +384,14 @@ def test_instance_optimization_runs_from_the_panel(desktop, widget, pair):
     panel.parameters.settings = json.dumps({"step": 0.2})
     ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("msrd-net"))
     assert panel.parameters.settings == "{}" and "fitted to the pair" in ui.methodLabel.text
-    assert list(panel._settings._controls) == [
+    assert list(panel.sections["method"].controls) == [
         "instance_steps",
         "learning_rate",
         "regularity",
         "instance_seconds",
         "refine",
     ]
-    panel._settings._controls["instance_steps"].value = 6
+    panel.sections["method"].controls["instance_steps"].value = 6
     ui.applyButton.click()
     job = finish(desktop, widget)
     assert job.state == "done" and [stage for stage, _ in job.losses] == ["instance optimization"] * 6
@@ -409,7 +409,7 @@ def test_instance_optimization_of_a_variant_is_refined(desktop, widget, pair):
     assert p.method == "msrd-net:no-dilformer" and "fitted" in ui.methodLabel.text
     assert ui.methodCombo.itemData(ui.methodCombo.currentIndex) == "msrd-net"
     for name, value in (("instance_steps", 4), ("refine", 5)):
-        panel._settings._controls[name].value = value
+        panel.sections["method"].controls[name].value = value
     ui.applyButton.click()
     assert finish(desktop, widget).state == "done"
     (run,) = runs(desktop.host.scene)
@@ -441,7 +441,7 @@ def test_a_model_that_was_added_while_the_panel_was_open(own_models, desktop, wi
     widget.enter()
     menu.setCurrentIndex(menu.findData("mine"))
     assert panel.parameters.method == "mine" and "Trained on: ours." in widget.ui.methodLabel.text
-    assert panel._settings._controls["instance_steps"].value == 0  # its weights are used as they are
+    assert panel.sections["method"].controls["instance_steps"].value == 0  # its weights are used as they are
     widget.ui.applyButton.click()
     assert finish(desktop, widget).state == "done"
     run = next(run for run in runs(desktop.host.scene) if run.facts["method"] == "mine")

@@ -12,15 +12,9 @@ from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.files.weights import read_weights
 from SlicerDeepRegLib.networks.segmentation import SEGMENTATIONS, build_segmentation
+from SlicerDeepRegLib.training.annotated import annotated_pairs, sliced
 from SlicerDeepRegLib.training.dataset.read import read_dataset_index
-from SlicerDeepRegLib.training.joint import (
-    JointObjective,
-    JointOutput,
-    annotated_pairs,
-    memberships,
-    segmentation_loss,
-    sliced,
-)
+from SlicerDeepRegLib.training.joint import JointObjective, JointOutput, memberships, segmentation_loss
 from SlicerDeepRegLib.training.recipe import prepare_subjects
 from SlicerDeepRegLib.training.start import train
 from SlicerDeepRegLib.types import Grid, Image, InputError

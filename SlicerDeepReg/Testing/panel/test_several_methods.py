@@ -23,12 +23,12 @@ def with_views(desktop, widget):
             if cell.name not in desktop.host.views:
                 desktop.host.add_view(cell.name, cell.plane, (160, 160))
 
-    widget.panel.several.beside.layouts.arranged = arranged
+    widget.panel.context.layouts.arranged = arranged
     return widget
 
 
 def round_of(desktop, widget, seconds=120):
-    desktop.wait(lambda: not widget.panel.several.running and not widget.logic.session.busy, seconds)
+    desktop.wait(lambda: not widget.panel.sections["several_methods"].running and not widget.logic.session.busy, seconds)
 
 
 def arrangement(desktop):
@@ -47,20 +47,20 @@ def test_methods_are_listed_run_and_shown_side_by_side(desktop, with_views, pair
     widget.ui.addMethodButton.click()
     assert json.loads(parameters.methods) == METHODS and widget.ui.methodsTable.rowCount == 2
     widget.ui.runMethodsButton.click()
-    assert not widget.ui.addMethodButton.enabled and not widget.ui.besideButton.enabled
+    assert not widget.ui.addMethodButton.enabled and not widget.ui.sideBySideButton.enabled
     round_of(desktop, widget)
     made = runs(desktop.host.scene)
     assert [run.facts["method"] for run in made] == ["svf", "demons"]
-    assert widget.panel.several.beside.shown == tuple(made) and arrangement(desktop) == LAYOUT
+    assert widget.panel.sections["side_by_side"].views.shown == tuple(made) and arrangement(desktop) == LAYOUT
     assert desktop.host.views[cells_of(2)[1][0].name].composite.GetBackgroundVolumeID() == made[1].get("warped").GetID()
-    widget.ui.layoutButton.click()
-    assert arrangement(desktop) != LAYOUT and not widget.ui.layoutButton.enabled
-    assert widget.ui.besideButton.enabled  # both are ticked
-    widget.ui.besideButton.click()
+    widget.ui.leaveSideBySideButton.click()
+    assert arrangement(desktop) != LAYOUT and not widget.ui.leaveSideBySideButton.enabled
+    assert widget.ui.sideBySideButton.enabled  # both are ticked
+    widget.ui.sideBySideButton.click()
     assert arrangement(desktop) == LAYOUT
-    widget.panel.results.select(made[0])
+    widget.panel.context.select(made[0])
     widget.ui.deleteButton.click()
-    assert arrangement(desktop) != LAYOUT and not widget.ui.besideButton.enabled
+    assert arrangement(desktop) != LAYOUT and not widget.ui.sideBySideButton.enabled
     widget.ui.clearMethodsButton.click()
     assert json.loads(parameters.methods) == [] and widget.ui.methodsTable.rowCount == 0
 
@@ -74,7 +74,7 @@ def test_a_method_that_fails_does_not_end_the_round(desktop, with_views, pair):
     widget.ui.runMethodsButton.click()
     round_of(desktop, widget)
     assert [run.facts["method"] for run in runs(desktop.host.scene)] == ["demons"]
-    assert "niftyreg" in widget.ui.stageLabel.text and "taken-away" in widget.ui.stageLabel.text
+    assert "NiftyReg" in widget.ui.stageLabel.text and "taken-away" in widget.ui.stageLabel.text
 
 
 def test_cancel_ends_the_round_and_the_scene_is_as_it_was(desktop, widget, pair):
@@ -87,14 +87,14 @@ def test_cancel_ends_the_round_and_the_scene_is_as_it_was(desktop, widget, pair)
     assert len(client.requests) == 1
     widget.ui.applyButton.click()  # it says Cancel now
     finish(desktop, widget, 10)
-    assert len(client.requests) == 1 and not widget.panel.several.running
+    assert len(client.requests) == 1 and not widget.panel.sections["several_methods"].running
     assert scene_state(desktop.host.scene) == before
 
 
 def test_a_list_that_was_edited_by_hand_does_no_harm(desktop, widget, pair):
     for text in ("nonsense", "{}", '[1, {"method": "svf"}]'):
         widget.panel.parameters.methods = text
-        assert widget.panel.several.methods() == [] and not widget.ui.runMethodsButton.enabled
+        assert widget.panel.sections["several_methods"].methods() == [] and not widget.ui.runMethodsButton.enabled
 
 
 def table_named(desktop, name):
@@ -104,37 +104,37 @@ def table_named(desktop, name):
 
 def test_a_blind_reading_hides_names_and_keeps_the_ranking(desktop, with_views, pair, monkeypatch):
     widget = with_views
-    ui, several = widget.ui, widget.panel.several
+    ui, views = widget.ui, widget.panel.sections["side_by_side"].views
     widget.panel.parameters.device = "cpu"
     widget.panel.parameters.methods = json.dumps(METHODS)
-    ui.blindCheck.checked = True
-    monkeypatch.setattr("SlicerDeepRegLib.panel.several.shuffled", lambda runs: list(reversed(runs)))
-    assert not ui.rankButton.enabled
+    ui.blindedCheck.checked = True
+    monkeypatch.setattr("SlicerDeepRegLib.panel.sections.side_by_side.shuffled", lambda runs: list(reversed(runs)))
+    assert not ui.saveRankingButton.enabled
     ui.runMethodsButton.click()
     round_of(desktop, widget)
     made = runs(desktop.host.scene)
-    assert several.beside.shown == tuple(reversed(made))
-    assert [run.get("warped").GetName() for run in several.beside.shown] == ["A: warped", "B: warped"]
+    assert views.shown == tuple(reversed(made))
+    assert [run.get("warped").GetName() for run in views.shown] == ["A: warped", "B: warped"]
     shown = table_named(desktop, "DeepReg comparison")
     assert shown.GetNumberOfColumns() == 1 and [shown.GetColumn(0).GetValue(n) for n in range(2)] == ["1: A", "2: B"]
     ui.rankingEdit.text = "A A"
-    ui.rankButton.click()
+    ui.saveRankingButton.click()
     assert "each of A, B once" in desktop.messages[-1] and table_named(desktop, "DeepReg rankings") is None
     ui.rankingEdit.text = "b, a"
-    ui.rankButton.click()
+    ui.saveRankingButton.click()
     kept = table_named(desktop, "DeepReg rankings")
     assert kept.GetNumberOfRows() == 1
     assert [made[0].name in kept.GetColumn(1).GetValue(0), made[1].name in kept.GetColumn(2).GetValue(0)] == [
         True,
         True,
     ]
-    assert made[0].name in ui.legendLabel.text and not ui.rankButton.enabled
+    assert made[0].name in ui.legendLabel.text and not ui.saveRankingButton.enabled
     assert table_named(desktop, "DeepReg comparison").GetNumberOfColumns() > 2  # the names are told
     assert made[0].get("warped").GetName() == f"{made[0].name}: warped"
 
 
 def test_any_order_may_come_out_of_a_shuffle():
-    from SlicerDeepRegLib.panel.blind import read_ranking, shuffled
+    from SlicerDeepRegLib.panel.blinded import read_ranking, shuffled
 
     assert len({tuple(shuffled("ABC")) for _ in range(300)}) == 6
     assert read_ranking("C > A > B", 3) == [2, 0, 1]

@@ -21,7 +21,7 @@ def judged(desktop, widget, synthetic_case):
             if cell.name not in desktop.host.views:
                 desktop.host.add_view(cell.name, cell.plane, (160, 160))
 
-    widget.panel.several.beside.layouts.arranged = arranged
+    widget.panel.context.layouts.arranged = arranged
     scene, parameters = desktop.host.scene, widget.panel.parameters
     fixed = synthetic_case.fixed.grid.center_lps_mm + np.random.default_rng(0).uniform(-8, 8, (4, 3))
     moving = fixed_to_moving(synthetic_case.transform, fixed) + [0, 0, 2.5]
@@ -49,19 +49,25 @@ def cells(table, column):
 def test_quality_assessment_gives_statuses_locations_and_structures(desktop, judged):
     widget, run = judged
     ui = widget.ui
-    assert cells(ui.statusTable, 0) == ["Landmarks", "Overlap (Dice)", "Surfaces (HD95)", "Jacobian", "Consistency"]
-    assert cells(ui.statusTable, 1)[:4] == ["within", "within", "within", "within"]
+    assert cells(ui.statusTable, 0) == [
+        "Landmarks (TRE)",
+        "Overlap (Dice)",
+        "Surface distance (HD95)",
+        "Jacobian",
+        "Inverse consistency",
+    ]
+    assert cells(ui.statusTable, 1)[:4] == ["Within tolerance"] * 4
     assert "mm" in cells(ui.statusTable, 2)[0] and "core" in cells(ui.statusTable, 2)[1]
-    assert cells(ui.statusTable, 1)[4] == "not measured" or "inverse" in cells(ui.statusTable, 2)[4]
-    assert "within" in ui.summaryLabel.text
+    assert cells(ui.statusTable, 1)[4] == "Not measured" or "inverse" in cells(ui.statusTable, 2)[4]
+    assert "Within tolerance" in ui.summaryLabel.text
     assert cells(ui.structuresTable, 0) == ["core"] and "\u2192" in cells(ui.structuresTable, 1)[0]
     place = np.array(run.facts["structures"][0]["lps_mm"]) * [-1, -1, 1]
     ui.structuresTable.selectRow(0)
     for view in desktop.host.views.values():
         there = np.linalg.inv(slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())) @ [*place, 1]
         assert abs(there[2]) < 1e-6
-    ui.residualsButton.click()
-    assert "largest errors" in ui.judgeLabel.text and run.get("residuals").GetDisplayNode().GetVisibility()
+    ui.landmarkErrorsButton.click()
+    assert "Largest landmark errors" in ui.qualityLabel.text and run.get("residuals").GetDisplayNode().GetVisibility()
 
 
 def test_layouts_are_chosen_and_left_and_the_scene_is_as_it_was(desktop, judged):
@@ -74,39 +80,39 @@ def test_layouts_are_chosen_and_left_and_the_scene_is_as_it_was(desktop, judged)
     layout.SetViewArrangement(arranged)
     for name in LAYOUTS:
         ui.layoutCombo.setCurrentIndex(ui.layoutCombo.findData(name))
-        assert widget.panel.judging.layouts.shown == (name, run)
+        assert widget.panel.context.layouts.shown == (name, run)
     ui.layoutCombo.setCurrentIndex(0)
-    assert widget.panel.judging.layouts.shown is None
+    assert widget.panel.context.layouts.shown is None
     assert layout.GetViewArrangement() == arranged
     after = scene_state(scene)
     assert {name: after[name][:3] for name in before} == {name: before[name][:3] for name in before}
     ui.layoutCombo.setCurrentIndex(ui.layoutCombo.findData("review"))
     layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView)  # by Slicer's own menu
-    widget.panel.results.select(run)
-    assert ui.layoutCombo.currentIndex == 0 and widget.panel.judging.layouts.shown is None
+    widget.panel.context.select(run)
+    assert ui.layoutCombo.currentIndex == 0 and widget.panel.context.layouts.shown is None
     assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
     ui.layoutCombo.setCurrentIndex(ui.layoutCombo.findData("before_after"))
     scene.RemoveNode(run.get("moving"))
     ui.layoutCombo.setCurrentIndex(0)
     ui.layoutCombo.setCurrentIndex(ui.layoutCombo.findData("before_after"))
-    assert "lost its moving" in ui.judgeLabel.text and ui.layoutCombo.currentIndex == 0
+    assert "lost its moving" in ui.legendLabel.text and ui.layoutCombo.currentIndex == 0
     ui.layoutCombo.setCurrentIndex(ui.layoutCombo.findData("review"))
-    assert widget.panel.judging.layouts.shown == ("review", run)
+    assert widget.panel.context.layouts.shown == ("review", run)
     ui.deleteButton.click()
-    assert widget.panel.judging.layouts.shown is None and not ui.layoutCombo.enabled
+    assert widget.panel.context.layouts.shown is None and not ui.layoutCombo.enabled
 
 
 def test_a_deformation_moves_and_its_stages_are_shown(desktop, judged):
     widget, run = judged
     ui = widget.ui
     ui.timeSlider.value = 0.5
-    assert "0.50" in ui.motionLabel.text and run.get("morphing") is not None
+    assert "0.50" in ui.animationLabel.text and run.get("morphing") is not None
     view = next(iter(desktop.host.views.values()))
     assert view.composite.GetForegroundVolumeID() == run.get("morphing").GetID()
     names = [ui.stageCombo.itemText(n) for n in range(ui.stageCombo.count)]
-    assert names[1:3] == ["as given", "linear"] and len(names) == len(run.facts["stages"]) + 2
+    assert names[1:3] == ["Before registration", "linear"] and len(names) == len(run.facts["stages"]) + 2
     ui.stageCombo.setCurrentIndex(len(names) - 1)
-    assert names[-1] in ui.motionLabel.text and " s" in ui.motionLabel.text
+    assert names[-1] in ui.animationLabel.text and " s" in ui.animationLabel.text
     assert view.composite.GetForegroundVolumeID() == run.get("stage_shown").GetID()
     ui.deleteButton.click()
     assert run.node.GetScene() is None
@@ -117,7 +123,7 @@ def test_a_deformation_moves_and_its_stages_are_shown(desktop, judged):
 def test_the_opposite_registration_makes_inverse_consistency_measurable(desktop, judged):
     widget, run = judged
     ui, parameters = widget.ui, widget.panel.parameters
-    assert not ui.backButton.enabled
+    assert not ui.inverseConsistencyButton.enabled
     fixed, moving = parameters.fixed, parameters.moving
     for name in ("fixedPoints", "movingPoints", "fixedSegmentation", "movingSegmentation"):
         setattr(parameters, name, None)
@@ -126,40 +132,40 @@ def test_the_opposite_registration_makes_inverse_consistency_measurable(desktop,
     parameters.fixed = moving
     ui.applyButton.click()
     assert finish(desktop, widget).state == "done"
-    widget.panel.results.select(run)
-    assert ui.backButton.enabled
-    ui.backButton.click()
-    assert "There and back" in ui.judgeLabel.text
+    widget.panel.context.select(run)
+    assert ui.inverseConsistencyButton.enabled
+    ui.inverseConsistencyButton.click()
+    assert "Inverse consistency with" in ui.qualityLabel.text
     assert "two registrations" in cells(ui.statusTable, 2)[4] and run.get("consistency") is not None
 
 
 def test_the_disagreement_of_selected_runs(desktop, judged):
     widget, run = judged
     ui = widget.ui
-    assert not ui.spreadButton.enabled
+    assert not ui.disagreementButton.enabled
     widget.panel.parameters.linear = "rigid"
     ui.applyButton.click()
     assert finish(desktop, widget).state == "done"
-    widget.panel.results.check(runs(desktop.host.scene))
-    assert ui.spreadButton.enabled
-    ui.spreadButton.click()
-    assert "Disagreement of 2 runs" in ui.judgeLabel.text and run.get("disagreement") is not None
+    widget.panel.context.check(runs(desktop.host.scene))
+    assert ui.disagreementButton.enabled
+    ui.disagreementButton.click()
+    assert "Disagreement of 2 results" in ui.qualityLabel.text and run.get("disagreement") is not None
 
 
 def test_a_run_that_kept_no_stages_says_so(desktop, judged):
     widget, run = judged
     desktop.host.scene.RemoveNode(run.get("moving"))
     widget.ui.timeSlider.value = 0.4
-    assert "lost its moving volume" in widget.ui.motionLabel.text
+    assert "lost its moving volume" in widget.ui.animationLabel.text
 
 
 def test_one_button_writes_the_report(desktop, judged, monkeypatch, tmp_path):
-    from SlicerDeepRegLib.panel import results
+    from SlicerDeepRegLib.panel.sections import export
 
     widget, run = judged
     folder = tmp_path / "report"
     folder.mkdir()
-    monkeypatch.setattr(results, "ask_folder", lambda: folder)
+    monkeypatch.setattr(export, "ask_folder", lambda: folder)
     before = [view.composite.GetForegroundVolumeID() for view in desktop.host.views.values()]
     widget.ui.reportButton.click()
     assert {path.name for path in folder.iterdir()} == {"report.html", "report.pdf"}
@@ -171,10 +177,10 @@ def test_one_button_writes_the_report(desktop, judged, monkeypatch, tmp_path):
     corners.SetText(2, "Doe^Jane 1961")
     widget.ui.reportButton.click()
     assert (folder / "report.html").read_text(encoding="utf-8") == text and corners.GetVisibility()
-    monkeypatch.setattr(results, "ask_folder", lambda: tmp_path / "gone")
+    monkeypatch.setattr(export, "ask_folder", lambda: tmp_path / "gone")
     widget.ui.reportButton.click()
     assert "could not be written" in desktop.messages[-1]
-    monkeypatch.setattr(results, "ask_folder", lambda: None)
+    monkeypatch.setattr(export, "ask_folder", lambda: None)
     widget.ui.reportButton.click()  # the user thought better of it
     assert len(desktop.messages) == 1
 
@@ -196,23 +202,23 @@ def test_flicker_shows_both_in_turn_and_stops(desktop, judged):
 
 def test_the_way_and_the_stages_are_saved_as_films(desktop, judged, monkeypatch, tmp_path):
     from PIL import Image
-    from SlicerDeepRegLib.panel import judging
+    from SlicerDeepRegLib.panel.sections import animation
 
     widget, run = judged
     ui = widget.ui
-    monkeypatch.setattr(judging, "ask_film", lambda: tmp_path / "way.gif")
-    ui.filmButton.click()
-    monkeypatch.setattr(judging, "ask_film", lambda: tmp_path / "stages.gif")
+    monkeypatch.setattr(animation, "ask_animation", lambda: tmp_path / "way.gif")
+    ui.animationButton.click()
+    monkeypatch.setattr(animation, "ask_animation", lambda: tmp_path / "stages.gif")
     ui.stageCombo.setCurrentIndex(1)
-    ui.filmButton.click()
+    ui.animationButton.click()
     with Image.open(tmp_path / "way.gif") as way, Image.open(tmp_path / "stages.gif") as stages:
         assert way.n_frames > 20 and stages.n_frames in (len(run.facts["stages"]), len(run.facts["stages"]) + 1)
         first = np.asarray(way.convert("RGB")).astype(int)
         way.seek(16)
         assert np.abs(np.asarray(way.convert("RGB")).astype(int) - first).mean() > 1
-    monkeypatch.setattr(judging, "ask_film", lambda: tmp_path / "gone" / "way.gif")
-    ui.filmButton.click()
-    assert "could not be written" in ui.motionLabel.text
+    monkeypatch.setattr(animation, "ask_animation", lambda: tmp_path / "gone" / "way.gif")
+    ui.animationButton.click()
+    assert "could not be written" in ui.animationLabel.text
 
 
 def test_structures_are_drawn_as_bars_the_worst_first(desktop, judged):
@@ -245,10 +251,10 @@ def test_perturbed_repeats_are_asked_for_and_shown(desktop, widget):
     ui.applyButton.click()
     assert finish(desktop, widget).state == "done"
     run = runs(desktop.host.scene)[0]
-    assert "Repeatability" in cells(ui.statusTable, 0) and ui.uncertaintyButton.enabled
+    assert "Uncertainty" in cells(ui.statusTable, 0) and ui.uncertaintyButton.enabled
     ui.uncertaintyButton.click()
     metrics = run.facts["metrics"]
-    assert f"{metrics['uncertainty_mm']:.2f} mm" in ui.judgeLabel.text
+    assert f"{metrics['uncertainty_mm']:.2f} mm" in ui.qualityLabel.text
     view = next(iter(desktop.host.views.values()))
     assert view.composite.GetForegroundVolumeID() == run.get("uncertainty").GetID()
     values = slicer.util.arrayFromVolume(run.get("uncertainty"))
@@ -259,12 +265,12 @@ def test_the_transform_goes_to_dicom_where_the_volumes_came_from_there(
     desktop, judged, monkeypatch, tmp_path, synthetic_case
 ):
     from helpers.dicom import applied, write_series
-    from SlicerDeepRegLib.panel import results
+    from SlicerDeepRegLib.panel.sections import export
     from SlicerDeepRegLib.report.movie import can_write_mp4
 
     assert can_write_mp4()
     widget, run = judged
-    monkeypatch.setattr(results, "ask_dicom", lambda: tmp_path / "registration.dcm")
+    monkeypatch.setattr(export, "ask_dicom", lambda: tmp_path / "registration.dcm")
     widget.ui.dicomButton.click()
     assert "was not loaded from the DICOM database" in desktop.messages[-1]
     known = {}

@@ -11,15 +11,15 @@ from SlicerDeepRegLib.types import Request
 
 @pytest.fixture
 def taught(desktop, widget):
-    widget.ui.teachingButton.collapsed = False
+    widget.panel.sections["lessons"].box.collapsed = False
     return widget
 
 
 def open_lesson(desktop, widget, number):
-    teaching = widget.panel.teaching
-    teaching._buttons[number].click()
+    teaching = widget.panel.sections["lessons"]
+    teaching.buttons[number].click()
     assert teaching.running and "Registering 1 of" in widget.ui.lessonLabel.text
-    assert not any(button.enabled for button in teaching._buttons)
+    assert not any(button.enabled for button in teaching.buttons)
     desktop.wait(lambda: not teaching.running, 120)
     return teaching
 
@@ -36,7 +36,7 @@ def test_a_lesson_is_opened_by_one_click_and_leaves_nothing_behind(desktop, taug
     texts = []
     for number, step in enumerate(lesson.steps):
         assert ui.lessonLabel.text.startswith(f"<b>{lesson.title}</b><br>{number + 1}/{len(lesson.steps)}: ")
-        assert "TRE: 1." in ui.lessonFiguresLabel.text or step.time is not None
+        assert "TRE: 1." in ui.lessonMetricsLabel.text or step.time is not None
         assert (parameters.reviewMode, parameters.showGrid, parameters.showArrows) == (
             step.mode,
             step.grid,
@@ -64,8 +64,8 @@ def test_stages_are_steps_and_the_slider_goes_through_the_registrations(desktop,
     session = taught.logic.session
     session.client.close()
     client = session.client = PretendedClient()
-    teaching, ui = taught.panel.teaching, taught.ui
-    teaching._buttons[3].click()
+    teaching, ui = taught.panel.sections["lessons"], taught.ui
+    teaching.buttons[3].click()
     lesson, result = LESSONS["stages"], None
     for number, one in enumerate(lesson.tries):
         assert f"Registering {number + 1} of 3" in ui.lessonLabel.text
@@ -75,19 +75,19 @@ def test_stages_are_steps_and_the_slider_goes_through_the_registrations(desktop,
         if result is None:
             result = register(Request(request.fixed, request.moving, linear="rigid", device="cpu"))
         client.say("done", result=result)
-        desktop.wait(lambda count=number + 1: len(teaching._runs) == count, 20)
+        desktop.wait(lambda count=number + 1: len(teaching.runs) == count, 20)
     assert teaching.ready and not ui.lessonSlider.isHidden() and ui.lessonSlider.maximum == 2
-    assert ui.stageCombo.itemText(ui.stageCombo.currentIndex) == "as given"
+    assert ui.stageCombo.itemText(ui.stageCombo.currentIndex) == "Before registration"
     ui.lessonNextButton.click()
-    assert ui.stageCombo.itemText(ui.stageCombo.currentIndex) == "linear" and "linear" in ui.lessonFiguresLabel.text
+    assert ui.stageCombo.itemText(ui.stageCombo.currentIndex) == "linear" and "linear" in ui.lessonMetricsLabel.text
     ui.lessonNextButton.click()
     ui.lessonNextButton.click()
     assert ui.stageCombo.currentIndex == ui.stageCombo.count - 1
     ui.lessonNextButton.click()
-    assert taught.panel.results.selected() == teaching._runs[1] and ui.lessonSlider.value == 1
+    assert taught.panel.context.runs.selected == teaching.runs[1] and ui.lessonSlider.value == 1
     ui.lessonSlider.value = 2
-    assert taught.panel.results.selected() == teaching._runs[2]
-    assert lesson.tries[2].title in ui.lessonFiguresLabel.text
+    assert taught.panel.context.runs.selected == teaching.runs[2]
+    assert lesson.tries[2].title in ui.lessonMetricsLabel.text
     ui.deleteButton.click()
     assert not teaching.ready and "deleted" in ui.lessonLabel.text and not ui.lessonNextButton.enabled
     ui.lessonEndButton.click()
@@ -95,23 +95,23 @@ def test_stages_are_steps_and_the_slider_goes_through_the_registrations(desktop,
 
 
 def test_a_lesson_that_fails_or_is_canceled_says_so_and_goes(desktop, taught, pretended):
-    ui, teaching, scene = taught.ui, taught.panel.teaching, desktop.host.scene
+    ui, teaching, scene = taught.ui, taught.panel.sections["lessons"], desktop.host.scene
     before = scene_state(scene)
-    teaching._buttons[2].click()
+    teaching.buttons[2].click()
     ui.applyButton.click()  # Cancel
     desktop.wait(lambda: not teaching.running, 10)
     assert "Canceled" in ui.lessonLabel.text and not ui.lessonNextButton.enabled
     ui.lessonEndButton.click()
     assert scene_state(scene) == before
-    teaching._buttons[2].click()
+    teaching.buttons[2].click()
     pretended.say("failed", reason="memory", text="Memory ran out.")
     desktop.wait(lambda: not teaching.running, 10)
     assert "Memory ran out." in ui.lessonLabel.text
-    teaching._buttons[0].click()  # another one takes its place
+    teaching.buttons[0].click()  # another one takes its place
     assert teaching.lesson is LESSONS["field"] and teaching.running
     ui.lessonEndButton.click()  # while it runs
     desktop.wait(lambda: not taught.logic.session.busy, 10)
     assert teaching.lesson is None and scene_state(scene) == before and not runs(scene)
-    teaching._buttons[0].click()
+    teaching.buttons[0].click()
     slicer.mrmlScene.Clear()
     assert teaching.lesson is None and not teaching.running
