@@ -63,12 +63,12 @@ def cases(desktop, pair):
         (dict(fixed=fixed, moving=empty), "error", "no voxels"),
         (dict(fixed=fixed, moving=flat), "error", "single slice"),
         (dict(fixed=flat, moving=volume(desktop, size=(20, 22, 1), name="flat2")), "note", "plane"),
-        (dict(fixed=fixed, moving=constant), "error", "constant is constant"),
+        (dict(fixed=fixed, moving=constant), "error", "constant) is constant"),
         (dict(fixed=fixed, moving=far, linear="none"), "error", "do not overlap"),
         (dict(fixed=fixed, moving=far), "note", "centers are matched"),
         (dict(fixed=fixed, moving=thick), "note", "thick slices"),
         (dict(fixed=fixed, moving=ct, similarity="lncc"), "warning", "looks like CT"),
-        (dict(fixed=fixed, moving=moving, fixed_points=points(desktop, 3, "a")), "error", "both lists"),
+        (dict(fixed=fixed, moving=moving, fixed_points=points(desktop, 3, "a")), "error", "needed in both"),
         (
             dict(
                 fixed=fixed, moving=moving, fixed_points=points(desktop, 3, "b"), moving_points=points(desktop, 2, "c")
@@ -81,10 +81,11 @@ def cases(desktop, pair):
 
 
 def test_everything_that_can_be_known_is_said_before_apply(desktop, pair):
-    for chosen, level, text in cases(desktop, pair):
-        found = findings(Choice(**chosen))
-        assert any(f.level == level and text in f.text for f in found), (text, found)
-        assert [f.level for f in found] == sorted((f.level for f in found), key=("error", "warning", "note").index)
+    for chosen, severity, text in cases(desktop, pair):
+        listed = findings(Choice(**chosen))
+        assert any(f.severity == severity and text in f.sentence for f in listed), (text, listed)
+        severities = [f.severity for f in listed]
+        assert severities == sorted(severities, key=("error", "warning", "note").index)
     assert findings(Choice(fixed=pair[0], moving=pair[1])) == []
 
 
@@ -97,7 +98,7 @@ def test_a_disabled_apply_says_why_and_a_mended_choice_enables_it(desktop, widge
 
 
 def test_little_memory_is_a_warning_that_can_be_passed_over(desktop, widget, pretended, monkeypatch):
-    monkeypatch.setattr("SlicerDeepRegLib.preparation.checks.free_memory_bytes", lambda: 1_000_000)
+    monkeypatch.setattr("SlicerDeepRegLib.checks.free_memory_bytes", lambda: 1_000_000)
     widget.panel.update()
     assert "GB of memory" in widget.ui.findingsLabel.text and widget.ui.applyButton.enabled
     desktop.answers.append(False)
@@ -107,11 +108,9 @@ def test_little_memory_is_a_warning_that_can_be_passed_over(desktop, widget, pre
     widget.ui.applyButton.click()
     assert len(pretended.requests) == 1
     tight = [{"name": "cuda", "title": "GPU", "free_bytes": 1000}]
-    found = findings(
-        widget.panel.choice().__class__(fixed=widget.panel.parameters.fixed, moving=widget.panel.parameters.moving),
-        tight,
-    )
-    assert any("smaller plan" in f.text for f in found)
+    parameters = widget.panel.parameters
+    listed = findings(Choice(fixed=parameters.fixed, moving=parameters.moving), tight)
+    assert any("a faster preset will be tried" in f.sentence and f.severity == "warning" for f in listed)
 
 
 # ------------------------------------------------------------------ said by the worker

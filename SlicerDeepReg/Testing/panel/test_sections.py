@@ -2,86 +2,24 @@
 
 import importlib
 import inspect
+import shutil
 import sys
 from typing import get_type_hints
 
 import pytest
+from helpers.examples import example_files
 from helpers.panel import MODULE, finish
 from SlicerDeepRegLib.panel import sections
 from SlicerDeepRegLib.panel.section import BaseSection, Section
 
 UI = MODULE.parent / "Resources" / "UI"
-EXAMPLE = """
-from pathlib import Path
-from typing import Annotated
-
-from slicer.parameterNodeWrapper import WithinRange
-from SlicerDeepRegLib.panel.section import BaseSection
-
-
-class ExampleSection(BaseSection):
-    name = "example"
-    title = "Example"
-    ui = str(Path(__file__).with_suffix(".ui"))
-    order = 15
-    collapsed = True
-    tool_tip = "A section that was added by two files."
-
-    class Parameters:
-        exampleRatio: Annotated[float, WithinRange(0, 2)] = 0.5
-
-    def __init__(self, context, root):
-        super().__init__(context, root)
-        self.events = []
-
-    def update(self):
-        selected = self.context.runs.selected
-        self.widgets.exampleLabel.text = "nothing" if selected is None else selected.name
-
-    def started(self, job):
-        self.events.append("started")
-
-    def finished(self, job):
-        self.events.append(job.state)
-
-    def run_about_to_be_removed(self, run):
-        self.events.append("removed")
-
-    def close(self):
-        self.events.append("closed")
-"""
-EXAMPLE_UI = """<?xml version="1.0" encoding="UTF-8"?>
-<ui version="4.0">
- <class>Example</class>
- <widget class="qMRMLWidget" name="Example">
-  <layout class="QVBoxLayout" name="exampleLayout">
-   <item><widget class="QLabel" name="exampleLabel"/></item>
-   <item>
-    <widget class="QDoubleSpinBox" name="exampleSpin">
-     <property name="SlicerParameterName" stdset="0"><string>exampleRatio</string></property>
-    </widget>
-   </item>
-  </layout>
- </widget>
- <customwidgets>
-  <customwidget>
-   <class>qMRMLWidget</class>
-   <extends>QWidget</extends>
-   <header>qMRMLWidget.h</header>
-   <container>1</container>
-  </customwidget>
- </customwidgets>
- <resources/>
- <connections/>
-</ui>
-"""
 
 
 @pytest.fixture
 def example(tmp_path, monkeypatch):
     """The package of sections with one more, in a folder of its own."""
-    (tmp_path / "example.py").write_text(EXAMPLE, encoding="utf-8")
-    (tmp_path / "example.ui").write_text(EXAMPLE_UI, encoding="utf-8")
+    for name, text in example_files("panel/sections").items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.setattr(sections, "__path__", [*sections.__path__, str(tmp_path)])
     importlib.invalidate_caches()
     yield tmp_path
@@ -151,7 +89,7 @@ def test_parameters_come_from_the_sections(desktop):
 
 
 def test_two_sections_of_one_name_are_refused(desktop, example):
-    (example / "other.py").write_text(EXAMPLE, encoding="utf-8")
+    shutil.copy(example / "example.py", example / "other.py")
     importlib.invalidate_caches()
     with pytest.raises(ValueError, match="named example"):
         sections.section_classes()
