@@ -16,13 +16,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml tools/check_system.py
+$(VENV)/.installed: pyproject.toml stand_in/pyproject.toml tools/check_system.py
 	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "make: $(PYTHON) was not found. On Debian or Ubuntu: apt-get install python3 python3-venv"; exit 2; }
 	@$(PYTHON) tools/check_system.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable ".[demo,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[demo,dev]" --editable stand_in
 	@touch $@
 
 demo: setup
@@ -46,7 +46,7 @@ pictures: demo
 	$(BIN)/python tools/readme_picture.py demo/overview.png docs/overview.png
 	$(BIN)/python tools/draw_icon.py SlicerDeepReg/Resources/Icons/SlicerDeepReg.png
 
-# Pictures of the panel, drawn by the real panel on the tests' stand-in for Slicer's desktop.
+# Pictures of the panel, drawn by the real panel on the stand-in for Slicer's desktop.
 panel: setup
 	$(BIN)/python tools/panel_pictures.py docs
 
@@ -95,4 +95,4 @@ matrix:
 	@$(PYTHON) tools/matrix.py
 
 clean:
-	rm -rf $(VENV) demo build dist SlicerDeepReg/*.egg-info
+	rm -rf $(VENV) demo build dist SlicerDeepReg/*.egg-info stand_in/*.egg-info stand_in/build

@@ -319,7 +319,7 @@ def linear_metrics():
     from SlicerDeepRegLib.files.images import read_image
     from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centers_lps
     from SlicerDeepRegLib.methods.linear import register_linear
-    from SlicerDeepRegLib.preparation.working import resample
+    from SlicerDeepRegLib.preparation.resample import resample
     from SlicerDeepRegLib.types import Image
 
     lines = []

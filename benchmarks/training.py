@@ -194,7 +194,7 @@ def learned(models, options):
     """Each trained network on pairs that it did not see, made for it."""
     import torch
     from SlicerDeepRegLib.catalog import read_user_card
-    from SlicerDeepRegLib.methods.weights import built, load_weights
+    from SlicerDeepRegLib.models.weights import built, load_weights
     from SlicerDeepRegLib.training.sources import HELD_OUT, SyntheticSource
     from SlicerDeepRegLib.training.synthetic import SyntheticSettings
     from SlicerDeepRegLib.training.validation import mean_metrics, metrics_of

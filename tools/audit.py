@@ -9,12 +9,12 @@ import subprocess
 import sys
 
 #: Not on PyPI: it is what the others are for.
-OURS = "slicerdeepreg"
+OURS = {"slicerdeepreg", "slicer-stand-in"}
 
 
 def verdict(found):
     """The exit code and the lines to print for the dependencies of pip-audit's JSON."""
-    found = [entry for entry in found if entry["name"].lower() != OURS]
+    found = [entry for entry in found if entry["name"].lower() not in OURS]
     skipped = [entry for entry in found if "skip_reason" in entry]
     hurt = [entry for entry in found if entry.get("vulns")]
     lines = [

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from conftest import PROJECT
+from helpers.paths import PROJECT
 from SlicerDeepRegLib import private
 from SlicerDeepRegLib.private import PrivateFolder, private_folder, restore, sweep
 

@@ -59,7 +59,7 @@ def test_brains(shared_data):
 def test_two_people_twenty_degrees_apart(shared_data):
     from SlicerDeepRegLib.files.images import read_image
     from SlicerDeepRegLib.methods.linear import register_linear
-    from SlicerDeepRegLib.preparation.working import resample
+    from SlicerDeepRegLib.preparation.resample import resample
 
     folder = shared_data / "brain_native_to_aligned"
     fixed, moving = (read_image(folder / f"{n}.nii.gz") for n in ("fixed_aligned_t1", "moving_native_t1"))

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,11 +28,11 @@ RULES = {
     "warping": (("types", "geometry"), {"numpy", "torch"}),
     "losses": (("types", "geometry", "warping"), {"torch"}),
     "networks": (("types", "geometry", "warping", "losses"), {"torch"}),
-    "pretrained": (("types",), {"numpy"}),
+    "pretrained": (("types", "catalog", "private", "files", "methods"), {"numpy"}),
     "device": (("types",), {"torch"}),
     "training": (
         (
-            *("__init__", "types", "catalog", "device", "geometry", "files", "preparation", "metrics"),
+            *("__init__", "types", "catalog", "device", "process", "geometry", "files", "preparation", "metrics"),
             *("warping", "losses", "networks"),
         ),
         {"numpy", "torch", "SimpleITK"},
@@ -49,7 +50,7 @@ RULES = {
                 "preparation",
                 "metrics",
             ),
-            *("warping", "losses", "networks", "pretrained"),
+            *("warping", "losses", "networks"),
         ),
         {"numpy", "torch", "SimpleITK"},
     ),
@@ -70,6 +71,7 @@ RULES = {
             "private",
             "files",
             "geometry",
+            "methods",
             "metrics",
             "pipeline",
         ),
@@ -78,7 +80,7 @@ RULES = {
     "commands": (
         (
             *("__init__", "types", "catalog", "device", "process", "geometry", "methods", "pipeline", "metrics"),
-            *("files", "mrml", "training", "comparison", "report"),
+            *("files", "mrml", "pretrained", "report"),
         ),
         {"numpy", "scipy", "nilearn", "slicer", "SimpleITK"},
     ),
@@ -92,8 +94,8 @@ RULES = {
     "teaching": (("types", "geometry", "metrics"), {"numpy", "matplotlib"}),
     "panel": (
         (
-            *("__init__", "types", "catalog", "settings", "geometry", "files", "preparation", "metrics"),
-            *("mrml", "report", "teaching", "worker"),
+            *("__init__", "types", "catalog", "settings", "geometry", "files", "checks", "metrics"),
+            *("methods", "similarity", "mrml", "report", "teaching", "worker"),
         ),
         {"numpy", "vtk", "qt", "ctk", "slicer", "PyTorchUtils", "SampleData"},
     ),
@@ -166,13 +168,61 @@ def test_torch_side_needs_no_slicer():
     assert done.stdout.strip() == "imported", done.stderr
 
 
-def test_cmake_lists_every_script_and_resource():
+@pytest.fixture(scope="module")
+def list_scripts():
+    """The tool that writes CMakeLists.txt."""
     spec = importlib.util.spec_from_file_location("list_scripts", PROJECT / "tools" / "list_scripts.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
+    return tool
+
+
+def test_cmake_lists_every_script_and_resource(list_scripts):
     listed = (LIBRARY.parent / "CMakeLists.txt").read_text(encoding="utf-8")
-    assert listed == tool.text(), "run: python tools/list_scripts.py"
-    assert len(tool.scripts()) > 20 and tool.resources()
+    assert listed == list_scripts.text(), "run: python tools/list_scripts.py"
+    assert len(list_scripts.scripts()) > 20 and list_scripts.resources()
+
+
+#: Rooms for the command line and for developers.
+NOT_INSTALLED = {"comparison", "pretrained", "training"}
+
+
+def test_slicer_installs_only_what_its_module_needs(list_scripts):
+    """What is installed imports nothing of the other rooms but inside a function."""
+    installed = [LIBRARY.parent / name for name in list_scripts.scripts() if name.startswith(LIBRARY.name)]
+    assert {room_of(path) for path in LIBRARY.rglob("*.py")} - {room_of(path) for path in installed} == NOT_INSTALLED
+    for path in installed:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom):
+                named = {(node.module or "").split(".")[0], *(name.name for name in node.names)}
+                assert not named & NOT_INSTALLED, f"{path.name} imports {named & NOT_INSTALLED}"
+
+
+def test_the_commands_run_without_the_rooms_that_slicer_does_not_install(list_scripts, tmp_path):
+    for name in (*list_scripts.scripts(), *list_scripts.resources()):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((LIBRARY.parent / name).read_bytes())
+    (tmp_path / "checkpoint.pth").write_bytes(b"weights")
+
+    code = (
+        "import sys\n"
+        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in f.__module__]\n"  # they know this tree
+        "from SlicerDeepRegLib.commands import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "SLICERDEEPREG_MODELS": str(tmp_path / "models")}
+
+    def run(*arguments):
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    shown = run("--help")
+    assert shown.returncode == 0 and "register" in shown.stdout, shown.stderr
+    for command in ("train", "compare"):
+        assert "invalid choice" in run(command, "--help").stderr
+    refused = run("models", "add", "checkpoint.pth")
+    assert refused.returncode == 2 and "pip install SlicerDeepReg" in refused.stderr, refused.stderr
+    assert run("models").returncode == 0
 
 
 def test_syntax_is_that_of_python_3_9():

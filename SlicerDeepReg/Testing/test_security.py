@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.types import Image, Request
 from SlicerDeepRegLib.worker.client import WorkerClient

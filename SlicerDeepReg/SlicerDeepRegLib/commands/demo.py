@@ -132,7 +132,7 @@ def pair_from(template: Image, labels: Image, seed: int = SEED) -> KnownPair:
         template: of any size; its background is 0.
         labels: on the template's grid.
     """
-    from ..pipeline import warp_image
+    from ..preparation.resample import warp_image
 
     random = np.random.default_rng(seed)
     grid = _patient_grid(template.grid)

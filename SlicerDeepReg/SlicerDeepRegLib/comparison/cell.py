@@ -12,8 +12,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -26,7 +27,7 @@ _LIBRARY = Path(__file__).resolve().parents[2]
 OUTCOME, SLICES = "outcome.json", "slices.npz"
 
 
-def run_cell(values: Mapping[str, Any], keep: Optional[str] = None) -> Tuple[Dict[str, Any], bytes]:
+def run_cell(values: Mapping[str, Any], keep: str | None = None) -> tuple[dict[str, Any], bytes]:
     """Run a cell in a new interpreter; this is what a worker does.
 
     Args:
@@ -76,7 +77,7 @@ def _crash(code: int, log: Path) -> str:
 # ------------------------------------------------------------------ inside the process
 
 
-def measure(cell: Cell, keep: Optional[str]) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
+def measure(cell: Cell, keep: str | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Register, and return what the table and the pictures need.
 
     Raises:
@@ -127,7 +128,7 @@ def _cpu_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def _peak_gb() -> Optional[float]:
+def _peak_gb() -> float | None:
     try:
         import resource
     except ImportError:  # Windows
@@ -137,7 +138,7 @@ def _peak_gb() -> Optional[float]:
     return max(both) * unit
 
 
-def slices_of(result: Result) -> Dict[str, np.ndarray]:
+def slices_of(result: Result) -> dict[str, np.ndarray]:
     """One slice of fixed, moving (by the linear part), warped, log of the Jacobian, and where the transform leads.
 
     The slice is axial, through the middle of what the fixed image shows; of a single slice it is that. Rows go from
@@ -147,7 +148,7 @@ def slices_of(result: Result) -> Dict[str, np.ndarray]:
 
     from ..files.images import to_sitk
     from ..geometry.grids import on_grid
-    from ..pipeline import warp_image
+    from ..preparation.resample import warp_image
     from ..types import Transform
 
     linear = warp_image(result.moving, result.fixed, Transform(result.stages[0].linear_lps))

@@ -7,8 +7,9 @@ import csv
 import html
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any
 
 from .. import __version__
 from ..files.jsonable import jsonable
@@ -106,7 +107,7 @@ def _long(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]):
     return ["pair", "method", "state", "figure", "structure", "value"], lines
 
 
-def _values(cells, outcomes, rows: Sequence[Row], tests: Sequence[Difference], command: str) -> Dict[str, Any]:
+def _values(cells, outcomes, rows: Sequence[Row], tests: Sequence[Difference], command: str) -> dict[str, Any]:
     return jsonable(
         {
             "version": __version__,
@@ -124,7 +125,7 @@ def _values(cells, outcomes, rows: Sequence[Row], tests: Sequence[Difference], c
 # ------------------------------------------------------------------ for people
 
 
-def _failed(cells, outcomes) -> List[str]:
+def _failed(cells, outcomes) -> list[str]:
     return [
         f"{cell.method.label} on {cell.pair.name}: {outcome['error']}"
         for cell, outcome in zip(cells, outcomes)
@@ -140,7 +141,7 @@ def _machine(outcomes: Sequence[Mapping[str, Any]]) -> str:
     return f"Device: {one['device']}; {one['threads']} threads for torch; {versions}."
 
 
-def _explained(rows: Sequence[Row]) -> List[str]:
+def _explained(rows: Sequence[Row]) -> list[str]:
     found = []
     for name in columns_of(rows):
         text = COSTS[name][2] if name in COSTS else METRICS[name].definition
@@ -148,7 +149,7 @@ def _explained(rows: Sequence[Row]) -> List[str]:
     return found
 
 
-def _about_tests(tests: Sequence[Difference], reference: Optional[str]) -> str:
+def _about_tests(tests: Sequence[Difference], reference: str | None) -> str:
     text = (
         f"Against {reference}: mean difference over the pairs that both have; p by Wilcoxon's signed-rank test over "
         "pairs, two-sided, corrected by Holm's procedure for the number of methods."
@@ -158,7 +159,7 @@ def _about_tests(tests: Sequence[Difference], reference: Optional[str]) -> str:
     return text
 
 
-def _test_lines(tests: Sequence[Difference]) -> List[List[str]]:
+def _test_lines(tests: Sequence[Difference]) -> list[list[str]]:
     return [
         [
             test.first,
@@ -194,7 +195,7 @@ def _markdown(rows, tests, outcomes, cells, command: str) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _md(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> List[str]:
+def _md(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     def line(cells):
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

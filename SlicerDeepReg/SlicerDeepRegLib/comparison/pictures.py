@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -24,12 +25,12 @@ def available() -> bool:
 
 def draw(
     cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]], rows: Sequence[Row], folder: Path
-) -> Dict[str, Path]:
+) -> dict[str, Path]:
     """Draw everything; title to file, in the order of the report."""
     import matplotlib
 
     matplotlib.use("Agg")
-    found: Dict[str, Path] = {}
+    found: dict[str, Path] = {}
     for title, path in (
         ("Dice of each pair", _box_of_pairs(rows, "dice", "Dice", folder / "dice.png")),
         ("Dice of each structure", _box_of_structures(cells, outcomes, folder / "structures.png")),
@@ -52,7 +53,7 @@ def _saved(figure, path: Path) -> Path:
     return path
 
 
-def _box_of_pairs(rows: Sequence[Row], name: str, title: str, path: Path) -> Optional[Path]:
+def _box_of_pairs(rows: Sequence[Row], name: str, title: str, path: Path) -> Path | None:
     """A box for each method over the pairs, the pairs as points."""
     import matplotlib.pyplot as plt
 
@@ -66,7 +67,7 @@ def _box_of_pairs(rows: Sequence[Row], name: str, title: str, path: Path) -> Opt
     return _saved(figure, path)
 
 
-def _boxes(axes, known: Sequence[Tuple[str, Sequence[float]]]) -> None:
+def _boxes(axes, known: Sequence[tuple[str, Sequence[float]]]) -> None:
     locations = range(len(known), 0, -1)
     style = {"color": INK, "linewidth": 1}
     axes.boxplot(
@@ -88,7 +89,7 @@ def _boxes(axes, known: Sequence[Tuple[str, Sequence[float]]]) -> None:
     axes.set_axisbelow(True)
 
 
-def _box_of_structures(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]], path: Path) -> Optional[Path]:
+def _box_of_structures(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]], path: Path) -> Path | None:
     """One panel for each structure, a box for each method, all on one scale."""
     import matplotlib.pyplot as plt
 
@@ -118,7 +119,7 @@ def _box_of_structures(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, An
 # ------------------------------------------------------------------ montage
 
 
-def _montage(pair: str, cells: Sequence[Cell], folder: Path) -> Optional[Path]:
+def _montage(pair: str, cells: Sequence[Cell], folder: Path) -> Path | None:
     """A row for each method: warped, difference to the fixed image, the grid, and the Jacobian; one scale for all."""
     import matplotlib.pyplot as plt
 
@@ -164,19 +165,19 @@ def _montage(pair: str, cells: Sequence[Cell], folder: Path) -> Optional[Path]:
     return _saved(figure, folder / f"montage-{pair}.png")
 
 
-def _planes(path: Path) -> Optional[Dict[str, np.ndarray]]:
+def _planes(path: Path) -> dict[str, np.ndarray] | None:
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as found:
         return dict(found)
 
 
-def _limits(plane: np.ndarray) -> Tuple[float, float]:
+def _limits(plane: np.ndarray) -> tuple[float, float]:
     low, high = np.percentile(plane, (0.5, 99.5))
     return float(low), float(max(high, low + 1e-6))
 
 
-def _scaled(plane: np.ndarray, limits: Tuple[float, float]) -> np.ndarray:
+def _scaled(plane: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     return np.clip((plane - limits[0]) / (limits[1] - limits[0]), 0, 1)
 
 

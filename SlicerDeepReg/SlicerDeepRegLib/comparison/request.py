@@ -7,13 +7,15 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any
 
 from .. import __version__
-from ..catalog import card
-from ..settings import settings_for
+from ..methods import method, settings_of
+from ..settings import numbers_of
+from ..similarity import similarities
 from ..types import PRESETS, InputError
 
 FILES = (
@@ -69,7 +71,7 @@ class Cell:
     device: str
     threads: int
 
-    def values(self) -> Dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """As JSON holds it."""
         return dataclasses.asdict(self)
 
@@ -79,7 +81,9 @@ class Cell:
         for what, path in self.pair.files.items():
             found = Path(path).stat()
             stamps[what] = [path, found.st_size, found.st_mtime_ns]
-        weights = card(self.method.name).sha256  # of a model that was added, and may be another under its name now
+        weights = method(
+            self.method.name
+        ).card.sha256  # of a model that was added, and may be another under its name now
         text = json.dumps([__version__, self.values(), stamps, weights], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -95,7 +99,7 @@ def read_cell(values: Mapping[str, Any]) -> Cell:
     return Cell(**{**values, "pair": Pair(**values["pair"]), "method": Method(**values["method"])})
 
 
-def read_pairs(path: Path) -> List[Pair]:
+def read_pairs(path: Path) -> list[Pair]:
     """The pairs of a CSV with a heading: fixed and moving, and as far as there are any the other FILES and ``name``.
 
     Paths may be relative to the CSV. A pair may lack labels or landmarks that others have.
@@ -125,7 +129,7 @@ def read_pairs(path: Path) -> List[Pair]:
     return pairs
 
 
-def _pair(path: Path, number: int, row: Mapping[Optional[str], Any]) -> Pair:
+def _pair(path: Path, number: int, row: Mapping[str | None, Any]) -> Pair:
     if None in row:
         raise InputError(f"{path}, row {number}: more cells than the heading has columns.")
     if any("\0" in (value or "") for value in row.values()):
@@ -146,7 +150,7 @@ def _pair(path: Path, number: int, row: Mapping[Optional[str], Any]) -> Pair:
     return Pair(name, files)
 
 
-def read_methods(labels: Sequence[str], preset: str, changed: Sequence[str] = ()) -> List[Method]:
+def read_methods(labels: Sequence[str], preset: str, changed: Sequence[str] = ()) -> list[Method]:
     """The methods by label, with their settings.
 
     Args:
@@ -157,7 +161,7 @@ def read_methods(labels: Sequence[str], preset: str, changed: Sequence[str] = ()
     Raises:
         InputError: a method, an preset or a setting that there is not, or a method twice.
     """
-    found: List[Method] = []
+    found: list[Method] = []
     for label in labels:
         name, _, asked = label.partition("/")
         if asked and asked not in PRESETS:
@@ -169,28 +173,36 @@ def read_methods(labels: Sequence[str], preset: str, changed: Sequence[str] = ()
     return found
 
 
-def _settings(label: str, name: str, preset: str, changed: Sequence[str], labels: Sequence[str]) -> Dict[str, Any]:
-    chosen, settings = card(name), {}
+def _settings(label: str, name: str, preset: str, changed: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    chosen, settings = method(name), {}
     for text in changed:
         key, sign, value = text.partition("=")
-        owner, _, setting = key.rpartition(".")
+        owner, setting = _owner(key, labels)
         if not sign or not setting:
             raise InputError(f"--set needs METHOD.SETTING=VALUE or SETTING=VALUE; it was {text!r}.")
         if owner and owner not in labels:
             raise InputError(f"--set {text}: {owner} is none of the methods of this comparison.")
-        if owner == label or (not owner and _has(chosen.module, preset, setting)):
+        if owner == label or (not owner and _has(name, preset, setting)):
             settings[setting] = value
-        elif not owner and not any(_has(card(one.partition("/")[0]).module, preset, setting) for one in labels):
+        elif not owner and not any(_has(one.partition("/")[0], preset, setting) for one in labels):
             raise InputError(f"--set {text}: none of the methods has a setting {setting}.")
-    settings_for(chosen.module, preset, settings, chosen.settings)
+    settings_of(chosen, preset, settings)
     return settings
 
 
-def _has(module: str, preset: str, setting: str) -> bool:
-    defaults = settings_for(module, preset)
-    return defaults is not None and hasattr(defaults, setting)
+def _owner(key: str, labels: Sequence[str]) -> tuple[str, str]:
+    """Split METHOD.SETTING; a setting may hold a point itself ("lncc.window_radius")."""
+    for label in labels:
+        if key.startswith(f"{label}."):
+            return label, key[len(label) + 1 :]
+    head, _, rest = key.partition(".")
+    return ("", key) if not rest or head in similarities() else (head, rest)
 
 
-def cells_of(pairs: Sequence[Pair], methods: Sequence[Method], **options: Any) -> List[Cell]:
+def _has(name: str, preset: str, setting: str) -> bool:
+    return setting in {number.name for number in numbers_of(method(name).presets[preset])}
+
+
+def cells_of(pairs: Sequence[Pair], methods: Sequence[Method], **options: Any) -> list[Cell]:
     """Every method on every pair, pair by pair."""
     return [Cell(pair, method, **options) for pair in pairs for method in methods]

@@ -6,14 +6,15 @@ import concurrent.futures
 import json
 import os
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Optional
 
 from ..types import InputError
 from .cell import run_cell
 from .request import Cell
 
-Outcome = Dict[str, Any]
+Outcome = dict[str, Any]
 Told = Callable[[Cell, Outcome, bool], None]
 #: How many workers may be lost under one cell before it is given up: it may be the cell that ends them.
 LOST_WORKERS = 3
@@ -24,9 +25,9 @@ def outcomes(
     folder: Path,
     told: Told,
     workers: int = 1,
-    scheduler: Optional[str] = None,
+    scheduler: str | None = None,
     keep: bool = False,
-) -> List[Outcome]:
+) -> list[Outcome]:
     """The outcome of every cell, in order; those that are in the folder already are taken from there.
 
     A cell that failed is tried again. What is finished is written at once, so that a comparison can be stopped at any
@@ -42,7 +43,7 @@ def outcomes(
     Raises:
         InputError: the scheduler cannot be reached, or distributed is not installed.
     """
-    found: Dict[int, Outcome] = {}
+    found: dict[int, Outcome] = {}
     waiting = []
     for number, cell in enumerate(cells):
         before = _finished(cell, folder)
@@ -62,7 +63,7 @@ def outcomes(
     return [found[number] for number in range(len(cells))]
 
 
-def _finished(cell: Cell, folder: Path) -> Optional[Outcome]:
+def _finished(cell: Cell, folder: Path) -> Outcome | None:
     path = folder / f"{cell.file_name}.json"
     try:
         outcome = json.loads(path.read_text("utf-8"))
@@ -91,8 +92,8 @@ def _write(path: Path, content: bytes) -> None:
     os.replace(name, path)
 
 
-Job = Tuple[int, Cell, Optional[str]]
-Runner = Callable[[Sequence[Job]], Iterator[Tuple[int, Tuple[Outcome, bytes]]]]
+Job = tuple[int, Cell, Optional[str]]
+Runner = Callable[[Sequence[Job]], Iterator[tuple[int, tuple[Outcome, bytes]]]]
 
 
 def _here(workers: int) -> Runner:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from ..catalog import card
+from .. import methods as registry
 from ..metrics import METRICS
 from .request import Cell
 
@@ -34,13 +35,13 @@ class Row:
 
     label: str
     title: str
-    values: Mapping[str, Sequence[Optional[float]]]
-    parameters: Optional[int]
-    operations: Optional[int]
+    values: Mapping[str, Sequence[float | None]]
+    parameters: int | None
+    operations: int | None
     failed: int
 
 
-def rows_of(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]) -> List[Row]:
+def rows_of(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]) -> list[Row]:
     """A row for the pair as given, one for the linear stage, and one for each method.
 
     A pair without labels has no Dice, and a cell that failed has nothing; neither counts as zero.
@@ -54,7 +55,7 @@ def rows_of(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]) -> Lis
         rows.append(Row(title, title, _metrics(firsts, state), None, None, 0))
     for label in labels:
         one = [by_place[pair, label] for pair in pairs]
-        chosen = card(label.partition("/")[0])
+        chosen = registry.method(label.partition("/")[0]).card
         values = _metrics(one, "after")
         values["seconds"] = [_at(outcome, "seconds", "registration") for outcome in one]
         values["cpu_seconds"] = [_at(outcome, "spent", "cpu_total") for outcome in one]
@@ -68,11 +69,11 @@ def _first_good(outcomes: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return next((outcome for outcome in outcomes if "error" not in outcome), {})
 
 
-def _metrics(outcomes: Sequence[Mapping[str, Any]], state: str) -> Dict[str, List[Optional[float]]]:
+def _metrics(outcomes: Sequence[Mapping[str, Any]], state: str) -> dict[str, list[float | None]]:
     return {name: [_at(outcome, "metrics", state, name) for outcome in outcomes] for name in FIGURES}
 
 
-def _at(values: Any, *keys: str) -> Optional[float]:
+def _at(values: Any, *keys: str) -> float | None:
     for key in keys:
         values = values.get(key) if isinstance(values, Mapping) else None
     return None if values is None else float(values)
@@ -80,9 +81,9 @@ def _at(values: Any, *keys: str) -> Optional[float]:
 
 def by_structure(
     cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]], figure: str
-) -> Dict[str, Dict[str, List[Optional[float]]]]:
+) -> dict[str, dict[str, list[float | None]]]:
     """Label of a structure to method to one value for each pair, of ``dice_by_label`` and the like; "linear" too."""
-    found: Dict[str, Dict[str, List[Optional[float]]]] = {}
+    found: dict[str, dict[str, list[float | None]]] = {}
     pairs = list(dict.fromkeys(cell.pair.name for cell in cells))
     methods = ["linear", *dict.fromkeys(cell.method.label for cell in cells)]
     for cell, outcome in zip(cells, outcomes):
@@ -95,7 +96,7 @@ def by_structure(
     return dict(sorted(found.items(), key=lambda item: int(item[0])))
 
 
-def mean_and_spread(values: Sequence[Optional[float]]) -> Tuple[Optional[float], Optional[float], int]:
+def mean_and_spread(values: Sequence[float | None]) -> tuple[float | None, float | None, int]:
     """Mean, standard deviation (n - 1; None for one value) and number of the values that are there."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:
@@ -113,20 +114,20 @@ class Difference:
     second: str
     pairs: int
     difference: float
-    p: Optional[float]
-    corrected: Optional[float]
+    p: float | None
+    corrected: float | None
 
 
-def differences_of(rows: Sequence[Row], reference: str) -> List[Difference]:
+def differences_of(rows: Sequence[Row], reference: str) -> list[Difference]:
     """Every method against the reference: Wilcoxon's signed-rank test over pairs, two-sided.
 
     For each figure the p values are corrected for the number of methods by Holm's procedure. With fewer than
     LEAST_PAIRS pairs the differences are given without p.
     """
     by_label = {row.label: row for row in rows}
-    found: List[Difference] = []
+    found: list[Difference] = []
     for figure in TESTED:
-        one: List[Difference] = []
+        one: list[Difference] = []
         for row in rows:
             if row.label in (reference, *STATES.values()):
                 continue
@@ -144,7 +145,7 @@ def differences_of(rows: Sequence[Row], reference: str) -> List[Difference]:
     return found
 
 
-def _p(differences: np.ndarray) -> Optional[float]:
+def _p(differences: np.ndarray) -> float | None:
     if len(differences) < LEAST_PAIRS:
         return None
     if not differences.any():
@@ -152,10 +153,10 @@ def _p(differences: np.ndarray) -> Optional[float]:
     return float(stats.wilcoxon(differences).pvalue)
 
 
-def holm(values: Sequence[Optional[float]]) -> List[Optional[float]]:
+def holm(values: Sequence[float | None]) -> list[float | None]:
     """p values corrected for their number (Holm 1979); None stays None and does not count."""
     known = sorted((value, place) for place, value in enumerate(values) if value is not None)
-    found: List[Optional[float]] = [None] * len(values)
+    found: list[float | None] = [None] * len(values)
     least = 0.0
     for rank, (value, place) in enumerate(known):
         least = max(least, min(1.0, value * (len(known) - rank)))
@@ -166,7 +167,7 @@ def holm(values: Sequence[Optional[float]]) -> List[Optional[float]]:
 # ------------------------------------------------------------------ as text
 
 
-def columns_of(rows: Sequence[Row]) -> List[str]:
+def columns_of(rows: Sequence[Row]) -> list[str]:
     """The metrics and costs that any row has."""
     return [name for name in (*FIGURES, *COSTS) if any(mean_and_spread(row.values.get(name, ()))[2] for row in rows)]
 
@@ -180,7 +181,7 @@ def title_of(name: str) -> str:
     return f"{metric.title}{unit} {'↑' if metric.better == 'higher' else '↓'}"
 
 
-def lines_of(rows: Sequence[Row]) -> Tuple[List[str], List[List[str]]]:
+def lines_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Heading and cells of the table as the papers print it: mean ± standard deviation."""
     columns = columns_of(rows)
     heading = ["Method", *map(title_of, columns), "Parameters", "G MAC", "n"]
@@ -205,7 +206,7 @@ def _shown(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def best_of(rows: Sequence[Row], name: str) -> Optional[str]:
+def best_of(rows: Sequence[Row], name: str) -> str | None:
     """The label of the method that is best in a column, those that are no method left out."""
     better = COSTS[name][1] if name in COSTS else METRICS[name].better
     known = [(mean_and_spread(row.values.get(name, ()))[0], row.label) for row in rows]

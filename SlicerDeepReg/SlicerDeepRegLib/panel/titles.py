@@ -8,33 +8,33 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..catalog import card
-from ..settings import fields_of
+from ..methods import method as method_named
+from ..settings import numbers_of
 from ..types import InputError
 
-PRESETS = {"fast": _("Fast"), "standard": _("Standard"), "thorough": _("High quality")}
+PRESET_TITLES = {"fast": _("Fast"), "standard": _("Standard"), "thorough": _("High quality")}
 
 
 def method_title(method: str) -> str:
     """Return the title of a method, or its name if it is not there (any more)."""
     try:
-        return card(method).title
+        return method_named(method).title
     except InputError:
         return method
 
 
 def preset_title(preset: str) -> str:
     """Return the title of a preset."""
-    return PRESETS.get(preset, preset)
+    return PRESET_TITLES.get(preset, preset)
 
 
 def settings_text(method: str, settings: Mapping[str, Any]) -> str:
     """Return settings as people read them, such as "Iterations: 10"."""
     try:
-        fields = fields_of(card(method).module)
+        chosen = method_named(method)
+        titles = {number.name: _(number.title) for preset in chosen.presets.values() for number in numbers_of(preset)}
     except InputError:
-        fields = ()
-    titles = {field.name: _(field.metadata["title"]) for field in fields}
+        titles = {}
     return ", ".join(f"{titles.get(name, name)}: {value:g}" for name, value in settings.items())
 
 

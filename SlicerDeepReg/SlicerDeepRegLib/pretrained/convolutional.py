@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Tuple
+from collections.abc import Mapping
+from typing import Any
 
 from ..types import InputError
 from .family import COMPUTED, Arrays, Family, need, numbered
 
-Told = Tuple[Dict[str, Any], List[str]]
+Told = tuple[dict[str, Any], list[str]]
 #: 160 x 192 x 224 of the brains that VoxelMorph and TransMorph distribute: first axis to the left, second down.
 CONFORMED = "AIL"
 
@@ -34,7 +35,7 @@ def _voxelmorph(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
     return {"dimensions": len(first) - 2, **told}, notes
 
 
-def _widths(arrays: Arrays, arm: str) -> Tuple[List[int], int]:
+def _widths(arrays: Arrays, arm: str) -> tuple[list[int], int]:
     levels = numbered(arrays, rf"unet_model\.{arm}\.(\d+)\.0\.main\.weight")
     layers = len(numbered(arrays, rf"unet_model\.{arm}\.0\.(\d+)\.main\.weight"))
     each = [(level, layer) for level in levels for layer in range(layers)]

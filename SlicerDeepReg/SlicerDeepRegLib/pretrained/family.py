@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ..types import InputError
 
 Arrays = Mapping[str, np.ndarray]
 #: A pattern of released names, and our name (a template, or a function of the match); None for what nothing uses.
-Rule = Tuple[str, Any]
+Rule = tuple[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class Family:
 
     network: str
     title: str
-    marks: Tuple[str, ...]
-    rules: Tuple[Rule, ...]
-    configuration: Callable[[Arrays, Mapping[str, Any]], Tuple[Dict[str, Any], List[str]]]
-    heads: Tuple[str, ...] = (r"head\.(weight|bias)",)
-    change: Optional[Callable[[Dict[str, np.ndarray], Dict[str, Any]], None]] = None
-    orientation: Optional[str] = None
-    meant: Tuple[str, ...] = field(default=())
-    never: Optional[str] = None
+    marks: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    configuration: Callable[[Arrays, Mapping[str, Any]], tuple[dict[str, Any], list[str]]]
+    heads: tuple[str, ...] = (r"head\.(weight|bias)",)
+    change: Callable[[dict[str, np.ndarray], dict[str, Any]], None] | None = None
+    orientation: str | None = None
+    meant: tuple[str, ...] = field(default=())
+    never: str | None = None
 
     def has(self, arrays: Arrays) -> bool:
         """Whether the names of these arrays are such a file's."""
@@ -49,7 +50,7 @@ class Family:
             return False
         return all(any(re.fullmatch(mark, name) for name in arrays) for mark in self.marks)
 
-    def renamed(self, arrays: Arrays) -> Tuple[Dict[str, np.ndarray], List[str]]:
+    def renamed(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], list[str]]:
         """Our names for the arrays, the field's components in our order, and the names of what is left out.
 
         Raises:
@@ -73,7 +74,7 @@ class Family:
             )
         return ours, left_out
 
-    def _target(self, name: str) -> Optional[str]:
+    def _target(self, name: str) -> str | None:
         """Our name; None for what is left out, "" for what is unknown."""
         for pattern, target in self.rules:
             match = re.fullmatch(pattern, name)
@@ -85,20 +86,20 @@ class Family:
 
 
 #: Buffers that can be computed again.
-COMPUTED: Tuple[Rule, ...] = (
+COMPUTED: tuple[Rule, ...] = (
     (r"(.*\.)?grid", None),
     (r".*relative_position_index(_OAB)?", None),
     (r".*attn_mask", None),
 )
 
 
-def numbered(arrays: Arrays, pattern: str) -> List[int]:
+def numbered(arrays: Arrays, pattern: str) -> list[int]:
     """The numbers that a pattern's first group has in the names, in order."""
     found = {int(match.group(1)) for name in arrays for match in [re.fullmatch(pattern, name)] if match}
     return sorted(found)
 
 
-def need(arrays: Arrays, name: str) -> Tuple[int, ...]:
+def need(arrays: Arrays, name: str) -> tuple[int, ...]:
     """The shape of an array.
 
     Raises:
@@ -109,7 +110,7 @@ def need(arrays: Arrays, name: str) -> Tuple[int, ...]:
     return tuple(arrays[name].shape)
 
 
-def window_of(rows: int, image: Optional[Sequence[int]], usual: Sequence[int]) -> Tuple[Tuple[int, ...], str]:
+def window_of(rows: int, image: Sequence[int] | None, usual: Sequence[int]) -> tuple[tuple[int, ...], str]:
     """The attention window of a table of relative positions, and how it was told.
 
     Args:
@@ -137,7 +138,7 @@ def window_of(rows: int, image: Optional[Sequence[int]], usual: Sequence[int]) -
     )
 
 
-def image_of(arrays: Arrays) -> Optional[Tuple[int, ...]]:
+def image_of(arrays: Arrays) -> tuple[int, ...] | None:
     """Voxels along the axes of the images that the weights are for, from the grid that some files hold."""
     for name in ("spatial_trans.grid", "grid"):
         if name in arrays and arrays[name].ndim >= 4:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any
 
 import numpy as np
 
@@ -30,13 +31,13 @@ class Pretrained:
 
     network: str
     title: str
-    configuration: Dict[str, Any]
-    arrays: Dict[str, np.ndarray]
-    orientation: Optional[str]
-    notes: List[str]
+    configuration: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    orientation: str | None
+    notes: list[str]
 
 
-def recognize(arrays: Arrays, settings: Optional[Mapping[str, Any]] = None) -> Pretrained:
+def recognize(arrays: Arrays, settings: Mapping[str, Any] | None = None) -> Pretrained:
     """Tell the family and the widths of a checkpoint, and give its arrays our names and conventions.
 
     Args:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ..types import InputError
 from .convolutional import CONFORMED
 from .family import COMPUTED, Arrays, Family, Rule, image_of, need, numbered, window_of
 
-Told = Tuple[Dict[str, Any], List[str]]
+Told = tuple[dict[str, Any], list[str]]
 
 #: Inside a block: their name, ours.
 _BLOCK = (
@@ -23,7 +24,7 @@ _BLOCK = (
 )
 
 
-def _under(theirs: str, ours: str, rules: Sequence[Rule]) -> Tuple[Rule, ...]:
+def _under(theirs: str, ours: str, rules: Sequence[Rule]) -> tuple[Rule, ...]:
     """Rules for what lies below a place; the place may have one group, \\1, and the groups of the rules follow it."""
     count = theirs.count("(") - theirs.count("(?:")
     found = []
@@ -34,7 +35,7 @@ def _under(theirs: str, ours: str, rules: Sequence[Rule]) -> Tuple[Rule, ...]:
     return tuple(found)
 
 
-def _swin(theirs: str) -> Tuple[Rule, ...]:
+def _swin(theirs: str) -> tuple[Rule, ...]:
     """An encoder of stages."""
     return (
         (rf"{theirs}patch_embed\.proj\.(\w+)", r"transformer.embed.\1"),
@@ -45,7 +46,7 @@ def _swin(theirs: str) -> Tuple[Rule, ...]:
     )
 
 
-def _stages(arrays: Arrays, theirs: str, usual: Sequence[int], image: Optional[Sequence[int]]) -> Told:
+def _stages(arrays: Arrays, theirs: str, usual: Sequence[int], image: Sequence[int] | None) -> Told:
     """width, depths, heads and window of an encoder of stages."""
     stages = numbered(arrays, rf"{theirs}layers\.(\d)\.blocks\.0\.norm1\.weight")
     plain = theirs.replace("\\", "")
@@ -93,7 +94,7 @@ def _utsrmorph(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
     return {**told, "last": need(arrays, "reg_head.0.weight")[1], "by_edges": True}, notes
 
 
-def _change_utsrmorph(ours: Dict[str, np.ndarray], told: Dict[str, Any]) -> None:
+def _change_utsrmorph(ours: dict[str, np.ndarray], told: dict[str, Any]) -> None:
     """Convolutions of one voxel are linear layers here; the last enlarging convolution has a group a component."""
     for name, array in ours.items():
         if ".weigh." in name and array.ndim == 5:
@@ -244,7 +245,7 @@ def _xmorpher(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
     ]
 
 
-def _change_xmorpher(ours: Dict[str, np.ndarray], told: Dict[str, Any]) -> None:
+def _change_xmorpher(ours: dict[str, np.ndarray], told: dict[str, Any]) -> None:
     """Its first stream is that of the fixed image: what reads both streams has the halves the other way round."""
     width = told["width"]
     for name in ("passes.0.last_norm.weight", "passes.0.last_norm.bias", "passes.0.spread.weight"):

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..metrics.status import Status, overall
 from ..metrics.table import STATES
-from ..types import SIMILARITIES
+from ..similarity import similarities
 
 KINDS = {"fold": "fold", "shrinks": "shrinks most", "grows": "grows most", "differs": "differs most"}
 
@@ -113,7 +113,7 @@ def _neutral(facts: Mapping[str, Any], identifiers: bool):
 
 def _summary(facts: Mapping[str, Any]) -> str:
     similarity = facts["similarity"]
-    similarity = similarity.upper() if similarity in SIMILARITIES else similarity
+    similarity = similarity.upper() if similarity in similarities() else similarity
     return (
         f"{facts['title']}, {facts['preset']} preset, {facts.get('linear', 'no')} linear stage, {similarity}, on "
         f"{facts['device']}: {facts['seconds']:.0f} s."

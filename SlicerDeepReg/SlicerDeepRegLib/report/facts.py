@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Dict, Mapping, Optional
 
-from ..catalog import card
+from ..methods import method
 from ..metrics.status import statuses
 from ..metrics.structures import structures_of
 from ..metrics.table import rows
@@ -65,7 +65,7 @@ def facts_of(result: Result, label_names: Optional[Mapping[int, str]] = None) ->
 
 def _of_method(name: str) -> Dict[str, Any]:
     try:
-        one = card(name)
+        one = method(name).card
     except InputError:  # a model that was taken away while it ran
         return {"title": name, "summary": "", "references": [], "license": "", "weights_sha256": None}
     return {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Dict, Optional, Sequence, Tuple
 
 import torch
 
@@ -34,7 +34,7 @@ class Augmentation:
     noise: float = 0.0
 
 
-AUGMENTATIONS: Dict[str, Optional[Augmentation]] = {
+AUGMENTATIONS: dict[str, Augmentation | None] = {
     "none": None,
     "light": Augmentation(5, 0.05, 2, 2, 0.02, 1, gamma=0.1, bias=0.1, noise=0.01),
     # Rotation and scale of both as XMorpher has them.
@@ -43,8 +43,8 @@ AUGMENTATIONS: Dict[str, Optional[Augmentation]] = {
 
 
 def augmented(
-    batch: Dict[str, torch.Tensor], seeds: Sequence[int], kind: str, mirrored_axes: Tuple[int, ...] = ()
-) -> Dict[str, torch.Tensor]:
+    batch: dict[str, torch.Tensor], seeds: Sequence[int], kind: str, mirrored_axes: tuple[int, ...] = ()
+) -> dict[str, torch.Tensor]:
     """The batch changed, each pair by its seed.
 
     Args:
@@ -63,7 +63,7 @@ def augmented(
     return {name: torch.cat([one[name] for one in changed]) for name in batch}
 
 
-def _one(pair, draws: Draws, chosen: Optional[Augmentation], mirrored_axes: Tuple[int, ...]):
+def _one(pair, draws: Draws, chosen: Augmentation | None, mirrored_axes: tuple[int, ...]):
     dimensions = pair["fixed"].ndim - 2
     flips = [-1 - axis for axis in mirrored_axes if draws.chance(0.5)]
     if flips:

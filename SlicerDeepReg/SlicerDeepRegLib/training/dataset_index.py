@@ -7,9 +7,9 @@ import json
 import os
 import random
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ..types import InputError
 
@@ -39,10 +39,10 @@ class Subject:
 
     name: str
     image: Path
-    labels: Optional[Path] = None
-    mask: Optional[Path] = None
-    split: Optional[str] = None
-    group: Optional[str] = None
+    labels: Path | None = None
+    mask: Path | None = None
+    split: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Pair:
 
     moving: str
     fixed: str
-    split: Optional[str] = None
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Listing:
     given: pairs that the data name themselves; may be empty.
     """
 
-    subjects: Dict[str, Subject]
-    given: Tuple[Pair, ...] = ()
+    subjects: dict[str, Subject]
+    given: tuple[Pair, ...] = ()
 
     def without(self, names: Iterable[str]) -> Listing:
         """The same without some subjects and their pairs."""
@@ -72,9 +72,7 @@ class Listing:
         return Listing(kept, given)
 
 
-def read_listing(
-    path: Path, images: Optional[str] = None, labels: Optional[str] = None, masks: Optional[str] = None
-) -> Listing:
+def read_listing(path: Path, images: str | None = None, labels: str | None = None, masks: str | None = None) -> Listing:
     """The images at ``path``.
 
     Args:
@@ -106,7 +104,7 @@ def read_listing(
 # -------------------------------------------------------------------------------------------------- a folder
 
 
-def _read_folder(folder: Path, images: Optional[str], labels: Optional[str], masks: Optional[str]) -> Listing:
+def _read_folder(folder: Path, images: str | None, labels: str | None, masks: str | None) -> Listing:
     files = sorted(
         Path(place) / name
         for place, _, names in os.walk(folder, followlinks=True)
@@ -141,7 +139,7 @@ def _read_folder(folder: Path, images: Optional[str], labels: Optional[str], mas
     return Listing(_in_order(subjects))
 
 
-def _in_order(subjects: Dict[str, Subject]) -> Dict[str, Subject]:
+def _in_order(subjects: dict[str, Subject]) -> dict[str, Subject]:
     """By name, numbers in it as numbers: frame 2 comes before frame 10."""
 
     def key(name: str):
@@ -150,11 +148,11 @@ def _in_order(subjects: Dict[str, Subject]) -> Dict[str, Subject]:
     return {name: subjects[name] for name in sorted(subjects, key=key)}
 
 
-def _by_pattern(folder: Path, files: Sequence[Path], pattern: str, what: str) -> Dict[str, Path]:
+def _by_pattern(folder: Path, files: Sequence[Path], pattern: str, what: str) -> dict[str, Path]:
     """Files whose path in the folder is of the pattern, by what the stars stand for."""
     parts = [re.escape(part) for part in pattern.split("*")]
     expression = re.compile("([^/]*)".join(parts))
-    found: Dict[str, Path] = {}
+    found: dict[str, Path] = {}
     for file in files:
         match = expression.fullmatch(file.relative_to(folder).as_posix())
         if match:
@@ -167,9 +165,9 @@ def _by_pattern(folder: Path, files: Sequence[Path], pattern: str, what: str) ->
     return found
 
 
-def _by_words(folder: Path, files: Sequence[Path]) -> Tuple[Dict[str, Path], Dict[str, Path], Dict[str, Path]]:
+def _by_words(folder: Path, files: Sequence[Path]) -> tuple[dict[str, Path], dict[str, Path], dict[str, Path]]:
     """Images, labels and masks told apart by words in their names or folders (``sub01_seg``, ``labelsTr/``)."""
-    found: Tuple[Dict[str, Path], ...] = ({}, {}, {})
+    found: tuple[dict[str, Path], ...] = ({}, {}, {})
     for file in files:
         place = file.relative_to(folder).parts[:-1]
         parts = re.split(r"(?=[_\-. +])", _stem(file))
@@ -196,7 +194,7 @@ def _stem(file: Path) -> str:
     return next(file.name[: -len(ending)] for ending in ENDINGS if file.name.lower().endswith(ending))
 
 
-def _folder_words(folder: Path, file: Path) -> List[str]:
+def _folder_words(folder: Path, file: Path) -> list[str]:
     return [part.lower() for part in file.relative_to(folder).parts[:-1]]
 
 
@@ -234,7 +232,7 @@ def _read_csv(path: Path) -> Listing:
     )
 
 
-def _subject_of_row(path: Path, number: int, row: Dict[str, str]) -> Subject:
+def _subject_of_row(path: Path, number: int, row: dict[str, str]) -> Subject:
     where = f"{path}, line {number}"
     return Subject(
         (row.get("name") or row["image"]).strip(),
@@ -245,9 +243,9 @@ def _subject_of_row(path: Path, number: int, row: Dict[str, str]) -> Subject:
     )
 
 
-def _pairs_of_rows(path: Path, rows: Sequence[Dict[str, str]]) -> Listing:
-    subjects: List[Subject] = []
-    pairs: List[Pair] = []
+def _pairs_of_rows(path: Path, rows: Sequence[dict[str, str]]) -> Listing:
+    subjects: list[Subject] = []
+    pairs: list[Pair] = []
     for number, row in enumerate(rows, start=2):
         where = f"{path}, line {number}"
         for side in ("moving", "fixed"):
@@ -258,11 +256,11 @@ def _pairs_of_rows(path: Path, rows: Sequence[Dict[str, str]]) -> Listing:
     return Listing(_with_splits_of(pairs, _subjects(subjects)), tuple(pairs))
 
 
-def _with_splits_of(pairs: Sequence[Pair], subjects: Dict[str, Subject]) -> Dict[str, Subject]:
+def _with_splits_of(pairs: Sequence[Pair], subjects: dict[str, Subject]) -> dict[str, Subject]:
     """Each subject in the split of the pairs that name it; in training where one of those is."""
     if not any(pair.split for pair in pairs):
         return subjects
-    splits: Dict[str, set] = {}
+    splits: dict[str, set] = {}
     for pair in pairs:
         for name in (pair.moving, pair.fixed):
             splits.setdefault(name, set()).add(pair.split or "train")
@@ -270,9 +268,9 @@ def _with_splits_of(pairs: Sequence[Pair], subjects: Dict[str, Subject]) -> Dict
     return {name: replace(one, split=chosen[name]) for name, one in subjects.items()}
 
 
-def _subjects(found: Iterable[Subject]) -> Dict[str, Subject]:
+def _subjects(found: Iterable[Subject]) -> dict[str, Subject]:
     """By name; the same image may be named more than once, with the labels named at least once."""
-    by_name: Dict[str, Subject] = {}
+    by_name: dict[str, Subject] = {}
     for one in found:
         known = by_name.get(one.name)
         if known is None:
@@ -295,7 +293,7 @@ def _file(listed_in: Path, name: str, where: str) -> Path:
     return path
 
 
-def _split(value: Optional[str], where: str) -> Optional[str]:
+def _split(value: str | None, where: str) -> str | None:
     text = (value or "").strip().lower()
     if not text:
         return None
@@ -321,8 +319,8 @@ def _read_json(path: Path) -> Listing:
         raise InputError(f"{path} cannot be read ({error}). It must be a Learn2Reg dataset.json.") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold one JSON object, as Learn2Reg's dataset.json does.")
-    subjects: List[Subject] = []
-    pairs: List[Pair] = []
+    subjects: list[Subject] = []
+    pairs: list[Pair] = []
     for item in values.get("training") or []:
         item = item if isinstance(item, dict) else {"image": item}
         if "image" in item:
@@ -342,10 +340,10 @@ def _read_json(path: Path) -> Listing:
     return Listing({name: replace(one, split=split[name]) for name, one in by_name.items()}, tuple(pairs))
 
 
-def _json_subject(path: Path, image: str, labels: Optional[str], mask: Optional[str]) -> Subject:
+def _json_subject(path: Path, image: str, labels: str | None, mask: str | None) -> Subject:
     file = _file(path, image, str(path))
 
-    def beside(named: Optional[str], word: str) -> Optional[Path]:
+    def beside(named: str | None, word: str) -> Path | None:
         if named:
             return _file(path, named, str(path))
         guess = Path(re.sub(r"images(Tr|Ts|Val)(?=/)", rf"{word}\1", file.as_posix()))
@@ -361,9 +359,9 @@ def with_splits(
     listing: Listing,
     validation: float,
     seed: int,
-    counts: Optional[Tuple[int, int, int]] = None,
-    atlas: Optional[str] = None,
-) -> Tuple[Listing, Optional[str]]:
+    counts: tuple[int, int, int] | None = None,
+    atlas: str | None = None,
+) -> tuple[Listing, str | None]:
     """Every subject in a split, and a sentence about what was decided here.
 
     Where the data say nothing, and there are five subjects (or groups of subjects) or more, some are drawn by the seed:
@@ -392,7 +390,7 @@ def with_splits(
     return replace(listing, subjects=filled), f"{note} A column split in a CSV chooses them."
 
 
-def make_pairs(listing: Listing, pairing: str, split: str, atlas: Optional[str] = None) -> List[Pair]:
+def make_pairs(listing: Listing, pairing: str, split: str, atlas: str | None = None) -> list[Pair]:
     """The pairs of a split, in a fixed order.
 
     Args:
@@ -430,16 +428,16 @@ def make_pairs(listing: Listing, pairing: str, split: str, atlas: Optional[str] 
     return pairs
 
 
-def _both_in(pair: Pair, split_of: Dict[str, Optional[str]], split: str) -> bool:
+def _both_in(pair: Pair, split_of: dict[str, str | None], split: str) -> bool:
     """A pair of which one image is held out is in no split."""
     return split_of[pair.moving] == split == split_of[pair.fixed]
 
 
-def _within_groups(listing: Listing, names: Sequence[str], pairing: str, split: str) -> List[Pair]:
-    groups: Dict[Optional[str], List[str]] = {}
+def _within_groups(listing: Listing, names: Sequence[str], pairing: str, split: str) -> list[Pair]:
+    groups: dict[str | None, list[str]] = {}
     for name in names:
         groups.setdefault(listing.subjects[name].group, []).append(name)
-    pairs: List[Pair] = []
+    pairs: list[Pair] = []
     for members in groups.values():
         if pairing == "random":
             pairs += [Pair(members[n - 1], name, split) for n, name in enumerate(members) if len(members) > 1]

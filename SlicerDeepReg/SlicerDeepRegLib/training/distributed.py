@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from typing import Any, List
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -49,11 +49,11 @@ class Distributed:
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return bool(value)
 
-    def gathered(self, value: Any) -> List[Any]:
+    def gathered(self, value: Any) -> list[Any]:
         """The values of all, in the order of their ranks."""
         if not self.started:
             return [value]
-        values: List[Any] = [None] * self.size
+        values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
 

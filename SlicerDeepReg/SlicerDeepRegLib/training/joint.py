@@ -17,9 +17,10 @@ labels are warped linearly, one membership each; gradients of both losses reach 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,14 +51,14 @@ class JointOutput(NetworkOutput):
         moving_logits, warped_logits: (B, classes, ...); the warped ones None where there is no registration.
     """
 
-    moving_logits: Optional[torch.Tensor] = None
-    warped_logits: Optional[torch.Tensor] = None
+    moving_logits: torch.Tensor | None = None
+    warped_logits: torch.Tensor | None = None
 
 
 class JointNetwork(nn.Module):
     """A registration network and a segmentation network; without the first, the second alone."""
 
-    def __init__(self, registration: Optional[nn.Module], segmentation: nn.Module) -> None:
+    def __init__(self, registration: nn.Module | None, segmentation: nn.Module) -> None:
         super().__init__()
         self.registration, self.segmentation = registration, segmentation
 
@@ -81,7 +82,7 @@ class JointObjective:
         classes: the label that each channel stands for, 0 first.
     """
 
-    def __init__(self, registration: Optional[Objective], classes: Sequence[int], weight: float) -> None:
+    def __init__(self, registration: Objective | None, classes: Sequence[int], weight: float) -> None:
         self.registration, self.classes, self.weight = registration, tuple(classes), weight
 
     def __call__(self, batch, output: JointOutput, seeds: Sequence[int]):
@@ -135,8 +136,8 @@ class JointTask(RegistrationTask):
             found["segmentation_hd95_mm"] = float(np.mean(list(hd95.values())))
         return found
 
-    def write(self, weights, about: Tuple[int, float, str], metrics: Mapping[str, float], folder: Path) -> None:
-        parts: Dict[str, Dict[str, torch.Tensor]] = {"registration": {}, "segmentation": {}}
+    def write(self, weights, about: tuple[int, float, str], metrics: Mapping[str, float], folder: Path) -> None:
+        parts: dict[str, dict[str, torch.Tensor]] = {"registration": {}, "segmentation": {}}
         for name, value in weights.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
@@ -146,7 +147,7 @@ class JointTask(RegistrationTask):
         write_segmentation(self.plan, parts["segmentation"], about, metrics, folder / SEGMENTATION_FOLDER)
 
 
-def build_joint(registration: Optional[nn.Module], plan: Plan) -> JointNetwork:
+def build_joint(registration: nn.Module | None, plan: Plan) -> JointNetwork:
     """The networks of a plan; the registration network is given, or None for the segmentation alone."""
     segmentation = build_segmentation(plan.joint["network"], plan.dimensions, len(plan.joint["classes"]))
     return JointNetwork(registration, segmentation)
@@ -155,13 +156,13 @@ def build_joint(registration: Optional[nn.Module], plan: Plan) -> JointNetwork:
 # ------------------------------------------------------------------------------------------ annotated and moved
 
 
-def sliced(subjects: Mapping[str, Prepared], listing: Listing, axis: str) -> Tuple[Dict[str, Prepared], Listing]:
+def sliced(subjects: Mapping[str, Prepared], listing: Listing, axis: str) -> tuple[dict[str, Prepared], Listing]:
     """Every volume as its slices along an axis ("i", "j" or "k"), each volume a series.
 
     Raises:
         InputError: the images are slices already.
     """
-    found: Dict[str, Prepared] = {}
+    found: dict[str, Prepared] = {}
     named = {}
     for name, one in subjects.items():
         if len(one.shape) != 3:
@@ -179,8 +180,8 @@ def sliced(subjects: Mapping[str, Prepared], listing: Listing, axis: str) -> Tup
 
 
 def annotated_pairs(
-    listing: Listing, subjects: Mapping[str, Prepared], split: str, ratio: Optional[float]
-) -> Tuple[List[Pair], List[str]]:
+    listing: Listing, subjects: Mapping[str, Prepared], split: str, ratio: float | None
+) -> tuple[list[Pair], list[str]]:
     """Pairs from each annotated image to the others of its group, and the names of the annotated ones.
 
     Args:
@@ -189,7 +190,7 @@ def annotated_pairs(
     Raises:
         InputError: no image has labels.
     """
-    series: Dict[Any, List[str]] = {}
+    series: dict[Any, list[str]] = {}
     for name, one in listing.subjects.items():
         if one.split == split:
             series.setdefault(one.group, []).append(name)
@@ -219,7 +220,7 @@ def _holds(subject: Prepared) -> bool:
     return bool(subject.array("labels").any())
 
 
-def _groups(members: Sequence[str], ratio: Optional[float]) -> List[List[str]]:
+def _groups(members: Sequence[str], ratio: float | None) -> list[list[str]]:
     if ratio is None:
         return [list(members)]
     count = min(len(members), max(1, round(ratio * len(members))))
@@ -231,7 +232,7 @@ def _middle(group: Sequence[str], with_labels: Sequence[str]) -> str:
     return min(with_labels, key=lambda name: abs(group.index(name) - (len(group) - 1) / 2))
 
 
-def classes_of(subjects: Mapping[str, Prepared], annotated: Sequence[str]) -> List[int]:
+def classes_of(subjects: Mapping[str, Prepared], annotated: Sequence[str]) -> list[int]:
     """Background and every label of the annotated images.
 
     Raises:

@@ -6,10 +6,11 @@ import json
 import math
 import signal
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ PICTURED = 3
 
 
 @dataclass(frozen=True)
-class Schedule:
+class LoopSettings:
     """What may be changed when a training goes on: how often things are done, and where.
 
     Attributes:
@@ -51,7 +52,7 @@ class Schedule:
     log_every: int = 10
     patience: int = 0
     surfaces: bool = False
-    limit_s: Optional[float] = None
+    limit_s: float | None = None
     tensorboard: bool = False
 
 
@@ -62,7 +63,7 @@ class Ended:
     step: int
     finished: bool
     why: str
-    metrics: Dict[str, float]
+    metrics: dict[str, float]
 
 
 class Trainer:
@@ -85,28 +86,28 @@ class Trainer:
         source,
         folder: Path,
         device: torch.device,
-        schedule: Schedule,
+        settings: LoopSettings,
         team: Distributed,
         held_out=None,
         held_out_count: int = 0,
-        task: Optional[RegistrationTask] = None,
+        task: RegistrationTask | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self.plan, self.network, self.objective, self.source = plan, network, objective, source
-        self.folder, self.device, self.schedule, self.team, self.say = folder, device, schedule, team, say
+        self.folder, self.device, self.settings, self.team, self.say = folder, device, settings, team, say
         self.held_out, self.held_out_count = held_out, held_out_count
         self.task = task or RegistrationTask(plan)
         self.optimizer = _optimizer(plan, network)
         self.scaler = _scaler(device, plan.precision == "fp16")
         self.mean = {n: t.detach().clone() for n, t in network.state_dict().items()} if plan.ema else None
         self.step, self.seconds, self.since_best = 0, 0.0, 0
-        self.best: Optional[float] = None
-        self.metrics: Dict[str, float] = {}
-        self.checkpointed: Optional[int] = None
+        self.best: float | None = None
+        self.metrics: dict[str, float] = {}
+        self.checkpointed: int | None = None
         self.board = None
         self._said, self._asked_at = 0.0, time.monotonic()
         self._agree_always = team.size == 1 or device.type == "cpu"
-        self._pending: List[Tuple[int, torch.Tensor, List[int]]] = []
+        self._pending: list[tuple[int, torch.Tensor, list[int]]] = []
 
     # ------------------------------------------------------------------------------------------ running
 
@@ -118,12 +119,12 @@ class Trainer:
         """
         if resume:
             self._restore()
-            if self.step >= self.plan.steps or 0 < self.schedule.patience <= self.since_best:
+            if self.step >= self.plan.steps or 0 < self.settings.patience <= self.since_best:
                 return Ended(self.step, True, "it had finished", self.metrics)
         if self.team.is_first:
             keep_log_until(self.folder / LOG_FILE, self.step)
             (self.folder / PICTURES).mkdir(exist_ok=True)
-            self.board = open_board(self.folder) if self.schedule.tensorboard else None
+            self.board = open_board(self.folder) if self.settings.tensorboard else None
         self.network.train()
         model = self.network
         if self.team.size > 1:
@@ -145,31 +146,31 @@ class Trainer:
             if self.board is not None:
                 self.board.close()
 
-    def _steps(self, model: nn.Module, stopped: List[bool]) -> Ended:
+    def _steps(self, model: nn.Module, stopped: list[bool]) -> Ended:
         begun, before = time.monotonic(), self.seconds
         timing = Timing(self.device)
         batches = self.source.batches(_Positions(self), self.device)
-        ended: Optional[Ended] = None
+        ended: Ended | None = None
         while ended is None and self.step < self.plan.steps:
             found = self._one_step(model, batches, timing)
             self.step += 1
             self.seconds = before + time.monotonic() - begun
-            limit = self.schedule.limit_s
+            limit = self.settings.limit_s
             out_of_time = limit is not None and self.seconds - before > limit
             ended = self._after_step(found, timing, bool(stopped), out_of_time)
         return ended or self._end(True, "finished")
 
-    def _after_step(self, found, timing: Timing, asked: bool, out_of_time: bool) -> Optional[Ended]:
+    def _after_step(self, found, timing: Timing, asked: bool, out_of_time: bool) -> Ended | None:
         """Log, validate and keep, whatever is due; how the training ended, if it did."""
-        schedule, last = self.schedule, self.step == self.plan.steps
-        log_now = self.step % schedule.log_every == 0 or last
+        settings, last = self.settings, self.step == self.plan.steps
+        log_now = self.step % settings.log_every == 0 or last
         if log_now or self.device.type == "cpu":  # on a GPU a look at a loss waits for it
             self._check_losses()
         if log_now:
             self._report(*found, timing.means())
         stop = (log_now or self._agree_always) and self._agreed(asked or out_of_time)
-        no_better = (last or self.step % schedule.validate_every == 0) and self._validate(last)
-        if last or no_better or stop or self.step % schedule.checkpoint_every == 0:
+        no_better = (last or self.step % settings.validate_every == 0) and self._validate(last)
+        if last or no_better or stop or self.step % settings.checkpoint_every == 0:
             self._check_losses()
             self._checkpoint()
         if last or no_better:
@@ -184,7 +185,7 @@ class Trainer:
         self._asked_at = now
         return self.team.any(stop, self.device)
 
-    def _report(self, loss, parts, norm, seconds: Dict[str, float]) -> None:
+    def _report(self, loss, parts, norm, seconds: dict[str, float]) -> None:
         if not self.team.is_first:
             return
         entry = {"loss": float(loss), **{n: float(v) for n, v in parts.items()}, "gradient_norm": float(norm)}
@@ -206,7 +207,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        total, parts, accumulate = 0.0, {}, self.schedule.accumulate
+        total, parts, accumulate = 0.0, {}, self.settings.accumulate
         for part in range(accumulate):
             timing.start()
             batch = next(batches)
@@ -243,9 +244,9 @@ class Trainer:
         with torch.autocast(self.device.type, enabled=False):
             return self.objective(batch, output, positions)
 
-    def positions(self, step: int, part: int) -> List[int]:
+    def positions(self, step: int, part: int) -> list[int]:
         """The locations, in the order of a single process, of the pairs of one batch of this process."""
-        batch = self.schedule.batch
+        batch = self.settings.batch
         start = step * self.plan.pairs_per_step + (part * self.team.size + self.team.rank) * batch
         return list(range(start, start + batch))
 
@@ -304,7 +305,7 @@ class Trainer:
             self.say(f"step {self.step}, held out: {listed}{' (best so far)' if better else ''}")
             if better:
                 self._write_model()
-        return bool(self.schedule.patience and self.since_best >= self.schedule.patience)
+        return bool(self.settings.patience and self.since_best >= self.settings.patience)
 
     @torch.no_grad()
     def _measured(self, last: bool):
@@ -315,7 +316,7 @@ class Trainer:
         for position, pair in zip(mine, self.held_out.batches([[n] for n in mine], self.device)):
             output = self.network(pair["moving"], pair["fixed"])
             loss, _ = self.objective(pair, output, [position])
-            surfaces = self.schedule.surfaces or last
+            surfaces = self.settings.surfaces or last
             found = self.task.measure(self.network, pair, output, self.held_out.spacing_kji_mm, surfaces)
             each.append({"loss": float(loss), **found})
             if self.team.is_first and len(rows) < PICTURED:
@@ -374,7 +375,7 @@ class Trainer:
         self.best, self.since_best, self.metrics = state["best"], state["since_best"], state["metrics"]
         self.checkpointed = self.step
 
-    def _log(self, entry: Dict[str, Any]) -> None:
+    def _log(self, entry: dict[str, Any]) -> None:
         line = json.dumps(jsonable({"step": self.step, "seconds": round(self.seconds, 2), **entry}))
         with open(self.folder / LOG_FILE, "a", encoding="utf-8") as stream:
             stream.write(line + "\n")
@@ -382,7 +383,7 @@ class Trainer:
             for name, value in entry.items():
                 self.board.add_scalar(name, value, self.step)
 
-    def _line(self, entry: Dict[str, float]) -> str:
+    def _line(self, entry: dict[str, float]) -> str:
         each = sum(entry[f"seconds_{part}"] for part in TIMED)
         left = each * (self.plan.steps - self.step)
         parts = ", ".join(
@@ -400,7 +401,7 @@ class _Positions:
 
     def __iter__(self):
         for step in range(self.first, self.trainer.plan.steps):
-            for part in range(self.trainer.schedule.accumulate):
+            for part in range(self.trainer.settings.accumulate):
                 yield self.trainer.positions(step, part)
 
 
@@ -421,9 +422,9 @@ def _type(precision: str) -> torch.dtype:
 
 
 @contextmanager
-def _stop_asked() -> Iterator[List[bool]]:
+def _stop_asked() -> Iterator[list[bool]]:
     """A list that is no longer empty when the process was asked to stop; a second Ctrl-C stops at once."""
-    asked: List[bool] = []
+    asked: list[bool] = []
 
     def handle(number, frame) -> None:
         if asked and number == signal.SIGINT:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,21 +19,21 @@ from .dataset_index import Listing, Pair, make_pairs, read_listing, with_splits
 from .distributed import Distributed
 from .joint import annotated_pairs, classes_of, sliced
 from .plan import Plan
-from .presets import Preset
 from .recipe import Prepared, prepare_subjects
-from .request import TrainingRequest, default_name
+from .request import TrainingRequest, default_name, schedule_name
+from .schedules import Schedule
 from .sources import HELD_OUT, PairSource, SyntheticSource
 from .synthetic import SyntheticSettings
 
 
-def materials(request: TrainingRequest, chosen: Card, settings: Preset, team: Distributed, device, say):
+def materials(request: TrainingRequest, chosen: Card, schedule: Schedule, team: Distributed, device, say):
     """(source, held-out source or None, plan)."""
     if request.synthetic:
-        return _made_data(request, chosen, settings, team, device)
-    return _real_data(request, chosen, settings, team, device, say)
+        return _made_data(request, chosen, schedule, team, device)
+    return _real_data(request, chosen, schedule, team, device, say)
 
 
-def _made_data(request: TrainingRequest, chosen: Card, settings: Preset, team: Distributed, device):
+def _made_data(request: TrainingRequest, chosen: Card, schedule: Schedule, team: Distributed, device):
     dimensions = request.dimensions or (len(request.size_ijk) if request.size_ijk else max(chosen.dimensions))
     size = request.size_ijk or ((96,) * 3 if dimensions == 3 else (128, 128))
     if len(size) != dimensions:
@@ -43,7 +44,7 @@ def _made_data(request: TrainingRequest, chosen: Card, settings: Preset, team: D
     about = f"pairs that were made ({words.get(made.kind, 'brain-like structures')}; no scan)"
     recipe = {"intensity": "unit", "voxel_mm": request.voxel_mm, "orientation": None}
     plan = _plan(
-        *(request, chosen, settings, team, device),
+        *(request, chosen, schedule, team, device),
         data={"synthetic": dataclasses.asdict(made)},
         about_data=about,
         shape=shape,
@@ -55,10 +56,10 @@ def _made_data(request: TrainingRequest, chosen: Card, settings: Preset, team: D
     return source, SyntheticSource(shape, request.seed, made, stream=HELD_OUT), plan
 
 
-def _subjects(request: TrainingRequest, recipe: Dict[str, Any], settings: Preset, team: Distributed, say):
+def _subjects(request: TrainingRequest, recipe: dict[str, Any], schedule: Schedule, team: Distributed, say):
     """(listing with splits, prepared subjects by name)."""
     listing = read_listing(request.data, request.images, request.labels, request.masks)
-    size = request.size_ijk or settings.size_ijk
+    size = request.size_ijk or schedule.size_ijk
     if request.slices and size and len(size) == 2:  # of the slices; as many of them as there are
         size = list(size)
         size.insert("ijk".index(request.slices), 0)
@@ -77,7 +78,7 @@ def _subjects(request: TrainingRequest, recipe: Dict[str, Any], settings: Preset
             "synthetic pairs: --synthetic."
         )
     part = 0.1 if request.validation is None else request.validation
-    counts = settings.split if request.validation is None else None
+    counts = schedule.split if request.validation is None else None
     usable = listing.without(set(listing.subjects) - set(subjects))
     listing, note = with_splits(usable, part, request.seed, counts, request.atlas)
     if note:
@@ -85,12 +86,12 @@ def _subjects(request: TrainingRequest, recipe: Dict[str, Any], settings: Preset
     return listing, subjects
 
 
-def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: Distributed, device, say):
-    recipe: Dict[str, Any] = {"intensity": "unit", "voxel_mm": request.voxel_mm, "orientation": request.orientation}
-    listing, subjects = _subjects(request, recipe, settings, team, say)
+def _real_data(request: TrainingRequest, chosen: Card, schedule: Schedule, team: Distributed, device, say):
+    recipe: dict[str, Any] = {"intensity": "unit", "voxel_mm": request.voxel_mm, "orientation": request.orientation}
+    listing, subjects = _subjects(request, recipe, schedule, team, say)
     if request.joint:
-        return _joint_data(request, chosen, settings, team, device, listing, subjects, recipe)
-    pairing = request.pairing or ("given" if _trains(listing) else settings.pairing)
+        return _joint_data(request, chosen, schedule, team, device, listing, subjects, recipe)
+    pairing = request.pairing or ("given" if _trains(listing) else schedule.pairing)
     pairs = make_pairs(listing, pairing, "train", request.atlas)
     held_out = make_pairs(listing, pairing, "val", request.atlas)[: request.validation_pairs]
     first = _complete(recipe, subjects)
@@ -98,7 +99,7 @@ def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: D
         say("Nothing to validate on: the held-out images make no pair. The last weights will be the model.")
     used = sorted({name for pair in pairs for name in (pair.moving, pair.fixed)})
     plan = _plan(
-        *(request, chosen, settings, team, device),
+        *(request, chosen, schedule, team, device),
         data={
             "images": len(used),
             "pairs": len(pairs),
@@ -112,7 +113,7 @@ def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: D
         truth=False,
     )
     groups = {name: one.group for name, one in listing.subjects.items()}
-    augment, mirrored = request.augment or settings.augment, tuple("ijk".index(c) for c in request.mirror)
+    augment, mirrored = request.augment or schedule.augment, tuple("ijk".index(c) for c in request.mirror)
     source = PairSource(
         *(pairs, subjects, request.seed),
         redraw=pairing == "random",
@@ -125,7 +126,7 @@ def _real_data(request: TrainingRequest, chosen: Card, settings: Preset, team: D
     return source, validation, plan
 
 
-def _complete(recipe: Dict[str, Any], subjects: Mapping[str, Prepared]) -> Prepared:
+def _complete(recipe: dict[str, Any], subjects: Mapping[str, Prepared]) -> Prepared:
     """Write what all images have in common into the recipe; returns one of them."""
     first = next(iter(subjects.values()))
     if first.orientation:
@@ -156,7 +157,7 @@ def _about(request: TrainingRequest, data: str) -> str:
     return f"{data}, from the weights of {request.start.resolve().name} on" if request.start else data
 
 
-def _joint_data(request, chosen, settings, team, device, listing: Listing, subjects, recipe):
+def _joint_data(request, chosen, schedule, team, device, listing: Listing, subjects, recipe):
     """Pairs from annotated images to others; the fixed images' labels are for validation alone."""
     _complete(recipe, subjects)
     if request.slices:
@@ -170,7 +171,7 @@ def _joint_data(request, chosen, settings, team, device, listing: Listing, subje
     joint.update(classes=classes_of(subjects, annotated), weight=request.segmentation_weight)
     many = f"{len(annotated)} annotated of {sum(1 for one in listing.subjects.values() if one.split == 'train')} images"
     plan = _plan(
-        *(request, chosen, settings, team, device),
+        *(request, chosen, schedule, team, device),
         data={"annotated": len(annotated), "pairs": len(pairs), "files": _fingerprint(pairs, subjects)},
         about_data=f"{many} of {request.data.resolve().name}",
         shape=next(iter(subjects.values())).shape,
@@ -179,7 +180,7 @@ def _joint_data(request, chosen, settings, team, device, listing: Listing, subje
         truth=False,
         joint=joint,
     )
-    augment, mirrored = request.augment or settings.augment, tuple("ijk".index(c) for c in request.mirror)
+    augment, mirrored = request.augment or schedule.augment, tuple("ijk".index(c) for c in request.mirror)
     source = PairSource(
         *(pairs, subjects, request.seed),
         augment=augment,
@@ -191,18 +192,18 @@ def _joint_data(request, chosen, settings, team, device, listing: Listing, subje
 
 
 def _plan(
-    request: TrainingRequest, chosen: Card, settings: Preset, team: Distributed, device, *, pairs, truth, **about
+    request: TrainingRequest, chosen: Card, schedule: Schedule, team: Distributed, device, *, pairs, truth, **about
 ) -> Plan:
     shape = about["shape"]
     if len(shape) not in chosen.dimensions:
         axes = " and ".join(f"{n}D" for n in chosen.dimensions)
         raise InputError(f"{chosen.title} takes {axes} images; these have {len(shape)} axes. Choose another network.")
-    batch = (request.batch or settings.batch) * request.accumulate * team.size
+    batch = (request.batch or schedule.batch) * request.accumulate * team.size
     steps = request.steps
-    epochs = request.epochs or (None if steps else settings.epochs)
+    epochs = request.epochs or (None if steps else schedule.epochs)
     if steps is None and epochs and pairs:
         steps = epochs * max(1, round(pairs / batch))
-    loss = dict(settings.loss)
+    loss = dict(schedule.loss)
     if request.regularity is not None:
         loss["regularity"] = request.regularity
     elif "regularity" not in loss:
@@ -220,19 +221,19 @@ def _plan(
         dimensions=len(shape),
         loss=loss,
         weights=weights,
-        steps=steps or settings.steps or 10000,
+        steps=steps or schedule.steps or 10000,
         pairs_per_step=batch,
-        optimizer=request.optimizer or settings.optimizer,
-        learning_rate=request.learning_rate or settings.learning_rate,
-        decay=request.decay or settings.decay,
+        optimizer=request.optimizer or schedule.optimizer,
+        learning_rate=request.learning_rate or schedule.learning_rate,
+        decay=request.decay or schedule.decay,
         clip=request.clip,
         ema=request.ema,
         precision=_precision(request.precision, device),
         seed=request.seed,
-        augment=request.augment or settings.augment,
+        augment=request.augment or schedule.augment,
         mirror=request.mirror,
         start=file_sha256(weights_of(request.start)) if request.start else None,
-        preset=request.preset or ("synthetic" if request.synthetic else "general"),
+        schedule=schedule_name(request),
         **{**about, "about_data": _about(request, about["about_data"])},
     )
 

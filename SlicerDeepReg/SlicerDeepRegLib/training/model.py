@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any
 
 import torch
 
@@ -43,7 +44,7 @@ def write_model(
 
 
 def write_segmentation(
-    plan: Plan, weights: Mapping[str, torch.Tensor], about: Tuple[int, float, str], metrics, folder: Path
+    plan: Plan, weights: Mapping[str, torch.Tensor], about: tuple[int, float, str], metrics, folder: Path
 ) -> None:
     """The same for the segmentation network of a joint training, as ``slicerdeepreg segment`` takes it."""
     shown = {"segmentation_dice": "Dice", "segmentation_hd95_mm": "HD95 in mm"}
@@ -75,7 +76,7 @@ def _write(weights: Mapping[str, torch.Tensor], described, card_file: str, folde
         raise InputError(f"The model could not be written to {folder} ({error}). Free some space.") from error
 
 
-def card_of(plan: Plan, step: int, seconds: float, device: str, metrics, checksum: str) -> Dict[str, Any]:
+def card_of(plan: Plan, step: int, seconds: float, device: str, metrics, checksum: str) -> dict[str, Any]:
     """The card of the model, as ``catalog.read_user_card`` takes it."""
     listed = [f"{title} {metrics[name]:.4g}{unit}" for name, (title, unit) in SHOWN.items() if name in metrics]
     shown = f"On {metrics['pairs']:.0f} pairs held out of the same data: {', '.join(listed)}." if listed else None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import torch
 
-from ..losses.papers import LOSSES
 from ..losses.regularity import diffusion
-from ..networks import NetworkOutput
+from ..networks import NetworkOutput, network_class
 from ..warping.sample import warp
 from .rng import Draws, seed_of
 
@@ -44,17 +44,17 @@ class Objective:
         network: str,
         loss: Mapping[str, Any],
         weights: Weights,
-        labels: Optional[Sequence[int]] = None,
+        labels: Sequence[int] | None = None,
         structures: int = 8,
     ) -> None:
         self.network, self.loss, self.weights = network, dict(loss), weights
         self.labels, self.structures = labels, structures
 
     def __call__(
-        self, batch: Dict[str, torch.Tensor], output: NetworkOutput, seeds: Sequence[int]
-    ) -> Tuple[torch.Tensor, Dict[str, torch.Tensor]]:
+        self, batch: dict[str, torch.Tensor], output: NetworkOutput, seeds: Sequence[int]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """(what to lower, its terms by name, unweighted)."""
-        parts: Dict[str, torch.Tensor] = {}
+        parts: dict[str, torch.Tensor] = {}
         total = 0.0
         for number, seed in enumerate(seeds):
             pair = {name: t[number : number + 1] for name, t in batch.items()}
@@ -64,12 +64,12 @@ class Objective:
                     parts[name] = parts.get(name, 0) + value.detach() / len(seeds)
         return total, parts
 
-    def _terms(self, pair, output: NetworkOutput, seed: int) -> Dict[str, Tuple[float, torch.Tensor]]:
+    def _terms(self, pair, output: NetworkOutput, seed: int) -> dict[str, tuple[float, torch.Tensor]]:
         w = self.weights
         terms = {}
         regularity = self.loss.get("regularity", 1.0)
         if w.image and bool(pair.get("same_contrast", torch.ones(1))):
-            loss = LOSSES[self.network](pair["moving"], pair["fixed"], pair.get("inside"), **self.loss)
+            loss = network_class(self.network).loss(pair["moving"], pair["fixed"], pair.get("inside"), **self.loss)
             terms["image"] = (w.image, loss(output))
         else:
             terms["regularity"] = (regularity, diffusion(output.displacement))
@@ -81,7 +81,7 @@ class Objective:
                 terms["labels"] = (w.labels, overlap)
         return terms
 
-    def _overlap(self, pair, displacement: torch.Tensor, seed: int) -> Optional[torch.Tensor]:
+    def _overlap(self, pair, displacement: torch.Tensor, seed: int) -> torch.Tensor | None:
         moving, fixed = pair["moving_labels"], pair["fixed_labels"]
         labels = self.labels or [n for n in torch.unique(torch.stack([moving, fixed])).tolist() if n]
         order = Draws(seed_of(seed, 77), torch.device("cpu")).order(len(labels))[: self.structures]

@@ -11,18 +11,19 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
+from ..checks import check_image
 from ..files.images import read_image
 from ..geometry.grids import orientation_of
-from ..preparation.checks import check_image
+from ..preparation.resample import resample
 from ..preparation.single import grid_by_recipe, shows_more, unit_values
-from ..preparation.working import resample
 from ..types import Image, InputError
 from .dataset_index import Listing, Subject
 
@@ -45,14 +46,14 @@ class Prepared:
 
     name: str
     base: Path
-    arrays: Tuple[str, ...]
-    shape: Tuple[int, ...]
-    spacing_kji_mm: Tuple[float, ...]
+    arrays: tuple[str, ...]
+    shape: tuple[int, ...]
+    spacing_kji_mm: tuple[float, ...]
     orientation: str
-    cut: Optional[Tuple[int, int]] = None
+    cut: tuple[int, int] | None = None
     cropped: bool = False
 
-    def array(self, name: str) -> Optional[np.ndarray]:
+    def array(self, name: str) -> np.ndarray | None:
         """One of the arrays, or None."""
         if name not in self.arrays:
             return None
@@ -63,12 +64,12 @@ class Prepared:
 def prepare_subjects(
     listing: Listing,
     recipe: Mapping[str, Any],
-    size_ijk: Optional[Sequence[int]],
+    size_ijk: Sequence[int] | None,
     cache: Path,
     skip: bool,
-    free_axis: Optional[int] = None,
+    free_axis: int | None = None,
     tell=lambda text: None,
-) -> Tuple[Dict[str, Prepared], List[str]]:
+) -> tuple[dict[str, Prepared], list[str]]:
     """Every subject of the listing, prepared, by name.
 
     Args:
@@ -90,8 +91,8 @@ def prepare_subjects(
         raise InputError(
             f"The cache {cache} cannot be made ({error.strerror}). Choose another: --cache DIR."
         ) from error
-    found: Dict[str, Prepared] = {}
-    left_out: List[str] = []
+    found: dict[str, Prepared] = {}
+    left_out: list[str] = []
     for number, subject in enumerate(listing.subjects.values(), start=1):
         tell(f"preparing {number} of {len(listing.subjects)}: {subject.name}")
         try:
@@ -116,7 +117,7 @@ def prepare_subjects(
     return found, left_out
 
 
-def _misfits(found: Mapping[str, Prepared], voxel_mm: Optional[float], free_axis: Optional[int]) -> Dict[str, str]:
+def _misfits(found: Mapping[str, Prepared], voxel_mm: float | None, free_axis: int | None) -> dict[str, str]:
     """Subjects whose arrays are not like those of most."""
 
     def kind(one: Prepared):
@@ -144,7 +145,7 @@ def _in_words(kind) -> str:
     )
 
 
-def _prepared(subject: Subject, recipe: Mapping[str, Any], size_ijk: Optional[Sequence[int]], cache: Path) -> Prepared:
+def _prepared(subject: Subject, recipe: Mapping[str, Any], size_ijk: Sequence[int] | None, cache: Path) -> Prepared:
     stamp = _stamp(subject)
     key = json.dumps([VERSION, stamp, dict(recipe), list(size_ijk or [])], sort_keys=True)
     base = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
@@ -162,7 +163,7 @@ def _prepared(subject: Subject, recipe: Mapping[str, Any], size_ijk: Optional[Se
     return Prepared(subject.name, base, **kept, orientation=values["orientation"], cropped=values["cropped"])
 
 
-def _stamp(subject: Subject) -> List:
+def _stamp(subject: Subject) -> list:
     """What changes when one of the subject's files does, the data beside a header included."""
     found = []
     try:
@@ -199,7 +200,7 @@ def _write(path: Path, write) -> None:
         ) from error
 
 
-def _arrays(subject: Subject, recipe: Mapping[str, Any], size_ijk: Optional[Sequence[int]]):
+def _arrays(subject: Subject, recipe: Mapping[str, Any], size_ijk: Sequence[int] | None):
     image = check_image(read_image(subject.image, "image"), "image")
     labels = _companion(subject.labels, image, "labels")
     mask = _companion(subject.mask, image, "mask")
@@ -216,7 +217,7 @@ def _arrays(subject: Subject, recipe: Mapping[str, Any], size_ijk: Optional[Sequ
     return arrays, spacing, "" if grid.is_planar else orientation_of(grid), shows_more(image, grid)
 
 
-def _companion(path: Optional[Path], image: Image, role: str) -> Optional[Image]:
+def _companion(path: Path | None, image: Image, role: str) -> Image | None:
     """Labels or mask of an image, on its grid."""
     if path is None:
         return None

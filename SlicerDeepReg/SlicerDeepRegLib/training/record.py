@@ -6,7 +6,6 @@ import json
 import shutil
 import time
 from pathlib import Path
-from typing import Dict
 
 import torch
 
@@ -43,7 +42,7 @@ class Timing:
         self.marks.append((part, self.last, now))
         self.last = now
 
-    def means(self) -> Dict[str, float]:
+    def means(self) -> dict[str, float]:
         if self.cuda:
             torch.cuda.synchronize()
         for part, first, second in self.marks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import List, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 
@@ -28,7 +28,7 @@ class Draws:
     def chance(self, part: float) -> bool:
         return self.uniform(0, 1) < part
 
-    def order(self, count: int) -> List[int]:
+    def order(self, count: int) -> list[int]:
         return torch.randperm(count, generator=self._single).tolist()
 
     def normal(self, *size: int) -> torch.Tensor:
@@ -54,7 +54,7 @@ class Draws:
             values = (values.movedim(axis, -1) @ w.T).movedim(-1, axis)
         return values.contiguous() / spread ** (len(shape) / 2)
 
-    def motion(self, n: int, degrees: float, scaling: float, shift: float) -> Tuple[torch.Tensor, List[float]]:
+    def motion(self, n: int, degrees: float, scaling: float, shift: float) -> tuple[torch.Tensor, list[float]]:
         """A small affine motion, each number drawn evenly up to the largest: ((n, n) matrix, n shifts)."""
         matrix = torch.eye(n, dtype=torch.float64)
         for a in range(n):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from .recipe import Prepared
 from .rng import Draws, seed_of
 from .synthetic import BRAIN_LABELS, SyntheticSettings, synthetic_pairs
 
-Batch = Dict[str, torch.Tensor]
+Batch = dict[str, torch.Tensor]
 #: Streams of seeds that never meet.
 TRAINING, HELD_OUT, AUGMENTING = 1, 2, 3
 
@@ -32,14 +32,14 @@ TRAINING, HELD_OUT, AUGMENTING = 1, 2, 3
 class SyntheticSource:
     """Pairs that are made when they are asked for."""
 
-    spacing_kji_mm: Tuple[float, ...]
+    spacing_kji_mm: tuple[float, ...]
 
     def __init__(self, shape: Sequence[int], seed: int, settings: SyntheticSettings, stream: int = TRAINING) -> None:
         self.shape, self.seed, self.settings, self.stream = tuple(shape), seed, settings, stream
         self.spacing_kji_mm = (1.0,) * len(self.shape)
         self.labels = range(1, max(BRAIN_LABELS, settings.labels) + 1)
 
-    def names(self, positions: Sequence[int]) -> List[str]:
+    def names(self, positions: Sequence[int]) -> list[str]:
         return [f"synthetic pair {seed_of(self.seed, self.stream, position)}" for position in positions]
 
     def batches(self, locations: Sequence[Sequence[int]], device: torch.device):
@@ -68,10 +68,10 @@ class PairSource:
         subjects: Mapping[str, Prepared],
         seed: int,
         redraw: bool = False,
-        groups: Optional[Mapping[str, Optional[str]]] = None,
+        groups: Mapping[str, str | None] | None = None,
         shuffle: bool = True,
         augment: str = "none",
-        mirrored_axes: Tuple[int, ...] = (),
+        mirrored_axes: tuple[int, ...] = (),
         workers: int = 0,
     ) -> None:
         self.data = _Pairs(list(pairs), dict(subjects), seed, redraw, dict(groups or {}), shuffle)
@@ -82,7 +82,7 @@ class PairSource:
     def __len__(self) -> int:
         return len(self.data.pairs)
 
-    def names(self, positions: Sequence[int]) -> List[str]:
+    def names(self, positions: Sequence[int]) -> list[str]:
         return ["{} to {}".format(*self.data.names_at(position)) for position in positions]
 
     def batches(self, locations: Sequence[Sequence[int]], device: torch.device):
@@ -128,7 +128,7 @@ class _Pairs(Dataset):
 
     def __init__(self, pairs, subjects, seed: int, redraw: bool, groups, shuffle: bool) -> None:
         self.pairs, self.subjects, self.seed, self.redraw, self.shuffle = pairs, subjects, seed, redraw, shuffle
-        self.mates: Dict[Optional[str], List[str]] = {}
+        self.mates: dict[str | None, list[str]] = {}
         if redraw:
             for name in sorted({p.fixed for p in pairs} | {p.moving for p in pairs}):
                 self.mates.setdefault(groups.get(name), []).append(name)
@@ -137,7 +137,7 @@ class _Pairs(Dataset):
         self.labeled = any("labels" in one.arrays for one in used)
         self.masked = any("mask" in one.arrays for one in used)
 
-    def names_at(self, position: int) -> Tuple[str, str]:
+    def names_at(self, position: int) -> tuple[str, str]:
         """(moving, fixed)."""
         epoch, place = divmod(position, len(self.pairs))
         draws = Draws(seed_of(self.seed, TRAINING, epoch), torch.device("cpu"))

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, List, Optional
 
 import torch
 
 from ..catalog import CARD_FILE, SEGMENTATION_CARD, Card
+from ..checks import free_memory_bytes
 from ..device import choose, free_bytes
 from ..files.weights import read_weights
 from ..networks import build, takes_dimensions
-from ..preparation.checks import free_memory_bytes
 from ..types import InputError
 from .checkpoints import CHECKPOINT_FILE, Lock
 from .distributed import Distributed
 from .joint import SEGMENTATION_FOLDER, JointObjective, JointTask, build_joint
-from .loop import Ended, Schedule, Trainer
+from .loop import Ended, LoopSettings, Trainer
 from .materials import materials, weights_of
 from .objective import Objective, Weights
 from .plan import Plan, check_same, write_plan
@@ -44,12 +44,12 @@ def train(request: TrainingRequest, say: Callable[[str], None] = print) -> Ended
 
 
 def _train(request: TrainingRequest, device: torch.device, team: Distributed, say) -> Ended:
-    chosen, settings = checked(request)
+    chosen, schedule = checked(request)
     lock = _claim(request, team)
     try:
-        source, held_out, plan = materials(request, chosen, settings, team, device, say)
-        schedule = _schedule(request, plan, team)
-        network = _network(request, chosen, plan, schedule.batch, device, say)
+        source, held_out, plan = materials(request, chosen, schedule, team, device, say)
+        settings = _loop_settings(request, plan, team)
+        network = _network(request, chosen, plan, settings.batch, device, say)
         if team.is_first and request.resume:
             check_same(plan, request.output)
         elif team.is_first:
@@ -64,7 +64,7 @@ def _train(request: TrainingRequest, device: torch.device, team: Distributed, sa
             task = JointTask(plan)
         count = min(request.validation_pairs, len(held_out) if isinstance(held_out, PairSource) else 10**6)
         trainer = Trainer(
-            *(plan, network, objective, source, request.output, device, schedule, team),
+            *(plan, network, objective, source, request.output, device, settings, team),
             held_out=held_out if count else None,
             held_out_count=count,
             task=task,
@@ -80,7 +80,7 @@ def _train(request: TrainingRequest, device: torch.device, team: Distributed, sa
 # ------------------------------------------------------------------------------------------ checks
 
 
-def _claim(request: TrainingRequest, team: Distributed) -> Optional[Lock]:
+def _claim(request: TrainingRequest, team: Distributed) -> Lock | None:
     """The output folder for this training alone; the first process holds it for all."""
     if not team.is_first:
         team.wait()
@@ -108,8 +108,8 @@ def _claim(request: TrainingRequest, team: Distributed) -> Optional[Lock]:
     return lock
 
 
-def _schedule(request: TrainingRequest, plan: Plan, team: Distributed) -> Schedule:
-    return Schedule(
+def _loop_settings(request: TrainingRequest, plan: Plan, team: Distributed) -> LoopSettings:
+    return LoopSettings(
         batch=plan.pairs_per_step // request.accumulate // team.size,
         accumulate=request.accumulate,
         validate_every=request.validate_every,
@@ -171,7 +171,7 @@ def _start_from(network: torch.nn.Module, model: Path, plan: Plan) -> None:
     """Weights of a model that was trained before, as the start."""
     arrays = read_weights(weights_of(model))
     wanted = network.state_dict()
-    unlike: List[str] = sorted(
+    unlike: list[str] = sorted(
         name
         for name in set(wanted) | set(arrays)
         if name not in wanted or name not in arrays or tuple(wanted[name].shape) != arrays[name].shape

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -57,8 +57,8 @@ class SyntheticSettings:
 
     kind: str = "mixed"
     labels: int = 20
-    shape_cell: Tuple[float, float] = (0.12, 0.4)
-    motion: Tuple[Tuple[float, float], ...] = ((8, 0.8), (16, 1.5), (32, 2.5))
+    shape_cell: tuple[float, float] = (0.12, 0.4)
+    motion: tuple[tuple[float, float], ...] = ((8, 0.8), (16, 1.5), (32, 2.5))
     rotation_degrees: float = 5.0
     scaling: float = 0.05
     shift: float = 2.0
@@ -111,7 +111,7 @@ class SyntheticPair:
 
 
 def synthetic_pairs(
-    shape: Sequence[int], seeds: Sequence[int], device: torch.device, settings: Optional[SyntheticSettings] = None
+    shape: Sequence[int], seeds: Sequence[int], device: torch.device, settings: SyntheticSettings | None = None
 ) -> SyntheticPair:
     """One pair for each seed; the same seed gives the same pair on the same kind of device, whatever the batch.
 
@@ -132,13 +132,13 @@ def synthetic_pairs(
 class _Maker:
     """Makes one pair; everything that it draws comes from the seed, in a fixed order."""
 
-    def __init__(self, shape: Tuple[int, ...], seed: int, device: torch.device, settings: SyntheticSettings) -> None:
+    def __init__(self, shape: tuple[int, ...], seed: int, device: torch.device, settings: SyntheticSettings) -> None:
         self.shape, self.n, self.device, self.settings = shape, len(shape), device, settings
         draws = Draws(seed, device)
         self._uniform, self._chance, self._normal, self._order = draws.uniform, draws.chance, draws.normal, draws.order
         self._draws, self._resolutions = draws, Draws(seed_of(seed, 1), device)
 
-    def _noise(self, cell: float, channels: int = 1, shape: Optional[Sequence[int]] = None, smooth: bool = False):
+    def _noise(self, cell: float, channels: int = 1, shape: Sequence[int] | None = None, smooth: bool = False):
         return self._draws.noise(shape or self.shape, cell, channels, smooth)
 
     @torch.no_grad()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -25,14 +25,14 @@ class RegistrationTask:
 
     def measure(
         self, network: nn.Module, pair, output, spacing_kji_mm: Sequence[float], surfaces: bool
-    ) -> Dict[str, float]:
+    ) -> dict[str, float]:
         """Metrics of one held-out pair; see ``validation.metrics_of``."""
         return metrics_of(pair, output.displacement, spacing_kji_mm, surfaces)
 
-    def draw(self, network: nn.Module, pair, output) -> Optional[np.ndarray]:
+    def draw(self, network: nn.Module, pair, output) -> np.ndarray | None:
         """A row of pictures of the pair."""
         return picture(pair, output.displacement, self.plan.recipe.get("orientation") or "")
 
-    def write(self, weights: Mapping[str, torch.Tensor], about: Tuple[int, float, str], metrics, folder: Path) -> None:
+    def write(self, weights: Mapping[str, torch.Tensor], about: tuple[int, float, str], metrics, folder: Path) -> None:
         """Keep the model; ``about`` is the step, the seconds of training, and the device in words."""
         write_model(self.plan, weights, *about, metrics, folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,7 +18,7 @@ from .objective import mean_distance
 @torch.no_grad()
 def metrics_of(
     pair: Mapping[str, torch.Tensor], displacement: torch.Tensor, spacing_kji_mm: Sequence[float], surfaces: bool
-) -> Dict[str, float]:
+) -> dict[str, float]:
     """Metrics of one pair; what cannot be measured is left out.
 
     Args:
@@ -35,7 +35,7 @@ def metrics_of(
     mask = inside[0, 0].cpu().numpy() > 0.5
     warped = warp(pair["moving"], displacement)
     both = [t[0, 0].cpu().numpy()[mask].astype(np.float64) for t in (warped, pair["fixed"])]
-    found: Dict[str, float] = {}
+    found: dict[str, float] = {}
     if mask.any() and all(values.std() > 0 for values in both):
         found["ncc"] = float(np.corrcoef(*both)[0, 1])
     if "moving_labels" in pair and pair["moving_labels"].any() and pair["fixed_labels"].any():
@@ -56,7 +56,7 @@ def _mean(by_label: Mapping[int, float]) -> float:
     return float(np.mean(list(by_label.values()))) if by_label else float("nan")
 
 
-def _regularity(displacement: torch.Tensor, mask: np.ndarray) -> Dict[str, float]:
+def _regularity(displacement: torch.Tensor, mask: np.ndarray) -> dict[str, float]:
     """In voxels, which for folds is as good as millimeters."""
     field = as_field(displacement)
     mask = mask.reshape(field.grid.shape_kji)
@@ -76,7 +76,7 @@ def as_field(displacement: torch.Tensor) -> Field:
     return Field(np.ascontiguousarray(vectors), Grid(vectors.shape[2::-1], np.eye(4)))
 
 
-def mean_metrics(each: Sequence[Mapping[str, float]]) -> Dict[str, float]:
+def mean_metrics(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each figure over the pairs that have it."""
     names = sorted({name for one in each for name in one})
     means = {}
@@ -128,7 +128,7 @@ def _diverging(jacobian: np.ndarray) -> np.ndarray:
     return np.where((jacobian <= 0)[..., None], 0.0, color)
 
 
-def write_picture(rows: List[np.ndarray], path) -> Optional[np.ndarray]:
+def write_picture(rows: list[np.ndarray], path) -> np.ndarray | None:
     """The rows under one another as a PNG, twice their size; returns what was written."""
     if not rows:
         return None

@@ -117,7 +117,7 @@ def devices() -> List[Dict[str, Any]]:
     import torch
 
     from .. import device as known
-    from ..preparation.checks import free_memory_bytes
+    from ..checks import free_memory_bytes
 
     found = []
     if torch.cuda.is_available():

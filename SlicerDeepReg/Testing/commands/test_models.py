@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Case
+from helpers.cases import Case
+from helpers.paths import PROJECT
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.weights import write_weights
-from SlicerDeepRegLib.methods.weights import built
+from SlicerDeepRegLib.models.weights import built
 from SlicerDeepRegLib.networks import NETWORKS
 
 COMMAND = [sys.executable, "-m", "SlicerDeepRegLib"]

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.geometry.points import apply_matrix
 from SlicerDeepRegLib.types import OUTPUT_FILES, Image

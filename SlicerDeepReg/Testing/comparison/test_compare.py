@@ -8,7 +8,7 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.comparison import cell as cells_module
 from SlicerDeepRegLib.comparison.request import Cell, Method, Pair, cells_of, read_methods, read_pairs

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib import private
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.methods.niftyreg import PROGRAMS

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.files.results import digests
 from SlicerDeepRegLib.types import Image, Request
 from SlicerDeepRegLib.worker import client as client_module

@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import OBLIQUE, PROJECT, make_grid
+from helpers.geometry import OBLIQUE, make_grid
+from helpers.paths import PROJECT
 from SlicerDeepRegLib.files.headers import header_fault_of
 from SlicerDeepRegLib.files.images import checksum, read_image, write_image
 from SlicerDeepRegLib.types import Image, InputError

@@ -10,7 +10,7 @@ from importlib import metadata
 import numpy as np
 import pytest
 import torch
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.files.transforms import to_sitk_inverse, to_sitk_transform
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
 from SlicerDeepRegLib.methods import apart, lddmm, niftyreg

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import make_grid, rotation, texture
+from helpers.geometry import make_grid, rotation
+from helpers.images import texture
 from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centers_lps
 from SlicerDeepRegLib.methods import linear
 from SlicerDeepRegLib.methods.linear import register_linear

@@ -8,7 +8,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_NETWORKS, Case, make_grid, texture
+from helpers.cases import Case
+from helpers.geometry import make_grid
+from helpers.images import texture
 from SlicerDeepRegLib import catalog
 from SlicerDeepRegLib.catalog import card, cards
 from SlicerDeepRegLib.files.weights import file_sha256, read_weights, write_weights
@@ -17,9 +19,9 @@ from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
 from SlicerDeepRegLib.methods import network
 from SlicerDeepRegLib.methods.network import Network
-from SlicerDeepRegLib.methods.torch_files import can_read
-from SlicerDeepRegLib.methods.weights import built, install, remove
-from SlicerDeepRegLib.networks import NETWORKS
+from SlicerDeepRegLib.models.torch_files import can_read
+from SlicerDeepRegLib.models.weights import built, install, remove
+from SlicerDeepRegLib.networks import NETWORKS, network_class
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.preparation.plan import estimated_bytes
 from SlicerDeepRegLib.preparation.working import prepare
@@ -58,7 +60,7 @@ def request(case, method, **settings):
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_fitted_to_a_pair(name, monkeypatch):
     monkeypatch.setattr(
-        network, "built", lambda card, *axes, **more: built(card, *axes, **SMALL_NETWORKS.get(name, {}), **more)
+        network, "built", lambda card, *axes, **more: built(card, *axes, **network_class(name).small, **more)
     )
     steps = 40 if name == "xmorpher" else 15  # half as many blocks here as it has, and slow to begin
     result = register(request(Case("LPS-RAS"), name, instance_steps=steps))
@@ -68,7 +70,7 @@ def test_fitted_to_a_pair(name, monkeypatch):
     assert any("does not show" in note for note in result.notes)
     with torch.device("meta"):
         image = torch.empty(1, 1, 64, 64, 64)
-        fields = list(built(card(name), **SMALL_NETWORKS.get(name, {}))(image, image).fields)
+        fields = list(built(card(name), **network_class(name).small)(image, image).fields)
     assert [stage.name for stage in result.stages[1:-1]] == fields
     for stage in result.stages[1:]:  # each field lies over the same box
         corner = stage.field.grid.ijk_to_lps @ np.array([-0.5, -0.5, -0.5, 1])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from conftest import OBLIQUE, make_grid, smooth_field
+from helpers.geometry import OBLIQUE, make_grid
+from helpers.images import smooth_field
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
 from SlicerDeepRegLib.metrics import METRICS, measure
 from SlicerDeepRegLib.metrics.intensities import similarity_metrics

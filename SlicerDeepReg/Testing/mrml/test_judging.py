@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from conftest import AFFINE, Case
+from helpers.cases import Case
+from helpers.geometry import AFFINE
 from SlicerDeepRegLib.geometry.grids import on_grid
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
 from SlicerDeepRegLib.mrml.error_maps import consistency, disagreement, in_world, moved, residuals, way_back

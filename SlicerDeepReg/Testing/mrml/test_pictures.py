@@ -9,7 +9,8 @@ import os
 import numpy as np
 import pytest
 import slicer
-from conftest import PROJECT, Case
+from helpers.cases import Case
+from helpers.paths import PROJECT
 from PIL import Image as Picture
 from scipy.ndimage import uniform_filter
 from SlicerDeepRegLib.geometry.grids import sampled

@@ -5,7 +5,8 @@ import pytest
 import slicer
 import slicer.util
 import vtk
-from conftest import AFFINE, Case
+from helpers.cases import Case
+from helpers.geometry import AFFINE
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, add_volume, resampled

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.layouts import Layouts
 from SlicerDeepRegLib.mrml.nodes import add_volume

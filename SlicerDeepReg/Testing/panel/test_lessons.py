@@ -2,35 +2,34 @@
 
 import pytest
 import slicer
+from helpers.panel import layers, scene_state
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.teaching.lessons import LESSONS
 from SlicerDeepRegLib.types import Request
 
-from .on_bench import layers, scene_state
-
 
 @pytest.fixture
-def taught(bench, widget):
+def taught(desktop, widget):
     widget.panel.sections["lessons"].box.collapsed = False
     return widget
 
 
-def open_lesson(bench, widget, number):
+def open_lesson(desktop, widget, number):
     teaching = widget.panel.sections["lessons"]
     teaching.buttons[number].click()
     assert teaching.running and "Registering 1 of" in widget.ui.lessonLabel.text
     assert not any(button.enabled for button in teaching.buttons)
-    bench.wait(lambda: not teaching.running, 120)
+    desktop.wait(lambda: not teaching.running, 120)
     return teaching
 
 
-def test_a_lesson_is_opened_by_one_click_and_leaves_nothing_behind(bench, taught):
-    ui, scene, parameters = taught.ui, bench.host.scene, taught.panel.parameters
+def test_a_lesson_is_opened_by_one_click_and_leaves_nothing_behind(desktop, taught):
+    ui, scene, parameters = taught.ui, desktop.host.scene, taught.panel.parameters
     parameters.showGrid, parameters.reviewMode = True, "checkerboard"
-    before, shown, chosen = scene_state(scene), layers(bench), (parameters.fixed, parameters.moving)
+    before, shown, chosen = scene_state(scene), layers(desktop), (parameters.fixed, parameters.moving)
     names = {scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())}
-    teaching = open_lesson(bench, taught, 0)
+    teaching = open_lesson(desktop, taught, 0)
     lesson = LESSONS["field"]
     assert teaching.ready and len(runs(scene)) == 1 and ui.lessonSlider.isHidden()
     assert (parameters.fixed, parameters.moving) == chosen
@@ -52,15 +51,15 @@ def test_a_lesson_is_opened_by_one_click_and_leaves_nothing_behind(bench, taught
     assert ui.lessonLabel.text == texts[-1]
     ui.lessonEndButton.click()
     assert not runs(scene) and ui.lessonLabel.isHidden() and scene_state(scene) == before
-    assert layers(bench) == shown and (parameters.showGrid, parameters.reviewMode) == (True, "checkerboard")
+    assert layers(desktop) == shown and (parameters.showGrid, parameters.reviewMode) == (True, "checkerboard")
     left = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
     left = [node for node in left if node.GetID() not in names and not node.IsA("vtkMRMLColorNode")]
     assert not [node.GetClassName() for node in left if not node.IsA("vtkMRMLStorageNode")]
 
 
-def test_stages_are_steps_and_the_slider_goes_through_the_registrations(bench, taught, monkeypatch):
+def test_stages_are_steps_and_the_slider_goes_through_the_registrations(desktop, taught, monkeypatch):
     """The registrations come from a worker that pretends: what is tested is the course of the lesson."""
-    from .on_bench import PretendedClient
+    from helpers.panel import PretendedClient
 
     session = taught.logic.session
     session.client.close()
@@ -76,7 +75,7 @@ def test_stages_are_steps_and_the_slider_goes_through_the_registrations(bench, t
         if result is None:
             result = register(Request(request.fixed, request.moving, linear="rigid", device="cpu"))
         client.say("done", result=result)
-        bench.wait(lambda count=number + 1: len(teaching.runs) == count, 20)
+        desktop.wait(lambda count=number + 1: len(teaching.runs) == count, 20)
     assert teaching.ready and not ui.lessonSlider.isHidden() and ui.lessonSlider.maximum == 2
     assert ui.stageCombo.itemText(ui.stageCombo.currentIndex) == "Before registration"
     ui.lessonNextButton.click()
@@ -92,26 +91,26 @@ def test_stages_are_steps_and_the_slider_goes_through_the_registrations(bench, t
     ui.deleteButton.click()
     assert not teaching.ready and "deleted" in ui.lessonLabel.text and not ui.lessonNextButton.enabled
     ui.lessonEndButton.click()
-    assert not runs(bench.host.scene)
+    assert not runs(desktop.host.scene)
 
 
-def test_a_lesson_that_fails_or_is_canceled_says_so_and_goes(bench, taught, pretended):
-    ui, teaching, scene = taught.ui, taught.panel.sections["lessons"], bench.host.scene
+def test_a_lesson_that_fails_or_is_canceled_says_so_and_goes(desktop, taught, pretended):
+    ui, teaching, scene = taught.ui, taught.panel.sections["lessons"], desktop.host.scene
     before = scene_state(scene)
     teaching.buttons[2].click()
     ui.applyButton.click()  # Cancel
-    bench.wait(lambda: not teaching.running, 10)
+    desktop.wait(lambda: not teaching.running, 10)
     assert "Canceled" in ui.lessonLabel.text and not ui.lessonNextButton.enabled
     ui.lessonEndButton.click()
     assert scene_state(scene) == before
     teaching.buttons[2].click()
     pretended.say("failed", reason="memory", text="Memory ran out.")
-    bench.wait(lambda: not teaching.running, 10)
+    desktop.wait(lambda: not teaching.running, 10)
     assert "Memory ran out." in ui.lessonLabel.text
     teaching.buttons[0].click()  # another one takes its place
     assert teaching.lesson is LESSONS["field"] and teaching.running
     ui.lessonEndButton.click()  # while it runs
-    bench.wait(lambda: not taught.logic.session.busy, 10)
+    desktop.wait(lambda: not taught.logic.session.busy, 10)
     assert teaching.lesson is None and scene_state(scene) == before and not runs(scene)
     teaching.buttons[0].click()
     slicer.mrmlScene.Clear()

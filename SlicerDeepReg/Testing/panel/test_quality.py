@@ -4,26 +4,25 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from helpers.panel import finish, scene_state
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.mrml.layouts import LAYOUTS
 from SlicerDeepRegLib.mrml.nodes import FLIP
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.mrml.segments import add_segment
 
-from .on_bench import finish, scene_state
-
 
 @pytest.fixture
-def judged(bench, widget, synthetic_case):
+def judged(desktop, widget, synthetic_case):
     """A run with landmarks and segmentations, selected; the views of a layout are made when they are asked for."""
 
     def arranged(cells):
         for cell in cells:
-            if cell.name not in bench.host.views:
-                bench.host.add_view(cell.name, cell.plane, (160, 160))
+            if cell.name not in desktop.host.views:
+                desktop.host.add_view(cell.name, cell.plane, (160, 160))
 
     widget.panel.context.layouts.arranged = arranged
-    scene, parameters = bench.host.scene, widget.panel.parameters
+    scene, parameters = desktop.host.scene, widget.panel.parameters
     fixed = synthetic_case.fixed.grid.center_lps_mm + np.random.default_rng(0).uniform(-8, 8, (4, 3))
     moving = fixed_to_moving(synthetic_case.transform, fixed) + [0, 0, 2.5]
     for name, locations in (("fixedPoints", fixed), ("movingPoints", moving)):
@@ -39,7 +38,7 @@ def judged(bench, widget, synthetic_case):
     parameters.device, parameters.preset = "cpu", "fast"
     assert not widget.ui.layoutCombo.enabled
     widget.ui.applyButton.click()
-    assert finish(bench, widget).state == "done"
+    assert finish(desktop, widget).state == "done"
     return widget, runs(scene)[0]
 
 
@@ -47,7 +46,7 @@ def cells(table, column):
     return [table.item(row, column).text() for row in range(table.rowCount)]
 
 
-def test_a_run_is_judged_in_lights_places_and_structures(bench, judged):
+def test_a_run_is_judged_in_lights_places_and_structures(desktop, judged):
     widget, run = judged
     ui = widget.ui
     assert cells(ui.statusTable, 0) == [
@@ -64,16 +63,16 @@ def test_a_run_is_judged_in_lights_places_and_structures(bench, judged):
     assert cells(ui.structuresTable, 0) == ["core"] and "\u2192" in cells(ui.structuresTable, 1)[0]
     place = np.array(run.facts["structures"][0]["lps_mm"]) * [-1, -1, 1]
     ui.structuresTable.selectRow(0)
-    for view in bench.host.views.values():
+    for view in desktop.host.views.values():
         there = np.linalg.inv(slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())) @ [*place, 1]
         assert abs(there[2]) < 1e-6
     ui.landmarkErrorsButton.click()
     assert "Largest landmark errors" in ui.qualityLabel.text and run.get("residuals").GetDisplayNode().GetVisibility()
 
 
-def test_layouts_are_chosen_and_left_and_the_scene_is_as_it_was(bench, judged):
+def test_layouts_are_chosen_and_left_and_the_scene_is_as_it_was(desktop, judged):
     widget, run = judged
-    ui, scene = widget.ui, bench.host.scene
+    ui, scene = widget.ui, desktop.host.scene
     before = scene_state(scene)
     layout = (slicer.util.getNodesByClass("vtkMRMLLayoutNode", scene) or [None])[0]
     layout = layout or scene.AddNewNodeByClass("vtkMRMLLayoutNode")
@@ -103,12 +102,12 @@ def test_layouts_are_chosen_and_left_and_the_scene_is_as_it_was(bench, judged):
     assert widget.panel.context.layouts.shown is None and not ui.layoutCombo.enabled
 
 
-def test_a_deformation_moves_and_its_stages_are_shown(bench, judged):
+def test_a_deformation_moves_and_its_stages_are_shown(desktop, judged):
     widget, run = judged
     ui = widget.ui
     ui.timeSlider.value = 0.5
     assert "0.50" in ui.animationLabel.text and run.get("morphing") is not None
-    view = next(iter(bench.host.views.values()))
+    view = next(iter(desktop.host.views.values()))
     assert view.composite.GetForegroundVolumeID() == run.get("morphing").GetID()
     names = [ui.stageCombo.itemText(n) for n in range(ui.stageCombo.count)]
     assert names[1:3] == ["Before registration", "linear"] and len(names) == len(run.facts["stages"]) + 2
@@ -117,11 +116,11 @@ def test_a_deformation_moves_and_its_stages_are_shown(bench, judged):
     assert view.composite.GetForegroundVolumeID() == run.get("stage_shown").GetID()
     ui.deleteButton.click()
     assert run.node.GetScene() is None
-    left = [bench.host.scene.GetNthNode(n).GetName() or "" for n in range(bench.host.scene.GetNumberOfNodes())]
+    left = [desktop.host.scene.GetNthNode(n).GetName() or "" for n in range(desktop.host.scene.GetNumberOfNodes())]
     assert not [name for name in left if "on its way" in name or "stage" in name]
 
 
-def test_the_other_way_round_makes_there_and_back_measurable(bench, judged):
+def test_the_other_way_round_makes_there_and_back_measurable(desktop, judged):
     widget, run = judged
     ui, parameters = widget.ui, widget.panel.parameters
     assert not ui.inverseConsistencyButton.enabled
@@ -132,7 +131,7 @@ def test_the_other_way_round_makes_there_and_back_measurable(bench, judged):
     parameters.moving = fixed
     parameters.fixed = moving
     ui.applyButton.click()
-    assert finish(bench, widget).state == "done"
+    assert finish(desktop, widget).state == "done"
     widget.panel.context.select(run)
     assert ui.inverseConsistencyButton.enabled
     ui.inverseConsistencyButton.click()
@@ -140,39 +139,39 @@ def test_the_other_way_round_makes_there_and_back_measurable(bench, judged):
     assert "two registrations" in cells(ui.statusTable, 2)[4] and run.get("consistency") is not None
 
 
-def test_the_spread_of_ticked_runs(bench, judged):
+def test_the_spread_of_ticked_runs(desktop, judged):
     widget, run = judged
     ui = widget.ui
     assert not ui.disagreementButton.enabled
     widget.panel.parameters.linear = "rigid"
     ui.applyButton.click()
-    assert finish(bench, widget).state == "done"
-    widget.panel.context.check(runs(bench.host.scene))
+    assert finish(desktop, widget).state == "done"
+    widget.panel.context.check(runs(desktop.host.scene))
     assert ui.disagreementButton.enabled
     ui.disagreementButton.click()
     assert "Disagreement of 2 results" in ui.qualityLabel.text and run.get("disagreement") is not None
 
 
-def test_a_run_that_kept_no_stages_says_so(bench, judged):
+def test_a_run_that_kept_no_stages_says_so(desktop, judged):
     widget, run = judged
-    bench.host.scene.RemoveNode(run.get("moving"))
+    desktop.host.scene.RemoveNode(run.get("moving"))
     widget.ui.timeSlider.value = 0.4
     assert "lost its moving volume" in widget.ui.animationLabel.text
 
 
-def test_one_button_writes_the_report(bench, judged, monkeypatch, tmp_path):
+def test_one_button_writes_the_report(desktop, judged, monkeypatch, tmp_path):
     from SlicerDeepRegLib.panel.sections import export
 
     widget, run = judged
     folder = tmp_path / "report"
     folder.mkdir()
     monkeypatch.setattr(export, "ask_folder", lambda: folder)
-    before = [view.composite.GetForegroundVolumeID() for view in bench.host.views.values()]
+    before = [view.composite.GetForegroundVolumeID() for view in desktop.host.views.values()]
     widget.ui.reportButton.click()
     assert {path.name for path in folder.iterdir()} == {"report.html", "report.pdf"}
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert text.count("data:image/png") == 7 and "core" in text and str(folder) in widget.ui.legendLabel.text
-    assert [view.composite.GetForegroundVolumeID() for view in bench.host.views.values()] == before
+    assert [view.composite.GetForegroundVolumeID() for view in desktop.host.views.values()] == before
     manager = slicer.app.layoutManager()
     corners = manager.sliceWidget(manager.sliceViewNames()[0]).sliceView().cornerAnnotation()
     corners.SetText(2, "Doe^Jane 1961")
@@ -180,15 +179,15 @@ def test_one_button_writes_the_report(bench, judged, monkeypatch, tmp_path):
     assert (folder / "report.html").read_text(encoding="utf-8") == text and corners.GetVisibility()
     monkeypatch.setattr(export, "ask_folder", lambda: tmp_path / "gone")
     widget.ui.reportButton.click()
-    assert "could not be written" in bench.messages[-1]
+    assert "could not be written" in desktop.messages[-1]
     monkeypatch.setattr(export, "ask_folder", lambda: None)
     widget.ui.reportButton.click()  # the user thought better of it
-    assert len(bench.messages) == 1
+    assert len(desktop.messages) == 1
 
 
-def test_flicker_shows_both_in_turn_and_stops(bench, judged):
+def test_flicker_shows_both_in_turn_and_stops(desktop, judged):
     widget, _ = judged
-    view = next(iter(bench.host.views.values()))
+    view = next(iter(desktop.host.views.values()))
     widget.ui.flickerButton.checked = True
     seen = set()
 
@@ -196,12 +195,12 @@ def test_flicker_shows_both_in_turn_and_stops(bench, judged):
         seen.add(view.composite.GetForegroundOpacity())
         return {0.0, 1.0} <= seen
 
-    bench.wait(both, 10)
+    desktop.wait(both, 10)
     widget.ui.flickerButton.checked = False
     assert view.composite.GetForegroundOpacity() == widget.panel.parameters.reviewAmount
 
 
-def test_the_way_and_the_stages_are_saved_as_films(bench, judged, monkeypatch, tmp_path):
+def test_the_way_and_the_stages_are_saved_as_films(desktop, judged, monkeypatch, tmp_path):
     from PIL import Image
     from SlicerDeepRegLib.panel.sections import animation
 
@@ -222,7 +221,7 @@ def test_the_way_and_the_stages_are_saved_as_films(bench, judged, monkeypatch, t
     assert "could not be written" in ui.animationLabel.text
 
 
-def test_structures_are_drawn_as_bars_the_worst_first(bench, judged):
+def test_structures_are_drawn_as_bars_the_worst_first(desktop, judged):
     from SlicerDeepRegLib.panel import bars
 
     widget, _ = judged
@@ -244,28 +243,28 @@ def test_structures_are_drawn_as_bars_the_worst_first(bench, judged):
     assert bars.draw([], 400, palette) is None
 
 
-def test_perturbed_repeats_are_asked_for_and_shown(bench, widget):
+def test_perturbed_repeats_are_asked_for_and_shown(desktop, widget):
     ui = widget.ui
     assert not ui.uncertaintyButton.enabled
     ui.uncertaintyRunsSpin.value = 1
     assert widget.panel.parameters.uncertainty_runs == 1
     ui.applyButton.click()
-    assert finish(bench, widget).state == "done"
-    run = runs(bench.host.scene)[0]
+    assert finish(desktop, widget).state == "done"
+    run = runs(desktop.host.scene)[0]
     assert "Uncertainty" in cells(ui.statusTable, 0) and ui.uncertaintyButton.enabled
     ui.uncertaintyButton.click()
     metrics = run.facts["metrics"]
     assert f"{metrics['uncertainty_mm']:.2f} mm" in ui.qualityLabel.text
-    view = next(iter(bench.host.views.values()))
+    view = next(iter(desktop.host.views.values()))
     assert view.composite.GetForegroundVolumeID() == run.get("uncertainty").GetID()
     values = slicer.util.arrayFromVolume(run.get("uncertainty"))
     assert 0 < values.mean() < 5
 
 
 def test_the_transform_goes_to_dicom_where_the_volumes_came_from_there(
-    bench, judged, monkeypatch, tmp_path, synthetic_case
+    desktop, judged, monkeypatch, tmp_path, synthetic_case
 ):
-    from files.test_dicom import applied, write_series
+    from helpers.dicom import applied, write_series
     from SlicerDeepRegLib.panel.sections import export
     from SlicerDeepRegLib.report.movie import can_write_mp4
 
@@ -273,7 +272,7 @@ def test_the_transform_goes_to_dicom_where_the_volumes_came_from_there(
     widget, run = judged
     monkeypatch.setattr(export, "ask_dicom", lambda: tmp_path / "registration.dcm")
     widget.ui.dicomButton.click()
-    assert "was not loaded from the DICOM database" in bench.messages[-1]
+    assert "was not loaded from the DICOM database" in desktop.messages[-1]
     known = {}
     for role, image in (("fixed", synthetic_case.fixed), ("moving", synthetic_case.moving)):
         for file in sorted(write_series(tmp_path / role, image).iterdir()):
@@ -294,7 +293,7 @@ def test_the_transform_goes_to_dicom_where_the_volumes_came_from_there(
         np.abs(found - fixed_to_moving(synthetic_case.transform, points)).max() < 1.5
     )  # that of the pair, not its inverse
     assert np.linalg.norm(found - points, axis=1).mean() > 3
-    moved = bench.host.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+    moved = desktop.host.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
     run.get("fixed").SetAndObserveTransformNodeID(moved.GetID())
     widget.ui.dicomButton.click()
-    assert "is under a transform" in bench.messages[-1]
+    assert "is under a transform" in desktop.messages[-1]

@@ -6,10 +6,9 @@ import sys
 from typing import get_type_hints
 
 import pytest
+from helpers.panel import MODULE, finish
 from SlicerDeepRegLib.panel import sections
 from SlicerDeepRegLib.panel.section import BaseSection, Section
-
-from panel.on_bench import MODULE, finish
 
 UI = MODULE.parent / "Resources" / "UI"
 EXAMPLE = """
@@ -89,8 +88,8 @@ def example(tmp_path, monkeypatch):
     sys.modules.pop(f"{sections.__name__}.example", None)
 
 
-def test_two_files_add_a_section(bench, pair, example):
-    widget = bench.open_module(MODULE)
+def test_two_files_add_a_section(desktop, pair, example):
+    widget = desktop.open_module(MODULE)
     panel = widget.panel
     assert list(panel.sections)[:3] == ["inputs", "example", "method"]
     section = panel.sections["example"]
@@ -108,15 +107,15 @@ def test_two_files_add_a_section(bench, pair, example):
     panel.parameters.preset, panel.parameters.device = "fast", "cpu"
     assert widget.ui.exampleLabel.text == "nothing"
     widget.ui.applyButton.click()
-    assert finish(bench, widget).state == "done"
+    assert finish(desktop, widget).state == "done"
     panel.update()
     assert widget.ui.exampleLabel.text == "moving to fixed"
     widget.ui.deleteButton.click()
-    bench.close_module(widget)
+    desktop.close_module(widget)
     assert section.events == ["started", "done", "removed", "closed"]
 
 
-def test_sections_implement_the_protocol(bench):
+def test_sections_implement_the_protocol(desktop):
     events = {name: member for name, member in vars(Section).items() if callable(member) and not name.startswith("_")}
     assert {"bind", "update", "finished", "close"} <= set(events)
     for section in (BaseSection, *sections.section_classes()):
@@ -127,12 +126,12 @@ def test_sections_implement_the_protocol(bench):
             assert hasattr(section, name), (section, name)
 
 
-def test_every_ui_file_belongs_to_a_section(bench):
+def test_every_ui_file_belongs_to_a_section(desktop):
     names = [section.ui for section in sections.section_classes()]
     assert sorted([*names, "SlicerDeepReg.ui"]) == sorted(path.name for path in UI.glob("*.ui"))
 
 
-def test_parameters_come_from_the_sections(bench):
+def test_parameters_come_from_the_sections(desktop):
     from SlicerDeepRegLib.panel.parameters import parameter_node_class  # needs the stand-in for Slicer's wrapper
 
     classes = sections.section_classes()
@@ -151,7 +150,7 @@ def test_parameters_come_from_the_sections(bench):
         parameter_node_class((*classes, Again))
 
 
-def test_two_sections_of_one_name_are_refused(bench, example):
+def test_two_sections_of_one_name_are_refused(desktop, example):
     (example / "other.py").write_text(EXAMPLE, encoding="utf-8")
     importlib.invalidate_caches()
     with pytest.raises(ValueError, match="named example"):

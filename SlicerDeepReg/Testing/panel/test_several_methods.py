@@ -4,10 +4,9 @@ import json
 
 import pytest
 import slicer.util
+from helpers.panel import PretendedClient, finish, scene_state
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.mrml.side_by_side import LAYOUT, cells_of
-
-from .on_bench import PretendedClient, finish, scene_state
 
 METHODS = [
     {"method": "svf", "preset": "fast", "settings": {}},
@@ -16,28 +15,29 @@ METHODS = [
 
 
 @pytest.fixture
-def with_views(bench, widget):
+def with_views(desktop, widget):
     """The desktop makes the views of a layout by itself; here they are made when they are asked for."""
 
     def arranged(cells):
         for cell in cells:
-            if cell.name not in bench.host.views:
-                bench.host.add_view(cell.name, cell.plane, (160, 160))
+            if cell.name not in desktop.host.views:
+                desktop.host.add_view(cell.name, cell.plane, (160, 160))
 
     widget.panel.context.layouts.arranged = arranged
     return widget
 
 
-def round_of(bench, widget, seconds=120):
-    bench.wait(lambda: not widget.panel.sections["several_methods"].running and not widget.logic.session.busy, seconds)
+def round_of(desktop, widget, seconds=120):
+    section = widget.panel.sections["several_methods"]
+    desktop.wait(lambda: not section.running and not widget.logic.session.busy, seconds)
 
 
-def arrangement(bench):
-    nodes = slicer.util.getNodesByClass("vtkMRMLLayoutNode", bench.host.scene)
+def arrangement(desktop):
+    nodes = slicer.util.getNodesByClass("vtkMRMLLayoutNode", desktop.host.scene)
     return nodes[0].GetViewArrangement() if nodes else None
 
 
-def test_methods_are_listed_run_and_shown_side_by_side(bench, with_views, pair):
+def test_methods_are_listed_run_and_shown_side_by_side(desktop, with_views, pair):
     widget, parameters = with_views, with_views.panel.parameters
     parameters.device, parameters.preset = "cpu", "fast"
     assert not widget.ui.runMethodsButton.enabled
@@ -49,61 +49,61 @@ def test_methods_are_listed_run_and_shown_side_by_side(bench, with_views, pair):
     assert json.loads(parameters.methods) == METHODS and widget.ui.methodsTable.rowCount == 2
     widget.ui.runMethodsButton.click()
     assert not widget.ui.addMethodButton.enabled and not widget.ui.sideBySideButton.enabled
-    round_of(bench, widget)
-    made = runs(bench.host.scene)
+    round_of(desktop, widget)
+    made = runs(desktop.host.scene)
     assert [run.facts["method"] for run in made] == ["svf", "demons"]
-    assert widget.panel.sections["side_by_side"].views.shown == tuple(made) and arrangement(bench) == LAYOUT
-    assert bench.host.views[cells_of(2)[1][0].name].composite.GetBackgroundVolumeID() == made[1].get("warped").GetID()
+    assert widget.panel.sections["side_by_side"].views.shown == tuple(made) and arrangement(desktop) == LAYOUT
+    assert desktop.host.views[cells_of(2)[1][0].name].composite.GetBackgroundVolumeID() == made[1].get("warped").GetID()
     widget.ui.leaveSideBySideButton.click()
-    assert arrangement(bench) != LAYOUT and not widget.ui.leaveSideBySideButton.enabled
+    assert arrangement(desktop) != LAYOUT and not widget.ui.leaveSideBySideButton.enabled
     assert widget.ui.sideBySideButton.enabled  # both are ticked
     widget.ui.sideBySideButton.click()
-    assert arrangement(bench) == LAYOUT
+    assert arrangement(desktop) == LAYOUT
     widget.panel.context.select(made[0])
     widget.ui.deleteButton.click()
-    assert arrangement(bench) != LAYOUT and not widget.ui.sideBySideButton.enabled
+    assert arrangement(desktop) != LAYOUT and not widget.ui.sideBySideButton.enabled
     widget.ui.clearMethodsButton.click()
     assert json.loads(parameters.methods) == [] and widget.ui.methodsTable.rowCount == 0
 
 
-def test_a_method_that_fails_does_not_end_the_round(bench, with_views, pair):
+def test_a_method_that_fails_does_not_end_the_round(desktop, with_views, pair):
     widget = with_views
     widget.panel.parameters.device = "cpu"
     bad = {"method": "niftyreg", "preset": "fast", "settings": {}}
     gone = {"method": "taken-away", "preset": "fast", "settings": {}}
     widget.panel.parameters.methods = json.dumps([bad, gone, METHODS[1]])
     widget.ui.runMethodsButton.click()
-    round_of(bench, widget)
-    assert [run.facts["method"] for run in runs(bench.host.scene)] == ["demons"]
+    round_of(desktop, widget)
+    assert [run.facts["method"] for run in runs(desktop.host.scene)] == ["demons"]
     assert "NiftyReg" in widget.ui.stageLabel.text and "taken-away" in widget.ui.stageLabel.text
 
 
-def test_cancel_ends_the_round_and_the_scene_is_as_it_was(bench, widget, pair):
+def test_cancel_ends_the_round_and_the_scene_is_as_it_was(desktop, widget, pair):
     widget.panel.session.client.close()
     client = PretendedClient()
     widget.panel.session.client = client
-    before = scene_state(bench.host.scene)
+    before = scene_state(desktop.host.scene)
     widget.panel.parameters.methods = json.dumps(METHODS)
     widget.ui.runMethodsButton.click()
     assert len(client.requests) == 1
     widget.ui.applyButton.click()  # it says Cancel now
-    finish(bench, widget, 10)
+    finish(desktop, widget, 10)
     assert len(client.requests) == 1 and not widget.panel.sections["several_methods"].running
-    assert scene_state(bench.host.scene) == before
+    assert scene_state(desktop.host.scene) == before
 
 
-def test_a_list_that_was_edited_by_hand_does_no_harm(bench, widget, pair):
+def test_a_list_that_was_edited_by_hand_does_no_harm(desktop, widget, pair):
     for text in ("nonsense", "{}", '[1, {"method": "svf"}]'):
         widget.panel.parameters.methods = text
         assert widget.panel.sections["several_methods"].methods() == [] and not widget.ui.runMethodsButton.enabled
 
 
-def table_named(bench, name):
-    nodes = slicer.util.getNodesByClass("vtkMRMLTableNode", bench.host.scene)
+def table_named(desktop, name):
+    nodes = slicer.util.getNodesByClass("vtkMRMLTableNode", desktop.host.scene)
     return next((node.GetTable() for node in nodes if node.GetName() == name), None)
 
 
-def test_a_blind_reading_hides_names_and_keeps_the_ranking(bench, with_views, pair, monkeypatch):
+def test_a_blind_reading_hides_names_and_keeps_the_ranking(desktop, with_views, pair, monkeypatch):
     widget = with_views
     ui, views = widget.ui, widget.panel.sections["side_by_side"].views
     widget.panel.parameters.device = "cpu"
@@ -112,25 +112,25 @@ def test_a_blind_reading_hides_names_and_keeps_the_ranking(bench, with_views, pa
     monkeypatch.setattr("SlicerDeepRegLib.panel.sections.side_by_side.shuffled", lambda runs: list(reversed(runs)))
     assert not ui.saveRankingButton.enabled
     ui.runMethodsButton.click()
-    round_of(bench, widget)
-    made = runs(bench.host.scene)
+    round_of(desktop, widget)
+    made = runs(desktop.host.scene)
     assert views.shown == tuple(reversed(made))
     assert [run.get("warped").GetName() for run in views.shown] == ["A: warped", "B: warped"]
-    shown = table_named(bench, "DeepReg comparison")
+    shown = table_named(desktop, "DeepReg comparison")
     assert shown.GetNumberOfColumns() == 1 and [shown.GetColumn(0).GetValue(n) for n in range(2)] == ["1: A", "2: B"]
     ui.rankingEdit.text = "A A"
     ui.saveRankingButton.click()
-    assert "each of A, B once" in bench.messages[-1] and table_named(bench, "DeepReg rankings") is None
+    assert "each of A, B once" in desktop.messages[-1] and table_named(desktop, "DeepReg rankings") is None
     ui.rankingEdit.text = "b, a"
     ui.saveRankingButton.click()
-    kept = table_named(bench, "DeepReg rankings")
+    kept = table_named(desktop, "DeepReg rankings")
     assert kept.GetNumberOfRows() == 1
     assert [made[0].name in kept.GetColumn(1).GetValue(0), made[1].name in kept.GetColumn(2).GetValue(0)] == [
         True,
         True,
     ]
     assert made[0].name in ui.legendLabel.text and not ui.saveRankingButton.enabled
-    assert table_named(bench, "DeepReg comparison").GetNumberOfColumns() > 2  # the names are told
+    assert table_named(desktop, "DeepReg comparison").GetNumberOfColumns() > 2  # the names are told
     assert made[0].get("warped").GetName() == f"{made[0].name}: warped"
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import make_grid
+from helpers.geometry import make_grid
 from SlicerDeepRegLib import pipeline
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.methods import load_method
@@ -178,13 +178,14 @@ import json, sys
 preset, similarity, testing, what = sys.argv[1:]
 sys.path.insert(0, testing)
 import numpy as np
-from conftest import make_grid, texture
+from helpers.geometry import make_grid
+from helpers.images import texture
 from SlicerDeepRegLib.types import Image, Request
 from SlicerDeepRegLib.geometry.points import voxel_centers_lps
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.preparation import plan
 from SlicerDeepRegLib.process import prepare_process
-from torch_memory import most_gb, take_few_steps
+from helpers.memory import most_gb, take_few_steps
 prepare_process()
 take_few_steps()
 grid = make_grid((200, 190, 180), (1, 1, 1), np.eye(3))

@@ -7,7 +7,8 @@ import os
 
 import numpy as np
 import pytest
-from conftest import make_grid, rotation, smooth_field, texture
+from helpers.geometry import make_grid, rotation
+from helpers.images import smooth_field, texture
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed, voxel_centers_lps

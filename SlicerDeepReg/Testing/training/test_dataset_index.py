@@ -3,11 +3,10 @@
 import json
 
 import pytest
+from helpers.scans import folder_of_scans, scan, write_csv
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.training.dataset_index import make_pairs, read_listing, with_splits
 from SlicerDeepRegLib.types import InputError
-
-from .synthetic_scans import folder_of_scans, scan, write_csv
 
 
 def pairs_of(listing, pairing, split="train", atlas=None, validation=0.0):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.scans import beating_heart, films, log_of, scan, small
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.files.weights import read_weights
@@ -23,8 +24,6 @@ from SlicerDeepRegLib.training.joint import (
 from SlicerDeepRegLib.training.recipe import prepare_subjects
 from SlicerDeepRegLib.training.start import train
 from SlicerDeepRegLib.types import Grid, Image, InputError
-
-from .synthetic_scans import beating_heart, films, log_of, scan, small
 
 UNIT = {"intensity": "unit", "voxel_mm": None, "orientation": None}
 

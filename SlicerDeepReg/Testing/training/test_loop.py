@@ -11,18 +11,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_NETWORKS
+from helpers.scans import folder_of_scans, log_of, scan, small
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.weights import read_weights
 from SlicerDeepRegLib.losses import papers
-from SlicerDeepRegLib.networks import NETWORKS, build
+from SlicerDeepRegLib.networks import NETWORKS, build, network_class
 from SlicerDeepRegLib.training import checkpoints, start
 from SlicerDeepRegLib.training.checkpoints import Lock, read_checkpoint
 from SlicerDeepRegLib.training.start import train
 from SlicerDeepRegLib.types import InputError
-
-from .synthetic_scans import folder_of_scans, log_of, scan, small
 
 COMMAND = [sys.executable, "-m", "SlicerDeepRegLib", "train"]
 #: The same as ``small``, as a user types it.
@@ -159,7 +157,7 @@ def test_a_loss_that_is_no_number_stops_with_step_pairs_and_advice(tmp_path, mon
             calls.append(1)
             return super().__call__(output) * (float("nan") if len(calls) == 6 else 1)
 
-    monkeypatch.setitem(papers.LOSSES, "fmirnet", Broken)
+    monkeypatch.setattr(network_class("fmirnet"), "loss", Broken)
     scans = folder_of_scans(tmp_path / "scans", 3)
     with pytest.raises(InputError, match=r"not a number at step 3 \(sub-0\d to sub-0\d, .*--learning-rate.*of step 2"):
         quiet(small(tmp_path / "model", data=scans, validate_every=100))
@@ -314,7 +312,7 @@ def test_a_damaged_checkpoint_is_said(tmp_path):
         ({"network": "svf"}, "nothing to train"),
         ({"data": "somewhere", "synthetic": "shapes"}, "not both"),
         ({"synthetic": None}, "what to train on"),
-        ({"preset": "oasis"}, "no preset 'oasis'.*ultrasound"),
+        ({"schedule": "oasis"}, "no schedule 'oasis'.*ultrasound"),
         ({"network": "wavemorph"}, "takes 3D images; these have 2 axes"),
         ({"size_ijk": (32, 8)}, "--size must be 16 voxels"),
         ({"size_ijk": (32, 32, 32)}, "--size has 3 numbers and the images have 2 axes"),
@@ -361,7 +359,7 @@ def test_too_little_memory_is_said_before(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_network_takes_a_step(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(start, "build", lambda name, **asked: build(name, **SMALL_NETWORKS.get(name, {}), **asked))
+    monkeypatch.setattr(start, "build", lambda name, **asked: build(name, **network_class(name).small, **asked))
     request = small(tmp_path / name, network=name, dimensions=3, size_ijk=(32, 32, 32), batch=1, steps=2)
     before = quiet(replace(request, steps=1, output=tmp_path / "one"))
     after = quiet(request)
@@ -417,13 +415,13 @@ def test_a_model_can_be_the_start_of_another(tmp_path):
         quiet(small(tmp_path / "third", network="fmirnet", start=tmp_path / "first"))
 
 
-def test_presets_are_printed_and_taken(tmp_path, capsys):
+def test_schedules_are_printed_and_taken(tmp_path, capsys):
     from SlicerDeepRegLib.commands import main
 
-    assert main(["train", "--network", "unfolding", "--presets"]) == 0
+    assert main(["train", "--network", "unfolding", "--schedules"]) == 0
     text = capsys.readouterr().out
     assert "lpba40: " in text and "agreement 0.1" in text and "chosen here" in text
-    quiet(small(tmp_path / "model", preset="ultrasound", learning_rate=None, batch=None, synthetic="shapes", steps=1))
+    quiet(small(tmp_path / "model", schedule="ultrasound", learning_rate=None, batch=None, synthetic="shapes", steps=1))
     plan = json.loads((tmp_path / "model" / "training.json").read_text(encoding="utf-8"))
     assert plan["learning_rate"] == 1e-4 and plan["pairs_per_step"] == 4
     assert plan["loss"] == {"regularity": 0.655, "structure": 1.0}

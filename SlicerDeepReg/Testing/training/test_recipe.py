@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_grid
+from helpers.geometry import make_grid
+from helpers.scans import VOLUME, folder_of_scans, scan
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.geometry.grids import oriented, with_voxels
 from SlicerDeepRegLib.preparation.working import prepare, resample
@@ -12,8 +13,6 @@ from SlicerDeepRegLib.training.dataset_index import Listing, Pair, Subject, make
 from SlicerDeepRegLib.training.recipe import prepare_subjects
 from SlicerDeepRegLib.training.sources import PairSource
 from SlicerDeepRegLib.types import Image, InputError
-
-from .synthetic_scans import VOLUME, folder_of_scans, scan
 
 UNIT = {"intensity": "unit", "voxel_mm": None, "orientation": None}
 CPU = torch.device("cpu")

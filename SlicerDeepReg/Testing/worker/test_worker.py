@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import DeviceMemoryError, Image, InputError, Request
