@@ -33,7 +33,9 @@ def trained(data, folder, network, alone, seed, options):
     asked += ["--joint", network, "--ratio", str(1 / 12), "--schedule", "ultrasound", "--regularity", "0.1"]
     asked += ["--steps", str(options.steps), "--learning-rate", "1e-3", "--decay", "poly", "--seed", str(seed)]
     asked += ["--validation-pairs", "1000", "--validate-every", "100000", "--checkpoint-every", "100000"]
-    asked += ["--device", options.device, "--output", str(folder), *(["--alone"] if alone else [])]
+    asked += ["--device", options.device, "--output", str(folder)]
+    if alone:
+        asked.append("--alone")
     subprocess.run(asked, check=True, stdout=subprocess.DEVNULL)
     entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     last = next(one for one in reversed(entries) if "held_out_segmentation_dice" in one)

@@ -51,7 +51,7 @@ def one(name, device, by_torch, folder):
     """Register that row's pair; what it took."""
     from SlicerDeepRegLib.pipeline import register
     from SlicerDeepRegLib.preparation import plan
-    from SlicerDeepRegLib.process import prepare_process
+    from SlicerDeepRegLib.processes.current import prepare_process
     from SlicerDeepRegLib.types import Request
 
     sys.path.insert(0, str(run.ROOT / "SlicerDeepReg" / "Testing"))

@@ -122,7 +122,7 @@ def row(name, mode, options):
     """One row as JSON: CPU and wall seconds of the second of two passes, peak memory, bytes for each voxel."""
     import torch
     from SlicerDeepRegLib.losses.papers import LOSSES
-    from SlicerDeepRegLib.process import prepare_process
+    from SlicerDeepRegLib.processes.current import prepare_process
 
     torch.set_num_threads(THREADS)
     if name not in PEERS:

@@ -29,7 +29,7 @@ def one(side, preset, device):
     """Register a synthetic pair of that side; what it cost."""
     from review import made_pair
     from SlicerDeepRegLib.pipeline import register
-    from SlicerDeepRegLib.process import prepare_process
+    from SlicerDeepRegLib.processes.current import prepare_process
     from SlicerDeepRegLib.types import Request
 
     prepare_process()

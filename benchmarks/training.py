@@ -45,7 +45,7 @@ def command(name, folder, options, *more):
 def generator(options):
     """Pairs in a second of each kind, 96 x 96 x 96."""
     import torch
-    from SlicerDeepRegLib.process import tune_memory
+    from SlicerDeepRegLib.processes.current import tune_memory
     from SlicerDeepRegLib.training.synthetic import KINDS, SyntheticSettings, synthetic_pairs
 
     tune_memory()
@@ -119,7 +119,7 @@ def row(name, options):
     from SlicerDeepRegLib.files.images import read_image
     from SlicerDeepRegLib.files.transforms import to_sitk_transform
     from SlicerDeepRegLib.pipeline import register
-    from SlicerDeepRegLib.process import prepare_process
+    from SlicerDeepRegLib.processes.current import prepare_process
     from SlicerDeepRegLib.types import Request
 
     prepare_process()

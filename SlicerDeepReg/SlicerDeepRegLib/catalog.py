@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from .private import restore
+from .processes.folders import restore
 from .types import InputError
 
 _LIBRARY = Path(__file__).resolve().parent

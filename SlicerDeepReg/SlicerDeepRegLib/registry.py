@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
+import re
 from types import ModuleType
 from typing import Any
 
@@ -11,13 +13,22 @@ from typing import Any
 def declared(package: ModuleType, attribute: str) -> list[Any]:
     """Collect what the modules of a package declare, in the order of the modules' names.
 
+    A module declares by a tuple of that name at its top level. The others are not imported: what they need, torch for
+    example, need not be installed.
+
     Args:
-        package: its modules and subpackages are imported.
-        attribute: the name of a tuple at the top of such a module; modules without it are passed over.
+        package: its modules and subpackages are searched.
+        attribute: the name of the tuple.
     """
     objects: list[Any] = []
     for entry in pkgutil.iter_modules(package.__path__):
-        if not entry.name.startswith("_"):
-            module = importlib.import_module(f"{package.__name__}.{entry.name}")
-            objects += vars(module).get(attribute, ())
+        name = f"{package.__name__}.{entry.name}"
+        if _declares(name, attribute):
+            objects += getattr(importlib.import_module(name), attribute)
     return objects
+
+
+def _declares(module: str, attribute: str) -> bool:
+    spec = importlib.util.find_spec(module)
+    source = spec.loader.get_source(module) if spec is not None and spec.loader is not None else ""
+    return re.search(rf"^{attribute}\b", source or "", re.MULTILINE) is not None

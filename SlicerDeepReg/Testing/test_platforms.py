@@ -8,10 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from SlicerDeepRegLib import catalog, process
+from SlicerDeepRegLib import catalog
+from SlicerDeepRegLib.checks import memory as checks
 from SlicerDeepRegLib.comparison import cell
-from SlicerDeepRegLib.preparation import checks
-from SlicerDeepRegLib.worker import client as client_module
+from SlicerDeepRegLib.processes import current, launch
 from SlicerDeepRegLib.worker.client import WorkerClient
 
 
@@ -37,13 +37,13 @@ def test_on_windows_the_worker_has_no_window_and_is_ended_with_its_children(monk
         started.append(PretendedProcess(command, **options))
         return started[-1]
 
-    monkeypatch.setattr(client_module, "POSIX", False)
+    monkeypatch.setattr(launch, "POSIX", False)
     monkeypatch.setattr(subprocess, "Popen", start)
     monkeypatch.setattr(subprocess, "run", lambda command, **options: ended.append((command, options)))
     client = WorkerClient([r"C:\Users\Zoë\Slicer 5.8\bin\PythonSlicer.exe"])
     client.start()
     options = started[0].options
-    assert options["creationflags"] == 0x08000000 | 0x00000200 and "start_new_session" not in options
+    assert options["creationflags"] == 0x08000000 | 0x00000200 and not options["start_new_session"]
     assert started[0].command[0] == r"C:\Users\Zoë\Slicer 5.8\bin\PythonSlicer.exe" and "shell" not in options
     folder = client.folder
     client.close()
@@ -78,7 +78,7 @@ def test_free_memory_on_windows_is_asked_of_the_system(monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     kernel = SimpleNamespace(GlobalMemoryStatusEx=status)
     monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
-    monkeypatch.setattr(checks, "_address_space_left", lambda: None)
+    monkeypatch.setattr(checks, "address_space_left", lambda: None)
     assert checks.free_memory_bytes() == 4_000_000_000
 
 
@@ -88,7 +88,7 @@ def test_free_memory_on_macos_is_that_of_the_machine(monkeypatch):
 
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr("builtins.open", nowhere)
-    monkeypatch.setattr(checks, "_address_space_left", lambda: None)
+    monkeypatch.setattr(checks, "address_space_left", lambda: None)
     monkeypatch.setattr(checks.os, "sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 16384}.get)
     assert checks.free_memory_bytes() == 1000 * 16384
 
@@ -97,11 +97,11 @@ def test_memory_is_only_tuned_where_glibc_is(monkeypatch):
     def none(name):
         raise AssertionError(f"{name} was opened")
 
-    monkeypatch.setattr(process.ctypes, "CDLL", none)
+    monkeypatch.setattr(current.ctypes, "CDLL", none)
     for platform in ("win32", "darwin"):
         monkeypatch.setattr(sys, "platform", platform)
-        process.tune_memory()
-        process.give_back_memory()
+        current.tune_memory()
+        current.give_back_memory()
 
 
 def test_peak_memory_on_macos_comes_in_bytes(monkeypatch):
@@ -115,5 +115,4 @@ def test_peak_memory_on_macos_comes_in_bytes(monkeypatch):
 
 def test_a_crash_on_windows_is_told_by_its_code():
     """There are no signals there: an access violation is 0xC0000005."""
-    pretended = SimpleNamespace(_popen=SimpleNamespace(returncode=0xC0000005), last_words=lambda: "")
-    assert "exit code 3221225477" in client_module._Process.obituary(pretended)
+    assert "exit code 3221225477" in launch.describe_exit(0xC0000005)

@@ -9,7 +9,7 @@ import sys
 
 def free_memory_bytes() -> int:
     """Return the bytes that a new program may take on this computer: the least of free memory and the limits set on this process."""
-    amounts = [_windows_available() if sys.platform == "win32" else _meminfo_available(), _address_space_left()]
+    amounts = [_windows_available() if sys.platform == "win32" else _meminfo_available(), address_space_left()]
     known = [amount for amount in amounts if amount is not None]
     return min(known) if known else 1 << 62
 
@@ -46,7 +46,7 @@ def _windows_available() -> int | None:
     return int(min(status.available, status.available_page))  # what may be promised, with the page file
 
 
-def _address_space_left() -> int | None:
+def address_space_left() -> int | None:
     try:
         import resource
     except ImportError:  # Windows

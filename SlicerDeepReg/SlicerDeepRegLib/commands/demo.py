@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import numpy as np
 import scipy.ndimage
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     """Register, write the folder, say where the report and the scene are; returns 0."""
     from ..files.results import output_folder, write_result
     from ..pipeline import register
-    from ..process import prepare_process
+    from ..processes.current import prepare_process
     from .register import ProgressBar
 
     prepare_process()
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     if bool(options.fixed) != bool(options.moving):
         raise InputError("Give both images, FIXED and MOVING, or neither.")
     start = time.perf_counter()
-    known: Optional[KnownPair] = None
+    known: KnownPair | None = None
     if options.fixed:
         request = Request(options.fixed, options.moving, preset=options.preset)
     else:
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(result: Result, truth: Dict[str, Any], output: Path, seconds: float) -> None:
+def _tell(result: Result, truth: dict[str, Any], output: Path, seconds: float) -> None:
     from ..metrics.table import table
 
     print(table(result.metrics))
@@ -132,7 +132,7 @@ def pair_from(template: Image, labels: Image, seed: int = SEED) -> KnownPair:
         template: of any size; its background is 0.
         labels: on the template's grid.
     """
-    from ..preparation.resample import warp_image
+    from ..preparation.resample import warp_image, warp_labels
 
     random = np.random.default_rng(seed)
     grid = _patient_grid(template.grid)
@@ -140,7 +140,7 @@ def pair_from(template: Image, labels: Image, seed: int = SEED) -> KnownPair:
     truth = Transform(_affine(template.grid), field)
     empty = Image(np.zeros(grid.shape_kji, np.float32), grid, "Patient made from the template")
     fixed = warp_image(template, empty, truth)
-    fixed_labels = warp_image(labels, empty, truth, labels_interpolator())
+    fixed_labels = warp_labels(labels, empty, truth)
     values = _patient_contrast(fixed.values, grid, random)
     return KnownPair(
         Image(values, grid, empty.name),
@@ -149,12 +149,6 @@ def pair_from(template: Image, labels: Image, seed: int = SEED) -> KnownPair:
         labels,
         truth,
     )
-
-
-def labels_interpolator() -> int:
-    import SimpleITK as sitk
-
-    return sitk.sitkNearestNeighbor
 
 
 def _patient_grid(template: Grid) -> Grid:
@@ -180,7 +174,7 @@ def _affine(template: Grid) -> np.ndarray:
     return matrix
 
 
-def _rotation(degrees: List[float]) -> np.ndarray:
+def _rotation(degrees: list[float]) -> np.ndarray:
     result = np.eye(3)
     for axis, angle in enumerate(np.deg2rad(degrees)):
         a, b = [n for n in range(3) if n != axis]
@@ -212,7 +206,7 @@ def _patient_contrast(values: np.ndarray, grid: Grid, random: np.random.Generato
     return np.where(values > 0.02 * top, np.clip(changed, 1, None), 0).astype(np.float32)
 
 
-def error_against_truth(known: KnownPair, result: Result, step: int = 3) -> Dict[str, str]:
+def error_against_truth(known: KnownPair, result: Result, step: int = 3) -> dict[str, str]:
     """How far the transform found is from the true one, over the brain, in mm, as text for people."""
     chosen = known.fixed_labels.values[::step, ::step, ::step] > 0
     points = voxel_centers_lps(known.fixed.grid)[::step, ::step, ::step][chosen]

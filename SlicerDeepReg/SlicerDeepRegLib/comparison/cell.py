@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from ..files.jsonable import jsonable
-from ..private import private_folder
+from ..processes.folders import private_folder
+from ..processes.launch import describe_exit, last_words, module_command, run
 from ..types import InputError, Request, Result
 from .request import Cell, read_cell
 
-_LIBRARY = Path(__file__).resolve().parents[2]
 OUTCOME, SLICES = "outcome.json", "slices.npz"
 
 
@@ -39,39 +38,14 @@ def run_cell(values: Mapping[str, Any], keep: str | None = None) -> tuple[dict[s
     """
     with private_folder("slicerdeepreg-") as folder:
         (folder / "cell.json").write_text(json.dumps({"cell": dict(values), "keep": keep}), encoding="utf-8")
-        environment = dict(os.environ)
-        environment["PYTHONPATH"] = os.pathsep.join([str(_LIBRARY), environment.get("PYTHONPATH", "")])
-        if values["threads"]:
-            for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
-                environment[variable] = str(values["threads"])
-        command = [sys.executable, "-m", "SlicerDeepRegLib.comparison.cell", str(folder)]
-        with open(folder / "log.txt", "wb") as log:
-            code = _run(command, log, environment)
+        command = module_command("comparison.cell", str(folder))
+        code = run(command, "The process of a comparison", folder / "log.txt", threads=values["threads"])
         outcome = folder / OUTCOME
         if not outcome.is_file():
-            return {"error": _crash(code, folder / "log.txt")}, b""
+            words = last_words(folder / "log.txt", lines=1, characters=300)
+            return {"error": f"The process {describe_exit(code)}. Last words: {words}"}, b""
         slices = folder / SLICES
         return json.loads(outcome.read_text("utf-8")), slices.read_bytes() if slices.is_file() else b""
-
-
-def _run(command: Sequence[str], log: BinaryIO, environment: Mapping[str, str]) -> int:
-    """Run to its end a process that ends with this one; returns its exit code."""
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment)
-    try:
-        return process.wait()
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        process.stdin.close()
-
-
-def _crash(code: int, log: Path) -> str:
-    lines = [line for line in log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
-    last = lines[-1].strip()[-300:] if lines else "nothing said"
-    if code in (-9, 137):
-        return f"The process was ended from outside; most often memory ran out. Last words: {last}"
-    return f"The process ended with {f'signal {-code}' if code < 0 else f'error {code}'}. Last words: {last}"
 
 
 # ------------------------------------------------------------------ inside the process
@@ -184,7 +158,7 @@ def _middle(array: np.ndarray) -> int:
 
 def main() -> None:
     from .. import pipeline  # noqa: F401 - loaded before a thread waits for input
-    from ..process import end_with_parent, prepare_process
+    from ..processes.current import end_with_parent, prepare_process
 
     prepare_process()
     end_with_parent()

@@ -9,9 +9,9 @@ from typing import Any
 from ..catalog import Card
 from ..settings import number
 from ..types import PRESETS, Finding
-from . import apart
-from ._engine import Displacement, Engine, StraightPair
+from . import engine_process
 from .base import Context
+from .engine import Displacement, Engine, StraightPair
 
 #: Iterations of its four levels, coarsest first; its own default is (40, 20, 0).
 ITERATIONS = {"fast": (40, 20, 0), "standard": (40, 20, 0), "thorough": (70, 70, 50, 20)}
@@ -56,7 +56,7 @@ class Ants(Engine):
         return Finding("error", "ANTs is not installed.", remedy, "method")
 
     def find(self, pair: StraightPair, settings: AntsSettings, context: Context) -> Displacement:
-        """See :class:`~._engine.Engine`."""
+        """See :class:`~.engine.Engine`."""
         correlation = bool(pair.one_modality and settings.cross_correlation)
         values: dict[str, Any] = {
             "spacing_mm": pair.spacing_mm,
@@ -68,7 +68,7 @@ class Ants(Engine):
             "iterations": ITERATIONS[pair.preset],
         }
         given = {"fixed": pair.fixed, "moving": pair.moving}
-        result = apart.call("ants", self.title, given, values, context.progress, context.threads)
+        result = engine_process.call("ants", self.title, given, values, context.progress, context.threads)
         return Displacement(result["displacement"], result["inverse"], {"metric": values["metric"]})
 
 

@@ -15,8 +15,8 @@ import SimpleITK as sitk
 from ..catalog import Card
 from ..settings import number
 from ..types import PRESETS, InputError
-from ._engine import Displacement, Engine, StraightPair, straight_image
 from .base import Context
+from .engine import Displacement, Engine, StraightPair, straight_image
 
 FILTERS = {
     "diffeomorphic": sitk.DiffeomorphicDemonsRegistrationFilter,
@@ -68,7 +68,7 @@ class Demons(Engine):
     )
 
     def find(self, pair: StraightPair, settings: DemonsSettings, context: Context) -> Displacement:
-        """See :class:`~._engine.Engine`."""
+        """See :class:`~.engine.Engine`."""
         images = [straight_image(values, pair.spacing_mm) for values in (pair.fixed, pair.moving)]
         field: sitk.Image | None = None
         curve: list[float] = []

@@ -9,9 +9,9 @@ from importlib import metadata
 from ..catalog import Card
 from ..settings import number
 from ..types import PRESETS, Finding
-from . import apart
-from ._engine import Displacement, Engine, StraightPair
+from . import engine_process
 from .base import Context
+from .engine import Displacement, Engine, StraightPair
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Elastix(Engine):
         return Finding("error", "elastix is not installed.", remedy, "method")
 
     def find(self, pair: StraightPair, settings: ElastixSettings, context: Context) -> Displacement:
-        """See :class:`~._engine.Engine`."""
+        """See :class:`~.engine.Engine`."""
         metric = "AdvancedMattesMutualInformation"
         if settings.cross_correlation and pair.one_modality:
             metric = "AdvancedNormalizedCorrelation"
@@ -66,7 +66,7 @@ class Elastix(Engine):
             "metric": metric,
         }
         given = {"fixed": pair.fixed, "moving": pair.moving}
-        result = apart.call("elastix", self.title, given, values, context.progress, context.threads)
+        result = engine_process.call("elastix", self.title, given, values, context.progress, context.threads)
         return Displacement(result["displacement"], metrics={"metric": metric})
 
 

@@ -7,6 +7,7 @@ maps the plane of the fixed slice onto that of the moving one.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +78,7 @@ class LinearMethod(BaseMethod):
             return Outcome(identity, [Stage("linear", 0.0, identity, note="no linear part")])
         notes: list[str] = []
         frames = _frames(pair.fixed, pair.moving, notes)
-        images = _LinearPair(pair, frames)
+        images = LinearPair(pair, frames)
         if overlap_fraction(pair.fixed.grid, pair.moving.grid) == 0:
             notes.append("The images do not overlap in space; the registration started from their centers.")
         curve: list[float] = []
@@ -120,7 +121,7 @@ def _slice_frame(image: Image) -> np.ndarray:
     return np.stack([across, down, np.cross(across, down)], axis=1)
 
 
-class _LinearPair:
+class LinearPair:
     """Both images as SimpleITK images of 2 or 3 dimensions in their frames, at any resolution."""
 
     def __init__(self, pair: ImagePair, frames: Frames) -> None:
@@ -214,14 +215,16 @@ def _downcast(transform: sitk.Transform, dimensions: int) -> sitk.Transform:
     return sitk.Euler3DTransform(transform) if dimensions == 3 else sitk.Euler2DTransform(transform)
 
 
-def _optimize(pair: _LinearPair, model: str, report, curve: list[float], notes: list[str]) -> sitk.Transform:
+def _optimize(
+    pair: LinearPair, model: str, report: Callable[[float], None], curve: list[float], notes: list[str]
+) -> sitk.Transform:
     best = _best_start(pair)
     report(0.2)
-    rigid, _ = _run(pair, best, 0, curve)
+    rigid, _ = refine(pair, best, 0, curve)
     report(0.4)
     if model == "rigid":
         for level in (1, 2):
-            rigid, _ = _run(pair, rigid, level, curve)
+            rigid, _ = refine(pair, rigid, level, curve)
             report(0.4 + 0.3 * level)
         return rigid
     affine = sitk.AffineTransform(pair.dimensions)
@@ -229,7 +232,7 @@ def _optimize(pair: _LinearPair, model: str, report, curve: list[float], notes: 
     affine.SetMatrix(rigid.GetMatrix())
     affine.SetTranslation(rigid.GetTranslation())
     for level in (0, 1, 2):
-        affine, _ = _run(pair, affine, level, curve)
+        affine, _ = refine(pair, affine, level, curve)
         report(0.5 + 0.2 * level)
     # Where the images say little an affine transform may collapse or mirror: no patient does.
     factor = float(np.linalg.det(np.array(affine.GetMatrix()).reshape(pair.dimensions, -1)))
@@ -242,7 +245,7 @@ def _optimize(pair: _LinearPair, model: str, report, curve: list[float], notes: 
     return affine
 
 
-def _best_start(pair: _LinearPair) -> sitk.Transform:
+def _best_start(pair: LinearPair) -> sitk.Transform:
     """The best of a few translations and rotations by mutual information, each after a few steps."""
     fixed, moving = pair.at(LEVEL_VOXELS[0] // 3)
     method = _method(pair, 0, fixed, moving)
@@ -260,7 +263,7 @@ def _best_start(pair: _LinearPair) -> sitk.Transform:
     for value, order, candidate in candidates[:4]:
         if not np.isfinite(value):
             continue
-        found, value = _run(pair, candidate, 0, [], images=(fixed, moving), iterations=40)
+        found, value = refine(pair, candidate, 0, [], images=(fixed, moving), iterations=40)
         if np.isfinite(value):
             refined.append((value, order, found))
     if not refined:
@@ -271,7 +274,9 @@ def _best_start(pair: _LinearPair) -> sitk.Transform:
     return min(refined, key=lambda entry: entry[:2])[2]
 
 
-def _value(method: sitk.ImageRegistrationMethod, transform, fixed, moving) -> float:
+def _value(
+    method: sitk.ImageRegistrationMethod, transform: sitk.Transform, fixed: sitk.Image, moving: sitk.Image
+) -> float:
     method.SetInitialTransform(transform, True)
     try:
         return method.MetricEvaluate(fixed, moving)
@@ -279,8 +284,19 @@ def _value(method: sitk.ImageRegistrationMethod, transform, fixed, moving) -> fl
         return float("inf")
 
 
-def _run(pair, transform, level, curve, images=None, iterations=None):
-    """Refine a copy of the transform at one level; returns it and the metric reached (inf: nothing to compare)."""
+def refine(
+    pair: LinearPair,
+    transform: sitk.Transform,
+    level: int,
+    curve: list[float],
+    images: tuple[sitk.Image, sitk.Image] | None = None,
+    iterations: int | None = None,
+) -> tuple[sitk.Transform, float]:
+    """Refine a copy of a transform at one level.
+
+    Returns:
+        It and the metric that it reached; the transform itself and infinity where nothing can be compared.
+    """
     fixed, moving = images or pair.at(LEVEL_VOXELS[level])
     method = _method(pair, level, fixed, moving, iterations)
     current = type(transform)(transform)
@@ -297,7 +313,9 @@ def _run(pair, transform, level, curve, images=None, iterations=None):
     return current, method.GetMetricValue()
 
 
-def _method(pair, level, fixed, moving, iterations=None) -> sitk.ImageRegistrationMethod:
+def _method(
+    pair: LinearPair, level: int, fixed: sitk.Image, moving: sitk.Image, iterations: int | None = None
+) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
     # With more threads ITK adds the parts of its histogram in the order in which they end: the same pair gives
     # another transform each time. The images are small here, and one thread takes no more of the CPU.
@@ -341,3 +359,13 @@ METHODS = (
     LinearMethod("rigid", "Rigid", "Rotation and translation, by mutual information."),
     LinearMethod("affine", "Affine", "Rotation, translation, scaling and shear, by mutual information."),
 )
+
+
+def align_images(fixed: Image, moving: Image, model: str) -> np.ndarray:
+    """Return the (4, 4) linear transform between two images, fixed to moving points, LPS mm.
+
+    Args:
+        model: the name of a linear method.
+    """
+    chosen = next(method for method in METHODS if method.name == model)
+    return chosen.run(ImagePair(fixed, moving), np.eye(4), NoSettings(), Context()).linear_lps

@@ -17,8 +17,8 @@ from ..preparation.working import WorkingPair, working_pair
 from ..settings import changed
 from ..similarity import for_modality
 from ..types import PRESETS, Finding, ImagePair, Memory, PairDescription
-from ._engine import modality_notes
 from .base import BaseMethod, Context, Outcome
+from .engine import modality_notes
 
 #: What a result says where the network was optimized for the pair.
 INSTANCE_NOTE = "The network was fitted to this pair; this does not show what it does on others."
@@ -50,23 +50,23 @@ class NetworkMethod(BaseMethod):
 
     def run(self, pair: ImagePair, start: np.ndarray, settings: NetworkSettings, context: Context) -> Outcome:
         """See :class:`~.base.Method`."""
-        from ._network import register
+        from .network_solver import register
 
         orientation = None if pair.fixed.grid.is_planar else self.card.recipe.get("orientation")
         voxel_mm = self.card.recipe.get("voxel_mm")
         work = working_pair(pair, start, context.preset, for_modality("same").name, voxel_mm, orientation)
         context.done("prepare")
-        return register(self.card, work, settings, self.recomputes(pair, settings, context), context)
-
-    def recomputes(self, pair: ImagePair, settings: NetworkSettings, context: Context) -> bool:
-        """Tell whether blocks are computed again in the backward pass, because memory does not suffice to keep them."""
-        if not settings.instance_steps:
-            return False
         description = PairDescription(
             fixed=pair.fixed.grid, moving=pair.moving.grid, preset=context.preset, on_gpu=context.on_gpu
         )
-        needed = self._memory(description, "fit")
-        return needed.host > context.free.host or needed.device > context.free.device
+        return register(self.card, work, settings, self.recomputes(description, settings, context.free), context)
+
+    def recomputes(self, pair: PairDescription, settings: NetworkSettings, free: Memory) -> bool:
+        """Tell whether blocks are computed again in the backward pass, because memory does not suffice to keep them."""
+        if not settings.instance_steps:
+            return False
+        needed = self._memory(pair, "fit")
+        return needed.host > free.host or needed.device > free.device
 
     def _memory(self, pair: PairDescription, use: str) -> Memory:
         voxel_mm = self.card.recipe.get("voxel_mm")

@@ -13,12 +13,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..catalog import Card
-from ..private import private_folder
+from ..processes.folders import private_folder
 from ..settings import number
 from ..types import PRESETS, Finding
-from . import apart
-from ._engine import Displacement, Engine, StraightPair, straight_image
+from . import engine_process
 from .base import Context
+from .engine import Displacement, Engine, StraightPair, straight_image
 
 PROGRAMS = ("reg_f3d", "reg_transform")
 
@@ -69,12 +69,14 @@ class NiftyReg(Engine):
         )
 
     def find(self, pair: StraightPair, settings: NiftyRegSettings, context: Context) -> Displacement:
-        """See :class:`~._engine.Engine`."""
+        """See :class:`~.engine.Engine`."""
         with private_folder("slicerdeepreg-") as folder:
             for role, values in (("fixed", pair.fixed), ("moving", pair.moving)):
                 sitk.WriteImage(straight_image(values, pair.spacing_mm), str(folder / f"{role}.nii.gz"))
             for command in self._commands(settings, pair.one_modality):
-                apart.run_foreign([str(shutil.which(command[0])), *command[1:]], self.title, context.progress, folder)
+                engine_process.run_program(
+                    [str(shutil.which(command[0])), *command[1:]], self.title, context.progress, folder
+                )
             positions = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "deformation.nii.gz")))
         return Displacement(_displacements(positions, pair.fixed, pair.spacing_mm))
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-from typing import Dict, Optional, Tuple
 
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")  # before the first render window
 
@@ -16,6 +14,7 @@ import slicer  # noqa: E402
 import slicer.util  # noqa: E402
 import vtk  # noqa: E402
 
+from ..processes.launch import output_of  # noqa: E402
 from .display import refresh_legends  # noqa: E402
 from .png import grab  # noqa: E402
 
@@ -41,13 +40,7 @@ def opengl_works() -> bool:
     """Whether a picture can be drawn. Tried in another process: without a driver VTK would end this one."""
     environment = dict(os.environ)
     environment.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
-    try:
-        tried = subprocess.run(
-            [sys.executable, "-c", _PROBE], env=environment, capture_output=True, timeout=120, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return tried.returncode == 0 and b"drawn" in tried.stdout
+    return b"drawn" in (output_of([sys.executable, "-c", _PROBE], environment, timeout_s=120) or b"")
 
 
 class Host:
@@ -80,7 +73,7 @@ class Host:
         for name in _SLICE_MANAGERS:
             if not self._factory.IsDisplayableManagerRegistered(name):
                 self._factory.RegisterDisplayableManager(name)
-        self.views: Dict[str, SliceView] = {}
+        self.views: dict[str, SliceView] = {}
 
     def _connect_files(self) -> None:
         """What ReadFromMRB and WriteToMRB look for: a cache folder and the data I/O logic."""
@@ -93,7 +86,7 @@ class Host:
         self._data_io.SetMRMLScene(self.scene)
         self._remote.AddDataIOToScene()
 
-    def add_view(self, name: str, orientation: str, size: Tuple[int, int] = (480, 480)) -> SliceView:
+    def add_view(self, name: str, orientation: str, size: tuple[int, int] = (480, 480)) -> SliceView:
         """A slice view, "Axial", "Sagittal" or "Coronal", shown the way radiologists do (patient's right at left)."""
         self.views[name] = SliceView(self, name, orientation, size)
         return self.views[name]
@@ -135,7 +128,7 @@ class Host:
 class SliceView:
     """One slice view, drawn off screen by Slicer's displayable managers."""
 
-    def __init__(self, host: Host, name: str, orientation: str, size: Tuple[int, int]) -> None:
+    def __init__(self, host: Host, name: str, orientation: str, size: tuple[int, int]) -> None:
         self.host, self.size = host, size
         self.renderer = vtk.vtkRenderer()
         self.window = vtk.vtkRenderWindow()
@@ -164,7 +157,7 @@ class SliceView:
         self._picture.SetMapper(self._mapper)
         self._picture.GetProperty().SetDisplayLocationToBackground()
         self.renderer.AddViewProp(self._picture)
-        self._note: Optional[vtk.vtkCornerAnnotation] = None
+        self._note: vtk.vtkCornerAnnotation | None = None
         self.logic.ResizeSliceNode(*size)
 
     def show(self, background=None, foreground=None, opacity: float = 0.5, labels=None) -> None:

@@ -7,7 +7,7 @@ import time
 import torch
 
 from .. import device as devices
-from ..process import forget_peak_memory, peak_memory_gb
+from ..processes.current import forget_peak_memory, peak_memory_gb
 
 
 class Clock:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from ..geometry.fields import to_lps
 from ..geometry.grids import oriented, padded, resized, with_voxels
 from ..similarity import automatic, similarity
 from ..types import AUTOMATIC, Field, Grid, Image, ImagePair, InputError
@@ -70,10 +71,7 @@ class WorkingPair:
             displacement: (n, ...) voxels of ``grid``, order i, j(, k), without the axes that do not exist.
             grid: where it is.
         """
-        axes = list(self.axes_ijk)
-        columns = grid.ijk_to_lps[:3, axes].astype(np.float32)  # a step of one voxel along each axis, LPS mm
-        vectors = np.tensordot(displacement, columns, axes=([0], [1]))  # (..., 3)
-        return Field(vectors.reshape(*grid.shape_kji, 3), grid)
+        return to_lps(displacement, grid, self.axes_ijk)
 
 
 def working_pair(

@@ -11,7 +11,7 @@ from ..catalog import CARD_FILE, WEIGHTS_FILE, Card, cards
 from ..files.weights import read_weights, write_weights
 from ..models.torch_files import read_tensors
 from ..models.weights import install
-from ..private import private_folder
+from ..processes.folders import private_folder
 from ..types import InputError
 from .recognize import Pretrained, recognize
 

@@ -103,7 +103,7 @@ def _add_keeping(group) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options ask; returns 0 when the training finished, 3 when it stopped and can go on."""
-    from ..process import tune_memory
+    from ..processes.current import tune_memory
 
     tune_memory()
     asked = vars(options)

@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from ..geometry.fields import to_lps
 from ..geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
 from ..metrics.labels import dice_by_label, surface_by_label
 from ..types import Field, Grid
@@ -70,10 +71,10 @@ def _regularity(displacement: torch.Tensor, mask: np.ndarray) -> dict[str, float
 
 def as_field(displacement: torch.Tensor) -> Field:
     """The displacement (1, n, ...) as a field on a grid of voxels of 1 mm; a slice has one layer."""
-    vectors = np.moveaxis(displacement[0].detach().float().cpu().numpy(), 0, -1)
-    if vectors.shape[-1] == 2:
-        vectors = np.concatenate([vectors, np.zeros_like(vectors[..., :1])], -1)[None]
-    return Field(np.ascontiguousarray(vectors), Grid(vectors.shape[2::-1], np.eye(4)))
+    size_ijk = (*displacement.shape[:1:-1], 1)[:3]
+    return to_lps(
+        displacement[0].detach().float().cpu().numpy(), Grid(size_ijk, np.eye(4)), range(len(displacement[0]))
+    )
 
 
 def mean_metrics(each: Sequence[Mapping[str, float]]) -> dict[str, float]:

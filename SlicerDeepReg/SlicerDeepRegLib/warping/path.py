@@ -1,52 +1,44 @@
-"""The way of a deformation from none to all, to be looked at: the flow of a stationary velocity."""
+"""The path of a deformation from the identity to its end, for display: the flow of a stationary velocity field."""
 
 from __future__ import annotations
 
-from typing import Tuple
-
-import numpy as np
 import torch
 
-from ..geometry.grids import on_grid, resized
+from ..geometry.fields import existing_axes, to_lps, to_voxels
+from ..geometry.grids import on_grid, sampled
 from ..types import Field
 from .filters import gaussian
 from .velocity import integrate
 
-#: In how many steps of time, on a grid of at most how many voxels, and how far from the field its end may be, in
-#: voxels of that grid, for the flow to be called its own.
-PARTS, VOXELS, NEAR = 8, 120_000, 0.35
-#: Of the fixed-point iteration for the velocity.
+#: Number of time steps, and the most voxels of the coarse grid.
+PARTS, VOXELS = 8, 120_000
+#: The flow is accepted if its end is this close to the field, in voxels of the coarse grid (99th percentile).
+NEAR = 0.35
+#: Fixed-point iterations for the velocity.
 ROUNDS = 10
 
 
 @torch.no_grad()
-def path_of(field: Field, device: torch.device) -> Tuple[Field, ...]:
-    """``exp(v t)`` at t = 1/8, ..., 1 for the stationary velocity v with ``exp(v)`` nearest to ``id + u``.
+def path_of(field: Field, device: torch.device) -> tuple[Field, ...]:
+    """Compute ``exp(v t)`` at t = 1/8, ..., 1 for the stationary velocity v whose ``exp(v)`` is nearest to ``id + u``.
 
-    v is found on a coarse grid by fixed-point iteration (after Bossa and Olmos, 2008, a first order form of it).
+    v is found on a coarse grid by fixed-point iteration (a first-order form of Bossa and Olmos, 2008).
 
     Returns:
-        Displacements in LPS mm on the coarse grid, the last the field itself; none where no velocity comes
-        near: the field folds or turns too far.
+        Displacements in LPS mm on the coarse grid, the last one the field itself; empty if no velocity comes near,
+        because the field folds or rotates too far.
     """
-    grid = field.grid
-    shrink = max(1.0, (grid.voxels / VOXELS) ** (1 / sum(n > 1 for n in grid.size_ijk)))
-    coarse = resized(grid, tuple(max(2, round(n / shrink)) if n > 1 else 1 for n in grid.size_ijk))
-    axes = [c for c in range(3) if grid.size_ijk[c] > 1]
-    columns = coarse.ijk_to_lps[:3, axes]
-    vectors = on_grid(field, coarse).displacement_lps_mm @ np.linalg.pinv(columns).T.astype(np.float32)
-    shape = [n for n in coarse.shape_kji if n > 1]
-    wanted = torch.from_numpy(np.ascontiguousarray(np.moveaxis(vectors.reshape(*shape, len(axes)), -1, 0)))[None]
-    wanted = wanted.float().to(device)
-    velocity = wanted.clone()
+    coarse = sampled(field.grid, VOXELS)
+    axes = existing_axes(field.grid)
+    target = torch.from_numpy(to_voxels(on_grid(field, coarse), coarse, axes))[None].float().to(device)
+    velocity = target.clone()
     for _ in range(ROUNDS):
-        velocity += 0.7 * gaussian(wanted - integrate(velocity), [0.5] * len(axes))
-    error = (integrate(velocity) - wanted).norm(dim=1)
+        velocity += 0.7 * gaussian(target - integrate(velocity), [0.5] * len(axes))
+    error = (integrate(velocity) - target).norm(dim=1)
     if not bool(torch.isfinite(error).all()) or float(error.flatten().quantile(0.99)) > NEAR:
         return ()
-    found = []
+    fields = []
     for part in range(1, PARTS + 1):
-        displacement = (wanted if part == PARTS else integrate(velocity * (part / PARTS)))[0].cpu().numpy()
-        values = np.moveaxis(displacement, 0, -1) @ columns.T.astype(np.float32)
-        found.append(Field(np.ascontiguousarray(values.reshape(*coarse.shape_kji, 3)), coarse))
-    return tuple(found)
+        displacement = target if part == PARTS else integrate(velocity * (part / PARTS))
+        fields.append(to_lps(displacement[0].cpu().numpy(), coarse, axes))
+    return tuple(fields)

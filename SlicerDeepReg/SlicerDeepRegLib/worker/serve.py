@@ -17,8 +17,9 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any
 
 from .. import __version__
 from ..catalog import refresh
@@ -101,7 +102,7 @@ def _warm_up(voice: _Voice) -> bool:
             voice.say("no_torch", text=f"PyTorch {torch.__version__} is too old; {wanted} or newer is needed.")
             return False
         from .. import pipeline  # noqa: F401 - imported now so that the first job starts at once
-        from ..process import tune_memory
+        from ..processes.current import tune_memory
 
         tune_memory()
         voice.say("devices", torch=torch.__version__, devices=devices())
@@ -112,7 +113,7 @@ def _warm_up(voice: _Voice) -> bool:
         return False
 
 
-def devices() -> List[Dict[str, Any]]:
+def devices() -> list[dict[str, Any]]:
     """Every device that can be chosen: name, title, free bytes, and why one is missing that people expect."""
     import torch
 
@@ -131,10 +132,10 @@ def devices() -> List[Dict[str, Any]]:
     return found
 
 
-def _serve(message: Dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> None:
+def _serve(message: dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> None:
     """Do one job and say how it ended."""
     from ..pipeline import register
-    from ..process import give_back_memory
+    from ..processes.current import give_back_memory
 
     job = message["job"]
     folder = root / job

@@ -3,12 +3,11 @@
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from helpers.cases import Case
+from helpers.command_line import run_command
 from helpers.paths import PROJECT
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.commands import main
@@ -16,8 +15,6 @@ from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.weights import write_weights
 from SlicerDeepRegLib.models.weights import built
 from SlicerDeepRegLib.networks import NETWORKS
-
-COMMAND = [sys.executable, "-m", "SlicerDeepRegLib"]
 
 
 def test_models_are_listed(capsys):
@@ -36,8 +33,7 @@ def test_a_model_is_added_used_and_removed(tmp_path):
     given, environment = tmp_path / "given", {**os.environ, "SLICERDEEPREG_MODELS": str(tmp_path / "models")}
 
     def run(*arguments):
-        command = [*COMMAND, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        return run_command(*arguments, environment=environment)
 
     assert run("models", "add", given).returncode == 2
     given.mkdir()

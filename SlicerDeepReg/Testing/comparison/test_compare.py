@@ -127,7 +127,7 @@ def test_pairs_get_names_and_whole_paths(files):
         read_pairs(files / "none.csv")
 
 
-def test_methods_are_read_with_their_own_numbers():
+def test_methods_are_read_with_their_own_settings():
     changed = ["instance_seconds=20", "demons.sigma=2"]
     methods = read_methods(["demons", "transmorph:small/fast", "svf/thorough"], "standard", changed)
     assert [(m.name, m.preset, dict(m.settings)) for m in methods] == [
@@ -165,14 +165,15 @@ def test_bad_options_are_said_before_any_work(files, tmp_path, capsys):
 
 
 def test_a_cell_whose_memory_runs_out_is_named(files, monkeypatch):
-    def killed(*_, **__):
+    def killed(command, title, log, **options):
+        log.write_bytes(b"")
         return -signal.SIGKILL
 
     pair = read_pairs(files / "pairs.csv")[0]
     cell = cells_of(
         [pair], [Method("demons", "demons", "fast")], linear="none", similarity="auto", device="cpu", threads=1
     )
-    monkeypatch.setattr(cells_module, "_run", killed)
+    monkeypatch.setattr(cells_module, "run", killed)
     outcome, slices = cells_module.run_cell(cell[0].values())
     assert "memory ran out" in outcome["error"] and slices == b""
 

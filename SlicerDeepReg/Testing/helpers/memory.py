@@ -3,15 +3,16 @@
 import dataclasses
 
 import numpy as np
-from SlicerDeepRegLib.preparation import plan
+from SlicerDeepRegLib.methods.svf import plan
 from torch.profiler import ProfilerActivity, profile
 
 
 def take_few_steps():
     """From now on, in this process, two steps at each level: they take as much memory as many."""
-    for preset, found in plan.PRESET_PLANS.items():
-        few = tuple((factor, 2) for factor, _ in found.iterations)
-        plan.PRESET_PLANS[preset] = dataclasses.replace(found, iterations=few, coarse=(2,) * len(found.coarse))
+    for preset, schedule in plan.SCHEDULES.items():
+        few = tuple((factor, 2) for factor, _ in schedule.iterations)
+        coarse = (2,) * len(schedule.coarse_field)
+        plan.SCHEDULES[preset] = dataclasses.replace(schedule, iterations=few, coarse_field=coarse)
 
 
 def most_gb(work):

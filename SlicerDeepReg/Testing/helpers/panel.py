@@ -1,6 +1,5 @@
 """What the tests of the panel ask the desktop: the state of the scene, the end of a job, a worker that pretends."""
 
-import time
 from pathlib import Path
 
 MODULE = Path(__file__).resolve().parents[2] / "SlicerDeepReg.py"
@@ -67,16 +66,3 @@ class PretendedClient:
         self.stopped += 1
 
     close = stop
-
-
-def gone(pid, seconds=10):
-    end = time.monotonic() + seconds
-    status = Path(f"/proc/{pid}/status")
-    while time.monotonic() < end:
-        try:
-            if "zombie" in status.read_text(encoding="utf-8"):
-                return True
-        except OSError:
-            return True
-        time.sleep(0.05)
-    return False

@@ -1,6 +1,7 @@
 """Small data sets on disk, as a lab has them, and small trainings."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -46,25 +47,26 @@ def write_csv(path, rows):
     return path
 
 
-def small(output, **changed):
-    """A training of a small 2D network that takes a second or two."""
-    asked = {
-        "network": "fmirnet:1",
-        "output": output,
-        "synthetic": None if changed.get("data") else "shapes",
-        "dimensions": 2,
-        "size_ijk": None if changed.get("data") else (32, 32),
-        "steps": 6,
-        "batch": 2,
-        "learning_rate": 1e-3,
-        "validation_pairs": 3,
-        "validate_every": 3,
-        "checkpoint_every": 2,
-        "log_every": 1,
-        "device": "cpu",
-        "ema": 0.5,
-    }
-    return TrainingRequest(**{**asked, **changed})
+def small(output, data=None, **changed):
+    """Return the request of a training of a small 2D network that takes a second or two."""
+    request = TrainingRequest(
+        network="fmirnet:1",
+        output=output,
+        data=data,
+        synthetic=None if data else "shapes",
+        dimensions=2,
+        size_ijk=None if data else (32, 32),
+        steps=6,
+        batch=2,
+        learning_rate=1e-3,
+        validation_pairs=3,
+        validate_every=3,
+        checkpoint_every=2,
+        log_every=1,
+        device="cpu",
+        ema=0.5,
+    )
+    return dataclasses.replace(request, **changed)
 
 
 def log_of(folder):

@@ -13,7 +13,7 @@ import torch
 from helpers.cases import Case
 from SlicerDeepRegLib.files.transforms import to_sitk_inverse, to_sitk_transform
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
-from SlicerDeepRegLib.methods import apart, lddmm, niftyreg
+from SlicerDeepRegLib.methods import engine_process, lddmm, niftyreg
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.settings import LddmmSettings
 from SlicerDeepRegLib.types import Canceled, InputError, Request
@@ -81,7 +81,7 @@ def test_missing_engines_say_how_to_install_them(monkeypatch):
 @pytest.mark.parametrize("name", ["demons", "lddmm"])
 def test_different_contrasts_are_refused_by_what_compares_intensities(name):
     case = Case("LPS-RAS")
-    with pytest.raises(InputError, match="images of one contrast"):
+    with pytest.raises(InputError, match="images of one modality"):
         register(Request(case.fixed, case.moving, method=name, similarity="mind", device="cpu"))
 
 
@@ -95,20 +95,23 @@ def program(*lines):
 @pytest.mark.parametrize(
     "lines, text",
     [
-        (["import os, signal", "os.kill(os.getpid(), signal.SIGSEGV)"], "crashed .signal 11"),
+        (["import os, signal", "os.kill(os.getpid(), signal.SIGSEGV)"], "crashed .SIGSEGV"),
         (["import os, signal", "os.kill(os.getpid(), signal.SIGKILL)"], "memory ran out"),
-        (["print('not this'); print('a metric of nothing')", "raise SystemExit(3)"], "error 3.*a metric of nothing"),
+        (
+            ["print('not this'); print('a metric of nothing')", "raise SystemExit(3)"],
+            "code 3.*a metric of nothing",
+        ),
     ],
 )
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_crash_is_an_error_with_its_last_words(tmp_path, lines, text):
     with pytest.raises(InputError, match=text):
-        apart.run(program(*lines), "The engine", lambda progress: None, tmp_path)
+        engine_process.run_engine(program(*lines), "The engine", lambda progress: None, tmp_path)
 
 
 def test_a_program_that_is_not_there_is_said(tmp_path):
     with pytest.raises(InputError, match="could not be started"):
-        apart.run([str(tmp_path / "nothing")], "The engine", lambda progress: None, tmp_path)
+        engine_process.run_engine([str(tmp_path / "nothing")], "The engine", lambda progress: None, tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="asks POSIX for the process")
@@ -120,7 +123,7 @@ def test_a_cancel_ends_the_engine_at_once(tmp_path):
     began = time.monotonic()
     lines = ["import os, time", f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))", "time.sleep(60)"]
     with pytest.raises(Canceled):
-        apart.run(program(*lines), "The engine", report, tmp_path)
+        engine_process.run_engine(program(*lines), "The engine", report, tmp_path)
     assert time.monotonic() - began < 30
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text(encoding="utf-8")), 0)
@@ -225,10 +228,11 @@ def test_the_determinant_is_that_of_a_known_map():
     assert float(lddmm.determinant(displacement)[0, 0, 4, 4, 4]) == pytest.approx(np.linalg.det(matrix), abs=1e-5)
 
 
-def test_pictures_keep_their_axes():
-    from SlicerDeepRegLib.methods.engine import in_voxels, picture
+def test_straight_images_keep_their_axes():
+    from SlicerDeepRegLib.methods.engine import straight_image
+    from SlicerDeepRegLib.methods.inverse import in_voxels
 
-    image = picture(np.zeros((4, 5, 6), np.float32), [1.0, 2.0, 3.0])
+    image = straight_image(np.zeros((4, 5, 6), np.float32), [1.0, 2.0, 3.0])
     assert image.GetSize() == (6, 5, 4) and image.GetSpacing() == (1.0, 2.0, 3.0)
     voxels = in_voxels(np.full((4, 5, 6, 3), 6.0), [1.0, 2.0, 3.0], torch.device("cpu"))
     assert voxels[0, :, 0, 0, 0].tolist() == [6.0, 3.0, 2.0]

@@ -23,7 +23,7 @@ from SlicerDeepRegLib.mrml.review import MODES, Review
 from SlicerDeepRegLib.mrml.runs import add_run
 from SlicerDeepRegLib.mrml.side_by_side import SideBySide
 from SlicerDeepRegLib.mrml.side_by_side import cells_of as rows_of_runs
-from SlicerDeepRegLib.pipeline import warp_image
+from SlicerDeepRegLib.preparation.resample import warp_image
 from SlicerDeepRegLib.types import Field, Image, Request, Result, Transform
 
 STORED = PROJECT / "SlicerDeepReg" / "Testing" / "mrml" / "pictures"

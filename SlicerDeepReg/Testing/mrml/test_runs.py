@@ -315,7 +315,7 @@ def test_another_run_hides_the_deformation_of_the_one_before(host, looked_at, re
     assert not any(run.get(role).GetDisplayNode().GetVisibility() for role in ("shown_grid", "shown_arrows"))
 
 
-def test_jump_to_the_worst_place(host, looked_at):
+def test_jump_to_the_minimum_jacobian(host, looked_at):
     review, run = looked_at
     value = review.jump_to_worst(run)
     place = run.facts["worst_ras"]

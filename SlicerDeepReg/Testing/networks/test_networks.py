@@ -270,9 +270,10 @@ def test_wrong_images_are_refused(case, network):
     with pytest.raises(ValueError, match="two images of one shape"):
         network(moving, fixed[..., :-1])
     with pytest.raises(ValueError, match="two images of one shape"):
-        network(*(torch.cat([image, image], 1) for image in (moving, fixed)))
+        network(torch.cat([moving, moving], 1), torch.cat([fixed, fixed], 1))
     with pytest.raises(ValueError, match="two images of one shape"):
-        network(*(torch.zeros(1, 1, 32, 32, 32, 32)[..., 0, 0] if case[1] == 3 else torch.zeros(1, 1, 8, 8, 8),) * 2)
+        other = torch.zeros(1, 1, 32, 32) if case[1] == 3 else torch.zeros(1, 1, 8, 8, 8)
+        network(other, other)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

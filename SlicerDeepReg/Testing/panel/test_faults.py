@@ -63,7 +63,7 @@ def cases(desktop, pair):
         (dict(fixed=fixed, moving=empty), "error", "no voxels"),
         (dict(fixed=fixed, moving=flat), "error", "single slice"),
         (dict(fixed=flat, moving=volume(desktop, size=(20, 22, 1), name="flat2")), "note", "plane"),
-        (dict(fixed=fixed, moving=constant), "error", "constant is constant"),
+        (dict(fixed=fixed, moving=constant), "error", "constant) is constant"),
         (dict(fixed=fixed, moving=far, linear="none"), "error", "do not overlap"),
         (dict(fixed=fixed, moving=far), "note", "centers are matched"),
         (dict(fixed=fixed, moving=thick), "note", "thick slices"),
@@ -99,7 +99,7 @@ def test_a_disabled_apply_says_why_and_a_mended_choice_enables_it(desktop, widge
 
 
 def test_little_memory_is_a_warning_that_can_be_passed_over(desktop, widget, pretended, monkeypatch):
-    monkeypatch.setattr("SlicerDeepRegLib.preparation.checks.free_memory_bytes", lambda: 1_000_000)
+    monkeypatch.setattr("SlicerDeepRegLib.checks.free_memory_bytes", lambda: 1_000_000)
     widget.panel.update()
     assert "GB of memory" in widget.ui.findingsLabel.text and widget.ui.applyButton.enabled
     desktop.answers.append(False)

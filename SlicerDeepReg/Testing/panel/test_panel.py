@@ -10,7 +10,8 @@ import pytest
 import slicer
 import slicer.util
 from helpers.geometry import AFFINE
-from helpers.panel import MODULE, finish, gone, layers, scene_state
+from helpers.panel import MODULE, finish, layers, scene_state
+from helpers.waiting import has_ended, wait_until
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, add_volume
 from SlicerDeepRegLib.mrml.runs import runs
@@ -101,7 +102,7 @@ def test_looking_renaming_keeping_and_deleting_a_run(desktop, widget, pair):
 
     pid, folder = widget.logic.session.client.pid, widget.logic.session.client.folder
     desktop.close_module(widget)
-    assert gone(pid) and not folder.exists()
+    assert wait_until(lambda: has_ended(pid), 10) and not folder.exists()
 
 
 def test_cancel_leaves_the_scene_as_it_was(desktop, widget, pair):
@@ -297,7 +298,7 @@ def test_logic_in_one_line_without_the_panel(desktop, pair):
         once.warmUp()
         pid = once.session.client.pid
         del once
-        assert gone(pid)
+        assert wait_until(lambda: has_ended(pid), 10)
         with pytest.raises(ValueError, match="same volume"):
             logic.register(pair[0], pair[0])
         test = module.SlicerDeepRegTest()
@@ -314,7 +315,7 @@ def test_leaving_slicer_leaves_nothing(desktop, widget, pair):
     client = widget.logic.session.client
     pid, folder = client.pid, client.folder
     desktop.quit()
-    assert gone(pid) and not folder.exists()
+    assert wait_until(lambda: has_ended(pid), 10) and not folder.exists()
     assert widget.logic is None
 
 
@@ -378,7 +379,7 @@ def host_did(function, name):
     return True
 
 
-def test_a_network_is_fitted_from_the_panel(desktop, widget, pair):
+def test_instance_optimization_runs_from_the_panel(desktop, widget, pair):
     ui, panel = widget.ui, widget.panel
     panel.parameters.settings = json.dumps({"step": 0.2})
     ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("msrd-net"))
@@ -398,7 +399,7 @@ def test_a_network_is_fitted_from_the_panel(desktop, widget, pair):
     assert run.facts["method"] == "msrd-net" and "scale 1/8" in [stage["name"] for stage in run.facts["stages"]]
 
 
-def test_a_variant_is_fitted_and_refined(desktop, widget, pair):
+def test_instance_optimization_of_a_variant_is_refined(desktop, widget, pair):
     ui, panel = widget.ui, widget.panel
     p, variants = panel.parameters, ui.variantCombo
     assert variants.count == 1 and not variants.visible  # Optimize has none

@@ -46,7 +46,7 @@ def cells(table, column):
     return [table.item(row, column).text() for row in range(table.rowCount)]
 
 
-def test_a_run_is_judged_in_lights_places_and_structures(desktop, judged):
+def test_quality_assessment_gives_statuses_locations_and_structures(desktop, judged):
     widget, run = judged
     ui = widget.ui
     assert cells(ui.statusTable, 0) == [
@@ -120,7 +120,7 @@ def test_a_deformation_moves_and_its_stages_are_shown(desktop, judged):
     assert not [name for name in left if "on its way" in name or "stage" in name]
 
 
-def test_the_other_way_round_makes_there_and_back_measurable(desktop, judged):
+def test_the_opposite_registration_makes_inverse_consistency_measurable(desktop, judged):
     widget, run = judged
     ui, parameters = widget.ui, widget.panel.parameters
     assert not ui.inverseConsistencyButton.enabled
@@ -139,7 +139,7 @@ def test_the_other_way_round_makes_there_and_back_measurable(desktop, judged):
     assert "two registrations" in cells(ui.statusTable, 2)[4] and run.get("consistency") is not None
 
 
-def test_the_spread_of_ticked_runs(desktop, judged):
+def test_the_disagreement_of_selected_runs(desktop, judged):
     widget, run = judged
     ui = widget.ui
     assert not ui.disagreementButton.enabled

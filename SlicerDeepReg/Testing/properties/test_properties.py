@@ -195,7 +195,7 @@ def test_a_rigid_motion_of_an_input_is_added_to_the_transform(grid, turn, shift)
 
 @limits(3)
 @given(good_grids())
-def test_there_and_back_and_the_other_way_round_agree(grid):
+def test_inverse_consistency_agrees_with_the_opposite_registration(grid):
     fixed, moving = bent_pair(grid)
     forth, back, points = found(fixed, moving), found(moving, fixed), inner_points()
     there = fixed_to_moving(forth, points)

@@ -32,7 +32,9 @@ def test_subfolders_name_splits_and_labels(tmp_path):
             write_image(what, tmp_path / f"{kind}{part}" / f"case_{number}.nii.gz")
     listing = read_listing(tmp_path)
     assert {name: one.split for name, one in listing.subjects.items()} == {
-        **{"case_0": "train", "case_1": "train", "case_2": "val"}
+        "case_0": "train",
+        "case_1": "train",
+        "case_2": "val",
     }
     assert all(one.labels is not None for one in listing.subjects.values())
 

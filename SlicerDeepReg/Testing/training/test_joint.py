@@ -120,7 +120,7 @@ def test_labels_of_fixed_images_are_not_seen_in_training(tmp_path):
     assert any(not np.array_equal(found[0][key], third[key]) for key in third)
 
 
-def test_trained_together_and_used_alone(tmp_path, own_models, capsys):
+def test_trained_jointly_and_used_alone(tmp_path, own_models, capsys):
     """End to end: both networks learn, the model registers, and the segmentation becomes a segmentation node."""
     data = films(tmp_path / "films", ["train"] * 4 + ["val"] * 2, frames=6, size=32)
     request = joint(tmp_path / "model", data, steps=90, batch=4, learning_rate=3e-3, validate_every=30, ratio=1 / 6)

@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from helpers.scans import folder_of_scans, log_of, scan, small
+from helpers.waiting import wait_until
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.weights import read_weights
@@ -88,7 +88,7 @@ def test_going_on_is_the_same_as_not_having_stopped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["SIGKILL", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGINT"))]
+    "name", ["SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.slow), pytest.param("SIGINT", marks=pytest.mark.slow)]
 )
 def test_killed_at_any_moment_it_goes_on(tmp_path, name):
     """In a process of its own, as a user or a cluster stops it."""
@@ -98,9 +98,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, name):
     heeding = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(), preexec_fn=heeding)
     log = tmp_path / "killed" / "log.jsonl"
-    limit = time.monotonic() + 120
-    while time.monotonic() < limit and not (log.exists() and log.read_text(encoding="utf-8").count("\n") > 7):
-        time.sleep(0.01)
+    assert wait_until(lambda: log.exists() and log.read_text(encoding="utf-8").count("\n") > 7, 120)
     process.send_signal(getattr(signal, name))
     output, _ = process.communicate(timeout=60)
     if name == "SIGKILL":
@@ -166,7 +164,7 @@ def test_a_loss_that_is_no_number_stops_with_step_pairs_and_advice(tmp_path, mon
     assert quiet(small(tmp_path / "model", data=scans, validate_every=100, resume=True)).finished
 
 
-def test_networks_that_are_no_numbers_any_more_are_not_kept(tmp_path, monkeypatch):
+def test_networks_with_nan_are_not_kept(tmp_path, monkeypatch):
     """A field that is no number (which torch's backward pass does not survive), and a gradient that is none."""
     from SlicerDeepRegLib.networks.fmirnet import FMIRNet
     from SlicerDeepRegLib.training.loop import Trainer
@@ -217,9 +215,7 @@ def test_a_signal_to_all_processes_reaches_the_training_with_its_readers(tmp_pat
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
     )
     log = tmp_path / "m" / "log.jsonl"
-    limit = time.monotonic() + 120
-    while time.monotonic() < limit and not (log.exists() and log.read_text(encoding="utf-8").count("\n") > 4):
-        time.sleep(0.05)
+    assert wait_until(lambda: log.exists() and log.read_text(encoding="utf-8").count("\n") > 4, 120)
     os.killpg(process.pid, signal.SIGTERM)
     output, said = process.communicate(timeout=60)
     assert process.returncode == 3 and "--resume goes on" in output, said

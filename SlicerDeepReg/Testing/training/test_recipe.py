@@ -7,12 +7,13 @@ from helpers.geometry import make_grid
 from helpers.scans import VOLUME, folder_of_scans, scan
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.geometry.grids import oriented, with_voxels
-from SlicerDeepRegLib.preparation.working import prepare, resample
+from SlicerDeepRegLib.preparation.resample import resample
+from SlicerDeepRegLib.preparation.working import working_pair
 from SlicerDeepRegLib.training.augment import AUGMENTATIONS, augmented
 from SlicerDeepRegLib.training.dataset_index import Listing, Pair, Subject, make_pairs, read_listing, with_splits
 from SlicerDeepRegLib.training.recipe import prepare_subjects
 from SlicerDeepRegLib.training.sources import PairSource
-from SlicerDeepRegLib.types import Image, InputError
+from SlicerDeepRegLib.types import Image, ImagePair, InputError
 
 UNIT = {"intensity": "unit", "voxel_mm": None, "orientation": None}
 CPU = torch.device("cpu")
@@ -28,7 +29,7 @@ def test_arrays_are_those_that_a_registration_would_give_the_network(tmp_path, p
     found, _ = prepared(tmp_path, tmp_path / "cache", voxel_mm=3.0, orientation="ARS")
     trained = found["a"].array("image").astype(np.float32)
     fixed = plain_case.fixed
-    working = prepare(fixed, fixed, np.eye(4), "standard", "lncc", voxel_mm=3.0, orientation="ARS")
+    working = working_pair(ImagePair(fixed, fixed), np.eye(4), "standard", "lncc", voxel_mm=3.0, orientation="ARS")
     assert found["a"].orientation == "ARS" and working.fixed.max() > 0.9
     # One is cut to the content: find it in the other by its best place.
     whole = with_voxels(oriented(fixed.grid, "ARS"), 3.0)

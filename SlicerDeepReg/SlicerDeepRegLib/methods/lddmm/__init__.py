@@ -23,8 +23,8 @@ import numpy as np
 from ...catalog import Card
 from ...settings import number
 from ...types import PRESETS, ImagePair
-from .._engine import Engine, straightened
 from ..base import Context, Outcome
+from ..engine import Engine, straightened
 
 #: Reductions and parts of the iterations by preset, coarsest first.
 LEVELS = {

@@ -13,8 +13,8 @@ from ...geometry.grids import level_size
 from ...types import Grid
 from ...warping.filters import central_difference
 from ...warping.sample import compose, resize, warp
-from .._engine import StraightPair
 from ..base import Context
+from ..engine import StraightPair
 from . import LddmmSettings
 
 

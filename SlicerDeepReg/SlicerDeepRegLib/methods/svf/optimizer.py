@@ -17,8 +17,8 @@ from ...types import Field, Stage
 from ...warping.filters import central_difference, gaussian, laplacian
 from ...warping.sample import compose, resize, warp
 from ...warping.velocity import correct_inverse, integrate
-from .._inverse import padding_for_inverse
 from ..base import Context, Outcome
+from ..inverse import padding_for_inverse
 from .adam import Adam
 from .folds import fold_free
 from .plan import Level, levels
@@ -28,17 +28,10 @@ from .settings import PRESET_SETTINGS, SVFSettings
 
 
 @torch.no_grad()
-def optimize(pair: WorkingPair, settings: SVFSettings, context: Context, searching: bool = True) -> Outcome:
-    """Register a prepared pair.
-
-    Args:
-        searching: whether to search for large motion first.
-
-    Returns:
-        The stages, and the field and its inverse on the working grid.
-    """
+def optimize(pair: WorkingPair, settings: SVFSettings, context: Context) -> Outcome:
+    """Register a prepared pair; returns the stages, and the field and its inverse on the working grid."""
     images, metric, plan = Images(pair, torch.device(context.device)), similarities()[pair.similarity], _plan(pair)
-    begin = search(images, plan[0], plan[-1], metric, settings, context) if searching else None
+    begin = search(images, plan[0], plan[-1], metric, settings, context)
     stages = [begin.stage] if begin is not None else []
     return _solve(images, plan, begin.deformation if begin is not None else None, settings, context, stages)
 
@@ -84,7 +77,7 @@ def _solve(
         def tell(fraction: float, loss: float, done: int = done, level: Level = level) -> None:
             context.report(0.1 + 0.88 * (done + fraction * level.work) / total, level.name, loss)
 
-        state, stage = _optimize_level(images, level, state, metric, weight, settings, tell)
+        state, stage = optimize_level(images, level, state, metric, weight, settings, tell)
         stages.append(stage)
         done += level.work
     context.report(0.98, "inverse")
@@ -112,7 +105,7 @@ def _final_inverse(pair: WorkingPair, state: Deformation) -> Field:
     return as_field(pair, correct_inverse(forward, backward, rounds=1), grid)
 
 
-def _optimize_level(
+def optimize_level(
     images: Images,
     level: Level,
     state: Deformation | None,
@@ -121,6 +114,13 @@ def _optimize_level(
     settings: SVFSettings,
     tell: Callable[[float, float], None],
 ) -> tuple[Deformation, Stage]:
+    """Optimize one velocity field, composed with the deformation so far.
+
+    Args:
+        state: the deformation so far; None at the beginning.
+        weight: of the diffusion energy.
+        tell: told the part of the level that is done, and the loss.
+    """
     start = time.perf_counter()
     pair = images.pair
     grid = resized(pair.grid, level.size_ijk)

@@ -70,9 +70,9 @@ def search(
     shape = tuple(cells.size_ijk[c] for c in images.axes)[::-1]
     pool = F.adaptive_avg_pool3d if len(images.axes) == 3 else F.adaptive_avg_pool2d
     first, second = pool(mind_ssc(fixed), shape), pool(mind_ssc(aligned), shape)
-    displacement = _coupled_search(first, second, settings.search_radius)
+    displacement = coupled_search(first, second, settings.search_radius)
     context.report(0.06, "search")
-    inverse = _coupled_search(second, first, settings.search_radius)
+    inverse = coupled_search(second, first, settings.search_radius)
     for _ in range(10):  # each half-way to the inverse of the other
         displacement, inverse = (
             (displacement - warp(inverse, displacement)) / 2,
@@ -108,13 +108,13 @@ def _gain(images: Images, level: Level, state: Deformation, metric: Similarity, 
     return float(compared.term(without) - compared.term(with_search))
 
 
-def _coupled_search(fixed: torch.Tensor, moving: torch.Tensor, radius: int) -> torch.Tensor:
-    """(1, n, ...) displacement in cells: fixed(x) is like moving(x + d), d smooth, |d| <= radius per axis.
+def coupled_search(fixed: torch.Tensor, moving: torch.Tensor, radius: int) -> torch.Tensor:
+    """Return a displacement in cells, (1, n, ...): fixed(x) is like moving(x + d), d smooth, |d| <= radius per axis.
 
     Alternates between the best candidate near a smooth field and smoothing, the coupling growing.
     """
     n = fixed.ndim - 2
-    costs = box_mean(_differences(fixed, moving, radius)[None], [1] * n, times=2)[0]
+    costs = box_mean(differences(fixed, moving, radius)[None], [1] * n, times=2)[0]
     costs /= (costs.mean(0) - costs.amin(0)).mean().clamp(min=1e-9)
     offsets = list(itertools.product(range(-radius, radius + 1), repeat=n))  # slowest axis first: k, j, i
     candidates = fixed.new_tensor([offset[::-1] for offset in offsets])  # i, j(, k)
@@ -129,8 +129,10 @@ def _coupled_search(fixed: torch.Tensor, moving: torch.Tensor, radius: int) -> t
     return smooth
 
 
-def _differences(fixed: torch.Tensor, moving: torch.Tensor, radius: int) -> torch.Tensor:
-    """(candidates, ...): the mean squared difference of fixed(x) and moving(x + d), less what is the same for every d.
+def differences(fixed: torch.Tensor, moving: torch.Tensor, radius: int) -> torch.Tensor:
+    """Return the mean squared difference of fixed(x) and moving(x + d), less what is the same for every d.
+
+    (candidates, ...), d in the order of ``itertools.product``, slowest axis first.
 
     ``|f - m|^2`` is ``m^2 - 2 f m`` but for ``f^2``, so that one product of matrices gives it for a row of voxels and
     all that they may move to along the row. Beyond the border the moving descriptors are repeated.
@@ -140,7 +142,7 @@ def _differences(fixed: torch.Tensor, moving: torch.Tensor, radius: int) -> torc
     rows = torch.cat([fixed * (-2 / channels), torch.ones_like(fixed[:, :1])], 1)[0].movedim(0, -1).contiguous()
     others = torch.cat([wide, (wide * wide).mean(1, keepdim=True)], 1)[0].movedim(0, -1).contiguous()
     shape, side = rows.shape[:-1], 2 * radius + 1
-    found = rows.new_empty((side ** (n - 1), side, *shape))
+    costs = rows.new_empty((side ** (n - 1), side, *shape))
     for number, offset in enumerate(itertools.product(range(side), repeat=n - 1)):
         part = others
         for axis, start in enumerate(offset):
@@ -148,8 +150,8 @@ def _differences(fixed: torch.Tensor, moving: torch.Tensor, radius: int) -> torc
         products = torch.matmul(rows, part.transpose(-1, -2))  # (..., i, i + d)
         *slow, row, column = products.stride()
         along = products.as_strided((*shape, side), (*slow, row + column, column))
-        found[number].copy_(along.movedim(-1, 0))
-    return found.flatten(0, 1)
+        costs[number].copy_(along.movedim(-1, 0))
+    return costs.flatten(0, 1)
 
 
 def logarithm(displacement: torch.Tensor, rounds: int = 20) -> torch.Tensor:

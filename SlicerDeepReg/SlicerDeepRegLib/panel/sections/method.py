@@ -10,19 +10,19 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange
 
 from ...catalog import refresh
-from ...methods import Method, linear_methods, method, methods, settings_of
+from ...methods import Method, linear_methods, method, methods
 from ...similarity import similarities
-from ...types import AUTOMATIC, MAX_UNCERTAINTY_RUNS, PRESETS, InputError, Request
+from ...types import AUTOMATIC, MAX_UNCERTAINTY_RUNS, InputError, Request
 from ..context import read_settings
 from ..section import BaseSection, signals_blocked
 from ..settings_form import SettingsForm
 
-#: What the menu says of each preset.
-PRESET_TITLES = {
-    "fast": _("Fast (half resolution)"),
-    "standard": _("Standard"),
-    "thorough": _("High quality (slower)"),
-}
+#: The presets: value and what people read.
+PRESETS = (
+    ("fast", _("Fast (half resolution)")),
+    ("standard", _("Standard")),
+    ("thorough", _("High quality (slower)")),
+)
 
 
 class MethodSection(BaseSection):
@@ -55,11 +55,10 @@ class MethodSection(BaseSection):
             "linear": widgets.linearCombo,
             "similarity": widgets.similarityCombo,
         }
-        linear = [(name, _(linear_method.title)) for name, linear_method in linear_methods().items()]
+        _fill(self._menus["preset"], PRESETS)
+        _fill(self._menus["linear"], [(name, _(chosen.title)) for name, chosen in linear_methods().items()])
         metrics = [(name, _(metric.title)) for name, metric in similarities().items()]
-        _fill(widgets.presetCombo, [(preset, PRESET_TITLES.get(preset, preset)) for preset in PRESETS])
-        _fill(widgets.linearCombo, linear)
-        _fill(widgets.similarityCombo, [(AUTOMATIC, _("Automatic")), *metrics])
+        _fill(self._menus["similarity"], [(AUTOMATIC, _("Automatic")), *metrics])
         self._fill_methods()
         self.devices_changed()
         for name, combo in self._menus.items():
@@ -110,7 +109,7 @@ class MethodSection(BaseSection):
             self.context.update()
 
     def _fill_methods(self) -> None:
-        _fill(self.widgets.methodCombo, [(name, _(offered.title)) for name, offered in methods().items()])
+        _fill(self.widgets.methodCombo, [(name, _(chosen.title)) for name, chosen in methods().items()])
 
     def devices_changed(self) -> None:
         combo = self.widgets.deviceCombo
@@ -138,13 +137,12 @@ class MethodSection(BaseSection):
         trained = "" if card.trained_on is None else _("Trained on: {data}.").format(data=card.trained_on) + " "
         self.widgets.methodLabel.text = f"{_(card.summary)} {trained}{_('License')}: {card.license}."
         preset = parameters.preset if parameters.preset in chosen.presets else Request.preset
-        self._form.show(settings_of(chosen, preset), read_settings(parameters.settings))
+        self._form.show(chosen.presets[preset], read_settings(parameters.settings))
 
     def _show_variants(self, base: str, variant: str) -> None:
         """Offer the variants of the method, if it has some."""
         combo = self.widgets.variantCombo
-        offered_methods = methods()
-        variants = offered_methods[base].card.variants if base in offered_methods else {}
+        variants = methods()[base].card.variants if base in methods() else {}
         offered = [("", _("Default")), *[(f":{name}", _(values["title"])) for name, values in variants.items()]]
         if [combo.itemData(row) for row in range(combo.count)] != [value for value, _title in offered]:
             _fill(combo, offered)
@@ -154,7 +152,7 @@ class MethodSection(BaseSection):
 
 
 def shown_method(name: str) -> Method:
-    """Return a method, or the default one if a scene names a method that is not there (any more)."""
+    """Return the method of that name, or the default one if a scene names a method that is not there (any more)."""
     try:
         return method(name)
     except InputError:

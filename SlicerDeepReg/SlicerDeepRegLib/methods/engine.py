@@ -75,7 +75,7 @@ class Engine(BaseMethod):
         """See :class:`~.base.Method`."""
         import torch
 
-        from ._inverse import in_voxels
+        from .inverse import in_voxels
 
         work = self.prepare(pair, start, context)
         began = time.perf_counter()
@@ -113,7 +113,7 @@ class Engine(BaseMethod):
         Raises:
             InputError: the displacement holds NaN or infinite values.
         """
-        from ._inverse import inverse_of
+        from .inverse import inverse_of
 
         if not bool(displacement.isfinite().all()):
             raise InputError(f"{self.title} gave a field with NaN or infinite values. Try another method.")

@@ -16,9 +16,9 @@ from ..models.weights import built, load_weights
 from ..networks import NetworkOutput, RegistrationNetwork, network_class
 from ..preparation.working import WorkingPair
 from ..types import InputError, Stage
-from ._engine import straightened
-from ._inverse import inverse_of
 from .base import OWN_MEASURE, Context, Outcome
+from .engine import straightened
+from .inverse import inverse_of
 from .network import INSTANCE_NOTE, notes_of
 from .svf.optimizer import refine
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 from helpers.paths import PROJECT
-from SlicerDeepRegLib import private
-from SlicerDeepRegLib.private import PrivateFolder, private_folder, restore, sweep
+from SlicerDeepRegLib.processes import folders
+from SlicerDeepRegLib.processes.folders import PrivateFolder, private_folder, restore, sweep
 
 needs_locks = pytest.mark.skipif(os.name != "posix", reason="Windows has no lock on folders")
 
@@ -24,7 +24,7 @@ def test_it_is_private_and_removed_however_the_block_ends(tmp_path):
 @needs_locks
 def test_the_folder_of_a_killed_process_is_swept_and_that_of_a_living_one_is_not(tmp_path):
     code = (
-        "import sys, time; from SlicerDeepRegLib.private import PrivateFolder; "
+        "import sys, time; from SlicerDeepRegLib.processes.folders import PrivateFolder; "
         f"print(PrivateFolder('own-', {str(tmp_path)!r}).path, flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "SlicerDeepReg")}
@@ -46,7 +46,7 @@ def test_the_folder_of_a_killed_process_is_swept_and_that_of_a_living_one_is_not
 
 @needs_locks
 def test_another_is_made_where_a_newborn_is_just_being_removed(tmp_path, monkeypatch):
-    own, taken = private._own, []
+    own, taken = folders._own, []
 
     def slow(path):
         if not taken:  # another process holds its lock
@@ -54,7 +54,7 @@ def test_another_is_made_where_a_newborn_is_just_being_removed(tmp_path, monkeyp
             raise BlockingIOError
         return own(path)
 
-    monkeypatch.setattr(private, "_own", slow)
+    monkeypatch.setattr(folders, "_own", slow)
     folder = PrivateFolder("own-", tmp_path)
     assert taken and folder.path != taken[0]
     folder.remove()
@@ -81,7 +81,7 @@ def test_a_folder_of_the_users_that_begins_alike_is_left_alone(tmp_path):
 
 @needs_locks
 def test_another_is_made_where_a_newborn_was_taken_for_an_ownerless_one(tmp_path, monkeypatch):
-    own, taken = private._own, []
+    own, taken = folders._own, []
 
     def slow(path):
         if not taken:  # before it is locked, another process sweeps it
@@ -89,16 +89,16 @@ def test_another_is_made_where_a_newborn_was_taken_for_an_ownerless_one(tmp_path
             path.rmdir()
         return own(path)
 
-    monkeypatch.setattr(private, "_own", slow)
+    monkeypatch.setattr(folders, "_own", slow)
     folder = PrivateFolder("own-", tmp_path)
     assert taken and folder.path != taken[0] and folder.path.is_dir()
     folder.remove()
 
 
 def test_without_locks_only_what_was_long_forgotten_is_swept(tmp_path, monkeypatch):
-    monkeypatch.setattr(private, "LOCKS", False)
+    monkeypatch.setattr(folders, "LOCKS", False)
     new, old = PrivateFolder("own-", tmp_path), PrivateFolder("own-", tmp_path)
-    long_ago = time.time() - private.FORGOTTEN_S - 60
+    long_ago = time.time() - folders.FORGOTTEN_S - 60
     os.utime(old.path, (long_ago, long_ago))
     sweep("own-", tmp_path)
     assert new.path.is_dir() and not old.path.exists()
