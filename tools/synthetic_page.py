@@ -76,7 +76,7 @@ def measured(kind, device):
         largest.append(float(pair.displacement.square().sum(1).sqrt().max()))
         each.append({**found, "inside": float(pair.inside.mean()), "labels": len(torch.unique(pair.fixed_labels)) - 1})
     means = mean_metrics(each)
-    numbers = [means["field_before"], np.mean(largest), np.max(largest), means["dice_before"]]
+    numbers = [means["epe_voxels_before"], np.mean(largest), np.max(largest), means["dice_before"]]
     return [kind, *(f"{n:.2f}" for n in numbers), f"{means['ndv_percent']:.4f}", f"{means['labels']:.1f}",
             f"{100 * means['inside']:.0f} %"]  # fmt: skip
 

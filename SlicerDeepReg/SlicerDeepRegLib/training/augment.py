@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from ..warping.sample import warp
-from .rng import Draws, affine_displacement
+from .rng import Rng, affine_displacement
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,23 @@ def augmented(
     if chosen is None and not mirrored_axes:
         return batch
     changed = [
-        _one({name: t[number : number + 1] for name, t in batch.items()}, Draws(seed, t.device), chosen, mirrored_axes)
+        _one({name: t[number : number + 1] for name, t in batch.items()}, Rng(seed, t.device), chosen, mirrored_axes)
         for number, seed in enumerate(seeds)
         for t in [batch["fixed"]]
     ]
     return {name: torch.cat([one[name] for one in changed]) for name in batch}
 
 
-def _one(pair, draws: Draws, chosen: Augmentation | None, mirrored_axes: tuple[int, ...]):
+def _one(pair, rng: Rng, chosen: Augmentation | None, mirrored_axes: tuple[int, ...]):
     dimensions = pair["fixed"].ndim - 2
-    flips = [-1 - axis for axis in mirrored_axes if draws.chance(0.5)]
+    flips = [-1 - axis for axis in mirrored_axes if rng.chance(0.5)]
     if flips:
         pair = {name: t.flip(flips) for name, t in pair.items()}
     if chosen is None:
         return pair
     shape, device = pair["fixed"].shape[2:], pair["fixed"].device
-    both = draws.motion(dimensions, chosen.both_degrees, chosen.both_scaling, chosen.both_shift)
-    one = draws.motion(dimensions, chosen.one_degrees, chosen.one_scaling, chosen.one_shift)
+    both = rng.motion(dimensions, chosen.both_degrees, chosen.both_scaling, chosen.both_shift)
+    one = rng.motion(dimensions, chosen.one_degrees, chosen.one_scaling, chosen.one_shift)
     whole = (both[0] @ one[0], [a + b for a, b in zip(both[1], one[1])])
     moved = {}
     for name, t in pair.items():
@@ -81,9 +81,9 @@ def _one(pair, draws: Draws, chosen: Augmentation | None, mirrored_axes: tuple[i
         displacement = affine_displacement(matrix, shift, shape, device)
         moved[name] = warp(t.float(), displacement, mode="nearest" if exact else "bilinear").to(t.dtype)
     for name in ("moving", "fixed"):
-        image = moved[name] ** math.exp(chosen.gamma * draws.gauss())
-        bias = draws.noise(shape, max(8.0, sum(shape) / dimensions / 3), smooth=True) * draws.uniform(0, chosen.bias)
+        image = moved[name] ** math.exp(chosen.gamma * rng.gauss())
+        bias = rng.noise(shape, max(8.0, sum(shape) / dimensions / 3), smooth=True) * rng.uniform(0, chosen.bias)
         present = image > 0
-        image = image * bias.exp() + draws.normal(1, 1, *shape) * draws.uniform(0, chosen.noise) * present
+        image = image * bias.exp() + rng.normal(1, 1, *shape) * rng.uniform(0, chosen.noise) * present
         moved[name] = image.clamp(0, 1)
     return moved

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..catalog import cards
 from ..types import DEVICES, InputError
-from .dataset_index import PAIRINGS
+from .dataset.pairs import PAIRINGS
 from .plan import DECAYS, OPTIMIZERS, PRECISIONS
 
 #: What torch would have to be imported for; a test compares them with what is known there.

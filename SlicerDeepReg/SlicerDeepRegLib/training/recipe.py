@@ -25,7 +25,7 @@ from ..geometry.grids import orientation_of
 from ..preparation.resample import resample
 from ..preparation.single import grid_by_recipe, shows_more, unit_values
 from ..types import Image, InputError
-from .dataset_index import Listing, Subject
+from .dataset.index import DatasetIndex, Subject
 
 VERSION = 2
 
@@ -62,7 +62,7 @@ class Prepared:
 
 
 def prepare_subjects(
-    listing: Listing,
+    index: DatasetIndex,
     recipe: Mapping[str, Any],
     size_ijk: Sequence[int] | None,
     cache: Path,
@@ -70,7 +70,7 @@ def prepare_subjects(
     free_axis: int | None = None,
     tell=lambda text: None,
 ) -> tuple[dict[str, Prepared], list[str]]:
-    """Every subject of the listing, prepared, by name.
+    """Every subject of the index, prepared, by name.
 
     Args:
         recipe: as on a card.
@@ -93,8 +93,8 @@ def prepare_subjects(
         ) from error
     found: dict[str, Prepared] = {}
     left_out: list[str] = []
-    for number, subject in enumerate(listing.subjects.values(), start=1):
-        tell(f"preparing {number} of {len(listing.subjects)}: {subject.name}")
+    for number, subject in enumerate(index.subjects.values(), start=1):
+        tell(f"preparing {number} of {len(index.subjects)}: {subject.name}")
         try:
             found[subject.name] = _prepared(subject, recipe, size_ijk, cache)
         except CannotKeep:

@@ -20,7 +20,7 @@ class TrainingRequest:
         network: name of a network's card, or NAME:VARIANT.
         output: folder for model, checkpoint, log and pictures.
         data: a folder, a CSV or a dataset.json; or ``synthetic``: one of ``synthetic.KINDS``.
-        images, labels, masks: see ``dataset_index.read_listing``. pairing, atlas: see ``dataset_index.make_pairs``.
+        images, labels, masks: see ``dataset.read``. pairing, atlas: see ``dataset.pairs``.
         size_ijk: images are cut or padded to it. voxel_mm, orientation: of the recipe.
         dimensions: 2 or 3, for synthetic pairs of a network that takes both.
         epochs or steps: how long. batch: pairs of one process at once. accumulate: batches of a step.

@@ -14,7 +14,7 @@ from typing import Any
 from ..catalog import Card
 from ..types import InputError
 from .augment import AUGMENTATIONS
-from .dataset_index import PAIRINGS
+from .dataset.pairs import PAIRINGS
 from .plan import DECAYS, OPTIMIZERS
 
 
@@ -25,7 +25,7 @@ class Schedule:
     Attributes:
         text: what it is, for people.
         epochs: passes over the pairs; ``steps`` instead where there are no pairs to count.
-        pairing: which pairs are made, see ``dataset_index.PAIRINGS``.
+        pairing: which pairs are made, see ``dataset.pairs.PAIRINGS``.
         size_ijk: images are cropped or padded to it, voxels along i, j(, k).
         batch: pairs of one step.
         optimizer: "adam", "amsgrad" (Adam with it) or "adamw".

@@ -23,7 +23,7 @@ from ..types import InputError
 from ..warping.filters import gaussian
 from ..warping.sample import compose, resize, warp
 from ..warping.velocity import integrate
-from .rng import Draws, affine_displacement, robust_unit, seed_of
+from .rng import Rng, affine_displacement, robust_unit, seed_of
 
 KINDS = ("mixed", "brains", "shapes")
 #: Labels of a brain-like map; the pairs (left, right) look alike.
@@ -130,16 +130,16 @@ def synthetic_pairs(
 
 
 class _Maker:
-    """Makes one pair; everything that it draws comes from the seed, in a fixed order."""
+    """Makes one pair; everything random in it comes from the seed, in a fixed order."""
 
     def __init__(self, shape: tuple[int, ...], seed: int, device: torch.device, settings: SyntheticSettings) -> None:
         self.shape, self.n, self.device, self.settings = shape, len(shape), device, settings
-        draws = Draws(seed, device)
-        self._uniform, self._chance, self._normal, self._order = draws.uniform, draws.chance, draws.normal, draws.order
-        self._draws, self._resolutions = draws, Draws(seed_of(seed, 1), device)
+        rng = Rng(seed, device)
+        self._uniform, self._chance, self._normal = rng.uniform, rng.chance, rng.normal
+        self._rng, self._resolutions = rng, Rng(seed_of(seed, 1), device)
 
     def _noise(self, cell: float, channels: int = 1, shape: Sequence[int] | None = None, smooth: bool = False):
-        return self._draws.noise(shape or self.shape, cell, channels, smooth)
+        return self._rng.noise(shape or self.shape, cell, channels, smooth)
 
     @torch.no_grad()
     def pair(self) -> SyntheticPair:
@@ -178,7 +178,7 @@ class _Maker:
         )
         flow = resize(integrate(velocity, squarings=6), self.shape)
         s = self.settings
-        matrix, shift = self._draws.motion(self.n, s.rotation_degrees, s.scaling, s.shift)
+        matrix, shift = self._rng.motion(self.n, s.rotation_degrees, s.scaling, s.shift)
         return compose(flow, affine_displacement(matrix, shift, self.shape, self.device))
 
     # ---------------------------------------------------------------- label maps
@@ -222,7 +222,7 @@ class _Maker:
 
     def _placed(self) -> torch.Tensor:
         """Coordinates of the brain's own axes, left to right first: 1 is its surface."""
-        order = self._order(self.n)
+        order = self._rng.permutation(self.n)
         c = self._coordinates()[:, order]
         for a in range(self.n):
             for b in range(a):
@@ -262,7 +262,7 @@ class _Maker:
     def _contrast(self, brain: bool) -> torch.Tensor:
         """The mean intensity of each label; 0 for the background."""
         count = BRAIN_LABELS if brain else self.settings.labels
-        means = self._draws.evenly(count + 1) * 0.9 + 0.1
+        means = self._rng.rand(count + 1) * 0.9 + 0.1
         means[0] = 0
         if brain:  # left and right alike
             pairs = [GRAY, WHITE, VENTRICLE, *((NUCLEI + 2 * k, NUCLEI + 2 * k + 1) for k in range(NUCLEUS_PAIRS))]
@@ -291,7 +291,7 @@ class _Maker:
         image = image + self._normal(1, 1, *self.shape) * self._uniform(0, s.noise)
         image = image.clamp(min=0) * present if self._chance(s.outside_zero) else image.abs()
         image = robust_unit(image)
-        return image ** math.exp(s.gamma * self._draws.gauss())
+        return image ** math.exp(s.gamma * self._rng.gauss())
 
     def _thick(self, image: torch.Tensor) -> torch.Tensor:
         """Thick slices along one axis, interpolated back."""

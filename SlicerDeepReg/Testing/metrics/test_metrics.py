@@ -169,7 +169,7 @@ def test_every_metric_is_named_and_shown_in_the_table():
     found.update(measurer.uncertainty(image))
     unknown = [name for name in found if name not in METRICS and "by_" not in name]
     assert not unknown
-    assert set(METRICS) <= set(found)
+    assert set(METRICS) - set(found) == {"epe_voxels"}  # known for synthetic pairs alone; a training measures it
     text = table({"before": {"dice": 0.5}, "after": found})
-    for metric in METRICS.values():
-        assert metric.title in text
+    for name in found:
+        assert name not in METRICS or METRICS[name].title in text

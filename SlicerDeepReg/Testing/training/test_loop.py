@@ -136,7 +136,7 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path):
         # Five steps of 0.00001. Adam makes whole ones of gradients that are rounding alone, so the mean is compared.
         apart = np.concatenate([np.abs(one[key] - other[key]).ravel() for key in one])
         assert apart.mean() < 1e-6, name
-        metrics = [log_of(tmp_path / folder)[-1]["held_out_field"] for folder in ("one", name)]
+        metrics = [log_of(tmp_path / folder)[-1]["held_out_epe_voxels"] for folder in ("one", name)]
         assert metrics[0] == pytest.approx(metrics[1], rel=1e-4)
     plans = [
         json.loads((tmp_path / name / "training.json").read_text(encoding="utf-8"))["pairs_per_step"] for name in ways
@@ -359,7 +359,7 @@ def test_every_network_takes_a_step(tmp_path, name, monkeypatch):
     request = small(tmp_path / name, network=name, dimensions=3, size_ijk=(32, 32, 32), batch=1, steps=2)
     before = quiet(replace(request, steps=1, output=tmp_path / "one"))
     after = quiet(request)
-    assert after.finished and np.isfinite(after.metrics["field"]) and after.metrics["pairs"] == 3
+    assert after.finished and np.isfinite(after.metrics["epe_voxels"]) and after.metrics["pairs"] == 3
     assert not same(weights_of(tmp_path / "one"), weights_of(tmp_path / name)) and before.finished
     assert json.loads((tmp_path / name / "card.json").read_text(encoding="utf-8"))["network"] == name
 

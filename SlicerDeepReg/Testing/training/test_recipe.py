@@ -10,7 +10,10 @@ from SlicerDeepRegLib.geometry.grids import oriented, with_voxels
 from SlicerDeepRegLib.preparation.resample import resample
 from SlicerDeepRegLib.preparation.working import working_pair
 from SlicerDeepRegLib.training.augment import AUGMENTATIONS, augmented
-from SlicerDeepRegLib.training.dataset_index import Listing, Pair, Subject, make_pairs, read_listing, with_splits
+from SlicerDeepRegLib.training.dataset.index import DatasetIndex, Pair, Subject
+from SlicerDeepRegLib.training.dataset.pairs import make_pairs
+from SlicerDeepRegLib.training.dataset.read import read_dataset_index
+from SlicerDeepRegLib.training.dataset.splits import with_splits
 from SlicerDeepRegLib.training.recipe import prepare_subjects
 from SlicerDeepRegLib.training.sources import PairSource
 from SlicerDeepRegLib.types import Image, ImagePair, InputError
@@ -20,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def prepared(folder, cache, size_ijk=None, skip=False, **recipe):
-    return prepare_subjects(read_listing(folder), {**UNIT, **recipe}, size_ijk, cache, skip)
+    return prepare_subjects(read_dataset_index(folder), {**UNIT, **recipe}, size_ijk, cache, skip)
 
 
 def test_arrays_are_those_that_a_registration_would_give_the_network(tmp_path, plain_case):
@@ -105,9 +108,9 @@ def source(tmp_path):
     def build(pairing="all", count=4, **more):
         scans = folder_of_scans(tmp_path / "scans", count)
         found, _ = prepared(scans, tmp_path / "cache")
-        listing, _ = with_splits(read_listing(scans), 0, 0)
+        index, _ = with_splits(read_dataset_index(scans), 0, 0)
         groups = dict.fromkeys(found)
-        return PairSource(make_pairs(listing, pairing, "train"), found, 0, pairing == "random", groups, **more)
+        return PairSource(make_pairs(index, pairing, "train"), found, 0, pairing == "random", groups, **more)
 
     return build
 
@@ -197,8 +200,8 @@ def test_a_file_is_not_taken_for_another_with_the_same_part(tmp_path):
     image, labels = scan(0)
     write_image(image, tmp_path / "a.mhd")
     write_image(labels, tmp_path / "x.nii.gz")
-    as_labels = Listing({"a": Subject("a", tmp_path / "a.mhd", labels=tmp_path / "x.nii.gz")})
-    as_mask = Listing({"a": Subject("a", tmp_path / "a.mhd", mask=tmp_path / "x.nii.gz")})
+    as_labels = DatasetIndex({"a": Subject("a", tmp_path / "a.mhd", labels=tmp_path / "x.nii.gz")})
+    as_mask = DatasetIndex({"a": Subject("a", tmp_path / "a.mhd", mask=tmp_path / "x.nii.gz")})
     first, second = (prepare_subjects(one, UNIT, None, tmp_path / "c", False)[0]["a"] for one in (as_labels, as_mask))
     assert "labels" in first.arrays and "mask" in second.arrays and "labels" not in second.arrays
     write_image(scan(3)[0], tmp_path / "a.mhd")
@@ -206,6 +209,6 @@ def test_a_file_is_not_taken_for_another_with_the_same_part(tmp_path):
     third = prepare_subjects(as_labels, UNIT, None, tmp_path / "c", False)[0]["a"]
     assert data.exists() and third.base != first.base
     (tmp_path / "b.nii.gz").symlink_to(tmp_path / "gone.nii.gz")
-    broken = Listing({"b": Subject("b", tmp_path / "b.nii.gz")})
+    broken = DatasetIndex({"b": Subject("b", tmp_path / "b.nii.gz")})
     with pytest.raises(InputError, match="b: .* cannot be read"):
         prepare_subjects(broken, UNIT, None, tmp_path / "c", False)

@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage
 import torch
 from SlicerDeepRegLib.geometry.jacobian import non_diffeomorphic_volume
-from SlicerDeepRegLib.training.rng import Draws, seed_of
+from SlicerDeepRegLib.training.rng import Rng, seed_of
 from SlicerDeepRegLib.training.synthetic import (
     CSF,
     GRAY,
@@ -69,7 +69,7 @@ def test_fields_do_not_fold():
 @pytest.mark.parametrize("smooth", [False, True])
 @pytest.mark.parametrize("cell", [2.5, 6, 15])
 def test_noise_has_deviation_one_and_its_own_scale(cell, smooth):
-    values = Draws(1, CPU).noise((96, 96), cell, channels=60, smooth=smooth)
+    values = Rng(1, CPU).noise((96, 96), cell, channels=60, smooth=smooth)
     assert float(values.std()) == pytest.approx(1, abs=0.12)
     lag = [float((values[..., n:] * values[..., : 96 - n]).mean()) for n in (1, round(3 * cell))]
     assert lag[0] > 0.5 and abs(lag[1]) < 0.15  # alike nearby, not three nodes away
