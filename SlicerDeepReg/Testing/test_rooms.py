@@ -65,7 +65,7 @@ WITHOUT_TORCH = (
     "mrml.runs",
     "mrml.scene",
     "mrml.world",
-    "panel.blind",
+    "panel.blinded",
     "panel.choice",
     "preparation.working",
     "report.content",

@@ -13,6 +13,7 @@ import vtk
 
 from ..mrml.runs import Run
 from ..types import InputError
+from .titles import method_title, preset_title
 
 #: The table that keeps the rankings with the scene.
 TABLE = "DeepReg rankings"
@@ -63,7 +64,10 @@ def save_ranking(scene: Any, runs: Sequence[Run], ranking: Sequence[int]) -> Any
             node.AddColumn(column)
         node.SetUseColumnTitleAsColumnHeader(True)
     ranked = [runs[index] for index in ranking]
-    names = [f"{run.name} ({run.facts.get('method', '')}, {run.facts.get('preset', '')})" for run in ranked]
+    names = [
+        f"{run.name} ({method_title(run.facts.get('method', ''))}, {preset_title(run.facts.get('preset', ''))})"
+        for run in ranked
+    ]
     values = [datetime.datetime.now().isoformat(timespec="seconds"), *names, *([""] * (len(LETTERS) - len(names)))]
     table = node.GetTable()
     for column, value in enumerate(values):

@@ -211,11 +211,11 @@ def choice_of(parameters: Any) -> Choice:
         similarity=parameters.similarity,
         device=parameters.device,
         uncertainty_runs=parameters.uncertainty_runs,
-        settings=settings_of(parameters.settings),
+        settings=read_settings(parameters.settings),
     )
 
 
-def settings_of(text: str) -> dict[str, Any]:
+def read_settings(text: str) -> dict[str, Any]:
     """Return the settings that are kept as JSON; none if the text was edited by hand and cannot be read."""
     try:
         values = json.loads(text or "{}")

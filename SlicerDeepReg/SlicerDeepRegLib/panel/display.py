@@ -53,7 +53,7 @@ class Display:
     ) -> None:
         self.review, self.layouts = review, layouts
         self._parameters, self._changed = parameters, changed
-        self._run: Run | None = None  # the selected one
+        self._followed: Run | None = None  # the selected one
         self._morph: Morph | None = None
         self._stages: Stages | None = None
         self.legend = ""
@@ -65,11 +65,17 @@ class Display:
 
     # ------------------------------------------------------------------ which run
 
+    @property
+    def _run(self) -> Run | None:
+        """The selected run, or None if it was removed from the scene."""
+        run = self._followed
+        return run if run is not None and run.node.GetScene() is not None else None
+
     def follow(self, run: Run | None) -> None:
         """Another run may be selected now: end its motion, and show it in the layout that is on the screen."""
-        if run != self._run:
+        if run != self._followed:
             self.end_motion()
-            self._run = run
+            self._followed = run
         arranged = self.layouts.shown
         if complete(run) and arranged is not None and arranged[1] != run:
             self.arrange(arranged[0])
@@ -77,15 +83,15 @@ class Display:
     def forget(self, run: Run) -> None:
         """Put away what shows a run, before the run is removed."""
         self.review.forget(run)
-        if self._run == run:
+        if self._followed == run:
             self.end_motion()
-            self._run = None
+            self._followed = None
         if self.layouts.shown is not None and self.layouts.shown[1] == run:
             self.layouts.restore()
 
     def close(self) -> None:
         """Let go of the scene and give back its layout."""
-        self._morph = self._stages = self._run = None
+        self._morph = self._stages = self._followed = None
         if self.layouts.shown is not None:
             self.layouts.restore()
 

@@ -98,7 +98,7 @@ def write_dicom(run: Run, path: Path) -> str:
     return _("The DICOM object was saved as {path}").format(path=path)
 
 
-def _series_of(node, role: str) -> Series:
+def _series_of(node: Any, role: str) -> Series:
     """Return the DICOM series that a volume was loaded from."""
     if node is None:
         raise InputError(_("The volumes of this result were removed from the scene. Register again."))
@@ -149,7 +149,7 @@ def cameras() -> list[Callable[[], np.ndarray]]:
     return [_camera(widget) for widget in visible]
 
 
-def _camera(widget) -> Callable[[], np.ndarray]:
+def _camera(widget: Any) -> Callable[[], np.ndarray]:
     def take() -> np.ndarray:
         view = widget.sliceView()
         corners = view.cornerAnnotation()  # Slicer writes names of volumes there, and patients' of DICOM

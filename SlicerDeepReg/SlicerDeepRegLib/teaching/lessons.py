@@ -96,8 +96,8 @@ _FIELD = Lesson(
     (Try("Field"),),
     (
         Step(
-            "Two images of one made head; the fixed one was bent. Move the fade slider: structures jump, because the "
-            "same place in space is not the same place in the head.",
+            "Two images of one made head; the fixed one was bent. Move the slider Opacity: structures jump, because "
+            "the same place in space is not the same place in the head.",
             amount=0.5,
             before=True,
         ),
@@ -117,7 +117,10 @@ _FIELD = Lesson(
             "Where they spread a structure is larger there than in the fixed image, where they crowd it is smaller.",
             grid=True,
         ),
-        Step("Half of the way, in time: move the slider in the section In time from 0 to 1.", time=0.5),
+        Step(
+            "Half of the deformation: move the slider Deformation amount in the section Animation from 0 to 1.",
+            time=0.5,
+        ),
         Step(
             "Warped against fixed: nothing is left to see. But alike is not aligned: the landmarks, whose true "
             "partners are known here and were not shown to the method, say how far it still is from the truth (TRE).",
@@ -216,8 +219,8 @@ _STAGES = Lesson(
             stage="scale 1/8",
         ),
         Step(
-            "Each finer scale begins where the coarser one ended and has only the rest to find. Beneath the section In "
-            "time stands the TRE of each stage: the first ones gain most.",
+            "Each finer scale begins where the coarser one ended and has only the rest to find. Below, in the section "
+            "Animation, is the TRE of each stage: the first ones gain most.",
             stage="last",
         ),
         Step("A network in one pass: some of the difference is left.", 1, "difference"),

@@ -24,7 +24,7 @@ from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.panel.choice import Choice, findings, prepare
 from SlicerDeepRegLib.panel.sections import section_classes
 from SlicerDeepRegLib.settings import numbers_of
-from SlicerDeepRegLib.types import Grid, Image, InputError
+from SlicerDeepRegLib.types import Image, InputError
 
 PANEL = MODULE.parent / "SlicerDeepRegLib" / "panel"
 UI = MODULE.parent / "Resources" / "UI"
@@ -50,7 +50,9 @@ def cases(desktop, pair):
     """(what is chosen, level, part of the text)."""
     flat = volume(desktop, size=(20, 22, 1), name="flat")
     constant = volume(desktop, np.full((24, 22, 20), 3.0, np.float32), name="constant")
-    far = volume(desktop, name="far", center=(0.0, 0.0, 900.0))
+    noise = np.random.default_rng(0).uniform(0, 100, (24, 22, 20)).astype(np.float32)
+    far = volume(desktop, noise, name="far", center=(0.0, 0.0, 900.0))
+    small = volume(desktop, noise[:4], size=(20, 22, 4), name="small")
     thick = volume(desktop, size=(40, 40, 12), spacing=(1.0, 1.0, 6.0), name="thick")
     ct = volume(desktop, np.linspace(-1000, 900, 24 * 22 * 20, dtype=np.float32).reshape(24, 22, 20), name="ct")
     empty = desktop.host.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
@@ -62,6 +64,7 @@ def cases(desktop, pair):
         (dict(fixed=fixed, moving=fixed), "error", "same volume"),
         (dict(fixed=fixed, moving=empty), "error", "no voxels"),
         (dict(fixed=fixed, moving=flat), "error", "single slice"),
+        (dict(fixed=fixed, moving=small), "error", "at least 8"),
         (dict(fixed=flat, moving=volume(desktop, size=(20, 22, 1), name="flat2")), "note", "plane"),
         (dict(fixed=fixed, moving=constant), "error", "constant) is constant"),
         (dict(fixed=fixed, moving=far, linear="none"), "error", "do not overlap"),
@@ -74,7 +77,7 @@ def cases(desktop, pair):
                 fixed=fixed, moving=moving, fixed_points=points(desktop, 3, "b"), moving_points=points(desktop, 2, "c")
             ),
             "error",
-            "3 and 2 points",
+            "3 fixed and 2 moving",
         ),
         (dict(fixed=fixed, moving=moving, fixed_mask=blank), "error", "has no segment"),
     ]
@@ -116,23 +119,15 @@ def test_little_memory_is_a_warning_that_can_be_passed_over(desktop, widget, pre
 # ------------------------------------------------------------------ said by the worker
 
 
-@pytest.mark.parametrize(
-    "name, change, text",
-    [
-        ("nan", lambda v: np.where(v > 50, np.nan, v), "NaN or infinite"),
-        ("small", lambda v: v[:4], "at least 8"),
-    ],
-)
-def test_what_only_the_voxels_show_is_said_and_nothing_is_left(
-    desktop, widget, pair, synthetic_case, name, change, text
-):
-    values = np.ascontiguousarray(change(synthetic_case.moving.values), np.float32)
-    grid = Grid(values.shape[::-1], synthetic_case.moving.grid.ijk_to_lps)
-    widget.panel.parameters.moving = add_volume(desktop.host.scene, Image(values, grid), name)
+def test_what_only_the_voxels_show_is_said_and_nothing_is_left(desktop, widget, pair, synthetic_case):
+    values = synthetic_case.moving.values
+    values = np.where(values > 50, np.nan, values).astype(np.float32)
+    image = Image(values, synthetic_case.moving.grid)
+    widget.panel.parameters.moving = add_volume(desktop.host.scene, image, "nan")
     before = scene_state(desktop.host.scene)
     widget.ui.applyButton.click()
     job = finish(desktop, widget)
-    assert job.state == "failed" and job.reason == "input" and text in desktop.messages[-1]
+    assert job.state == "failed" and job.reason == "input" and "NaN or infinite" in desktop.messages[-1]
     assert scene_state(desktop.host.scene) == before and not runs(desktop.host.scene)
 
 

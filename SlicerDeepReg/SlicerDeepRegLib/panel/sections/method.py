@@ -13,7 +13,7 @@ from ...catalog import refresh
 from ...methods import Method, linear_methods, method, methods
 from ...similarity import similarities
 from ...types import AUTOMATIC, MAX_UNCERTAINTY_RUNS, InputError, Request
-from ..context import settings_of
+from ..context import read_settings
 from ..section import BaseSection, signals_blocked
 from ..settings_form import SettingsForm
 
@@ -136,7 +136,8 @@ class MethodSection(BaseSection):
         card = chosen.card
         trained = "" if card.trained_on is None else _("Trained on: {data}.").format(data=card.trained_on) + " "
         self.widgets.methodLabel.text = f"{_(card.summary)} {trained}{_('License')}: {card.license}."
-        self._form.show(chosen.presets[parameters.preset], settings_of(parameters.settings))
+        preset = parameters.preset if parameters.preset in chosen.presets else Request.preset
+        self._form.show(chosen.presets[preset], read_settings(parameters.settings))
 
     def _show_variants(self, base: str, variant: str) -> None:
         """Offer the variants of the method, if it has some."""
@@ -151,11 +152,11 @@ class MethodSection(BaseSection):
 
 
 def shown_method(name: str) -> Method:
-    """Return the method of that name, or the first one if a scene names a method that is not there (any more)."""
+    """Return the method of that name, or the default one if a scene names a method that is not there (any more)."""
     try:
         return method(name)
     except InputError:
-        return next(iter(methods().values()))
+        return method(Request.method)
 
 
 def _fill(combo: Any, entries: Iterable[tuple[str, str]]) -> None:

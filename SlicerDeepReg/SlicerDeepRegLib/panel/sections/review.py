@@ -98,7 +98,7 @@ class ReviewSection(BaseSection):
         ):
             widget.enabled = is_complete
         widgets.beforeButton.enabled = is_complete and moving_is_where_it_was(run)
-        widgets.restoreViewsButton.enabled = self.context.review.shown is not None
+        widgets.restoreViewsButton.enabled = self.context.review.shown is not None or bool(layout)
         widgets.legendLabel.text = display.legend
 
     # ------------------------------------------------------------------ what the controls do
@@ -113,6 +113,7 @@ class ReviewSection(BaseSection):
 
     def _restore_views(self) -> None:
         self.views_taken()
+        self.context.display.arrange("")
         self.context.display.restore_views()
 
     def _set_flicker(self, on: bool) -> None:
