@@ -38,7 +38,7 @@ class KnownPair:
     truth: Transform
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "demo", help="register a synthetic pair (or yours) and write report.html and scene.mrb", description=__doc__
     )
@@ -119,7 +119,7 @@ def made_pair() -> KnownPair:
     return pair_from(template, labels)
 
 
-def _from_nibabel(picture, name: str) -> Image:
+def _from_nibabel(picture: Any, name: str) -> Image:
     to_lps = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI affines are RAS
     values = np.ascontiguousarray(np.asarray(picture.get_fdata(), np.float32).T)
     return Image(values, Grid(values.shape[::-1], to_lps @ picture.affine), name)

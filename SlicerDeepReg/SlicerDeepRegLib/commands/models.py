@@ -11,7 +11,7 @@ from ..catalog import Card, cards
 from ..types import InputError
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("models", help="list the methods and networks, add one with your weights")
     parser.add_argument("--json", action="store_true", help="print the cards as a JSON list")
     parser.set_defaults(run=run)

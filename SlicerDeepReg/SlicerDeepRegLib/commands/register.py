@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from .. import __version__
 from ..catalog import cards
@@ -28,7 +29,7 @@ from .slicer_side import check_slicer, write_pictures, write_scene
 DEFAULTS = {name: f.default for name, f in Request.__dataclass_fields__.items()}
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "register",
         help="register one image to another",
@@ -128,7 +129,7 @@ def _dicom_series(request: Request) -> tuple[Any, Any]:
     return tuple(read_folder(Path(getattr(request, role)), f"{role} image") for role in ("fixed", "moving"))
 
 
-def read_settings(pairs) -> dict[str, Any]:
+def read_settings(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """``["step=0.2"]`` as a dictionary; InputError when one is not of that form."""
     for pair in pairs:
         if "=" not in pair:
@@ -188,7 +189,7 @@ class ProgressBar:
 
     WIDTH = 28
 
-    def __init__(self, stream) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self.stream, self.start, self.last = stream, time.monotonic(), ("", -1.0)
         self.terminal = stream.isatty()
         self.open = False

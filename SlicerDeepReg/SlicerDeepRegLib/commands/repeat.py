@@ -15,7 +15,7 @@ from ..types import InputError, Request
 NEEDED, MOST_BYTES = ("request", "provenance", "outputs_sha256"), 50_000_000
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "repeat",
         help="do a registration again from its result.json and compare",

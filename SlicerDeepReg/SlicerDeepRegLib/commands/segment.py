@@ -10,7 +10,7 @@ import numpy as np
 from ..types import DEVICES, InputError
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "segment",
         help="segment an image by a network from joint training",

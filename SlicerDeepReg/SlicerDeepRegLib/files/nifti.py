@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -102,7 +103,7 @@ def _place_fault(head: bytes, order: str, sides: int) -> bool:
     return not all(abs(number) < _FAR_MM for number in numbers)
 
 
-def _bytes(count: int, sides, code: int, start: float, size: int) -> tuple[int, str | None]:
+def _bytes(count: int, sides: Sequence[int], code: int, start: float, size: int) -> tuple[int, str | None]:
     # Writers leave 0 in the dimensions after the third; readers take it for 1.
     sides = [*sides[:3], *(side or 1 for side in sides[3:])]
     if not 1 <= count <= 7 or any(side < 1 for side in sides[:count]):

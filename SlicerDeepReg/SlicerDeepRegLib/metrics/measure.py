@@ -152,11 +152,11 @@ def _mean(by_label: dict[int, float]) -> float | None:
     return float(np.mean(list(by_label.values()))) if by_label else None
 
 
-def _range(values: np.ndarray):
+def _range(values: np.ndarray) -> tuple[float, float]:
     low, high = np.percentile(values, [0.1, 99.9])
     return (float(low), float(high)) if high > low else (float(values.min()), float(values.max()))
 
 
-def _scaled(values: np.ndarray, limits) -> np.ndarray:
+def _scaled(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     low, high = limits
     return np.clip((values.astype(np.float32) - low) / (high - low), 0, 1)

@@ -62,7 +62,7 @@ def way_back(run: Run, runs: Sequence[Run]) -> Run | None:
     return (same or other or [None])[-1]
 
 
-def consistency(scene, run: Run, back: Run):
+def consistency(scene: slicer.vtkMRMLScene, run: Run, back: Run) -> tuple[slicer.vtkMRMLVolumeNode, dict[str, float]]:
     """A map of ``|T_back(T(x)) - x|`` in mm, and its metrics.
 
     Returns:
@@ -79,7 +79,7 @@ def consistency(scene, run: Run, back: Run):
 # ------------------------------------------------------------------ disagreement
 
 
-def disagreement(scene, runs: Sequence[Run]):
+def disagreement(scene: slicer.vtkMRMLScene, runs: Sequence[Run]) -> tuple[slicer.vtkMRMLVolumeNode, dict[str, float]]:
     """A map of how far runs of one pair disagree: the root mean square distance from their mean, mm.
 
     The runs may be of several methods, or of one with perturbed inputs. The map belongs to the first.
@@ -125,7 +125,9 @@ def _content(run: Run, points_ras: np.ndarray) -> np.ndarray:
     return inside if inside.any() else np.ones(len(points_ras), bool)
 
 
-def _map(scene, run: Run, role: str, values: np.ndarray, grid: Grid, title: str):
+def _map(
+    scene: slicer.vtkMRMLScene, run: Run, role: str, values: np.ndarray, grid: Grid, title: str
+) -> slicer.vtkMRMLVolumeNode:
     values = np.ascontiguousarray(values, np.float32)
     node = run.get(role)
     if node is None:
@@ -138,7 +140,7 @@ def _map(scene, run: Run, role: str, values: np.ndarray, grid: Grid, title: str)
 # ------------------------------------------------------------------ landmarks
 
 
-def residuals(scene, run: Run) -> tuple[Any, list[dict[str, Any]]]:
+def residuals(scene: slicer.vtkMRMLScene, run: Run) -> tuple[Any, list[dict[str, Any]]]:
     """What is missing between each moved landmark and its partner, as arrows in the fixed image; and a table.
 
     An arrow begins at the fixed landmark and is the part of the way to its partner that is missing, brought back by
@@ -165,7 +167,9 @@ def residuals(scene, run: Run) -> tuple[Any, list[dict[str, Any]]]:
     return node, rows
 
 
-def _arrows(scene, run: Run, starts: np.ndarray, ways: np.ndarray, errors: np.ndarray):
+def _arrows(
+    scene: slicer.vtkMRMLScene, run: Run, starts: np.ndarray, ways: np.ndarray, errors: np.ndarray
+) -> slicer.vtkMRMLModelNode:
     together = vtk.vtkAppendPolyData()
     for start, way, error in zip(starts, ways, errors):
         length = float(np.linalg.norm(way))

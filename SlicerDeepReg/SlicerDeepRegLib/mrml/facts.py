@@ -49,7 +49,7 @@ def _matrix(then: vtk.vtkAbstractTransform | None) -> list[list[float]] | None:
     return slicer.util.arrayFromVTKMatrix(then.GetMatrix()).tolist()
 
 
-def _worst_place(result: Result):
+def _worst_place(result: Result) -> tuple[list[float], float]:
     """Where the Jacobian is least inside the fixed image's content, RAS mm, and what it is there."""
     content = result.fixed.values > display_range(result.fixed)[0]
     values = np.where(content, result.jacobian.values, np.inf) if content.any() else result.jacobian.values

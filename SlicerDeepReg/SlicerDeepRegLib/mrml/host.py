@@ -6,13 +6,15 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
+
+import vtk
 
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")  # before the first render window
 
 import numpy as np  # noqa: E402
 import slicer  # noqa: E402
 import slicer.util  # noqa: E402
-import vtk  # noqa: E402
 
 from ..processes.launch import output_of  # noqa: E402
 from .display import refresh_legends  # noqa: E402
@@ -121,7 +123,7 @@ class Host:
     def __enter__(self) -> Host:
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -160,7 +162,13 @@ class SliceView:
         self._note: vtk.vtkCornerAnnotation | None = None
         self.logic.ResizeSliceNode(*size)
 
-    def show(self, background=None, foreground=None, opacity: float = 0.5, labels=None) -> None:
+    def show(
+        self,
+        background: slicer.vtkMRMLVolumeNode | None = None,
+        foreground: slicer.vtkMRMLVolumeNode | None = None,
+        opacity: float = 0.5,
+        labels: slicer.vtkMRMLVolumeNode | None = None,
+    ) -> None:
         """Choose the layers; label maps are drawn as outlines."""
         for layer, setter in (
             (background, self.composite.SetBackgroundVolumeID),
@@ -173,7 +181,7 @@ class SliceView:
         self.node.SetUseLabelOutline(True)
         refresh_legends(self.host.scene)
 
-    def center(self, ras_mm, field_of_view_mm: float) -> None:
+    def center(self, ras_mm: Sequence[float], field_of_view_mm: float) -> None:
         """Put an RAS point in the middle, with that many mm across the shorter side."""
         width, height = self.size
         scale = field_of_view_mm / min(width, height)

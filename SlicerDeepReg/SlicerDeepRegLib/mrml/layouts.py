@@ -94,7 +94,9 @@ class Layouts:
         arranged: called with the cells that the layout has now; the desktop makes the views by itself.
     """
 
-    def __init__(self, scene, review: Review, arranged: Callable[[list[Cell]], Any] = lambda cells: None) -> None:
+    def __init__(
+        self, scene: slicer.vtkMRMLScene, review: Review, arranged: Callable[[list[Cell]], Any] = lambda cells: None
+    ) -> None:
         self.scene, self.review, self.arranged = scene, review, arranged
         self._before: int | None = None
         self._crosshair_before: tuple[int, int] | None = None
@@ -208,7 +210,7 @@ class Layouts:
             return run.get("fixed"), self.volume(run, shows), 0.75
         return self.volume(run, shows), None, 0.0
 
-    def volume(self, run: Run, shows: str):
+    def volume(self, run: Run, shows: str) -> slicer.vtkMRMLVolumeNode | None:
         """The volume that a view shows, made where it is not there yet."""
         if shows in ("fixed", "moving", "warped"):
             return run.get(shows)
@@ -226,7 +228,7 @@ class Layouts:
         run.get("warped").GetRASBounds(bounds)
         self.jump([(bounds[n] + bounds[n + 1]) / 2 for n in (0, 2, 4)], fitted=True)
 
-    def jump(self, ras_mm, fitted: bool = False) -> None:
+    def jump(self, ras_mm: Sequence[float], fitted: bool = False) -> None:
         """Center all our views on a point, and put the crosshair there."""
         self.review.cross(ras_mm)
         logics = self.review.logics
@@ -237,7 +239,7 @@ class Layouts:
                     logic.FitSliceToBackground()
                 node.JumpSliceByCentering(*[float(value) for value in ras_mm])
 
-    def of_view(self, kind: str, name: str):
+    def of_view(self, kind: str, name: str) -> slicer.vtkMRMLNode | None:
         """The slice or composite node of a view, or None."""
         nodes = slicer.util.getNodesByClass(kind, self.scene)
         return next((node for node in nodes if name in (node.GetLayoutName(), node.GetName())), None)
@@ -261,6 +263,6 @@ class Layouts:
         if run.node.GetScene() is not None:
             self.review.grid_in(run, [])
 
-    def _layout_node(self):
+    def _layout_node(self) -> slicer.vtkMRMLLayoutNode:
         nodes = slicer.util.getNodesByClass("vtkMRMLLayoutNode", self.scene)
         return nodes[0] if nodes else self.scene.AddNewNodeByClass("vtkMRMLLayoutNode")

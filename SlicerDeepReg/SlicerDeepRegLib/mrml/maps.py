@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import slicer
 
 from ..geometry.grids import on_grid
 from ..types import Image
@@ -18,7 +19,7 @@ COLORS = 512
 FOLD = (1.0, 0.0, 1.0)
 
 
-def magnitude(scene, run: Run):
+def magnitude(scene: slicer.vtkMRMLScene, run: Run) -> slicer.vtkMRMLVolumeNode:
     """The length of the displacement in mm at every voxel of the run's grid; the linear part is not in it.
 
     Raises:
@@ -40,7 +41,7 @@ def magnitude(scene, run: Run):
     return own(scene, run, "magnitude", node)
 
 
-def log_jacobian(scene, run: Run):
+def log_jacobian(scene: slicer.vtkMRMLScene, run: Run) -> slicer.vtkMRMLVolumeNode:
     """The Jacobian colored by its logarithm, from a quarter to four times the volume; folds in magenta."""
     node = run.get("jacobian_log")
     if node is not None:
@@ -53,7 +54,7 @@ def log_jacobian(scene, run: Run):
     return own(scene, run, "jacobian_log", node)
 
 
-def _log_colors(scene):
+def _log_colors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
     jacobians = (np.arange(COLORS) + 0.5) * TOP / COLORS
     locations = np.clip(np.log(jacobians) / np.log(TOP), -1, 1)
     colors = [(f"{one:.2f}", diverging_color(place, middle=1.0)) for one, place in zip(jacobians, locations)]

@@ -28,7 +28,7 @@ MADE = ("stage_volumes", "stage_browser", "stage_shown")
 # ------------------------------------------------------------------ what a run keeps
 
 
-def keep_motion(scene, run: Run, result: Result) -> None:
+def keep_motion(scene: slicer.vtkMRMLScene, run: Run, result: Result) -> None:
     """Keep the stages and the path of a result with its run."""
     stages = _sequence(scene, run, "stages", "stage")
     for number, stage in enumerate(result.stages):
@@ -46,7 +46,9 @@ def from_parent_of(linear_lps: np.ndarray, field: Field | None) -> vtk.vtkAbstra
     return from_parent(Transform(np.asarray(linear_lps, float), field))
 
 
-def _sequence(scene, run: Run, role: str, index: str, save: bool = True):
+def _sequence(
+    scene: slicer.vtkMRMLScene, run: Run, role: str, index: str, save: bool = True
+) -> slicer.vtkMRMLSequenceNode:
     node = slicer.vtkMRMLSequenceNode()
     node.SetIndexName(index)
     node.SetIndexUnit("")
@@ -56,14 +58,14 @@ def _sequence(scene, run: Run, role: str, index: str, save: bool = True):
     return own(scene, run, role, node, save=save)
 
 
-def _put(sequence, index: str, name: str, transform: vtk.vtkAbstractTransform) -> None:
+def _put(sequence: slicer.vtkMRMLSequenceNode, index: str, name: str, transform: vtk.vtkAbstractTransform) -> None:
     node = slicer.vtkMRMLTransformNode()
     node.SetName(name)
     node.SetAndObserveTransformFromParent(transform)
     sequence.SetDataNodeAtValue(node, index)
 
 
-def _items(sequence) -> list[Any]:
+def _items(sequence: slicer.vtkMRMLSequenceNode) -> list[Any]:
     return [sequence.GetNthDataNode(n) for n in range(sequence.GetNumberOfDataNodes())] if sequence is not None else []
 
 
@@ -80,7 +82,7 @@ class Morph:
         ValueError: the run has no moving volume any more, or that was under a transform that is not linear.
     """
 
-    def __init__(self, scene, run: Run) -> None:
+    def __init__(self, scene: slicer.vtkMRMLScene, run: Run) -> None:
         moving, facts = run.get("moving"), run.facts
         if moving is None or run.get("transform") is None:
             raise ValueError(f"{run.name} has lost its moving volume or its transform, so its way cannot be shown.")
@@ -125,7 +127,7 @@ class Morph:
             if node is not None:
                 remove_node(self.scene, node)
 
-    def _field(self, time: float):
+    def _field(self, time: float) -> vtk.vtkAbstractTransform | None:
         if self._whole is None or time == 0.0:
             return None
         if time == 1.0 or not self._path:
@@ -144,7 +146,7 @@ class Morph:
         values = first + np.float32(place - before) * (second - first)
         return _with_vectors(self._path[0], values)
 
-    def _clone(self, moving):
+    def _clone(self, moving: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLVolumeNode:
         """A volume node of the same voxels, not copied, shown like the warped one."""
         node = slicer.vtkMRMLScalarVolumeNode()
         node.SetHideFromEditors(True)
@@ -158,14 +160,14 @@ class Morph:
         shown_alike(node, shown)
         return own(self.scene, self.run, "morphing", node)
 
-    def _transform_node(self):
+    def _transform_node(self) -> slicer.vtkMRMLTransformNode:
         node = slicer.vtkMRMLTransformNode()
         node.SetHideFromEditors(True)
         self.scene.AddNode(node)
         return own(self.scene, self.run, "morph_transform", node)
 
 
-def shown_alike(node, other) -> None:
+def shown_alike(node: slicer.vtkMRMLNode, other: slicer.vtkMRMLVolumeNode) -> None:
     """Window, level and colors of another volume."""
     node.GetDisplayNode().CopyContent(other.GetDisplayNode())
     if other.GetDisplayNode().GetColorNodeID():
@@ -176,7 +178,7 @@ def _vectors(grid: vtk.vtkAbstractTransform) -> np.ndarray:
     return vtk_to_numpy(grid.GetDisplacementGrid().GetPointData().GetScalars())
 
 
-def _with_vectors(like, values: np.ndarray):
+def _with_vectors(like: vtk.vtkAbstractTransform, values: np.ndarray) -> vtk.vtkAbstractTransform:
     """A grid transform of the same place with other displacements."""
     picture = vtk.vtkImageData()
     picture.CopyStructure(like.GetDisplacementGrid())
@@ -201,7 +203,7 @@ class Stages:
         ValueError: it kept none, or its volumes are gone.
     """
 
-    def __init__(self, scene, run: Run) -> None:
+    def __init__(self, scene: slicer.vtkMRMLScene, run: Run) -> None:
         if run.get("stages") is None or run.get("moving") is None or run.get("warped") is None:
             raise ValueError(f"{run.name} kept no stages, or has lost its volumes. Register again to see its stages.")
         if run.facts.get("world_to_local_ras") is None:
@@ -217,7 +219,7 @@ class Stages:
         self.browser = run.get("stage_browser")
 
     @property
-    def node(self):
+    def node(self) -> slicer.vtkMRMLVolumeNode:
         """The volume that shows the chosen stage."""
         return self.browser.GetProxyNode(self.run.get("stage_volumes"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import slicer
 import slicer.util
@@ -14,12 +16,12 @@ from ..types import Field, Grid, Image, Transform
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def flipped(points_mm) -> np.ndarray:
+def flipped(points_mm: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
     """Points or vectors (..., 3) from LPS to RAS, or back."""
     return np.asarray(points_mm, float) @ FLIP[:3, :3]
 
 
-def add_volume(scene, image: Image, name: str, labels: bool = False):
+def add_volume(scene: slicer.vtkMRMLScene, image: Image, name: str, labels: bool = False) -> slicer.vtkMRMLVolumeNode:
     """A scalar volume node (or label map node) with the image's voxels and geometry, displayed with defaults.
 
     Any invertible geometry is kept as it is, left-handed and sheared ones too.
@@ -37,19 +39,21 @@ def add_volume(scene, image: Image, name: str, labels: bool = False):
     return node
 
 
-def grid_of(node) -> Grid:
+def grid_of(node: slicer.vtkMRMLNode) -> Grid:
     """Where a volume node's voxels lie, LPS mm. A transform on the node is not applied."""
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     return Grid(node.GetImageData().GetDimensions(), FLIP @ slicer.util.arrayFromVTKMatrix(matrix))
 
 
-def image_from_node(node) -> Image:
+def image_from_node(node: slicer.vtkMRMLNode) -> Image:
     """The voxels (copied) and the geometry of a volume node. A transform on the node is not applied."""
     return Image(slicer.util.arrayFromVolume(node).copy(), grid_of(node), node.GetName())
 
 
-def add_transform(scene, transform: Transform, name: str, then: vtk.vtkAbstractTransform | None = None):
+def add_transform(
+    scene: slicer.vtkMRMLScene, transform: Transform, name: str, then: vtk.vtkAbstractTransform | None = None
+) -> slicer.vtkMRMLTransformNode:
     """A transform node that shows the moving volume warped when the volume is put under it.
 
     What it holds is "from parent": points of the fixed image (the parent's space) to points of the
@@ -80,7 +84,7 @@ def from_parent(transform: Transform, then: vtk.vtkAbstractTransform | None = No
     return together
 
 
-def add_shown_field(scene, transform: Transform, name: str):
+def add_shown_field(scene: slicer.vtkMRMLScene, transform: Transform, name: str) -> slicer.vtkMRMLTransformNode:
     """A node only for drawing: grids and glyphs draw "to parent", so this one holds the field that way round."""
     node = scene.AddNewNodeByClass("vtkMRMLTransformNode", name)
     node.SetAndObserveTransformToParent(
@@ -120,7 +124,9 @@ def _thick(field: Field) -> Field:
     return Field(values, grid)
 
 
-def resampled(moving, reference, transform: object | None, name: str):
+def resampled(
+    moving: slicer.vtkMRMLVolumeNode, reference: slicer.vtkMRMLVolumeNode, transform: object | None, name: str
+) -> slicer.vtkMRMLVolumeNode:
     """The moving volume node under a transform node, resampled to the reference's geometry by Slicer."""
     before = moving.GetTransformNodeID()
     moving.SetAndObserveTransformNodeID(transform.GetID() if transform is not None else None)

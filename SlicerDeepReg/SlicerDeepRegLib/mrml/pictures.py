@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import slicer
 
 from ..geometry.grids import overlap_fraction
 from ..types import Image, Result, Transform
@@ -64,7 +65,7 @@ def draw(host: Host, result: Result, nodes: dict[str, Any], folder: Path) -> lis
     return [f"{name}.png" for name in (*layers, "overview")]
 
 
-def _labels(nodes: dict[str, Any], name: str):
+def _labels(nodes: dict[str, Any], name: str) -> slicer.vtkMRMLVolumeNode | None:
     if name == "fixed":
         return nodes.get("fixed_labels")
     return nodes.get("warped_labels") if name == "warped_after" else None

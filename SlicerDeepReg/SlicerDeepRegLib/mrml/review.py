@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import slicer
 import slicer.util
+import vtk
 
 from ..types import Image
 from .display import add_legend, diverging_colors, draw_glyphs, draw_grid, refresh_legends, set_range
@@ -36,7 +37,7 @@ class Review:
         logics: the vtkCollection of slice logics (``application_logic.GetSliceLogics()``).
     """
 
-    def __init__(self, scene, logics) -> None:
+    def __init__(self, scene: slicer.vtkMRMLScene, logics: vtk.vtkCollection) -> None:
         self.scene, self.logics = scene, logics
         self._before: dict[str, tuple[Any, ...]] = {}
         self._shown: Run | None = None
@@ -75,15 +76,21 @@ class Review:
             background, foreground, opacity = self._checkerboard(run), None, 0.0
         self._show_layers(run, background, foreground, opacity)
 
-    def show_alone(self, run: Run, node) -> None:
+    def show_alone(self, run: Run, node: slicer.vtkMRMLNode) -> None:
         """Fade from the fixed volume to another than the warped one: one that moves."""
         self._show_layers(run, run.get("fixed"), node, 1.0)
 
-    def show_over(self, run: Run, node) -> None:
+    def show_over(self, run: Run, node: slicer.vtkMRMLNode) -> None:
         """A map over the fixed volume."""
         self._show_layers(run, run.get("fixed"), node, 0.7)
 
-    def _show_layers(self, run: Run, background, foreground, opacity: float) -> None:
+    def _show_layers(
+        self,
+        run: Run,
+        background: slicer.vtkMRMLVolumeNode | None,
+        foreground: slicer.vtkMRMLVolumeNode | None,
+        opacity: float,
+    ) -> None:
         self._remember()
         if self._shown is not None and self._shown != run:
             self._hide_overlays(self._shown)
@@ -95,7 +102,7 @@ class Review:
             composite.SetLabelVolumeID(None)  # an old label map would lie over what is looked at
         refresh_legends(self.scene)
 
-    def volume(self, run: Run, what: str):
+    def volume(self, run: Run, what: str) -> slicer.vtkMRMLVolumeNode:
         """A run's "warped"; or, made where it is not there yet, one of the maps of MODES or "difference_before"."""
         if what == "warped":
             return run.get("warped")
@@ -148,16 +155,16 @@ class Review:
             draw_grid(node, run.get("warped"), self.fitting_spacing(run.get("warped")), views, pieces=2)
 
     @property
-    def crosshair(self):
+    def crosshair(self) -> slicer.vtkMRMLCrosshairNode | None:
         """The scene's crosshair node; None in a scene without one."""
         return self.scene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
 
-    def cross(self, ras_mm) -> None:
+    def cross(self, ras_mm: Sequence[float]) -> None:
         """Put the crosshair on a point; it is seen where somebody shows it."""
         if self.crosshair is not None:
             self.crosshair.SetCrosshairRAS(*[float(value) for value in ras_mm])
 
-    def jump(self, ras_mm) -> None:
+    def jump(self, ras_mm: Sequence[float]) -> None:
         """Center every slice view on a point, those of our layouts too; the crosshair goes there."""
         self.cross(ras_mm)
         for node in [self.logics.GetItemAsObject(n).GetSliceNode() for n in range(self.logics.GetNumberOfItems())]:
@@ -219,7 +226,7 @@ class Review:
 
     # ------------------------------------------------------------------ volumes that only a look needs
 
-    def _jacobian(self, run: Run):
+    def _jacobian(self, run: Run) -> slicer.vtkMRMLVolumeNode:
         """The Jacobian where the fixed volume has content, transparent elsewhere; all of it where all is content."""
         node = run.get("jacobian_shown")
         if node is not None:
@@ -235,7 +242,7 @@ class Review:
         add_legend(node, "Jacobian")
         return own(self.scene, run, "jacobian_shown", node)
 
-    def _difference(self, run: Run, after: bool):
+    def _difference(self, run: Run, after: bool) -> slicer.vtkMRMLVolumeNode:
         role = "difference" if after else "difference_before"
         node = run.get(role)
         if node is not None:
@@ -247,7 +254,7 @@ class Review:
         add_legend(node, "Moving - fixed")
         return own(self.scene, run, role, node)
 
-    def _checkerboard(self, run: Run, squares: int = 8):
+    def _checkerboard(self, run: Run, squares: int = 8) -> slicer.vtkMRMLVolumeNode:
         node = run.get("checkerboard")
         if node is not None:
             return node
@@ -261,7 +268,7 @@ class Review:
         set_range(node, 0.0, 1.0)
         return own(self.scene, run, "checkerboard", node)
 
-    def _swipe(self, run: Run, amount: float):
+    def _swipe(self, run: Run, amount: float) -> slicer.vtkMRMLVolumeNode:
         """Fixed on the patient's right of a border, warped on the left of it."""
         if self._halves is None or self._halves[0] != run or run.get("swipe") is None:
             self._halves = (run, *self._scaled_pair(run, run.get("warped")))
@@ -286,7 +293,7 @@ class Review:
         slicer.util.arrayFromVolumeModified(node)
         return node
 
-    def _scaled_pair(self, run: Run, other) -> tuple[np.ndarray, np.ndarray]:
+    def _scaled_pair(self, run: Run, other: np.ndarray | slicer.vtkMRMLVolumeNode) -> tuple[np.ndarray, np.ndarray]:
         """Fixed and another volume on the run's grid, each 0..1 between the ends of its window."""
         fixed = self._on_grid(run, run.get("fixed"))
         values = other if isinstance(other, np.ndarray) else slicer.util.arrayFromVolume(other)
@@ -295,7 +302,7 @@ class Review:
     def _moving_on_fixed(self, run: Run) -> np.ndarray:
         return self._on_grid(run, run.get("moving"))
 
-    def _on_grid(self, run: Run, node) -> np.ndarray:
+    def _on_grid(self, run: Run, node: slicer.vtkMRMLNode) -> np.ndarray:
         """A volume of the user's, where it lies in the world, on the run's grid."""
         placed = placed_volume(node).image
         if placed.grid.same_as(grid_of(run.get("warped"))):
@@ -307,7 +314,7 @@ class Review:
             remove_node(self.scene, temporary)
         return values
 
-    def _shown_field(self, run: Run, role: str):
+    def _shown_field(self, run: Run, role: str) -> slicer.vtkMRMLTransformNode | None:
         """A node that draws the displacement field: grids and glyphs draw "to parent", the run's is from parent."""
         if run.get("transform") is None:
             return None
@@ -321,7 +328,7 @@ class Review:
         return own(self.scene, run, role, node)
 
     @staticmethod
-    def fitting_spacing(volume) -> float:
+    def fitting_spacing(volume: slicer.vtkMRMLVolumeNode) -> float:
         """Between lines of the grid, mm: some 28 of them across the volume."""
         bounds = [0.0] * 6
         volume.GetRASBounds(bounds)
@@ -329,17 +336,17 @@ class Review:
         return max(extent / 28, 2 * float(np.median(volume.GetSpacing())))
 
 
-def of_our_layout(slice_node) -> bool:
+def of_our_layout(slice_node: slicer.vtkMRMLSliceNode) -> bool:
     """Whether a slice view is of a layout of ours."""
     return any((name or "").startswith(ARRANGED) for name in (slice_node.GetLayoutName(), slice_node.GetName()))
 
 
-def _hide(node) -> None:
+def _hide(node: slicer.vtkMRMLNode) -> None:
     if node is not None and node.GetDisplayNode() is not None:
         node.GetDisplayNode().SetVisibility(False)
 
 
-def _windowed(values: np.ndarray, node) -> np.ndarray:
+def _windowed(values: np.ndarray, node: slicer.vtkMRMLNode) -> np.ndarray:
     display = node.GetDisplayNode()
     low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
     return np.clip((values.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1)

@@ -61,10 +61,10 @@ USED = ("fixed", "moving")
 class Run:
     """One registration in the scene. The object is a view of its node; two of the same node are equal."""
 
-    def __init__(self, node) -> None:
+    def __init__(self, node: slicer.vtkMRMLNode) -> None:
         self.node = node
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and other.node is self.node
 
     def __hash__(self) -> int:
@@ -90,11 +90,11 @@ class Run:
         """A permanent run is not removed by :func:`remove` unless told so."""
         self.node.SetAttribute("DeepReg.Permanent", "1" if permanent else "0")
 
-    def get(self, role: str):
+    def get(self, role: str) -> slicer.vtkMRMLNode | None:
         """The node of a role of ``OWNED`` or ``USED``, or None."""
         return self.node.GetNodeReference(role)
 
-    def set(self, role: str, node) -> None:
+    def set(self, role: str, node: slicer.vtkMRMLNode) -> None:
         self.node.SetNodeReferenceID(role, node.GetID())
 
     def add_facts(self, **values: Any) -> None:
@@ -120,7 +120,7 @@ def moving_is_where_it_was(run: Run) -> bool:
     return now is not None and all(abs(a - b) < 1e-4 for a, b in zip(sum(now, []), sum(then, [])))
 
 
-def _to_world(node) -> list[list[float]] | None:
+def _to_world(node: slicer.vtkMRMLNode) -> list[list[float]] | None:
     """The matrix of the transforms that a node is under, RAS mm; None where they are not linear."""
     parent, matrix = node.GetParentTransformNode(), vtk.vtkMatrix4x4()
     if parent is not None:
@@ -159,13 +159,13 @@ def transform_of(run: Run) -> Transform:
     return Transform(FLIP @ np.array(run.facts["linear_ras"]) @ FLIP, field_of(run))
 
 
-def runs(scene) -> list[Run]:
+def runs(scene: slicer.vtkMRMLScene) -> list[Run]:
     """Every run of the scene, oldest first."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode", scene)
     return [Run(node) for node in nodes if node.GetAttribute(MARK) is not None]
 
 
-def free_name(scene, wanted: str) -> str:
+def free_name(scene: slicer.vtkMRMLScene, wanted: str) -> str:
     """``wanted``, or with the first number that no run has yet."""
     taken = {run.name for run in runs(scene)}
     if wanted not in taken:
@@ -174,15 +174,15 @@ def free_name(scene, wanted: str) -> str:
 
 
 def add_run(
-    scene,
+    scene: slicer.vtkMRMLScene,
     result: Result,
     name: str,
     facts: dict[str, Any],
-    fixed=None,
-    moving=None,
+    fixed: slicer.vtkMRMLVolumeNode | None = None,
+    moving: slicer.vtkMRMLVolumeNode | None = None,
     moving_world_to_local: vtk.vtkAbstractTransform | None = None,
     table: Sequence[tuple[str, Sequence[str]]] = (),
-    segmentation=None,
+    segmentation: slicer.vtkMRMLNode | None = None,
     label_names: dict[int, str] | None = None,
 ) -> Run:
     """Put a result into the scene; on any failure nothing of it stays there.
@@ -221,7 +221,9 @@ def add_run(
     return run
 
 
-def own(scene, run: Run, role: str, node, save: bool = False):
+def own(
+    scene: slicer.vtkMRMLScene, run: Run, role: str, node: slicer.vtkMRMLNode, save: bool = False
+) -> slicer.vtkMRMLNode:
     """Give a node to a run under a role: it gets its name and place, and goes when the run goes."""
     node.SetName(_title(run, role))
     node.SetSaveWithScene(save)
@@ -235,7 +237,7 @@ def own(scene, run: Run, role: str, node, save: bool = False):
     return node
 
 
-def rename(scene, run: Run, name: str) -> None:
+def rename(scene: slicer.vtkMRMLScene, run: Run, name: str) -> None:
     """Rename a run and its nodes."""
     run.node.SetName(name)
     for role in OWNED:
@@ -247,7 +249,7 @@ def rename(scene, run: Run, name: str) -> None:
         hierarchy.SetItemName(folder, name)
 
 
-def remove(scene, run: Run, also_permanent: bool = False) -> bool:
+def remove(scene: slicer.vtkMRMLScene, run: Run, also_permanent: bool = False) -> bool:
     """Remove a run and everything it owns; False when it is permanent and stays."""
     if run.permanent and not also_permanent:
         return False
@@ -265,7 +267,7 @@ def remove(scene, run: Run, also_permanent: bool = False) -> bool:
     return True
 
 
-def remove_node(scene, node) -> None:
+def remove_node(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) -> None:
     """A node with its displays, legends and storage."""
     parts = (
         [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
@@ -287,7 +289,7 @@ def _title(run: Run, role: str) -> str:
     return f"{run.name}: {OWNED[role]}"
 
 
-def _run_node(name: str):
+def _run_node(name: str) -> slicer.vtkMRMLScriptedModuleNode:
     node = slicer.vtkMRMLScriptedModuleNode()
     node.SetName(name)
     node.SetHideFromEditors(True)
@@ -296,7 +298,13 @@ def _run_node(name: str):
     return node
 
 
-def _add_volumes(scene, run: Run, result: Result, fixed, moving) -> None:
+def _add_volumes(
+    scene: slicer.vtkMRMLScene,
+    run: Run,
+    result: Result,
+    fixed: slicer.vtkMRMLVolumeNode | None,
+    moving: slicer.vtkMRMLVolumeNode | None,
+) -> None:
     warped = add_volume(scene, result.warped, _title(run, "warped"))
     run.set("warped", warped)
     if moving is not None and moving.GetDisplayNode() is not None:
@@ -314,7 +322,9 @@ def _add_volumes(scene, run: Run, result: Result, fixed, moving) -> None:
         run.set("uncertainty", add_distances(scene, result.uncertainty, _title(run, "uncertainty"), "Uncertainty (mm)"))
 
 
-def _add_labels(scene, run: Run, labels: Image, segmentation, names: dict[int, str]) -> None:
+def _add_labels(
+    scene: slicer.vtkMRMLScene, run: Run, labels: Image, segmentation: slicer.vtkMRMLNode | None, names: dict[int, str]
+) -> None:
     """A segmentation node with the names and colors of the moving one; a label map where there was one."""
     if segmentation is None or not segmentation.IsA("vtkMRMLSegmentationNode"):
         node = add_volume(scene, labels, _title(run, "labels"), labels=True)
@@ -336,7 +346,9 @@ def _add_labels(scene, run: Run, labels: Image, segmentation, names: dict[int, s
         add_segment(node, name, color, labels.values == label, FLIP @ labels.grid.ijk_to_lps)
 
 
-def _add_table(scene, rows: Sequence[tuple[str, Sequence[str]]], name: str):
+def _add_table(
+    scene: slicer.vtkMRMLScene, rows: Sequence[tuple[str, Sequence[str]]], name: str
+) -> slicer.vtkMRMLTableNode:
     node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
     columns = [("Figure", [title for title, _ in rows])]
     columns += [(state, [values[n] for _, values in rows]) for n, state in enumerate(("as given", "linear", "result"))]
@@ -350,7 +362,7 @@ def _add_table(scene, rows: Sequence[tuple[str, Sequence[str]]], name: str):
     return node
 
 
-def _group(scene, run: Run) -> None:
+def _group(scene: slicer.vtkMRMLScene, run: Run) -> None:
     """A folder for the run in the subject hierarchy, its nodes inside."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     if hierarchy is None:
@@ -363,7 +375,7 @@ def _group(scene, run: Run) -> None:
             _put_into(hierarchy, folder, node)
 
 
-def _put_into(hierarchy, folder: int, node) -> None:
+def _put_into(hierarchy: slicer.vtkMRMLSubjectHierarchyNode, folder: int, node: slicer.vtkMRMLNode) -> None:
     item = hierarchy.GetItemByDataNode(node)
     if item:
         hierarchy.SetItemParent(item, folder)
@@ -371,7 +383,7 @@ def _put_into(hierarchy, folder: int, node) -> None:
         hierarchy.CreateItem(folder, node)
 
 
-def _folder(scene, run: Run):
+def _folder(scene: slicer.vtkMRMLScene, run: Run) -> tuple[slicer.vtkMRMLSubjectHierarchyNode | None, int]:
     """The subject hierarchy and the run's folder in it: the parent of its warped volume, when it is ours."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     warped = run.get("warped")

@@ -122,7 +122,7 @@ class SideBySide:
 
     # ------------------------------------------------------------------ the table
 
-    def _table(self):
+    def _table(self) -> slicer.vtkMRMLTableNode | None:
         nodes = slicer.util.getNodesByClass("vtkMRMLTableNode", self.scene)
         return next((node for node in nodes if node.GetName() == TABLE), None)
 

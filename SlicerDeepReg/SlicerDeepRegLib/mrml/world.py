@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,7 @@ class Placed:
     note: str = ""
 
 
-def placed_volume(node, initial=None) -> Placed:
+def placed_volume(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> Placed:
     """A volume node in the world, and further moved by an initial transform node where one is given.
 
     Under linear transforms the voxels stay as they are and their grid moves; under others the volume is
@@ -67,7 +68,7 @@ def placed_volume(node, initial=None) -> Placed:
     )
 
 
-def grid_in_world(node, initial=None) -> Grid | None:
+def grid_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> Grid | None:
     """Where a volume's voxels lie, without reading them; None for a volume without voxels.
 
     Under a transform that is not linear this is the box around it.
@@ -82,7 +83,9 @@ def grid_in_world(node, initial=None) -> Grid | None:
     return _box(node, local_to_world(node, initial))
 
 
-def local_to_world(node, initial=None) -> vtk.vtkGeneralTransform:
+def local_to_world(
+    node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None
+) -> vtk.vtkGeneralTransform:
     """From the node's own coordinates to the world, then through the initial transform, RAS mm."""
     together = vtk.vtkGeneralTransform()
     together.PostMultiply()
@@ -94,7 +97,7 @@ def local_to_world(node, initial=None) -> vtk.vtkGeneralTransform:
     return together
 
 
-def linear_matrix(parents, matrix: vtk.vtkMatrix4x4) -> None:
+def linear_matrix(parents: Sequence[slicer.vtkMRMLTransformNode], matrix: vtk.vtkMatrix4x4) -> None:
     """The product of the matrices to the world of linear transform nodes, the first applied first."""
     matrix.Identity()
     for parent in parents:
@@ -103,7 +106,7 @@ def linear_matrix(parents, matrix: vtk.vtkMatrix4x4) -> None:
         vtk.vtkMatrix4x4.Multiply4x4(one, matrix, matrix)
 
 
-def points_in_world(node, initial=None) -> np.ndarray:
+def points_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> np.ndarray:
     """(N, 3) the control points of a markups node, LPS mm of the world."""
     points = np.array(slicer.util.arrayFromMarkupsControlPoints(node, world=True), float).reshape(-1, 3)
     if initial is not None:
@@ -113,7 +116,9 @@ def points_in_world(node, initial=None) -> np.ndarray:
     return points * [-1, -1, 1]
 
 
-def labels_of(node, volume, placed: Placed, numbers: dict[str, int] | None = None) -> tuple[Image, dict[int, str]]:
+def labels_of(
+    node: slicer.vtkMRMLNode, volume: slicer.vtkMRMLVolumeNode, placed: Placed, numbers: dict[str, int] | None = None
+) -> tuple[Image, dict[int, str]]:
     """A segmentation or label map as labels on the voxels of ``volume``, and the name of each label.
 
     Args:
@@ -151,19 +156,19 @@ def labels_of(node, volume, placed: Placed, numbers: dict[str, int] | None = Non
     return Image(values, placed.image.grid, node.GetName()), names
 
 
-def _values(node) -> np.ndarray:
+def _values(node: slicer.vtkMRMLNode) -> np.ndarray:
     """(K, J, I), the node's own memory."""
     picture = node.GetImageData()
     return vtk_to_numpy(picture.GetPointData().GetScalars()).reshape(picture.GetDimensions()[::-1])
 
 
-def _grid(node, local_to_world_ras: np.ndarray) -> Grid:
+def _grid(node: slicer.vtkMRMLNode, local_to_world_ras: np.ndarray) -> Grid:
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     return Grid(node.GetImageData().GetDimensions(), FLIP @ local_to_world_ras @ slicer.util.arrayFromVTKMatrix(matrix))
 
 
-def _box(node, to_world: vtk.vtkAbstractTransform) -> Grid:
+def _box(node: slicer.vtkMRMLNode, to_world: vtk.vtkAbstractTransform) -> Grid:
     """A grid along the world's axes around the warped volume, its spacing the volume's finest."""
     size = np.array(node.GetImageData().GetDimensions())
     matrix = vtk.vtkMatrix4x4()
@@ -179,7 +184,7 @@ def _box(node, to_world: vtk.vtkAbstractTransform) -> Grid:
     return Grid(tuple(np.maximum(1, np.ceil((high - low) / spacing)).astype(int)), lps)
 
 
-def _resampled_in_world(node, to_world: vtk.vtkAbstractTransform) -> Image:
+def _resampled_in_world(node: slicer.vtkMRMLNode, to_world: vtk.vtkAbstractTransform) -> Image:
     """The volume on the grid around it, by linear interpolation, its lowest value outside."""
     grid = _box(node, to_world)
     world_ras = FLIP @ grid.ijk_to_lps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,7 +99,7 @@ def content_of(
     )
 
 
-def _neutral(facts: Mapping[str, Any], identifiers: bool):
+def _neutral(facts: Mapping[str, Any], identifiers: bool) -> Callable[[str], str]:
     """Takes the names of the images out of a sentence."""
     names = [] if identifiers else sorted(facts.get("names", {}).items(), key=lambda item: -len(item[1]))
 
@@ -157,7 +157,7 @@ def _locations(locations: Sequence[Mapping[str, Any]]) -> Table:
     return Table("Where to look", ("", "value", "place (mm)"), tuple(lines))
 
 
-def _stages(stages: Sequence[Mapping[str, Any]], neutral) -> Table:
+def _stages(stages: Sequence[Mapping[str, Any]], neutral: Callable[[str], str]) -> Table:
     lines = []
     for stage in stages:
         metrics = ", ".join(

@@ -6,10 +6,14 @@ import importlib.util
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..types import InputError
-from .content import Content, Table
+from .content import Content, Picture, Table
 from .page import COLORS, SAID, VERDICTS
+
+if TYPE_CHECKING:
+    from fpdf import FPDF
 
 NO_FPDF = (
     'A PDF needs fpdf2, which is not installed: pip install "SlicerDeepReg[report]" (or fpdf2). The page report.html '
@@ -68,7 +72,7 @@ def _latin(text: str) -> str:
     return str(text).replace("\u2192", "to").replace("\u2026", "...").encode("latin-1", "replace").decode("latin-1")
 
 
-def _heading(pdf, text: str, size: int = 12) -> None:
+def _heading(pdf: FPDF, text: str, size: int = 12) -> None:
     if pdf.will_page_break(25):
         pdf.add_page()
     pdf.set_font("Helvetica", "B", size)
@@ -77,13 +81,13 @@ def _heading(pdf, text: str, size: int = 12) -> None:
     pdf.ln(1)
 
 
-def _paragraph(pdf, text: str, size: int = 9) -> None:
+def _paragraph(pdf: FPDF, text: str, size: int = 9) -> None:
     pdf.set_font("Helvetica", "", size)
     pdf.multi_cell(0, size * 0.5, _latin(text), new_x="LMARGIN", new_y="NEXT")
     pdf.ln(1)
 
 
-def _table(pdf, table: Table, widths: Sequence[int] = ()) -> None:
+def _table(pdf: FPDF, table: Table, widths: Sequence[int] = ()) -> None:
     from fpdf.fonts import FontFace
 
     if table.title:
@@ -105,7 +109,7 @@ def _table(pdf, table: Table, widths: Sequence[int] = ()) -> None:
     pdf.ln(2)
 
 
-def _picture(pdf, picture) -> None:
+def _picture(pdf: FPDF, picture: Picture) -> None:
     from PIL import Image
 
     with Image.open(io.BytesIO(picture.png)) as opened:
@@ -118,7 +122,7 @@ def _picture(pdf, picture) -> None:
     _paragraph(pdf, picture.caption, 8)
 
 
-def _curves(pdf, content: Content) -> None:
+def _curves(pdf: FPDF, content: Content) -> None:
     width, height = 55.0, 16.0
     for start in range(0, len(content.curves), 3):
         if pdf.will_page_break(height + 10):
@@ -138,7 +142,7 @@ def _curves(pdf, content: Content) -> None:
     pdf.set_draw_color(0)
 
 
-def _sign(pdf) -> None:
+def _sign(pdf: FPDF) -> None:
     if pdf.will_page_break(62):
         pdf.add_page()
     _heading(pdf, "Verdict")

@@ -114,7 +114,7 @@ def _shell(points_lps_mm: np.ndarray) -> np.ndarray:
     return np.sqrt((x / 58) ** 2 + (y / 70) ** 2 + (z / 60) ** 2)
 
 
-def _surfaces(points_lps_mm: np.ndarray):
+def _surfaces(points_lps_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How far points are outside cortex, white matter and ventricles; negative inside."""
     x, y, z = np.moveaxis(points_lps_mm, -1, 0)
     shell = _shell(points_lps_mm)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..geometry.points import displacement_at, voxel_centers_lps
 from ..metrics import METRICS
-from ..types import Result
+from ..types import Grid, Result
 from .lessons import SHOWN, Lesson
 from .pairs import RANGE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 #: The Jacobian's colors go from a quarter to four times the volume; what is folded has a color of its own.
 LOG_LIMIT, FOLD = np.log(4.0), "#ff00ff"
@@ -74,23 +79,23 @@ def _axial(values: np.ndarray) -> np.ndarray:
     return np.asarray(values[values.shape[0] // 2], float)
 
 
-def _plain(axis, title: str) -> None:
+def _plain(axis: Axes, title: str) -> None:
     axis.set_title(title, fontsize=9)
     axis.set_xticks([])
     axis.set_yticks([])
 
 
-def _gray(axis, values: np.ndarray, title: str) -> None:
+def _gray(axis: Axes, values: np.ndarray, title: str) -> None:
     axis.imshow(values, cmap="gray", vmin=RANGE[0], vmax=RANGE[1])
     _plain(axis, title)
 
 
-def _difference(axis, values: np.ndarray, title: str) -> None:
+def _difference(axis: Axes, values: np.ndarray, title: str) -> None:
     axis.imshow(values, cmap="RdBu_r", vmin=-RANGE[1] / 2, vmax=RANGE[1] / 2)
     _plain(axis, title)
 
 
-def _jacobian(axis, values: np.ndarray, title: str):
+def _jacobian(axis: Axes, values: np.ndarray, title: str) -> AxesImage:
     from matplotlib import colormaps
 
     colors = colormaps["RdBu_r"].with_extremes(bad=FOLD)
@@ -100,7 +105,7 @@ def _jacobian(axis, values: np.ndarray, title: str):
     return drawn
 
 
-def _grid(axis, result: Result) -> None:
+def _grid(axis: Axes, result: Result) -> None:
     """Lines that are straight in the fixed image, as ``x + u(x)`` bends them."""
     grid = result.fixed.grid
     points = voxel_centers_lps(grid)[grid.shape_kji[0] // 2]
@@ -114,6 +119,6 @@ def _grid(axis, result: Result) -> None:
     axis.set_ylim(grid.size_ijk[1] - 0.5, -0.5)
 
 
-def _in_pixels(points_lps_mm: np.ndarray, grid) -> list[np.ndarray]:
+def _in_pixels(points_lps_mm: np.ndarray, grid: Grid) -> list[np.ndarray]:
     ijk = points_lps_mm @ grid.lps_to_ijk[:3, :3].T + grid.lps_to_ijk[:3, 3]
     return [ijk[..., 0], ijk[..., 1]]

@@ -136,13 +136,15 @@ def _in_full_precision(device: torch.device) -> Iterator[None]:
             torch.set_float32_matmul_precision(before)
 
 
-def _matrix_of(kind: Callable, length: int, amount, times: int, like: torch.Tensor) -> _Matrix:
+def _matrix_of(kind: Callable, length: int, amount: float | tuple[int, int], times: int, like: torch.Tensor) -> _Matrix:
     make = _matrix if length <= LONGEST else _matrix.__wrapped__
     return make(kind, length, amount, times, like.dtype, like.device)
 
 
 @functools.lru_cache(maxsize=64)
-def _matrix(kind: Callable, length: int, amount, times: int, dtype: torch.dtype, device: torch.device) -> _Matrix:
+def _matrix(
+    kind: Callable, length: int, amount: float | tuple[int, int], times: int, dtype: torch.dtype, device: torch.device
+) -> _Matrix:
     with torch.inference_mode(False), torch.no_grad():
         values = kind(length, amount)
         if times > 1:
@@ -168,12 +170,12 @@ def _centers(length: int, stride: int) -> torch.Tensor:
     return torch.arange(min(stride // 2, (length - 1) // 2), length, stride)
 
 
-def _window_means(length: int, windows) -> torch.Tensor:
+def _window_means(length: int, windows: tuple[int, int]) -> torch.Tensor:
     radius, stride = windows
     return _mean(length, radius)[_centers(length, stride)]
 
 
-def _window_means_adjoint(length: int, windows) -> torch.Tensor:
+def _window_means_adjoint(length: int, windows: tuple[int, int]) -> torch.Tensor:
     return _window_means(length, windows).t()
 
 

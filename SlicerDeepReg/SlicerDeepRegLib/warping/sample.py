@@ -87,7 +87,12 @@ def _normalized(
     return positions
 
 
-def _normalized_with_gradient(displacement, image_shape, scale_ijk, offset_ijk) -> torch.Tensor:
+def _normalized_with_gradient(
+    displacement: torch.Tensor,
+    image_shape: Sequence[int],
+    scale_ijk: Sequence[float] | None,
+    offset_ijk: Sequence[float] | None,
+) -> torch.Tensor:
     """The same, without writing in place, so that it can be differentiated and compiled."""
     dimensions = displacement.shape[1]
     columns = []

@@ -23,7 +23,17 @@ from typing import Any
 
 from .. import __version__
 from ..catalog import refresh
-from ..types import PRESETS, Canceled, DeviceLostError, DeviceMemoryError, InputError, Progress, Request
+from ..types import (
+    PRESETS,
+    Canceled,
+    DeviceLostError,
+    DeviceMemoryError,
+    InputError,
+    Progress,
+    ProgressCallback,
+    Request,
+    Result,
+)
 from . import protocol
 
 
@@ -166,7 +176,7 @@ def _serve(message: dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> N
         give_back_memory()
 
 
-def register_with_smaller_plans(request: Request, report, register: Callable):
+def register_with_smaller_plans(request: Request, report: ProgressCallback | None, register: Callable) -> Result:
     """Register; where the GPU's memory does not do, again with the next smaller preset, and say so in the notes.
 
     Raises:
