@@ -45,12 +45,12 @@ class Series:
 
 
 def can_write() -> bool:
-    """Whether pydicom is there."""
+    """Return whether pydicom is installed."""
     return importlib.util.find_spec("pydicom") is not None
 
 
 def read_series(files: Sequence[Path], role: str) -> Series:
-    """The headers of a series.
+    """Read the headers of a series.
 
     Args:
         files: all of them, in any order.
@@ -80,7 +80,7 @@ def read_series(files: Sequence[Path], role: str) -> Series:
 
 
 def read_folder(path: Path, role: str) -> Series:
-    """The series in a folder; see :func:`read_series`."""
+    """Read the series in a folder; see :func:`read_series`."""
     if not path.is_dir():
         raise InputError(
             f"The {role} {path} is no folder of a DICOM series. A DICOM object is written between DICOM series only."
@@ -135,7 +135,7 @@ def write_registration(transform: Transform, fixed: Series, moving: Series, path
 
 
 def _save(registration: Dataset, path: Path) -> None:
-    """With the preamble and header of a DICOM file, which pydicom before 3 calls otherwise."""
+    """Write it with the preamble and header of a DICOM file; pydicom before 3 has other names for these."""
     import pydicom
 
     if int(pydicom.__version__.split(".")[0]) >= 3:
@@ -169,7 +169,7 @@ def _registration(transform: Transform, moving: Series) -> Dataset:
 
 
 def _right_handed(field: Field) -> Field:
-    """DICOM's third axis is the cross product of the first two: a left-handed grid is given from its other end."""
+    """Return the field on a right-handed grid: DICOM's third axis is the cross product of the first two."""
     matrix = field.grid.ijk_to_lps
     if np.linalg.det(matrix[:3, :3]) > 0:
         return field
@@ -190,7 +190,7 @@ def _matrix(matrix_lps: np.ndarray) -> Dataset:
 
 
 def _decimals(values: Sequence[float]) -> list[Any]:
-    """Decimal strings of 16 characters at most, as DICOM has them."""
+    """Return decimal strings of 16 characters at most, as DICOM requires."""
     from pydicom.valuerep import DSfloat
 
     return [DSfloat(float(value) + 0.0, auto_format=True) for value in values]  # + 0.0: no minus before nothing

@@ -21,7 +21,7 @@ FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or
 
 
 def load(source: Source, role: str) -> Image:
-    """The image itself, or the image read from a path. ``role`` names it in messages ("fixed image")."""
+    """Return the image, read first if it is a path. ``role`` names it in messages ("fixed image")."""
     return source if isinstance(source, Image) else read_image(source, role)
 
 
@@ -61,7 +61,7 @@ def _read_file(path: Path, role: str) -> sitk.Image:
 
 
 def _check_gzip(path: Path, role: str) -> None:
-    """A truncated .gz would be read as zeros without a word, so read it to its checksum first."""
+    """Read a .gz to its checksum: a truncated one would silently be read as zeros."""
     if path.suffix.lower() != ".gz" or nifti.is_nifti(path):  # those were read to their end already
         return
     try:
@@ -122,7 +122,7 @@ def _single_volume(picture: sitk.Image, path: Path, role: str) -> sitk.Image:
 
 
 def from_sitk(picture: sitk.Image, name: str) -> Image:
-    """A 2D or 3D SimpleITK image as ours; a 2D one becomes a single slice in the plane z = 0."""
+    """Convert a 2D or 3D SimpleITK image; a 2D one becomes a single slice in the plane z = 0."""
     dimensions = picture.GetDimension()
     values = sitk.GetArrayFromImage(picture)
     matrix = np.eye(4)
@@ -134,7 +134,7 @@ def from_sitk(picture: sitk.Image, name: str) -> Image:
 
 
 def to_sitk(image: Image, dimensions: int = 0) -> sitk.Image:
-    """Ours as SimpleITK's, in the dimensions it came from unless told otherwise."""
+    """Convert an image to SimpleITK's, with its own number of dimensions unless ``dimensions`` is given."""
     dimensions = dimensions or image.dimensions
     values = image.values.astype(np.uint8) if image.values.dtype == bool else image.values
     picture = sitk.GetImageFromArray(values[0] if dimensions == 2 else values)
@@ -181,7 +181,7 @@ def check_memory_ran_out(error: RuntimeError) -> None:
 
 
 def approximate_voxels(path: str | os.PathLike) -> int:
-    """How many voxels an image file has, from its header; for a folder, from the size of its files; 0 if unknown."""
+    """Return how many voxels an image file has by its header, or a folder by the size of its files; 0 if unknown."""
     path = Path(path)
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) // 2
@@ -197,7 +197,7 @@ def approximate_voxels(path: str | os.PathLike) -> int:
 
 
 def checksum(source: Source) -> str:
-    """SHA-256 of the file (of every file of a folder, in order), or of an in-memory image's voxels and grid."""
+    """Compute the SHA-256 of a file (of every file of a folder, in order), or of an image's voxels and grid."""
     digest = hashlib.sha256()
     if isinstance(source, Image):
         digest.update(np.ascontiguousarray(source.values).tobytes())

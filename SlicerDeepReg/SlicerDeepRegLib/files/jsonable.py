@@ -9,7 +9,7 @@ import numpy as np
 
 
 def jsonable(value: Any) -> Any:
-    """Values that JSON can hold."""
+    """Return values that JSON can hold."""
     if isinstance(value, dict) or hasattr(value, "items"):
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -29,7 +29,7 @@ _KINDS = (
 
 
 def fault_of(path: Path) -> str | None:
-    """What is wrong with a .nii or .nii.gz, in words that end a sentence, or None.
+    """Say what is wrong with a .nii or .nii.gz, as the end of a sentence; None if nothing is.
 
     A .gz is read to its checksum, so that one that is cut short is found.
     """
@@ -48,7 +48,7 @@ def fault_of(path: Path) -> str | None:
 
 
 def header_fault_of(path: Path) -> str | None:
-    """The same for the header alone, which takes no time."""
+    """Say what is wrong with the header alone, which takes no time."""
     try:
         with _opened(path) as stream:
             return _needed(stream.read(_HEAD))[1]
@@ -57,7 +57,7 @@ def header_fault_of(path: Path) -> str | None:
 
 
 def is_nifti(path: Path) -> bool:
-    """Whether the name says so."""
+    """Return whether the file's name is that of a NIfTI file."""
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
@@ -79,7 +79,7 @@ def _rest(stream: BinaryIO) -> int:
 
 
 def _needed(head: bytes) -> tuple[int, str | None]:
-    """How many bytes the whole file must have; and what is wrong with its header."""
+    """Return how many bytes the whole file must have, and what is wrong with its header."""
     for size, magic, magic_at, dims, kind, offset in _KINDS:
         for order in "<>":
             if len(head) >= size and struct.unpack_from(order + "i", head, 0)[0] == size:
@@ -95,7 +95,7 @@ def _needed(head: bytes) -> tuple[int, str | None]:
 
 
 def _place_fault(head: bytes, order: str, sides: int) -> bool:
-    """Whether the place of the voxels is not made of numbers: ITK would look for a rotation in it without end."""
+    """Check whether the voxels' geometry has non-finite numbers: ITK would search for a rotation forever."""
     quaternion, rows = struct.unpack_from(order + "2h", head, 252)
     numbers = list(struct.unpack_from(order + "8f", head, 76)[1 : max(0, sides) + 1])  # the voxels' sides
     numbers += struct.unpack_from(order + "6f", head, 256) if quaternion > 0 else ()

@@ -115,7 +115,7 @@ def _reserve(folder: Path, amounts: Sequence[int]) -> None:
 
 
 def digests(result: Result) -> dict[str, str]:
-    """SHA-256 of what a result computed, of voxels and vectors and not of files: those hold dates and compression."""
+    """Compute the SHA-256 of a result's voxels and vectors; files would differ by dates and compression."""
     found = {name: getattr(result, name) for name in ("warped", "jacobian", "warped_labels", "uncertainty")}
     digested = {name: checksum(image) for name, image in found.items() if image is not None}
     transform = hashlib.sha256(np.ascontiguousarray(result.transform.linear_lps, "<f8").tobytes())
@@ -127,7 +127,7 @@ def digests(result: Result) -> dict[str, str]:
 
 
 def describe(result: Result) -> dict[str, Any]:
-    """The content of result.json: plain values, NaN and infinity as null."""
+    """Return the content of result.json: plain values, NaN and infinity as null."""
     return jsonable(
         {
             "request": result.request.describe(),

@@ -16,7 +16,7 @@ from .images import place
 
 
 def to_sitk_transform(transform: Transform, dimensions: int = 3) -> sitk.Transform:
-    """The fixed-to-moving transform, LPS mm; ``dimensions`` 2 for a transform between 2D images."""
+    """Convert the fixed-to-moving transform, LPS mm; ``dimensions`` is 2 for a transform between 2D images."""
     parts = [_affine(transform.linear_lps, dimensions)]
     if transform.field is not None:
         parts.append(_displacement(transform.field, dimensions))
@@ -24,7 +24,7 @@ def to_sitk_transform(transform: Transform, dimensions: int = 3) -> sitk.Transfo
 
 
 def to_sitk_inverse(transform: Transform, dimensions: int = 3) -> sitk.Transform:
-    """The moving-to-fixed transform, LPS mm.
+    """Convert the inverse, the moving-to-fixed transform, LPS mm.
 
     Raises:
         ValueError: there is a field but no inverse field.

@@ -7,7 +7,7 @@ from skimage.metrics import normalized_mutual_information, structural_similarity
 
 
 def similarity_metrics(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
-    """NCC, NMI, SSIM and MSE inside the mask.
+    """Compute NCC, NMI, SSIM and MSE inside the mask.
 
     Args:
         fixed, warped: arrays of one shape, each scaled to 0..1.

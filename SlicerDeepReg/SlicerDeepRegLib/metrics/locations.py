@@ -26,7 +26,7 @@ def worst_locations(
     folded: bool,
     grid: Grid | None = None,
 ) -> tuple[Location, ...]:
-    """Folds, the strongest shrinking and growing, and the largest difference that is left.
+    """Find folds, the strongest compression and expansion, and the largest remaining differences.
 
     Args:
         field: the displacement.
@@ -51,7 +51,7 @@ def worst_locations(
 
 
 def _lowest(kind: str, values: np.ndarray, mask: np.ndarray, grid: Grid, limit: float, sign: int = 1) -> list[Location]:
-    """The locations of the least values (largest for sign -1) that are beyond the limit."""
+    """Find the smallest values (largest for sign -1) beyond the limit."""
     inside = np.flatnonzero(mask & (sign * values <= sign * limit))
     flat, found = values.ravel(), []
     places_mm = None

@@ -62,11 +62,11 @@ class Measurer:
         return values[:: self.every, :: self.every, :: self.every]
 
     def coarse_enough(self, field: Field | None) -> bool:
-        """Whether folds of the field can be seen where intensities are compared."""
+        """Return whether folds of the field can be seen where intensities are compared."""
         return self.every == 1 or field is None or field.grid.voxels <= self.grid.voxels
 
     def metrics(self, warped: Image, warped_labels: Image | None, transform: Transform) -> dict[str, Any]:
-        """Name to value, as `METRICS` names them; a figure that cannot be measured is left out or None."""
+        """Measure everything, named as in `METRICS`; a metric that cannot be measured is left out or None."""
         result: dict[str, Any] = similarity_metrics(
             self.fixed_scaled, _scaled(self._thin(warped.values), self.moving_range), self.mask
         )
@@ -88,7 +88,7 @@ class Measurer:
     def locations(
         self, warped: Image, jacobian: Image, transform: Transform, metrics: dict[str, Any]
     ) -> tuple[Location, ...]:
-        """Where to look first; ``metrics`` are those of the same state."""
+        """Find where to look first; ``metrics`` are those of the same state."""
         if transform.field is None:
             return ()
         folded = bool(metrics.get("digital_folds_percent") or 0)
@@ -100,7 +100,7 @@ class Measurer:
         return worst_locations(transform.field, jacobian.values, *scaled, self.whole_mask, folded, self.whole_grid)
 
     def uncertainty(self, uncertainty: Image) -> dict[str, float]:
-        """Metrics of a uncertainty map on a grid of its own, over the mask."""
+        """Compute metrics of an uncertainty map, which has a grid of its own, over the mask."""
         ijk = apply_matrix(self.whole_grid.lps_to_ijk, voxel_centers_lps(uncertainty.grid).reshape(-1, 3))
         i, j, k = np.clip(np.round(ijk).astype(int), 0, np.array(self.whole_grid.size_ijk) - 1).T
         inside = self.whole_mask[k, j, i]
@@ -108,7 +108,7 @@ class Measurer:
         return {"uncertainty_mm": float(values.mean()), "uncertainty_p95_mm": float(np.percentile(values, 95))}
 
     def structures(self, moving_labels_warped: Image) -> dict[str, Any]:
-        """What each structure is in the fixed image and became of the moving one: volumes in ml, center in LPS mm."""
+        """Measure each structure in the fixed image and in the warped moving one: volumes in ml, center in LPS mm."""
         if self.fixed_labels is None:
             return {}
         ml = abs(float(np.linalg.det(self.whole_grid.ijk_to_lps[:3, :3]))) / 1000
@@ -139,7 +139,7 @@ class Measurer:
 
 
 def _thinned(grid: Grid, every: int) -> Grid:
-    """The grid of every so many voxels along each axis, from the first one on."""
+    """Return the grid of every n-th voxel along each axis, from the first one on."""
     size = tuple(-(-n // every) for n in grid.size_ijk)
     return Grid(size, grid.ijk_to_lps @ np.diag([*(every if n > 1 else 1 for n in grid.size_ijk), 1.0]))
 

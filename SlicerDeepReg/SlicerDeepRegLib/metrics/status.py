@@ -39,7 +39,7 @@ class Status:
 def statuses(
     metrics: Mapping[str, Any], spacing_mm: Sequence[float], label_names: Mapping[str, str] | None = None
 ) -> list[Status]:
-    """The statuses of a result.
+    """Return the statuses of a result.
 
     Args:
         metrics: of its end, named as in ``METRICS``, with those by label.
@@ -60,7 +60,7 @@ def statuses(
 
 
 def overall(found: Sequence[Status]) -> Status:
-    """All statuses in one: as bad as the worst; gray where nothing speaks of how well structures or points meet."""
+    """Summarize all statuses: as bad as the worst; gray if neither landmarks nor structures were measured."""
     measured = [light for light in found if light.color != GRAY]
     for color, text in (
         (RED, "Do not use it before these are understood"),
@@ -84,7 +84,7 @@ def _light(name: str, value: float, good: float, fair: float, text: str, rule: s
 
 
 def _lost(metrics: Mapping[str, Any], names: dict[str, str]) -> list[str]:
-    """Structures that only one of the images has: other names, or one that was crushed or pushed out."""
+    """Return structures that only one image has: named differently, or crushed or pushed out of view."""
     sides = [metrics.get(f"{side}_volume_by_label_ml") or {} for side in ("fixed", "warped")]
     labels = [{str(label) for label in side} for side in sides]
     alone = sorted(labels[0] ^ labels[1], key=lambda label: (len(label), label)) if all(map(bool, sides)) else []
@@ -92,7 +92,7 @@ def _lost(metrics: Mapping[str, Any], names: dict[str, str]) -> list[str]:
 
 
 def _with_lost(light: Status, lost: Sequence[str]) -> Status:
-    """Not green where a structure has no partner: it has no figure either."""
+    """Return a status that is not green if a structure has no counterpart, because it was not measured."""
     if not lost or light.color == GRAY:
         return light
     color = AMBER if light.color == GREEN else light.color
@@ -169,7 +169,7 @@ def _consistency(metrics: Mapping[str, Any], limit: float) -> Status:
 
 
 def _repeatability(metrics: Mapping[str, Any], limit: float) -> list[Status]:
-    """A line of its own where it was repeated; the report of the task group does not ask for it."""
+    """Return a status for uncertainty runs, if there were any; the task group's report does not ask for it."""
     mean, most = metrics.get("uncertainty_mm"), metrics.get("uncertainty_p95_mm")
     if mean is None:
         return []

@@ -37,7 +37,7 @@ def tune_memory() -> None:
 
 
 def peak_memory_gb() -> float | None:
-    """The most memory this process had since ``forget_peak_memory``; None where the system is not Linux."""
+    """Return the peak memory of this process since ``forget_peak_memory``, in 10^9 bytes; None except on Linux."""
     with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as stream:
         for line in stream:
             if line.startswith("VmHWM:"):
@@ -46,7 +46,7 @@ def peak_memory_gb() -> float | None:
 
 
 def forget_peak_memory() -> bool:
-    """Begin to look for the peak anew; returns whether the system can (Linux). ``ru_maxrss`` begins anew too."""
+    """Reset the peak, ``ru_maxrss`` too; return whether the system can (Linux)."""
     try:
         with open("/proc/self/clear_refs", "w", encoding="ascii") as stream:
             stream.write("5")
@@ -56,7 +56,7 @@ def forget_peak_memory() -> bool:
 
 
 def give_back_memory() -> None:
-    """Hand what was kept back to the system: for a process that waits for its next job."""
+    """Return freed memory to the system, for a process that waits for its next job."""
     if sys.platform.startswith("linux"):
         try:
             ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -81,7 +81,7 @@ def end_with_parent() -> None:
 
 
 def killed_with_parent() -> None:
-    """On Linux: have the system kill this process, and what it becomes by exec, when its parent ends."""
+    """Have the system (Linux) kill this process, and what it becomes by exec, when its parent ends."""
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

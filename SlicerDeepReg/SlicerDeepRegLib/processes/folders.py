@@ -65,7 +65,7 @@ class PrivateFolder:
 
 @contextlib.contextmanager
 def private_folder(prefix: str, parent: str | os.PathLike | None = None) -> Iterator[Path]:
-    """The path of a :class:`PrivateFolder` that is removed when the block ends, however it ends."""
+    """Yield the path of a :class:`PrivateFolder`, removed when the block ends, however it ends."""
     folder = PrivateFolder(prefix, parent)
     try:
         yield folder.path
@@ -101,7 +101,7 @@ def restore(prefix: str, parent: Path) -> None:
 
 
 def _made(prefix: str, parent: Path) -> list[Path]:
-    """The folders in ``parent`` that were made here with that prefix, by their names; links are none."""
+    """Return the folders in ``parent`` that have such a name with that prefix; no links."""
     try:
         paths = list(parent.iterdir())
     except OSError:
@@ -129,7 +129,7 @@ def _is_forgotten(path: Path) -> bool:
 
 
 def _own(path: Path) -> int | None:
-    """An open handle that holds the lock of the folder; None where it is gone, or its disk has no locks.
+    """Return an open handle that locks the folder; None if it is gone, or its disk has no locks.
 
     Raises:
         BlockingIOError: somebody else holds it.

@@ -61,7 +61,7 @@ def content_of(
     identifiers: bool = False,
     truth: Mapping[str, str] | None = None,
 ) -> Content:
-    """A report of a registration.
+    """Return the content of a report on a registration.
 
     Args:
         facts: as ``facts_of`` makes them.
@@ -100,7 +100,7 @@ def content_of(
 
 
 def _neutral(facts: Mapping[str, Any], identifiers: bool) -> Callable[[str], str]:
-    """Takes the names of the images out of a sentence."""
+    """Return a function that replaces the images' names in a sentence."""
     names = [] if identifiers else sorted(facts.get("names", {}).items(), key=lambda item: -len(item[1]))
 
     def clean(text: str) -> str:

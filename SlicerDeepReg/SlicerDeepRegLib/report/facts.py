@@ -14,7 +14,7 @@ from ..types import InputError, Result
 
 
 def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> dict[str, Any]:
-    """The facts of a result.
+    """Return the facts of a result.
 
     Args:
         label_names: name of each label.

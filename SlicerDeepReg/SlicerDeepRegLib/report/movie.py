@@ -17,17 +17,17 @@ NO_FFMPEG = (
 
 
 def can_write_mp4() -> bool:
-    """Whether imageio-ffmpeg is there, which brings ffmpeg."""
+    """Return whether imageio-ffmpeg, which brings ffmpeg, is installed."""
     return importlib.util.find_spec("imageio_ffmpeg") is not None
 
 
 def write_film(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
-    """Write a film in the format that the name's ending says; see ``write_gif`` and ``write_mp4``."""
+    """Write an animation in the format of the file's suffix; see ``write_gif`` and ``write_mp4``."""
     (write_mp4 if path.suffix.lower() == ".mp4" else write_gif)(frames, path, seconds)
 
 
 def write_mp4(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
-    """Write a film that every player and presentation shows (H.264, even sides).
+    """Write an animation that any player and presentation can show (H.264, even sides).
 
     Args:
         frames: (height, width, 3) uint8 of one shape, first row on top.
@@ -57,7 +57,7 @@ def write_mp4(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
 
 
 def write_gif(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
-    """Write a film that begins again at its end.
+    """Write an animation that loops.
 
     Args:
         frames: (height, width, 3) uint8 of one shape, first row on top.

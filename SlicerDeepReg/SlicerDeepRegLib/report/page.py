@@ -28,7 +28,7 @@ svg text{font-size:11px;fill:#1c2330}
 
 
 def page(content: Content) -> str:
-    """The page."""
+    """Return the HTML page."""
     body = [
         f"<h1>{_safe(content.title)}</h1>",
         f'<p class="sum">{_safe(content.summary)}</p>',
@@ -90,7 +90,7 @@ def _figure(picture: Picture) -> str:
 
 
 def _bars(content: Content) -> str:
-    """Dice of each structure: a pale bar before, a dark one after."""
+    """Draw the Dice of each structure: a pale bar before, a dark one after."""
     if not content.bars:
         return ""
     left, width, line = 190, 420, 26

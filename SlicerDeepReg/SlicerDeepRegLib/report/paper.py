@@ -23,7 +23,7 @@ _MARGIN, _LINE = 15, 4.6
 
 
 def can_write() -> bool:
-    """Whether fpdf2 is there."""
+    """Return whether fpdf2 is installed."""
     return importlib.util.find_spec("fpdf") is not None
 
 
@@ -68,7 +68,7 @@ def write_pdf(content: Content, path: Path) -> None:
 
 
 def _latin(text: str) -> str:
-    """The text in the letters that the fonts of every PDF reader have."""
+    """Return the text in the characters that the standard PDF fonts have."""
     return str(text).replace("\u2192", "to").replace("\u2026", "...").encode("latin-1", "replace").decode("latin-1")
 
 

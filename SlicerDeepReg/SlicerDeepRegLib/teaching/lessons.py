@@ -31,11 +31,11 @@ class Try:
     linear: str = "none"
 
     def request(self, pair: TaughtPair) -> Request:
-        """What ``register`` is asked for; on the CPU, where every computer gives the same."""
+        """Return the request for ``register``; on the CPU, where every computer gives the same result."""
         return Request(**pair.given(), **self.choices(), device="cpu")
 
     def choices(self) -> dict[str, Any]:
-        """The fields of ``Request`` that say how, without the images."""
+        """Return the fields of ``Request`` except the images."""
         return {name: getattr(self, name) for name in ("method", "settings", "preset", "linear")}
 
 

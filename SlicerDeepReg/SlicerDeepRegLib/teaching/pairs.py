@@ -37,24 +37,24 @@ class TaughtPair:
     moving_points: np.ndarray
 
     def given(self) -> dict[str, object]:
-        """All of it, named as in ``Request``."""
+        """Return all of it, named as in ``Request``."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def synthetic_head(size: int = 64, spacing_mm: float = 2.5) -> TaughtPair:
-    """A head with skull, folded cortex and ventricles, bent by up to some 10 mm."""
+    """Make a head with skull, folded cortex and ventricles, deformed by up to about 10 mm."""
     matrix = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     matrix[:3, 3] = -spacing_mm * (size - 1) / 2
     return _pair(Grid((size, size, size), matrix), lambda points: points + bend_mm(points))
 
 
 def made_slice() -> TaughtPair:
-    """One axial slice of that head, bent in its plane: small enough to fit a network to it while a class waits."""
+    """Make one axial slice of that head, deformed in its plane: small enough to fit a network to during a class."""
     return _pair(_slice_grid(), lambda points: points + bend_in_plane_mm(points))
 
 
 def turned_slice(degrees: float = 14.0, shift_mm: tuple[float, float] = (12.0, -8.0)) -> TaughtPair:
-    """The same slice, and turned and shifted too, as another patient lies in the scanner."""
+    """Make the same slice, rotated and shifted too, like another patient position."""
     turn, shift = np.eye(3), np.array([*shift_mm, 0.0])
     angle = np.deg2rad(degrees)
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
@@ -66,13 +66,13 @@ PAIRS: dict[str, Callable[[], TaughtPair]] = {"head": synthetic_head, "slice": m
 
 
 def bend_mm(points_lps_mm: np.ndarray) -> np.ndarray:
-    """The true displacement of ``synthetic_head``, (..., 3) LPS mm at points (..., 3)."""
+    """Compute the true displacement of ``synthetic_head`` at points (..., 3); (..., 3) LPS mm."""
     x, y, z = np.moveaxis(points_lps_mm, -1, 0)
     return 6.0 * np.stack([np.sin(y / 30), np.cos(z / 35), np.sin(x / 32)], -1)
 
 
 def bend_in_plane_mm(points_lps_mm: np.ndarray) -> np.ndarray:
-    """That of ``made_slice``."""
+    """Compute the true displacement of ``made_slice``, as :func:`bend_mm`."""
     x, y, z = np.moveaxis(points_lps_mm, -1, 0)
     return 6.0 * np.stack([np.sin(y / 30), np.cos(x / 28), np.zeros_like(z)], -1)
 
@@ -85,7 +85,7 @@ def _slice_grid(size: int = 96, spacing_mm: float = 1.7, height_mm: float = 10.0
 
 
 def _pair(grid: Grid, truth: Callable[[np.ndarray], np.ndarray]) -> TaughtPair:
-    """The pair whose true ``T`` is given: (..., 3) fixed points to moving points, LPS mm."""
+    """Make the pair with a true ``T``: (..., 3) fixed points to moving points, LPS mm."""
     points = voxel_centers_lps(grid)
     bent = truth(points)
     fixed_points = _landmarks(points.reshape(-1, 3))
@@ -100,7 +100,7 @@ def _pair(grid: Grid, truth: Callable[[np.ndarray], np.ndarray]) -> TaughtPair:
 
 
 def _landmarks(points_lps_mm: np.ndarray) -> np.ndarray:
-    """Points of a lattice inside the brain, on voxel centers."""
+    """Choose points of a lattice inside the brain, on voxel centers."""
     brain = points_lps_mm[_shell(points_lps_mm) < 0.8]
     cell = np.round(brain / 21.0)
     off = np.linalg.norm(brain - 21.0 * cell, axis=1)
@@ -115,7 +115,7 @@ def _shell(points_lps_mm: np.ndarray) -> np.ndarray:
 
 
 def _surfaces(points_lps_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How far points are outside cortex, white matter and ventricles; negative inside."""
+    """Compute how far points are outside cortex, white matter and ventricles; negative inside."""
     x, y, z = np.moveaxis(points_lps_mm, -1, 0)
     shell = _shell(points_lps_mm)
     folds = 0.06 * np.sin(x / 5 + 0.7) * np.cos(y / 6) + 0.05 * np.sin(z / 5.5 + x / 13)
@@ -124,7 +124,7 @@ def _surfaces(points_lps_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def _head(points_lps_mm: np.ndarray) -> np.ndarray:
-    """Its intensity, 0 to about 130, as a function of the place."""
+    """Compute the head's intensity, 0 to about 130, at points."""
     cortex, white, ventricles = _surfaces(points_lps_mm)
     skull = 70 * np.exp(-(((_shell(points_lps_mm) - 1.0) / 0.05) ** 2))
     tissue = 80 / (1 + np.exp(cortex * _SHARP)) + 45 / (1 + np.exp(white * _SHARP))

@@ -25,7 +25,7 @@ GRID_MM = 10.0
 
 
 def table(lesson: Lesson, results: Sequence[Result]) -> str:
-    """The metrics of a lesson's registrations as a table in Markdown, with what they were before any."""
+    """Return the metrics of a lesson's registrations as a Markdown table, with those before registration."""
     titles = [METRICS[name].heading for name in SHOWN]
     titles = [title.replace("|", "\\|") for title in titles]  # a bar would begin another column
     lines = ["| | " + " | ".join(titles) + " | seconds |", "|---|" + "---|" * (len(SHOWN) + 1)]
@@ -75,7 +75,7 @@ def picture(lesson: Lesson, results: Sequence[Result], path: Path) -> bool:
 
 
 def _axial(values: np.ndarray) -> np.ndarray:
-    """The middle slice; the lessons' grids are in LPS, so its rows run from front to back as on a screen."""
+    """Return the middle slice; the lessons' grids are LPS, so its rows run from front to back as on a screen."""
     return np.asarray(values[values.shape[0] // 2], float)
 
 
@@ -106,7 +106,7 @@ def _jacobian(axis: Axes, values: np.ndarray, title: str) -> AxesImage:
 
 
 def _grid(axis: Axes, result: Result) -> None:
-    """Lines that are straight in the fixed image, as ``x + u(x)`` bends them."""
+    """Draw lines that are straight in the fixed image, as ``x + u(x)`` deforms them."""
     grid = result.fixed.grid
     points = voxel_centers_lps(grid)[grid.shape_kji[0] // 2]
     there = points + displacement_at(result.transform.field, points.reshape(-1, 3)).reshape(points.shape)

@@ -20,17 +20,17 @@ BLOCK, LONG, LONGEST = 16, 400, 800
 
 
 def box_sum(x: torch.Tensor, radius_ijk: Sequence[int]) -> torch.Tensor:
-    """The sum over a window of 2 r + 1 voxels along each axis; voxels outside count as zero."""
+    """Sum over a window of 2 r + 1 voxels along each axis; voxels outside count as zero."""
     return _filtered(x, _box, radius_ijk)
 
 
 def box_mean(x: torch.Tensor, radius_ijk: Sequence[int], times: int = 1) -> torch.Tensor:
-    """The mean over that window, of the voxels that exist; taken so many times, at the cost of one."""
+    """Average over that window the voxels that exist, ``times`` times at the cost of one."""
     return _filtered(x, _mean, radius_ijk, times)
 
 
 def gaussian(x: torch.Tensor, sigma_ijk: Sequence[float]) -> torch.Tensor:
-    """Gaussian smoothing, sigma in voxels along each axis (below 0.2 leaves it), cut at 3 sigma, border repeated."""
+    """Smooth by a Gaussian, sigma in voxels along each axis (none below 0.2), cut at 3 sigma, border repeated."""
     return _filtered(x, _bell, [float(sigma) if sigma >= 0.2 else 0 for sigma in sigma_ijk])
 
 
@@ -55,13 +55,13 @@ class WindowMeans:
         return x
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        """(B, C, *shape): what the sum of the means, weighted by y, hands back to each voxel."""
+        """Apply the adjoint: the gradient, (B, C, *shape), of the sum of the means weighted by y."""
         for axis, radius, stride in self._steps:
             y = self._one(y, axis, _window_means_adjoint, radius, stride)
         return y
 
     def centers(self, x: torch.Tensor) -> torch.Tensor:
-        """The values of x at the windows' centers."""
+        """Return the values of x at the windows' centers."""
         for axis, _, stride in self._steps:
             x = x.index_select(axis, _centers(x.shape[axis], stride).to(x.device))
         return x
@@ -100,7 +100,7 @@ class _Matrix:
 
 
 def _along(x: torch.Tensor, axis: int, matrix: _Matrix) -> torch.Tensor:
-    """The matrix times x along that axis."""
+    """Multiply x by the matrix along an axis."""
     before, length, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     outer, inner, rows = math.prod(before), math.prod(after), len(matrix.values)
     slices = x.reshape(outer, length, inner)
@@ -121,7 +121,7 @@ def _along(x: torch.Tensor, axis: int, matrix: _Matrix) -> torch.Tensor:
 
 @contextlib.contextmanager
 def _in_full_precision(device: torch.device) -> Iterator[None]:
-    """Neither autocast nor TF32: a variance is a small difference of sums."""
+    """Compute without autocast and TF32: a variance is a small difference of sums."""
     if device.type not in ("cuda", "cpu"):  # torch 2.2 knows no autocast for others, and there is none to switch off
         yield
         return
@@ -189,7 +189,7 @@ def _bell(length: int, sigma: float) -> torch.Tensor:
 
 
 def central_difference(x: torch.Tensor, axis: int) -> torch.Tensor:
-    """Half the difference of the two neighbors along ``axis``; zero at the two borders."""
+    """Compute half the difference of the two neighbors along ``axis``; zero at the two borders."""
     result = torch.zeros_like(x)
     length = x.shape[axis]
     if length > 2:
@@ -200,7 +200,7 @@ def central_difference(x: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 def laplacian(x: torch.Tensor, weight_ijk: Sequence[float]) -> torch.Tensor:
-    """Sum over the axes of weight times the second difference; nothing flows through the border.
+    """Sum over the axes weight times the second difference; the border has zero flux.
 
     It is minus the gradient of half the sum of weighted squared forward differences.
     """
@@ -216,5 +216,5 @@ def laplacian(x: torch.Tensor, weight_ijk: Sequence[float]) -> torch.Tensor:
 
 
 def _per_axis(x: torch.Tensor, values_ijk: Sequence[float]) -> list:
-    """(tensor axis, value) for i, j(, k)."""
+    """Return (tensor axis, value) for i, j(, k)."""
     return [(x.ndim - 1 - c, values_ijk[c]) for c in range(x.ndim - 2)]

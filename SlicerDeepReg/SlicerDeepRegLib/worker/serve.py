@@ -124,7 +124,7 @@ def _warm_up(voice: _Voice) -> bool:
 
 
 def devices() -> list[dict[str, Any]]:
-    """Every device that can be chosen: name, title, free bytes, and why one is missing that people expect."""
+    """Return every available device: name, title, free bytes, and a note if an expected one is missing."""
     import torch
 
     from .. import device as known
@@ -143,7 +143,7 @@ def devices() -> list[dict[str, Any]]:
 
 
 def _serve(message: dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> None:
-    """Do one job and say how it ended."""
+    """Run one job and report how it ended."""
     from ..pipeline import register
     from ..processes.current import give_back_memory
 
@@ -177,7 +177,7 @@ def _serve(message: dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> N
 
 
 def register_with_smaller_plans(request: Request, report: ProgressCallback | None, register: Callable) -> Result:
-    """Register; where the GPU's memory does not do, again with the next smaller preset, and say so in the notes.
+    """Register; if the GPU's memory is too small, try again with the next faster preset and add a note.
 
     Raises:
         DeviceMemoryError: not even the smallest preset fits.
