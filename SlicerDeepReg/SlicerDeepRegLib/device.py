@@ -14,7 +14,7 @@ def choose(name: str) -> torch.device:
         InputError: the named device is not there.
     """
     cuda = torch.cuda.is_available()
-    mps = hasattr(torch.backends, "mps") and torch.backends.mps.is_available()
+    mps = torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     if name == "cuda" and not cuda:
@@ -26,6 +26,7 @@ def choose(name: str) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
+    """Return the device's name for people."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
     return {"mps": "Apple GPU (MPS)"}.get(device.type, "CPU")

@@ -50,7 +50,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Register, write the folder, say where the report and the scene are; returns 0."""
+    """Register, write the folder, and print where the report and the scene are; return 0."""
     from ..files.results import output_folder, write_result
     from ..pipeline import register
     from ..processes.current import prepare_process
@@ -99,7 +99,7 @@ def _tell(result: Result, truth: dict[str, Any], output: Path, seconds: float) -
 
 
 def made_pair() -> KnownPair:
-    """The template and the patient made from it.
+    """Return the template and the synthetic patient made from it.
 
     Raises:
         InputError: nilearn is not installed.
@@ -152,7 +152,7 @@ def pair_from(template: Image, labels: Image, seed: int = SEED) -> KnownPair:
 
 
 def _patient_grid(template: Grid) -> Grid:
-    """Sagittal slices of 1.2 mm, a little turned, as a scanner might give them."""
+    """Return a grid of sagittal slices of 1.2 mm, slightly rotated, as a scanner might produce."""
     spacing_mm = np.array([1.0, 1.0, 1.2])
     extent_mm = np.array(template.size_ijk) * template.spacing_mm
     left, posterior, superior = np.eye(3)
@@ -166,7 +166,7 @@ def _patient_grid(template: Grid) -> Grid:
 
 
 def _affine(template: Grid) -> np.ndarray:
-    """Patient to template: a turn of about 9 degrees, 4 % larger, and a shift, about the template's center."""
+    """Return patient to template: about 9 degrees, 4 % larger, and a shift, about the template's center."""
     matrix = np.eye(4)
     matrix[:3, :3] = _rotation([6.0, -4.0, 5.0]) @ np.diag([1.05, 0.98, 1.04])
     center = template.center_lps_mm
@@ -186,7 +186,7 @@ def _rotation(degrees: list[float]) -> np.ndarray:
 
 
 def _smooth_field(grid: Grid, random: np.random.Generator) -> Field:
-    """A random displacement, smooth over ``SMOOTHNESS_MM``, ``LARGEST_MM`` at most; it does not fold."""
+    """Make a random displacement, smooth over ``SMOOTHNESS_MM``, at most ``LARGEST_MM``; it does not fold."""
     coarse = [max(4, int(np.ceil(n * s / (SMOOTHNESS_MM / 2)))) for n, s in zip(grid.size_ijk, grid.spacing_mm)][::-1]
     parts = []
     for _ in range(3):
@@ -197,7 +197,7 @@ def _smooth_field(grid: Grid, random: np.random.Generator) -> Field:
 
 
 def _patient_contrast(values: np.ndarray, grid: Grid, random: np.random.Generator) -> np.ndarray:
-    """Another scanner: gamma, a bias field of 20 %, noise of 2 %; the background stays 0."""
+    """Simulate another scanner: gamma, a bias field of 20 %, noise of 2 %; the background stays 0."""
     top = float(values.max())
     along = [np.linspace(-1, 1, n) for n in grid.shape_kji]
     k, j, i = np.meshgrid(*along, indexing="ij", sparse=True)
@@ -207,7 +207,7 @@ def _patient_contrast(values: np.ndarray, grid: Grid, random: np.random.Generato
 
 
 def error_against_truth(known: KnownPair, result: Result, step: int = 3) -> dict[str, str]:
-    """How far the transform found is from the true one, over the brain, in mm, as text for people."""
+    """Return the error of the transform against the true one, over the brain, in mm, as text."""
     chosen = known.fixed_labels.values[::step, ::step, ::step] > 0
     points = voxel_centers_lps(known.fixed.grid)[::step, ::step, ::step][chosen]
     there = fixed_to_moving(known.truth, points)

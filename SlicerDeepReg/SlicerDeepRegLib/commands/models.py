@@ -45,7 +45,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options ask; returns 0."""
+    """Run the command; return 0."""
     if options.action == "add":
         card, notes = _added(options)
         for note in notes:
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _added(options: argparse.Namespace) -> tuple[Card, list[str]]:
-    """The card of what was added, and what was found out about it."""
+    """Return the card of what was added, and what was found out about it."""
     path = options.path
     if path.is_dir() or not path.exists():
         from ..methods.weights import install
@@ -107,7 +107,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def described(card: Card) -> list:
-    """A card as lines for people."""
+    """Return a card as readable lines."""
     lines = [f"{card.name}: {card.title}", f"  {card.summary}"]
     if card.parameters:
         size = f"  {card.parameters / 1e6:.2f} M parameters"

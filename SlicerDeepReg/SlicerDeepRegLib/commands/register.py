@@ -95,7 +95,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options ask; returns 0."""
+    """Run the command; return 0."""
     from ..processes.current import prepare_process
 
     prepare_process()
@@ -123,14 +123,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _dicom_series(request: Request) -> tuple[Any, Any]:
-    """The series of both images, for a DICOM object; InputError, before any work, where there are none."""
+    """Return the DICOM series of both images; raise InputError, before any work, if there are none."""
     from ..files.dicom import read_folder
 
     return tuple(read_folder(Path(getattr(request, role)), f"{role} image") for role in ("fixed", "moving"))
 
 
 def read_settings(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """``["step=0.2"]`` as a dictionary; InputError when one is not of that form."""
+    """Parse ``["step=0.2"]`` as a dictionary; raise InputError if one is not of that form."""
     for pair in pairs:
         if "=" not in pair:
             raise InputError(f"--set needs NAME=VALUE, for example --set step=0.2; it was {pair!r}.")

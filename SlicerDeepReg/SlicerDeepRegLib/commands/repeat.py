@@ -37,7 +37,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options ask; returns 0 for the same result, 1 for another."""
+    """Run the command; return 0 for the same result, 1 for another."""
     from ..processes.current import prepare_process
 
     described = read_description(options.result)
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """The content of a result.json.
+    """Read a result.json.
 
     Raises:
         InputError: it is none, or of a version that kept too little.
@@ -96,7 +96,7 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def request_of(described: Mapping[str, Any], moved: list[str] = ()) -> Request:
-    """The request of a result.json, its inputs where they are now.
+    """Return the request of a result.json, with its inputs where they are now.
 
     Args:
         moved: "NAME=FILE" of inputs that are elsewhere.
@@ -146,7 +146,7 @@ def check_inputs(described: Mapping[str, Any], request: Request) -> None:
 
 
 def _reasons(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What is not as it was."""
+    """Return what differs, in sentences."""
     found = []
     for name in ("device", "platform"):
         if then.get(name) != now.get(name):

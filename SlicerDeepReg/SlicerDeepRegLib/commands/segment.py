@@ -26,7 +26,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options ask; returns 0."""
+    """Run the command; return 0."""
     from ..device import choose
     from ..files.images import read_image, write_image
     from ..methods.segmentation import segment

@@ -29,7 +29,7 @@ def set_range(
 def color_table(
     scene: slicer.vtkMRMLScene, name: str, colors: Sequence[tuple[str, Sequence[float]]]
 ) -> slicer.vtkMRMLColorTableNode:
-    """A color table node; one of that name that exists already is used again.
+    """Return a color table node, an existing one of that name if there is one.
 
     Args:
         colors: name, and red, green and blue (0 to 1) of each entry.
@@ -47,7 +47,7 @@ def color_table(
 
 
 def diverging_colors(scene: slicer.vtkMRMLScene, name: str, middle: float) -> slicer.vtkMRMLColorTableNode:
-    """A color table from blue to red; Slicer has none.
+    """Return a color table from blue to red, which Slicer lacks.
 
     Args:
         name: of the node.
@@ -58,13 +58,13 @@ def diverging_colors(scene: slicer.vtkMRMLScene, name: str, middle: float) -> sl
 
 
 def diverging_color(position: float, middle: float) -> list[float]:
-    """Red, green and blue at a position from -1 (blue) to 1 (red), with a gray level at 0."""
+    """Return red, green and blue at a position from -1 (blue) to 1 (red), with a gray level at 0."""
     strength, end = abs(position), _RED if position > 0 else _BLUE
     return [float(middle + strength * (one - middle)) for one in end]
 
 
 def warm_colors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
-    """A table from black over purple and red to yellow, for what is 0 or more."""
+    """Return a color table from black over purple and red to yellow, for values of 0 and above."""
     anchors = np.array([(0, 0, 0), (0.35, 0.05, 0.45), (0.85, 0.25, 0.25), (0.98, 0.65, 0.1), (1, 1, 0.6)], float)
     known, locations = np.linspace(0, 1, len(anchors)), np.linspace(0, 1, 256)
     colors = np.stack([np.interp(locations, known, anchors[:, c]) for c in range(3)], axis=1)
@@ -74,7 +74,7 @@ def warm_colors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
 def add_legend(
     volume: slicer.vtkMRMLVolumeNode, title: str, label_format: str = "%.2f", labels: int = 5
 ) -> slicer.vtkMRMLColorLegendDisplayNode:
-    """A vertical legend at the right edge; VTK drops "|" and "$" from titles, so use words."""
+    """Add a vertical legend at the right edge; VTK drops "|" and "$" from titles, so use words."""
     legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(volume)
     legend.SetTitleText(title)
     legend.SetNumberOfLabels(labels)
@@ -95,7 +95,7 @@ def add_legend(
 
 
 def renew_legend(volume: slicer.vtkMRMLVolumeNode) -> None:
-    """Take a volume's legend away and make it again: views that are newer than a legend never draw it."""
+    """Replace a volume's legend by a new one: views that are newer than a legend never draw it."""
     old = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume)
     if old is None:
         return
@@ -108,7 +108,7 @@ def renew_legend(volume: slicer.vtkMRMLVolumeNode) -> None:
 
 
 def refresh_legends(scene: slicer.vtkMRMLScene) -> None:
-    """To be called when views were given other volumes: legends do not notice that theirs is shown or gone."""
+    """Update the legends after views got other volumes: they do not notice that theirs is shown or gone."""
     for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", scene):
         legend.Modified()
 
@@ -122,7 +122,7 @@ def draw_grid(
     thickness: int = 1,
     pieces: int = 4,
 ) -> slicer.vtkMRMLTransformDisplayNode:
-    """Draw a transform node as a deformed grid; in the views of those identifiers, in all for none.
+    """Draw a transform node as a deformed grid, in the views with those identifiers, or in all if none are given.
 
     Color None shows the length of the displacement. A line has so many pieces from one crossing to the next: the time
     to draw is that of their number.
@@ -183,7 +183,7 @@ def _transform_display(
 def label_colors(
     scene: slicer.vtkMRMLScene, labels: Sequence[int], name: str = "Labels"
 ) -> slicer.vtkMRMLColorTableNode:
-    """A table of well separated colors for the labels; 0 is transparent."""
+    """Return a table of well separated colors for the labels; 0 is transparent."""
     node = slicer.vtkMRMLColorTableNode()
     node.SetTypeToUser()
     node.SetName(name)

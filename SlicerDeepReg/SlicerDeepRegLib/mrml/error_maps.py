@@ -23,7 +23,7 @@ POINTS = 100_000
 
 
 def in_world(run: Run) -> vtk.vtkGeneralTransform:
-    """``T`` of a run, RAS mm of the world, without what takes the world into the moving volume's coordinates.
+    """Return ``T`` of a run in world RAS mm, without the transform from the world to the moving volume's coordinates.
 
     Raises:
         ValueError: the run was made by an older version, or has lost its transform.
@@ -40,7 +40,7 @@ def in_world(run: Run) -> vtk.vtkGeneralTransform:
 
 
 def moved(transform: vtk.vtkAbstractTransform, points: np.ndarray) -> np.ndarray:
-    """(N, 3) points through a VTK transform."""
+    """Apply a VTK transform to (N, 3) points."""
     given, found = vtk.vtkPoints(), vtk.vtkPoints()
     for one in (given, found):
         one.SetDataTypeToDouble()
@@ -53,7 +53,7 @@ def moved(transform: vtk.vtkAbstractTransform, points: np.ndarray) -> np.ndarray
 
 
 def way_back(run: Run, runs: Sequence[Run]) -> Run | None:
-    """The newest run of the same two volumes the other way round, of the same method if there is one."""
+    """Return the newest run of the same two volumes in the opposite direction, of the same method if possible."""
     fixed, moving = run.get("fixed"), run.get("moving")
     if fixed is None or moving is None:
         return None
@@ -63,7 +63,7 @@ def way_back(run: Run, runs: Sequence[Run]) -> Run | None:
 
 
 def consistency(scene: slicer.vtkMRMLScene, run: Run, back: Run) -> tuple[slicer.vtkMRMLVolumeNode, dict[str, float]]:
-    """A map of ``|T_back(T(x)) - x|`` in mm, and its metrics.
+    """Make a map of the inverse consistency error ``|T_back(T(x)) - x|`` in mm, and its metrics.
 
     Returns:
         The volume node, and {"both_ways_mm": mean, "both_ways_max_mm": largest} where the fixed volume has content.
@@ -80,7 +80,7 @@ def consistency(scene: slicer.vtkMRMLScene, run: Run, back: Run) -> tuple[slicer
 
 
 def disagreement(scene: slicer.vtkMRMLScene, runs: Sequence[Run]) -> tuple[slicer.vtkMRMLVolumeNode, dict[str, float]]:
-    """A map of how far runs of one pair disagree: the root mean square distance from their mean, mm.
+    """Make a map of the disagreement of runs of one pair: the root mean square distance from their mean, mm.
 
     The runs may be of several methods, or of one with perturbed inputs. The map belongs to the first.
 
@@ -108,7 +108,7 @@ def disagreement(scene: slicer.vtkMRMLScene, runs: Sequence[Run]) -> tuple[slice
 
 
 def _sampled(run: Run) -> tuple[Grid, np.ndarray]:
-    """A coarse grid over the run's, and its points, RAS mm."""
+    """Return a coarse grid over the run's, and its points, RAS mm."""
     run.need("warped")
     grid = grid_of(run.get("warped"))
     coarse = sampled(grid, POINTS)
@@ -116,7 +116,7 @@ def _sampled(run: Run) -> tuple[Grid, np.ndarray]:
 
 
 def _content(run: Run, points_ras: np.ndarray) -> np.ndarray:
-    """Whether the warped volume is above its display's lower end at points; everywhere where that says nothing."""
+    """Return whether the warped volume is above its window's lower end at points; true everywhere if it never is."""
     warped = run.get("warped")
     values, grid = slicer.util.arrayFromVolume(warped), grid_of(warped)
     ijk = np.round(flipped(points_ras) @ grid.lps_to_ijk[:3, :3].T + grid.lps_to_ijk[:3, 3]).astype(int)
@@ -141,7 +141,7 @@ def _map(
 
 
 def residuals(scene: slicer.vtkMRMLScene, run: Run) -> tuple[Any, list[dict[str, Any]]]:
-    """What is missing between each moved landmark and its partner, as arrows in the fixed image; and a table.
+    """Make the landmark errors: arrows in the fixed image, and a table.
 
     An arrow begins at the fixed landmark and is the part of the way to its partner that is missing, brought back by
     the linear part, so that it points into the fixed image.

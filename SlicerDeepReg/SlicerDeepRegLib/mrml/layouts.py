@@ -58,7 +58,7 @@ class Cell:
 
 
 def cells_of(layout: str) -> list[list[Cell]]:
-    """The views of a layout of one run, row by row."""
+    """Return the views of a layout of one run, row by row."""
     columns = LAYOUTS[layout][1]
     return [
         [
@@ -70,7 +70,7 @@ def cells_of(layout: str) -> list[list[Cell]]:
 
 
 def description(rows: Sequence[Sequence[Cell]], beneath: str = "", size: int = 280) -> str:
-    """A layout as Slicer reads it: rows of slice views, and something beneath them."""
+    """Return a layout description for Slicer: rows of slice views, and something beneath them."""
     lines = []
     for row in rows:
         views = "".join(
@@ -139,7 +139,7 @@ class Layouts:
         self.fill([(cell, run) for cell in cells])
 
     def arrange(self, number: int, text: str) -> None:
-        """Switch to a layout of ours, remembering the one that was there before the first."""
+        """Switch to one of our layouts, and remember the user's."""
         node = self._layout_node()
         if self._before is None:
             self._before = node.GetViewArrangement()
@@ -151,13 +151,13 @@ class Layouts:
         node.SetViewArrangement(number)
 
     def leave(self) -> None:
-        """Another layout takes the place of the run's."""
+        """Clear the run's layout before another takes its place."""
         if self._shown is not None:
             self._clear(self._shown[1])
         self._shown = None
 
     def restore(self) -> None:
-        """The layout that was there before."""
+        """Restore the user's layout."""
         self.leave()
         self._give_crosshair_back()
         if self._before is not None:
@@ -203,7 +203,7 @@ class Layouts:
             composite.SetLinkedControl(True)
 
     def layers(self, run: Run, shows: str) -> tuple[Any, Any, float]:
-        """Background, foreground and its opacity for what a view shows."""
+        """Return background, foreground and its opacity for what a view shows."""
         if shows == "blend":
             return run.get("fixed"), run.get("warped"), 0.5
         if shows == "jacobian":
@@ -211,7 +211,7 @@ class Layouts:
         return self.volume(run, shows), None, 0.0
 
     def volume(self, run: Run, shows: str) -> slicer.vtkMRMLVolumeNode | None:
-        """The volume that a view shows, made where it is not there yet."""
+        """Return the volume that a view shows; make it if necessary."""
         if shows in ("fixed", "moving", "warped"):
             return run.get(shows)
         if shows in ("blend", "grid"):
@@ -223,7 +223,7 @@ class Layouts:
         return self.review.volume(run, shows)
 
     def fit(self, run: Run) -> None:
-        """All our views on the middle of the run's volume, and as large as they can be."""
+        """Fit all our views to the run's volume."""
         bounds = [0.0] * 6
         run.get("warped").GetRASBounds(bounds)
         self.jump([(bounds[n] + bounds[n + 1]) / 2 for n in (0, 2, 4)], fitted=True)
@@ -240,7 +240,7 @@ class Layouts:
                 node.JumpSliceByCentering(*[float(value) for value in ras_mm])
 
     def of_view(self, kind: str, name: str) -> slicer.vtkMRMLNode | None:
-        """The slice or composite node of a view, or None."""
+        """Return the slice or composite node of a view, or None."""
         nodes = slicer.util.getNodesByClass(kind, self.scene)
         return next((node for node in nodes if name in (node.GetLayoutName(), node.GetName())), None)
 

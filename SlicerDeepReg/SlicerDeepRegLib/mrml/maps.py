@@ -20,7 +20,7 @@ FOLD = (1.0, 0.0, 1.0)
 
 
 def magnitude(scene: slicer.vtkMRMLScene, run: Run) -> slicer.vtkMRMLVolumeNode:
-    """The length of the displacement in mm at every voxel of the run's grid; the linear part is not in it.
+    """Make a map of the displacement magnitude in mm on the run's grid, without the linear part.
 
     Raises:
         ValueError: the run's transform is linear, or gone.
@@ -42,7 +42,7 @@ def magnitude(scene: slicer.vtkMRMLScene, run: Run) -> slicer.vtkMRMLVolumeNode:
 
 
 def log_jacobian(scene: slicer.vtkMRMLScene, run: Run) -> slicer.vtkMRMLVolumeNode:
-    """The Jacobian colored by its logarithm, from a quarter to four times the volume; folds in magenta."""
+    """Make a map of the Jacobian colored by its logarithm, from 1/4 to 4 times the volume; folds are magenta."""
     node = run.get("jacobian_log")
     if node is not None:
         return node

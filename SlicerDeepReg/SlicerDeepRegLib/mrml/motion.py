@@ -40,7 +40,7 @@ def keep_motion(scene: slicer.vtkMRMLScene, run: Run, result: Result) -> None:
 
 
 def from_parent_of(linear_lps: np.ndarray, field: Field | None) -> vtk.vtkAbstractTransform:
-    """``T`` of a stage as a VTK transform in RAS mm, its field on a coarse grid."""
+    """Return ``T`` of a stage as a VTK transform in RAS mm, its field on a coarse grid."""
     if field is not None and field.grid.voxels > VOXELS:
         field = on_grid(field, sampled(field.grid, VOXELS))
     return from_parent(Transform(np.asarray(linear_lps, float), field))
@@ -109,7 +109,7 @@ class Morph:
         return "each displacement in a straight line (the field is not the flow of a velocity)"
 
     def show(self, time: float) -> None:
-        """Put the volume where it is at a time, 0 (moving) to 1 (warped)."""
+        """Show the volume at a deformation amount from 0 (moving) to 1 (warped)."""
         time = min(1.0, max(0.0, float(time)))
         together = vtk.vtkGeneralTransform()
         together.PostMultiply()
@@ -121,7 +121,7 @@ class Morph:
         self._transform.SetAndObserveTransformFromParent(together)
 
     def remove(self) -> None:
-        """Take its nodes out of the scene."""
+        """Remove its nodes from the scene."""
         for role in ("morphing", "morph_transform"):
             node = self.run.get(role)
             if node is not None:
@@ -147,7 +147,7 @@ class Morph:
         return _with_vectors(self._path[0], values)
 
     def _clone(self, moving: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLVolumeNode:
-        """A volume node of the same voxels, not copied, shown like the warped one."""
+        """Return a volume node of the same voxels, not copied, displayed like the warped one."""
         node = slicer.vtkMRMLScalarVolumeNode()
         node.SetHideFromEditors(True)
         self.scene.AddNode(node)
@@ -168,7 +168,7 @@ class Morph:
 
 
 def shown_alike(node: slicer.vtkMRMLNode, other: slicer.vtkMRMLVolumeNode) -> None:
-    """Window, level and colors of another volume."""
+    """Copy window, level and colors of another volume."""
     node.GetDisplayNode().CopyContent(other.GetDisplayNode())
     if other.GetDisplayNode().GetColorNodeID():
         node.GetDisplayNode().SetAndObserveColorNodeID(other.GetDisplayNode().GetColorNodeID())
@@ -179,7 +179,7 @@ def _vectors(grid: vtk.vtkAbstractTransform) -> np.ndarray:
 
 
 def _with_vectors(like: vtk.vtkAbstractTransform, values: np.ndarray) -> vtk.vtkAbstractTransform:
-    """A grid transform of the same place with other displacements."""
+    """Return a grid transform of the same geometry with other displacements."""
     picture = vtk.vtkImageData()
     picture.CopyStructure(like.GetDisplacementGrid())
     picture.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(values), deep=True))
@@ -229,7 +229,7 @@ class Stages:
         self._logic.UpdateProxyNodesFromSequences(self.browser)  # the desktop does it too, but later
 
     def _make(self) -> None:
-        """Resample the moving volume by each stage's transform, and tie a player to the volumes."""
+        """Resample the moving volume by each stage's transform, and connect a sequence browser to the volumes."""
         scene, run = self.scene, self.run
         local = slicer.util.vtkMatrixFromArray(np.array(run.facts["world_to_local_ras"]))
         sequence = _sequence(scene, run, "stage_volumes", "stage", save=False)
@@ -264,5 +264,5 @@ class Stages:
 
 
 def stage_names(run: Run) -> list[str]:
-    """ "as given", then the name of each stage."""
+    """Return "as given", then the name of each stage."""
     return ["as given", *[node.GetName() for node in _items(run.get("stages"))]]

@@ -17,12 +17,12 @@ FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def flipped(points_mm: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
-    """Points or vectors (..., 3) from LPS to RAS, or back."""
+    """Convert points or vectors (..., 3) from LPS to RAS, or back."""
     return np.asarray(points_mm, float) @ FLIP[:3, :3]
 
 
 def add_volume(scene: slicer.vtkMRMLScene, image: Image, name: str, labels: bool = False) -> slicer.vtkMRMLVolumeNode:
-    """A scalar volume node (or label map node) with the image's voxels and geometry, displayed with defaults.
+    """Add a scalar volume node (or label map node) with the image's voxels and geometry and default display.
 
     Any invertible geometry is kept as it is, left-handed and sheared ones too.
     """
@@ -40,21 +40,21 @@ def add_volume(scene: slicer.vtkMRMLScene, image: Image, name: str, labels: bool
 
 
 def grid_of(node: slicer.vtkMRMLNode) -> Grid:
-    """Where a volume node's voxels lie, LPS mm. A transform on the node is not applied."""
+    """Return the grid of a volume node, LPS mm. A transform on the node is not applied."""
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     return Grid(node.GetImageData().GetDimensions(), FLIP @ slicer.util.arrayFromVTKMatrix(matrix))
 
 
 def image_from_node(node: slicer.vtkMRMLNode) -> Image:
-    """The voxels (copied) and the geometry of a volume node. A transform on the node is not applied."""
+    """Return the voxels (copied) and the geometry of a volume node. A transform on the node is not applied."""
     return Image(slicer.util.arrayFromVolume(node).copy(), grid_of(node), node.GetName())
 
 
 def add_transform(
     scene: slicer.vtkMRMLScene, transform: Transform, name: str, then: vtk.vtkAbstractTransform | None = None
 ) -> slicer.vtkMRMLTransformNode:
-    """A transform node that shows the moving volume warped when the volume is put under it.
+    """Add a transform node that shows the moving volume warped when the volume is put under it.
 
     What it holds is "from parent": points of the fixed image (the parent's space) to points of the
     moving image (the volume's), which is what a registration finds. Slicer's own "split" parts it into the
@@ -69,7 +69,7 @@ def add_transform(
 
 
 def from_parent(transform: Transform, then: vtk.vtkAbstractTransform | None = None) -> vtk.vtkAbstractTransform:
-    """``T`` as one VTK transform in RAS mm; the grid is applied first, then the linear part, then ``then``."""
+    """Return ``T`` as one VTK transform in RAS mm; the grid is applied first, then the linear part, then ``then``."""
     linear = vtk.vtkTransform()
     linear.SetMatrix(slicer.util.vtkMatrixFromArray(FLIP @ transform.linear_lps @ FLIP))
     if transform.field is None and then is None:
@@ -85,7 +85,7 @@ def from_parent(transform: Transform, then: vtk.vtkAbstractTransform | None = No
 
 
 def add_shown_field(scene: slicer.vtkMRMLScene, transform: Transform, name: str) -> slicer.vtkMRMLTransformNode:
-    """A node only for drawing: grids and glyphs draw "to parent", so this one holds the field that way round."""
+    """Add a node for drawing only: grids and glyphs draw "to parent", so this one holds the field in that direction."""
     node = scene.AddNewNodeByClass("vtkMRMLTransformNode", name)
     node.SetAndObserveTransformToParent(
         grid_transform(transform.field) if transform.field is not None else from_parent(transform)
@@ -95,7 +95,7 @@ def add_shown_field(scene: slicer.vtkMRMLScene, transform: Transform, name: str)
 
 
 def grid_transform(field: Field) -> vtk.vtkAbstractTransform:
-    """The displacement field as Slicer's oriented grid transform, linear interpolation, RAS mm."""
+    """Return the displacement field as Slicer's oriented grid transform, linear interpolation, RAS mm."""
     grid = _thick(field)
     matrix = FLIP @ grid.grid.ijk_to_lps
     spacing_mm = grid.grid.spacing_mm
@@ -115,7 +115,7 @@ def grid_transform(field: Field) -> vtk.vtkAbstractTransform:
 
 
 def _thick(field: Field) -> Field:
-    """VTK needs two points along each axis: a single slice is given twice, a slice apart."""
+    """Repeat a single slice, one slice apart: VTK needs two points along each axis."""
     values, grid = field.displacement_lps_mm, field.grid
     for c, size in enumerate(grid.size_ijk):
         if size == 1:
@@ -127,7 +127,7 @@ def _thick(field: Field) -> Field:
 def resampled(
     moving: slicer.vtkMRMLVolumeNode, reference: slicer.vtkMRMLVolumeNode, transform: object | None, name: str
 ) -> slicer.vtkMRMLVolumeNode:
-    """The moving volume node under a transform node, resampled to the reference's geometry by Slicer."""
+    """Resample the moving volume node under a transform node to the reference's geometry, by Slicer's own logic."""
     before = moving.GetTransformNodeID()
     moving.SetAndObserveTransformNodeID(transform.GetID() if transform is not None else None)
     node = slicer.vtkSlicerVolumesLogic.ResampleVolumeToReferenceVolume(moving, reference)
@@ -138,7 +138,7 @@ def resampled(
 
 
 def grid_part(transform: vtk.vtkAbstractTransform) -> vtk.vtkAbstractTransform | None:
-    """The displacement grid inside a transform, however it was concatenated or read from a file."""
+    """Return the displacement grid inside a transform, however it was concatenated or read from a file."""
     if transform.IsA("vtkOrientedGridTransform"):
         return transform
     if transform.IsA("vtkGeneralTransform"):

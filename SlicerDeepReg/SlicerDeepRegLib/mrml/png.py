@@ -10,7 +10,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 
 def grab(window: vtk.vtkRenderWindow) -> np.ndarray:
-    """What a window shows: (height, width, 3) uint8, first row on top."""
+    """Return what a window shows: (height, width, 3) uint8, first row on top."""
     camera = vtk.vtkWindowToImageFilter()
     camera.SetInput(window)
     camera.SetInputBufferTypeToRGB()
@@ -22,7 +22,7 @@ def grab(window: vtk.vtkRenderWindow) -> np.ndarray:
 
 
 def png_bytes(rgb: np.ndarray) -> bytes:
-    """A picture, (height, width, 3) uint8, first row on top, as a PNG."""
+    """Encode a picture, (height, width, 3) uint8, first row on top, as a PNG."""
     writer = _png_writer(rgb)
     writer.WriteToMemoryOn()
     writer.Write()
@@ -30,7 +30,7 @@ def png_bytes(rgb: np.ndarray) -> bytes:
 
 
 def write_png(rgb: np.ndarray, path: Path) -> None:
-    """(height, width, 3) uint8, first row on top."""
+    """Write a picture, (height, width, 3) uint8, first row on top, as a PNG file."""
     writer = _png_writer(rgb)
     writer.SetFileName(str(path))
     writer.Write()

@@ -77,11 +77,11 @@ class Review:
         self._show_layers(run, background, foreground, opacity)
 
     def show_alone(self, run: Run, node: slicer.vtkMRMLNode) -> None:
-        """Fade from the fixed volume to another than the warped one: one that moves."""
+        """Show another volume than the warped one over the fixed volume: one that moves."""
         self._show_layers(run, run.get("fixed"), node, 1.0)
 
     def show_over(self, run: Run, node: slicer.vtkMRMLNode) -> None:
-        """A map over the fixed volume."""
+        """Show a map over the fixed volume."""
         self._show_layers(run, run.get("fixed"), node, 0.7)
 
     def _show_layers(
@@ -103,7 +103,7 @@ class Review:
         refresh_legends(self.scene)
 
     def volume(self, run: Run, what: str) -> slicer.vtkMRMLVolumeNode:
-        """A run's "warped"; or, made where it is not there yet, one of the maps of MODES or "difference_before"."""
+        """Return a run's "warped", a map of MODES or "difference_before"; make it if necessary."""
         if what == "warped":
             return run.get("warped")
         if what in ("difference", "difference_before"):
@@ -111,7 +111,7 @@ class Review:
         return {"jacobian": self._jacobian, "checkerboard": self._checkerboard}[what](run)
 
     def fit(self, run: Run) -> None:
-        """Move the views to the run's volume, once: after that the user's place is kept."""
+        """Fit the views to the run's volume, once: after that the user's position is kept."""
         volume = run.get("warped")
         bounds = [0.0] * 6
         volume.GetRASBounds(bounds)
@@ -145,7 +145,7 @@ class Review:
                 _hide(node)
 
     def grid_in(self, run: Run, views: Sequence[str]) -> None:
-        """Draw the deformation's grid in the views of those identifiers only; in none, to take it away."""
+        """Draw the deformation grid in the views with those identifiers only; none hides it."""
         node = run.get("layout_grid")
         if not views:
             _hide(node)
@@ -160,7 +160,7 @@ class Review:
         return self.scene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
 
     def cross(self, ras_mm: Sequence[float]) -> None:
-        """Put the crosshair on a point; it is seen where somebody shows it."""
+        """Put the crosshair on a point; it is visible if the user shows it."""
         if self.crosshair is not None:
             self.crosshair.SetCrosshairRAS(*[float(value) for value in ras_mm])
 
@@ -172,18 +172,18 @@ class Review:
                 node.JumpSliceByCentering(*[float(value) for value in ras_mm])
 
     def jump_to_worst(self, run: Run) -> float:
-        """Center the views where the volume shrinks most from fixed to moving, or folds; returns the Jacobian there."""
+        """Center the views on the minimum Jacobian; return its value."""
         facts = run.facts
         self.jump(facts["worst_ras"])
         return facts["worst_jacobian"]
 
     def forget(self, run: Run) -> None:
-        """Before a run is removed: put the views back when they show it."""
+        """Restore the views if they show a run that is about to be removed."""
         if self._shown == run:
             self.restore()
 
     def restore(self) -> None:
-        """Show what the views showed before the first look; volumes that are gone since stay away."""
+        """Show what the views showed before the first run; volumes removed since are left out."""
         for logic, composite in self._views():
             state = self._before.get(logic.GetSliceNode().GetID())
             if state is None:
@@ -216,7 +216,7 @@ class Review:
             )
 
     def _views(self) -> list[tuple[Any, Any]]:
-        """(slice logic, composite node) of every slice view that is not of a layout of ours."""
+        """Return (slice logic, composite node) of every slice view outside our layouts."""
         found = [self.logics.GetItemAsObject(n) for n in range(self.logics.GetNumberOfItems())]
         return [
             (logic, logic.GetSliceCompositeNode())
@@ -227,7 +227,7 @@ class Review:
     # ------------------------------------------------------------------ volumes that only a look needs
 
     def _jacobian(self, run: Run) -> slicer.vtkMRMLVolumeNode:
-        """The Jacobian where the fixed volume has content, transparent elsewhere; all of it where all is content."""
+        """Return the Jacobian where the fixed volume has content, transparent elsewhere, or all of it if all is."""
         node = run.get("jacobian_shown")
         if node is not None:
             return node
@@ -269,7 +269,7 @@ class Review:
         return own(self.scene, run, "checkerboard", node)
 
     def _swipe(self, run: Run, amount: float) -> slicer.vtkMRMLVolumeNode:
-        """Fixed on the patient's right of a border, warped on the left of it."""
+        """Show the fixed volume on the patient's right of a border, the warped one on the left."""
         if self._halves is None or self._halves[0] != run or run.get("swipe") is None:
             self._halves = (run, *self._scaled_pair(run, run.get("warped")))
         _, fixed, warped = self._halves
@@ -294,7 +294,7 @@ class Review:
         return node
 
     def _scaled_pair(self, run: Run, other: np.ndarray | slicer.vtkMRMLVolumeNode) -> tuple[np.ndarray, np.ndarray]:
-        """Fixed and another volume on the run's grid, each 0..1 between the ends of its window."""
+        """Return fixed and another volume on the run's grid, each scaled to 0..1 by its window."""
         fixed = self._on_grid(run, run.get("fixed"))
         values = other if isinstance(other, np.ndarray) else slicer.util.arrayFromVolume(other)
         return _windowed(fixed, run.get("fixed")), _windowed(values, run.get("moving") or run.get("warped"))
@@ -303,7 +303,7 @@ class Review:
         return self._on_grid(run, run.get("moving"))
 
     def _on_grid(self, run: Run, node: slicer.vtkMRMLNode) -> np.ndarray:
-        """A volume of the user's, where it lies in the world, on the run's grid."""
+        """Return one of the user's volumes, where it lies in the world, on the run's grid."""
         placed = placed_volume(node).image
         if placed.grid.same_as(grid_of(run.get("warped"))):
             return placed.values
@@ -315,7 +315,7 @@ class Review:
         return values
 
     def _shown_field(self, run: Run, role: str) -> slicer.vtkMRMLTransformNode | None:
-        """A node that draws the displacement field: grids and glyphs draw "to parent", the run's is from parent."""
+        """Add a node to draw the displacement field: grids and glyphs draw "to parent", the run's is from parent."""
         if run.get("transform") is None:
             return None
         field = grid_part(run.get("transform").GetTransformFromParent())
@@ -329,7 +329,7 @@ class Review:
 
     @staticmethod
     def fitting_spacing(volume: slicer.vtkMRMLVolumeNode) -> float:
-        """Between lines of the grid, mm: some 28 of them across the volume."""
+        """Return the distance of grid lines in mm: about 28 of them across the volume."""
         bounds = [0.0] * 6
         volume.GetRASBounds(bounds)
         extent = max(bounds[1] - bounds[0], bounds[3] - bounds[2], bounds[5] - bounds[4])
@@ -337,7 +337,7 @@ class Review:
 
 
 def of_our_layout(slice_node: slicer.vtkMRMLSliceNode) -> bool:
-    """Whether a slice view is of a layout of ours."""
+    """Return whether a slice view belongs to one of our layouts."""
     return any((name or "").startswith(ARRANGED) for name in (slice_node.GetLayoutName(), slice_node.GetName()))
 
 

@@ -87,18 +87,18 @@ class Run:
         return self.node.GetAttribute("DeepReg.Permanent") == "1"
 
     def set_permanent(self, permanent: bool) -> None:
-        """A permanent run is not removed by :func:`remove` unless told so."""
+        """Lock or unlock the run; :func:`remove` only removes a locked one if asked to."""
         self.node.SetAttribute("DeepReg.Permanent", "1" if permanent else "0")
 
     def get(self, role: str) -> slicer.vtkMRMLNode | None:
-        """The node of a role of ``OWNED`` or ``USED``, or None."""
+        """Return the node of a role of ``OWNED`` or ``USED``, or None."""
         return self.node.GetNodeReference(role)
 
     def set(self, role: str, node: slicer.vtkMRMLNode) -> None:
         self.node.SetNodeReferenceID(role, node.GetID())
 
     def add_facts(self, **values: Any) -> None:
-        """Keep further facts, plain values."""
+        """Store further facts, plain values."""
         self.node.SetAttribute(MARK, json.dumps({**self.facts, **values}, default=float))
 
     def need(self, *roles: str) -> None:
@@ -109,7 +109,7 @@ class Run:
 
 
 def moving_is_where_it_was(run: Run) -> bool:
-    """Whether the moving volume is there, and where it was when the run was added.
+    """Return whether the moving volume exists and is where it was when the run was added.
 
     Under a transform that is not linear this cannot be told; it is taken to be.
     """
@@ -121,7 +121,7 @@ def moving_is_where_it_was(run: Run) -> bool:
 
 
 def _to_world(node: slicer.vtkMRMLNode) -> list[list[float]] | None:
-    """The matrix of the transforms that a node is under, RAS mm; None where they are not linear."""
+    """Return the matrix of a node's parent transforms, RAS mm; None if they are not linear."""
     parent, matrix = node.GetParentTransformNode(), vtk.vtkMatrix4x4()
     if parent is not None:
         if not parent.IsTransformToWorldLinear():
@@ -131,7 +131,7 @@ def _to_world(node: slicer.vtkMRMLNode) -> list[list[float]] | None:
 
 
 def field_of(run: Run) -> Field | None:
-    """The run's displacement field, LPS mm of the world, on the voxels on which it is kept; None where it is linear."""
+    """Return the run's displacement field, world LPS mm, on its own grid; None if the transform is linear."""
     run.need("transform", "warped")
     oriented = grid_part(run.get("transform").GetTransformFromParent())
     if oriented is None:
@@ -149,7 +149,7 @@ def field_of(run: Run) -> Field | None:
 
 
 def transform_of(run: Run) -> Transform:
-    """``T`` of the run, LPS mm of the world, without its inverse.
+    """Return ``T`` of the run, world LPS mm, without its inverse.
 
     Raises:
         ValueError: the run was made by an older version, or has lost its transform.
@@ -160,13 +160,13 @@ def transform_of(run: Run) -> Transform:
 
 
 def runs(scene: slicer.vtkMRMLScene) -> list[Run]:
-    """Every run of the scene, oldest first."""
+    """Return every run of the scene, oldest first."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode", scene)
     return [Run(node) for node in nodes if node.GetAttribute(MARK) is not None]
 
 
 def free_name(scene: slicer.vtkMRMLScene, wanted: str) -> str:
-    """``wanted``, or with the first number that no run has yet."""
+    """Return ``wanted``, with the first free number if a run has that name."""
     taken = {run.name for run in runs(scene)}
     if wanted not in taken:
         return wanted
@@ -185,7 +185,7 @@ def add_run(
     segmentation: slicer.vtkMRMLNode | None = None,
     label_names: dict[int, str] | None = None,
 ) -> Run:
-    """Put a result into the scene; on any failure nothing of it stays there.
+    """Add a result to the scene; on any failure nothing of it stays there.
 
     Args:
         result: its volumes in world coordinates.
@@ -224,7 +224,7 @@ def add_run(
 def own(
     scene: slicer.vtkMRMLScene, run: Run, role: str, node: slicer.vtkMRMLNode, save: bool = False
 ) -> slicer.vtkMRMLNode:
-    """Give a node to a run under a role: it gets its name and place, and goes when the run goes."""
+    """Give a node to a run under a role: it is named after the run, grouped with it and removed with it."""
     node.SetName(_title(run, role))
     node.SetSaveWithScene(save)
     if node.IsA("vtkMRMLDisplayableNode"):
@@ -268,7 +268,7 @@ def remove(scene: slicer.vtkMRMLScene, run: Run, also_permanent: bool = False) -
 
 
 def remove_node(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) -> None:
-    """A node with its displays, legends and storage."""
+    """Remove a node with its displays, legends and storage."""
     parts = (
         [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
         if node.IsA("vtkMRMLDisplayableNode")
@@ -325,7 +325,7 @@ def _add_volumes(
 def _add_labels(
     scene: slicer.vtkMRMLScene, run: Run, labels: Image, segmentation: slicer.vtkMRMLNode | None, names: dict[int, str]
 ) -> None:
-    """A segmentation node with the names and colors of the moving one; a label map where there was one."""
+    """Add a segmentation node with the names and colors of the moving one, or a label map if that was one."""
     if segmentation is None or not segmentation.IsA("vtkMRMLSegmentationNode"):
         node = add_volume(scene, labels, _title(run, "labels"), labels=True)
         if segmentation is not None and segmentation.GetDisplayNode() is not None:
@@ -363,7 +363,7 @@ def _add_table(
 
 
 def _group(scene: slicer.vtkMRMLScene, run: Run) -> None:
-    """A folder for the run in the subject hierarchy, its nodes inside."""
+    """Put the run's nodes into a folder of its own in the subject hierarchy."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     if hierarchy is None:
         return
@@ -384,7 +384,7 @@ def _put_into(hierarchy: slicer.vtkMRMLSubjectHierarchyNode, folder: int, node: 
 
 
 def _folder(scene: slicer.vtkMRMLScene, run: Run) -> tuple[slicer.vtkMRMLSubjectHierarchyNode | None, int]:
-    """The subject hierarchy and the run's folder in it: the parent of its warped volume, when it is ours."""
+    """Return the subject hierarchy and the run's folder in it: the parent of its warped volume, if it is ours."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     warped = run.get("warped")
     if hierarchy is None or warped is None:

@@ -16,14 +16,14 @@ from .nodes import FLIP
 
 
 def segments_of(node: slicer.vtkMRMLNode) -> list[tuple[str, str]]:
-    """(identifier, name) of every segment of a segmentation node, in order."""
+    """Return (identifier, name) of every segment of a segmentation node, in order."""
     segmentation = node.GetSegmentation()
     identifiers = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
     return [(identifier, segmentation.GetSegment(identifier).GetName()) for identifier in identifiers]
 
 
 def segment_array(node: slicer.vtkMRMLNode, identifier: str, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray | None:
-    """(K, J, I) bool, a segment on the voxels of a volume node in the same coordinates; None for an empty one."""
+    """Return a segment on the voxels of a volume node in the same coordinates, (K, J, I) bool; None if empty."""
     found, on_volume = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
     if not node.GetBinaryLabelmapRepresentation(identifier, found) or found.GetNumberOfPoints() == 0:
         return None
@@ -61,7 +61,7 @@ def add_segment(
 def add_segmentation(
     scene: slicer.vtkMRMLScene, labels: Image, name: str, names: Mapping[int, str] | None = None
 ) -> slicer.vtkMRMLSegmentationNode:
-    """A segmentation node with a segment for each label of a map (0 is none), in the colors that labels have.
+    """Add a segmentation node with a segment for each label of a map (0 is background), in the labels' colors.
 
     Args:
         names: of the labels; "Label N" where it has none.

@@ -29,7 +29,7 @@ SHOTS: tuple[tuple[str, str, float, bool, bool], ...] = (
 
 
 def shots(review: Review, run: Run, cameras: Sequence[Callable[[], np.ndarray]]) -> list[tuple[bytes, str]]:
-    """(PNG, caption) of each of SHOTS, the views beside each other.
+    """Return (PNG, caption) of each of SHOTS, the views beside each other.
 
     Args:
         review: shows the run; what it showed comes back by its ``restore`` or the next ``show``.
@@ -48,7 +48,7 @@ def shots(review: Review, run: Run, cameras: Sequence[Callable[[], np.ndarray]])
 
 
 def beside(cameras: Sequence[Callable[[], np.ndarray]]) -> np.ndarray:
-    """What every camera sees now, beside each other."""
+    """Return what every camera sees now, beside each other."""
     pictures = [camera() for camera in cameras]
     height = max(one.shape[0] for one in pictures)
     return np.concatenate([np.pad(one, ((0, height - one.shape[0]), (0, 0), (0, 0))) for one in pictures], axis=1)

@@ -32,7 +32,7 @@ class Placed:
 
 
 def placed_volume(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> Placed:
-    """A volume node in the world, and further moved by an initial transform node where one is given.
+    """Return a volume node's image in world coordinates, moved further by an initial transform node if given.
 
     Under linear transforms the voxels stay as they are and their grid moves; under others the volume is
     resampled, which is said in the note.
@@ -69,7 +69,7 @@ def placed_volume(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode
 
 
 def grid_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> Grid | None:
-    """Where a volume's voxels lie, without reading them; None for a volume without voxels.
+    """Return a volume's grid in the world, without reading voxels; None for a volume without any.
 
     Under a transform that is not linear this is the box around it.
     """
@@ -86,7 +86,7 @@ def grid_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode
 def local_to_world(
     node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None
 ) -> vtk.vtkGeneralTransform:
-    """From the node's own coordinates to the world, then through the initial transform, RAS mm."""
+    """Return the transform from the node's coordinates to the world, then the initial one, RAS mm."""
     together = vtk.vtkGeneralTransform()
     together.PostMultiply()
     for parent in (node.GetParentTransformNode(), initial):
@@ -98,7 +98,7 @@ def local_to_world(
 
 
 def linear_matrix(parents: Sequence[slicer.vtkMRMLTransformNode], matrix: vtk.vtkMatrix4x4) -> None:
-    """The product of the matrices to the world of linear transform nodes, the first applied first."""
+    """Set ``matrix`` to the product of linear transform nodes' matrices to the world, the first applied first."""
     matrix.Identity()
     for parent in parents:
         one = vtk.vtkMatrix4x4()
@@ -107,7 +107,7 @@ def linear_matrix(parents: Sequence[slicer.vtkMRMLTransformNode], matrix: vtk.vt
 
 
 def points_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> np.ndarray:
-    """(N, 3) the control points of a markups node, LPS mm of the world."""
+    """Return the control points of a markups node, (N, 3) world LPS mm."""
     points = np.array(slicer.util.arrayFromMarkupsControlPoints(node, world=True), float).reshape(-1, 3)
     if initial is not None:
         to_world = vtk.vtkGeneralTransform()
@@ -119,7 +119,7 @@ def points_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNo
 def labels_of(
     node: slicer.vtkMRMLNode, volume: slicer.vtkMRMLVolumeNode, placed: Placed, numbers: dict[str, int] | None = None
 ) -> tuple[Image, dict[int, str]]:
-    """A segmentation or label map as labels on the voxels of ``volume``, and the name of each label.
+    """Return a segmentation or label map as labels on the voxels of ``volume``, and the name of each label.
 
     Args:
         node: vtkMRMLSegmentationNode or vtkMRMLLabelMapVolumeNode, under the same transform as the volume.
@@ -157,7 +157,7 @@ def labels_of(
 
 
 def _values(node: slicer.vtkMRMLNode) -> np.ndarray:
-    """(K, J, I), the node's own memory."""
+    """Return the node's own memory, (K, J, I)."""
     picture = node.GetImageData()
     return vtk_to_numpy(picture.GetPointData().GetScalars()).reshape(picture.GetDimensions()[::-1])
 
@@ -169,7 +169,7 @@ def _grid(node: slicer.vtkMRMLNode, local_to_world_ras: np.ndarray) -> Grid:
 
 
 def _box(node: slicer.vtkMRMLNode, to_world: vtk.vtkAbstractTransform) -> Grid:
-    """A grid along the world's axes around the warped volume, its spacing the volume's finest."""
+    """Return a grid along the world's axes around the transformed volume, with the volume's finest spacing."""
     size = np.array(node.GetImageData().GetDimensions())
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
@@ -185,7 +185,7 @@ def _box(node: slicer.vtkMRMLNode, to_world: vtk.vtkAbstractTransform) -> Grid:
 
 
 def _resampled_in_world(node: slicer.vtkMRMLNode, to_world: vtk.vtkAbstractTransform) -> Image:
-    """The volume on the grid around it, by linear interpolation, its lowest value outside."""
+    """Resample the volume to the grid around it, by linear interpolation, its lowest value outside."""
     grid = _box(node, to_world)
     world_ras = FLIP @ grid.ijk_to_lps
     to_ras = vtk.vtkMatrix4x4()

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from .content import Content, Picture, Table
 
 COLORS = {"green": "#1d7f3a", "amber": "#a86400", "red": "#b3261e", "gray": "#5b6472"}
-SAID = {"green": "within", "amber": "look", "red": "stop", "gray": "not measured"}
+#: What each color of a status means, in words.
+MEANINGS = {"green": "Within tolerance", "amber": "Check", "red": "Out of tolerance", "gray": "not measured"}
 VERDICTS = ("May be used", "May be used with the limits below", "Must not be used")
 
 _STYLE = """
@@ -66,7 +67,7 @@ def _safe(text: str) -> str:
 def _lights(content: Content) -> str:
     lines = []
     for light in content.statuses:
-        said = f'<b style="color:{COLORS[light.color]}">&#9679; {SAID[light.color]}</b>'
+        said = f'<b style="color:{COLORS[light.color]}">&#9679; {MEANINGS[light.color]}</b>'
         rule = f'<span class="small">{_safe(light.rule)}</span>'
         lines.append(f"<tr><td>{_safe(light.name)}</td><td>{said}</td><td>{_safe(light.value)}<br>{rule}</td></tr>")
     head = "<tr><th>Judged</th><th></th><th>Found, and what would be within tolerance</th></tr>"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..types import InputError
 from .content import Content, Picture, Table
-from .page import COLORS, SAID, VERDICTS
+from .page import COLORS, MEANINGS, VERDICTS
 
 if TYPE_CHECKING:
     from fpdf import FPDF
@@ -48,7 +48,7 @@ def write_pdf(content: Content, path: Path) -> None:
     pdf.set_text_color(COLORS[content.verdict.color])
     _paragraph(pdf, content.verdict.value, 11)
     pdf.set_text_color(0)
-    lines = [(one.name, SAID[one.color], one.value, one.rule) for one in content.statuses]
+    lines = [(one.name, MEANINGS[one.color], one.value, one.rule) for one in content.statuses]
     _table(pdf, Table("", ("Judged", "", "Found", "Within tolerance"), tuple(lines)), (26, 24, 60, 70))
     for note in content.warnings:
         _paragraph(pdf, f"Note: {note}")

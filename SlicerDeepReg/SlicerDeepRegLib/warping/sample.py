@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-#: Whether torch.compile looks on; torch 2.2 has it in another place.
-is_compiling = getattr(torch.compiler, "is_compiling", None) or torch._dynamo.is_compiling
+try:
+    is_compiling = torch.compiler.is_compiling
+except AttributeError:  # torch 2.2 has it elsewhere
+    is_compiling = torch._dynamo.is_compiling
 
 
 def warp(
