@@ -211,14 +211,14 @@ def error_against_truth(known: KnownPair, result: Result, step: int = 3) -> dict
     chosen = known.fixed_labels.values[::step, ::step, ::step] > 0
     points = voxel_centers_lps(known.fixed.grid)[::step, ::step, ::step][chosen]
     there = fixed_to_moving(known.truth, points)
-    found = {}
+    rows = {}
     for name, transform in (
         ("as given", Transform(np.eye(4))),
         ("after the linear stage", Transform(result.transform.linear_lps)),
         ("result", result.transform),
     ):
         error = np.linalg.norm(fixed_to_moving(transform, points) - there, axis=1)
-        found[f"True error in the brain, {name}"] = (
+        rows[f"True error in the brain, {name}"] = (
             f"{error.mean():.2f} mm mean, {np.percentile(error, 95):.2f} mm at the 95th percentile"
         )
-    return found
+    return rows

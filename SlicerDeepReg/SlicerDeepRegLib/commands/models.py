@@ -57,11 +57,11 @@ def run(options: argparse.Namespace) -> int:
 
         print(f"Removed {options.name}: {remove(options.name)}")
         return 0
-    found = list(cards().values())
+    listed = list(cards().values())
     if options.json:
-        print(json.dumps([card.describe() for card in found], indent=2))
+        print(json.dumps([card.describe() for card in listed], indent=2))
         return 0
-    for card in found:
+    for card in listed:
         print("\n".join(described(card)))
     return 0
 
@@ -81,12 +81,14 @@ def _added(options: argparse.Namespace) -> tuple[Card, list[str]]:
 
     voxel_mm = None if options.voxel_mm == "any" else _millimeters(options.voxel_mm)
     configuration = dict(_setting(text) for text in options.settings)
-    card, found = install_pretrained(path, options.name, configuration, options.orientation, voxel_mm, options.replace)
-    shown = ", ".join(f"{key} {value}" for key, value in {**found.configuration, **configuration}.items())
+    card, recognized = install_pretrained(
+        path, options.name, configuration, options.orientation, voxel_mm, options.replace
+    )
+    shown = ", ".join(f"{key} {value}" for key, value in {**recognized.configuration, **configuration}.items())
     orientation = card.recipe.get("orientation")
     turned = f"turned to {orientation}" if orientation else "with their axes as stored (--orientation says otherwise)"
     size = f"at {voxel_mm:g} mm" if voxel_mm else "at their own voxel size"
-    return card, [f"This is {found.title}: {shown}.", *found.notes, f"Images go in {turned}, {size}."]
+    return card, [f"This is {recognized.title}: {shown}.", *recognized.notes, f"Images go in {turned}, {size}."]
 
 
 def _millimeters(text: str) -> float:

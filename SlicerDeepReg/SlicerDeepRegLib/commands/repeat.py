@@ -147,11 +147,11 @@ def check_inputs(described: Mapping[str, Any], request: Request) -> None:
 
 def _reasons(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return what differs, in sentences."""
-    found = []
+    differences = []
     for name in ("device", "platform"):
         if then.get(name) != now.get(name):
-            found.append(f"{name} {then.get(name)} then, {now.get(name)} now")
+            differences.append(f"{name} {then.get(name)} then, {now.get(name)} now")
     for name, version in now["versions"].items():
         if then.get("versions", {}).get(name) != version:
-            found.append(f"{name} {then.get('versions', {}).get(name)} then, {version} now")
-    return f"Not as it was: {'; '.join(found)}." if found else "Versions and device are those of then."
+            differences.append(f"{name} {then.get('versions', {}).get(name)} then, {version} now")
+    return f"Not as it was: {'; '.join(differences)}." if differences else "Versions and device are those of then."

@@ -48,13 +48,13 @@ def _in_voxels(field: Field, grid: Grid) -> Callable[[slice], np.ndarray]:
     if field.grid.same_as(grid):
         return lambda planes: field.displacement_lps_mm[planes].astype(np.float32) @ to_voxels
 
-    def found(planes: slice) -> np.ndarray:
+    def voxels_of_planes(planes: slice) -> np.ndarray:
         matrix = grid.ijk_to_lps.copy()
         matrix[:3, 3] += planes.start * matrix[:3, 2]
         part = Grid((*grid.size_ijk[:2], planes.stop - planes.start), matrix)
         return on_grid(field, part).displacement_lps_mm @ to_voxels
 
-    return found
+    return voxels_of_planes
 
 
 def non_diffeomorphic_volume(
@@ -111,13 +111,13 @@ def smallest_digital_determinant(field: Field, grid: Grid | None = None) -> np.n
     if any(grid.size_ijk[c] < 3 for c in axes):
         return result
     interior = tuple(slice(1, -1) if n > 1 else slice(None) for n in grid.shape_kji)
-    found = np.ones_like(result)
+    smallest = np.ones_like(result)
     for slab, wide, inner in _slabs(grid.size_ijk[2]):
         worst = None
         for determinant in _digital_determinants(voxels(wide), axes):
             worst = determinant[inner] if worst is None else np.minimum(worst, determinant[inner])
-        found[slab] = worst
-    result[interior] = found[interior]
+        smallest[slab] = worst
+    result[interior] = smallest[interior]
     return result
 
 

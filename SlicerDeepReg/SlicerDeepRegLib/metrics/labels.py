@@ -39,7 +39,7 @@ def voxels_by_label(values: np.ndarray) -> dict[int, int]:
 
 def center_by_label(values: np.ndarray) -> dict[int, tuple[float, float, float]]:
     """Find the voxel (i, j, k) deepest inside each label; unlike the center of mass it is never outside."""
-    found = {}
+    centers = {}
     for label, box in enumerate(scipy.ndimage.find_objects(values), start=1):
         if box is None:
             continue
@@ -50,8 +50,8 @@ def center_by_label(values: np.ndarray) -> dict[int, tuple[float, float, float]]
             depth = np.expand_dims(scipy.ndimage.distance_transform_cdt(flat, metric="chessboard"), axis)
             depth = np.pad(depth, [(1, 1) if d == axis else (0, 0) for d in range(3)])
         kji = np.unravel_index(int(depth.argmax()), depth.shape)
-        found[label] = tuple(float(n - 1 + part.start) for n, part in zip(kji, box))[::-1]
-    return found
+        centers[label] = tuple(float(n - 1 + part.start) for n, part in zip(kji, box))[::-1]
+    return centers
 
 
 def surface_by_label(

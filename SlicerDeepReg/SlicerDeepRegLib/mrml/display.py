@@ -60,7 +60,7 @@ def diverging_colors(scene: slicer.vtkMRMLScene, name: str, middle: float) -> sl
 def diverging_color(position: float, middle: float) -> list[float]:
     """Return red, green and blue at a position from -1 (blue) to 1 (red), with a gray level at 0."""
     strength, end = abs(position), _RED if position > 0 else _BLUE
-    return [float(middle + strength * (one - middle)) for one in end]
+    return [float(middle + strength * (part - middle)) for part in end]
 
 
 def warm_colors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
@@ -68,7 +68,7 @@ def warm_colors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
     anchors = np.array([(0, 0, 0), (0.35, 0.05, 0.45), (0.85, 0.25, 0.25), (0.98, 0.65, 0.1), (1, 1, 0.6)], float)
     known, locations = np.linspace(0, 1, len(anchors)), np.linspace(0, 1, 256)
     colors = np.stack([np.interp(locations, known, anchors[:, c]) for c in range(3)], axis=1)
-    return color_table(scene, WARM_COLORS, [(f"{place:.2f}", one) for place, one in zip(locations, colors)])
+    return color_table(scene, WARM_COLORS, [(f"{place:.2f}", color) for place, color in zip(locations, colors)])
 
 
 def add_legend(

@@ -1,4 +1,4 @@
-"""Whether to trust a run: landmark errors as arrows, there and back, disagreement of several runs. No Qt."""
+"""Error maps of runs: landmark errors as arrows, inverse consistency, disagreement of several runs. No Qt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .nodes import flipped, grid_of, grid_part
 from .runs import Run, own
 from .scene import add_distances, show_distances
 
-#: Maps of trust are computed at so many points at most, and interpolated between by the views.
+#: Maps are computed at so many points at most; the views interpolate between them.
 POINTS = 100_000
 
 
@@ -41,15 +41,15 @@ def in_world(run: Run) -> vtk.vtkGeneralTransform:
 
 def moved(transform: vtk.vtkAbstractTransform, points: np.ndarray) -> np.ndarray:
     """Apply a VTK transform to (N, 3) points."""
-    given, found = vtk.vtkPoints(), vtk.vtkPoints()
-    for one in (given, found):
-        one.SetDataTypeToDouble()
-    given.SetData(numpy_to_vtk(np.ascontiguousarray(points, float), deep=True))
-    transform.TransformPoints(given, found)
-    return vtk_to_numpy(found.GetData()).copy()
+    original, moved_points = vtk.vtkPoints(), vtk.vtkPoints()
+    for container in (original, moved_points):
+        container.SetDataTypeToDouble()
+    original.SetData(numpy_to_vtk(np.ascontiguousarray(points, float), deep=True))
+    transform.TransformPoints(original, moved_points)
+    return vtk_to_numpy(moved_points.GetData()).copy()
 
 
-# ------------------------------------------------------------------ there and back
+# ------------------------------------------------------------------ inverse consistency
 
 
 def way_back(run: Run, runs: Sequence[Run]) -> Run | None:
@@ -57,9 +57,11 @@ def way_back(run: Run, runs: Sequence[Run]) -> Run | None:
     fixed, moving = run.get("fixed"), run.get("moving")
     if fixed is None or moving is None:
         return None
-    other = [one for one in runs if one.get("fixed") is moving and one.get("moving") is fixed]
-    same = [one for one in other if one.facts.get("method") == run.facts.get("method")]
-    return (same or other or [None])[-1]
+    opposite = [
+        candidate for candidate in runs if candidate.get("fixed") is moving and candidate.get("moving") is fixed
+    ]
+    same = [candidate for candidate in opposite if candidate.facts.get("method") == run.facts.get("method")]
+    return (same or opposite or [None])[-1]
 
 
 def consistency(scene: slicer.vtkMRMLScene, run: Run, back: Run) -> tuple[slicer.vtkMRMLVolumeNode, dict[str, float]]:
@@ -71,7 +73,7 @@ def consistency(scene: slicer.vtkMRMLScene, run: Run, back: Run) -> tuple[slicer
     grid, points = _sampled(run)
     there = moved(in_world(back), moved(in_world(run), points))
     error = np.linalg.norm(there - points, axis=1).reshape(grid.shape_kji)
-    node = _map(scene, run, "consistency", error, grid, "There and back (mm)")
+    node = _map(scene, run, "consistency", error, grid, "Inverse consistency (mm)")
     inside = _content(run, points).reshape(grid.shape_kji)
     return node, {"both_ways_mm": float(error[inside].mean()), "both_ways_max_mm": float(error[inside].max())}
 
@@ -92,16 +94,16 @@ def disagreement(scene: slicer.vtkMRMLScene, runs: Sequence[Run]) -> tuple[slice
         ValueError: fewer than two runs, or runs of different volumes.
     """
     if len(runs) < 2:
-        raise ValueError("Tick two or more runs of the same two volumes: the disagreement is that between them.")
-    for one in runs:
-        one.need("fixed", "moving")
+        raise ValueError("Select two or more runs of the same two volumes to compare them.")
+    for run in runs:
+        run.need("fixed", "moving")
     if any(
-        one.get("fixed") is not runs[0].get("fixed") or one.get("moving") is not runs[0].get("moving") for one in runs
+        run.get("fixed") is not runs[0].get("fixed") or run.get("moving") is not runs[0].get("moving") for run in runs
     ):
-        raise ValueError("The ticked runs are of different volumes. Tick runs of the same fixed and moving volume.")
+        raise ValueError("The selected runs are of different volumes. Select runs of the same fixed and moving volume.")
     grid, points = _sampled(runs[0])
-    found = np.stack([moved(in_world(one), points) for one in runs])
-    error = spread_mm(found).reshape(grid.shape_kji)
+    positions = np.stack([moved(in_world(run), points) for run in runs])
+    error = spread_mm(positions).reshape(grid.shape_kji)
     node = _map(scene, runs[0], "disagreement", error, grid, "Disagreement (mm)")
     inside = _content(runs[0], points).reshape(grid.shape_kji)
     return node, {"disagreement_mm": float(error[inside].mean()), "disagreement_max_mm": float(error[inside].max())}

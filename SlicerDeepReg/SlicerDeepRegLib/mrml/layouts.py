@@ -181,20 +181,20 @@ class Layouts:
             composite.SetLabelVolumeID(None)
             node.SetViewGroup(GROUP)
             composites.append(composite)
-            for one in (background, foreground):
-                users = one is None or one is run.get("fixed") or one is run.get("moving")
-                if not users and (cell.name, one.GetID()) not in self._seen:
-                    self._seen.add((cell.name, one.GetID()))
-                    fresh[one.GetID()] = one
+            for volume in (background, foreground):
+                users = volume is None or volume is run.get("fixed") or volume is run.get("moving")
+                if not users and (cell.name, volume.GetID()) not in self._seen:
+                    self._seen.add((cell.name, volume.GetID()))
+                    fresh[volume.GetID()] = volume
         views = {cell.name: run.get("fixed").GetID() for cell, run in wanted}
         if any(self._fitted.get(name) != volume for name, volume in views.items()):
             self.fit(wanted[0][1])
             self._fitted.update(views)
         for run in {run.node.GetID(): run for _cell, run in wanted}.values():  # after it: a grid is slow to move
-            drawn = [cell.name for cell, one in wanted if one == run and cell.shows == "grid"]
+            drawn = [cell.name for cell, shown in wanted if shown == run and cell.shows == "grid"]
             if drawn:
                 views = [self.of_view("vtkMRMLSliceNode", name) for name in drawn]
-                self.review.grid_in(run, [one.GetID() for one in views if one is not None])
+                self.review.grid_in(run, [view.GetID() for view in views if view is not None])
         for volume in fresh.values():
             renew_legend(volume)
         refresh_legends(self.scene)

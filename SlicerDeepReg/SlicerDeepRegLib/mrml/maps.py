@@ -1,4 +1,4 @@
-"""Maps of a run's deformation: how far, how much smaller or larger, and where it folds. No Qt."""
+"""Maps of a run's deformation: displacement magnitude and volume change, folding marked. No Qt."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def magnitude(scene: slicer.vtkMRMLScene, run: Run) -> slicer.vtkMRMLVolumeNode:
     node = add_volume(scene, Image(length.astype(np.float32), grid), "magnitude")
     top = float(np.ceil(np.percentile(length, 99.8))) or 1.0
     set_range(node, 0.0, top, warm_colors(scene))
-    add_legend(node, "Length (mm)")
+    add_legend(node, "Displacement (mm)")
     return own(scene, run, "magnitude", node)
 
 

@@ -1,4 +1,4 @@
-"""A deformation in time: from moving to warped by a slider, and stage by stage as a Sequence. No Qt.
+"""Animate a deformation: from moving to warped by a slider, and stage by stage as a sequence. No Qt.
 
 What a run needs for it is kept with it in two Sequence nodes of transforms, "stages" and "path", both on coarse grids:
 they are to be looked at. The end of either is the run's own transform.
@@ -73,7 +73,7 @@ def _items(sequence: slicer.vtkMRMLSequenceNode) -> list[Any]:
 
 
 class Morph:
-    """The moving volume on its way to the warped one, as a volume of its own under a transform of its own.
+    """The moving volume deformed gradually, as a volume of its own under a transform of its own.
 
     Args:
         scene: the MRML scene. run: with its moving volume.
@@ -85,10 +85,10 @@ class Morph:
     def __init__(self, scene: slicer.vtkMRMLScene, run: Run) -> None:
         moving, facts = run.get("moving"), run.facts
         if moving is None or run.get("transform") is None:
-            raise ValueError(f"{run.name} has lost its moving volume or its transform, so its way cannot be shown.")
+            raise ValueError(f"{run.name} has lost its moving volume or its transform and cannot be animated.")
         if facts.get("world_to_local_ras") is None or facts.get("linear_ras") is None:
             raise ValueError(
-                f"{moving.GetName()} was registered under a transform that is not linear; its way cannot be shown. "
+                f"{moving.GetName()} was registered under a transform that is not linear; the deformation cannot be animated. "
                 "Harden the transform and register again."
             )
         self.scene, self.run = scene, run
@@ -138,7 +138,7 @@ class Morph:
             scaled.SetDisplacementScale(time)
             return scaled
         if self._vectors is None:
-            self._vectors = [_vectors(one) for one in self._path]
+            self._vectors = [_vectors(field) for field in self._path]
         place = time * len(self._path)
         before = int(place)
         first = self._vectors[before - 1] if before else np.zeros_like(self._vectors[0])

@@ -143,7 +143,7 @@ def grid_part(transform: vtk.vtkAbstractTransform) -> vtk.vtkAbstractTransform |
         return transform
     if transform.IsA("vtkGeneralTransform"):
         for n in range(transform.GetNumberOfConcatenatedTransforms()):
-            found = grid_part(transform.GetConcatenatedTransform(n))
-            if found is not None:
-                return found
+            part = grid_part(transform.GetConcatenatedTransform(n))
+            if part is not None:
+                return part
     return None

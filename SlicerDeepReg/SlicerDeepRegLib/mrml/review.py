@@ -217,10 +217,10 @@ class Review:
 
     def _views(self) -> list[tuple[Any, Any]]:
         """Return (slice logic, composite node) of every slice view outside our layouts."""
-        found = [self.logics.GetItemAsObject(n) for n in range(self.logics.GetNumberOfItems())]
+        logics = [self.logics.GetItemAsObject(n) for n in range(self.logics.GetNumberOfItems())]
         return [
             (logic, logic.GetSliceCompositeNode())
-            for logic in found
+            for logic in logics
             if logic.GetSliceCompositeNode() is not None and not of_our_layout(logic.GetSliceNode())
         ]
 

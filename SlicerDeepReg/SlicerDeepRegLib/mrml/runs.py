@@ -1,7 +1,7 @@
-"""Runs in the scene: what a registration left there, grouped, found again after loading, renamed and removed.
+"""Runs in the scene: a registration's nodes, grouped, restored after loading, renamed and removed.
 
 A run is a hidden node that refers to its volumes, transform and table; it is saved and loaded with the scene.
-Nothing of the user's is changed; removing a run is the undo.
+The user's nodes are not changed; to undo a registration, remove its run.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ OWNED = {
     "labels": "warped labels",
     "table": "metrics",
     "uncertainty": "uncertainty",
-    "jacobian_shown": "Jacobian where there is content",
+    "jacobian_shown": "Jacobian without background",
     "difference": "difference",
-    "difference_before": "difference before",
+    "difference_before": "difference before registration",
     "checkerboard": "checkerboard",
     "swipe": "swipe",
-    "shown_grid": "deformation, as a grid",
-    "shown_arrows": "deformation, as arrows",
-    "layout_grid": "deformation, as a grid in a layout",
-    "magnitude": "length of the displacement",
-    "jacobian_log": "Jacobian, logarithmic",
-    "consistency": "there and back",
+    "shown_grid": "deformation grid",
+    "shown_arrows": "deformation arrows",
+    "layout_grid": "deformation grid in a layout",
+    "magnitude": "displacement magnitude",
+    "jacobian_log": "Jacobian, logarithmic scale",
+    "consistency": "inverse consistency error",
     "disagreement": "disagreement",
     "residuals": "landmark errors",
     "stages": "stages",
     "path": "path",
-    "morphing": "on its way",
-    "morph_transform": "on its way, transform",
-    "stage_volumes": "stages, as volumes",
-    "stage_browser": "stages, player",
+    "morphing": "morph",
+    "morph_transform": "morph transform",
+    "stage_volumes": "stage volumes",
+    "stage_browser": "stage browser",
     "stage_shown": "stage",
 }
-#: What it refers to and leaves alone.
+#: What it refers to and never changes.
 USED = ("fixed", "moving")
 
 
@@ -105,7 +105,7 @@ class Run:
         """Raise ValueError where a node of one of the roles is gone."""
         for role in roles:
             if self.get(role) is None:
-                raise ValueError(f"{self.name} has lost its {OWNED.get(role, role)} and cannot be shown so.")
+                raise ValueError(f"{self.name} has lost its {OWNED.get(role, role)} and cannot be shown this way.")
 
 
 def moving_is_where_it_was(run: Run) -> bool:
@@ -211,9 +211,9 @@ def add_run(
             _add_labels(scene, run, result.warped_labels, segmentation, label_names or {})
         if table:
             run.set("table", _add_table(scene, table, _title(run, "table")))
-        found = scene_facts(result, moving_world_to_local)
-        found["moving_to_world_ras"] = _to_world(moving) if moving is not None else None
-        run.node.SetAttribute(MARK, json.dumps({**found, **facts}, default=float))
+        own_facts = scene_facts(result, moving_world_to_local)
+        own_facts["moving_to_world_ras"] = _to_world(moving) if moving is not None else None
+        run.node.SetAttribute(MARK, json.dumps({**own_facts, **facts}, default=float))
         _group(scene, run)
     except BaseException:
         remove(scene, run, also_permanent=True)
@@ -350,7 +350,7 @@ def _add_table(
     scene: slicer.vtkMRMLScene, rows: Sequence[tuple[str, Sequence[str]]], name: str
 ) -> slicer.vtkMRMLTableNode:
     node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
-    columns = [("Figure", [title for title, _ in rows])]
+    columns = [("Metric", [title for title, _ in rows])]
     columns += [(state, [values[n] for _, values in rows]) for n, state in enumerate(("as given", "linear", "result"))]
     for title, values in columns:
         column = vtk.vtkStringArray()

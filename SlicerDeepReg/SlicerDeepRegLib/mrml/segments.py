@@ -24,8 +24,8 @@ def segments_of(node: slicer.vtkMRMLNode) -> list[tuple[str, str]]:
 
 def segment_array(node: slicer.vtkMRMLNode, identifier: str, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray | None:
     """Return a segment on the voxels of a volume node in the same coordinates, (K, J, I) bool; None if empty."""
-    found, on_volume = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
-    if not node.GetBinaryLabelmapRepresentation(identifier, found) or found.GetNumberOfPoints() == 0:
+    labelmap, on_volume = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+    if not node.GetBinaryLabelmapRepresentation(identifier, labelmap) or labelmap.GetNumberOfPoints() == 0:
         return None
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
@@ -33,7 +33,7 @@ def segment_array(node: slicer.vtkMRMLNode, identifier: str, volume: slicer.vtkM
     reference.SetDimensions(*volume.GetImageData().GetDimensions())
     reference.SetImageToWorldMatrix(matrix)
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-        found, reference, on_volume, False, False
+        labelmap, reference, on_volume, False, False
     )
     values = vtk_to_numpy(on_volume.GetPointData().GetScalars()).reshape(on_volume.GetDimensions()[::-1])
     return values > 0

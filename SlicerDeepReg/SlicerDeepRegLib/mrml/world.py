@@ -101,9 +101,9 @@ def linear_matrix(parents: Sequence[slicer.vtkMRMLTransformNode], matrix: vtk.vt
     """Set ``matrix`` to the product of linear transform nodes' matrices to the world, the first applied first."""
     matrix.Identity()
     for parent in parents:
-        one = vtk.vtkMatrix4x4()
-        parent.GetMatrixTransformToWorld(one)
-        vtk.vtkMatrix4x4.Multiply4x4(one, matrix, matrix)
+        step = vtk.vtkMatrix4x4()
+        parent.GetMatrixTransformToWorld(step)
+        vtk.vtkMatrix4x4.Multiply4x4(step, matrix, matrix)
 
 
 def points_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> np.ndarray:

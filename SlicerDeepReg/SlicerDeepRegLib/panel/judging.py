@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..metrics.status import AMBER, GRAY, GREEN, RED, Status, overall, statuses
+from ..metrics.status import AMBER, CONSISTENCY, GRAY, GREEN, RED, Status, overall, statuses
 from ..mrml.error_maps import consistency, disagreement, residuals, way_back
 from ..mrml.layouts import Layouts
 from ..mrml.motion import Morph, Stages, stage_names
@@ -131,7 +131,7 @@ class Judging:
             return found
         spacing = facts["spacing_mm"]
         again = {one.name: one for one in statuses(both, spacing)}
-        return [one if one.name != "Consistency" else again[one.name] for one in found]
+        return [one if one.name != CONSISTENCY else again[one.name] for one in found]
 
     def facts(self, run: Run) -> Dict[str, Any]:
         """Everything about a run, its statuses as they are shown."""

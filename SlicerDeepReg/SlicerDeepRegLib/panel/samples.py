@@ -8,7 +8,7 @@ import slicer.util
 
 from ..mrml.nodes import add_volume
 from ..mrml.world import placed_volume
-from ..teaching.pairs import RANGE, TaughtPair, synthetic_head
+from ..teaching.pairs import RANGE, SyntheticPair, synthetic_head
 
 CATEGORY = "DeepReg"
 _TEST_DATA = "https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/"
@@ -46,7 +46,7 @@ def add_synthetic_pair():
     return add_volumes(synthetic_head())
 
 
-def add_volumes(pair: TaughtPair):
+def add_volumes(pair: SyntheticPair):
     """Add the images of a synthetic pair to the scene; returns (fixed, moving) volume nodes."""
     nodes = []
     for image in (pair.fixed, pair.moving):

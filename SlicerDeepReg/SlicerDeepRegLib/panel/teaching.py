@@ -13,7 +13,7 @@ from ..mrml.nodes import flipped
 from ..mrml.runs import Run, remove, remove_node
 from ..mrml.segments import add_segmentation
 from ..teaching.lessons import LESSONS, SHOWN, Lesson, Step
-from ..teaching.pairs import LABEL_NAMES, PAIRS, TaughtPair
+from ..teaching.pairs import LABEL_NAMES, PAIRS, SyntheticPair
 from .choice import Choice
 from .samples import add_volumes
 
@@ -223,7 +223,7 @@ def _metrics(run: Run) -> str:
     return "; ".join(lines).replace("<", "&lt;")
 
 
-def _add_pair(pair: TaughtPair) -> Dict[str, Any]:
+def _add_pair(pair: SyntheticPair) -> Dict[str, Any]:
     """The pair in the scene, named as in ``Choice``; structures and landmarks are not drawn over the images."""
     scene = slicer.mrmlScene
     fixed, moving = add_volumes(pair)

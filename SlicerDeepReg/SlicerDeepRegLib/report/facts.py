@@ -29,7 +29,7 @@ def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> di
     provenance = result.provenance
     grid = result.fixed.grid
     spacing = [float(side) for side, size in zip(grid.spacing_mm, grid.size_ijk) if size > 1]  # a slice has no depth
-    found = {
+    facts = {
         "method": result.request.method,
         "preset": result.request.preset,
         "linear": result.request.linear,
@@ -40,7 +40,7 @@ def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> di
         "peak_gb": {where: dict(peaks) for where, peaks in result.peak_gb.items()},
         "metrics": {name: value for name, value in after.items() if not isinstance(value, (dict, list))},
         "table": rows(result.metrics),
-        "statuses": [dataclasses.asdict(one) for one in statuses(after, spacing, label_names)],
+        "statuses": [dataclasses.asdict(line) for line in statuses(after, spacing, label_names)],
         "structures": structures_of(result.metrics, label_names),
         "stages": [
             {
@@ -61,20 +61,20 @@ def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> di
         "names": {"fixed": result.fixed.name, "moving": result.moving.name},
         "notes": list(result.notes),
     }
-    return {**found, **_of_method(result.request.method)}
+    return {**facts, **_of_method(result.request.method)}
 
 
 def _of_method(name: str) -> dict[str, Any]:
     try:
-        one = card(name)
+        method = card(name)
     except InputError:  # a model that was taken away while it ran
         return {"title": name, "summary": "", "references": [], "license": "", "weights_sha256": None}
     return {
-        "title": one.title,
-        "summary": one.summary,
-        "references": list(one.references),
-        "license": one.license,
-        "weights_sha256": one.sha256,
+        "title": method.title,
+        "summary": method.summary,
+        "references": list(method.references),
+        "license": method.license,
+        "weights_sha256": method.sha256,
     }
 
 

@@ -72,9 +72,9 @@ def write_gif(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
         raise InputError("A film needs Pillow, which is not installed: pip install pillow.") from error
     if not len(frames):
         raise InputError("There is nothing to film. Show a run first.")
-    pictures = [Image.fromarray(np.ascontiguousarray(one)) for one in frames]
+    pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
     colors = pictures[len(pictures) // 2].quantize(256)  # the same for all: else the background flickers
-    small = [one.quantize(palette=colors, dither=Image.Dither.NONE) for one in pictures]
+    small = [picture.quantize(palette=colors, dither=Image.Dither.NONE) for picture in pictures]
     small[0].save(
         path, save_all=True, append_images=small[1:], duration=max(20, int(1000 * seconds)), loop=0, disposal=1
     )

@@ -34,14 +34,14 @@ def page(content: Content) -> str:
         f"<h1>{_safe(content.title)}</h1>",
         f'<p class="sum">{_safe(content.summary)}</p>',
         f'<p class="verdict" style="border-color:{COLORS[content.verdict.color]}">{_safe(content.verdict.value)}</p>',
-        _lights(content),
+        _statuses(content),
     ]
     body += [f"<p>Note: {_safe(note)}</p>" for note in content.warnings]
     for name in ("metrics", "truth"):
         if name in content.tables:
             body.append(_table(content.tables[name]))
     if content.pictures:
-        body.append("<h2>Pictures</h2>")
+        body.append("<h2>Images</h2>")
         body += [_figure(picture) for picture in content.pictures]
     for name in ("structures", "locations"):
         if name in content.tables:
@@ -64,13 +64,15 @@ def _safe(text: str) -> str:
     return html.escape(str(text))
 
 
-def _lights(content: Content) -> str:
+def _statuses(content: Content) -> str:
     lines = []
-    for light in content.statuses:
-        said = f'<b style="color:{COLORS[light.color]}">&#9679; {MEANINGS[light.color]}</b>'
-        rule = f'<span class="small">{_safe(light.rule)}</span>'
-        lines.append(f"<tr><td>{_safe(light.name)}</td><td>{said}</td><td>{_safe(light.value)}<br>{rule}</td></tr>")
-    head = "<tr><th>Judged</th><th></th><th>Found, and what would be within tolerance</th></tr>"
+    for status in content.statuses:
+        meaning = f'<b style="color:{COLORS[status.color]}">&#9679; {MEANINGS[status.color]}</b>'
+        rule = f'<span class="small">{_safe(status.rule)}</span>'
+        lines.append(
+            f"<tr><td>{_safe(status.name)}</td><td>{meaning}</td><td>{_safe(status.value)}<br>{rule}</td></tr>"
+        )
+    head = "<tr><th>Measure</th><th>Status</th><th>Value, and the tolerance</th></tr>"
     return f'<table class="words"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>'
 
 
@@ -133,5 +135,5 @@ def _sign() -> str:
     return (
         f'<h2>Verdict</h2><div class="sign">{choices}<label>Comment<textarea></textarea></label>'
         '<label>Name and date <input type="text"></label></div>'
-        '<p class="small">Not a medical device: the verdict is the reader\'s.</p>'
+        '<p class="small">Not a medical device: the verdict is up to the reader.</p>'
     )

@@ -48,8 +48,8 @@ def write_pdf(content: Content, path: Path) -> None:
     pdf.set_text_color(COLORS[content.verdict.color])
     _paragraph(pdf, content.verdict.value, 11)
     pdf.set_text_color(0)
-    lines = [(one.name, MEANINGS[one.color], one.value, one.rule) for one in content.statuses]
-    _table(pdf, Table("", ("Judged", "", "Found", "Within tolerance"), tuple(lines)), (26, 24, 60, 70))
+    lines = [(status.name, MEANINGS[status.color], status.value, status.rule) for status in content.statuses]
+    _table(pdf, Table("", ("Measure", "Status", "Value", "Tolerance"), tuple(lines)), (26, 24, 60, 70))
     for note in content.warnings:
         _paragraph(pdf, f"Note: {note}")
     for name in ("metrics", "truth"):
@@ -157,4 +157,4 @@ def _sign(pdf: FPDF) -> None:
     pdf.rect(_MARGIN, pdf.get_y(), pdf.epw, 22)
     pdf.set_y(pdf.get_y() + 25)
     _paragraph(pdf, "Name, date, signature: ____________________________________________")
-    _paragraph(pdf, "Not a medical device: the verdict is the reader's.", 8)
+    _paragraph(pdf, "Not a medical device: the verdict is up to the reader.", 8)

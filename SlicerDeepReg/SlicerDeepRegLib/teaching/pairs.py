@@ -1,4 +1,4 @@
-"""Pairs whose true deformation is known, for lessons and to try the module on: made on the spot, from formulas."""
+"""Synthetic pairs whose true deformation is known, computed from formulas, for lessons and first trials."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 from ..geometry.points import voxel_centers_lps
 from ..types import Grid, Image
 
-#: What a label of the made head is.
+#: The labels of the synthetic head.
 LABEL_NAMES = {1: "cortex", 2: "white matter", 3: "ventricles"}
-#: Intensities of the made head, from black to its brightest.
+#: Intensities of the synthetic head, from black to its brightest.
 RANGE = (0.0, 135.0)
 #: Slope of its edges: the larger, the sharper.
 _SHARP = 40
 
 
 @dataclass(frozen=True, eq=False)
-class TaughtPair:
-    """A pair with everything that is known of it.
+class SyntheticPair:
+    """A synthetic pair with its ground truth.
 
     Attributes:
         fixed, moving: images on one grid; ``fixed(x) = moving(T(x))`` with a known ``T``.
         fixed_labels, moving_labels: see LABEL_NAMES.
-        fixed_points, moving_points: (N, 3) LPS mm; row n of the second is where that ``T`` takes row n of the first.
-            They are not seen by any method: they measure how far its field is from the true one.
+        fixed_points, moving_points: (N, 3) LPS mm; row n of the second is ``T`` of row n of the first. No method sees
+            them: they measure how far its field is from the true one.
     """
 
     fixed: Image
@@ -41,19 +41,19 @@ class TaughtPair:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def synthetic_head(size: int = 64, spacing_mm: float = 2.5) -> TaughtPair:
+def synthetic_head(size: int = 64, spacing_mm: float = 2.5) -> SyntheticPair:
     """Make a head with skull, folded cortex and ventricles, deformed by up to about 10 mm."""
     matrix = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     matrix[:3, 3] = -spacing_mm * (size - 1) / 2
     return _pair(Grid((size, size, size), matrix), lambda points: points + bend_mm(points))
 
 
-def made_slice() -> TaughtPair:
+def synthetic_slice() -> SyntheticPair:
     """Make one axial slice of that head, deformed in its plane: small enough to fit a network to during a class."""
     return _pair(_slice_grid(), lambda points: points + bend_in_plane_mm(points))
 
 
-def turned_slice(degrees: float = 14.0, shift_mm: tuple[float, float] = (12.0, -8.0)) -> TaughtPair:
+def rotated_slice(degrees: float = 14.0, shift_mm: tuple[float, float] = (12.0, -8.0)) -> SyntheticPair:
     """Make the same slice, rotated and shifted too, like another patient position."""
     turn, shift = np.eye(3), np.array([*shift_mm, 0.0])
     angle = np.deg2rad(degrees)
@@ -62,7 +62,11 @@ def turned_slice(degrees: float = 14.0, shift_mm: tuple[float, float] = (12.0, -
 
 
 #: By the name that a lesson calls it.
-PAIRS: dict[str, Callable[[], TaughtPair]] = {"head": synthetic_head, "slice": made_slice, "turned slice": turned_slice}
+PAIRS: dict[str, Callable[[], SyntheticPair]] = {
+    "head": synthetic_head,
+    "slice": synthetic_slice,
+    "turned slice": rotated_slice,
+}
 
 
 def bend_mm(points_lps_mm: np.ndarray) -> np.ndarray:
@@ -72,7 +76,7 @@ def bend_mm(points_lps_mm: np.ndarray) -> np.ndarray:
 
 
 def bend_in_plane_mm(points_lps_mm: np.ndarray) -> np.ndarray:
-    """Compute the true displacement of ``made_slice``, as :func:`bend_mm`."""
+    """Compute the true displacement of ``synthetic_slice``, as :func:`bend_mm`."""
     x, y, z = np.moveaxis(points_lps_mm, -1, 0)
     return 6.0 * np.stack([np.sin(y / 30), np.cos(x / 28), np.zeros_like(z)], -1)
 
@@ -84,16 +88,16 @@ def _slice_grid(size: int = 96, spacing_mm: float = 1.7, height_mm: float = 10.0
     return Grid((size, size, 1), matrix)
 
 
-def _pair(grid: Grid, truth: Callable[[np.ndarray], np.ndarray]) -> TaughtPair:
+def _pair(grid: Grid, truth: Callable[[np.ndarray], np.ndarray]) -> SyntheticPair:
     """Make the pair with a true ``T``: (..., 3) fixed points to moving points, LPS mm."""
     points = voxel_centers_lps(grid)
     bent = truth(points)
     fixed_points = _landmarks(points.reshape(-1, 3))
-    return TaughtPair(
-        Image(_head(bent).astype(np.float32), grid, "Made fixed"),
-        Image(_head(points).astype(np.float32), grid, "Made moving"),
-        Image(_labels(bent), grid, "Made fixed labels"),
-        Image(_labels(points), grid, "Made moving labels"),
+    return SyntheticPair(
+        Image(_head(bent).astype(np.float32), grid, "Synthetic fixed"),
+        Image(_head(points).astype(np.float32), grid, "Synthetic moving"),
+        Image(_labels(bent), grid, "Synthetic fixed labels"),
+        Image(_labels(points), grid, "Synthetic moving labels"),
         fixed_points,
         truth(fixed_points),
     )

@@ -32,8 +32,8 @@ def table(lesson: Lesson, results: Sequence[Result]) -> str:
     before = results[0].metrics["before"]
     rows = [("as given", before, "")]
     rows += [
-        (one.title, result.metrics["after"], f"{sum(result.seconds.values()):.1f}")
-        for one, result in zip(lesson.tries, results)
+        (attempt.title, result.metrics["after"], f"{sum(result.seconds.values()):.1f}")
+        for attempt, result in zip(lesson.tries, results)
     ]
     for title, metrics, seconds in rows:
         values = [metrics.get(name) for name in SHOWN]
@@ -59,11 +59,11 @@ def picture(lesson: Lesson, results: Sequence[Result], path: Path) -> bool:
     _gray(axes[0, 0], fixed, "fixed")
     _gray(axes[0, 1], moving, f"moving: TRE {results[0].metrics['before']['tre_mm']:.1f} mm")
     _difference(axes[0, 2], moving - fixed, "moving - fixed")
-    for row, one, result in zip(axes[1:], lesson.tries, results):
+    for row, attempt, result in zip(axes[1:], lesson.tries, results):
         _gray(
             row[0],
             _axial(result.warped.values),
-            f"{one.title}\ngrid x + u(x), TRE {result.metrics['after']['tre_mm']:.2f} mm",
+            f"{attempt.title}\ngrid x + u(x), TRE {result.metrics['after']['tre_mm']:.2f} mm",
         )
         _grid(row[0], result)
         _difference(row[1], _axial(result.warped.values) - fixed, "warped - fixed\n")

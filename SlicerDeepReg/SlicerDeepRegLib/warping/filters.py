@@ -107,8 +107,8 @@ def _along(x: torch.Tensor, axis: int, matrix: _Matrix) -> torch.Tensor:
     whole = (torch.is_grad_enabled() and x.requires_grad) or not matrix.worth_parting
     with _in_full_precision(x.device):
         if whole or (axis > 2 and length < LONG):
-            found = slices[..., 0] @ matrix.values.t() if inner == 1 else torch.matmul(matrix.values, slices)
-            return found.view(*before, rows, *after)
+            product = slices[..., 0] @ matrix.values.t() if inner == 1 else torch.matmul(matrix.values, slices)
+            return product.view(*before, rows, *after)
         result = slices.new_empty((outer, rows, inner))
         for start, stop, low, high, part in matrix.blocks:
             if inner == 1:

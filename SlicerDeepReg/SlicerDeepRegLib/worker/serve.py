@@ -38,10 +38,11 @@ from . import protocol
 
 
 def main(folder: str) -> int:
-    """Serve until the input ends; returns the exit code."""
+    """Serve until the input ends; return the exit code."""
     faulthandler.enable()
     writer = MessageWriter()
-    writer.send("ready", protocol=protocol.PROTOCOL, version=__version__, python=sys.version.split()[0], pid=os.getpid())
+    python = sys.version.split()[0]
+    writer.send("ready", protocol=protocol.PROTOCOL, version=__version__, python=python, pid=os.getpid())
     reader = MessageReader(Path(folder))
     threading.Thread(target=_heartbeat, args=(writer,), daemon=True).start()
     if not _warm_up(writer):

@@ -270,13 +270,13 @@ def test_every_way_to_look_and_the_way_back(host, looked_at):
         review.show(run, mode, 0.7)
         shown[mode] = layers(host)[0]
     assert shown["fade"] == ("fixed", "Run: warped")
-    assert shown["jacobian"] == ("fixed", "Run: Jacobian where there is content")
+    assert shown["jacobian"] == ("fixed", "Run: Jacobian without background")
     masked = slicer.util.arrayFromVolume(run.get("jacobian_shown"))
     low = run.get("jacobian_shown").GetDisplayNode().GetLowerThreshold()
     assert 0.2 < (masked > low).mean() < 0.95
     assert shown["difference"] == ("Run: difference", None)
     assert shown["checkerboard"] == ("Run: checkerboard", None)
-    assert shown["magnitude"] == ("fixed", "Run: length of the displacement")
+    assert shown["magnitude"] == ("fixed", "Run: displacement magnitude")
     assert shown["log_jacobian"] == ("fixed", "Run: Jacobian, logarithmic")
     review.show(run, "fade", 0.3, after=False)
     assert layers(host) == [("fixed", "moving")] * 2

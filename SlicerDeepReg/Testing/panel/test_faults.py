@@ -330,7 +330,7 @@ def test_sample_data_is_registered_with_checksums(bench):
         algorithm, digest = checksum.split(":")
         assert algorithm == "SHA256" and len(digest) == 64 and uri.endswith(digest)
     nodes = bench.samples[1]["customDownloader"](None)
-    assert [node.GetName() for node in nodes] == ["Made fixed", "Made moving"]
+    assert [node.GetName() for node in nodes] == ["Synthetic fixed", "Synthetic moving"]
 
 
 def test_every_control_has_a_tooltip_and_the_panel_is_narrow_enough(bench, widget):

@@ -50,7 +50,13 @@ def cells(table, column):
 def test_a_run_is_judged_in_lights_places_and_structures(bench, judged):
     widget, run = judged
     ui = widget.ui
-    assert cells(ui.statusTable, 0) == ["Landmarks", "Overlap (Dice)", "Surfaces (HD95)", "Jacobian", "Consistency"]
+    assert cells(ui.statusTable, 0) == [
+        "Landmarks (TRE)",
+        "Overlap (Dice)",
+        "Surface distance (HD95)",
+        "Jacobian",
+        "Inverse consistency",
+    ]
     assert cells(ui.statusTable, 1)[:4] == ["within", "within", "within", "within"]
     assert "mm" in cells(ui.statusTable, 2)[0] and "core" in cells(ui.statusTable, 2)[1]
     assert cells(ui.statusTable, 1)[4] == "not measured" or "inverse" in cells(ui.statusTable, 2)[4]
@@ -112,7 +118,7 @@ def test_a_deformation_moves_and_its_stages_are_shown(bench, judged):
     ui.deleteButton.click()
     assert run.node.GetScene() is None
     left = [bench.host.scene.GetNthNode(n).GetName() or "" for n in range(bench.host.scene.GetNumberOfNodes())]
-    assert not [name for name in left if "on its way" in name or "stage" in name]
+    assert not [name for name in left if "morph" in name or "stage" in name]
 
 
 def test_the_other_way_round_makes_there_and_back_measurable(bench, judged):
@@ -246,7 +252,7 @@ def test_perturbed_repeats_are_asked_for_and_shown(bench, widget):
     ui.applyButton.click()
     assert finish(bench, widget).state == "done"
     run = runs(bench.host.scene)[0]
-    assert "Repeatability" in cells(ui.statusTable, 0) and ui.uncertaintyButton.enabled
+    assert "Uncertainty" in cells(ui.statusTable, 0) and ui.uncertaintyButton.enabled
     ui.uncertaintyButton.click()
     metrics = run.facts["metrics"]
     assert f"{metrics['uncertainty_mm']:.2f} mm" in ui.judgeLabel.text
