@@ -49,11 +49,11 @@ class Reader:
 
     def __init__(self, host, result):
         import slicer
+        from SlicerDeepRegLib.mrml.add_run import add_run
         from SlicerDeepRegLib.mrml.layouts import Layouts
         from SlicerDeepRegLib.mrml.motion import keep_motion
         from SlicerDeepRegLib.mrml.nodes import add_volume
         from SlicerDeepRegLib.mrml.review import Review
-        from SlicerDeepRegLib.mrml.runs import add_run
         from SlicerDeepRegLib.report.facts import facts_of
 
         self.host = host

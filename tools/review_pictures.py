@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 from SlicerDeepRegLib.commands.demo import made_pair
+from SlicerDeepRegLib.mrml.add_run import add_run
 from SlicerDeepRegLib.mrml.display import set_range
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.layouts import LAYOUTS, SHOWS, Layouts, cells_of
@@ -16,7 +17,6 @@ from SlicerDeepRegLib.mrml.motion import Morph, keep_motion
 from SlicerDeepRegLib.mrml.nodes import add_volume
 from SlicerDeepRegLib.mrml.png import write_png
 from SlicerDeepRegLib.mrml.review import Review
-from SlicerDeepRegLib.mrml.runs import add_run
 from SlicerDeepRegLib.mrml.scene import display_range
 from SlicerDeepRegLib.mrml.side_by_side import SideBySide
 from SlicerDeepRegLib.mrml.side_by_side import cells_of as rows_of_runs

@@ -88,8 +88,8 @@ class Morph:
             raise ValueError(f"{run.name} has lost its moving volume or its transform and cannot be animated.")
         if facts.get("world_to_local_ras") is None or facts.get("linear_ras") is None:
             raise ValueError(
-                f"{moving.GetName()} was registered under a transform that is not linear; the deformation cannot be animated. "
-                "Harden the transform and register again."
+                f"{moving.GetName()} was registered under a transform that is not linear and "
+                "cannot be animated. Harden the transform and register again."
             )
         self.scene, self.run = scene, run
         self._linear = np.array(facts["linear_ras"])

@@ -7,10 +7,11 @@ import slicer.util
 import vtk
 from conftest import AFFINE, Case
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving
+from SlicerDeepRegLib.mrml.add_run import add_run
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, add_volume, resampled
 from SlicerDeepRegLib.mrml.review import MODES, Review
-from SlicerDeepRegLib.mrml.runs import Run, add_run, free_name, remove, rename, runs
+from SlicerDeepRegLib.mrml.runs import Run, free_name, remove, rename, runs
 from SlicerDeepRegLib.mrml.segments import add_segment, segment_array, segments_of
 from SlicerDeepRegLib.mrml.world import grid_in_world, labels_of, placed_volume, points_in_world
 from SlicerDeepRegLib.pipeline import register
@@ -202,7 +203,7 @@ def test_what_the_user_put_into_the_runs_folder_stays(host, case, result):
 
 def test_a_run_that_fails_half_way_leaves_nothing(host, case, result, monkeypatch):
     before = content(host.scene)
-    monkeypatch.setattr("SlicerDeepRegLib.mrml.runs._group", lambda scene, run: 1 / 0)
+    monkeypatch.setattr("SlicerDeepRegLib.mrml.add_run.group_nodes", lambda scene, run: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         add_run(host.scene, result, "Run", facts(result))
     left = [host.scene.GetNodeByID(i) for i in set(content(host.scene)) - set(before)]

@@ -200,7 +200,7 @@ def test_a_result_that_cannot_be_shown_leaves_nothing(bench, widget, pair, monke
     def broken(*arguments):
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr("SlicerDeepRegLib.mrml.runs._group", broken)
+    monkeypatch.setattr("SlicerDeepRegLib.mrml.add_run.group_nodes", broken)
     before = scene_state(bench.host.scene)
     widget.ui.applyButton.click()
     assert finish(bench, widget).state == "failed"
