@@ -1,4 +1,4 @@
-"""Headers of NRRD and MetaImage files, looked at before ITK reads them: some damaged ones end its process."""
+"""Check headers of NRRD and MetaImage files before ITK reads them: some damaged ones crash its process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DIMENSIONS = 10
 #: Bytes of a voxel by MetaImage's name for its type.
 _META_BYTES = {b"CHAR": 1, b"SHORT": 2, b"INT": 4, b"LONG_LONG": 8, b"FLOAT": 4, b"DOUBLE": 8}
 _META_BYTES.update({b"U" + name: size for name, size in list(_META_BYTES.items())[:4]})
-#: Bytes of a voxel by a word that is in NRRD's names for its type, the first that is; the others have one.
+#: Bytes of a voxel by the first of these words that occurs in NRRD's name of its type; other types have one byte.
 _NRRD_BYTES = ((b"8", 1), (b"double", 8), (b"longlong", 8), (b"64", 8), (b"float", 4), (b"short", 2), (b"16", 2))
 _NRRD_BYTES += ((b"int", 4),)
 #: How many bytes a byte of the file can stand for at most: of what deflate packs a thousandth is left at best.
@@ -46,12 +46,12 @@ def _head(path: Path) -> bytes:
 def _nrrd_fault(head: bytes) -> str | None:
     """Find very long lines that are not fields: they overrun a buffer in ITK."""
     if not head.startswith(b"NRRD"):
-        return "it does not begin as NRRD"
+        return "it does not begin like a NRRD file"
     for line in head.split(b"\n\n")[0].split(b"\n")[1:]:
         if not line or line.startswith(b"#") or b":=" in line:  # a .nhdr may end without an empty line
             continue
         if len(line) > _LINE or b":" not in line:
-            return f"a line of its header is no field: {line[:40].decode('ascii', 'replace')!r}"
+            return f"a line of its header is not a field: {line[:40].decode('ascii', 'replace')!r}"
     return None
 
 
@@ -97,13 +97,13 @@ def _meta_fault(head: bytes) -> str | None:
         if key.strip() == b"ElementDataFile":  # the voxels follow
             if _NAME.match(value.strip()):
                 return None
-            return "the name of its file of voxels is none"
+            return "its header names an invalid data file"
         if key.strip() == b"NDims" and equals:
             text = value.strip()
             if not text.isdigit() or len(text) > 2 or not 1 <= int(text) <= _DIMENSIONS:
-                return f"its header has no sensible number of dimensions: {text[:20].decode('ascii', 'replace')!r}"
+                return f"its header has an invalid number of dimensions: {text[:20].decode('ascii', 'replace')!r}"
         if key.strip() == b"DimSize" and equals and not all(side.isdigit() for side in value.split()):
-            return f"its header has no sensible size: {value.strip()[:40].decode('ascii', 'replace')!r}"
+            return f"its header has an invalid size: {value.strip()[:40].decode('ascii', 'replace')!r}"
     return None
 
 

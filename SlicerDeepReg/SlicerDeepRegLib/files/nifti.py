@@ -1,4 +1,4 @@
-"""The header of a NIfTI file, looked at before ITK reads it: a damaged one can end ITK's process, or be read as zeros.
+"""The header of a NIfTI file, checked before ITK reads it: a damaged one can crash ITK's process, or be read as zeros.
 
 NIfTI-1 (348 bytes) and NIfTI-2 (540 bytes), in either byte order: https://nifti.nimh.nih.gov.
 """
@@ -89,7 +89,7 @@ def _needed(head: bytes) -> tuple[int, str | None]:
                 code = struct.unpack_from(order + kind[1], head, kind[0])[0]
                 start = struct.unpack_from(order + offset[1], head, offset[0])[0]
                 if size == 348 and _place_fault(head, order, min(count, 3)):
-                    return 0, "its header does not say where its voxels lie: numbers there are none, or beyond measure"
+                    return 0, "its header does not say where its voxels lie: its numbers are not finite, or too large"
                 return _bytes(count, sides, code, start, size)
     return 0, "it does not begin with a NIfTI header"
 
@@ -107,9 +107,9 @@ def _bytes(count: int, sides: Sequence[int], code: int, start: float, size: int)
     # Writers leave 0 in the dimensions after the third; readers take it for 1.
     sides = [*sides[:3], *(side or 1 for side in sides[3:])]
     if not 1 <= count <= 7 or any(side < 1 for side in sides[:count]):
-        return 0, f"its header has no sensible size ({count} dimensions of {', '.join(map(str, sides[:4]))}, ...)"
+        return 0, f"its header has an invalid size ({count} dimensions of {', '.join(map(str, sides[:4]))}, ...)"
     if code not in _BYTES:
-        return 0, f"its header names a type of voxels that NIfTI does not have ({code})"
+        return 0, f"its header names a voxel type that NIfTI does not have ({code})"
     if not np.isfinite(start) or not 0 <= start < 2**40:
         return 0, "its header does not say where its voxels begin"
     voxels = 1

@@ -51,6 +51,6 @@ def _affine(matrix_lps: np.ndarray, dimensions: int) -> sitk.Transform:
 def _displacement(field: Field, dimensions: int) -> sitk.Transform:
     vectors = np.asarray(field.displacement_lps_mm, np.float64)
     vectors = vectors[0, ..., :2] if dimensions == 2 else vectors
-    picture = sitk.GetImageFromArray(np.ascontiguousarray(vectors), isVector=True)
-    place(picture, field.grid)
-    return sitk.DisplacementFieldTransform(picture)
+    itk_image = sitk.GetImageFromArray(np.ascontiguousarray(vectors), isVector=True)
+    place(itk_image, field.grid)
+    return sitk.DisplacementFieldTransform(itk_image)

@@ -16,12 +16,12 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of a file by name.
 
     Raises:
-        InputError: the file is not there, is cut short, or is not of this kind.
+        InputError: the file does not exist, is cut short, or is not a safetensors file.
     """
     try:
         return load_file(path)
     except FileNotFoundError:
-        raise InputError(f"The weights {path} are not there.") from None
+        raise InputError(f"The weights file {path} does not exist.") from None
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"The weights {path} cannot be read ({error}). The file is cut short, or is not a safetensors file of "

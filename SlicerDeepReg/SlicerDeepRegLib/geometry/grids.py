@@ -1,4 +1,4 @@
-"""Grids made from grids: another resolution over the same box, a margin around it, its plane."""
+"""Derive grids from grids: another resolution over the same box, a margin around it, other axes."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def oriented(grid: Grid, orientation: str) -> Grid:
         orientation: three letters, the ways in which i, j and k grow: "RAS" is to the right, the front and the top.
 
     Raises:
-        InputError: it is not made of one of L R, one of P A and one of S I.
+        InputError: it does not consist of one of L R, one of P A and one of S I.
     """
     letters = str(orientation).upper()
     if len(letters) != 3 or any(sum(c in letters for c in pair) != 1 for pair in ("LR", "PA", "SI")):

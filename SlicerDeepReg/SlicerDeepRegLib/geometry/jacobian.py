@@ -1,4 +1,4 @@
-"""How a displacement field changes volume, and whether it folds. numpy, in slabs that fit the cache."""
+"""Volume change and folding of displacement fields. numpy, in slabs that fit the cache."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def non_diffeomorphic_volume(
     Args:
         field: the displacement.
         mask: (K, J, I) bool on the grid, the voxels that count; the outermost layer never does.
-        grid: whose voxels are looked at.
+        grid: where to evaluate it.
 
     Returns:
         (NDV, failing), both in percent of the counted voxels: NDV is the folded volume, the sum of

@@ -1,4 +1,4 @@
-"""The locations of a registration that should be looked at first."""
+"""The locations of a registration that should be checked first."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..types import Field, Grid, Location
 
 #: How many of each kind are listed, and how far apart they are at least.
 MOST, APART_MM = 3, 15.0
-#: A change of volume or a difference less than this is not worth a look.
+#: Smaller changes of volume or differences are not reported.
 SHRINKS_BELOW, GROWS_ABOVE, DIFFERS_ABOVE = 0.8, 1.25, 0.1
-#: Differences are looked at over about this distance, so that noise is not a place.
+#: Differences are smoothed over about this distance, so that noise is not reported.
 SMOOTH_MM = 3.0
 
 

@@ -1,4 +1,4 @@
-"""Every figure of one state of a registration, in one dictionary."""
+"""All metrics of one state of a registration, in one dictionary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .regularity import inverse_metrics, regularity_metrics
 
 #: Intensities are compared at every voxel of an image of at most so many, else at every second one along each axis, or
 #: third, ...: they are means over so many that nothing but time is lost. Volumes and folds too, where the field itself
-#: is coarser than that; a finer one is looked at in every voxel, because a fold may be as small as one.
+#: is coarser than that; a finer one is measured at every voxel, because a fold may be as small as one.
 MOST_VOXELS = 40_000_000
 
 

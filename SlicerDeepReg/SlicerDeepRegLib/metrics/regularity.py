@@ -1,4 +1,4 @@
-"""How regular a deformation is: folds, their volume, and the spread of volume change."""
+"""Regularity of a deformation: folding, its volume, and the variability of volume change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def regularity_metrics(field: Field | None, mask: np.ndarray, grid: Grid | None 
     Args:
         field: the displacement, or None for a linear transform (no metrics).
         mask: (K, J, I) bool on the grid.
-        grid: whose voxels are looked at, the fixed one; the field's when left out.
+        grid: where to measure, the fixed grid; the field's when left out.
 
     Raises:
         ValueError: the mask is not of that grid.

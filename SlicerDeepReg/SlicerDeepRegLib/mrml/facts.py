@@ -1,4 +1,4 @@
-"""What a run in the scene remembers of where its result was, in RAS mm: so that it can be judged when that is gone."""
+"""What a run in the scene stores about its result, in RAS mm, to be assessed when the result itself is gone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Arrangements of slice views for judging a run: all of it at once, before and after, several runs. No Qt.
 
 Each is one of Slicer's own layouts (a description in the layout node), so that its controllers, links and maximize
-buttons work as in any other; what was there before comes back with ``restore``.
+buttons work as in any other; ``restore`` brings the user's layout back.
 """
 
 from __future__ import annotations
@@ -86,11 +86,11 @@ def description(rows: Sequence[Sequence[Cell]], beneath: str = "", size: int = 2
 
 
 class Layouts:
-    """Arranges the views of a scene, fills them, and puts back what was there.
+    """Arranges the views of a scene, fills them, and restores the user's layout.
 
     Args:
         scene: the MRML scene.
-        review: makes the volumes that are looked at.
+        review: makes the volumes to show.
         arranged: called with the cells that the layout has now; the desktop makes the views by itself.
     """
 

@@ -1,7 +1,7 @@
 """Animate a deformation: from moving to warped by a slider, and stage by stage as a sequence. No Qt.
 
 What a run needs for it is kept with it in two Sequence nodes of transforms, "stages" and "path", both on coarse grids:
-they are to be looked at. The end of either is the run's own transform.
+they are for display only. The end of either is the run's own transform.
 """
 
 from __future__ import annotations
@@ -180,11 +180,11 @@ def _vectors(grid: vtk.vtkAbstractTransform) -> np.ndarray:
 
 def _with_vectors(like: vtk.vtkAbstractTransform, values: np.ndarray) -> vtk.vtkAbstractTransform:
     """Return a grid transform of the same geometry with other displacements."""
-    picture = vtk.vtkImageData()
-    picture.CopyStructure(like.GetDisplacementGrid())
-    picture.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(values), deep=True))
+    image_data = vtk.vtkImageData()
+    image_data.CopyStructure(like.GetDisplacementGrid())
+    image_data.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(values), deep=True))
     oriented = slicer.vtkOrientedGridTransform()
-    oriented.SetDisplacementGridData(picture)
+    oriented.SetDisplacementGridData(image_data)
     oriented.SetGridDirectionMatrix(like.GetGridDirectionMatrix())
     oriented.SetInterpolationModeToLinear()
     return oriented
@@ -212,7 +212,7 @@ class Stages:
         self.names = stage_names(run)
         self._logic = slicer.vtkSlicerSequencesLogic()
         if any(run.get(role) is None for role in MADE):
-            for role in MADE:  # what is left of one that failed, or that somebody took apart
+            for role in MADE:  # remains of one that failed or was taken apart
                 if run.get(role) is not None:
                     remove_node(scene, run.get(role))
             self._make()

@@ -100,15 +100,15 @@ def grid_transform(field: Field) -> vtk.vtkAbstractTransform:
     matrix = FLIP @ grid.grid.ijk_to_lps
     spacing_mm = grid.grid.spacing_mm
     vectors = grid.displacement_lps_mm * np.array([-1, -1, 1], np.float32)
-    picture = vtk.vtkImageData()
-    picture.SetDimensions(*grid.grid.size_ijk)
-    picture.SetSpacing(*spacing_mm)
-    picture.SetOrigin(*matrix[:3, 3])
-    picture.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(vectors).reshape(-1, 3), deep=True))
+    image_data = vtk.vtkImageData()
+    image_data.SetDimensions(*grid.grid.size_ijk)
+    image_data.SetSpacing(*spacing_mm)
+    image_data.SetOrigin(*matrix[:3, 3])
+    image_data.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(vectors).reshape(-1, 3), deep=True))
     direction = np.eye(4)
     direction[:3, :3] = matrix[:3, :3] / spacing_mm
     oriented = slicer.vtkOrientedGridTransform()
-    oriented.SetDisplacementGridData(picture)
+    oriented.SetDisplacementGridData(image_data)
     oriented.SetGridDirectionMatrix(slicer.util.vtkMatrixFromArray(direction))
     oriented.SetInterpolationModeToLinear()
     return oriented

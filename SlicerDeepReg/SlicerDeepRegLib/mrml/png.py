@@ -38,9 +38,9 @@ def write_png(rgb: np.ndarray, path: Path) -> None:
 
 def _png_writer(rgb: np.ndarray) -> vtk.vtkPNGWriter:
     height, width, _ = rgb.shape
-    picture = vtk.vtkImageData()
-    picture.SetDimensions(width, height, 1)
-    picture.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(rgb[::-1]).reshape(-1, 3), deep=True))
+    image_data = vtk.vtkImageData()
+    image_data.SetDimensions(width, height, 1)
+    image_data.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(rgb[::-1]).reshape(-1, 3), deep=True))
     writer = vtk.vtkPNGWriter()
-    writer.SetInputData(picture)
+    writer.SetInputData(image_data)
     return writer

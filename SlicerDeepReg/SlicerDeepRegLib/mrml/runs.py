@@ -106,7 +106,7 @@ class Run:
 def moving_is_where_it_was(run: Run) -> bool:
     """Return whether the moving volume exists and is where it was when the run was added.
 
-    Under a transform that is not linear this cannot be told; it is taken to be.
+    Under a transform that is not linear this is unknown and assumed.
     """
     moving, then = run.get("moving"), run.facts.get("moving_to_world_ras")
     if moving is None or then is None:
@@ -131,15 +131,17 @@ def field_of(run: Run) -> Field | None:
     oriented = grid_part(run.get("transform").GetTransformFromParent())
     if oriented is None:
         return None
-    picture, shown = oriented.GetDisplacementGrid(), grid_of(run.get("warped")).size_ijk
-    vectors = vtk_to_numpy(picture.GetPointData().GetScalars()).reshape(*picture.GetDimensions()[::-1], 3)
+    displacement, shown = oriented.GetDisplacementGrid(), grid_of(run.get("warped")).size_ijk
+    vectors = vtk_to_numpy(displacement.GetPointData().GetScalars()).reshape(*displacement.GetDimensions()[::-1], 3)
     matrix = np.eye(4)
     direction = oriented.GetGridDirectionMatrix()
     if direction is not None:
         matrix[:3, :3] = slicer.util.arrayFromVTKMatrix(direction)[:3, :3]
-    matrix[:3, :3] *= picture.GetSpacing()
-    matrix[:3, 3] = picture.GetOrigin()
-    size = tuple(1 if shown[c] == 1 else n for c, n in enumerate(picture.GetDimensions()))  # a slice is there twice
+    matrix[:3, :3] *= displacement.GetSpacing()
+    matrix[:3, 3] = displacement.GetOrigin()
+    size = tuple(
+        1 if shown[c] == 1 else n for c, n in enumerate(displacement.GetDimensions())
+    )  # a slice is stored twice
     return Field(flipped(vectors[tuple(slice(0, n) for n in size[::-1])]), Grid(size, FLIP @ matrix))
 
 

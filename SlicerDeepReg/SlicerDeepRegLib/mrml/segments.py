@@ -49,13 +49,13 @@ def add_segment(
         ijk_to_ras: (4, 4) where its voxels lie, in the node's coordinates.
     """
     identifier = node.GetSegmentation().AddEmptySegment("", name, color)
-    picture = slicer.vtkOrientedImageData()
-    picture.SetDimensions(*inside.shape[::-1])
+    image_data = slicer.vtkOrientedImageData()
+    image_data.SetDimensions(*inside.shape[::-1])
     scalars = numpy_to_vtk(np.ascontiguousarray(inside, np.uint8).ravel(), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
-    picture.GetPointData().SetScalars(scalars)
-    picture.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
+    image_data.GetPointData().SetScalars(scalars)
+    image_data.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
     logic = slicer.vtkSlicerSegmentationsModuleLogic
-    logic.SetBinaryLabelmapToSegment(picture, node, identifier, logic.MODE_REPLACE)
+    logic.SetBinaryLabelmapToSegment(image_data, node, identifier, logic.MODE_REPLACE)
 
 
 def add_segmentation(

@@ -158,8 +158,8 @@ def labels_of(
 
 def _values(node: slicer.vtkMRMLNode) -> np.ndarray:
     """Return the node's own memory, (K, J, I)."""
-    picture = node.GetImageData()
-    return vtk_to_numpy(picture.GetPointData().GetScalars()).reshape(picture.GetDimensions()[::-1])
+    image_data = node.GetImageData()
+    return vtk_to_numpy(image_data.GetPointData().GetScalars()).reshape(image_data.GetDimensions()[::-1])
 
 
 def _grid(node: slicer.vtkMRMLNode, local_to_world_ras: np.ndarray) -> Grid:

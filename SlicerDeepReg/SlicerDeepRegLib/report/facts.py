@@ -1,4 +1,4 @@
-"""What is said of a registration, as plain values: a run in Slicer keeps them, a report prints them."""
+"""The facts about a registration, as plain values: a run in Slicer stores them, a report prints them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> di
 
     Returns:
         method, title, preset, linear, similarity, device, seconds (in all), seconds_by_part, metrics (of the end,
-        single numbers), table (title and the figure in each state), statuses, structures, stages, locations (LPS mm),
+        single numbers), table (title and the value in each state), statuses, structures, stages, locations (LPS mm),
         spacing_mm, size_ijk, versions, platform, sha256, weights_sha256, references, license, names (of the images)
         and notes.
     """

@@ -1,4 +1,4 @@
-"""Frames as a film: a GIF by Pillow, which comes with what the worker needs, or an MP4 by imageio-ffmpeg."""
+"""Write frames as an animation: a GIF by Pillow, which the worker needs anyway, or an MP4 by imageio-ffmpeg."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_mp4(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
         InputError: no frames, or imageio-ffmpeg is not installed. OSError: it could not be written.
     """
     if not len(frames):
-        raise InputError("There is nothing to film. Show a run first.")
+        raise InputError("There is nothing to export. Show a run first.")
     if not can_write_mp4():
         raise InputError(NO_FFMPEG)
     import imageio_ffmpeg
@@ -69,9 +69,9 @@ def write_gif(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
     try:
         from PIL import Image
     except ImportError as error:
-        raise InputError("A film needs Pillow, which is not installed: pip install pillow.") from error
+        raise InputError("An animation needs Pillow, which is not installed: pip install pillow.") from error
     if not len(frames):
-        raise InputError("There is nothing to film. Show a run first.")
+        raise InputError("There is nothing to export. Show a run first.")
     pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
     colors = pictures[len(pictures) // 2].quantize(256)  # the same for all: else the background flickers
     small = [picture.quantize(palette=colors, dither=Image.Dither.NONE) for picture in pictures]
