@@ -99,7 +99,8 @@ def run(options: argparse.Namespace) -> int:
     from ..processes.current import prepare_process
 
     prepare_process()
-    given = {name: getattr(options, name) for name in DEFAULTS if hasattr(options, name)}
+    chosen = vars(options)  # what was left out is absent: Request has the defaults
+    given = {name: chosen[name] for name in DEFAULTS if name in chosen}
     settings = read_settings(options.set)
     settings.update(
         {name: getattr(options, name) for name in ("instance_steps", "refine") if getattr(options, name) is not None}

@@ -76,7 +76,7 @@ def read_description(path: Path) -> dict[str, Any]:
     """Read a result.json.
 
     Raises:
-        InputError: it is none, or of a version that kept too little.
+        InputError: it is not one, or is of a version that stored too little.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -87,7 +87,7 @@ def read_description(path: Path) -> dict[str, Any]:
             f"{path} cannot be read ({error.strerror}). Give the result.json of a registration."
         ) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON. Give the result.json that a registration wrote.") from error
+        raise InputError(f"{path} is not valid JSON. Give the result.json that a registration wrote.") from error
     if not isinstance(described, dict) or not all(isinstance(described.get(name), dict) for name in NEEDED):
         raise InputError(
             f"{path} is not the result.json of this version: it lacks {', '.join(NEEDED)}. Register again instead."
@@ -99,7 +99,7 @@ def request_of(described: Mapping[str, Any], moved: list[str] = ()) -> Request:
     """Return the request of a result.json, with its inputs where they are now.
 
     Args:
-        moved: "NAME=FILE" of inputs that are elsewhere.
+        moved: "NAME=FILE" for inputs with a new path.
 
     Raises:
         InputError: something in it is unknown here, or was not a file.
@@ -131,16 +131,16 @@ def request_of(described: Mapping[str, Any], moved: list[str] = ()) -> Request:
 
 
 def check_inputs(described: Mapping[str, Any], request: Request) -> None:
-    """Raise InputError where an input is gone or is not the one of then."""
+    """Raise InputError if an input is missing or has changed."""
     from ..files.images import checksum
 
     for name, digest in described["provenance"].get("sha256", {}).items():
         path, title = getattr(request, name), name.replace("_", " ")
         if not Path(path).exists():
-            raise InputError(f"The {title} {path} is not there. Say where it is: --input {name}=FILE.")
+            raise InputError(f"The {title} {path} does not exist. Give its new path: --input {name}=FILE.")
         if checksum(path) != digest:
             raise InputError(
-                f"The {title} {path} is not the one of then: its checksum differs. Say where that is: "
+                f"The {title} {path} is not the file that was registered: its checksum differs. Give that file: "
                 f"--input {name}=FILE."
             )
 
@@ -154,4 +154,4 @@ def _reasons(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     for name, version in now["versions"].items():
         if then.get("versions", {}).get(name) != version:
             differences.append(f"{name} {then.get('versions', {}).get(name)} then, {version} now")
-    return f"Not as it was: {'; '.join(differences)}." if differences else "Versions and device are those of then."
+    return f"Changed: {'; '.join(differences)}." if differences else "Versions and device are unchanged."

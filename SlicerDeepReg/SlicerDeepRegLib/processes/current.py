@@ -12,7 +12,7 @@ from types import FrameType
 
 
 def prepare_process() -> None:
-    """Make large arrays cheap to allocate, and let a polite kill end the run like Ctrl-C does."""
+    """Make large arrays cheap to allocate, and let SIGTERM end the run like Ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
     tune_memory()
 
@@ -69,7 +69,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it ends, also by a kill: nobody waits for its result then.
+    """End this process when the one that started it ends, even by a kill: its result is no longer needed.
 
     The parent must hold the other end of standard input (a pipe) for as long as it lives. Not on Windows, where a
     thread that waits for input may hang the loading of libraries.
@@ -91,6 +91,6 @@ def _wait_for_the_end_of_input() -> None:
     try:
         while os.read(0, 1024):
             pass
-    except (OSError, ValueError):  # there is no such input: nothing is known of the parent
+    except (OSError, ValueError):  # no such input: nothing is known of the parent
         return
     os._exit(1)
