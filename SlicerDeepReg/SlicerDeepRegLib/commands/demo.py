@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     if options.fixed:
         request = Request(options.fixed, options.moving, preset=options.preset)
     else:
-        known = made_pair()
+        known = synthetic_pair()
         request = Request(
             known.fixed,
             known.moving,
@@ -98,7 +98,7 @@ def _tell(result: Result, truth: dict[str, Any], output: Path, seconds: float) -
     print(f"{seconds:.0f} s in all")
 
 
-def made_pair() -> KnownPair:
+def synthetic_pair() -> KnownPair:
     """Return the template and the synthetic patient made from it.
 
     Raises:

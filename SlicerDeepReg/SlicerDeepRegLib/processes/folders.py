@@ -45,7 +45,7 @@ class PrivateFolder:
         while True:
             self.path = Path(tempfile.mkdtemp(prefix=prefix, suffix=_SUFFIX, dir=parent))
             try:
-                self._owned = _own(self.path)
+                self._owned = own(self.path)
             except BlockingIOError:  # another process took it for ownerless and is removing it
                 continue
             if self.path.is_dir():  # else it has been removed already
@@ -89,7 +89,7 @@ def restore(prefix: str, parent: Path) -> None:
             continue
         handle = None
         with contextlib.suppress(OSError):
-            handle = _own(path)
+            handle = own(path)
             if handle is None and LOCKS:
                 continue
             for kept in path.iterdir():
@@ -116,7 +116,7 @@ def _remove_if_ownerless(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         return
     with contextlib.suppress(BlockingIOError):  # it has an owner
-        handle = _own(path)
+        handle = own(path)
         if handle is not None:
             shutil.rmtree(path, ignore_errors=True)
             os.close(handle)
@@ -128,7 +128,7 @@ def _is_forgotten(path: Path) -> bool:
     return False
 
 
-def _own(path: Path) -> int | None:
+def own(path: Path) -> int | None:
     """Return an open handle that locks the folder; None if it is gone, or its disk has no locks.
 
     Raises:

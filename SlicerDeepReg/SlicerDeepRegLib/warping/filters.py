@@ -105,7 +105,7 @@ def _along(x: torch.Tensor, axis: int, matrix: _Matrix) -> torch.Tensor:
     outer, inner, rows = math.prod(before), math.prod(after), len(matrix.values)
     slices = x.reshape(outer, length, inner)
     whole = (torch.is_grad_enabled() and x.requires_grad) or not matrix.worth_parting
-    with _in_full_precision(x.device):
+    with full_precision(x.device):
         if whole or (axis > 2 and length < LONG):
             product = slices[..., 0] @ matrix.values.t() if inner == 1 else torch.matmul(matrix.values, slices)
             return product.view(*before, rows, *after)
@@ -120,7 +120,7 @@ def _along(x: torch.Tensor, axis: int, matrix: _Matrix) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def _in_full_precision(device: torch.device) -> Iterator[None]:
+def full_precision(device: torch.device) -> Iterator[None]:
     """Compute without autocast and TF32: a variance is a small difference of sums."""
     if device.type not in ("cuda", "cpu"):  # torch 2.2 knows no autocast for others, and there is none to switch off
         yield
@@ -137,12 +137,12 @@ def _in_full_precision(device: torch.device) -> Iterator[None]:
 
 
 def _matrix_of(kind: Callable, length: int, amount: float | tuple[int, int], times: int, like: torch.Tensor) -> _Matrix:
-    make = _matrix if length <= LONGEST else _matrix.__wrapped__
+    make = filter_matrix if length <= LONGEST else filter_matrix.__wrapped__
     return make(kind, length, amount, times, like.dtype, like.device)
 
 
 @functools.lru_cache(maxsize=64)
-def _matrix(
+def filter_matrix(
     kind: Callable, length: int, amount: float | tuple[int, int], times: int, dtype: torch.dtype, device: torch.device
 ) -> _Matrix:
     with torch.inference_mode(False), torch.no_grad():

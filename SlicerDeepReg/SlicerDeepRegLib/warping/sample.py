@@ -37,7 +37,7 @@ def warp(
     """
     positions = _normalized(displacement, image.shape[2:], scale_ijk, offset_ijk)
     how = {"mode": mode, "padding_mode": outside, "align_corners": False}
-    parts = _parts(image, positions)
+    parts = slab_count(image, positions)
     if parts == 1:
         return F.grid_sample(image, positions, **how)
     # On a CPU torch shares out the images of a batch among its threads, never one image: slabs are made a batch.
@@ -51,7 +51,7 @@ def warp(
     return sampled[None]
 
 
-def _parts(image: torch.Tensor, positions: torch.Tensor) -> int:
+def slab_count(image: torch.Tensor, positions: torch.Tensor) -> int:
     """Return into how many slabs along the slowest axis a single image on a CPU is split, one for each thread."""
     if is_compiling() or image.device.type != "cpu" or image.shape[0] > 1 or positions.shape[0] > 1:
         return 1
