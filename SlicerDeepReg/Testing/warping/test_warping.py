@@ -9,7 +9,7 @@ from SlicerDeepRegLib.types import Field, Transform
 from SlicerDeepRegLib.warping import filters
 from SlicerDeepRegLib.warping.filters import WindowMeans, box_mean, box_sum, central_difference, gaussian, laplacian
 from SlicerDeepRegLib.warping.inverse import correction_of_inverse
-from SlicerDeepRegLib.warping.sample import slab_count, compose, resize, warp
+from SlicerDeepRegLib.warping.sample import compose, resize, slab_count, warp
 from SlicerDeepRegLib.warping.velocity import correct_inverse, integrate
 from torch.nn.functional import pad
 
