@@ -36,7 +36,7 @@ from SlicerDeepRegLib.types import Grid, Image, InputError, Request
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def made_pair(folder: Path):
+def synthetic_pair(folder: Path):
     """Two files: a textured ellipsoid, and the same seen through a smooth displacement."""
     matrix = np.diag([1.0, 1.0, 1.0, 1.0])
     matrix[:3, 3] = [-80, -96, -112]
@@ -262,7 +262,7 @@ def main():
     failed = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pair = (options.fixed, options.moving) if options.fixed else made_pair(folder)
+        pair = (options.fixed, options.moving) if options.fixed else synthetic_pair(folder)
         for part in options.parts:
             rows = found.setdefault(part, [])
             try:

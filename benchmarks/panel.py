@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from review import made_pair
+from review import synthetic_pair
 from slicer_stand_in.desktop import Desktop
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +43,7 @@ def add_pair(desktop, size):
     """A synthetic pair of that size (i, j, k) in the scene, 1 mm voxels."""
     from SlicerDeepRegLib.mrml.nodes import add_volume
 
-    fixed, _, moving, _ = made_pair(size)
+    fixed, _, moving, _ = synthetic_pair(size)
     return [add_volume(desktop.host.scene, image, image.name) for image in (fixed, moving)]
 
 

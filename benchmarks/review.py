@@ -25,7 +25,7 @@ SIZE = (160, 192, 224)
 AGAIN = 5
 
 
-def made_pair(size=SIZE):
+def synthetic_pair(size=SIZE):
     """A head-like pair of a size (i, j, k) with 1 mm voxels, and labels of its two shells."""
     from SlicerDeepRegLib.types import Grid, Image
 
@@ -49,11 +49,11 @@ class Reader:
 
     def __init__(self, host, result):
         import slicer
+        from SlicerDeepRegLib.mrml.add_run import add_run
         from SlicerDeepRegLib.mrml.layouts import Layouts
         from SlicerDeepRegLib.mrml.motion import keep_motion
         from SlicerDeepRegLib.mrml.nodes import add_volume
         from SlicerDeepRegLib.mrml.review import Review
-        from SlicerDeepRegLib.mrml.runs import add_run
         from SlicerDeepRegLib.report.facts import facts_of
 
         self.host = host
@@ -165,7 +165,7 @@ def main():
 
     if not opengl_works():
         sys.exit(NO_OPENGL)
-    fixed, fixed_labels, moving, moving_labels = made_pair()
+    fixed, fixed_labels, moving, moving_labels = synthetic_pair()
     given = {"fixed_labels": fixed_labels, "moving_labels": moving_labels}
     result = register(Request(fixed, moving, preset="fast", device="cpu", **given))
     with Host() as host, tempfile.TemporaryDirectory() as name:

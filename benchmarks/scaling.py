@@ -27,13 +27,13 @@ PARTS = ("read", "linear", "prepare", "method", "warp", "measure", "path")
 
 def one(side, preset, device):
     """Register a synthetic pair of that side; what it cost."""
-    from review import made_pair
+    from review import synthetic_pair
     from SlicerDeepRegLib.pipeline import register
     from SlicerDeepRegLib.processes.current import prepare_process
     from SlicerDeepRegLib.types import Request
 
     prepare_process()
-    fixed, _, moving, _ = made_pair((side, side, side))
+    fixed, _, moving, _ = synthetic_pair((side, side, side))
     request = Request(fixed, moving, preset=preset, device=device, linear="rigid")
     cpu, wall = time.process_time(), time.perf_counter()
     result = register(request)
@@ -89,11 +89,11 @@ def size_tables(options):
 
 def pair_lines(count):
     """Seconds, and the worker's memory, after 1, 10, ... pairs in one worker."""
-    from review import made_pair
+    from review import synthetic_pair
     from SlicerDeepRegLib.types import Request
     from SlicerDeepRegLib.worker.client import WorkerClient
 
-    fixed, _, moving, _ = made_pair((64, 64, 64))
+    fixed, _, moving, _ = synthetic_pair((64, 64, 64))
     request = Request(fixed, moving, preset="fast", device="cpu", linear="rigid")
     client, marks, took = WorkerClient(), {1, 10, 100, count}, []
     lines = ["### Number of pairs in one worker, 64 x 64 x 64, fast, cpu", ""]

@@ -18,13 +18,13 @@ SIZE = (1280, 800)
 
 def add_pair(desktop):
     """The demo's patient and template, with the names that a user would give them; and their structures."""
-    from SlicerDeepRegLib.commands.demo import made_pair
+    from SlicerDeepRegLib.commands.demo import synthetic_pair
     from SlicerDeepRegLib.mrml.display import set_range
     from SlicerDeepRegLib.mrml.nodes import add_volume
     from SlicerDeepRegLib.mrml.scene import display_range
     from SlicerDeepRegLib.mrml.segments import add_segmentation
 
-    known = made_pair()
+    known = synthetic_pair()
     nodes, segmentations = [], []
     for image, name in ((known.fixed, "Patient"), (known.moving, "Template")):
         node = add_volume(desktop.host.scene, image, name)

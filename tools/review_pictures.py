@@ -1,22 +1,25 @@
-"""Pictures of the layouts for docs/review.md: python tools/review_pictures.py docs
+"""Draw the layouts for docs/review.md: python tools/review_pictures.py docs
 
 Registers the demo's pair with two methods and draws each layout as Slicer's slice views do, without Slicer's desktop.
 """
+
+from __future__ import annotations
 
 import sys
 from pathlib import Path
 
 import numpy as np
 import slicer
-from SlicerDeepRegLib.commands.demo import made_pair
+from SlicerDeepRegLib.commands.demo import synthetic_pair
+from SlicerDeepRegLib.mrml.add_run import add_run
 from SlicerDeepRegLib.mrml.display import set_range
 from SlicerDeepRegLib.mrml.host import Host
-from SlicerDeepRegLib.mrml.layouts import LAYOUTS, SHOWS, Layouts, cells_of
+from SlicerDeepRegLib.mrml.layouts import LAYOUTS, SHOWS, Cell, Layouts, cells_of
 from SlicerDeepRegLib.mrml.motion import Morph, keep_motion
 from SlicerDeepRegLib.mrml.nodes import add_volume
 from SlicerDeepRegLib.mrml.png import write_png
 from SlicerDeepRegLib.mrml.review import Review
-from SlicerDeepRegLib.mrml.runs import add_run
+from SlicerDeepRegLib.mrml.runs import Run
 from SlicerDeepRegLib.mrml.scene import display_range
 from SlicerDeepRegLib.mrml.side_by_side import SideBySide
 from SlicerDeepRegLib.mrml.side_by_side import cells_of as rows_of_runs
@@ -29,8 +32,9 @@ SIZE = (330, 330)
 NAMES = {1: "gray matter", 2: "white matter"}
 
 
-def main(folder):
-    known = made_pair()
+def main(folder: Path) -> None:
+    """Register, and draw every layout into the folder."""
+    known = synthetic_pair()
     given = {"fixed_labels": known.fixed_labels, "moving_labels": known.moving_labels}
     results = [
         register(Request(known.fixed, known.moving, method=name, preset="fast", **given)) for name in ("svf", "demons")
@@ -61,11 +65,11 @@ def main(folder):
         beside.show(runs)
         draw(host, rows_of_runs(2), [run.name.partition(" (")[0] for run in runs], folder / "review-side-by-side.png")
         beside.restore()
-        film(host, review, runs[0], folder / "review-time.gif")
+        animate(host, review, runs[0], folder / "review-time.gif")
 
 
-def draw(host, rows, titles, path):
-    """The views of a layout in rows, each with what it shows."""
+def draw(host: Host, rows: list[list[Cell]], titles: list[str], path: Path) -> None:
+    """Draw the views of a layout in rows, each labeled with what it shows."""
     lines = []
     for title, row in zip(titles, rows):
         pictures = []
@@ -78,9 +82,9 @@ def draw(host, rows, titles, path):
     write_png(np.concatenate(lines, axis=0), path)
 
 
-def film(host, review, run, path):
-    """The way from moving to warped and back, in a sagittal view."""
-    view = host.add_view("Film", "Sagittal", (300, 300))
+def animate(host: Host, review: Review, run: Run, path: Path) -> None:
+    """Animate the deformation from moving to warped and back, in a sagittal view."""
+    view = host.add_view("Animation", "Sagittal", (300, 300))
     morph = Morph(host.scene, run)
     review.show_alone(run, morph.node)
     review.fit(run)
@@ -88,7 +92,7 @@ def film(host, review, run, path):
     forth = [step / 12 for step in range(13)]
     for time in [*forth, *reversed(forth[1:-1])]:
         morph.show(time)
-        view.annotate(f"time {time:.2f}")
+        view.annotate(f"deformation amount {time:.2f}")
         frames.append(view.picture())
     write_gif(frames, path, 0.12)
 

@@ -1,7 +1,9 @@
-"""docs/teaching/README.md and its pictures: python tools/teaching_pages.py docs/teaching
+"""Write docs/teaching/README.md and its images: python tools/teaching_pages.py docs/teaching
 
-Runs the script of each lesson and puts what it printed under the lesson's text.
+Runs the script of each lesson and puts its output below the lesson's text.
 """
+
+from __future__ import annotations
 
 import platform
 import subprocess
@@ -9,31 +11,32 @@ import sys
 import tempfile
 from pathlib import Path
 
-from SlicerDeepRegLib.teaching.lessons import LESSONS
+from SlicerDeepRegLib.teaching.lessons import LESSONS, Lesson
 
 HEAD = """# Five lessons
 
-Each takes a few minutes, on a pair that is made on the spot: a head whose true deformation is known, so that the
-distance to the truth can be measured. They need neither data, nor a network connection, nor a GPU.
+Each takes a few minutes, on a synthetic pair: a head whose true deformation is known, so that the distance to the
+truth can be measured. They need neither data, nor a network connection, nor a GPU.
 
-- In Slicer: section *Teaching* of the module; one click opens a lesson, *Next* goes on, *End the lesson* takes away
-  what it made. The slider goes through the registrations of a lesson.
-- From a shell: `python docs/teaching/NAME.py --output DIR` prints the metrics and writes the picture. The scripts are
-  short and meant to be read and changed; what each lesson registers is in `SlicerDeepRegLib/teaching/lessons.py`.
+- In Slicer: section *Lessons* of the module; one click opens a lesson, *Next* goes on, *End lesson* removes what it
+  added. The slider goes through the registrations of a lesson.
+- From a shell: `python docs/teaching/NAME.py --output DIR` prints the metrics and writes the image. The scripts are
+  short and meant to be read and changed; the registrations of each lesson are in
+  `SlicerDeepRegLib/teaching/lessons.py`.
 
 One more script goes further: `field_forming.py` trains a small network and shows its field as it forms
 ([forming.png](forming.png)).
 """
 
 
-def about(number, lesson):
-    """What a lesson says, without what was measured."""
+def about(number: int, lesson: Lesson) -> str:
+    """Return the text of a lesson, without measurements."""
     lines = [f"## {number}. {lesson.title}", "", f"*{lesson.question}* `python docs/teaching/{lesson.name}.py`", ""]
     lines += [f"{n}. {step.text}" for n, step in enumerate(lesson.steps, start=1)]
-    return "\n".join([*lines, "", f"**To take home:** {lesson.learned}"])
+    return "\n".join([*lines, "", f"**Take-home message:** {lesson.learned}"])
 
 
-def main(folder):
+def main(folder: Path) -> None:
     """Run every lesson and write the page."""
     parts = [HEAD]
     for number, lesson in enumerate(LESSONS.values(), start=1):

@@ -8,13 +8,13 @@ from .types import DeviceLostError, DeviceMemoryError, InputError
 
 
 def choose(name: str) -> torch.device:
-    """The device for "auto", "cpu", "cuda" or "mps".
+    """Return the device for "auto", "cpu", "cuda" or "mps".
 
     Raises:
         InputError: the named device is not there.
     """
     cuda = torch.cuda.is_available()
-    mps = hasattr(torch.backends, "mps") and torch.backends.mps.is_available()
+    mps = torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     if name == "cuda" and not cuda:
@@ -26,13 +26,14 @@ def choose(name: str) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
+    """Return the device's name for people."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
     return {"mps": "Apple GPU (MPS)"}.get(device.type, "CPU")
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory of a CUDA device that torch may take or holds unused; None where it shares the computer's memory."""
+    """Return the free memory of a CUDA device in bytes, with what torch holds unused; None for other devices."""
     if device.type != "cuda":
         return None
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -40,12 +41,12 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def peak_gb(device: torch.device) -> float | None:
-    """The most that torch had on a CUDA device since ``forget_peak``, in 10^9 bytes; None on others."""
+    """Return torch's peak memory on a CUDA device since ``forget_peak``, in 10^9 bytes; None on others."""
     return torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
 
 
 def forget_peak(device: torch.device) -> None:
-    """Begin to look for the peak anew."""
+    """Reset the peak."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
@@ -66,7 +67,7 @@ _LOST = ("CUDA error", "CUDA driver error", "cuDNN error", "CUDNN_STATUS", "CUBL
 
 
 def in_words(error: RuntimeError) -> Exception:
-    """What an error of torch or ITK means: a full memory or a lost GPU as an error in words, else the error itself."""
+    """Turn an error of torch or ITK that means full memory or a lost GPU into one in words; return others."""
     text = str(error)
     if isinstance(error, torch.cuda.OutOfMemoryError) or any(words in text for words in _NO_GPU_MEMORY):
         return DeviceMemoryError(
@@ -83,6 +84,6 @@ def in_words(error: RuntimeError) -> Exception:
 
 
 def use_threads(count: object) -> None:
-    """Compute on so many threads of the CPU: sums are the same only when split alike. Anything else is left."""
+    """Set the number of CPU threads: sums are only equal when split alike. Invalid counts are ignored."""
     if isinstance(count, int) and 0 < count <= 1024:
         torch.set_num_threads(count)

@@ -38,7 +38,7 @@ class KnownPair:
     truth: Transform
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "demo", help="register a synthetic pair (or yours) and write report.html and scene.mrb", description=__doc__
     )
@@ -50,7 +50,7 @@ def add_parser(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Register, write the folder, say where the report and the scene are; returns 0."""
+    """Register, write the folder, and print where the report and the scene are; return 0."""
     from ..files.results import output_folder, write_result
     from ..pipeline import register
     from ..processes.current import prepare_process
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     if options.fixed:
         request = Request(options.fixed, options.moving, preset=options.preset)
     else:
-        known = made_pair()
+        known = synthetic_pair()
         request = Request(
             known.fixed,
             known.moving,
@@ -98,8 +98,8 @@ def _tell(result: Result, truth: dict[str, Any], output: Path, seconds: float) -
     print(f"{seconds:.0f} s in all")
 
 
-def made_pair() -> KnownPair:
-    """The template and the patient made from it.
+def synthetic_pair() -> KnownPair:
+    """Return the template and the synthetic patient made from it.
 
     Raises:
         InputError: nilearn is not installed.
@@ -119,7 +119,7 @@ def made_pair() -> KnownPair:
     return pair_from(template, labels)
 
 
-def _from_nibabel(picture, name: str) -> Image:
+def _from_nibabel(picture: Any, name: str) -> Image:
     to_lps = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI affines are RAS
     values = np.ascontiguousarray(np.asarray(picture.get_fdata(), np.float32).T)
     return Image(values, Grid(values.shape[::-1], to_lps @ picture.affine), name)
@@ -152,7 +152,7 @@ def pair_from(template: Image, labels: Image, seed: int = SEED) -> KnownPair:
 
 
 def _patient_grid(template: Grid) -> Grid:
-    """Sagittal slices of 1.2 mm, a little turned, as a scanner might give them."""
+    """Return a grid of sagittal slices of 1.2 mm, slightly rotated, as a scanner might produce."""
     spacing_mm = np.array([1.0, 1.0, 1.2])
     extent_mm = np.array(template.size_ijk) * template.spacing_mm
     left, posterior, superior = np.eye(3)
@@ -166,7 +166,7 @@ def _patient_grid(template: Grid) -> Grid:
 
 
 def _affine(template: Grid) -> np.ndarray:
-    """Patient to template: a turn of about 9 degrees, 4 % larger, and a shift, about the template's center."""
+    """Return patient to template: about 9 degrees, 4 % larger, and a shift, about the template's center."""
     matrix = np.eye(4)
     matrix[:3, :3] = _rotation([6.0, -4.0, 5.0]) @ np.diag([1.05, 0.98, 1.04])
     center = template.center_lps_mm
@@ -186,7 +186,7 @@ def _rotation(degrees: list[float]) -> np.ndarray:
 
 
 def _smooth_field(grid: Grid, random: np.random.Generator) -> Field:
-    """A random displacement, smooth over ``SMOOTHNESS_MM``, ``LARGEST_MM`` at most; it does not fold."""
+    """Make a random displacement, smooth over ``SMOOTHNESS_MM``, at most ``LARGEST_MM``; it does not fold."""
     coarse = [max(4, int(np.ceil(n * s / (SMOOTHNESS_MM / 2)))) for n, s in zip(grid.size_ijk, grid.spacing_mm)][::-1]
     parts = []
     for _ in range(3):
@@ -197,7 +197,7 @@ def _smooth_field(grid: Grid, random: np.random.Generator) -> Field:
 
 
 def _patient_contrast(values: np.ndarray, grid: Grid, random: np.random.Generator) -> np.ndarray:
-    """Another scanner: gamma, a bias field of 20 %, noise of 2 %; the background stays 0."""
+    """Simulate another scanner: gamma, a bias field of 20 %, noise of 2 %; the background stays 0."""
     top = float(values.max())
     along = [np.linspace(-1, 1, n) for n in grid.shape_kji]
     k, j, i = np.meshgrid(*along, indexing="ij", sparse=True)
@@ -207,18 +207,18 @@ def _patient_contrast(values: np.ndarray, grid: Grid, random: np.random.Generato
 
 
 def error_against_truth(known: KnownPair, result: Result, step: int = 3) -> dict[str, str]:
-    """How far the transform found is from the true one, over the brain, in mm, as text for people."""
+    """Return the error of the transform against the true one, over the brain, in mm, as text."""
     chosen = known.fixed_labels.values[::step, ::step, ::step] > 0
     points = voxel_centers_lps(known.fixed.grid)[::step, ::step, ::step][chosen]
     there = fixed_to_moving(known.truth, points)
-    found = {}
+    rows = {}
     for name, transform in (
         ("as given", Transform(np.eye(4))),
         ("after the linear stage", Transform(result.transform.linear_lps)),
         ("result", result.transform),
     ):
         error = np.linalg.norm(fixed_to_moving(transform, points) - there, axis=1)
-        found[f"True error in the brain, {name}"] = (
+        rows[f"True error in the brain, {name}"] = (
             f"{error.mean():.2f} mm mean, {np.percentile(error, 95):.2f} mm at the 95th percentile"
         )
-    return found
+    return rows

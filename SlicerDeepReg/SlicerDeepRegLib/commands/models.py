@@ -14,7 +14,7 @@ from ..types import InputError
 _LIBRARY = __name__.rpartition(".")[0].rpartition(".")[0]
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("models", help="list the methods and networks, add one with your weights")
     parser.add_argument("--json", action="store_true", help="print the cards as a JSON list")
     parser.set_defaults(run=run)
@@ -48,7 +48,7 @@ def add_parser(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options ask; returns 0."""
+    """Run the command; return 0."""
     if options.action == "add":
         card, notes = _added(options)
         for note in notes:
@@ -60,17 +60,17 @@ def run(options: argparse.Namespace) -> int:
 
         print(f"Removed {options.name}: {remove(options.name)}")
         return 0
-    found = [method.card for method in methods().values()]
+    listed = [method.card for method in methods().values()]
     if options.json:
-        print(json.dumps([card.describe() for card in found], indent=2))
+        print(json.dumps([card.describe() for card in listed], indent=2))
         return 0
-    for card in found:
+    for card in listed:
         print("\n".join(described(card)))
     return 0
 
 
 def _added(options: argparse.Namespace) -> tuple[Card, list[str]]:
-    """The card of what was added, and what was found out about it."""
+    """Return the card of what was added, and what was found out about it."""
     path = options.path
     if path.is_dir() or not path.exists():
         from ..models.weights import install
@@ -92,14 +92,14 @@ def _added(options: argparse.Namespace) -> tuple[Card, list[str]]:
 
     voxel_mm = None if options.voxel_mm == "any" else _millimeters(options.voxel_mm)
     configuration = dict(_setting(text) for text in options.settings)
-    card, found = install_pretrained(
+    card, recognized = install_pretrained(
         path, options.name, configuration, options.orientation, voxel_mm, options.replace, declared_names()
     )
-    shown = ", ".join(f"{key} {value}" for key, value in {**found.configuration, **configuration}.items())
+    shown = ", ".join(f"{key} {value}" for key, value in {**recognized.configuration, **configuration}.items())
     orientation = card.recipe.get("orientation")
     turned = f"turned to {orientation}" if orientation else "with their axes as stored (--orientation says otherwise)"
     size = f"at {voxel_mm:g} mm" if voxel_mm else "at their own voxel size"
-    return card, [f"This is {found.title}: {shown}.", *found.notes, f"Images go in {turned}, {size}."]
+    return card, [f"This is {recognized.title}: {shown}.", *recognized.notes, f"Images go in {turned}, {size}."]
 
 
 def _millimeters(text: str) -> float:
@@ -120,7 +120,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def described(card: Card) -> list:
-    """A card as lines for people."""
+    """Return a card as readable lines."""
     lines = [f"{card.name}: {card.title}", f"  {card.summary}"]
     if card.parameters:
         size = f"  {card.parameters / 1e6:.2f} M parameters"

@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from .. import __version__
 from ..methods import linear_methods, methods
@@ -34,7 +35,7 @@ def _similarity_help() -> str:
     return f"similarity metric: {', '.join(each)}; auto chooses by the images"
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "register",
         help="register one image to another",
@@ -102,11 +103,12 @@ def add_parser(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options ask; returns 0."""
+    """Run the command; return 0."""
     from ..processes.current import prepare_process
 
     prepare_process()
-    given = {name: getattr(options, name) for name in DEFAULTS if hasattr(options, name)}
+    chosen = vars(options)  # what was left out is absent: Request has the defaults
+    given = {name: chosen[name] for name in DEFAULTS if name in chosen}
     settings = read_settings(options.set)
     settings.update(
         {name: getattr(options, name) for name in ("instance_steps", "refine") if getattr(options, name) is not None}
@@ -130,14 +132,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _dicom_series(request: Request) -> tuple[Any, Any]:
-    """The series of both images, for a DICOM object; InputError, before any work, where there are none."""
+    """Return the DICOM series of both images; raise InputError, before any work, if there are none."""
     from ..files.dicom import read_folder
 
     return tuple(read_folder(Path(getattr(request, role)), f"{role} image") for role in ("fixed", "moving"))
 
 
-def read_settings(pairs) -> dict[str, Any]:
-    """``["step=0.2"]`` as a dictionary; InputError when one is not of that form."""
+def read_settings(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Parse ``["step=0.2"]`` as a dictionary; raise InputError if one is not of that form."""
     for pair in pairs:
         if "=" not in pair:
             raise InputError(f"--set needs NAME=VALUE, for example --set step=0.2; it was {pair!r}.")
@@ -196,7 +198,7 @@ class ProgressBar:
 
     WIDTH = 28
 
-    def __init__(self, stream) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self.stream, self.start, self.last = stream, time.monotonic(), ("", -1.0)
         self.terminal = stream.isatty()
         self.open = False

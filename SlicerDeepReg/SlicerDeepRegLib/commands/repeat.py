@@ -15,7 +15,7 @@ from ..types import InputError, Request
 NEEDED, MOST_BYTES = ("request", "provenance", "outputs_sha256"), 50_000_000
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "repeat",
         help="do a registration again from its result.json and compare",
@@ -37,7 +37,7 @@ def add_parser(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options ask; returns 0 for the same result, 1 for another."""
+    """Run the command; return 0 for the same result, 1 for another."""
     from ..processes.current import prepare_process
 
     described = read_description(options.result)
@@ -73,10 +73,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """The content of a result.json.
+    """Read a result.json.
 
     Raises:
-        InputError: it is none, or of a version that kept too little.
+        InputError: it is not one, or is of a version that stored too little.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -87,7 +87,7 @@ def read_description(path: Path) -> dict[str, Any]:
             f"{path} cannot be read ({error.strerror}). Give the result.json of a registration."
         ) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON. Give the result.json that a registration wrote.") from error
+        raise InputError(f"{path} is not valid JSON. Give the result.json that a registration wrote.") from error
     if not isinstance(described, dict) or not all(isinstance(described.get(name), dict) for name in NEEDED):
         raise InputError(
             f"{path} is not the result.json of this version: it lacks {', '.join(NEEDED)}. Register again instead."
@@ -96,10 +96,10 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def request_of(described: Mapping[str, Any], moved: list[str] = ()) -> Request:
-    """The request of a result.json, its inputs where they are now.
+    """Return the request of a result.json, with its inputs where they are now.
 
     Args:
-        moved: "NAME=FILE" of inputs that are elsewhere.
+        moved: "NAME=FILE" for inputs with a new path.
 
     Raises:
         InputError: something in it is unknown here, or was not a file.
@@ -131,27 +131,27 @@ def request_of(described: Mapping[str, Any], moved: list[str] = ()) -> Request:
 
 
 def check_inputs(described: Mapping[str, Any], request: Request) -> None:
-    """Raise InputError where an input is gone or is not the one of then."""
+    """Raise InputError if an input is missing or has changed."""
     from ..files.images import checksum
 
     for name, digest in described["provenance"].get("sha256", {}).items():
         path, title = getattr(request, name), name.replace("_", " ")
         if not Path(path).exists():
-            raise InputError(f"The {title} {path} is not there. Say where it is: --input {name}=FILE.")
+            raise InputError(f"The {title} {path} does not exist. Give its new path: --input {name}=FILE.")
         if checksum(path) != digest:
             raise InputError(
-                f"The {title} {path} is not the one of then: its checksum differs. Say where that is: "
+                f"The {title} {path} is not the file that was registered: its checksum differs. Give that file: "
                 f"--input {name}=FILE."
             )
 
 
 def _reasons(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What is not as it was."""
-    found = []
+    """Return what differs, in sentences."""
+    differences = []
     for name in ("device", "platform"):
         if then.get(name) != now.get(name):
-            found.append(f"{name} {then.get(name)} then, {now.get(name)} now")
+            differences.append(f"{name} {then.get(name)} then, {now.get(name)} now")
     for name, version in now["versions"].items():
         if then.get("versions", {}).get(name) != version:
-            found.append(f"{name} {then.get('versions', {}).get(name)} then, {version} now")
-    return f"Not as it was: {'; '.join(found)}." if found else "Versions and device are those of then."
+            differences.append(f"{name} {then.get('versions', {}).get(name)} then, {version} now")
+    return f"Changed: {'; '.join(differences)}." if differences else "Versions and device are unchanged."

@@ -10,7 +10,7 @@ import numpy as np
 from ..types import DEVICES, InputError
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "segment",
         help="segment an image by a network from joint training",
@@ -26,7 +26,7 @@ def add_parser(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options ask; returns 0."""
+    """Run the command; return 0."""
     from ..device import choose
     from ..files.images import read_image, write_image
     from ..models.segmentation import segment

@@ -57,7 +57,7 @@ def _write(result: Result, folder: Path, scene: bool) -> list[str]:
 
 
 def write_segmentation_scene(image: Image, labels: Image, path: Path) -> None:
-    """A scene of the image with the labels as a segmentation node."""
+    """Write a scene of the image with the labels as a segmentation node."""
     check_slicer()
     from ..mrml.host import Host
     from ..mrml.nodes import add_volume

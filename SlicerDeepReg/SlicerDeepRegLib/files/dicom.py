@@ -13,11 +13,14 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..types import Field, Grid, InputError, Transform
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 #: SOP class, and the class UID under which its files name their maker (a UUID made once, as PS3.5 B.2 has it).
 STORAGE = "1.2.840.10008.5.1.4.1.1.66.3"
@@ -42,12 +45,12 @@ class Series:
 
 
 def can_write() -> bool:
-    """Whether pydicom is there."""
+    """Return whether pydicom is installed."""
     return importlib.util.find_spec("pydicom") is not None
 
 
 def read_series(files: Sequence[Path], role: str) -> Series:
-    """The headers of a series.
+    """Read the headers of a series.
 
     Args:
         files: all of them, in any order.
@@ -66,18 +69,18 @@ def read_series(files: Sequence[Path], role: str) -> Series:
             headers.append(pydicom.dcmread(file, stop_before_pixels=True))
         except pydicom.errors.InvalidDicomError:
             continue  # a folder may hold a DICOMDIR's companions
-    headers = [one for one in headers if "SOPInstanceUID" in one and "SeriesInstanceUID" in one]
+    headers = [header for header in headers if "SOPInstanceUID" in header and "SeriesInstanceUID" in header]
     if not headers:
         raise InputError(f"The {role} holds no DICOM series. A DICOM object is written between DICOM series only.")
-    if len({one.SeriesInstanceUID for one in headers}) > 1:
-        raise InputError(f"The {role} holds several DICOM series. Give one.")
+    if len({header.SeriesInstanceUID for header in headers}) > 1:
+        raise InputError(f"The {role} holds several DICOM series. Give header.")
     if not headers[0].get("FrameOfReferenceUID"):
         raise InputError(f"The {role} has no frame of reference in its DICOM header, so no registration can name it.")
-    return Series(headers[0], tuple((str(one.SOPClassUID), str(one.SOPInstanceUID)) for one in headers))
+    return Series(headers[0], tuple((str(header.SOPClassUID), str(header.SOPInstanceUID)) for header in headers))
 
 
 def read_folder(path: Path, role: str) -> Series:
-    """The series in a folder; see :func:`read_series`."""
+    """Read the series in a folder; see :func:`read_series`."""
     if not path.is_dir():
         raise InputError(
             f"The {role} {path} is no folder of a DICOM series. A DICOM object is written between DICOM series only."
@@ -104,36 +107,45 @@ def write_registration(transform: Transform, fixed: Series, moving: Series, path
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = STORAGE, generate_uid(None)
     meta.TransferSyntaxUID, meta.ImplementationClassUID = ExplicitVRLittleEndian, IMPLEMENTATION
-    one = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    one.SpecificCharacterSet = "ISO_IR 192"
-    one.SOPClassUID, one.SOPInstanceUID = STORAGE, meta.MediaStorageSOPInstanceUID
+    registration = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    registration.SpecificCharacterSet = "ISO_IR 192"
+    registration.SOPClassUID, registration.SOPInstanceUID = STORAGE, meta.MediaStorageSOPInstanceUID
     for name in (*_PATIENT, *_STUDY):
-        setattr(one, name, fixed.first.get(name, ""))
+        setattr(registration, name, fixed.first.get(name, ""))
     now = datetime.datetime.now()
-    one.ContentDate, one.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-    one.Modality, one.SeriesInstanceUID, one.SeriesNumber, one.InstanceNumber = "REG", generate_uid(None), 1, 1
-    one.SeriesDescription, one.Laterality = "Deformable registration", ""
-    one.Manufacturer = one.ManufacturerModelName = "SlicerDeepReg"
-    one.DeviceSerialNumber = one.SoftwareVersions = version
-    one.FrameOfReferenceUID, one.PositionReferenceIndicator = fixed.first.FrameOfReferenceUID, ""
-    one.ContentLabel, one.ContentDescription, one.ContentCreatorName = "REGISTRATION", "Fixed to moving", ""
-    one.DeformableRegistrationSequence = [_registration(transform, moving)]
-    _refer(one, fixed, moving)
-    _save(one, path)
+    registration.ContentDate, registration.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    registration.Modality, registration.SeriesInstanceUID, registration.SeriesNumber, registration.InstanceNumber = (
+        "REG",
+        generate_uid(None),
+        1,
+        1,
+    )
+    registration.SeriesDescription, registration.Laterality = "Deformable registration", ""
+    registration.Manufacturer = registration.ManufacturerModelName = "SlicerDeepReg"
+    registration.DeviceSerialNumber = registration.SoftwareVersions = version
+    registration.FrameOfReferenceUID, registration.PositionReferenceIndicator = fixed.first.FrameOfReferenceUID, ""
+    registration.ContentLabel, registration.ContentDescription, registration.ContentCreatorName = (
+        "REGISTRATION",
+        "Fixed to moving",
+        "",
+    )
+    registration.DeformableRegistrationSequence = [_registration(transform, moving)]
+    _refer(registration, fixed, moving)
+    _save(registration, path)
 
 
-def _save(one, path: Path) -> None:
-    """With the preamble and header of a DICOM file, which pydicom before 3 calls otherwise."""
+def _save(registration: Dataset, path: Path) -> None:
+    """Write it with the preamble and header of a DICOM file; pydicom before 3 has other names for these."""
     import pydicom
 
     if int(pydicom.__version__.split(".")[0]) >= 3:
-        one.save_as(path, enforce_file_format=True)
+        registration.save_as(path, enforce_file_format=True)
         return
-    one.is_little_endian, one.is_implicit_VR = True, False
-    one.save_as(path, write_like_original=False)
+    registration.is_little_endian, registration.is_implicit_VR = True, False
+    registration.save_as(path, write_like_original=False)
 
 
-def _registration(transform: Transform, moving: Series):
+def _registration(transform: Transform, moving: Series) -> Dataset:
     from pydicom.dataset import Dataset
 
     item, code = Dataset(), Dataset()
@@ -157,7 +169,7 @@ def _registration(transform: Transform, moving: Series):
 
 
 def _right_handed(field: Field) -> Field:
-    """DICOM's third axis is the cross product of the first two: a left-handed grid is given from its other end."""
+    """Return the field on a right-handed grid: DICOM's third axis is the cross product of the first two."""
     matrix = field.grid.ijk_to_lps
     if np.linalg.det(matrix[:3, :3]) > 0:
         return field
@@ -167,7 +179,7 @@ def _right_handed(field: Field) -> Field:
     return Field(field.displacement_lps_mm[::-1], Grid(field.grid.size_ijk, turned))
 
 
-def _matrix(matrix_lps: np.ndarray):
+def _matrix(matrix_lps: np.ndarray) -> Dataset:
     from pydicom.dataset import Dataset
 
     item, turn = Dataset(), matrix_lps[:3, :3]
@@ -178,13 +190,13 @@ def _matrix(matrix_lps: np.ndarray):
 
 
 def _decimals(values: Sequence[float]) -> list[Any]:
-    """Decimal strings of 16 characters at most, as DICOM has them."""
+    """Return decimal strings of 16 characters at most, as DICOM requires."""
     from pydicom.valuerep import DSfloat
 
     return [DSfloat(float(value) + 0.0, auto_format=True) for value in values]  # + 0.0: no minus before nothing
 
 
-def _reference(instance: tuple[str, str]):
+def _reference(instance: tuple[str, str]) -> Dataset:
     from pydicom.dataset import Dataset
 
     item = Dataset()
@@ -192,7 +204,7 @@ def _reference(instance: tuple[str, str]):
     return item
 
 
-def _refer(one, fixed: Series, moving: Series) -> None:
+def _refer(registration: Dataset, fixed: Series, moving: Series) -> None:
     """Name both series: in this object's study, or in others."""
     from pydicom.dataset import Dataset
 
@@ -201,13 +213,13 @@ def _refer(one, fixed: Series, moving: Series) -> None:
         item = Dataset()
         item.SeriesInstanceUID = series.first.SeriesInstanceUID
         item.ReferencedInstanceSequence = [_reference(instance) for instance in series.instances]
-        if series.first.StudyInstanceUID == one.StudyInstanceUID:
+        if series.first.StudyInstanceUID == registration.StudyInstanceUID:
             if all(item.SeriesInstanceUID != other.SeriesInstanceUID for other in here):
                 here.append(item)
         else:
             study = Dataset()
             study.StudyInstanceUID, study.ReferencedSeriesSequence = series.first.StudyInstanceUID, [item]
             elsewhere.append(study)
-    one.ReferencedSeriesSequence = here
+    registration.ReferencedSeriesSequence = here
     if elsewhere:
-        one.StudiesContainingOtherReferencedInstancesSequence = elsewhere
+        registration.StudiesContainingOtherReferencedInstancesSequence = elsewhere

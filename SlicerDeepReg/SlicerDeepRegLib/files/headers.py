@@ -1,4 +1,4 @@
-"""Headers of NRRD and MetaImage files, looked at before ITK reads them: some damaged ones end its process."""
+"""Check headers of NRRD and MetaImage files before ITK reads them: some damaged ones crash its process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DIMENSIONS = 10
 #: Bytes of a voxel by MetaImage's name for its type.
 _META_BYTES = {b"CHAR": 1, b"SHORT": 2, b"INT": 4, b"LONG_LONG": 8, b"FLOAT": 4, b"DOUBLE": 8}
 _META_BYTES.update({b"U" + name: size for name, size in list(_META_BYTES.items())[:4]})
-#: Bytes of a voxel by a word that is in NRRD's names for its type, the first that is; the others have one.
+#: Bytes of a voxel by the first of these words that occurs in NRRD's name of its type; other types have one byte.
 _NRRD_BYTES = ((b"8", 1), (b"double", 8), (b"longlong", 8), (b"64", 8), (b"float", 4), (b"short", 2), (b"16", 2))
 _NRRD_BYTES += ((b"int", 4),)
 #: How many bytes a byte of the file can stand for at most: of what deflate packs a thousandth is left at best.
@@ -26,7 +26,7 @@ _NRRD_PACKS = {b"gzip": _DEFLATE, b"gz": _DEFLATE, b"bzip2": 100_000, b"bz2": 10
 
 
 def header_fault_of(path: Path) -> str | None:
-    """What is wrong with a header, in words that end a sentence; None where nothing is, or the format is another."""
+    """Say what is wrong with a NRRD or MetaImage header, as the end of a sentence; None if nothing is."""
     name = path.name.lower()
     if nifti.is_nifti(path):
         return nifti.header_fault_of(path)
@@ -44,19 +44,19 @@ def _head(path: Path) -> bytes:
 
 
 def _nrrd_fault(head: bytes) -> str | None:
-    """A very long line that is no field runs over a buffer of ITK's."""
+    """Find very long lines that are not fields: they overrun a buffer in ITK."""
     if not head.startswith(b"NRRD"):
-        return "it does not begin as NRRD"
+        return "it does not begin like a NRRD file"
     for line in head.split(b"\n\n")[0].split(b"\n")[1:]:
         if not line or line.startswith(b"#") or b":=" in line:  # a .nhdr may end without an empty line
             continue
         if len(line) > _LINE or b":" not in line:
-            return f"a line of its header is no field: {line[:40].decode('ascii', 'replace')!r}"
+            return f"a line of its header is not a field: {line[:40].decode('ascii', 'replace')!r}"
     return None
 
 
 def _nrrd_cut(path: Path, head: bytes) -> str | None:
-    """Whether a NRRD announces more voxels than its file can hold: ITK takes the memory for them first."""
+    """Check whether a NRRD announces more voxels than its file can hold: ITK allocates the memory for them first."""
     fields = {}
     for line in head.split(b"\n\n")[0].split(b"\n")[1:]:
         key, colon, value = line.partition(b":")
@@ -74,7 +74,7 @@ def _nrrd_cut(path: Path, head: bytes) -> str | None:
 
 
 def _length(path: Path, data: bytes, begin: int) -> int | None:
-    """Bytes of the voxels' file, named ``data`` beside the header; None where there is none of that name."""
+    """Return the size in bytes of the data file ``data`` beside the header; None if there is no such file."""
     if data == b"LOCAL":
         return path.stat().st_size - begin
     try:
@@ -84,31 +84,31 @@ def _length(path: Path, data: bytes, begin: int) -> int | None:
 
 
 def _cut(announced: int, length: int, packs: int = 1) -> str | None:
-    """The fault where so many bytes, each of which stands for ``packs`` at most, are too few."""
+    """Return the fault if that many bytes, each of which stands for at most ``packs``, are too few."""
     if announced <= length * packs:
         return None
     return f"it is cut short: its header announces {announced} bytes of voxels, and there are {length}"
 
 
 def _meta_fault(head: bytes) -> str | None:
-    """What ITK uses as it stands: no number of dimensions, a negative size, a pattern in a name (by printf)."""
+    """Check what ITK uses unchecked: the number of dimensions, negative sizes, printf patterns in file names."""
     for line in head.split(b"\n"):
         key, equals, value = line.partition(b"=")
         if key.strip() == b"ElementDataFile":  # the voxels follow
             if _NAME.match(value.strip()):
                 return None
-            return "the name of its file of voxels is none"
+            return "its header names an invalid data file"
         if key.strip() == b"NDims" and equals:
             text = value.strip()
             if not text.isdigit() or len(text) > 2 or not 1 <= int(text) <= _DIMENSIONS:
-                return f"its header has no sensible number of dimensions: {text[:20].decode('ascii', 'replace')!r}"
+                return f"its header has an invalid number of dimensions: {text[:20].decode('ascii', 'replace')!r}"
         if key.strip() == b"DimSize" and equals and not all(side.isdigit() for side in value.split()):
-            return f"its header has no sensible size: {value.strip()[:40].decode('ascii', 'replace')!r}"
+            return f"its header has an invalid size: {value.strip()[:40].decode('ascii', 'replace')!r}"
     return None
 
 
 def _meta_cut(path: Path) -> str | None:
-    """Whether the voxels of a MetaImage end too early: ITK before 5.4 reads, and writes, such files without a word.
+    """Check whether the voxels of a MetaImage end too early: ITK before 5.4 reads and writes such files silently.
 
     Of packed ones, whether there can be as many as are announced.
     """
@@ -132,7 +132,7 @@ def _meta_cut(path: Path) -> str | None:
 
 
 def _meta_bytes(fields: dict[bytes, bytes]) -> int | None:
-    """How many bytes the voxels take in memory, or None where the header does not say so plainly."""
+    """Return how many bytes the voxels take in memory, or None if the header does not say so plainly."""
     sides, size = fields.get(b"DimSize", b"").split(), _META_BYTES.get(fields.get(b"ElementType", b"")[4:])
     channels = fields.get(b"ElementNumberOfChannels", b"1")
     if not sides or size is None or not all(number.isdigit() and len(number) < 10 for number in (*sides, channels)):

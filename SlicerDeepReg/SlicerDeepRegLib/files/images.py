@@ -21,7 +21,7 @@ FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or
 
 
 def load(source: Source, role: str) -> Image:
-    """The image itself, or the image read from a path. ``role`` names it in messages ("fixed image")."""
+    """Return the image, read first if it is a path. ``role`` names it in messages ("fixed image")."""
     return source if isinstance(source, Image) else read_image(source, role)
 
 
@@ -42,12 +42,12 @@ def read_image(path: str | os.PathLike, role: str = "image") -> Image:
     if not path.exists():
         raise InputError(f"The {role} {path} does not exist. Check the path.")
     try:
-        picture = _read_dicom_folder(path, role) if path.is_dir() else _read_file(path, role)
+        itk_image = _read_dicom_folder(path, role) if path.is_dir() else _read_file(path, role)
     except RuntimeError as error:
         check_memory_ran_out(error)
         raise InputError(_explain(path, role, str(error))) from error
-    picture = _single_volume(picture, path, role)
-    return from_sitk(picture, path.name)
+    itk_image = _single_volume(itk_image, path, role)
+    return from_sitk(itk_image, path.name)
 
 
 def _read_file(path: Path, role: str) -> sitk.Image:
@@ -61,7 +61,7 @@ def _read_file(path: Path, role: str) -> sitk.Image:
 
 
 def _check_gzip(path: Path, role: str) -> None:
-    """A truncated .gz would be read as zeros without a word, so read it to its checksum first."""
+    """Read a .gz to its checksum: a truncated one would silently be read as zeros."""
     if path.suffix.lower() != ".gz" or nifti.is_nifti(path):  # those were read to their end already
         return
     try:
@@ -100,54 +100,54 @@ def _explain(path: Path, role: str, message: str) -> str:
     return f"The {role} {path} could not be read; it may be damaged or cut short ({last_line}). Export it again."
 
 
-def _single_volume(picture: sitk.Image, path: Path, role: str) -> sitk.Image:
-    if 0 in picture.GetSize():
-        size = " x ".join(map(str, picture.GetSize()))
+def _single_volume(itk_image: sitk.Image, path: Path, role: str) -> sitk.Image:
+    if 0 in itk_image.GetSize():
+        size = " x ".join(map(str, itk_image.GetSize()))
         raise InputError(f"The {role} {path} holds no voxels: its size is {size}. Copy or export it again.")
-    if picture.GetDimension() == 4:
-        if picture.GetSize()[3] != 1:
+    if itk_image.GetDimension() == 4:
+        if itk_image.GetSize()[3] != 1:
             raise InputError(
-                f"The {role} {path} is a 4D series of {picture.GetSize()[3]} volumes. Extract the one volume that is "
+                f"The {role} {path} is a 4D series of {itk_image.GetSize()[3]} volumes. Extract the one volume that is "
                 "to be registered."
             )
-        picture = picture[:, :, :, 0]
-    if picture.GetDimension() not in (2, 3):
-        raise InputError(f"The {role} {path} has {picture.GetDimension()} dimensions; 2 or 3 are needed.")
-    if picture.GetNumberOfComponentsPerPixel() != 1:
+        itk_image = itk_image[:, :, :, 0]
+    if itk_image.GetDimension() not in (2, 3):
+        raise InputError(f"The {role} {path} has {itk_image.GetDimension()} dimensions; 2 or 3 are needed.")
+    if itk_image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
-            f"The {role} {path} has {picture.GetNumberOfComponentsPerPixel()} values in each voxel (color, vector or "
+            f"The {role} {path} has {itk_image.GetNumberOfComponentsPerPixel()} values in each voxel (color, vector or "
             "field). Convert it to a scalar image, one value in each voxel."
         )
-    return picture
+    return itk_image
 
 
-def from_sitk(picture: sitk.Image, name: str) -> Image:
-    """A 2D or 3D SimpleITK image as ours; a 2D one becomes a single slice in the plane z = 0."""
-    dimensions = picture.GetDimension()
-    values = sitk.GetArrayFromImage(picture)
+def from_sitk(itk_image: sitk.Image, name: str) -> Image:
+    """Convert a 2D or 3D SimpleITK image; a 2D one becomes a single slice in the plane z = 0."""
+    dimensions = itk_image.GetDimension()
+    values = sitk.GetArrayFromImage(itk_image)
     matrix = np.eye(4)
-    direction = np.array(picture.GetDirection()).reshape(dimensions, dimensions)
-    matrix[:dimensions, :dimensions] = direction * np.array(picture.GetSpacing())
-    matrix[:dimensions, 3] = picture.GetOrigin()
-    size_ijk = picture.GetSize() + (1,) * (3 - dimensions)
+    direction = np.array(itk_image.GetDirection()).reshape(dimensions, dimensions)
+    matrix[:dimensions, :dimensions] = direction * np.array(itk_image.GetSpacing())
+    matrix[:dimensions, 3] = itk_image.GetOrigin()
+    size_ijk = itk_image.GetSize() + (1,) * (3 - dimensions)
     return Image(values.reshape(size_ijk[::-1]), Grid(size_ijk, matrix), name, dimensions)
 
 
 def to_sitk(image: Image, dimensions: int = 0) -> sitk.Image:
-    """Ours as SimpleITK's, in the dimensions it came from unless told otherwise."""
+    """Convert an image to SimpleITK's, with its own number of dimensions unless ``dimensions`` is given."""
     dimensions = dimensions or image.dimensions
     values = image.values.astype(np.uint8) if image.values.dtype == bool else image.values
-    picture = sitk.GetImageFromArray(values[0] if dimensions == 2 else values)
-    place(picture, image.grid)
-    return picture
+    itk_image = sitk.GetImageFromArray(values[0] if dimensions == 2 else values)
+    place(itk_image, image.grid)
+    return itk_image
 
 
-def place(picture: sitk.Image, grid: Grid) -> None:
+def place(itk_image: sitk.Image, grid: Grid) -> None:
     """Give a SimpleITK image of either dimension the geometry of ``grid``."""
-    n = picture.GetDimension()
-    picture.SetSpacing(grid.spacing_mm[:n].tolist())
-    picture.SetOrigin(grid.origin_lps_mm[:n].tolist())
-    picture.SetDirection(grid.direction[:n, :n].ravel().tolist())
+    n = itk_image.GetDimension()
+    itk_image.SetSpacing(grid.spacing_mm[:n].tolist())
+    itk_image.SetOrigin(grid.origin_lps_mm[:n].tolist())
+    itk_image.SetDirection(grid.direction[:n, :n].ravel().tolist())
 
 
 def write_image(image: Image, path: str | os.PathLike) -> None:
@@ -181,7 +181,7 @@ def check_memory_ran_out(error: RuntimeError) -> None:
 
 
 def approximate_voxels(path: str | os.PathLike) -> int:
-    """How many voxels an image file has, from its header; for a folder, from the size of its files; 0 if unknown."""
+    """Return how many voxels an image file has by its header, or a folder by the size of its files; 0 if unknown."""
     path = Path(path)
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) // 2
@@ -197,7 +197,7 @@ def approximate_voxels(path: str | os.PathLike) -> int:
 
 
 def checksum(source: Source) -> str:
-    """SHA-256 of the file (of every file of a folder, in order), or of an in-memory image's voxels and grid."""
+    """Compute the SHA-256 of a file (of every file of a folder, in order), or of an image's voxels and grid."""
     digest = hashlib.sha256()
     if isinstance(source, Image):
         digest.update(np.ascontiguousarray(source.values).tobytes())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 
 def jsonable(value: Any) -> Any:
-    """Values that JSON can hold."""
-    if isinstance(value, dict) or hasattr(value, "items"):
+    """Return values that JSON can hold."""
+    if isinstance(value, Mapping):
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [jsonable(item) for item in value]

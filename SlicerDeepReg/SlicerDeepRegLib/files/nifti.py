@@ -1,4 +1,4 @@
-"""The header of a NIfTI file, looked at before ITK reads it: a damaged one can end ITK's process, or be read as zeros.
+"""The header of a NIfTI file, checked before ITK reads it: a damaged one can crash ITK's process, or be read as zeros.
 
 NIfTI-1 (348 bytes) and NIfTI-2 (540 bytes), in either byte order: https://nifti.nimh.nih.gov.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +29,7 @@ _KINDS = (
 
 
 def fault_of(path: Path) -> str | None:
-    """What is wrong with a .nii or .nii.gz, in words that end a sentence, or None.
+    """Say what is wrong with a .nii or .nii.gz, as the end of a sentence; None if nothing is.
 
     A .gz is read to its checksum, so that one that is cut short is found.
     """
@@ -47,7 +48,7 @@ def fault_of(path: Path) -> str | None:
 
 
 def header_fault_of(path: Path) -> str | None:
-    """The same for the header alone, which takes no time."""
+    """Say what is wrong with the header alone, which takes no time."""
     try:
         with _opened(path) as stream:
             return _needed(stream.read(_HEAD))[1]
@@ -56,7 +57,7 @@ def header_fault_of(path: Path) -> str | None:
 
 
 def is_nifti(path: Path) -> bool:
-    """Whether the name says so."""
+    """Return whether the file's name is that of a NIfTI file."""
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
@@ -78,7 +79,7 @@ def _rest(stream: BinaryIO) -> int:
 
 
 def _needed(head: bytes) -> tuple[int, str | None]:
-    """How many bytes the whole file must have; and what is wrong with its header."""
+    """Return how many bytes the whole file must have, and what is wrong with its header."""
     for size, magic, magic_at, dims, kind, offset in _KINDS:
         for order in "<>":
             if len(head) >= size and struct.unpack_from(order + "i", head, 0)[0] == size:
@@ -88,13 +89,13 @@ def _needed(head: bytes) -> tuple[int, str | None]:
                 code = struct.unpack_from(order + kind[1], head, kind[0])[0]
                 start = struct.unpack_from(order + offset[1], head, offset[0])[0]
                 if size == 348 and _place_fault(head, order, min(count, 3)):
-                    return 0, "its header does not say where its voxels lie: numbers there are none, or beyond measure"
+                    return 0, "its header does not say where its voxels lie: its numbers are not finite, or too large"
                 return _bytes(count, sides, code, start, size)
     return 0, "it does not begin with a NIfTI header"
 
 
 def _place_fault(head: bytes, order: str, sides: int) -> bool:
-    """Whether the place of the voxels is not made of numbers: ITK would look for a rotation in it without end."""
+    """Check whether the voxels' geometry has non-finite numbers: ITK would search for a rotation forever."""
     quaternion, rows = struct.unpack_from(order + "2h", head, 252)
     numbers = list(struct.unpack_from(order + "8f", head, 76)[1 : max(0, sides) + 1])  # the voxels' sides
     numbers += struct.unpack_from(order + "6f", head, 256) if quaternion > 0 else ()
@@ -102,13 +103,13 @@ def _place_fault(head: bytes, order: str, sides: int) -> bool:
     return not all(abs(number) < _FAR_MM for number in numbers)
 
 
-def _bytes(count: int, sides, code: int, start: float, size: int) -> tuple[int, str | None]:
+def _bytes(count: int, sides: Sequence[int], code: int, start: float, size: int) -> tuple[int, str | None]:
     # Writers leave 0 in the dimensions after the third; readers take it for 1.
     sides = [*sides[:3], *(side or 1 for side in sides[3:])]
     if not 1 <= count <= 7 or any(side < 1 for side in sides[:count]):
-        return 0, f"its header has no sensible size ({count} dimensions of {', '.join(map(str, sides[:4]))}, ...)"
+        return 0, f"its header has an invalid size ({count} dimensions of {', '.join(map(str, sides[:4]))}, ...)"
     if code not in _BYTES:
-        return 0, f"its header names a type of voxels that NIfTI does not have ({code})"
+        return 0, f"its header names a voxel type that NIfTI does not have ({code})"
     if not np.isfinite(start) or not 0 <= start < 2**40:
         return 0, "its header does not say where its voxels begin"
     voxels = 1

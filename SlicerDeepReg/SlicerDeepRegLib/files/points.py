@@ -14,7 +14,7 @@ _FORMATS = "a .csv with x, y, z in LPS mm in each line, or Slicer's .mrk.json or
 
 
 def load_points(source: PointsSource, role: str) -> np.ndarray:
-    """(N, 3) LPS mm, from an array or a file.
+    """Return points as (N, 3) LPS mm, read first if they are a path.
 
     Raises:
         InputError: the file is missing, in another form, or holds no finite points.
@@ -28,7 +28,7 @@ def load_points(source: PointsSource, role: str) -> np.ndarray:
 
 
 def read_points(path: str | Path, role: str = "points") -> np.ndarray:
-    """(N, 3) LPS mm from a .csv (LPS), .mrk.json or .fcsv (whatever system they declare)."""
+    """Read points from a .csv (LPS), .mrk.json or .fcsv (which declare RAS or LPS); return (N, 3) LPS mm."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"The {role} file {path} does not exist. Check the path.")

@@ -73,7 +73,7 @@ def write_result(result: Result, folder: Path) -> dict[str, Any]:
     """
     dimensions = result.fixed.dimensions
     inverse = result.transform.inverse_fields
-    fields = [sum(one.grid.voxels for one in some if one) for some in ((result.transform.field,), inverse)]
+    fields = [sum(field.grid.voxels for field in group if field) for group in ((result.transform.field,), inverse)]
     amounts = [_BYTES_OF_IMAGES * result.fixed.grid.voxels, *(_BYTES_OF_FIELD * voxels for voxels in fields)]
     _reserve(folder, [amount for amount in amounts if amount])
     write_image(result.warped, folder / OUTPUT_FILES["warped"])
@@ -115,9 +115,9 @@ def _reserve(folder: Path, amounts: Sequence[int]) -> None:
 
 
 def digests(result: Result) -> dict[str, str]:
-    """SHA-256 of what a result computed, of voxels and vectors and not of files: those hold dates and compression."""
-    found = {name: getattr(result, name) for name in ("warped", "jacobian", "warped_labels", "uncertainty")}
-    digested = {name: checksum(image) for name, image in found.items() if image is not None}
+    """Compute the SHA-256 of a result's voxels and vectors; files would differ by dates and compression."""
+    images = {name: getattr(result, name) for name in ("warped", "jacobian", "warped_labels", "uncertainty")}
+    digested = {name: checksum(image) for name, image in images.items() if image is not None}
     transform = hashlib.sha256(np.ascontiguousarray(result.transform.linear_lps, "<f8").tobytes())
     for field in (result.transform.field, *result.transform.inverse_fields):
         if field is not None:
@@ -127,7 +127,7 @@ def digests(result: Result) -> dict[str, str]:
 
 
 def describe(result: Result) -> dict[str, Any]:
-    """The content of result.json: plain values, NaN and infinity as null."""
+    """Return the content of result.json: plain values, NaN and infinity as null."""
     return jsonable(
         {
             "request": result.request.describe(),

@@ -16,7 +16,7 @@ from .images import place
 
 
 def to_sitk_transform(transform: Transform, dimensions: int = 3) -> sitk.Transform:
-    """The fixed-to-moving transform, LPS mm; ``dimensions`` 2 for a transform between 2D images."""
+    """Convert the fixed-to-moving transform, LPS mm; ``dimensions`` is 2 for a transform between 2D images."""
     parts = [_affine(transform.linear_lps, dimensions)]
     if transform.field is not None:
         parts.append(_displacement(transform.field, dimensions))
@@ -24,7 +24,7 @@ def to_sitk_transform(transform: Transform, dimensions: int = 3) -> sitk.Transfo
 
 
 def to_sitk_inverse(transform: Transform, dimensions: int = 3) -> sitk.Transform:
-    """The moving-to-fixed transform, LPS mm.
+    """Convert the inverse, the moving-to-fixed transform, LPS mm.
 
     Raises:
         ValueError: there is a field but no inverse field.
@@ -51,6 +51,6 @@ def _affine(matrix_lps: np.ndarray, dimensions: int) -> sitk.Transform:
 def _displacement(field: Field, dimensions: int) -> sitk.Transform:
     vectors = np.asarray(field.displacement_lps_mm, np.float64)
     vectors = vectors[0, ..., :2] if dimensions == 2 else vectors
-    picture = sitk.GetImageFromArray(np.ascontiguousarray(vectors), isVector=True)
-    place(picture, field.grid)
-    return sitk.DisplacementFieldTransform(picture)
+    itk_image = sitk.GetImageFromArray(np.ascontiguousarray(vectors), isVector=True)
+    place(itk_image, field.grid)
+    return sitk.DisplacementFieldTransform(itk_image)

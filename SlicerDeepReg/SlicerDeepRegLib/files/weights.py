@@ -13,15 +13,15 @@ from ..types import InputError
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file by name.
+    """Read the arrays of a file by name.
 
     Raises:
-        InputError: the file is not there, is cut short, or is not of this kind.
+        InputError: the file does not exist, is cut short, or is not a safetensors file.
     """
     try:
         return load_file(path)
     except FileNotFoundError:
-        raise InputError(f"The weights {path} are not there.") from None
+        raise InputError(f"The weights file {path} does not exist.") from None
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"The weights {path} cannot be read ({error}). The file is cut short, or is not a safetensors file of "
@@ -30,13 +30,13 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def write_weights(path: Path, arrays: dict[str, np.ndarray]) -> str:
-    """Write the arrays; returns the SHA-256 of the file."""
+    """Write the arrays; return the SHA-256 of the file."""
     save_file({name: np.array(array, order="C") for name, array in arrays.items()}, path)
     return file_sha256(path)
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, as hexadecimal digits."""
+    """Compute the SHA-256 of a file, as hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):

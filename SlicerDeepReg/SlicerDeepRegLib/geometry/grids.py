@@ -1,4 +1,4 @@
-"""Grids made from grids: another resolution over the same box, a margin around it, its plane."""
+"""Derive grids from grids: another resolution over the same box, a margin around it, other axes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TOWARDS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "S
 
 
 def resized(grid: Grid, size_ijk: tuple[int, int, int]) -> Grid:
-    """A grid of another size over the same box (voxel faces kept, not voxel centers)."""
+    """Return a grid of another size over the same box (voxel faces are kept, not voxel centers)."""
     factor = np.array(grid.size_ijk) / np.array(size_ijk)
     matrix = grid.ijk_to_lps @ np.diag([*factor, 1.0])
     matrix[:3, 3] = grid.ijk_to_lps[:3, :3] @ ((factor - 1) / 2) + grid.origin_lps_mm
@@ -22,13 +22,13 @@ def resized(grid: Grid, size_ijk: tuple[int, int, int]) -> Grid:
 
 
 def sampled(grid: Grid, most_voxels: int) -> Grid:
-    """The grid itself, or one over it of at most about so many voxels."""
+    """Return the grid itself, or a coarser one over the same box with about ``most_voxels`` voxels at most."""
     shrink = max(1.0, (grid.voxels / most_voxels) ** (1 / sum(n > 1 for n in grid.size_ijk)))
     return resized(grid, tuple(max(2, round(n / shrink)) if n > 1 else 1 for n in grid.size_ijk))
 
 
 def coarser(grid: Grid, factor: int, size_ijk: tuple[int, int, int]) -> Grid:
-    """A grid whose voxels are blocks of ``factor`` voxels along each axis that exists, from the same corner."""
+    """Return a grid whose voxels are blocks of ``factor`` voxels along each existing axis, from the same corner."""
     factors = np.where(np.array(grid.size_ijk) > 1, factor, 1)
     matrix = grid.ijk_to_lps @ np.diag([*factors, 1.0])
     matrix[:3, 3] = grid.ijk_to_lps[:3, :3] @ ((factors - 1) / 2) + grid.origin_lps_mm
@@ -36,14 +36,14 @@ def coarser(grid: Grid, factor: int, size_ijk: tuple[int, int, int]) -> Grid:
 
 
 def with_voxels(grid: Grid, voxel_mm: float, smallest: int = 8) -> Grid:
-    """A grid over the same box with voxels of that size, as near as whole numbers allow; no axis below ``smallest``."""
+    """Return a grid over the same box with voxels of about that size; no axis gets fewer than ``smallest``."""
     wanted = np.round(np.array(grid.size_ijk) * grid.spacing_mm / voxel_mm)
     size = np.where(np.array(grid.size_ijk) > 1, np.maximum(wanted, smallest), 1)
     return resized(grid, tuple(int(n) for n in size))
 
 
 def padded(grid: Grid, margin_ijk: tuple[int, int, int]) -> Grid:
-    """The grid with ``margin_ijk`` voxels more on both sides of each axis."""
+    """Return the grid with ``margin_ijk`` voxels more on both sides of each axis."""
     margin = np.array(margin_ijk)
     matrix = grid.ijk_to_lps.copy()
     matrix[:3, 3] = grid.origin_lps_mm - grid.ijk_to_lps[:3, :3] @ margin
@@ -51,7 +51,7 @@ def padded(grid: Grid, margin_ijk: tuple[int, int, int]) -> Grid:
 
 
 def level_size(grid: Grid, factor: float, smallest: int = 8) -> tuple[int, int, int]:
-    """The size of a pyramid level whose voxels are about isotropic.
+    """Return the size of a pyramid level whose voxels are about isotropic.
 
     The finest voxel of ``grid`` is enlarged ``factor`` times; an axis whose voxels are already
     larger than that keeps its size, and no axis falls below ``smallest`` voxels (or its own size).
@@ -63,7 +63,7 @@ def level_size(grid: Grid, factor: float, smallest: int = 8) -> tuple[int, int, 
 
 
 def overlap_fraction(first: Grid, second: Grid, samples: int = 24) -> float:
-    """The part of ``first``'s voxel centers that lies inside ``second``, on a coarse lattice."""
+    """Return the fraction of ``first``'s voxel centers that lie inside ``second``, on a coarse lattice."""
     axes = [np.linspace(0, n - 1, min(n, samples)) for n in first.size_ijk]
     ijk = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     lps = ijk @ first.ijk_to_lps[:3, :3].T + first.origin_lps_mm
@@ -73,7 +73,7 @@ def overlap_fraction(first: Grid, second: Grid, samples: int = 24) -> float:
 
 
 def covering(grid: Grid, other: Grid) -> Grid:
-    """``grid`` padded by whole voxels until it covers the voxel centers of ``other`` (same directions)."""
+    """Return ``grid`` padded by whole voxels until it covers the voxel centers of ``other`` (same directions)."""
     relation = grid.lps_to_ijk @ other.ijk_to_lps
     low = relation[:3, 3]
     high = low + np.diag(relation)[:3] * (np.array(other.size_ijk) - 1)
@@ -87,7 +87,7 @@ def covering(grid: Grid, other: Grid) -> Grid:
 
 
 def on_grid(field: Field, grid: Grid) -> Field:
-    """The field on a grid with the same directions, linearly interpolated, its border repeated outside."""
+    """Return the field on a grid with the same directions, linearly interpolated, its border repeated outside."""
     relation = field.grid.lps_to_ijk @ grid.ijk_to_lps
     values = field.displacement_lps_mm
     for c in (2, 1, 0):  # the slowest axis first: of a slab there is little left then
@@ -110,13 +110,13 @@ def _interpolated_along(values: np.ndarray, axis: int, position: np.ndarray) -> 
 
 
 def oriented(grid: Grid, orientation: str) -> Grid:
-    """The same voxels with their axes in another order and direction, the nearest to ``orientation``.
+    """Return the same voxels with their axes in the order and direction nearest to ``orientation``.
 
     Args:
         orientation: three letters, the ways in which i, j and k grow: "RAS" is to the right, the front and the top.
 
     Raises:
-        InputError: it is not made of one of L R, one of P A and one of S I.
+        InputError: it does not consist of one of L R, one of P A and one of S I.
     """
     letters = str(orientation).upper()
     if len(letters) != 3 or any(sum(c in letters for c in pair) != 1 for pair in ("LR", "PA", "SI")):
@@ -125,7 +125,7 @@ def oriented(grid: Grid, orientation: str) -> Grid:
 
 
 def orientation_of(grid: Grid) -> str:
-    """The three letters that are nearest to the grid's axes, as :func:`oriented` takes them."""
+    """Return the three letters nearest to the grid's axes, as :func:`oriented` takes them."""
     axes = np.stack([_TOWARDS[letter] for letter in "LPS"]).astype(float).T
     order, forward = _nearest_axes(grid, axes)
     letters = ["", "", ""]
@@ -135,7 +135,7 @@ def orientation_of(grid: Grid) -> str:
 
 
 def with_axes_of(field: Field, grid: Grid) -> Field:
-    """The field with its axes in the order and direction that is nearest to those of ``grid``; vectors stay LPS mm."""
+    """Return the field with its axes in the order and direction nearest to those of ``grid``; vectors stay LPS mm."""
     order, forward = _nearest_axes(field.grid, grid.direction)
     if order == (0, 1, 2) and all(forward):
         return field

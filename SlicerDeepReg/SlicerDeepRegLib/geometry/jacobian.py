@@ -1,4 +1,4 @@
-"""How a displacement field changes volume, and whether it folds. numpy, in slabs that fit the cache."""
+"""Volume change and folding of displacement fields. numpy, in slabs that fit the cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SLAB = 16
 
 
 def jacobian_of_transform(transform: Transform, grid: Grid | None = None) -> np.ndarray | None:
-    """(K, J, I) float32 det of the Jacobian of ``T(x) = A (x + u(x))`` on a grid; None without a field.
+    """Compute the Jacobian determinant of ``T(x) = A (x + u(x))``, (K, J, I) float32; None without a field.
 
     The grid has the directions of the field's, and is that when left out, here and below.
 
@@ -27,7 +27,7 @@ def jacobian_of_transform(transform: Transform, grid: Grid | None = None) -> np.
 
 
 def jacobian_of_field(field: Field, grid: Grid | None = None) -> np.ndarray:
-    """(K, J, I) float32 ``det(I + grad u)`` of the field alone, in millimeters, whatever the grid's direction.
+    """Compute ``det(I + grad u)`` of the field alone, (K, J, I) float32, for a grid of any direction.
 
     ``det(I + du/d(ijk) inv(A3))`` is the same in voxel units: ``det(I + d(inv(A3) u)/d(ijk))``.
     """
@@ -43,24 +43,24 @@ def jacobian_of_field(field: Field, grid: Grid | None = None) -> np.ndarray:
 
 
 def _in_voxels(field: Field, grid: Grid) -> Callable[[slice], np.ndarray]:
-    """A function that gives those planes of the displacement on the grid, in its voxels: never all of them at once."""
+    """Return a function from a slice of planes to the displacement there, in voxels of the grid, to save memory."""
     to_voxels = np.linalg.inv(grid.ijk_to_lps[:3, :3]).astype(np.float32).T
     if field.grid.same_as(grid):
         return lambda planes: field.displacement_lps_mm[planes].astype(np.float32) @ to_voxels
 
-    def found(planes: slice) -> np.ndarray:
+    def voxels_of_planes(planes: slice) -> np.ndarray:
         matrix = grid.ijk_to_lps.copy()
         matrix[:3, 3] += planes.start * matrix[:3, 2]
         part = Grid((*grid.size_ijk[:2], planes.stop - planes.start), matrix)
         return on_grid(field, part).displacement_lps_mm @ to_voxels
 
-    return found
+    return voxels_of_planes
 
 
 def non_diffeomorphic_volume(
     field: Field, mask: np.ndarray | None = None, grid: Grid | None = None
 ) -> tuple[float, float]:
-    """The digital-diffeomorphism criterion of Liu et al., IJCV 2024.
+    """Compute the digital-diffeomorphism criterion of Liu et al., IJCV 2024.
 
     A voxel passes when all eight determinants of one-sided differences around it (four in 2D) and, in
     3D, the two of the central tetrahedra of the cube ahead of it are positive.
@@ -68,7 +68,7 @@ def non_diffeomorphic_volume(
     Args:
         field: the displacement.
         mask: (K, J, I) bool on the grid, the voxels that count; the outermost layer never does.
-        grid: whose voxels are looked at.
+        grid: where to evaluate it.
 
     Returns:
         (NDV, failing), both in percent of the counted voxels: NDV is the folded volume, the sum of
@@ -100,7 +100,7 @@ def non_diffeomorphic_volume(
 
 
 def smallest_digital_determinant(field: Field, grid: Grid | None = None) -> np.ndarray:
-    """(K, J, I) float32 the least determinant of the digital criterion at each voxel; 0 or less is a fold.
+    """Compute the smallest determinant of the digital criterion at each voxel, (K, J, I) float32; 0 or less is a fold.
 
     The outermost layer, where the criterion knows nothing, is 1; so is all of a field thinner than three voxels.
     """
@@ -111,18 +111,18 @@ def smallest_digital_determinant(field: Field, grid: Grid | None = None) -> np.n
     if any(grid.size_ijk[c] < 3 for c in axes):
         return result
     interior = tuple(slice(1, -1) if n > 1 else slice(None) for n in grid.shape_kji)
-    found = np.ones_like(result)
+    smallest = np.ones_like(result)
     for slab, wide, inner in _slabs(grid.size_ijk[2]):
         worst = None
         for determinant in _digital_determinants(voxels(wide), axes):
             worst = determinant[inner] if worst is None else np.minimum(worst, determinant[inner])
-        found[slab] = worst
-    result[interior] = found[interior]
+        smallest[slab] = worst
+    result[interior] = smallest[interior]
     return result
 
 
 def _digital_determinants(part: np.ndarray, axes: list[int]) -> Iterator[np.ndarray]:
-    """Every determinant of the criterion at each voxel of a slab; wrong in its outermost layer."""
+    """Yield every determinant of the criterion at each voxel of a slab; wrong in its outermost layer."""
     ahead, behind = {}, {}
     for c in axes:
         step = np.roll(part, -1, axis=2 - c) - part
@@ -173,7 +173,7 @@ def _gradient(values: np.ndarray, axis: int, shape: tuple[int, ...]) -> np.ndarr
 
 
 def _slabs(length: int) -> Iterator[tuple[slice, slice, slice]]:
-    """(slab, slab with a neighbor on each side, the slab inside that) along the first axis."""
+    """Yield (slab, slab with a neighbor on each side, the slab inside that) along the first axis."""
     for start in range(0, length, _SLAB):
         stop = min(start + _SLAB, length)
         low, high = max(0, start - 1), min(length, stop + 1)

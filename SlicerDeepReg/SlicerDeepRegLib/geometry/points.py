@@ -8,18 +8,18 @@ from ..types import Field, Grid, Transform
 
 
 def apply_matrix(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(N, 3) points through a (4, 4) matrix."""
+    """Apply a (4, 4) matrix to (N, 3) points."""
     return np.asarray(points, float) @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def voxel_centers_lps(grid: Grid) -> np.ndarray:
-    """(K, J, I, 3) the LPS mm position of every voxel center, float64."""
+    """Return the LPS mm position of every voxel center, (K, J, I, 3) float64."""
     kji = np.indices(grid.shape_kji, dtype=np.float64)
     return np.moveaxis(kji[::-1], 0, -1) @ grid.ijk_to_lps[:3, :3].T + grid.origin_lps_mm
 
 
 def interpolate_at_ijk(values: np.ndarray, points_ijk: np.ndarray) -> np.ndarray:
-    """Linear interpolation of ``values`` (K, J, I, C) at (N, 3) voxel indices; (N, C).
+    """Interpolate ``values`` (K, J, I, C) linearly at (N, 3) voxel indices; return (N, C).
 
     Points outside take the value of the nearest border point.
     """
@@ -37,12 +37,12 @@ def interpolate_at_ijk(values: np.ndarray, points_ijk: np.ndarray) -> np.ndarray
 
 
 def spread_mm(positions_mm: np.ndarray) -> np.ndarray:
-    """(N,) the root mean square distance of (R, N, 3) positions, one for each of R results, from their mean."""
+    """Return the root mean square distance, (N,), of the (R, N, 3) positions of R results from their mean."""
     return np.sqrt(((positions_mm - positions_mm.mean(0)) ** 2).sum(-1).mean(0))
 
 
 def displacement_at(field: Field | None, points_lps_mm: np.ndarray) -> np.ndarray:
-    """(N, 3) the displacement of ``field`` at LPS points, in LPS mm; zero for no field."""
+    """Return the displacement of ``field`` at (N, 3) LPS points, in LPS mm; zero without a field."""
     points_lps_mm = np.asarray(points_lps_mm, float)
     if field is None:
         return np.zeros_like(points_lps_mm)
@@ -50,12 +50,12 @@ def displacement_at(field: Field | None, points_lps_mm: np.ndarray) -> np.ndarra
 
 
 def fixed_to_moving(transform: Transform, points_lps_mm: np.ndarray) -> np.ndarray:
-    """``T(x) = A (x + u(x))`` for (N, 3) points of the fixed image, LPS mm."""
+    """Compute ``T(x) = A (x + u(x))`` for (N, 3) points of the fixed image, LPS mm."""
     return apply_matrix(transform.linear_lps, points_lps_mm + displacement_at(transform.field, points_lps_mm))
 
 
 def moving_to_fixed(transform: Transform, points_lps_mm: np.ndarray) -> np.ndarray:
-    """``T^-1(y)`` for (N, 3) points of the moving image, LPS mm.
+    """Compute ``T^-1(y)`` for (N, 3) points of the moving image, LPS mm.
 
     Raises:
         ValueError: the transform has a field but no inverse field.

@@ -1,4 +1,4 @@
-"""How alike two images of one grid are."""
+"""Similarity of two images on one grid."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from skimage.metrics import normalized_mutual_information, structural_similarity
 
 
 def similarity_metrics(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
-    """NCC, NMI, SSIM and MSE inside the mask.
+    """Compute NCC, NMI, SSIM and MSE inside the mask.
 
     Args:
         fixed, warped: arrays of one shape, each scaled to 0..1.
         mask: bool of that shape.
 
     Returns:
-        None for a figure that cannot be computed: fewer than two voxels, a constant image, or (SSIM) an
+        None for a metric that cannot be computed: fewer than two voxels, a constant image, or (SSIM) an
         image smaller than the window of 11 voxels.
     """
     first, second = fixed[mask].astype(np.float64), warped[mask].astype(np.float64)

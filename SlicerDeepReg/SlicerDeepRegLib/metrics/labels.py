@@ -14,12 +14,12 @@ with warnings.catch_warnings():
 
 
 def labels_of(values: np.ndarray) -> list[int]:
-    """The labels present, without 0, the background."""
+    """Return the labels present, without 0, the background."""
     return [int(label) for label in np.unique(values) if label != 0]
 
 
 def dice_by_label(fixed: np.ndarray, warped: np.ndarray) -> dict[int, float]:
-    """Dice of each label that both maps hold; a label that one of them lacks has no figure (as Learn2Reg)."""
+    """Compute the Dice of each label that both maps hold; labels that one lacks are left out (as in Learn2Reg)."""
     highest = int(max(fixed.max(), warped.max())) + 1
     in_fixed = np.bincount(fixed.ravel(), minlength=highest)
     in_warped = np.bincount(warped.ravel(), minlength=highest)
@@ -32,14 +32,14 @@ def dice_by_label(fixed: np.ndarray, warped: np.ndarray) -> dict[int, float]:
 
 
 def voxels_by_label(values: np.ndarray) -> dict[int, int]:
-    """How many voxels each label has; labels that are not there are left out."""
+    """Count the voxels of each label; absent labels are left out."""
     counts = np.bincount(values.ravel())
     return {label: int(count) for label, count in enumerate(counts) if label and count}
 
 
 def center_by_label(values: np.ndarray) -> dict[int, tuple[float, float, float]]:
-    """The voxel of each label, (i, j, k), that is deepest inside it: unlike its center of mass never beside it."""
-    found = {}
+    """Find the voxel (i, j, k) deepest inside each label; unlike the center of mass it is never outside."""
+    centers = {}
     for label, box in enumerate(scipy.ndimage.find_objects(values), start=1):
         if box is None:
             continue
@@ -50,14 +50,14 @@ def center_by_label(values: np.ndarray) -> dict[int, tuple[float, float, float]]
             depth = np.expand_dims(scipy.ndimage.distance_transform_cdt(flat, metric="chessboard"), axis)
             depth = np.pad(depth, [(1, 1) if d == axis else (0, 0) for d in range(3)])
         kji = np.unravel_index(int(depth.argmax()), depth.shape)
-        found[label] = tuple(float(n - 1 + part.start) for n, part in zip(kji, box))[::-1]
-    return found
+        centers[label] = tuple(float(n - 1 + part.start) for n, part in zip(kji, box))[::-1]
+    return centers
 
 
 def surface_by_label(
     fixed: np.ndarray, warped: np.ndarray, spacing_kji_mm: tuple[float, ...]
 ) -> tuple[dict[int, float], dict[int, float]]:
-    """HD95 and ASSD in mm of each label that both maps hold.
+    """Compute HD95 and ASSD in mm of each label that both maps hold.
 
     Args:
         fixed, warped: (K, J, I) or (J, I) integer arrays.
@@ -83,7 +83,7 @@ def surface_by_label(
 
 
 def topology_changes(moving: np.ndarray, warped: np.ndarray) -> dict[int, dict[str, tuple[int, int]]]:
-    """For each label whose topology differs: {"parts": (before, after), "euler": (before, after)}.
+    """Return, for each label whose topology differs, {"parts": (before, after), "euler": (before, after)}.
 
     Parts are connected through faces, edges and corners; the Euler number counts parts minus tunnels
     plus cavities. Nearest-neighbor warping alone can change either for structures of a voxel's width.

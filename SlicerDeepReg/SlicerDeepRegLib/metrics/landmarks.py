@@ -11,5 +11,5 @@ from ..types import Transform
 def target_registration_errors(
     transform: Transform, fixed_points_lps_mm: np.ndarray, moving_points_lps_mm: np.ndarray
 ) -> np.ndarray:
-    """(N,) mm: how far ``T`` of each fixed landmark is from its moving landmark."""
+    """Compute how far ``T`` of each fixed landmark is from its moving landmark, (N,) mm."""
     return np.linalg.norm(fixed_to_moving(transform, fixed_points_lps_mm) - moving_points_lps_mm, axis=1)

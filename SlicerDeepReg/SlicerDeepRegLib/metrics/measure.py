@@ -1,4 +1,4 @@
-"""Every figure of one state of a registration, in one dictionary."""
+"""All metrics of one state of a registration, in one dictionary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .regularity import inverse_metrics, regularity_metrics
 
 #: Intensities are compared at every voxel of an image of at most so many, else at every second one along each axis, or
 #: third, ...: they are means over so many that nothing but time is lost. Volumes and folds too, where the field itself
-#: is coarser than that; a finer one is looked at in every voxel, because a fold may be as small as one.
+#: is coarser than that; a finer one is measured at every voxel, because a fold may be as small as one.
 MOST_VOXELS = 40_000_000
 
 
@@ -62,11 +62,11 @@ class Measurer:
         return values[:: self.every, :: self.every, :: self.every]
 
     def coarse_enough(self, field: Field | None) -> bool:
-        """Whether folds of the field can be seen where intensities are compared."""
+        """Return whether folds of the field can be seen where intensities are compared."""
         return self.every == 1 or field is None or field.grid.voxels <= self.grid.voxels
 
     def metrics(self, warped: Image, warped_labels: Image | None, transform: Transform) -> dict[str, Any]:
-        """Name to value, as `METRICS` names them; a figure that cannot be measured is left out or None."""
+        """Measure everything, named as in `METRICS`; a metric that cannot be measured is left out or None."""
         result: dict[str, Any] = similarity_metrics(
             self.fixed_scaled, _scaled(self._thin(warped.values), self.moving_range), self.mask
         )
@@ -88,7 +88,7 @@ class Measurer:
     def locations(
         self, warped: Image, jacobian: Image, transform: Transform, metrics: dict[str, Any]
     ) -> tuple[Location, ...]:
-        """Where to look first; ``metrics`` are those of the same state."""
+        """Find where to look first; ``metrics`` are those of the same state."""
         if transform.field is None:
             return ()
         folded = bool(metrics.get("digital_folds_percent") or 0)
@@ -100,7 +100,7 @@ class Measurer:
         return worst_locations(transform.field, jacobian.values, *scaled, self.whole_mask, folded, self.whole_grid)
 
     def uncertainty(self, uncertainty: Image) -> dict[str, float]:
-        """Metrics of a uncertainty map on a grid of its own, over the mask."""
+        """Compute metrics of an uncertainty map, which has a grid of its own, over the mask."""
         ijk = apply_matrix(self.whole_grid.lps_to_ijk, voxel_centers_lps(uncertainty.grid).reshape(-1, 3))
         i, j, k = np.clip(np.round(ijk).astype(int), 0, np.array(self.whole_grid.size_ijk) - 1).T
         inside = self.whole_mask[k, j, i]
@@ -108,7 +108,7 @@ class Measurer:
         return {"uncertainty_mm": float(values.mean()), "uncertainty_p95_mm": float(np.percentile(values, 95))}
 
     def structures(self, moving_labels_warped: Image) -> dict[str, Any]:
-        """What each structure is in the fixed image and became of the moving one: volumes in ml, center in LPS mm."""
+        """Measure each structure in the fixed image and in the warped moving one: volumes in ml, center in LPS mm."""
         if self.fixed_labels is None:
             return {}
         ml = abs(float(np.linalg.det(self.whole_grid.ijk_to_lps[:3, :3]))) / 1000
@@ -139,7 +139,7 @@ class Measurer:
 
 
 def _thinned(grid: Grid, every: int) -> Grid:
-    """The grid of every so many voxels along each axis, from the first one on."""
+    """Return the grid of every n-th voxel along each axis, from the first one on."""
     size = tuple(-(-n // every) for n in grid.size_ijk)
     return Grid(size, grid.ijk_to_lps @ np.diag([*(every if n > 1 else 1 for n in grid.size_ijk), 1.0]))
 
@@ -152,11 +152,11 @@ def _mean(by_label: dict[int, float]) -> float | None:
     return float(np.mean(list(by_label.values()))) if by_label else None
 
 
-def _range(values: np.ndarray):
+def _range(values: np.ndarray) -> tuple[float, float]:
     low, high = np.percentile(values, [0.1, 99.9])
     return (float(low), float(high)) if high > low else (float(values.min()), float(values.max()))
 
 
-def _scaled(values: np.ndarray, limits) -> np.ndarray:
+def _scaled(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     low, high = limits
     return np.clip((values.astype(np.float32) - low) / (high - low), 0, 1)

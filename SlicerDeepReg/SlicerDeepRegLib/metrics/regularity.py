@@ -1,4 +1,4 @@
-"""How regular a deformation is: folds, their volume, and the spread of volume change."""
+"""Regularity of a deformation: folding, its volume, and the variability of volume change."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..types import Field, Grid, Transform
 
 
 def regularity_metrics(field: Field | None, mask: np.ndarray, grid: Grid | None = None) -> dict[str, float]:
-    """|J| <= 0, NDV, SDlogJ and the range of |J| inside a mask, of the field alone (without the linear part).
+    """Compute |J| <= 0, NDV, SDlogJ and the range of |J| inside a mask, of the field without the linear part.
 
     Args:
         field: the displacement, or None for a linear transform (no metrics).
         mask: (K, J, I) bool on the grid.
-        grid: whose voxels are looked at, the fixed one; the field's when left out.
+        grid: where to measure, the fixed grid; the field's when left out.
 
     Raises:
         ValueError: the mask is not of that grid.
@@ -39,7 +39,7 @@ def regularity_metrics(field: Field | None, mask: np.ndarray, grid: Grid | None 
 def inverse_metrics(
     transform: Transform, mask: np.ndarray, points: int = 50_000, grid: Grid | None = None
 ) -> dict[str, float]:
-    """How far points of the mask are from where they started after the transform and its inverse, in mm.
+    """Compute the inverse consistency error in mm: points of the mask through the transform and its inverse.
 
     Args:
         transform: with the inverse in it; without a field or an inverse there are no metrics.

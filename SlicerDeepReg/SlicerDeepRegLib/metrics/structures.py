@@ -9,7 +9,7 @@ from typing import Any
 def structures_of(
     metrics: Mapping[str, Mapping[str, Any]], names: Mapping[int, str] | None = None
 ) -> list[dict[str, Any]]:
-    """A row for each label of either image, in order; none where there were no labels.
+    """Return a row for each label of either image, in order; none without labels.
 
     Args:
         metrics: of a ``Result``, by state; its keys may have become text on a way through JSON.

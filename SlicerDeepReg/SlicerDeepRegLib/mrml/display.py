@@ -15,7 +15,9 @@ _BLUE, _RED = (0.15, 0.40, 0.95), (0.92, 0.15, 0.15)
 WARM_COLORS = "Distances: black none, yellow far"
 
 
-def set_range(volume, low: float, high: float, colors=None) -> None:
+def set_range(
+    volume: slicer.vtkMRMLVolumeNode, low: float, high: float, colors: slicer.vtkMRMLColorNode | None = None
+) -> None:
     """Show ``low`` as the first color and ``high`` as the last; gray unless a color node is given."""
     display = volume.GetDisplayNode()
     display.SetAutoWindowLevel(0)
@@ -24,8 +26,10 @@ def set_range(volume, low: float, high: float, colors=None) -> None:
         display.SetAndObserveColorNodeID(colors.GetID())
 
 
-def color_table(scene, name: str, colors: Sequence[tuple[str, Sequence[float]]]):
-    """A color table node; one of that name that exists already is used again.
+def color_table(
+    scene: slicer.vtkMRMLScene, name: str, colors: Sequence[tuple[str, Sequence[float]]]
+) -> slicer.vtkMRMLColorTableNode:
+    """Return a color table node, an existing one of that name if there is one.
 
     Args:
         colors: name, and red, green and blue (0 to 1) of each entry.
@@ -42,8 +46,8 @@ def color_table(scene, name: str, colors: Sequence[tuple[str, Sequence[float]]])
     return scene.AddNode(node)
 
 
-def diverging_colors(scene, name: str, middle: float):
-    """A color table from blue to red; Slicer has none.
+def diverging_colors(scene: slicer.vtkMRMLScene, name: str, middle: float) -> slicer.vtkMRMLColorTableNode:
+    """Return a color table from blue to red, which Slicer lacks.
 
     Args:
         name: of the node.
@@ -54,21 +58,23 @@ def diverging_colors(scene, name: str, middle: float):
 
 
 def diverging_color(position: float, middle: float) -> list[float]:
-    """Red, green and blue at a position from -1 (blue) to 1 (red), with a gray level at 0."""
+    """Return red, green and blue at a position from -1 (blue) to 1 (red), with a gray level at 0."""
     strength, end = abs(position), _RED if position > 0 else _BLUE
-    return [float(middle + strength * (one - middle)) for one in end]
+    return [float(middle + strength * (part - middle)) for part in end]
 
 
-def warm_colors(scene):
-    """A table from black over purple and red to yellow, for what is 0 or more."""
+def warm_colors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
+    """Return a color table from black over purple and red to yellow, for values of 0 and above."""
     anchors = np.array([(0, 0, 0), (0.35, 0.05, 0.45), (0.85, 0.25, 0.25), (0.98, 0.65, 0.1), (1, 1, 0.6)], float)
     known, locations = np.linspace(0, 1, len(anchors)), np.linspace(0, 1, 256)
     colors = np.stack([np.interp(locations, known, anchors[:, c]) for c in range(3)], axis=1)
-    return color_table(scene, WARM_COLORS, [(f"{place:.2f}", one) for place, one in zip(locations, colors)])
+    return color_table(scene, WARM_COLORS, [(f"{place:.2f}", color) for place, color in zip(locations, colors)])
 
 
-def add_legend(volume, title: str, label_format: str = "%.2f", labels: int = 5):
-    """A vertical legend at the right edge; VTK drops "|" and "$" from titles, so use words."""
+def add_legend(
+    volume: slicer.vtkMRMLVolumeNode, title: str, label_format: str = "%.2f", labels: int = 5
+) -> slicer.vtkMRMLColorLegendDisplayNode:
+    """Add a vertical legend at the right edge; VTK drops "|" and "$" from titles, so use words."""
     legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(volume)
     legend.SetTitleText(title)
     legend.SetNumberOfLabels(labels)
@@ -88,8 +94,8 @@ def add_legend(volume, title: str, label_format: str = "%.2f", labels: int = 5):
     return legend
 
 
-def renew_legend(volume) -> None:
-    """Take a volume's legend away and make it again: views that are newer than a legend never draw it."""
+def renew_legend(volume: slicer.vtkMRMLVolumeNode) -> None:
+    """Replace a volume's legend by a new one: views that are newer than a legend never draw it."""
     old = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume)
     if old is None:
         return
@@ -101,22 +107,22 @@ def renew_legend(volume) -> None:
     new.SetSaveWithScene(saved)
 
 
-def refresh_legends(scene) -> None:
-    """To be called when views were given other volumes: legends do not notice that theirs is shown or gone."""
+def refresh_legends(scene: slicer.vtkMRMLScene) -> None:
+    """Update the legends after views got other volumes: they do not notice that theirs is shown or gone."""
     for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", scene):
         legend.Modified()
 
 
 def draw_grid(
-    node,
-    region,
+    node: slicer.vtkMRMLNode,
+    region: slicer.vtkMRMLNode,
     spacing_mm: float,
     views: Sequence[str] = (),
     color: tuple[float, float, float] | None = (1.0, 0.85, 0.1),
     thickness: int = 1,
     pieces: int = 4,
-):
-    """Draw a transform node as a deformed grid; in the views of those identifiers, in all for none.
+) -> slicer.vtkMRMLTransformDisplayNode:
+    """Draw a transform node as a deformed grid, in the views with those identifiers, or in all if none are given.
 
     Color None shows the length of the displacement. A line has so many pieces from one crossing to the next: the time
     to draw is that of their number.
@@ -135,7 +141,13 @@ def draw_grid(
     return display
 
 
-def draw_glyphs(node, region, spacing_mm: float, views: Sequence[str] = (), thickness: int = 2):
+def draw_glyphs(
+    node: slicer.vtkMRMLNode,
+    region: slicer.vtkMRMLNode,
+    spacing_mm: float,
+    views: Sequence[str] = (),
+    thickness: int = 2,
+) -> slicer.vtkMRMLTransformDisplayNode:
     """Draw a transform node as arrows, true to scale, colored by length; views as for the grid."""
     display = _transform_display(node, region, thickness, views)
     display.SetVisualizationMode(display.VIS_MODE_GLYPH)
@@ -146,7 +158,9 @@ def draw_glyphs(node, region, spacing_mm: float, views: Sequence[str] = (), thic
     return display
 
 
-def _transform_display(node, region, thickness: int, views: Sequence[str]):
+def _transform_display(
+    node: slicer.vtkMRMLNode, region: slicer.vtkMRMLNode, thickness: int, views: Sequence[str]
+) -> slicer.vtkMRMLTransformDisplayNode:
     display = node.GetDisplayNode()
     if display is not None and list(display.GetViewNodeIDs()) != list(views):
         node.GetScene().RemoveNode(display)
@@ -166,8 +180,10 @@ def _transform_display(node, region, thickness: int, views: Sequence[str]):
     return display
 
 
-def label_colors(scene, labels: Sequence[int], name: str = "Labels"):
-    """A table of well separated colors for the labels; 0 is transparent."""
+def label_colors(
+    scene: slicer.vtkMRMLScene, labels: Sequence[int], name: str = "Labels"
+) -> slicer.vtkMRMLColorTableNode:
+    """Return a table of well separated colors for the labels; 0 is transparent."""
     node = slicer.vtkMRMLColorTableNode()
     node.SetTypeToUser()
     node.SetName(name)

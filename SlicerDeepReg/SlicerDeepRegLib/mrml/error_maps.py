@@ -1,4 +1,4 @@
-"""Whether to trust a run: landmark errors as arrows, there and back, disagreement of several runs. No Qt."""
+"""Error maps of runs: landmark errors as arrows, inverse consistency, disagreement of several runs. No Qt."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .nodes import flipped, grid_of, grid_part
 from .runs import Run, own
 from .scene import add_distances, show_distances
 
-#: Maps of trust are computed at so many points at most, and interpolated between by the views.
+#: Maps are computed at so many points at most; the views interpolate between them.
 POINTS = 100_000
 
 
 def in_world(run: Run) -> vtk.vtkGeneralTransform:
-    """``T`` of a run, RAS mm of the world, without what takes the world into the moving volume's coordinates.
+    """Return ``T`` of a run in world RAS mm, without the transform from the world to the moving volume's coordinates.
 
     Raises:
         ValueError: the run was made by an older version, or has lost its transform.
@@ -40,30 +40,32 @@ def in_world(run: Run) -> vtk.vtkGeneralTransform:
 
 
 def moved(transform: vtk.vtkAbstractTransform, points: np.ndarray) -> np.ndarray:
-    """(N, 3) points through a VTK transform."""
-    given, found = vtk.vtkPoints(), vtk.vtkPoints()
-    for one in (given, found):
-        one.SetDataTypeToDouble()
-    given.SetData(numpy_to_vtk(np.ascontiguousarray(points, float), deep=True))
-    transform.TransformPoints(given, found)
-    return vtk_to_numpy(found.GetData()).copy()
+    """Apply a VTK transform to (N, 3) points."""
+    original, moved_points = vtk.vtkPoints(), vtk.vtkPoints()
+    for container in (original, moved_points):
+        container.SetDataTypeToDouble()
+    original.SetData(numpy_to_vtk(np.ascontiguousarray(points, float), deep=True))
+    transform.TransformPoints(original, moved_points)
+    return vtk_to_numpy(moved_points.GetData()).copy()
 
 
-# ------------------------------------------------------------------ there and back
+# ------------------------------------------------------------------ inverse consistency
 
 
 def way_back(run: Run, runs: Sequence[Run]) -> Run | None:
-    """The newest run of the same two volumes the other way round, of the same method if there is one."""
+    """Return the newest run of the same two volumes in the opposite direction, of the same method if possible."""
     fixed, moving = run.get("fixed"), run.get("moving")
     if fixed is None or moving is None:
         return None
-    other = [one for one in runs if one.get("fixed") is moving and one.get("moving") is fixed]
-    same = [one for one in other if one.facts.get("method") == run.facts.get("method")]
-    return (same or other or [None])[-1]
+    opposite = [
+        candidate for candidate in runs if candidate.get("fixed") is moving and candidate.get("moving") is fixed
+    ]
+    same = [candidate for candidate in opposite if candidate.facts.get("method") == run.facts.get("method")]
+    return (same or opposite or [None])[-1]
 
 
-def consistency(scene, run: Run, back: Run):
-    """A map of ``|T_back(T(x)) - x|`` in mm, and its metrics.
+def consistency(scene: slicer.vtkMRMLScene, run: Run, back: Run) -> tuple[slicer.vtkMRMLVolumeNode, dict[str, float]]:
+    """Make a map of the inverse consistency error ``|T_back(T(x)) - x|`` in mm, and its metrics.
 
     Returns:
         The volume node, and {"both_ways_mm": mean, "both_ways_max_mm": largest} where the fixed volume has content.
@@ -71,7 +73,7 @@ def consistency(scene, run: Run, back: Run):
     grid, points = _sampled(run)
     there = moved(in_world(back), moved(in_world(run), points))
     error = np.linalg.norm(there - points, axis=1).reshape(grid.shape_kji)
-    node = _map(scene, run, "consistency", error, grid, "There and back (mm)")
+    node = _map(scene, run, "consistency", error, grid, "Inverse consistency (mm)")
     inside = _content(run, points).reshape(grid.shape_kji)
     return node, {"both_ways_mm": float(error[inside].mean()), "both_ways_max_mm": float(error[inside].max())}
 
@@ -79,8 +81,8 @@ def consistency(scene, run: Run, back: Run):
 # ------------------------------------------------------------------ disagreement
 
 
-def disagreement(scene, runs: Sequence[Run]):
-    """A map of how far runs of one pair disagree: the root mean square distance from their mean, mm.
+def disagreement(scene: slicer.vtkMRMLScene, runs: Sequence[Run]) -> tuple[slicer.vtkMRMLVolumeNode, dict[str, float]]:
+    """Make a map of the disagreement of runs of one pair: the root mean square distance from their mean, mm.
 
     The runs may be of several methods, or of one with perturbed inputs. The map belongs to the first.
 
@@ -92,23 +94,23 @@ def disagreement(scene, runs: Sequence[Run]):
         ValueError: fewer than two runs, or runs of different volumes.
     """
     if len(runs) < 2:
-        raise ValueError("Tick two or more runs of the same two volumes: the disagreement is that between them.")
-    for one in runs:
-        one.need("fixed", "moving")
+        raise ValueError("Select two or more runs of the same two volumes to compare them.")
+    for run in runs:
+        run.need("fixed", "moving")
     if any(
-        one.get("fixed") is not runs[0].get("fixed") or one.get("moving") is not runs[0].get("moving") for one in runs
+        run.get("fixed") is not runs[0].get("fixed") or run.get("moving") is not runs[0].get("moving") for run in runs
     ):
-        raise ValueError("The ticked runs are of different volumes. Tick runs of the same fixed and moving volume.")
+        raise ValueError("The selected runs are of different volumes. Select runs of the same fixed and moving volume.")
     grid, points = _sampled(runs[0])
-    found = np.stack([moved(in_world(one), points) for one in runs])
-    error = spread_mm(found).reshape(grid.shape_kji)
+    positions = np.stack([moved(in_world(run), points) for run in runs])
+    error = spread_mm(positions).reshape(grid.shape_kji)
     node = _map(scene, runs[0], "disagreement", error, grid, "Disagreement (mm)")
     inside = _content(runs[0], points).reshape(grid.shape_kji)
     return node, {"disagreement_mm": float(error[inside].mean()), "disagreement_max_mm": float(error[inside].max())}
 
 
 def _sampled(run: Run) -> tuple[Grid, np.ndarray]:
-    """A coarse grid over the run's, and its points, RAS mm."""
+    """Return a coarse grid over the run's, and its points, RAS mm."""
     run.need("warped")
     grid = grid_of(run.get("warped"))
     coarse = sampled(grid, POINTS)
@@ -116,7 +118,7 @@ def _sampled(run: Run) -> tuple[Grid, np.ndarray]:
 
 
 def _content(run: Run, points_ras: np.ndarray) -> np.ndarray:
-    """Whether the warped volume is above its display's lower end at points; everywhere where that says nothing."""
+    """Return whether the warped volume is above its window's lower end at points; true everywhere if it never is."""
     warped = run.get("warped")
     values, grid = slicer.util.arrayFromVolume(warped), grid_of(warped)
     ijk = np.round(flipped(points_ras) @ grid.lps_to_ijk[:3, :3].T + grid.lps_to_ijk[:3, 3]).astype(int)
@@ -125,7 +127,9 @@ def _content(run: Run, points_ras: np.ndarray) -> np.ndarray:
     return inside if inside.any() else np.ones(len(points_ras), bool)
 
 
-def _map(scene, run: Run, role: str, values: np.ndarray, grid: Grid, title: str):
+def _map(
+    scene: slicer.vtkMRMLScene, run: Run, role: str, values: np.ndarray, grid: Grid, title: str
+) -> slicer.vtkMRMLVolumeNode:
     values = np.ascontiguousarray(values, np.float32)
     node = run.get(role)
     if node is None:
@@ -138,8 +142,8 @@ def _map(scene, run: Run, role: str, values: np.ndarray, grid: Grid, title: str)
 # ------------------------------------------------------------------ landmarks
 
 
-def residuals(scene, run: Run) -> tuple[Any, list[dict[str, Any]]]:
-    """What is missing between each moved landmark and its partner, as arrows in the fixed image; and a table.
+def residuals(scene: slicer.vtkMRMLScene, run: Run) -> tuple[Any, list[dict[str, Any]]]:
+    """Make the landmark errors: arrows in the fixed image, and a table.
 
     An arrow begins at the fixed landmark and is the part of the way to its partner that is missing, brought back by
     the linear part, so that it points into the fixed image.
@@ -165,7 +169,9 @@ def residuals(scene, run: Run) -> tuple[Any, list[dict[str, Any]]]:
     return node, rows
 
 
-def _arrows(scene, run: Run, starts: np.ndarray, ways: np.ndarray, errors: np.ndarray):
+def _arrows(
+    scene: slicer.vtkMRMLScene, run: Run, starts: np.ndarray, ways: np.ndarray, errors: np.ndarray
+) -> slicer.vtkMRMLModelNode:
     together = vtk.vtkAppendPolyData()
     for start, way, error in zip(starts, ways, errors):
         length = float(np.linalg.norm(way))

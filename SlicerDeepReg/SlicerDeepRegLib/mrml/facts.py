@@ -1,4 +1,4 @@
-"""What a run in the scene remembers of where its result was, in RAS mm: so that it can be judged when that is gone."""
+"""What a run in the scene stores about its result, in RAS mm, to be assessed when the result itself is gone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .scene import display_range
 
 
 def scene_facts(result: Result, then: vtk.vtkAbstractTransform | None = None) -> dict[str, Any]:
-    """The facts, as plain values.
+    """Return the facts, as plain values.
 
     Args:
         then: from the world to the moving volume's own coordinates, None where they are the same.
@@ -41,7 +41,7 @@ def _points(result: Result) -> dict[str, Any] | None:
 
 
 def _matrix(then: vtk.vtkAbstractTransform | None) -> list[list[float]] | None:
-    """The transform as a matrix; None where it is no linear one."""
+    """Return the transform as a matrix; None if it is not linear."""
     if then is None:
         return np.eye(4).tolist()
     if not then.IsA("vtkLinearTransform"):
@@ -49,8 +49,8 @@ def _matrix(then: vtk.vtkAbstractTransform | None) -> list[list[float]] | None:
     return slicer.util.arrayFromVTKMatrix(then.GetMatrix()).tolist()
 
 
-def _worst_place(result: Result):
-    """Where the Jacobian is least inside the fixed image's content, RAS mm, and what it is there."""
+def _worst_place(result: Result) -> tuple[list[float], float]:
+    """Return where the Jacobian is smallest inside the fixed image's content, RAS mm, and its value there."""
     content = result.fixed.values > display_range(result.fixed)[0]
     values = np.where(content, result.jacobian.values, np.inf) if content.any() else result.jacobian.values
     kji = np.unravel_index(int(np.argmin(values)), values.shape)

@@ -6,13 +6,15 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
+
+import vtk
 
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")  # before the first render window
 
 import numpy as np  # noqa: E402
 import slicer  # noqa: E402
 import slicer.util  # noqa: E402
-import vtk  # noqa: E402
 
 from ..processes.launch import output_of  # noqa: E402
 from .display import refresh_legends  # noqa: E402
@@ -37,7 +39,7 @@ NO_OPENGL = (
 
 
 def opengl_works() -> bool:
-    """Whether a picture can be drawn. Tried in another process: without a driver VTK would end this one."""
+    """Return whether a picture can be drawn. Tried in another process: without a driver VTK would end this one."""
     environment = dict(os.environ)
     environment.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
     return b"drawn" in (output_of([sys.executable, "-c", _PROBE], environment, timeout_s=120) or b"")
@@ -76,7 +78,7 @@ class Host:
         self.views: dict[str, SliceView] = {}
 
     def _connect_files(self) -> None:
-        """What ReadFromMRB and WriteToMRB look for: a cache folder and the data I/O logic."""
+        """Provide what ReadFromMRB and WriteToMRB need: a cache folder and the data I/O logic."""
         self._cache = tempfile.mkdtemp(prefix="deepreg-cache-")
         self._remote = slicer.vtkMRMLRemoteIOLogic()
         self._remote.GetCacheManager().SetRemoteCacheDirectory(self._cache)
@@ -87,7 +89,7 @@ class Host:
         self._remote.AddDataIOToScene()
 
     def add_view(self, name: str, orientation: str, size: tuple[int, int] = (480, 480)) -> SliceView:
-        """A slice view, "Axial", "Sagittal" or "Coronal", shown the way radiologists do (patient's right at left)."""
+        """Add a slice view, "Axial", "Sagittal" or "Coronal", in radiological convention (patient's right at left)."""
         self.views[name] = SliceView(self, name, orientation, size)
         return self.views[name]
 
@@ -121,7 +123,7 @@ class Host:
     def __enter__(self) -> Host:
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -160,7 +162,13 @@ class SliceView:
         self._note: vtk.vtkCornerAnnotation | None = None
         self.logic.ResizeSliceNode(*size)
 
-    def show(self, background=None, foreground=None, opacity: float = 0.5, labels=None) -> None:
+    def show(
+        self,
+        background: slicer.vtkMRMLVolumeNode | None = None,
+        foreground: slicer.vtkMRMLVolumeNode | None = None,
+        opacity: float = 0.5,
+        labels: slicer.vtkMRMLVolumeNode | None = None,
+    ) -> None:
         """Choose the layers; label maps are drawn as outlines."""
         for layer, setter in (
             (background, self.composite.SetBackgroundVolumeID),
@@ -173,8 +181,8 @@ class SliceView:
         self.node.SetUseLabelOutline(True)
         refresh_legends(self.host.scene)
 
-    def center(self, ras_mm, field_of_view_mm: float) -> None:
-        """Put an RAS point in the middle, with that many mm across the shorter side."""
+    def center(self, ras_mm: Sequence[float], field_of_view_mm: float) -> None:
+        """Center the view on an RAS point, with that many mm across the shorter side."""
         width, height = self.size
         scale = field_of_view_mm / min(width, height)
         self.node.SetFieldOfView(width * scale, height * scale, self.node.GetFieldOfView()[2])
@@ -182,7 +190,7 @@ class SliceView:
         self.node.JumpSliceByCentering(*[float(value) for value in ras_mm])
 
     def annotate(self, title: str, detail: str = "") -> None:
-        """Title above at the left, detail below at the left, orientation letters at the edges."""
+        """Write a title at the upper left, details at the lower left, and orientation letters at the edges."""
         if self._note is not None:
             self.renderer.RemoveViewProp(self._note)
         to_ras = slicer.util.arrayFromVTKMatrix(self.node.GetSliceToRAS())
@@ -215,7 +223,7 @@ class SliceView:
         self.window.Render()
 
     def picture(self) -> np.ndarray:
-        """(height, width, 3) uint8, first row on top."""
+        """Return what it shows as (height, width, 3) uint8, first row on top."""
         self.render()
         return grab(self.window)
 

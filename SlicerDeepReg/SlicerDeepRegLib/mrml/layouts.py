@@ -1,7 +1,7 @@
 """Arrangements of slice views for judging a run: all of it at once, before and after, several runs. No Qt.
 
 Each is one of Slicer's own layouts (a description in the layout node), so that its controllers, links and maximize
-buttons work as in any other; what was there before comes back with ``restore``.
+buttons work as in any other; ``restore`` brings the user's layout back.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Cell:
 
 
 def cells_of(layout: str) -> list[list[Cell]]:
-    """The views of a layout of one run, row by row."""
+    """Return the views of a layout of one run, row by row."""
     columns = LAYOUTS[layout][1]
     return [
         [
@@ -70,7 +70,7 @@ def cells_of(layout: str) -> list[list[Cell]]:
 
 
 def description(rows: Sequence[Sequence[Cell]], beneath: str = "", size: int = 280) -> str:
-    """A layout as Slicer reads it: rows of slice views, and something beneath them."""
+    """Return a layout description for Slicer: rows of slice views, and something beneath them."""
     lines = []
     for row in rows:
         views = "".join(
@@ -86,15 +86,17 @@ def description(rows: Sequence[Sequence[Cell]], beneath: str = "", size: int = 2
 
 
 class Layouts:
-    """Arranges the views of a scene, fills them, and puts back what was there.
+    """Arranges the views of a scene, fills them, and restores the user's layout.
 
     Args:
         scene: the MRML scene.
-        review: makes the volumes that are looked at.
+        review: makes the volumes to show.
         arranged: called with the cells that the layout has now; the desktop makes the views by itself.
     """
 
-    def __init__(self, scene, review: Review, arranged: Callable[[list[Cell]], Any] = lambda cells: None) -> None:
+    def __init__(
+        self, scene: slicer.vtkMRMLScene, review: Review, arranged: Callable[[list[Cell]], Any] = lambda cells: None
+    ) -> None:
         self.scene, self.review, self.arranged = scene, review, arranged
         self._before: int | None = None
         self._crosshair_before: tuple[int, int] | None = None
@@ -137,7 +139,7 @@ class Layouts:
         self.fill([(cell, run) for cell in cells])
 
     def arrange(self, number: int, text: str) -> None:
-        """Switch to a layout of ours, remembering the one that was there before the first."""
+        """Switch to one of our layouts, and remember the user's."""
         node = self._layout_node()
         if self._before is None:
             self._before = node.GetViewArrangement()
@@ -149,13 +151,13 @@ class Layouts:
         node.SetViewArrangement(number)
 
     def leave(self) -> None:
-        """Another layout takes the place of the run's."""
+        """Clear the run's layout before another takes its place."""
         if self._shown is not None:
             self._clear(self._shown[1])
         self._shown = None
 
     def restore(self) -> None:
-        """The layout that was there before."""
+        """Restore the user's layout."""
         self.leave()
         self._give_crosshair_back()
         if self._before is not None:
@@ -179,20 +181,20 @@ class Layouts:
             composite.SetLabelVolumeID(None)
             node.SetViewGroup(GROUP)
             composites.append(composite)
-            for one in (background, foreground):
-                users = one is None or one is run.get("fixed") or one is run.get("moving")
-                if not users and (cell.name, one.GetID()) not in self._seen:
-                    self._seen.add((cell.name, one.GetID()))
-                    fresh[one.GetID()] = one
+            for volume in (background, foreground):
+                users = volume is None or volume is run.get("fixed") or volume is run.get("moving")
+                if not users and (cell.name, volume.GetID()) not in self._seen:
+                    self._seen.add((cell.name, volume.GetID()))
+                    fresh[volume.GetID()] = volume
         views = {cell.name: run.get("fixed").GetID() for cell, run in wanted}
         if any(self._fitted.get(name) != volume for name, volume in views.items()):
             self.fit(wanted[0][1])
             self._fitted.update(views)
         for run in {run.node.GetID(): run for _cell, run in wanted}.values():  # after it: a grid is slow to move
-            drawn = [cell.name for cell, one in wanted if one == run and cell.shows == "grid"]
+            drawn = [cell.name for cell, shown in wanted if shown == run and cell.shows == "grid"]
             if drawn:
                 views = [self.of_view("vtkMRMLSliceNode", name) for name in drawn]
-                self.review.grid_in(run, [one.GetID() for one in views if one is not None])
+                self.review.grid_in(run, [view.GetID() for view in views if view is not None])
         for volume in fresh.values():
             renew_legend(volume)
         refresh_legends(self.scene)
@@ -201,15 +203,15 @@ class Layouts:
             composite.SetLinkedControl(True)
 
     def layers(self, run: Run, shows: str) -> tuple[Any, Any, float]:
-        """Background, foreground and its opacity for what a view shows."""
+        """Return background, foreground and its opacity for what a view shows."""
         if shows == "blend":
             return run.get("fixed"), run.get("warped"), 0.5
         if shows == "jacobian":
             return run.get("fixed"), self.volume(run, shows), 0.75
         return self.volume(run, shows), None, 0.0
 
-    def volume(self, run: Run, shows: str):
-        """The volume that a view shows, made where it is not there yet."""
+    def volume(self, run: Run, shows: str) -> slicer.vtkMRMLVolumeNode | None:
+        """Return the volume that a view shows; make it if necessary."""
         if shows in ("fixed", "moving", "warped"):
             return run.get(shows)
         if shows in ("blend", "grid"):
@@ -221,12 +223,12 @@ class Layouts:
         return self.review.volume(run, shows)
 
     def fit(self, run: Run) -> None:
-        """All our views on the middle of the run's volume, and as large as they can be."""
+        """Fit all our views to the run's volume."""
         bounds = [0.0] * 6
         run.get("warped").GetRASBounds(bounds)
         self.jump([(bounds[n] + bounds[n + 1]) / 2 for n in (0, 2, 4)], fitted=True)
 
-    def jump(self, ras_mm, fitted: bool = False) -> None:
+    def jump(self, ras_mm: Sequence[float], fitted: bool = False) -> None:
         """Center all our views on a point, and put the crosshair there."""
         self.review.cross(ras_mm)
         logics = self.review.logics
@@ -237,8 +239,8 @@ class Layouts:
                     logic.FitSliceToBackground()
                 node.JumpSliceByCentering(*[float(value) for value in ras_mm])
 
-    def of_view(self, kind: str, name: str):
-        """The slice or composite node of a view, or None."""
+    def of_view(self, kind: str, name: str) -> slicer.vtkMRMLNode | None:
+        """Return the slice or composite node of a view, or None."""
         nodes = slicer.util.getNodesByClass(kind, self.scene)
         return next((node for node in nodes if name in (node.GetLayoutName(), node.GetName())), None)
 
@@ -261,6 +263,6 @@ class Layouts:
         if run.node.GetScene() is not None:
             self.review.grid_in(run, [])
 
-    def _layout_node(self):
+    def _layout_node(self) -> slicer.vtkMRMLLayoutNode:
         nodes = slicer.util.getNodesByClass("vtkMRMLLayoutNode", self.scene)
         return nodes[0] if nodes else self.scene.AddNewNodeByClass("vtkMRMLLayoutNode")

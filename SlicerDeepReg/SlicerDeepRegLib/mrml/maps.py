@@ -1,8 +1,9 @@
-"""Maps of a run's deformation: how far, how much smaller or larger, and where it folds. No Qt."""
+"""Maps of a run's deformation: displacement magnitude and volume change, folding marked. No Qt."""
 
 from __future__ import annotations
 
 import numpy as np
+import slicer
 
 from ..geometry.grids import on_grid
 from ..types import Image
@@ -18,8 +19,8 @@ COLORS = 512
 FOLD = (1.0, 0.0, 1.0)
 
 
-def magnitude(scene, run: Run):
-    """The length of the displacement in mm at every voxel of the run's grid; the linear part is not in it.
+def magnitude(scene: slicer.vtkMRMLScene, run: Run) -> slicer.vtkMRMLVolumeNode:
+    """Make a map of the displacement magnitude in mm on the run's grid, without the linear part.
 
     Raises:
         ValueError: the run's transform is linear, or gone.
@@ -36,12 +37,12 @@ def magnitude(scene, run: Run):
     node = add_volume(scene, Image(length.astype(np.float32), grid), "magnitude")
     top = float(np.ceil(np.percentile(length, 99.8))) or 1.0
     set_range(node, 0.0, top, warm_colors(scene))
-    add_legend(node, "Length (mm)")
+    add_legend(node, "Displacement (mm)")
     return own(scene, run, "magnitude", node)
 
 
-def log_jacobian(scene, run: Run):
-    """The Jacobian colored by its logarithm, from a quarter to four times the volume; folds in magenta."""
+def log_jacobian(scene: slicer.vtkMRMLScene, run: Run) -> slicer.vtkMRMLVolumeNode:
+    """Make a map of the Jacobian colored by its logarithm, from 1/4 to 4 times the volume; folds are magenta."""
     node = run.get("jacobian_log")
     if node is not None:
         return node
@@ -53,7 +54,7 @@ def log_jacobian(scene, run: Run):
     return own(scene, run, "jacobian_log", node)
 
 
-def _log_colors(scene):
+def _log_colors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
     jacobians = (np.arange(COLORS) + 0.5) * TOP / COLORS
     locations = np.clip(np.log(jacobians) / np.log(TOP), -1, 1)
     colors = [(f"{one:.2f}", diverging_color(place, middle=1.0)) for one, place in zip(jacobians, locations)]

@@ -1,7 +1,7 @@
-"""A deformation in time: from moving to warped by a slider, and stage by stage as a Sequence. No Qt.
+"""Animate a deformation: from moving to warped by a slider, and stage by stage as a sequence. No Qt.
 
 What a run needs for it is kept with it in two Sequence nodes of transforms, "stages" and "path", both on coarse grids:
-they are to be looked at. The end of either is the run's own transform.
+they are for display only. The end of either is the run's own transform.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MADE = ("stage_volumes", "stage_browser", "stage_shown")
 # ------------------------------------------------------------------ what a run keeps
 
 
-def keep_motion(scene, run: Run, result: Result) -> None:
+def keep_motion(scene: slicer.vtkMRMLScene, run: Run, result: Result) -> None:
     """Keep the stages and the path of a result with its run."""
     stages = _sequence(scene, run, "stages", "stage")
     for number, stage in enumerate(result.stages):
@@ -40,13 +40,15 @@ def keep_motion(scene, run: Run, result: Result) -> None:
 
 
 def from_parent_of(linear_lps: np.ndarray, field: Field | None) -> vtk.vtkAbstractTransform:
-    """``T`` of a stage as a VTK transform in RAS mm, its field on a coarse grid."""
+    """Return ``T`` of a stage as a VTK transform in RAS mm, its field on a coarse grid."""
     if field is not None and field.grid.voxels > VOXELS:
         field = on_grid(field, sampled(field.grid, VOXELS))
     return from_parent(Transform(np.asarray(linear_lps, float), field))
 
 
-def _sequence(scene, run: Run, role: str, index: str, save: bool = True):
+def _sequence(
+    scene: slicer.vtkMRMLScene, run: Run, role: str, index: str, save: bool = True
+) -> slicer.vtkMRMLSequenceNode:
     node = slicer.vtkMRMLSequenceNode()
     node.SetIndexName(index)
     node.SetIndexUnit("")
@@ -56,14 +58,14 @@ def _sequence(scene, run: Run, role: str, index: str, save: bool = True):
     return own(scene, run, role, node, save=save)
 
 
-def _put(sequence, index: str, name: str, transform: vtk.vtkAbstractTransform) -> None:
+def _put(sequence: slicer.vtkMRMLSequenceNode, index: str, name: str, transform: vtk.vtkAbstractTransform) -> None:
     node = slicer.vtkMRMLTransformNode()
     node.SetName(name)
     node.SetAndObserveTransformFromParent(transform)
     sequence.SetDataNodeAtValue(node, index)
 
 
-def _items(sequence) -> list[Any]:
+def _items(sequence: slicer.vtkMRMLSequenceNode) -> list[Any]:
     return [sequence.GetNthDataNode(n) for n in range(sequence.GetNumberOfDataNodes())] if sequence is not None else []
 
 
@@ -71,7 +73,7 @@ def _items(sequence) -> list[Any]:
 
 
 class Morph:
-    """The moving volume on its way to the warped one, as a volume of its own under a transform of its own.
+    """The moving volume deformed gradually, as a volume of its own under a transform of its own.
 
     Args:
         scene: the MRML scene. run: with its moving volume.
@@ -80,14 +82,14 @@ class Morph:
         ValueError: the run has no moving volume any more, or that was under a transform that is not linear.
     """
 
-    def __init__(self, scene, run: Run) -> None:
+    def __init__(self, scene: slicer.vtkMRMLScene, run: Run) -> None:
         moving, facts = run.get("moving"), run.facts
         if moving is None or run.get("transform") is None:
-            raise ValueError(f"{run.name} has lost its moving volume or its transform, so its way cannot be shown.")
+            raise ValueError(f"{run.name} has lost its moving volume or its transform and cannot be animated.")
         if facts.get("world_to_local_ras") is None or facts.get("linear_ras") is None:
             raise ValueError(
-                f"{moving.GetName()} was registered under a transform that is not linear; its way cannot be shown. "
-                "Harden the transform and register again."
+                f"{moving.GetName()} was registered under a transform that is not linear and "
+                "cannot be animated. Harden the transform and register again."
             )
         self.scene, self.run = scene, run
         self._linear = np.array(facts["linear_ras"])
@@ -107,7 +109,7 @@ class Morph:
         return "each displacement in a straight line (the field is not the flow of a velocity)"
 
     def show(self, time: float) -> None:
-        """Put the volume where it is at a time, 0 (moving) to 1 (warped)."""
+        """Show the volume at a deformation amount from 0 (moving) to 1 (warped)."""
         time = min(1.0, max(0.0, float(time)))
         together = vtk.vtkGeneralTransform()
         together.PostMultiply()
@@ -119,13 +121,13 @@ class Morph:
         self._transform.SetAndObserveTransformFromParent(together)
 
     def remove(self) -> None:
-        """Take its nodes out of the scene."""
+        """Remove its nodes from the scene."""
         for role in ("morphing", "morph_transform"):
             node = self.run.get(role)
             if node is not None:
                 remove_node(self.scene, node)
 
-    def _field(self, time: float):
+    def _field(self, time: float) -> vtk.vtkAbstractTransform | None:
         if self._whole is None or time == 0.0:
             return None
         if time == 1.0 or not self._path:
@@ -136,7 +138,7 @@ class Morph:
             scaled.SetDisplacementScale(time)
             return scaled
         if self._vectors is None:
-            self._vectors = [_vectors(one) for one in self._path]
+            self._vectors = [_vectors(field) for field in self._path]
         place = time * len(self._path)
         before = int(place)
         first = self._vectors[before - 1] if before else np.zeros_like(self._vectors[0])
@@ -144,8 +146,8 @@ class Morph:
         values = first + np.float32(place - before) * (second - first)
         return _with_vectors(self._path[0], values)
 
-    def _clone(self, moving):
-        """A volume node of the same voxels, not copied, shown like the warped one."""
+    def _clone(self, moving: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLVolumeNode:
+        """Return a volume node of the same voxels, not copied, displayed like the warped one."""
         node = slicer.vtkMRMLScalarVolumeNode()
         node.SetHideFromEditors(True)
         self.scene.AddNode(node)
@@ -158,15 +160,15 @@ class Morph:
         shown_alike(node, shown)
         return own(self.scene, self.run, "morphing", node)
 
-    def _transform_node(self):
+    def _transform_node(self) -> slicer.vtkMRMLTransformNode:
         node = slicer.vtkMRMLTransformNode()
         node.SetHideFromEditors(True)
         self.scene.AddNode(node)
         return own(self.scene, self.run, "morph_transform", node)
 
 
-def shown_alike(node, other) -> None:
-    """Window, level and colors of another volume."""
+def shown_alike(node: slicer.vtkMRMLNode, other: slicer.vtkMRMLVolumeNode) -> None:
+    """Copy window, level and colors of another volume."""
     node.GetDisplayNode().CopyContent(other.GetDisplayNode())
     if other.GetDisplayNode().GetColorNodeID():
         node.GetDisplayNode().SetAndObserveColorNodeID(other.GetDisplayNode().GetColorNodeID())
@@ -176,13 +178,13 @@ def _vectors(grid: vtk.vtkAbstractTransform) -> np.ndarray:
     return vtk_to_numpy(grid.GetDisplacementGrid().GetPointData().GetScalars())
 
 
-def _with_vectors(like, values: np.ndarray):
-    """A grid transform of the same place with other displacements."""
-    picture = vtk.vtkImageData()
-    picture.CopyStructure(like.GetDisplacementGrid())
-    picture.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(values), deep=True))
+def _with_vectors(like: vtk.vtkAbstractTransform, values: np.ndarray) -> vtk.vtkAbstractTransform:
+    """Return a grid transform of the same geometry with other displacements."""
+    image_data = vtk.vtkImageData()
+    image_data.CopyStructure(like.GetDisplacementGrid())
+    image_data.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(values), deep=True))
     oriented = slicer.vtkOrientedGridTransform()
-    oriented.SetDisplacementGridData(picture)
+    oriented.SetDisplacementGridData(image_data)
     oriented.SetGridDirectionMatrix(like.GetGridDirectionMatrix())
     oriented.SetInterpolationModeToLinear()
     return oriented
@@ -201,7 +203,7 @@ class Stages:
         ValueError: it kept none, or its volumes are gone.
     """
 
-    def __init__(self, scene, run: Run) -> None:
+    def __init__(self, scene: slicer.vtkMRMLScene, run: Run) -> None:
         if run.get("stages") is None or run.get("moving") is None or run.get("warped") is None:
             raise ValueError(f"{run.name} kept no stages, or has lost its volumes. Register again to see its stages.")
         if run.facts.get("world_to_local_ras") is None:
@@ -210,14 +212,14 @@ class Stages:
         self.names = stage_names(run)
         self._logic = slicer.vtkSlicerSequencesLogic()
         if any(run.get(role) is None for role in MADE):
-            for role in MADE:  # what is left of one that failed, or that somebody took apart
+            for role in MADE:  # remains of one that failed or was taken apart
                 if run.get(role) is not None:
                     remove_node(scene, run.get(role))
             self._make()
         self.browser = run.get("stage_browser")
 
     @property
-    def node(self):
+    def node(self) -> slicer.vtkMRMLVolumeNode:
         """The volume that shows the chosen stage."""
         return self.browser.GetProxyNode(self.run.get("stage_volumes"))
 
@@ -227,7 +229,7 @@ class Stages:
         self._logic.UpdateProxyNodesFromSequences(self.browser)  # the desktop does it too, but later
 
     def _make(self) -> None:
-        """Resample the moving volume by each stage's transform, and tie a player to the volumes."""
+        """Resample the moving volume by each stage's transform, and connect a sequence browser to the volumes."""
         scene, run = self.scene, self.run
         local = slicer.util.vtkMatrixFromArray(np.array(run.facts["world_to_local_ras"]))
         sequence = _sequence(scene, run, "stage_volumes", "stage", save=False)
@@ -262,5 +264,5 @@ class Stages:
 
 
 def stage_names(run: Run) -> list[str]:
-    """ "as given", then the name of each stage."""
+    """Return "as given", then the name of each stage."""
     return ["as given", *[node.GetName() for node in _items(run.get("stages"))]]

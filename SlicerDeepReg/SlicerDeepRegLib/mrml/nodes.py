@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import slicer
 import slicer.util
@@ -14,13 +16,13 @@ from ..types import Field, Grid, Image, Transform
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def flipped(points_mm) -> np.ndarray:
-    """Points or vectors (..., 3) from LPS to RAS, or back."""
+def flipped(points_mm: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+    """Convert points or vectors (..., 3) from LPS to RAS, or back."""
     return np.asarray(points_mm, float) @ FLIP[:3, :3]
 
 
-def add_volume(scene, image: Image, name: str, labels: bool = False):
-    """A scalar volume node (or label map node) with the image's voxels and geometry, displayed with defaults.
+def add_volume(scene: slicer.vtkMRMLScene, image: Image, name: str, labels: bool = False) -> slicer.vtkMRMLVolumeNode:
+    """Add a scalar volume node (or label map node) with the image's voxels and geometry and default display.
 
     Any invertible geometry is kept as it is, left-handed and sheared ones too.
     """
@@ -37,20 +39,22 @@ def add_volume(scene, image: Image, name: str, labels: bool = False):
     return node
 
 
-def grid_of(node) -> Grid:
-    """Where a volume node's voxels lie, LPS mm. A transform on the node is not applied."""
+def grid_of(node: slicer.vtkMRMLNode) -> Grid:
+    """Return the grid of a volume node, LPS mm. A transform on the node is not applied."""
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     return Grid(node.GetImageData().GetDimensions(), FLIP @ slicer.util.arrayFromVTKMatrix(matrix))
 
 
-def image_from_node(node) -> Image:
-    """The voxels (copied) and the geometry of a volume node. A transform on the node is not applied."""
+def image_from_node(node: slicer.vtkMRMLNode) -> Image:
+    """Return the voxels (copied) and the geometry of a volume node. A transform on the node is not applied."""
     return Image(slicer.util.arrayFromVolume(node).copy(), grid_of(node), node.GetName())
 
 
-def add_transform(scene, transform: Transform, name: str, then: vtk.vtkAbstractTransform | None = None):
-    """A transform node that shows the moving volume warped when the volume is put under it.
+def add_transform(
+    scene: slicer.vtkMRMLScene, transform: Transform, name: str, then: vtk.vtkAbstractTransform | None = None
+) -> slicer.vtkMRMLTransformNode:
+    """Add a transform node that shows the moving volume warped when the volume is put under it.
 
     What it holds is "from parent": points of the fixed image (the parent's space) to points of the
     moving image (the volume's), which is what a registration finds. Slicer's own "split" parts it into the
@@ -65,7 +69,7 @@ def add_transform(scene, transform: Transform, name: str, then: vtk.vtkAbstractT
 
 
 def from_parent(transform: Transform, then: vtk.vtkAbstractTransform | None = None) -> vtk.vtkAbstractTransform:
-    """``T`` as one VTK transform in RAS mm; the grid is applied first, then the linear part, then ``then``."""
+    """Return ``T`` as one VTK transform in RAS mm; the grid is applied first, then the linear part, then ``then``."""
     linear = vtk.vtkTransform()
     linear.SetMatrix(slicer.util.vtkMatrixFromArray(FLIP @ transform.linear_lps @ FLIP))
     if transform.field is None and then is None:
@@ -80,8 +84,8 @@ def from_parent(transform: Transform, then: vtk.vtkAbstractTransform | None = No
     return together
 
 
-def add_shown_field(scene, transform: Transform, name: str):
-    """A node only for drawing: grids and glyphs draw "to parent", so this one holds the field that way round."""
+def add_shown_field(scene: slicer.vtkMRMLScene, transform: Transform, name: str) -> slicer.vtkMRMLTransformNode:
+    """Add a node for drawing only: grids and glyphs draw "to parent", so this one holds the field in that direction."""
     node = scene.AddNewNodeByClass("vtkMRMLTransformNode", name)
     node.SetAndObserveTransformToParent(
         grid_transform(transform.field) if transform.field is not None else from_parent(transform)
@@ -91,27 +95,27 @@ def add_shown_field(scene, transform: Transform, name: str):
 
 
 def grid_transform(field: Field) -> vtk.vtkAbstractTransform:
-    """The displacement field as Slicer's oriented grid transform, linear interpolation, RAS mm."""
+    """Return the displacement field as Slicer's oriented grid transform, linear interpolation, RAS mm."""
     grid = _thick(field)
     matrix = FLIP @ grid.grid.ijk_to_lps
     spacing_mm = grid.grid.spacing_mm
     vectors = grid.displacement_lps_mm * np.array([-1, -1, 1], np.float32)
-    picture = vtk.vtkImageData()
-    picture.SetDimensions(*grid.grid.size_ijk)
-    picture.SetSpacing(*spacing_mm)
-    picture.SetOrigin(*matrix[:3, 3])
-    picture.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(vectors).reshape(-1, 3), deep=True))
+    image_data = vtk.vtkImageData()
+    image_data.SetDimensions(*grid.grid.size_ijk)
+    image_data.SetSpacing(*spacing_mm)
+    image_data.SetOrigin(*matrix[:3, 3])
+    image_data.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(vectors).reshape(-1, 3), deep=True))
     direction = np.eye(4)
     direction[:3, :3] = matrix[:3, :3] / spacing_mm
     oriented = slicer.vtkOrientedGridTransform()
-    oriented.SetDisplacementGridData(picture)
+    oriented.SetDisplacementGridData(image_data)
     oriented.SetGridDirectionMatrix(slicer.util.vtkMatrixFromArray(direction))
     oriented.SetInterpolationModeToLinear()
     return oriented
 
 
 def _thick(field: Field) -> Field:
-    """VTK needs two points along each axis: a single slice is given twice, a slice apart."""
+    """Repeat a single slice, one slice apart: VTK needs two points along each axis."""
     values, grid = field.displacement_lps_mm, field.grid
     for c, size in enumerate(grid.size_ijk):
         if size == 1:
@@ -120,8 +124,10 @@ def _thick(field: Field) -> Field:
     return Field(values, grid)
 
 
-def resampled(moving, reference, transform: object | None, name: str):
-    """The moving volume node under a transform node, resampled to the reference's geometry by Slicer."""
+def resampled(
+    moving: slicer.vtkMRMLVolumeNode, reference: slicer.vtkMRMLVolumeNode, transform: object | None, name: str
+) -> slicer.vtkMRMLVolumeNode:
+    """Resample the moving volume node under a transform node to the reference's geometry, by Slicer's own logic."""
     before = moving.GetTransformNodeID()
     moving.SetAndObserveTransformNodeID(transform.GetID() if transform is not None else None)
     node = slicer.vtkSlicerVolumesLogic.ResampleVolumeToReferenceVolume(moving, reference)
@@ -132,12 +138,12 @@ def resampled(moving, reference, transform: object | None, name: str):
 
 
 def grid_part(transform: vtk.vtkAbstractTransform) -> vtk.vtkAbstractTransform | None:
-    """The displacement grid inside a transform, however it was concatenated or read from a file."""
+    """Return the displacement grid inside a transform, however it was concatenated or read from a file."""
     if transform.IsA("vtkOrientedGridTransform"):
         return transform
     if transform.IsA("vtkGeneralTransform"):
         for n in range(transform.GetNumberOfConcatenatedTransforms()):
-            found = grid_part(transform.GetConcatenatedTransform(n))
-            if found is not None:
-                return found
+            part = grid_part(transform.GetConcatenatedTransform(n))
+            if part is not None:
+                return part
     return None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import slicer
 
 from ..geometry.grids import overlap_fraction
 from ..types import Image, Result, Transform
@@ -30,7 +31,7 @@ PICTURES = {
 
 
 def draw(host: Host, result: Result, nodes: dict[str, Any], folder: Path) -> list[str]:
-    """Draw every picture of :data:`PICTURES` and an overview of all; returns the file names.
+    """Draw every picture of :data:`PICTURES` and an overview of all; return the file names.
 
     Volumes that are only needed for a picture are removed again; the scene keeps the result's nodes.
     """
@@ -64,7 +65,7 @@ def draw(host: Host, result: Result, nodes: dict[str, Any], folder: Path) -> lis
     return [f"{name}.png" for name in (*layers, "overview")]
 
 
-def _labels(nodes: dict[str, Any], name: str):
+def _labels(nodes: dict[str, Any], name: str) -> slicer.vtkMRMLVolumeNode | None:
     if name == "fixed":
         return nodes.get("fixed_labels")
     return nodes.get("warped_labels") if name == "warped_after" else None
@@ -75,7 +76,7 @@ def _title(name: str, extra: dict[str, Any]) -> str:
 
 
 def _aim(fixed: Image) -> tuple[np.ndarray, float]:
-    """The RAS point in the middle of the fixed image's content, and the field of view that holds it, mm."""
+    """Return the RAS point in the middle of the fixed image's content, and the field of view that holds it, mm."""
     content = fixed.values > display_range(fixed)[0]
     if content.mean() > 0.9:  # no background to tell apart: the whole image
         content[:] = True
@@ -92,7 +93,7 @@ def _aim(fixed: Image) -> tuple[np.ndarray, float]:
 
 
 def _views(host: Host, fixed: Image, center_ras: np.ndarray, field_of_view_mm: float) -> list[tuple]:
-    """The three planes; for a single slice only the one that it lies in."""
+    """Return the views of the three planes, or for a single slice only of the one that it lies in."""
     planes = PLANES
     if fixed.grid.is_planar:
         thin = int(np.argmin(fixed.grid.size_ijk))
@@ -107,7 +108,7 @@ def _views(host: Host, fixed: Image, center_ras: np.ndarray, field_of_view_mm: f
 
 
 def _extra_nodes(host: Host, result: Result, nodes: dict[str, Any], field_of_view_mm: float) -> dict[str, Any]:
-    """What only the pictures need: the moving volume as it was, the differences, the field to draw."""
+    """Add what only the pictures need: the moving volume before registration, the differences, the field to draw."""
     scene = host.scene
     start, note = _starting_position(result)
     move = add_transform(scene, start, "start")
@@ -134,7 +135,7 @@ def _extra_nodes(host: Host, result: Result, nodes: dict[str, Any], field_of_vie
 
 
 def _starting_position(result: Result) -> tuple[Transform, str]:
-    """As given; or center on center where the images hardly overlap and nothing would be seen."""
+    """Return the identity, or a translation of center to center if the images hardly overlap."""
     matrix = np.eye(4)
     if overlap_fraction(result.fixed.grid, result.moving.grid) >= 0.25:
         return Transform(matrix), ""
@@ -148,7 +149,7 @@ def _scaled(image: Image, limits: tuple[float, float]) -> np.ndarray:
 
 
 def _overview(rows: list[np.ndarray]) -> np.ndarray:
-    """Every picture's planes below one another, the pictures side by side."""
+    """Arrange every picture's planes below one another, the pictures side by side."""
     columns = [
         np.concatenate([row[:, start : start + WIDTH] for start in range(0, row.shape[1], WIDTH)], axis=0)
         for row in rows

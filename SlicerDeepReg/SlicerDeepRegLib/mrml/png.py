@@ -10,7 +10,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 
 def grab(window: vtk.vtkRenderWindow) -> np.ndarray:
-    """What a window shows: (height, width, 3) uint8, first row on top."""
+    """Return what a window shows: (height, width, 3) uint8, first row on top."""
     camera = vtk.vtkWindowToImageFilter()
     camera.SetInput(window)
     camera.SetInputBufferTypeToRGB()
@@ -22,7 +22,7 @@ def grab(window: vtk.vtkRenderWindow) -> np.ndarray:
 
 
 def png_bytes(rgb: np.ndarray) -> bytes:
-    """A picture, (height, width, 3) uint8, first row on top, as a PNG."""
+    """Encode a picture, (height, width, 3) uint8, first row on top, as a PNG."""
     writer = _png_writer(rgb)
     writer.WriteToMemoryOn()
     writer.Write()
@@ -30,7 +30,7 @@ def png_bytes(rgb: np.ndarray) -> bytes:
 
 
 def write_png(rgb: np.ndarray, path: Path) -> None:
-    """(height, width, 3) uint8, first row on top."""
+    """Write a picture, (height, width, 3) uint8, first row on top, as a PNG file."""
     writer = _png_writer(rgb)
     writer.SetFileName(str(path))
     writer.Write()
@@ -38,9 +38,9 @@ def write_png(rgb: np.ndarray, path: Path) -> None:
 
 def _png_writer(rgb: np.ndarray) -> vtk.vtkPNGWriter:
     height, width, _ = rgb.shape
-    picture = vtk.vtkImageData()
-    picture.SetDimensions(width, height, 1)
-    picture.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(rgb[::-1]).reshape(-1, 3), deep=True))
+    image_data = vtk.vtkImageData()
+    image_data.SetDimensions(width, height, 1)
+    image_data.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(rgb[::-1]).reshape(-1, 3), deep=True))
     writer = vtk.vtkPNGWriter()
-    writer.SetInputData(picture)
+    writer.SetInputData(image_data)
     return writer

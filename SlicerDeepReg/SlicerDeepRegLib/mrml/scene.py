@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import slicer
 
 from ..types import Image, Result
 from .display import add_legend, diverging_colors, label_colors, set_range, warm_colors
@@ -13,8 +14,8 @@ from .nodes import add_transform, add_volume
 JACOBIAN_COLORS = "Jacobian: blue below no change, red above"
 
 
-def add_result(scene, result: Result) -> dict[str, Any]:
-    """Nodes of a result by name: fixed, moving, warped, jacobian, transform, and labels where there are some.
+def add_result(scene: slicer.vtkMRMLScene, result: Result) -> dict[str, Any]:
+    """Add the nodes of a result, by name: fixed, moving, warped, jacobian, transform, and labels if any.
 
     The moving volume is left where it was; put it under the transform node to see it warped.
     """
@@ -44,22 +45,22 @@ def add_result(scene, result: Result) -> dict[str, Any]:
     return nodes
 
 
-def add_distances(scene, image: Image, name: str, title: str):
-    """A volume of distances in mm, black for none, with a legend."""
+def add_distances(scene: slicer.vtkMRMLScene, image: Image, name: str, title: str) -> slicer.vtkMRMLVolumeNode:
+    """Add a volume of distances in mm, black for 0, with a legend."""
     node = add_volume(scene, image, name)
     show_distances(node, image.values)
     add_legend(node, title, "%.1f")
     return node
 
 
-def show_distances(node, values_mm: np.ndarray) -> None:
-    """Colors from 0 to what nearly all values are below."""
+def show_distances(node: slicer.vtkMRMLNode, values_mm: np.ndarray) -> None:
+    """Set the colors to range from 0 to the 99.5th percentile."""
     top = max(1.0, float(np.ceil(np.percentile(values_mm, 99.5))))
     set_range(node, 0.0, top, warm_colors(node.GetScene()))
 
 
 def display_range(image: Image) -> tuple[float, float]:
-    """Window for viewing: from the background to the 99.5 percentile of what is above it."""
+    """Return a window for viewing: from the background to the 99.5th percentile above it."""
     values = image.values
     lowest = float(values.min())
     content = values[values > lowest]
@@ -68,8 +69,10 @@ def display_range(image: Image) -> tuple[float, float]:
     return start, float(high) if high > start else float(values.max())
 
 
-def add_where(scene, image: Image, content: np.ndarray, like):
-    """A volume of the image's values where ``content`` (K, J, I) is true, transparent elsewhere.
+def add_where(
+    scene: slicer.vtkMRMLScene, image: Image, content: np.ndarray, like: slicer.vtkMRMLVolumeNode
+) -> slicer.vtkMRMLVolumeNode:
+    """Add a volume of the image's values where ``content`` (K, J, I) is true, transparent elsewhere.
 
     It is displayed like the volume node ``like``, whose colors have meaning.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import slicer
@@ -15,17 +15,17 @@ from .display import label_colors
 from .nodes import FLIP
 
 
-def segments_of(node) -> list[tuple[str, str]]:
-    """(identifier, name) of every segment of a segmentation node, in order."""
+def segments_of(node: slicer.vtkMRMLNode) -> list[tuple[str, str]]:
+    """Return (identifier, name) of every segment of a segmentation node, in order."""
     segmentation = node.GetSegmentation()
     identifiers = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
     return [(identifier, segmentation.GetSegment(identifier).GetName()) for identifier in identifiers]
 
 
-def segment_array(node, identifier: str, volume) -> np.ndarray | None:
-    """(K, J, I) bool, a segment on the voxels of a volume node in the same coordinates; None for an empty one."""
-    found, on_volume = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
-    if not node.GetBinaryLabelmapRepresentation(identifier, found) or found.GetNumberOfPoints() == 0:
+def segment_array(node: slicer.vtkMRMLNode, identifier: str, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray | None:
+    """Return a segment on the voxels of a volume node in the same coordinates, (K, J, I) bool; None if empty."""
+    labelmap, on_volume = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+    if not node.GetBinaryLabelmapRepresentation(identifier, labelmap) or labelmap.GetNumberOfPoints() == 0:
         return None
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
@@ -33,13 +33,15 @@ def segment_array(node, identifier: str, volume) -> np.ndarray | None:
     reference.SetDimensions(*volume.GetImageData().GetDimensions())
     reference.SetImageToWorldMatrix(matrix)
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-        found, reference, on_volume, False, False
+        labelmap, reference, on_volume, False, False
     )
     values = vtk_to_numpy(on_volume.GetPointData().GetScalars()).reshape(on_volume.GetDimensions()[::-1])
     return values > 0
 
 
-def add_segment(node, name: str, color, inside: np.ndarray, ijk_to_ras: np.ndarray) -> None:
+def add_segment(
+    node: slicer.vtkMRMLNode, name: str, color: Sequence[float], inside: np.ndarray, ijk_to_ras: np.ndarray
+) -> None:
     """Add a segment to a segmentation node.
 
     Args:
@@ -47,17 +49,19 @@ def add_segment(node, name: str, color, inside: np.ndarray, ijk_to_ras: np.ndarr
         ijk_to_ras: (4, 4) where its voxels lie, in the node's coordinates.
     """
     identifier = node.GetSegmentation().AddEmptySegment("", name, color)
-    picture = slicer.vtkOrientedImageData()
-    picture.SetDimensions(*inside.shape[::-1])
+    image_data = slicer.vtkOrientedImageData()
+    image_data.SetDimensions(*inside.shape[::-1])
     scalars = numpy_to_vtk(np.ascontiguousarray(inside, np.uint8).ravel(), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
-    picture.GetPointData().SetScalars(scalars)
-    picture.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
+    image_data.GetPointData().SetScalars(scalars)
+    image_data.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
     logic = slicer.vtkSlicerSegmentationsModuleLogic
-    logic.SetBinaryLabelmapToSegment(picture, node, identifier, logic.MODE_REPLACE)
+    logic.SetBinaryLabelmapToSegment(image_data, node, identifier, logic.MODE_REPLACE)
 
 
-def add_segmentation(scene, labels: Image, name: str, names: Mapping[int, str] | None = None):
-    """A segmentation node with a segment for each label of a map (0 is none), in the colors that labels have.
+def add_segmentation(
+    scene: slicer.vtkMRMLScene, labels: Image, name: str, names: Mapping[int, str] | None = None
+) -> slicer.vtkMRMLSegmentationNode:
+    """Add a segmentation node with a segment for each label of a map (0 is background), in the labels' colors.
 
     Args:
         names: of the labels; "Label N" where it has none.

@@ -29,26 +29,28 @@ SHOTS: tuple[tuple[str, str, float, bool, bool], ...] = (
 
 
 def shots(review: Review, run: Run, cameras: Sequence[Callable[[], np.ndarray]]) -> list[tuple[bytes, str]]:
-    """(PNG, caption) of each of SHOTS, the views beside each other.
+    """Return (PNG, caption) of each of SHOTS, the views beside each other.
 
     Args:
         review: shows the run; what it showed comes back by its ``restore`` or the next ``show``.
         run: with its fixed and warped volume; pictures of before are left out where the moving one is gone or moved.
         cameras: each renders a view now and gives (height, width, 3) uint8, first row on top.
     """
-    found = []
+    pictures = []
     for caption, mode, amount, after, grid in SHOTS:
         if not after and not moving_is_where_it_was(run):
             continue
         review.show(run, mode, amount, after)
         review.overlay(run, grid, False)
-        found.append((png_bytes(beside(cameras)), caption))
+        pictures.append((png_bytes(beside(cameras)), caption))
     review.overlay(run, False, False)
-    return found
+    return pictures
 
 
 def beside(cameras: Sequence[Callable[[], np.ndarray]]) -> np.ndarray:
-    """What every camera sees now, beside each other."""
+    """Return what every camera sees now, beside each other."""
     pictures = [camera() for camera in cameras]
-    height = max(one.shape[0] for one in pictures)
-    return np.concatenate([np.pad(one, ((0, height - one.shape[0]), (0, 0), (0, 0))) for one in pictures], axis=1)
+    height = max(picture.shape[0] for picture in pictures)
+    return np.concatenate(
+        [np.pad(picture, ((0, height - picture.shape[0]), (0, 0), (0, 0))) for picture in pictures], axis=1
+    )

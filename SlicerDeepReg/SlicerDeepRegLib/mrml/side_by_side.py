@@ -24,7 +24,7 @@ TABLE_METRICS = ("dice", "hd95_mm", "tre_mm", "ncc", "ssim", "folds_percent", "n
 
 
 def cells_of(count: int, letters: Sequence[str] | None = None) -> list[list[Cell]]:
-    """A row of views for each run, labeled by numbers or by letters."""
+    """Return a row of views for each run, labeled by numbers or by letters."""
     marks = letters or [str(row + 1) for row in range(count)]
     return [
         [
@@ -81,7 +81,7 @@ class SideBySide:
             self._hide_names()
 
     def restore(self) -> None:
-        """The layout that was there before; the table goes."""
+        """Restore the user's layout, and remove the table."""
         for run in self._runs:
             if run.node.GetScene() is not None:
                 self.review.grid_in(run, [])
@@ -93,7 +93,7 @@ class SideBySide:
         self._runs, self.blind = (), None
 
     def _hide_names(self) -> None:
-        """Slicer writes the names of volumes into the views: letters in their place, until they may be told."""
+        """Rename volumes to letters while the reading is blinded: Slicer writes their names into the views."""
         for run, letter in zip(self._runs, self.blind):
             for role in ("warped", "difference", "jacobian_log", "layout_grid"):
                 node = run.get(role)
@@ -107,12 +107,12 @@ class SideBySide:
         self._names = []
 
     def forget(self, run: Run) -> None:
-        """Before a run is removed: put the layout back where it shows it."""
+        """Restore the layout if it shows a run that is about to be removed."""
         if run in self._runs:
             self.restore()
 
     def _common_window(self) -> None:
-        """Window and level of the first run's warped volume for all of them; maps have one scale anyway."""
+        """Use the window of the first run's warped volume for all of them; maps have a common scale anyway."""
         first = self._runs[0].get("warped").GetDisplayNode()
         low, high = first.GetWindowLevelMin(), first.GetWindowLevelMax()
         for run in self._runs:
@@ -122,7 +122,7 @@ class SideBySide:
 
     # ------------------------------------------------------------------ the table
 
-    def _table(self):
+    def _table(self) -> slicer.vtkMRMLTableNode | None:
         nodes = slicer.util.getNodesByClass("vtkMRMLTableNode", self.scene)
         return next((node for node in nodes if node.GetName() == TABLE), None)
 

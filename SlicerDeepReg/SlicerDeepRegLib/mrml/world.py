@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +31,8 @@ class Placed:
     note: str = ""
 
 
-def placed_volume(node, initial=None) -> Placed:
-    """A volume node in the world, and further moved by an initial transform node where one is given.
+def placed_volume(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> Placed:
+    """Return a volume node's image in world coordinates, moved further by an initial transform node if given.
 
     Under linear transforms the voxels stay as they are and their grid moves; under others the volume is
     resampled, which is said in the note.
@@ -67,8 +68,8 @@ def placed_volume(node, initial=None) -> Placed:
     )
 
 
-def grid_in_world(node, initial=None) -> Grid | None:
-    """Where a volume's voxels lie, without reading them; None for a volume without voxels.
+def grid_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> Grid | None:
+    """Return a volume's grid in the world, without reading voxels; None for a volume without any.
 
     Under a transform that is not linear this is the box around it.
     """
@@ -82,8 +83,10 @@ def grid_in_world(node, initial=None) -> Grid | None:
     return _box(node, local_to_world(node, initial))
 
 
-def local_to_world(node, initial=None) -> vtk.vtkGeneralTransform:
-    """From the node's own coordinates to the world, then through the initial transform, RAS mm."""
+def local_to_world(
+    node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None
+) -> vtk.vtkGeneralTransform:
+    """Return the transform from the node's coordinates to the world, then the initial one, RAS mm."""
     together = vtk.vtkGeneralTransform()
     together.PostMultiply()
     for parent in (node.GetParentTransformNode(), initial):
@@ -94,17 +97,17 @@ def local_to_world(node, initial=None) -> vtk.vtkGeneralTransform:
     return together
 
 
-def linear_matrix(parents, matrix: vtk.vtkMatrix4x4) -> None:
-    """The product of the matrices to the world of linear transform nodes, the first applied first."""
+def linear_matrix(parents: Sequence[slicer.vtkMRMLTransformNode], matrix: vtk.vtkMatrix4x4) -> None:
+    """Set ``matrix`` to the product of linear transform nodes' matrices to the world, the first applied first."""
     matrix.Identity()
     for parent in parents:
-        one = vtk.vtkMatrix4x4()
-        parent.GetMatrixTransformToWorld(one)
-        vtk.vtkMatrix4x4.Multiply4x4(one, matrix, matrix)
+        step = vtk.vtkMatrix4x4()
+        parent.GetMatrixTransformToWorld(step)
+        vtk.vtkMatrix4x4.Multiply4x4(step, matrix, matrix)
 
 
-def points_in_world(node, initial=None) -> np.ndarray:
-    """(N, 3) the control points of a markups node, LPS mm of the world."""
+def points_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> np.ndarray:
+    """Return the control points of a markups node, (N, 3) world LPS mm."""
     points = np.array(slicer.util.arrayFromMarkupsControlPoints(node, world=True), float).reshape(-1, 3)
     if initial is not None:
         to_world = vtk.vtkGeneralTransform()
@@ -113,8 +116,10 @@ def points_in_world(node, initial=None) -> np.ndarray:
     return points * [-1, -1, 1]
 
 
-def labels_of(node, volume, placed: Placed, numbers: dict[str, int] | None = None) -> tuple[Image, dict[int, str]]:
-    """A segmentation or label map as labels on the voxels of ``volume``, and the name of each label.
+def labels_of(
+    node: slicer.vtkMRMLNode, volume: slicer.vtkMRMLVolumeNode, placed: Placed, numbers: dict[str, int] | None = None
+) -> tuple[Image, dict[int, str]]:
+    """Return a segmentation or label map as labels on the voxels of ``volume``, and the name of each label.
 
     Args:
         node: vtkMRMLSegmentationNode or vtkMRMLLabelMapVolumeNode, under the same transform as the volume.
@@ -151,20 +156,20 @@ def labels_of(node, volume, placed: Placed, numbers: dict[str, int] | None = Non
     return Image(values, placed.image.grid, node.GetName()), names
 
 
-def _values(node) -> np.ndarray:
-    """(K, J, I), the node's own memory."""
-    picture = node.GetImageData()
-    return vtk_to_numpy(picture.GetPointData().GetScalars()).reshape(picture.GetDimensions()[::-1])
+def _values(node: slicer.vtkMRMLNode) -> np.ndarray:
+    """Return the node's own memory, (K, J, I)."""
+    image_data = node.GetImageData()
+    return vtk_to_numpy(image_data.GetPointData().GetScalars()).reshape(image_data.GetDimensions()[::-1])
 
 
-def _grid(node, local_to_world_ras: np.ndarray) -> Grid:
+def _grid(node: slicer.vtkMRMLNode, local_to_world_ras: np.ndarray) -> Grid:
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     return Grid(node.GetImageData().GetDimensions(), FLIP @ local_to_world_ras @ slicer.util.arrayFromVTKMatrix(matrix))
 
 
-def _box(node, to_world: vtk.vtkAbstractTransform) -> Grid:
-    """A grid along the world's axes around the warped volume, its spacing the volume's finest."""
+def _box(node: slicer.vtkMRMLNode, to_world: vtk.vtkAbstractTransform) -> Grid:
+    """Return a grid along the world's axes around the transformed volume, with the volume's finest spacing."""
     size = np.array(node.GetImageData().GetDimensions())
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
@@ -179,8 +184,8 @@ def _box(node, to_world: vtk.vtkAbstractTransform) -> Grid:
     return Grid(tuple(np.maximum(1, np.ceil((high - low) / spacing)).astype(int)), lps)
 
 
-def _resampled_in_world(node, to_world: vtk.vtkAbstractTransform) -> Image:
-    """The volume on the grid around it, by linear interpolation, its lowest value outside."""
+def _resampled_in_world(node: slicer.vtkMRMLNode, to_world: vtk.vtkAbstractTransform) -> Image:
+    """Resample the volume to the grid around it, by linear interpolation, its lowest value outside."""
     grid = _box(node, to_world)
     world_ras = FLIP @ grid.ijk_to_lps
     to_ras = vtk.vtkMatrix4x4()

@@ -11,7 +11,7 @@ import slicer.util
 from ..mrml.nodes import add_volume, flipped
 from ..mrml.segments import add_segmentation
 from ..mrml.world import placed_volume
-from ..teaching.pairs import LABEL_NAMES, RANGE, TaughtPair, synthetic_head
+from ..teaching.pairs import LABEL_NAMES, RANGE, synthetic_head
 
 CATEGORY = "DeepReg"
 _TEST_DATA = "https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/"
@@ -52,7 +52,7 @@ def add_synthetic_pair() -> tuple[Any, Any]:
     return add_volumes(synthetic_head())
 
 
-def add_volumes(pair: TaughtPair) -> tuple[Any, Any]:
+def add_volumes(pair: SyntheticPair) -> tuple[Any, Any]:
     """Add the images of a synthetic pair to the scene and return their (fixed, moving) volume nodes."""
     nodes = []
     for image in (pair.fixed, pair.moving):
@@ -63,7 +63,7 @@ def add_volumes(pair: TaughtPair) -> tuple[Any, Any]:
     return nodes[0], nodes[1]
 
 
-def add_labeled_pair(pair: TaughtPair) -> dict[str, Any]:
+def add_labeled_pair(pair: SyntheticPair) -> dict[str, Any]:
     """Add a synthetic pair with its segmentations and landmarks, which are hidden, to the scene.
 
     Returns:

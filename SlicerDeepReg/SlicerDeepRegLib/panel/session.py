@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..metrics.table import rows
+from ..mrml.add_run import add_run
 from ..mrml.motion import keep_motion
-from ..mrml.runs import Run, add_run, free_name, remove
+from ..mrml.runs import Run, free_name, remove
 from ..report.facts import facts_of
 from ..types import InputError
 from ..worker.client import WorkerClient

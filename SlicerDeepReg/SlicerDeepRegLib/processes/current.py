@@ -8,10 +8,11 @@ import os
 import signal
 import sys
 import threading
+from types import FrameType
 
 
 def prepare_process() -> None:
-    """Make large arrays cheap to allocate, and let a polite kill end the run like Ctrl-C does."""
+    """Make large arrays cheap to allocate, and let SIGTERM end the run like Ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
     tune_memory()
 
@@ -36,7 +37,7 @@ def tune_memory() -> None:
 
 
 def peak_memory_gb() -> float | None:
-    """The most memory this process had since ``forget_peak_memory``; None where the system is not Linux."""
+    """Return the peak memory of this process since ``forget_peak_memory``, in 10^9 bytes; None except on Linux."""
     with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as stream:
         for line in stream:
             if line.startswith("VmHWM:"):
@@ -45,7 +46,7 @@ def peak_memory_gb() -> float | None:
 
 
 def forget_peak_memory() -> bool:
-    """Begin to look for the peak anew; returns whether the system can (Linux). ``ru_maxrss`` begins anew too."""
+    """Reset the peak, ``ru_maxrss`` too; return whether the system can (Linux)."""
     try:
         with open("/proc/self/clear_refs", "w", encoding="ascii") as stream:
             stream.write("5")
@@ -55,7 +56,7 @@ def forget_peak_memory() -> bool:
 
 
 def give_back_memory() -> None:
-    """Hand what was kept back to the system: for a process that waits for its next job."""
+    """Return freed memory to the system, for a process that waits for its next job."""
     if sys.platform.startswith("linux"):
         try:
             ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -63,12 +64,12 @@ def give_back_memory() -> None:
             return
 
 
-def _interrupt(number, frame) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it ends, also by a kill: nobody waits for its result then.
+    """End this process when the one that started it ends, even by a kill: its result is no longer needed.
 
     The parent must hold the other end of standard input (a pipe) for as long as it lives. Not on Windows, where a
     thread that waits for input may hang the loading of libraries.
@@ -80,7 +81,7 @@ def end_with_parent() -> None:
 
 
 def killed_with_parent() -> None:
-    """On Linux: have the system kill this process, and what it becomes by exec, when its parent ends."""
+    """Have the system (Linux) kill this process, and what it becomes by exec, when its parent ends."""
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -90,6 +91,6 @@ def _wait_for_the_end_of_input() -> None:
     try:
         while os.read(0, 1024):
             pass
-    except (OSError, ValueError):  # there is no such input: nothing is known of the parent
+    except (OSError, ValueError):  # no such input: nothing is known of the parent
         return
     os._exit(1)

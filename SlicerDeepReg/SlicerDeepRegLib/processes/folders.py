@@ -1,7 +1,7 @@
-"""Private folders for what is not finished: removed at the end, and by whoever comes next where their owner was killed.
+"""Private folders for unfinished work, removed at the end, or by the next user if their owner was killed.
 
-A folder is owned for as long as a process holds the system's lock on it, which ends with the process however that
-ends. Before a new one is made, those of the same kind that nobody owns are removed.
+A process owns a folder as long as it holds the system's lock on it, which ends with the process, however that ends.
+Before a new folder is made, those of the same kind without an owner are removed.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Windows has no lock on folders; there one that was not touched for so long is nobody's.
+#: Windows has no locks on folders; there a folder not touched for so long has no owner.
 FORGOTTEN_S = 2 * 86400.0
 LOCKS = os.name == "posix"
-#: How their names end, after what nobody can guess: a folder of the user's that begins alike is never taken for one.
+#: The end of their names, after random characters: a user's folder with the same beginning is never mistaken for one.
 _SUFFIX = ".private"
 _MADE = re.compile(r"[a-z0-9_]{8}" + re.escape(_SUFFIX))
 
 
 class PrivateFolder:
-    """A folder that only this user may read, with a name nobody can guess.
+    """A folder that only this user may read, with an unpredictable name.
 
     Args:
         prefix: how its name begins.
@@ -45,8 +45,8 @@ class PrivateFolder:
         while True:
             self.path = Path(tempfile.mkdtemp(prefix=prefix, suffix=_SUFFIX, dir=parent))
             try:
-                self._owned = _own(self.path)
-            except BlockingIOError:  # another process took it for an ownerless one, and is removing it
+                self._owned = own(self.path)
+            except BlockingIOError:  # another process took it for ownerless and is removing it
                 continue
             if self.path.is_dir():  # else it has been removed already
                 return
@@ -65,7 +65,7 @@ class PrivateFolder:
 
 @contextlib.contextmanager
 def private_folder(prefix: str, parent: str | os.PathLike | None = None) -> Iterator[Path]:
-    """The path of a :class:`PrivateFolder` that is removed when the block ends, however it ends."""
+    """Yield the path of a :class:`PrivateFolder`, removed when the block ends, however it ends."""
     folder = PrivateFolder(prefix, parent)
     try:
         yield folder.path
@@ -76,20 +76,20 @@ def private_folder(prefix: str, parent: str | os.PathLike | None = None) -> Iter
 def sweep(prefix: str, parent: Path) -> None:
     """Remove the private folders in ``parent`` whose names begin so and whose owner is gone."""
     for path in _made(prefix, parent):
-        _remove_if_nobodys(path)
+        _remove_if_ownerless(path)
 
 
 def restore(prefix: str, parent: Path) -> None:
-    """Put back what a process set aside in such a folder, to replace it, and was killed before it did.
+    """Put back what a process had set aside in such a folder when it was killed before replacing it.
 
-    What has its name in ``parent`` meanwhile stays as it is, and what was set aside is removed.
+    If something of that name exists in ``parent`` by now, that stays, and what was set aside is removed.
     """
     for path in _made(prefix, parent):
         if not LOCKS and not _is_forgotten(path):
             continue
         handle = None
         with contextlib.suppress(OSError):
-            handle = _own(path)
+            handle = own(path)
             if handle is None and LOCKS:
                 continue
             for kept in path.iterdir():
@@ -101,7 +101,7 @@ def restore(prefix: str, parent: Path) -> None:
 
 
 def _made(prefix: str, parent: Path) -> list[Path]:
-    """The folders in ``parent`` that were made here with that prefix, by their names; links are none."""
+    """Return the folders in ``parent`` that have such a name with that prefix; no links."""
     try:
         paths = list(parent.iterdir())
     except OSError:
@@ -110,13 +110,13 @@ def _made(prefix: str, parent: Path) -> list[Path]:
     return [path for path in named if path.is_dir() and not path.is_symlink()]
 
 
-def _remove_if_nobodys(path: Path) -> None:
+def _remove_if_ownerless(path: Path) -> None:
     if not LOCKS:
         if _is_forgotten(path):
             shutil.rmtree(path, ignore_errors=True)
         return
-    with contextlib.suppress(BlockingIOError):  # somebody's
-        handle = _own(path)
+    with contextlib.suppress(BlockingIOError):  # it has an owner
+        handle = own(path)
         if handle is not None:
             shutil.rmtree(path, ignore_errors=True)
             os.close(handle)
@@ -128,11 +128,11 @@ def _is_forgotten(path: Path) -> bool:
     return False
 
 
-def _own(path: Path) -> int | None:
-    """An open handle that holds the lock of the folder; None where it is gone, or its disk has no locks.
+def own(path: Path) -> int | None:
+    """Return an open handle that locks the folder; None if it is gone, or its disk has no locks.
 
     Raises:
-        BlockingIOError: somebody else holds it.
+        BlockingIOError: another process holds it.
     """
     if not LOCKS:
         return None
@@ -148,5 +148,5 @@ def _own(path: Path) -> int | None:
         os.close(handle)
         if isinstance(error, BlockingIOError):
             raise
-        return None  # a disk without locks: then nobody removes it but its owner
+        return None  # a disk without locks: then only its owner removes it
     return handle

@@ -1,1 +1,1 @@
-"""A registration as a page and as a PDF that somebody can sign; needs neither torch nor Slicer."""
+"""Reports on a registration, as an HTML page and as a PDF to sign; needs neither torch nor Slicer."""

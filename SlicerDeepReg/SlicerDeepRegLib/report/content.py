@@ -1,9 +1,9 @@
-"""What a report holds, before it is a page or a PDF."""
+"""The content of a report, before it becomes a page or a PDF."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,18 @@ from ..metrics.status import Status, overall
 from ..metrics.table import STATES
 from ..similarity import similarities
 
-KINDS = {"fold": "fold", "shrinks": "shrinks most", "grows": "grows most", "differs": "differs most"}
+#: The kinds of locations, in words.
+KINDS = {
+    "fold": "folding",
+    "shrinks": "maximum compression (J)",
+    "grows": "maximum expansion (J)",
+    "differs": "largest difference",
+}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG, and what a reader should look for in it."""
+    """A PNG image, and what a reader should look for in it."""
 
     png: bytes
     caption: str
@@ -61,7 +67,7 @@ def content_of(
     identifiers: bool = False,
     truth: Mapping[str, str] | None = None,
 ) -> Content:
-    """A report of a registration.
+    """Return the content of a report on a registration.
 
     Args:
         facts: as ``facts_of`` makes them.
@@ -71,7 +77,7 @@ def content_of(
         truth: further metrics as title to text.
     """
     neutral = _neutral(facts, identifiers)
-    found = tuple(Status(**one) for one in facts["statuses"])
+    lines = tuple(Status(**status) for status in facts["statuses"])
     names = facts.get("names", {})
     title = "Registration report"
     if identifiers:
@@ -89,8 +95,8 @@ def content_of(
     return Content(
         title,
         _summary(facts),
-        overall(found),
-        found,
+        overall(lines),
+        lines,
         tuple(pictures),
         tables,
         tuple((stage["name"], tuple(stage["curve"])) for stage in facts["stages"] if len(stage["curve"]) > 1),
@@ -99,8 +105,8 @@ def content_of(
     )
 
 
-def _neutral(facts: Mapping[str, Any], identifiers: bool):
-    """Takes the names of the images out of a sentence."""
+def _neutral(facts: Mapping[str, Any], identifiers: bool) -> Callable[[str], str]:
+    """Return a function that replaces the images' names in a sentence."""
     names = [] if identifiers else sorted(facts.get("names", {}).items(), key=lambda item: -len(item[1]))
 
     def clean(text: str) -> str:
@@ -116,7 +122,7 @@ def _summary(facts: Mapping[str, Any]) -> str:
     similarity = facts["similarity"]
     similarity = similarity.upper() if similarity in similarities() else similarity
     return (
-        f"{facts['title']}, {facts['preset']} preset, {facts.get('linear', 'no')} linear stage, {similarity}, on "
+        f"{facts['title']}, {facts['preset']} preset, linear alignment {facts.get('linear', 'none')}, {similarity}, on "
         f"{facts['device']}: {facts['seconds']:.0f} s."
     )
 
@@ -154,10 +160,10 @@ def _locations(locations: Sequence[Mapping[str, Any]]) -> Table:
         where = f"{abs(x):.0f} {'L' if x >= 0 else 'R'}, {abs(y):.0f} {'P' if y >= 0 else 'A'}, "
         where += f"{abs(z):.0f} {'S' if z >= 0 else 'I'}"
         lines.append((KINDS[place["kind"]], f"{place['value']:.2f}", where))
-    return Table("Where to look", ("", "value", "place (mm)"), tuple(lines))
+    return Table("Where to look", ("Finding", "Value", "Location (mm)"), tuple(lines))
 
 
-def _stages(stages: Sequence[Mapping[str, Any]], neutral) -> Table:
+def _stages(stages: Sequence[Mapping[str, Any]], neutral: Callable[[str], str]) -> Table:
     lines = []
     for stage in stages:
         metrics = ", ".join(
@@ -187,4 +193,4 @@ def _method(facts: Mapping[str, Any]) -> Table:
     for part, value in facts.get("seconds_by_part", {}).items():
         peaks = [f"{peaks[part]:.2f} GB ({where})" for where, peaks in memory.items() if part in peaks]
         lines.append((f"To {part}", f"{value:.1f} s" + (f", at most {', '.join(peaks)}" if peaks else "")))
-    return Table("How it was made", ("", ""), tuple(lines))
+    return Table("Provenance", ("", ""), tuple(lines))

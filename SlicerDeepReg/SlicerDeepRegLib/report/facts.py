@@ -1,4 +1,4 @@
-"""What is said of a registration, as plain values: a run in Slicer keeps them, a report prints them."""
+"""The facts about a registration, as plain values: a run in Slicer stores them, a report prints them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..types import InputError, Result
 
 
 def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> dict[str, Any]:
-    """The facts of a result.
+    """Return the facts of a result.
 
     Args:
         label_names: name of each label.
 
     Returns:
         method, title, preset, linear, similarity, device, seconds (in all), seconds_by_part, metrics (of the end,
-        single numbers), table (title and the figure in each state), statuses, structures, stages, locations (LPS mm),
+        single numbers), table (title and the value in each state), statuses, structures, stages, locations (LPS mm),
         spacing_mm, size_ijk, versions, platform, sha256, weights_sha256, references, license, names (of the images)
         and notes.
     """
@@ -29,7 +29,7 @@ def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> di
     provenance = result.provenance
     grid = result.fixed.grid
     spacing = [float(side) for side, size in zip(grid.spacing_mm, grid.size_ijk) if size > 1]  # a slice has no depth
-    found = {
+    facts = {
         "method": result.request.method,
         "preset": result.request.preset,
         "linear": result.request.linear,
@@ -40,7 +40,7 @@ def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> di
         "peak_gb": {where: dict(peaks) for where, peaks in result.peak_gb.items()},
         "metrics": {name: value for name, value in after.items() if not isinstance(value, (dict, list))},
         "table": rows(result.metrics),
-        "statuses": [dataclasses.asdict(one) for one in statuses(after, spacing, label_names)],
+        "statuses": [dataclasses.asdict(line) for line in statuses(after, spacing, label_names)],
         "structures": structures_of(result.metrics, label_names),
         "stages": [
             {
@@ -61,20 +61,20 @@ def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> di
         "names": {"fixed": result.fixed.name, "moving": result.moving.name},
         "notes": list(result.notes),
     }
-    return {**found, **_of_method(result.request.method)}
+    return {**facts, **_of_method(result.request.method)}
 
 
 def _of_method(name: str) -> dict[str, Any]:
     try:
-        one = method(name).card
+        card = method(name).card
     except InputError:  # a model that was taken away while it ran
         return {"title": name, "summary": "", "references": [], "license": "", "weights_sha256": None}
     return {
-        "title": one.title,
-        "summary": one.summary,
-        "references": list(one.references),
-        "license": one.license,
-        "weights_sha256": one.sha256,
+        "title": card.title,
+        "summary": card.summary,
+        "references": list(card.references),
+        "license": card.license,
+        "weights_sha256": card.sha256,
     }
 
 

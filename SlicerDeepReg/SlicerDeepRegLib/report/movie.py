@@ -1,4 +1,4 @@
-"""Frames as a film: a GIF by Pillow, which comes with what the worker needs, or an MP4 by imageio-ffmpeg."""
+"""Write frames as an animation: a GIF by Pillow, which the worker needs anyway, or an MP4 by imageio-ffmpeg."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ NO_FFMPEG = (
 
 
 def can_write_mp4() -> bool:
-    """Whether imageio-ffmpeg is there, which brings ffmpeg."""
+    """Return whether imageio-ffmpeg, which brings ffmpeg, is installed."""
     return importlib.util.find_spec("imageio_ffmpeg") is not None
 
 
 def write_film(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
-    """Write a film in the format that the name's ending says; see ``write_gif`` and ``write_mp4``."""
+    """Write an animation in the format of the file's suffix; see ``write_gif`` and ``write_mp4``."""
     (write_mp4 if path.suffix.lower() == ".mp4" else write_gif)(frames, path, seconds)
 
 
 def write_mp4(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
-    """Write a film that every player and presentation shows (H.264, even sides).
+    """Write an animation that any player and presentation can show (H.264, even sides).
 
     Args:
         frames: (height, width, 3) uint8 of one shape, first row on top.
@@ -37,7 +37,7 @@ def write_mp4(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
         InputError: no frames, or imageio-ffmpeg is not installed. OSError: it could not be written.
     """
     if not len(frames):
-        raise InputError("There is nothing to film. Show a run first.")
+        raise InputError("There is nothing to export. Show a run first.")
     if not can_write_mp4():
         raise InputError(NO_FFMPEG)
     import imageio_ffmpeg
@@ -57,7 +57,7 @@ def write_mp4(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
 
 
 def write_gif(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
-    """Write a film that begins again at its end.
+    """Write an animation that loops.
 
     Args:
         frames: (height, width, 3) uint8 of one shape, first row on top.
@@ -69,12 +69,12 @@ def write_gif(frames: Sequence[np.ndarray], path: Path, seconds: float) -> None:
     try:
         from PIL import Image
     except ImportError as error:
-        raise InputError("A film needs Pillow, which is not installed: pip install pillow.") from error
+        raise InputError("An animation needs Pillow, which is not installed: pip install pillow.") from error
     if not len(frames):
-        raise InputError("There is nothing to film. Show a run first.")
-    pictures = [Image.fromarray(np.ascontiguousarray(one)) for one in frames]
+        raise InputError("There is nothing to export. Show a run first.")
+    pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
     colors = pictures[len(pictures) // 2].quantize(256)  # the same for all: else the background flickers
-    small = [one.quantize(palette=colors, dither=Image.Dither.NONE) for one in pictures]
+    small = [picture.quantize(palette=colors, dither=Image.Dither.NONE) for picture in pictures]
     small[0].save(
         path, save_all=True, append_images=small[1:], duration=max(20, int(1000 * seconds)), loop=0, disposal=1
     )

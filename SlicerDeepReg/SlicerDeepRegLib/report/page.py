@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from .content import Content, Picture, Table
 
 COLORS = {"green": "#1d7f3a", "amber": "#a86400", "red": "#b3261e", "gray": "#5b6472"}
-SAID = {"green": "within", "amber": "look", "red": "stop", "gray": "not measured"}
+#: What each color of a status means, in words.
+MEANINGS = {"green": "Within tolerance", "amber": "Check", "red": "Out of tolerance", "gray": "not measured"}
 VERDICTS = ("May be used", "May be used with the limits below", "Must not be used")
 
 _STYLE = """
@@ -28,19 +29,19 @@ svg text{font-size:11px;fill:#1c2330}
 
 
 def page(content: Content) -> str:
-    """The page."""
+    """Return the HTML page."""
     body = [
         f"<h1>{_safe(content.title)}</h1>",
         f'<p class="sum">{_safe(content.summary)}</p>',
         f'<p class="verdict" style="border-color:{COLORS[content.verdict.color]}">{_safe(content.verdict.value)}</p>',
-        _lights(content),
+        _statuses(content),
     ]
     body += [f"<p>Note: {_safe(note)}</p>" for note in content.warnings]
     for name in ("metrics", "truth"):
         if name in content.tables:
             body.append(_table(content.tables[name]))
     if content.pictures:
-        body.append("<h2>Pictures</h2>")
+        body.append("<h2>Images</h2>")
         body += [_figure(picture) for picture in content.pictures]
     for name in ("structures", "locations"):
         if name in content.tables:
@@ -63,13 +64,15 @@ def _safe(text: str) -> str:
     return html.escape(str(text))
 
 
-def _lights(content: Content) -> str:
+def _statuses(content: Content) -> str:
     lines = []
-    for light in content.statuses:
-        said = f'<b style="color:{COLORS[light.color]}">&#9679; {SAID[light.color]}</b>'
-        rule = f'<span class="small">{_safe(light.rule)}</span>'
-        lines.append(f"<tr><td>{_safe(light.name)}</td><td>{said}</td><td>{_safe(light.value)}<br>{rule}</td></tr>")
-    head = "<tr><th>Judged</th><th></th><th>Found, and what would be within tolerance</th></tr>"
+    for status in content.statuses:
+        meaning = f'<b style="color:{COLORS[status.color]}">&#9679; {MEANINGS[status.color]}</b>'
+        rule = f'<span class="small">{_safe(status.rule)}</span>'
+        lines.append(
+            f"<tr><td>{_safe(status.name)}</td><td>{meaning}</td><td>{_safe(status.value)}<br>{rule}</td></tr>"
+        )
+    head = "<tr><th>Measure</th><th>Status</th><th>Value, and the tolerance</th></tr>"
     return f'<table class="words"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>'
 
 
@@ -90,7 +93,7 @@ def _figure(picture: Picture) -> str:
 
 
 def _bars(content: Content) -> str:
-    """Dice of each structure: a pale bar before, a dark one after."""
+    """Draw the Dice of each structure: a pale bar before, a dark one after."""
     if not content.bars:
         return ""
     left, width, line = 190, 420, 26
@@ -132,5 +135,5 @@ def _sign() -> str:
     return (
         f'<h2>Verdict</h2><div class="sign">{choices}<label>Comment<textarea></textarea></label>'
         '<label>Name and date <input type="text"></label></div>'
-        '<p class="small">Not a medical device: the verdict is the reader\'s.</p>'
+        '<p class="small">Not a medical device: the verdict is up to the reader.</p>'
     )

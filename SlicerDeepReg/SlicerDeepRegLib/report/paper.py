@@ -6,10 +6,14 @@ import importlib.util
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..types import InputError
-from .content import Content, Table
-from .page import COLORS, SAID, VERDICTS
+from .content import Content, Picture, Table
+from .page import COLORS, MEANINGS, VERDICTS
+
+if TYPE_CHECKING:
+    from fpdf import FPDF
 
 NO_FPDF = (
     'A PDF needs fpdf2, which is not installed: pip install "SlicerDeepReg[report]" (or fpdf2). The page report.html '
@@ -19,7 +23,7 @@ _MARGIN, _LINE = 15, 4.6
 
 
 def can_write() -> bool:
-    """Whether fpdf2 is there."""
+    """Return whether fpdf2 is installed."""
     return importlib.util.find_spec("fpdf") is not None
 
 
@@ -44,8 +48,8 @@ def write_pdf(content: Content, path: Path) -> None:
     pdf.set_text_color(COLORS[content.verdict.color])
     _paragraph(pdf, content.verdict.value, 11)
     pdf.set_text_color(0)
-    lines = [(one.name, SAID[one.color], one.value, one.rule) for one in content.statuses]
-    _table(pdf, Table("", ("Judged", "", "Found", "Within tolerance"), tuple(lines)), (26, 24, 60, 70))
+    lines = [(status.name, MEANINGS[status.color], status.value, status.rule) for status in content.statuses]
+    _table(pdf, Table("", ("Measure", "Status", "Value", "Tolerance"), tuple(lines)), (26, 24, 60, 70))
     for note in content.warnings:
         _paragraph(pdf, f"Note: {note}")
     for name in ("metrics", "truth"):
@@ -64,11 +68,11 @@ def write_pdf(content: Content, path: Path) -> None:
 
 
 def _latin(text: str) -> str:
-    """The text in the letters that the fonts of every PDF reader have."""
+    """Return the text in the characters that the standard PDF fonts have."""
     return str(text).replace("\u2192", "to").replace("\u2026", "...").encode("latin-1", "replace").decode("latin-1")
 
 
-def _heading(pdf, text: str, size: int = 12) -> None:
+def _heading(pdf: FPDF, text: str, size: int = 12) -> None:
     if pdf.will_page_break(25):
         pdf.add_page()
     pdf.set_font("Helvetica", "B", size)
@@ -77,13 +81,13 @@ def _heading(pdf, text: str, size: int = 12) -> None:
     pdf.ln(1)
 
 
-def _paragraph(pdf, text: str, size: int = 9) -> None:
+def _paragraph(pdf: FPDF, text: str, size: int = 9) -> None:
     pdf.set_font("Helvetica", "", size)
     pdf.multi_cell(0, size * 0.5, _latin(text), new_x="LMARGIN", new_y="NEXT")
     pdf.ln(1)
 
 
-def _table(pdf, table: Table, widths: Sequence[int] = ()) -> None:
+def _table(pdf: FPDF, table: Table, widths: Sequence[int] = ()) -> None:
     from fpdf.fonts import FontFace
 
     if table.title:
@@ -105,7 +109,7 @@ def _table(pdf, table: Table, widths: Sequence[int] = ()) -> None:
     pdf.ln(2)
 
 
-def _picture(pdf, picture) -> None:
+def _picture(pdf: FPDF, picture: Picture) -> None:
     from PIL import Image
 
     with Image.open(io.BytesIO(picture.png)) as opened:
@@ -118,7 +122,7 @@ def _picture(pdf, picture) -> None:
     _paragraph(pdf, picture.caption, 8)
 
 
-def _curves(pdf, content: Content) -> None:
+def _curves(pdf: FPDF, content: Content) -> None:
     width, height = 55.0, 16.0
     for start in range(0, len(content.curves), 3):
         if pdf.will_page_break(height + 10):
@@ -138,7 +142,7 @@ def _curves(pdf, content: Content) -> None:
     pdf.set_draw_color(0)
 
 
-def _sign(pdf) -> None:
+def _sign(pdf: FPDF) -> None:
     if pdf.will_page_break(62):
         pdf.add_page()
     _heading(pdf, "Verdict")
@@ -153,4 +157,4 @@ def _sign(pdf) -> None:
     pdf.rect(_MARGIN, pdf.get_y(), pdf.epw, 22)
     pdf.set_y(pdf.get_y() + 25)
     _paragraph(pdf, "Name, date, signature: ____________________________________________")
-    _paragraph(pdf, "Not a medical device: the verdict is the reader's.", 8)
+    _paragraph(pdf, "Not a medical device: the verdict is up to the reader.", 8)

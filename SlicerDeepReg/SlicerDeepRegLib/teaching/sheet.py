@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..geometry.points import displacement_at, voxel_centers_lps
 from ..metrics import METRICS
-from ..types import Result
+from ..types import Grid, Result
 from .lessons import SHOWN, Lesson
 from .pairs import RANGE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 #: The Jacobian's colors go from a quarter to four times the volume; what is folded has a color of its own.
 LOG_LIMIT, FOLD = np.log(4.0), "#ff00ff"
@@ -20,15 +25,15 @@ GRID_MM = 10.0
 
 
 def table(lesson: Lesson, results: Sequence[Result]) -> str:
-    """The metrics of a lesson's registrations as a table in Markdown, with what they were before any."""
+    """Return the metrics of a lesson's registrations as a Markdown table, with those before registration."""
     titles = [METRICS[name].heading for name in SHOWN]
     titles = [title.replace("|", "\\|") for title in titles]  # a bar would begin another column
     lines = ["| | " + " | ".join(titles) + " | seconds |", "|---|" + "---|" * (len(SHOWN) + 1)]
     before = results[0].metrics["before"]
     rows = [("as given", before, "")]
     rows += [
-        (one.title, result.metrics["after"], f"{sum(result.seconds.values()):.1f}")
-        for one, result in zip(lesson.tries, results)
+        (attempt.title, result.metrics["after"], f"{sum(result.seconds.values()):.1f}")
+        for attempt, result in zip(lesson.tries, results)
     ]
     for title, metrics, seconds in rows:
         values = [metrics.get(name) for name in SHOWN]
@@ -54,11 +59,11 @@ def picture(lesson: Lesson, results: Sequence[Result], path: Path) -> bool:
     _gray(axes[0, 0], fixed, "fixed")
     _gray(axes[0, 1], moving, f"moving: TRE {results[0].metrics['before']['tre_mm']:.1f} mm")
     _difference(axes[0, 2], moving - fixed, "moving - fixed")
-    for row, one, result in zip(axes[1:], lesson.tries, results):
+    for row, attempt, result in zip(axes[1:], lesson.tries, results):
         _gray(
             row[0],
             _axial(result.warped.values),
-            f"{one.title}\ngrid x + u(x), TRE {result.metrics['after']['tre_mm']:.2f} mm",
+            f"{attempt.title}\ngrid x + u(x), TRE {result.metrics['after']['tre_mm']:.2f} mm",
         )
         _grid(row[0], result)
         _difference(row[1], _axial(result.warped.values) - fixed, "warped - fixed\n")
@@ -70,27 +75,27 @@ def picture(lesson: Lesson, results: Sequence[Result], path: Path) -> bool:
 
 
 def _axial(values: np.ndarray) -> np.ndarray:
-    """The middle slice; the lessons' grids are in LPS, so its rows run from front to back as on a screen."""
+    """Return the middle slice; the lessons' grids are LPS, so its rows run from front to back as on a screen."""
     return np.asarray(values[values.shape[0] // 2], float)
 
 
-def _plain(axis, title: str) -> None:
+def _plain(axis: Axes, title: str) -> None:
     axis.set_title(title, fontsize=9)
     axis.set_xticks([])
     axis.set_yticks([])
 
 
-def _gray(axis, values: np.ndarray, title: str) -> None:
+def _gray(axis: Axes, values: np.ndarray, title: str) -> None:
     axis.imshow(values, cmap="gray", vmin=RANGE[0], vmax=RANGE[1])
     _plain(axis, title)
 
 
-def _difference(axis, values: np.ndarray, title: str) -> None:
+def _difference(axis: Axes, values: np.ndarray, title: str) -> None:
     axis.imshow(values, cmap="RdBu_r", vmin=-RANGE[1] / 2, vmax=RANGE[1] / 2)
     _plain(axis, title)
 
 
-def _jacobian(axis, values: np.ndarray, title: str):
+def _jacobian(axis: Axes, values: np.ndarray, title: str) -> AxesImage:
     from matplotlib import colormaps
 
     colors = colormaps["RdBu_r"].with_extremes(bad=FOLD)
@@ -100,8 +105,8 @@ def _jacobian(axis, values: np.ndarray, title: str):
     return drawn
 
 
-def _grid(axis, result: Result) -> None:
-    """Lines that are straight in the fixed image, as ``x + u(x)`` bends them."""
+def _grid(axis: Axes, result: Result) -> None:
+    """Draw lines that are straight in the fixed image, as ``x + u(x)`` deforms them."""
     grid = result.fixed.grid
     points = voxel_centers_lps(grid)[grid.shape_kji[0] // 2]
     there = points + displacement_at(result.transform.field, points.reshape(-1, 3)).reshape(points.shape)
@@ -114,6 +119,6 @@ def _grid(axis, result: Result) -> None:
     axis.set_ylim(grid.size_ijk[1] - 0.5, -0.5)
 
 
-def _in_pixels(points_lps_mm: np.ndarray, grid) -> list[np.ndarray]:
+def _in_pixels(points_lps_mm: np.ndarray, grid: Grid) -> list[np.ndarray]:
     ijk = points_lps_mm @ grid.lps_to_ijk[:3, :3].T + grid.lps_to_ijk[:3, 3]
     return [ijk[..., 0], ijk[..., 1]]

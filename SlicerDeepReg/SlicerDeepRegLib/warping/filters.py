@@ -20,17 +20,17 @@ BLOCK, LONG, LONGEST = 16, 400, 800
 
 
 def box_sum(x: torch.Tensor, radius_ijk: Sequence[int]) -> torch.Tensor:
-    """The sum over a window of 2 r + 1 voxels along each axis; voxels outside count as zero."""
+    """Sum over a window of 2 r + 1 voxels along each axis; voxels outside count as zero."""
     return _filtered(x, _box, radius_ijk)
 
 
 def box_mean(x: torch.Tensor, radius_ijk: Sequence[int], times: int = 1) -> torch.Tensor:
-    """The mean over that window, of the voxels that exist; taken so many times, at the cost of one."""
+    """Average over that window the voxels that exist, ``times`` times at the cost of one."""
     return _filtered(x, _mean, radius_ijk, times)
 
 
 def gaussian(x: torch.Tensor, sigma_ijk: Sequence[float]) -> torch.Tensor:
-    """Gaussian smoothing, sigma in voxels along each axis (below 0.2 leaves it), cut at 3 sigma, border repeated."""
+    """Smooth by a Gaussian, sigma in voxels along each axis (none below 0.2), cut at 3 sigma, border repeated."""
     return _filtered(x, _bell, [float(sigma) if sigma >= 0.2 else 0 for sigma in sigma_ijk])
 
 
@@ -55,13 +55,13 @@ class WindowMeans:
         return x
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        """(B, C, *shape): what the sum of the means, weighted by y, hands back to each voxel."""
+        """Apply the adjoint: the gradient, (B, C, *shape), of the sum of the means weighted by y."""
         for axis, radius, stride in self._steps:
             y = self._one(y, axis, _window_means_adjoint, radius, stride)
         return y
 
     def centers(self, x: torch.Tensor) -> torch.Tensor:
-        """The values of x at the windows' centers."""
+        """Return the values of x at the windows' centers."""
         for axis, _, stride in self._steps:
             x = x.index_select(axis, _centers(x.shape[axis], stride).to(x.device))
         return x
@@ -100,15 +100,15 @@ class _Matrix:
 
 
 def _along(x: torch.Tensor, axis: int, matrix: _Matrix) -> torch.Tensor:
-    """The matrix times x along that axis."""
+    """Multiply x by the matrix along an axis."""
     before, length, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     outer, inner, rows = math.prod(before), math.prod(after), len(matrix.values)
     slices = x.reshape(outer, length, inner)
     whole = (torch.is_grad_enabled() and x.requires_grad) or not matrix.worth_parting
-    with _in_full_precision(x.device):
+    with full_precision(x.device):
         if whole or (axis > 2 and length < LONG):
-            found = slices[..., 0] @ matrix.values.t() if inner == 1 else torch.matmul(matrix.values, slices)
-            return found.view(*before, rows, *after)
+            product = slices[..., 0] @ matrix.values.t() if inner == 1 else torch.matmul(matrix.values, slices)
+            return product.view(*before, rows, *after)
         result = slices.new_empty((outer, rows, inner))
         for start, stop, low, high, part in matrix.blocks:
             if inner == 1:
@@ -120,8 +120,8 @@ def _along(x: torch.Tensor, axis: int, matrix: _Matrix) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def _in_full_precision(device: torch.device) -> Iterator[None]:
-    """Neither autocast nor TF32: a variance is a small difference of sums."""
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Compute without autocast and TF32: a variance is a small difference of sums."""
     if device.type not in ("cuda", "cpu"):  # torch 2.2 knows no autocast for others, and there is none to switch off
         yield
         return
@@ -136,13 +136,15 @@ def _in_full_precision(device: torch.device) -> Iterator[None]:
             torch.set_float32_matmul_precision(before)
 
 
-def _matrix_of(kind: Callable, length: int, amount, times: int, like: torch.Tensor) -> _Matrix:
-    make = _matrix if length <= LONGEST else _matrix.__wrapped__
+def _matrix_of(kind: Callable, length: int, amount: float | tuple[int, int], times: int, like: torch.Tensor) -> _Matrix:
+    make = filter_matrix if length <= LONGEST else filter_matrix.__wrapped__
     return make(kind, length, amount, times, like.dtype, like.device)
 
 
 @functools.lru_cache(maxsize=64)
-def _matrix(kind: Callable, length: int, amount, times: int, dtype: torch.dtype, device: torch.device) -> _Matrix:
+def filter_matrix(
+    kind: Callable, length: int, amount: float | tuple[int, int], times: int, dtype: torch.dtype, device: torch.device
+) -> _Matrix:
     with torch.inference_mode(False), torch.no_grad():
         values = kind(length, amount)
         if times > 1:
@@ -168,12 +170,12 @@ def _centers(length: int, stride: int) -> torch.Tensor:
     return torch.arange(min(stride // 2, (length - 1) // 2), length, stride)
 
 
-def _window_means(length: int, windows) -> torch.Tensor:
+def _window_means(length: int, windows: tuple[int, int]) -> torch.Tensor:
     radius, stride = windows
     return _mean(length, radius)[_centers(length, stride)]
 
 
-def _window_means_adjoint(length: int, windows) -> torch.Tensor:
+def _window_means_adjoint(length: int, windows: tuple[int, int]) -> torch.Tensor:
     return _window_means(length, windows).t()
 
 
@@ -187,7 +189,7 @@ def _bell(length: int, sigma: float) -> torch.Tensor:
 
 
 def central_difference(x: torch.Tensor, axis: int) -> torch.Tensor:
-    """Half the difference of the two neighbors along ``axis``; zero at the two borders."""
+    """Compute half the difference of the two neighbors along ``axis``; zero at the two borders."""
     result = torch.zeros_like(x)
     length = x.shape[axis]
     if length > 2:
@@ -198,7 +200,7 @@ def central_difference(x: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 def laplacian(x: torch.Tensor, weight_ijk: Sequence[float]) -> torch.Tensor:
-    """Sum over the axes of weight times the second difference; nothing flows through the border.
+    """Sum over the axes weight times the second difference; the border has zero flux.
 
     It is minus the gradient of half the sum of weighted squared forward differences.
     """
@@ -214,5 +216,5 @@ def laplacian(x: torch.Tensor, weight_ijk: Sequence[float]) -> torch.Tensor:
 
 
 def _per_axis(x: torch.Tensor, values_ijk: Sequence[float]) -> list:
-    """(tensor axis, value) for i, j(, k)."""
+    """Return (tensor axis, value) for i, j(, k)."""
     return [(x.ndim - 1 - c, values_ijk[c]) for c in range(x.ndim - 2)]

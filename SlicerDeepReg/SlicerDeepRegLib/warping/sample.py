@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-#: Whether torch.compile looks on; torch 2.2 has it in another place.
-is_compiling = getattr(torch.compiler, "is_compiling", None) or torch._dynamo.is_compiling
+try:
+    is_compiling = torch.compiler.is_compiling
+except AttributeError:  # torch 2.2 has it elsewhere
+    is_compiling = torch._dynamo.is_compiling
 
 
 def warp(
@@ -20,7 +22,7 @@ def warp(
     mode: str = "bilinear",
     outside: str = "border",
 ) -> torch.Tensor:
-    """``image(scale * (x + u(x)) + offset)`` at every voxel x of the displacement's grid.
+    """Sample ``image(scale * (x + u(x)) + offset)`` at every voxel x of the displacement's grid.
 
     Args:
         image: (B, C, K, J, I) or (B, C, J, I); its grid may differ from the displacement's.
@@ -35,7 +37,7 @@ def warp(
     """
     positions = _normalized(displacement, image.shape[2:], scale_ijk, offset_ijk)
     how = {"mode": mode, "padding_mode": outside, "align_corners": False}
-    parts = _parts(image, positions)
+    parts = slab_count(image, positions)
     if parts == 1:
         return F.grid_sample(image, positions, **how)
     # On a CPU torch shares out the images of a batch among its threads, never one image: slabs are made a batch.
@@ -49,8 +51,8 @@ def warp(
     return sampled[None]
 
 
-def _parts(image: torch.Tensor, positions: torch.Tensor) -> int:
-    """Into how many slabs along the slowest axis a single image on a CPU is split: one for each thread."""
+def slab_count(image: torch.Tensor, positions: torch.Tensor) -> int:
+    """Return into how many slabs along the slowest axis a single image on a CPU is split, one for each thread."""
     if is_compiling() or image.device.type != "cpu" or image.shape[0] > 1 or positions.shape[0] > 1:
         return 1
     if torch.is_grad_enabled() and (image.requires_grad or positions.requires_grad):
@@ -65,7 +67,7 @@ def _normalized(
     scale_ijk: Sequence[float] | None,
     offset_ijk: Sequence[float] | None,
 ) -> torch.Tensor:
-    """Positions in grid_sample's coordinates: index x of an axis with N voxels is (2 x + 1) / N - 1.
+    """Return positions in grid_sample's coordinates: index x of an axis with N voxels is (2 x + 1) / N - 1.
 
     This is the align_corners=False form: it is exact too, and it allows N = 1.
     """
@@ -87,8 +89,13 @@ def _normalized(
     return positions
 
 
-def _normalized_with_gradient(displacement, image_shape, scale_ijk, offset_ijk) -> torch.Tensor:
-    """The same, without writing in place, so that it can be differentiated and compiled."""
+def _normalized_with_gradient(
+    displacement: torch.Tensor,
+    image_shape: Sequence[int],
+    scale_ijk: Sequence[float] | None,
+    offset_ijk: Sequence[float] | None,
+) -> torch.Tensor:
+    """Return the same without in-place writes, so that it can be differentiated and compiled."""
     dimensions = displacement.shape[1]
     columns = []
     for c in range(dimensions):
@@ -103,7 +110,7 @@ def _normalized_with_gradient(displacement, image_shape, scale_ijk, offset_ijk) 
 
 
 def compose(first: torch.Tensor, second: torch.Tensor, outside: str = "border") -> torch.Tensor:
-    """The displacement of ``(id + first) o (id + second)``: second is applied to the point first.
+    """Return the displacement of ``(id + first) o (id + second)``: second is applied to the point first.
 
     Both (B, n, ...) voxels on the same grid; ``outside`` as for ``warp``.
     """
@@ -111,7 +118,7 @@ def compose(first: torch.Tensor, second: torch.Tensor, outside: str = "border") 
 
 
 def resize(displacement: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """A displacement or velocity on a grid of another size over the same box, in the new voxels."""
+    """Resize a displacement or velocity to another size over the same box, in the new voxels."""
     old = displacement.shape[2:]
     if tuple(old) == tuple(shape):
         return displacement
@@ -125,7 +132,7 @@ def resize(displacement: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 
 
 def resize_by_corners(displacement: torch.Tensor, factor: float) -> torch.Tensor:
-    """A displacement or velocity on a grid ``factor`` times as fine whose corner voxels are those of the old grid.
+    """Resize a displacement or velocity to a grid ``factor`` times as fine with the same corner voxels.
 
     Many released networks enlarge their fields so (align_corners), with values that grow by ``factor``. The new grid
     does not cover quite the same box: see :func:`recentered`.
@@ -138,7 +145,7 @@ def resize_by_corners(displacement: torch.Tensor, factor: float) -> torch.Tensor
 
 
 def recentered(displacement: torch.Tensor, factor: int) -> torch.Tensor:
-    """A field of a grid that shares its corner voxels with one ``factor`` times as fine, on the grid of the same box.
+    """Move a field of :func:`resize_by_corners`' coarse grid onto the coarse grid over the same box.
 
     There every voxel is the middle of ``factor`` ones along each axis, as everywhere else here.
     """
@@ -151,7 +158,7 @@ def recentered(displacement: torch.Tensor, factor: int) -> torch.Tensor:
 
 
 def as_sampled_by_edges(displacement: torch.Tensor) -> torch.Tensor:
-    """What a displacement meant to a network that normalized positions by voxel centers and sampled them by edges.
+    """Correct a displacement of a network that normalized positions by voxel centers and sampled by edges.
 
     Some released networks scale index x to 2 x / (S - 1) - 1 and then sample without align_corners, so that they read
     the voxel (x + u) S / (S - 1) - 1/2. Their weights have learned to give u for that.

@@ -16,7 +16,7 @@ from .sample import compose
 def integrate(
     velocity: torch.Tensor, largest_step: float = 0.5, squarings: int | None = None, outside: str = "border"
 ) -> torch.Tensor:
-    """The displacement of ``exp(velocity)`` by scaling and squaring.
+    """Compute the displacement of ``exp(velocity)`` by scaling and squaring.
 
     Args:
         velocity: (B, n, ...) voxels for unit time, order i, j(, k).
@@ -37,7 +37,7 @@ def integrate(
 
 
 def correct_inverse(displacement: torch.Tensor, inverse: torch.Tensor, rounds: int = 2) -> torch.Tensor:
-    """Take the interpolation error out of an inverse that is nearly right.
+    """Remove the interpolation error from an inverse that is nearly right.
 
     With ``(id + u) o (id + w) = id + r``, ``(id + w) o (id - r)`` is the inverse to second order in r:
     two compositions a round, no search.

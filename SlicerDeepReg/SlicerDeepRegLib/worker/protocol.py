@@ -27,12 +27,12 @@ _POINTS = ("fixed_points", "moving_points")
 
 
 def line(kind: str, **values: Any) -> bytes:
-    """One message, with its line end."""
+    """Return one message, with its line end."""
     return (json.dumps({"kind": kind, **jsonable(values)}, ensure_ascii=True) + "\n").encode("ascii")
 
 
 def parse(text: bytes) -> dict[str, Any] | None:
-    """The message of a line, or None for a line that is none (a library printed something)."""
+    """Return the message of a line, or None if it is not one (a library printed something)."""
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):
@@ -44,7 +44,7 @@ def parse(text: bytes) -> dict[str, Any] | None:
 
 
 def write_request(request: Request, folder: Path) -> dict[str, Any]:
-    """The request as plain values; its images, which must be in memory, go to files in ``folder``."""
+    """Return the request as plain values; its images, which must be in memory, go to files in ``folder``."""
     values: dict[str, Any] = {}
     for name in request.__dataclass_fields__:
         value = getattr(request, name)
@@ -57,7 +57,7 @@ def write_request(request: Request, folder: Path) -> dict[str, Any]:
 
 
 def read_request(values: dict[str, Any], folder: Path) -> Request:
-    """The request that ``write_request`` wrote, its images read into memory."""
+    """Return the request that ``write_request`` wrote, its images read into memory."""
     given = dict(values)
     for name in _IMAGES:
         if given[name] is not None:
@@ -69,7 +69,7 @@ def read_request(values: dict[str, Any], folder: Path) -> Request:
 
 
 def write_result(result: Result, folder: Path) -> dict[str, Any]:
-    """The result as plain values; what the client cannot have already goes to files in ``folder``.
+    """Return the result as plain values; arrays that the client does not have yet go to files in ``folder``.
 
     The inverse stays behind: Slicer finds it from the transform itself.
     """
@@ -105,7 +105,7 @@ def write_result(result: Result, folder: Path) -> dict[str, Any]:
 
 
 def read_result(values: dict[str, Any], folder: Path, request: Request) -> Result:
-    """The result of ``write_result`` for the request that the client made; arrays are mapped, not copied."""
+    """Return the result of ``write_result`` for the client's own request; arrays are mapped, not copied."""
     labels, uncertainty = values["warped_labels"], values["uncertainty"]
     stages = tuple(
         Stage(

@@ -1,7 +1,7 @@
-"""The worker's side: read requests from standard input, register, say how it goes on standard output.
+"""The worker's side: read requests from standard input, register, report on standard output.
 
-It ends when its input ends, whatever the reason, and removes the private folder then: a client that was
-killed leaves neither a process nor files.
+It ends when its input ends, whatever the reason, and removes the private folder: a client that was killed leaves
+neither a process nor files.
 """
 
 from __future__ import annotations
@@ -23,46 +23,63 @@ from typing import Any
 
 from .. import __version__
 from ..catalog import refresh
-from ..types import PRESETS, Canceled, DeviceLostError, DeviceMemoryError, InputError, Progress, Request
+from ..types import (
+    PRESETS,
+    Canceled,
+    DeviceLostError,
+    DeviceMemoryError,
+    InputError,
+    Progress,
+    ProgressCallback,
+    Request,
+    Result,
+)
 from . import protocol
 
 
 def main(folder: str) -> int:
-    """Serve until the input ends; returns the exit code."""
+    """Serve until the input ends; return the exit code."""
     faulthandler.enable()
-    voice = _Voice()
-    voice.say("ready", protocol=protocol.PROTOCOL, version=__version__, python=sys.version.split()[0], pid=os.getpid())
-    ears = _Ears(Path(folder))
-    threading.Thread(target=_heartbeat, args=(voice,), daemon=True).start()
-    if not _warm_up(voice):
-        ears.wait_for_the_end()
+    writer = MessageWriter()
+    python = sys.version.split()[0]
+    writer.send("ready", protocol=protocol.PROTOCOL, version=__version__, python=python, pid=os.getpid())
+    reader = MessageReader(Path(folder))
+    threading.Thread(target=_heartbeat, args=(writer,), daemon=True).start()
+    if not _warm_up(writer):
+        reader.wait_for_the_end()
     while True:
-        message = ears.jobs.get()
-        _serve(message, Path(folder), voice, ears)
+        message = reader.jobs.get()
+        _serve(message, Path(folder), writer, reader)
 
 
-class _Voice:
-    """Standard output, for messages only: what libraries print goes to standard error."""
+class MessageWriter:
+    """Writes messages to standard output; what libraries print goes to standard error."""
 
     def __init__(self) -> None:
         self._stream = os.fdopen(os.dup(1), "wb", buffering=0)
         os.dup2(2, 1)
         self._lock = threading.Lock()
 
-    def say(self, kind: str, **values: Any) -> None:
+    def send(self, kind: str, **values: Any) -> None:
+        """Write one message; safe from any thread."""
         with self._lock:
             try:
                 self._stream.write(protocol.line(kind, **values))
-            except OSError:  # the client is gone; the ears will notice
+            except OSError:  # the client is gone; the reader will notice
                 pass
 
 
-class _Ears:
-    """Standard input, read by a thread of its own so that a cancel is heard during a job."""
+class MessageReader:
+    """Reads standard input in a thread of its own, so that a cancel arrives during a job.
+
+    Attributes:
+        jobs: requests that wait.
+        canceled: names of the jobs to stop.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.jobs: queue.Queue = queue.Queue()
-        self.canceled = set()
+        self.canceled: set[str] = set()
         self._folder = folder
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -82,16 +99,17 @@ class _Ears:
 
     @staticmethod
     def wait_for_the_end() -> None:
+        """Wait until the input ends, which ends the process."""
         threading.Event().wait()
 
 
-def _heartbeat(voice: _Voice) -> None:
+def _heartbeat(writer: MessageWriter) -> None:
     while True:
         time.sleep(2.0)
-        voice.say("alive")
+        writer.send("alive")
 
 
-def _warm_up(voice: _Voice) -> bool:
+def _warm_up(writer: MessageWriter) -> bool:
     """Import torch and the pipeline, and say what devices there are; False when torch cannot be used."""
     try:
         import torch
@@ -99,41 +117,41 @@ def _warm_up(voice: _Voice) -> bool:
         version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
         if version < protocol.OLDEST_TORCH:
             wanted = ".".join(map(str, protocol.OLDEST_TORCH))
-            voice.say("no_torch", text=f"PyTorch {torch.__version__} is too old; {wanted} or newer is needed.")
+            writer.send("no_torch", text=f"PyTorch {torch.__version__} is too old; {wanted} or newer is needed.")
             return False
         from .. import pipeline  # noqa: F401 - imported now so that the first job starts at once
         from ..processes.current import tune_memory
 
         tune_memory()
-        voice.say("devices", torch=torch.__version__, devices=devices())
+        writer.send("devices", torch=torch.__version__, devices=devices())
         return True
     except Exception as error:
         traceback.print_exc()
-        voice.say("no_torch", text=f"PyTorch or a package beside it could not be loaded: {error}")
+        writer.send("no_torch", text=f"PyTorch or a package beside it could not be loaded: {error}")
         return False
 
 
 def devices() -> list[dict[str, Any]]:
-    """Every device that can be chosen: name, title, free bytes, and why one is missing that people expect."""
+    """Return every available device: name, title, free bytes, and a note if an expected one is missing."""
     import torch
 
     from .. import device as known
     from ..checks import free_memory_bytes
 
-    found = []
+    available = []
     if torch.cuda.is_available():
         gpu = torch.device("cuda")
-        found.append({"name": "cuda", "title": known.describe(gpu), "free_bytes": known.free_bytes(gpu)})
-    if hasattr(torch.backends, "mps") and torch.backends.mps.is_available():
-        found.append({"name": "mps", "title": "Apple GPU", "free_bytes": free_memory_bytes()})
-    found.append({"name": "cpu", "title": "CPU", "free_bytes": free_memory_bytes()})
+        available.append({"name": "cuda", "title": known.describe(gpu), "free_bytes": known.free_bytes(gpu)})
+    if torch.backends.mps.is_available():
+        available.append({"name": "mps", "title": "Apple GPU", "free_bytes": free_memory_bytes()})
+    available.append({"name": "cpu", "title": "CPU", "free_bytes": free_memory_bytes()})
     if torch.version.cuda is None:
-        found[-1]["note"] = "This PyTorch was built without CUDA."
-    return found
+        available[-1]["note"] = "This PyTorch was built without CUDA."
+    return available
 
 
-def _serve(message: dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> None:
-    """Do one job and say how it ended."""
+def _serve(message: dict[str, Any], root: Path, writer: MessageWriter, reader: MessageReader) -> None:
+    """Run one job and report how it ended."""
     from ..pipeline import register
     from ..processes.current import give_back_memory
 
@@ -142,32 +160,32 @@ def _serve(message: dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> N
     refresh()  # a model may have been added since
     try:
         request = protocol.read_request(message["request"], folder)
-        result = register_with_smaller_plans(request, _teller(job, voice, ears), register)
-        voice.say("done", job=job, result=protocol.write_result(result, folder))
+        result = register_with_smaller_plans(request, _progress_sender(job, writer, reader), register)
+        writer.send("done", job=job, result=protocol.write_result(result, folder))
     except Canceled:
-        voice.say("canceled", job=job)
+        writer.send("canceled", job=job)
     except DeviceMemoryError as error:
-        voice.say("failed", job=job, reason="gpu_memory", text=str(error))
+        writer.send("failed", job=job, reason="gpu_memory", text=str(error))
     except DeviceLostError as error:
-        voice.say("failed", job=job, reason="device", text=str(error), detail=traceback.format_exc())
+        writer.send("failed", job=job, reason="device", text=str(error), detail=traceback.format_exc())
     except InputError as error:
-        voice.say("failed", job=job, reason="input", text=str(error))
+        writer.send("failed", job=job, reason="input", text=str(error))
     except MemoryError:
         text = "Memory ran out. Use a smaller preset, close other programs, or resample the fixed volume."
-        voice.say("failed", job=job, reason="memory", text=text)
+        writer.send("failed", job=job, reason="memory", text=text)
     except OSError as error:
         text = f"A file of the registration could not be written or read: {error.strerror or error}. Free some space."
-        voice.say("failed", job=job, reason="disk", text=text, detail=traceback.format_exc())
+        writer.send("failed", job=job, reason="disk", text=text, detail=traceback.format_exc())
     except Exception as error:
         text = f"The registration failed: {type(error).__name__}: {error}"
-        voice.say("failed", job=job, reason="error", text=text, detail=traceback.format_exc())
+        writer.send("failed", job=job, reason="error", text=text, detail=traceback.format_exc())
     finally:
         _free_gpu()
         give_back_memory()
 
 
-def register_with_smaller_plans(request: Request, report, register: Callable):
-    """Register; where the GPU's memory does not do, again with the next smaller preset, and say so in the notes.
+def register_with_smaller_plans(request: Request, report: ProgressCallback | None, register: Callable) -> Result:
+    """Register; if the GPU's memory is too small, try again with the next faster preset and add a note.
 
     Raises:
         DeviceMemoryError: not even the smallest preset fits.
@@ -185,26 +203,26 @@ def register_with_smaller_plans(request: Request, report, register: Callable):
             _free_gpu()
     if request.preset == asked:
         return result
-    note = f"The GPU's memory did not do for the preset {asked}; {request.preset} was used."
+    note = f"The GPU's memory was too small for the preset {asked}; {request.preset} was used instead."
     return dataclasses.replace(result, notes=(*result.notes, note))
 
 
-def _teller(job: str, voice: _Voice, ears: _Ears) -> Callable[[Progress], None]:
+def _progress_sender(job: str, writer: MessageWriter, reader: MessageReader) -> Callable[[Progress], None]:
     """Send progress at most twenty times a second, every loss with it; raise Canceled when the client asked."""
     state = {"last": 0.0, "losses": [], "stage": ""}
 
-    def tell(progress: Progress) -> None:
-        if job in ears.canceled:
+    def send(progress: Progress) -> None:
+        if job in reader.canceled:
             raise Canceled
         if progress.loss is not None:
             state["losses"].append([progress.stage, progress.loss])
         now = time.monotonic()
         if progress.stage == state["stage"] and now - state["last"] < 0.05:
             return
-        voice.say("progress", job=job, fraction=progress.fraction, stage=progress.stage, losses=state["losses"])
+        writer.send("progress", job=job, fraction=progress.fraction, stage=progress.stage, losses=state["losses"])
         state.update(last=now, losses=[], stage=progress.stage)
 
-    return tell
+    return send
 
 
 def _free_gpu() -> None:

@@ -11,7 +11,7 @@ from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.results import digests
 from SlicerDeepRegLib.pipeline import register
-from SlicerDeepRegLib.teaching.pairs import made_slice
+from SlicerDeepRegLib.teaching.pairs import synthetic_slice
 from SlicerDeepRegLib.types import InputError, Request
 
 
@@ -119,14 +119,14 @@ WAYS = [{"linear": "affine"}, {"method": "fmirnet:1", "settings": {"instance_ste
 
 @pytest.mark.parametrize("how", WAYS, ids=["svf", "network", "demons"])
 def test_methods_give_the_same_bytes_again(how):
-    pair = made_slice()
+    pair = synthetic_slice()
     results = [register(Request(pair.fixed, pair.moving, device="cpu", measure=False, **how)) for _ in range(2)]
     assert digests(results[0]) == digests(results[1])
     assert np.abs(results[0].transform.field.displacement_lps_mm).max() > 0.1
 
 
 def test_the_digest_sees_a_small_change():
-    pair = made_slice()
+    pair = synthetic_slice()
     result = register(Request(pair.fixed, pair.moving, linear="none", device="cpu", measure=False))
     before = digests(result)
     result.transform.field.displacement_lps_mm[0, 3, 4, 0] += 1e-3

@@ -93,21 +93,21 @@ def test_headers_that_ended_the_process_are_refused(tmp_path):
             read_image(tmp_path / "many.mha")
     for name in (b"x%nI", b"%s", b"a%03db%d", b"\x07a"):
         (tmp_path / "named.mha").write_bytes(data.replace(b"ElementDataFile = LOCAL", b"ElementDataFile = " + name, 1))
-        with pytest.raises(InputError, match="file of voxels"):
+        with pytest.raises(InputError, match="invalid data file"):
             read_image(tmp_path / "named.mha")
     for size in (b"1-10 6 5", b"7 -6 5", b"7 6 5e9"):  # the first was read as billions of voxels
         (tmp_path / "size.mha").write_bytes(data.replace(b"DimSize = 7 6 5", b"DimSize = " + size, 1))
-        with pytest.raises(InputError, match="no sensible size"):
+        with pytest.raises(InputError, match="invalid size"):
             read_image(tmp_path / "size.mha")
     (tmp_path / "none.mha").write_bytes(data.replace(b"DimSize = 7 6 5", b"DimSize = 7 0 5", 1))
     with pytest.raises(InputError, match="no voxels"):
         read_image(tmp_path / "none.mha")
     data = (tmp_path / "good.nrrd").read_bytes()
     (tmp_path / "long.nrrd").write_bytes(data.replace(b"\nspace", b"\nspace" + b"[" * 3000, 1))
-    with pytest.raises(InputError, match="no field"):
+    with pytest.raises(InputError, match="not a field"):
         read_image(tmp_path / "long.nrrd")
     (tmp_path / "ended.nrrd").write_bytes(data.replace(b"\ntype", b"\n# c\r" + b"[" * 3000 + b"\ntype", 1))
-    with pytest.raises(InputError, match="no field"):
+    with pytest.raises(InputError, match="not a field"):
         read_image(tmp_path / "ended.nrrd")
     for packed in (False, True):  # each would take 8 TB of memory
         nrrd, meta = b"sizes: 7 6 5", b"DimSize = 7 6 5"

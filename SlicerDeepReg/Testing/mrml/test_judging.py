@@ -12,6 +12,7 @@ from helpers.cases import Case
 from helpers.geometry import AFFINE
 from SlicerDeepRegLib.geometry.grids import on_grid
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
+from SlicerDeepRegLib.mrml.add_run import add_run
 from SlicerDeepRegLib.mrml.error_maps import consistency, disagreement, in_world, moved, residuals, way_back
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.layouts import LAYOUTS, PLANES, Layouts, cells_of
@@ -19,7 +20,7 @@ from SlicerDeepRegLib.mrml.maps import FOLD, TOP, log_jacobian, magnitude
 from SlicerDeepRegLib.mrml.motion import Morph, Stages, keep_motion, stage_names
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_volume, resampled
 from SlicerDeepRegLib.mrml.review import Review
-from SlicerDeepRegLib.mrml.runs import MARK, add_run, remove, runs
+from SlicerDeepRegLib.mrml.runs import MARK, remove, runs
 from SlicerDeepRegLib.mrml.world import placed_volume
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Image, Request, Transform

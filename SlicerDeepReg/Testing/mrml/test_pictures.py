@@ -16,11 +16,11 @@ from scipy.ndimage import uniform_filter
 from SlicerDeepRegLib.geometry.grids import sampled
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
 from SlicerDeepRegLib.geometry.points import voxel_centers_lps
+from SlicerDeepRegLib.mrml.add_run import add_run
 from SlicerDeepRegLib.mrml.host import Host, opengl_works
 from SlicerDeepRegLib.mrml.layouts import LAYOUTS, SHOWS, Layouts, cells_of
 from SlicerDeepRegLib.mrml.nodes import add_volume
 from SlicerDeepRegLib.mrml.review import MODES, Review
-from SlicerDeepRegLib.mrml.runs import add_run
 from SlicerDeepRegLib.mrml.side_by_side import SideBySide
 from SlicerDeepRegLib.mrml.side_by_side import cells_of as rows_of_runs
 from SlicerDeepRegLib.preparation.resample import warp_image

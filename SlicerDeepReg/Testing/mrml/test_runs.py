@@ -8,10 +8,11 @@ import vtk
 from helpers.cases import Case
 from helpers.geometry import AFFINE
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving
+from SlicerDeepRegLib.mrml.add_run import add_run
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, add_volume, resampled
 from SlicerDeepRegLib.mrml.review import MODES, Review
-from SlicerDeepRegLib.mrml.runs import Run, add_run, free_name, remove, rename, runs
+from SlicerDeepRegLib.mrml.runs import Run, free_name, remove, rename, runs
 from SlicerDeepRegLib.mrml.segments import add_segment, segment_array, segments_of
 from SlicerDeepRegLib.mrml.world import grid_in_world, labels_of, placed_volume, points_in_world
 from SlicerDeepRegLib.pipeline import register
@@ -203,7 +204,7 @@ def test_what_the_user_put_into_the_runs_folder_stays(host, case, result):
 
 def test_a_run_that_fails_half_way_leaves_nothing(host, case, result, monkeypatch):
     before = content(host.scene)
-    monkeypatch.setattr("SlicerDeepRegLib.mrml.runs._group", lambda scene, run: 1 / 0)
+    monkeypatch.setattr("SlicerDeepRegLib.mrml.add_run.group_nodes", lambda scene, run: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         add_run(host.scene, result, "Run", facts(result))
     left = [host.scene.GetNodeByID(i) for i in set(content(host.scene)) - set(before)]
@@ -271,13 +272,13 @@ def test_every_way_to_look_and_the_way_back(host, looked_at):
         review.show(run, mode, 0.7)
         shown[mode] = layers(host)[0]
     assert shown["fade"] == ("fixed", "Run: warped")
-    assert shown["jacobian"] == ("fixed", "Run: Jacobian where there is content")
+    assert shown["jacobian"] == ("fixed", "Run: Jacobian without background")
     masked = slicer.util.arrayFromVolume(run.get("jacobian_shown"))
     low = run.get("jacobian_shown").GetDisplayNode().GetLowerThreshold()
     assert 0.2 < (masked > low).mean() < 0.95
     assert shown["difference"] == ("Run: difference", None)
     assert shown["checkerboard"] == ("Run: checkerboard", None)
-    assert shown["magnitude"] == ("fixed", "Run: length of the displacement")
+    assert shown["magnitude"] == ("fixed", "Run: displacement magnitude")
     assert shown["log_jacobian"] == ("fixed", "Run: Jacobian, logarithmic")
     review.show(run, "fade", 0.3, after=False)
     assert layers(host) == [("fixed", "moving")] * 2

@@ -7,11 +7,12 @@ import pytest
 import slicer
 import slicer.util
 from helpers.cases import Case
+from SlicerDeepRegLib.mrml.add_run import add_run
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.layouts import Layouts
 from SlicerDeepRegLib.mrml.nodes import add_volume
 from SlicerDeepRegLib.mrml.review import Review
-from SlicerDeepRegLib.mrml.runs import add_run, remove
+from SlicerDeepRegLib.mrml.runs import remove
 from SlicerDeepRegLib.mrml.side_by_side import COLUMNS, LAYOUT, SideBySide, cells_of
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Request

@@ -201,7 +201,7 @@ def test_a_result_that_cannot_be_shown_leaves_nothing(desktop, widget, pair, mon
     def broken(*arguments):
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr("SlicerDeepRegLib.mrml.runs._group", broken)
+    monkeypatch.setattr("SlicerDeepRegLib.mrml.add_run.group_nodes", broken)
     before = scene_state(desktop.host.scene)
     widget.ui.applyButton.click()
     assert finish(desktop, widget).state == "failed"
@@ -333,7 +333,7 @@ def test_sample_data_is_registered_with_checksums(desktop):
         algorithm, digest = checksum.split(":")
         assert algorithm == "SHA256" and len(digest) == 64 and uri.endswith(digest)
     nodes = desktop.samples[1]["customDownloader"](None)
-    assert [node.GetName() for node in nodes] == ["Made fixed", "Made moving"]
+    assert [node.GetName() for node in nodes] == ["Synthetic fixed", "Synthetic moving"]
 
 
 def test_every_control_has_a_tooltip_and_the_panel_is_narrow_enough(desktop, widget):

@@ -238,7 +238,7 @@ def test_segments_landmarks_and_masks(desktop, widget, pair, synthetic_case):
     assert segment[1] == "core"
     assert run.get("segmentation").GetSegmentation().GetNthSegment(0).GetColor() == pytest.approx((0.9, 0.1, 0.3))
     rows = run.get("table").GetTable()
-    titles = [rows.GetValueByName(n, "Figure").ToString() for n in range(rows.GetNumberOfRows())]
+    titles = [rows.GetValueByName(n, "Metric").ToString() for n in range(rows.GetNumberOfRows())]
     assert "Dice" in titles and "TRE (mm)" in titles
 
 

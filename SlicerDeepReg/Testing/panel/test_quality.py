@@ -117,7 +117,7 @@ def test_a_deformation_moves_and_its_stages_are_shown(desktop, judged):
     ui.deleteButton.click()
     assert run.node.GetScene() is None
     left = [desktop.host.scene.GetNthNode(n).GetName() or "" for n in range(desktop.host.scene.GetNumberOfNodes())]
-    assert not [name for name in left if "on its way" in name or "stage" in name]
+    assert not [name for name in left if "morph" in name or "stage" in name]
 
 
 def test_the_opposite_registration_makes_inverse_consistency_measurable(desktop, judged):

@@ -5,7 +5,7 @@ import pytest
 from SlicerDeepRegLib.metrics.status import AMBER, GREEN, RED, statuses
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.preparation.perturb import LEAST_NOISE, noise_of, perturbed_pair
-from SlicerDeepRegLib.teaching.pairs import made_slice
+from SlicerDeepRegLib.teaching.pairs import synthetic_slice
 from SlicerDeepRegLib.types import Canceled, Image, InputError, Request
 from SlicerDeepRegLib.worker.protocol import read_result, write_result
 
@@ -36,7 +36,7 @@ def test_looks_differ_by_seed_alone_and_the_motion_is_small_and_known(plain_case
 
 
 def test_a_slice_stays_in_its_plane():
-    pair = made_slice()
+    pair = synthetic_slice()
     _, moving, motion = perturbed_pair(pair.fixed, pair.moving, seed=3)
     normal = pair.moving.grid.direction[:, 2]
     assert np.allclose(moving.grid.direction[:, 2], normal)
@@ -46,7 +46,7 @@ def test_a_slice_stays_in_its_plane():
 
 @pytest.fixture(scope="module")
 def slice_result():
-    pair = made_slice()
+    pair = synthetic_slice()
     return register(Request(**pair.given(), linear="none", uncertainty_runs=3, device="cpu"))
 
 
@@ -59,12 +59,12 @@ def test_uncertainty_is_large_where_the_images_say_little(slice_result):
     assert np.median(inside) < 0.5 < np.percentile(outside, 95)
     assert metrics["uncertainty_mm"] == pytest.approx(float(inside.mean()), rel=0.05)
     assert metrics["uncertainty_mm"] < metrics["uncertainty_p95_mm"] < 2
-    light = {one.name: one for one in statuses(metrics, (1.7, 1.7))}["Repeatability"]
+    light = {one.name: one for one in statuses(metrics, (1.7, 1.7))}["Uncertainty"]
     assert light.color == GREEN and f"{metrics['uncertainty_p95_mm']:.2f}" in light.value
 
 
 def test_repeats_change_nothing_of_the_result_itself(slice_result):
-    alone = register(Request(**made_slice().given(), linear="none", device="cpu"))
+    alone = register(Request(**synthetic_slice().given(), linear="none", device="cpu"))
     assert alone.uncertainty is None and "uncertainty_mm" not in alone.metrics["after"]
     assert np.array_equal(alone.transform.field.displacement_lps_mm, slice_result.transform.field.displacement_lps_mm)
     assert [stage.name for stage in alone.stages] == [stage.name for stage in slice_result.stages]
@@ -77,14 +77,14 @@ def test_a_motion_is_taken_out_with_the_linear_stage_too(plain_case):
 
 def test_a_status_exists_only_where_it_was_measured():
     metrics = {"uncertainty_mm": 1.0, "uncertainty_p95_mm": 3.0}
-    assert [one.color for one in statuses(metrics, (1, 1, 1)) if one.name == "Repeatability"] == [AMBER]
+    assert [one.color for one in statuses(metrics, (1, 1, 1)) if one.name == "Uncertainty"] == [AMBER]
     metrics["uncertainty_p95_mm"] = 5.0
-    assert [one.color for one in statuses(metrics, (1, 1, 1)) if one.name == "Repeatability"] == [RED]
-    assert not [one for one in statuses({}, (1, 1, 1)) if one.name == "Repeatability"]
+    assert [one.color for one in statuses(metrics, (1, 1, 1)) if one.name == "Uncertainty"] == [RED]
+    assert not [one for one in statuses({}, (1, 1, 1)) if one.name == "Uncertainty"]
 
 
 def test_progress_counts_the_repeats_and_a_cancel_ends_them():
-    pair, seen = made_slice(), []
+    pair, seen = synthetic_slice(), []
 
     def stop(progress):
         seen.append((progress.fraction, progress.stage))

@@ -46,7 +46,7 @@ def test_the_folder_of_a_killed_process_is_swept_and_that_of_a_living_one_is_not
 
 @needs_locks
 def test_another_is_made_where_a_newborn_is_just_being_removed(tmp_path, monkeypatch):
-    own, taken = folders._own, []
+    own, taken = folders.own, []
 
     def slow(path):
         if not taken:  # another process holds its lock
@@ -54,7 +54,7 @@ def test_another_is_made_where_a_newborn_is_just_being_removed(tmp_path, monkeyp
             raise BlockingIOError
         return own(path)
 
-    monkeypatch.setattr(folders, "_own", slow)
+    monkeypatch.setattr(folders, "own", slow)
     folder = PrivateFolder("own-", tmp_path)
     assert taken and folder.path != taken[0]
     folder.remove()
@@ -81,7 +81,7 @@ def test_a_folder_of_the_users_that_begins_alike_is_left_alone(tmp_path):
 
 @needs_locks
 def test_another_is_made_where_a_newborn_was_taken_for_an_ownerless_one(tmp_path, monkeypatch):
-    own, taken = folders._own, []
+    own, taken = folders.own, []
 
     def slow(path):
         if not taken:  # before it is locked, another process sweeps it
@@ -89,7 +89,7 @@ def test_another_is_made_where_a_newborn_was_taken_for_an_ownerless_one(tmp_path
             path.rmdir()
         return own(path)
 
-    monkeypatch.setattr(folders, "_own", slow)
+    monkeypatch.setattr(folders, "own", slow)
     folder = PrivateFolder("own-", tmp_path)
     assert taken and folder.path != taken[0] and folder.path.is_dir()
     folder.remove()

@@ -33,7 +33,7 @@ def test_other_names_are_gifs_and_nothing_is_no_film(frames, tmp_path):
     movie.write_film(frames, tmp_path / "film.gif", 0.1)
     assert (tmp_path / "film.gif").read_bytes()[:3] == b"GIF"
     for name in ("none.gif", "none.mp4"):
-        with pytest.raises(InputError, match="nothing to film"):
+        with pytest.raises(InputError, match="nothing to export"):
             movie.write_film([], tmp_path / name, 0.1)
 
 

@@ -9,7 +9,7 @@ from SlicerDeepRegLib.types import Field, Transform
 from SlicerDeepRegLib.warping import filters
 from SlicerDeepRegLib.warping.filters import WindowMeans, box_mean, box_sum, central_difference, gaussian, laplacian
 from SlicerDeepRegLib.warping.inverse import correction_of_inverse
-from SlicerDeepRegLib.warping.sample import _parts, compose, resize, warp
+from SlicerDeepRegLib.warping.sample import compose, resize, slab_count, warp
 from SlicerDeepRegLib.warping.velocity import correct_inverse, integrate
 from torch.nn.functional import pad
 
@@ -45,10 +45,10 @@ def test_a_large_image_is_sampled_in_slabs_to_the_same_values(threads):
         torch.set_num_threads(1)
         whole = warp(image, displacement)
         torch.set_num_threads(threads)
-        assert _parts(image, displacement.movedim(1, -1)) == threads
+        assert slab_count(image, displacement.movedim(1, -1)) == threads
         slabs = warp(image, displacement)
         leaf = image.clone().requires_grad_()
-        assert _parts(leaf, displacement.movedim(1, -1)) == 1
+        assert slab_count(leaf, displacement.movedim(1, -1)) == 1
     finally:
         torch.set_num_threads(before)
     assert torch.equal(slabs, whole) and slabs.is_contiguous()
@@ -174,9 +174,9 @@ def test_long_axes_are_filtered_in_parts_along_all_axes():
             turned.double().numpy(), (0, 0, 2, 2), mode="nearest", radius=(0, 0, 6, 6)
         )
         assert np.abs(gaussian(turned, [2.0, 2.0]).numpy() - expected).max() < 1e-5
-    kept = filters._matrix.cache_info().currsize
+    kept = filters.filter_matrix.cache_info().currsize
     gaussian(x, [1.25, 1.25])
-    assert filters._matrix.cache_info().currsize <= min(kept + 1, 64)  # of the short axis only
+    assert filters.filter_matrix.cache_info().currsize <= min(kept + 1, 64)  # of the short axis only
 
 
 def test_filters_ask_for_no_autocast_where_there_is_none(monkeypatch):
@@ -186,14 +186,14 @@ def test_filters_ask_for_no_autocast_where_there_is_none(monkeypatch):
         raise RuntimeError(kind)
 
     monkeypatch.setattr(torch, "autocast", refused)
-    with filters._in_full_precision(torch.device("mps")):
+    with filters.full_precision(torch.device("mps")):
         pass
-    with pytest.raises(RuntimeError, match="cpu"), filters._in_full_precision(torch.device("cpu")):
+    with pytest.raises(RuntimeError, match="cpu"), filters.full_precision(torch.device("cpu")):
         pass
     monkeypatch.undo()
     torch.set_float32_matmul_precision("high")
     try:
-        with filters._in_full_precision(torch.device("cuda")):
+        with filters.full_precision(torch.device("cuda")):
             assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == "high"
     finally:

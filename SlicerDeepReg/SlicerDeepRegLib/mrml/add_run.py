@@ -1,0 +1,155 @@
+"""Add a result to the scene as a run: its volumes, transform, labels and table, in a folder of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import slicer
+import slicer.util
+import vtk
+
+from ..types import Image, Result
+from .display import add_legend, diverging_colors, set_range
+from .facts import scene_facts
+from .nodes import FLIP, add_transform, add_volume
+from .runs import MARK, OWNED, Run, matrix_to_world, node_name, put_into, remove
+from .scene import JACOBIAN_COLORS, add_distances, display_range
+from .segments import add_segment
+
+
+def add_run(
+    scene: slicer.vtkMRMLScene,
+    result: Result,
+    name: str,
+    facts: dict[str, Any],
+    fixed: slicer.vtkMRMLVolumeNode | None = None,
+    moving: slicer.vtkMRMLVolumeNode | None = None,
+    moving_world_to_local: vtk.vtkAbstractTransform | None = None,
+    table: Sequence[tuple[str, Sequence[str]]] = (),
+    segmentation: slicer.vtkMRMLNode | None = None,
+    label_names: dict[int, str] | None = None,
+) -> Run:
+    """Add a result to the scene; on any failure nothing of it stays there.
+
+    Args:
+        result: its volumes in world coordinates.
+        name: of the run; its nodes are called after it.
+        facts: more of :attr:`Run.facts`, they stand above its own.
+        fixed, moving: the user's nodes, referred to; their window, level and colors are taken over.
+        moving_world_to_local: where the moving volume is under transforms; then the run's transform node does
+            their work too: put under it, in place of those, the volume is shown warped.
+        table: (title, figure in each state).
+        segmentation: the moving segmentation node whose names and colors the warped one takes.
+        label_names: name of each warped label.
+    """
+    run = Run(scene.AddNode(_run_node(name)))
+    try:
+        _add_volumes(scene, run, result, fixed, moving)
+        transform = add_transform(scene, result.transform, node_name(run, "transform"), moving_world_to_local)
+        run.set("transform", transform)
+        for role, node in (("fixed", fixed), ("moving", moving)):
+            if node is not None:
+                run.set(role, node)
+                transform.SetNodeReferenceID(f"DeepReg.{role}", node.GetID())
+        if result.warped_labels is not None:
+            _add_labels(scene, run, result.warped_labels, segmentation, label_names or {})
+        if table:
+            run.set("table", _add_table(scene, table, node_name(run, "table")))
+        own_facts = scene_facts(result, moving_world_to_local)
+        own_facts["moving_to_world_ras"] = matrix_to_world(moving) if moving is not None else None
+        run.node.SetAttribute(MARK, json.dumps({**own_facts, **facts}, default=float))
+        group_nodes(scene, run)
+    except BaseException:
+        remove(scene, run, also_permanent=True)
+        raise
+    return run
+
+
+def _run_node(name: str) -> slicer.vtkMRMLScriptedModuleNode:
+    node = slicer.vtkMRMLScriptedModuleNode()
+    node.SetName(name)
+    node.SetHideFromEditors(True)
+    node.SetAttribute("ModuleName", "SlicerDeepReg.Run")  # not that of the parameter node
+    node.SetAttribute(MARK, "{}")
+    return node
+
+
+def _add_volumes(
+    scene: slicer.vtkMRMLScene,
+    run: Run,
+    result: Result,
+    fixed: slicer.vtkMRMLVolumeNode | None,
+    moving: slicer.vtkMRMLVolumeNode | None,
+) -> None:
+    warped = add_volume(scene, result.warped, node_name(run, "warped"))
+    run.set("warped", warped)
+    if moving is not None and moving.GetDisplayNode() is not None:
+        warped.GetDisplayNode().CopyContent(moving.GetDisplayNode())
+        colors = moving.GetDisplayNode().GetColorNodeID()
+        if colors:
+            warped.GetDisplayNode().SetAndObserveColorNodeID(colors)
+    else:
+        set_range(warped, *display_range(result.moving))
+    jacobian = add_volume(scene, result.jacobian, node_name(run, "jacobian"))
+    run.set("jacobian", jacobian)
+    set_range(jacobian, 0.0, 2.0, diverging_colors(scene, JACOBIAN_COLORS, middle=1.0))
+    add_legend(jacobian, "Jacobian")
+    if result.uncertainty is not None:
+        run.set(
+            "uncertainty", add_distances(scene, result.uncertainty, node_name(run, "uncertainty"), "Uncertainty (mm)")
+        )
+
+
+def _add_labels(
+    scene: slicer.vtkMRMLScene, run: Run, labels: Image, segmentation: slicer.vtkMRMLNode | None, names: dict[int, str]
+) -> None:
+    """Add a segmentation node with the names and colors of the moving one, or a label map if that was one."""
+    if segmentation is None or not segmentation.IsA("vtkMRMLSegmentationNode"):
+        node = add_volume(scene, labels, node_name(run, "labels"), labels=True)
+        if segmentation is not None and segmentation.GetDisplayNode() is not None:
+            node.GetDisplayNode().SetAndObserveColorNodeID(segmentation.GetDisplayNode().GetColorNodeID())
+        run.set("labels", node)
+        return
+    source = segmentation.GetSegmentation()
+    colors = {}
+    for n in range(source.GetNumberOfSegments()):
+        segment = source.GetNthSegment(n)
+        colors[segment.GetName()] = segment.GetColor()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", node_name(run, "segmentation"))
+    run.set("segmentation", node)
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(run.get("warped"))
+    for label, name in sorted(names.items()):
+        color = colors.get(name, (0.5, 0.5, 0.5))
+        add_segment(node, name, color, labels.values == label, FLIP @ labels.grid.ijk_to_lps)
+
+
+def _add_table(
+    scene: slicer.vtkMRMLScene, rows: Sequence[tuple[str, Sequence[str]]], name: str
+) -> slicer.vtkMRMLTableNode:
+    node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    columns = [("Metric", [title for title, _ in rows])]
+    columns += [(state, [values[n] for _, values in rows]) for n, state in enumerate(("as given", "linear", "result"))]
+    for title, values in columns:
+        column = vtk.vtkStringArray()
+        column.SetName(title)
+        for value in values:
+            column.InsertNextValue(value)
+        node.AddColumn(column)
+    node.SetUseColumnTitleAsColumnHeader(True)
+    return node
+
+
+def group_nodes(scene: slicer.vtkMRMLScene, run: Run) -> None:
+    """Put the run's nodes into a folder of its own in the subject hierarchy."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    if hierarchy is None:
+        return
+    folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), run.name)
+    hierarchy.SetItemAttribute(folder, MARK, run.node.GetID())
+    for role in OWNED:
+        node = run.get(role)
+        if node is not None:
+            put_into(hierarchy, folder, node)

@@ -1,0 +1,141 @@
+"""Volumes and nodes that only a look at a run needs: differences, checkerboard, swipe, the field to draw."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import slicer.util
+
+from ..types import Image
+from .display import add_legend, diverging_colors, set_range
+from .nodes import add_volume, grid_of, grid_part, image_from_node, resampled
+from .runs import Run, own, remove_node
+from .scene import add_where, display_range
+from .world import placed_volume
+
+DIFFERENCE_COLORS = "Difference: blue moving darker, red moving brighter"
+
+
+class ReviewVolumes:
+    """Makes the volumes of a review and gives them to their run, which keeps them.
+
+    Args:
+        scene: the MRML scene.
+    """
+
+    def __init__(self, scene: slicer.vtkMRMLScene) -> None:
+        self.scene = scene
+        self._halves: tuple[Run, np.ndarray, np.ndarray] | None = None  # the two images that "swipe" combines
+
+    def forget(self) -> None:
+        """Free the images kept for swiping."""
+        self._halves = None
+
+    def jacobian(self, run: Run) -> slicer.vtkMRMLVolumeNode:
+        """Return the Jacobian where the fixed volume has content, transparent elsewhere, or all of it if all is."""
+        node = run.get("jacobian_shown")
+        if node is not None:
+            return node
+        run.need("jacobian", "fixed")
+        whole, fixed = run.get("jacobian"), run.get("fixed")
+        on_grid = Image(self._on_grid(run, fixed), grid_of(run.get("warped")))
+        content = on_grid.values > display_range(on_grid)[0]
+        if content.mean() > 0.95:
+            return whole
+        values = slicer.util.arrayFromVolume(whole)
+        node = add_where(self.scene, Image(values, grid_of(run.get("warped"))), content, whole)
+        add_legend(node, "Jacobian")
+        return own(self.scene, run, "jacobian_shown", node)
+
+    def difference(self, run: Run, after: bool) -> slicer.vtkMRMLVolumeNode:
+        """Return moving minus fixed, each scaled by its window, after registration or before."""
+        role = "difference" if after else "difference_before"
+        node = run.get(role)
+        if node is not None:
+            return node
+        fixed, shown = self._scaled_pair(run, run.get("warped") if after else self._moving_on_fixed(run))
+        values = np.where(np.isnan(shown), 0, shown - fixed).astype(np.float32)
+        node = add_volume(self.scene, Image(values, grid_of(run.get("warped"))), role)
+        set_range(node, -0.5, 0.5, diverging_colors(self.scene, DIFFERENCE_COLORS, middle=0.0))
+        add_legend(node, "Moving - fixed")
+        return own(self.scene, run, role, node)
+
+    def checkerboard(self, run: Run, squares: int = 8) -> slicer.vtkMRMLVolumeNode:
+        """Return squares of the fixed and the warped volume in turn, each scaled by its window."""
+        node = run.get("checkerboard")
+        if node is not None:
+            return node
+        fixed, warped = self._scaled_pair(run, run.get("warped"))
+        grid = grid_of(run.get("warped"))
+        extent = np.array(grid.size_ijk) * grid.spacing_mm
+        side = max(extent) / squares
+        cells = [np.floor(np.arange(n) * s / side).astype(int) for n, s in zip(grid.size_ijk, grid.spacing_mm)]
+        odd = (cells[2][:, None, None] + cells[1][None, :, None] + cells[0][None, None, :]) % 2 == 1
+        node = add_volume(self.scene, Image(np.where(odd, warped, fixed).astype(np.float32), grid), "checkerboard")
+        set_range(node, 0.0, 1.0)
+        return own(self.scene, run, "checkerboard", node)
+
+    def swipe(self, run: Run, amount: float) -> slicer.vtkMRMLVolumeNode:
+        """Show the fixed volume on the patient's right of a border, the warped one on the left."""
+        if self._halves is None or self._halves[0] != run or run.get("swipe") is None:
+            self._halves = (run, *self._scaled_pair(run, run.get("warped")))
+        _, fixed, warped = self._halves
+        grid = grid_of(run.get("warped"))
+        leftwards = grid.direction[0] * (np.array(grid.size_ijk) > 1)  # how far each axis goes to the patient's left
+        if np.abs(leftwards).max() < 1e-3:  # a sagittal slice: along its longer side
+            leftwards = np.array(grid.size_ijk) * (np.array(grid.size_ijk) > 1) / max(grid.size_ijk)
+        axis = int(np.argmax(np.abs(leftwards)))
+        border = int(round(amount * grid.size_ijk[axis]))
+        if leftwards[axis] < 0:
+            border = grid.size_ijk[axis] - border
+        first, second = (fixed, warped) if leftwards[axis] > 0 else (warped, fixed)
+        node = run.get("swipe")
+        if node is None:
+            node = add_volume(self.scene, Image(np.zeros(grid.shape_kji, np.float32), grid), "swipe")
+            set_range(node, 0.0, 1.0)
+            own(self.scene, run, "swipe", node)
+        values = np.moveaxis(slicer.util.arrayFromVolume(node), 2 - axis, 0)
+        values[:border] = np.moveaxis(first, 2 - axis, 0)[:border]
+        values[border:] = np.moveaxis(second, 2 - axis, 0)[border:]
+        slicer.util.arrayFromVolumeModified(node)
+        return node
+
+    def field_to_draw(self, run: Run, role: str) -> slicer.vtkMRMLTransformNode | None:
+        """Add a node to draw the displacement field: grids and glyphs draw "to parent", the run's is from parent."""
+        if run.get("transform") is None:
+            return None
+        field = grid_part(run.get("transform").GetTransformFromParent())
+        if field is None:
+            return None
+        node = slicer.vtkMRMLTransformNode()
+        node.SetHideFromEditors(True)  # before it is added: the data tree does not look again
+        self.scene.AddNode(node)
+        node.SetAndObserveTransformToParent(field)
+        return own(self.scene, run, role, node)
+
+    def _scaled_pair(self, run: Run, other: np.ndarray | slicer.vtkMRMLVolumeNode) -> tuple[np.ndarray, np.ndarray]:
+        """Return fixed and another volume on the run's grid, each scaled to 0..1 by its window."""
+        fixed = self._on_grid(run, run.get("fixed"))
+        values = other if isinstance(other, np.ndarray) else slicer.util.arrayFromVolume(other)
+        return _windowed(fixed, run.get("fixed")), _windowed(values, run.get("moving") or run.get("warped"))
+
+    def _moving_on_fixed(self, run: Run) -> np.ndarray:
+        return self._on_grid(run, run.get("moving"))
+
+    def _on_grid(self, run: Run, node: slicer.vtkMRMLNode) -> np.ndarray:
+        """Return one of the user's volumes, where it lies in the world, on the run's grid."""
+        placed = placed_volume(node).image
+        if placed.grid.same_as(grid_of(run.get("warped"))):
+            return placed.values
+        copy = add_volume(self.scene, placed, "copy")
+        on_grid = resampled(copy, run.get("warped"), None, "copy on the grid")
+        values = image_from_node(on_grid).values
+        for temporary in (copy, on_grid):
+            remove_node(self.scene, temporary)
+        return values
+
+
+def _windowed(values: np.ndarray, node: slicer.vtkMRMLNode) -> np.ndarray:
+    display = node.GetDisplayNode()
+    low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+    return np.clip((values.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1)
