@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +68,16 @@ def write_segmentation(
     _write(weights, lambda checksum: {**values, "sha256": checksum}, SEGMENTATION_CARD, folder)
 
 
-def _write(weights: Mapping[str, torch.Tensor], described, card_file: str, folder: Path) -> None:
+def _write(
+    weights: Mapping[str, torch.Tensor],
+    card_by_checksum: Callable[[str], dict[str, Any]],
+    card_file: str,
+    folder: Path,
+) -> None:
     arrays = {name: t.detach().cpu().numpy() for name, t in weights.items()}
     private = [folder / f".unfinished-{name}" for name in (WEIGHTS_FILE, card_file)]
     try:
-        text = json.dumps(jsonable(described(write_weights(private[0], arrays))), indent=2, ensure_ascii=False)
+        text = json.dumps(jsonable(card_by_checksum(write_weights(private[0], arrays))), indent=2, ensure_ascii=False)
         private[1].write_text(text + "\n", encoding="utf-8")
         os.replace(private[0], folder / WEIGHTS_FILE)
         os.replace(private[1], folder / card_file)
