@@ -11,13 +11,13 @@ import subprocess
 import sys
 from typing import Any
 
-#: The project itself and the package beside it, which are not on PyPI.
-PROJECT = {"slicerdeepreg", "slicer-stand-in"}
+#: The packages of this repository, which are not on PyPI.
+OWN = {"slicerdeepreg", "slicer-stand-in"}
 
 
 def summarize(dependencies: list[dict[str, Any]]) -> tuple[int, list[str]]:
     """Return the exit code and the lines to print for the ``dependencies`` of pip-audit's JSON output."""
-    dependencies = [dependency for dependency in dependencies if dependency["name"].lower() not in PROJECT]
+    dependencies = [dependency for dependency in dependencies if dependency["name"].lower() not in OWN]
     skipped = [dependency for dependency in dependencies if "skip_reason" in dependency]
     vulnerable = [dependency for dependency in dependencies if dependency.get("vulns")]
     lines = []

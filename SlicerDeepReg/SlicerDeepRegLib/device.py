@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import torch
 
 from .types import DeviceLostError, DeviceMemoryError, InputError
@@ -33,7 +31,7 @@ def describe(device: torch.device) -> str:
     return {"mps": "Apple GPU (MPS)"}.get(device.type, "CPU")
 
 
-def free_bytes(device: torch.device) -> Optional[int]:
+def free_bytes(device: torch.device) -> int | None:
     """Memory of a CUDA device that torch may take or holds unused; None where it shares the computer's memory."""
     if device.type != "cuda":
         return None
@@ -41,7 +39,7 @@ def free_bytes(device: torch.device) -> Optional[int]:
     return int(torch.cuda.mem_get_info(device)[0] + unused)
 
 
-def peak_gb(device: torch.device) -> Optional[float]:
+def peak_gb(device: torch.device) -> float | None:
     """The most that torch had on a CUDA device since ``forget_peak``, in 10^9 bytes; None on others."""
     return torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import PROJECT
+from helpers.paths import PROJECT
 from SlicerDeepRegLib.catalog import cards
 from SlicerDeepRegLib.commands import main
 

@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import numpy as np
 import scipy.ndimage
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     if bool(options.fixed) != bool(options.moving):
         raise InputError("Give both images, FIXED and MOVING, or neither.")
     start = time.perf_counter()
-    known: Optional[KnownPair] = None
+    known: KnownPair | None = None
     if options.fixed:
         request = Request(options.fixed, options.moving, preset=options.preset)
     else:
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(result: Result, truth: Dict[str, Any], output: Path, seconds: float) -> None:
+def _tell(result: Result, truth: dict[str, Any], output: Path, seconds: float) -> None:
     from ..metrics.table import table
 
     print(table(result.metrics))
@@ -174,7 +174,7 @@ def _affine(template: Grid) -> np.ndarray:
     return matrix
 
 
-def _rotation(degrees: List[float]) -> np.ndarray:
+def _rotation(degrees: list[float]) -> np.ndarray:
     result = np.eye(3)
     for axis, angle in enumerate(np.deg2rad(degrees)):
         a, b = [n for n in range(3) if n != axis]
@@ -206,7 +206,7 @@ def _patient_contrast(values: np.ndarray, grid: Grid, random: np.random.Generato
     return np.where(values > 0.02 * top, np.clip(changed, 1, None), 0).astype(np.float32)
 
 
-def error_against_truth(known: KnownPair, result: Result, step: int = 3) -> Dict[str, str]:
+def error_against_truth(known: KnownPair, result: Result, step: int = 3) -> dict[str, str]:
     """How far the transform found is from the true one, over the brain, in mm, as text for people."""
     chosen = known.fixed_labels.values[::step, ::step, ::step] > 0
     points = voxel_centers_lps(known.fixed.grid)[::step, ::step, ::step][chosen]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any
 
 from ..catalog import Card
 from ..methods import declared_names, methods
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _added(options: argparse.Namespace) -> Tuple[Card, List[str]]:
+def _added(options: argparse.Namespace) -> tuple[Card, list[str]]:
     """The card of what was added, and what was found out about it."""
     path = options.path
     if path.is_dir() or not path.exists():
@@ -109,7 +109,7 @@ def _millimeters(text: str) -> float:
         raise InputError(f"--voxel-mm must be a number of millimeters, or any; it was {text!r}.") from None
 
 
-def _setting(text: str) -> Tuple[str, Any]:
+def _setting(text: str) -> tuple[str, Any]:
     key, sign, value = text.partition("=")
     if not sign or not key:
         raise InputError(f"--set must be KEY=VALUE; it was {text!r}.")

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 from .. import __version__
 from ..methods import linear_methods, methods
@@ -74,7 +74,7 @@ def add_parser(commands) -> None:
         ("instance_steps", "steps of instance optimization of a network on this pair"),
         ("refine", "steps of velocity-field optimization after a network"),
     ):
-        parser.add_argument(f"--{name}", type=int, metavar="N", help=f"{text}; as --set {name}=N")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"{text}; as --set {name}=N")
     parser.add_argument(
         "--uncertainty-runs",
         type=int,
@@ -129,14 +129,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _dicom_series(request: Request) -> Tuple[Any, Any]:
+def _dicom_series(request: Request) -> tuple[Any, Any]:
     """The series of both images, for a DICOM object; InputError, before any work, where there are none."""
     from ..files.dicom import read_folder
 
     return tuple(read_folder(Path(getattr(request, role)), f"{role} image") for role in ("fixed", "moving"))
 
 
-def read_settings(pairs) -> Dict[str, Any]:
+def read_settings(pairs) -> dict[str, Any]:
     """``["step=0.2"]`` as a dictionary; InputError when one is not of that form."""
     for pair in pairs:
         if "=" not in pair:
@@ -159,10 +159,10 @@ def register_to_folder(
     request: Request,
     output: Path,
     scene: bool = False,
-    show: Optional[ProgressBar] = None,
-    report: Tuple[bool, bool] = (False, False),
-    series: Optional[Tuple[Any, Any]] = None,
-) -> Dict[str, Any]:
+    show: ProgressBar | None = None,
+    report: tuple[bool, bool] = (False, False),
+    series: tuple[Any, Any] | None = None,
+) -> dict[str, Any]:
     """Register and write everything into ``output``; returns the content of result.json.
 
     Args:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import Any
 
 from ..types import InputError, Request
 
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     return 1 if different else 0
 
 
-def read_description(path: Path) -> Dict[str, Any]:
+def read_description(path: Path) -> dict[str, Any]:
     """The content of a result.json.
 
     Raises:
@@ -94,7 +95,7 @@ def read_description(path: Path) -> Dict[str, Any]:
     return described
 
 
-def request_of(described: Mapping[str, Any], moved: List[str] = ()) -> Request:
+def request_of(described: Mapping[str, Any], moved: list[str] = ()) -> Request:
     """The request of a result.json, its inputs where they are now.
 
     Args:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import List, Mapping, Optional
 
 from ..report.content import Picture, content_of
 from ..report.facts import facts_of
@@ -27,10 +27,10 @@ CAPTIONS = {
 def write_report(
     result: Result,
     folder: Path,
-    pictures: List[str],
+    pictures: list[str],
     identifiers: bool = False,
-    truth: Optional[Mapping[str, str]] = None,
-) -> List[str]:
+    truth: Mapping[str, str] | None = None,
+) -> list[str]:
     """Write the report into ``folder``, the pictures found there inside it; returns the names of its files.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import List
 
 from ..types import OUTPUT_FILES, Image, InputError, Result
 
@@ -22,12 +21,12 @@ def check_slicer() -> None:
         ) from error
 
 
-def write_scene(result: Result, folder: Path) -> List[str]:
+def write_scene(result: Result, folder: Path) -> list[str]:
     """Write the pictures, where OpenGL works, and scene.mrb; returns the names of the files."""
     return _write(result, folder, scene=True)
 
 
-def write_pictures(result: Result, folder: Path) -> List[str]:
+def write_pictures(result: Result, folder: Path) -> list[str]:
     """Write the pictures, where there are Slicer's libraries and OpenGL works; returns the names of the files."""
     try:
         check_slicer()
@@ -37,7 +36,7 @@ def write_pictures(result: Result, folder: Path) -> List[str]:
     return _write(result, folder, scene=False)
 
 
-def _write(result: Result, folder: Path, scene: bool) -> List[str]:
+def _write(result: Result, folder: Path, scene: bool) -> list[str]:
     check_slicer()
     from ..mrml.host import NO_OPENGL, Host, opengl_works
     from ..mrml.pictures import draw

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+from ..files.atomic import whole_files, writing
 from ..types import InputError
 from .cell import run_cell
 from .request import Cell
@@ -76,22 +75,13 @@ def _finished(cell: Cell, folder: Path) -> Outcome | None:
 
 
 def _keep(cell: Cell, folder: Path, outcome: Outcome, slices: bytes) -> None:
-    place = folder / cell.file_name
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if slices:
-            _write(place.parent / f"{place.name}.npz", slices)
-        _write(place.parent / f"{place.name}.json", json.dumps(outcome, indent=1).encode())
-    except OSError as error:
-        raise InputError(f"The outcome could not be written to {place.parent} ({error.strerror or error}).") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All of it or nothing."""
-    handle, name = tempfile.mkstemp(prefix=".unfinished-", dir=path.parent)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-    os.replace(name, path)
+    base = folder / cell.file_name
+    with writing("The outcome", base.parent):
+        base.parent.mkdir(parents=True, exist_ok=True)
+        with whole_files(base.parent, last=f"{base.name}.json") as private:
+            if slices:
+                (private / f"{base.name}.npz").write_bytes(slices)
+            (private / f"{base.name}.json").write_bytes(json.dumps(outcome, indent=1).encode())
 
 
 Job = tuple[int, Cell, Optional[str]]

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import datetime
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class Series:
     """
 
     first: Any
-    instances: Tuple[Tuple[str, str], ...]
+    instances: tuple[tuple[str, str], ...]
 
 
 def can_write() -> bool:
@@ -176,14 +177,14 @@ def _matrix(matrix_lps: np.ndarray):
     return item
 
 
-def _decimals(values: Sequence[float]) -> List[Any]:
+def _decimals(values: Sequence[float]) -> list[Any]:
     """Decimal strings of 16 characters at most, as DICOM has them."""
     from pydicom.valuerep import DSfloat
 
     return [DSfloat(float(value) + 0.0, auto_format=True) for value in values]  # + 0.0: no minus before nothing
 
 
-def _reference(instance: Tuple[str, str]):
+def _reference(instance: tuple[str, str]):
     from pydicom.dataset import Dataset
 
     item = Dataset()

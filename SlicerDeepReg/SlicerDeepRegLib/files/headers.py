@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Dict, Optional
 
 from . import nifti
 
@@ -26,7 +25,7 @@ _DEFLATE = 1100
 _NRRD_PACKS = {b"gzip": _DEFLATE, b"gz": _DEFLATE, b"bzip2": 100_000, b"bz2": 100_000}
 
 
-def header_fault_of(path: Path) -> Optional[str]:
+def header_fault_of(path: Path) -> str | None:
     """What is wrong with a header, in words that end a sentence; None where nothing is, or the format is another."""
     name = path.name.lower()
     if nifti.is_nifti(path):
@@ -44,7 +43,7 @@ def _head(path: Path) -> bytes:
         return stream.read(_MOST).replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # ITK ends lines at either
 
 
-def _nrrd_fault(head: bytes) -> Optional[str]:
+def _nrrd_fault(head: bytes) -> str | None:
     """A very long line that is no field runs over a buffer of ITK's."""
     if not head.startswith(b"NRRD"):
         return "it does not begin as NRRD"
@@ -56,7 +55,7 @@ def _nrrd_fault(head: bytes) -> Optional[str]:
     return None
 
 
-def _nrrd_cut(path: Path, head: bytes) -> Optional[str]:
+def _nrrd_cut(path: Path, head: bytes) -> str | None:
     """Whether a NRRD announces more voxels than its file can hold: ITK takes the memory for them first."""
     fields = {}
     for line in head.split(b"\n\n")[0].split(b"\n")[1:]:
@@ -74,7 +73,7 @@ def _nrrd_cut(path: Path, head: bytes) -> Optional[str]:
     return _cut(size * math.prod(map(int, sides)), length, _NRRD_PACKS.get(encoding, 1))
 
 
-def _length(path: Path, data: bytes, begin: int) -> Optional[int]:
+def _length(path: Path, data: bytes, begin: int) -> int | None:
     """Bytes of the voxels' file, named ``data`` beside the header; None where there is none of that name."""
     if data == b"LOCAL":
         return path.stat().st_size - begin
@@ -84,14 +83,14 @@ def _length(path: Path, data: bytes, begin: int) -> Optional[int]:
         return None
 
 
-def _cut(announced: int, length: int, packs: int = 1) -> Optional[str]:
+def _cut(announced: int, length: int, packs: int = 1) -> str | None:
     """The fault where so many bytes, each of which stands for ``packs`` at most, are too few."""
     if announced <= length * packs:
         return None
     return f"it is cut short: its header announces {announced} bytes of voxels, and there are {length}"
 
 
-def _meta_fault(head: bytes) -> Optional[str]:
+def _meta_fault(head: bytes) -> str | None:
     """What ITK uses as it stands: no number of dimensions, a negative size, a pattern in a name (by printf)."""
     for line in head.split(b"\n"):
         key, equals, value = line.partition(b"=")
@@ -108,7 +107,7 @@ def _meta_fault(head: bytes) -> Optional[str]:
     return None
 
 
-def _meta_cut(path: Path) -> Optional[str]:
+def _meta_cut(path: Path) -> str | None:
     """Whether the voxels of a MetaImage end too early: ITK before 5.4 reads, and writes, such files without a word.
 
     Of packed ones, whether there can be as many as are announced.
@@ -132,7 +131,7 @@ def _meta_cut(path: Path) -> Optional[str]:
     return fault or (_cut(whole, length, _DEFLATE) if whole is not None else None)
 
 
-def _meta_bytes(fields: Dict[bytes, bytes]) -> Optional[int]:
+def _meta_bytes(fields: dict[bytes, bytes]) -> int | None:
     """How many bytes the voxels take in memory, or None where the header does not say so plainly."""
     sides, size = fields.get(b"DimSize", b"").split(), _META_BYTES.get(fields.get(b"ElementType", b"")[4:])
     channels = fields.get(b"ElementNumberOfChannels", b"1")

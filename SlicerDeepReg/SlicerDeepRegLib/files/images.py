@@ -8,14 +8,13 @@ import hashlib
 import os
 import zlib
 from pathlib import Path
-from typing import Union
 
 import numpy as np
 import SimpleITK as sitk
 
-from ..processes.folders import private_folder
 from ..types import Grid, Image, InputError, Source
 from . import nifti
+from .atomic import whole_files
 from .headers import header_fault_of
 
 FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or a folder with one DICOM series"
@@ -26,7 +25,7 @@ def load(source: Source, role: str) -> Image:
     return source if isinstance(source, Image) else read_image(source, role)
 
 
-def read_image(path: Union[str, os.PathLike], role: str = "image") -> Image:
+def read_image(path: str | os.PathLike, role: str = "image") -> Image:
     """Read one scalar 2D or 3D image.
 
     Args:
@@ -151,17 +150,15 @@ def place(picture: sitk.Image, grid: Grid) -> None:
     picture.SetDirection(grid.direction[:n, :n].ravel().tolist())
 
 
-def write_image(image: Image, path: Union[str, os.PathLike]) -> None:
+def write_image(image: Image, path: str | os.PathLike) -> None:
     """Write a scalar image, compressed, in the format that the name's ending says.
 
     Raises:
         OSError: the disk is full, or the file cannot be written; a file of that name is as it was.
     """
     path = Path(path)
-    with private_folder(".unfinished-", path.parent) as folder:
+    with whole_files(path.parent) as folder:  # a .mhd has two files
         _write_checked(image, folder / path.name)
-        for file in sorted(folder.iterdir()):  # of a .mhd there are two
-            os.replace(file, path.parent / file.name)
 
 
 def _write_checked(image: Image, path: Path) -> None:
@@ -183,7 +180,7 @@ def check_memory_ran_out(error: RuntimeError) -> None:
         raise MemoryError(str(error)) from error
 
 
-def approximate_voxels(path: Union[str, os.PathLike]) -> int:
+def approximate_voxels(path: str | os.PathLike) -> int:
     """How many voxels an image file has, from its header; for a folder, from the size of its files; 0 if unknown."""
     path = Path(path)
     if path.is_dir():

@@ -9,7 +9,7 @@ import gzip
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Optional, Tuple
+from typing import BinaryIO
 
 import numpy as np
 
@@ -27,7 +27,7 @@ _KINDS = (
 )
 
 
-def fault_of(path: Path) -> Optional[str]:
+def fault_of(path: Path) -> str | None:
     """What is wrong with a .nii or .nii.gz, in words that end a sentence, or None.
 
     A .gz is read to its checksum, so that one that is cut short is found.
@@ -46,7 +46,7 @@ def fault_of(path: Path) -> Optional[str]:
     return None
 
 
-def header_fault_of(path: Path) -> Optional[str]:
+def header_fault_of(path: Path) -> str | None:
     """The same for the header alone, which takes no time."""
     try:
         with _opened(path) as stream:
@@ -77,7 +77,7 @@ def _rest(stream: BinaryIO) -> int:
         length += len(block)
 
 
-def _needed(head: bytes) -> Tuple[int, Optional[str]]:
+def _needed(head: bytes) -> tuple[int, str | None]:
     """How many bytes the whole file must have; and what is wrong with its header."""
     for size, magic, magic_at, dims, kind, offset in _KINDS:
         for order in "<>":
@@ -102,7 +102,7 @@ def _place_fault(head: bytes, order: str, sides: int) -> bool:
     return not all(abs(number) < _FAR_MM for number in numbers)
 
 
-def _bytes(count: int, sides, code: int, start: float, size: int) -> Tuple[int, Optional[str]]:
+def _bytes(count: int, sides, code: int, start: float, size: int) -> tuple[int, str | None]:
     # Writers leave 0 in the dimensions after the third; readers take it for 1.
     sides = [*sides[:3], *(side or 1 for side in sides[3:])]
     if not 1 <= count <= 7 or any(side < 1 for side in sides[:count]):

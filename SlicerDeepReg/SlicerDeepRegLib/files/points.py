@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import List, Union
 
 import numpy as np
 
@@ -28,7 +27,7 @@ def load_points(source: PointsSource, role: str) -> np.ndarray:
     return points
 
 
-def read_points(path: Union[str, Path], role: str = "points") -> np.ndarray:
+def read_points(path: str | Path, role: str = "points") -> np.ndarray:
     """(N, 3) LPS mm from a .csv (LPS), .mrk.json or .fcsv (whatever system they declare)."""
     path = Path(path)
     if not path.is_file():
@@ -48,8 +47,8 @@ def _read_markups(path: Path) -> np.ndarray:
 
 
 def _read_lines(path: Path) -> np.ndarray:
-    to_lps: Union[int, np.ndarray] = 1
-    rows: List[List[float]] = []
+    to_lps: int | np.ndarray = 1
+    rows: list[list[float]] = []
     first_column = 1 if path.name.endswith(".fcsv") else 0  # .fcsv: id, x, y, z, ...
     with open(path, newline="", encoding="utf-8-sig") as stream:
         for number, row in enumerate(csv.reader(stream)):

@@ -1,4 +1,4 @@
-"""A result as files in a folder: written beside first, then renamed, so that no half-written file is ever left."""
+"""Write a result as files in a folder, all of them or none."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from ..processes.folders import PrivateFolder
 from ..types import OUTPUT_FILES, InputError, Result
+from .atomic import whole_files, writing
 from .images import check_memory_ran_out, checksum, write_image
 from .jsonable import jsonable
 from .transforms import to_sitk_inverse, to_sitk_transform, write_transform
@@ -29,40 +30,26 @@ _FIELDS, _MOST_FIELD_VOXELS = 3, 30_000_000
 
 @contextmanager
 def output_folder(path: Path) -> Iterator[Path]:
-    """A private folder beside the outputs; what is in it at the end replaces the files of those names.
+    """Yield a private folder for outputs; when the block ends, they replace the files of the same names in ``path``.
 
-    Nothing in ``path`` changes when the block fails or is interrupted, and the private folder is removed.
+    If the block fails or is interrupted, nothing in ``path`` has changed, and folders made for it are removed.
 
     Raises:
-        InputError: the folder cannot be made or written to, or the disk filled up.
+        InputError: the folder cannot be made or written to, or the disk is full.
     """
-    made = [p for p in (path, *path.parents) if not p.exists()]
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        private = PrivateFolder(".unfinished-", path)
-    except OSError as error:
-        raise InputError(
-            f"The output folder {path} cannot be written to ({error.strerror}). Choose another."
-        ) from error
-    finished = False
-    try:
-        yield private.path
-        for file in sorted(private.path.iterdir()):
-            os.replace(file, path / file.name)
-        finished = True
-    except OSError as error:
-        raise InputError(
-            f"The results could not be written to {path} ({error.strerror or error}). Free some space, "
-            "or choose another folder."
-        ) from error
-    finally:
-        private.remove()
-        if not finished:
-            for folder in made:
-                try:
-                    folder.rmdir()
-                except OSError:
-                    break
+        with writing("The results", path):
+            path.mkdir(parents=True, exist_ok=True)
+            with whole_files(path) as private:
+                yield private
+    except BaseException:
+        for folder in made:
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+        raise
 
 
 def check_disk_space(path: Path, voxels: int) -> None:
@@ -78,7 +65,7 @@ def check_disk_space(path: Path, voxels: int) -> None:
         )
 
 
-def write_result(result: Result, folder: Path) -> Dict[str, Any]:
+def write_result(result: Result, folder: Path) -> dict[str, Any]:
     """Write every output of a result into ``folder``; returns the content of result.json.
 
     Raises:
@@ -127,7 +114,7 @@ def _reserve(folder: Path, amounts: Sequence[int]) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def digests(result: Result) -> Dict[str, str]:
+def digests(result: Result) -> dict[str, str]:
     """SHA-256 of what a result computed, of voxels and vectors and not of files: those hold dates and compression."""
     found = {name: getattr(result, name) for name in ("warped", "jacobian", "warped_labels", "uncertainty")}
     digested = {name: checksum(image) for name, image in found.items() if image is not None}
@@ -139,7 +126,7 @@ def digests(result: Result) -> Dict[str, str]:
     return {"transform": transform.hexdigest(), **digested}
 
 
-def describe(result: Result) -> Dict[str, Any]:
+def describe(result: Result) -> dict[str, Any]:
     """The content of result.json: plain values, NaN and infinity as null."""
     return jsonable(
         {

@@ -7,7 +7,6 @@ ITK applies the transform that was added last first, so ``T(x) = A (x + u(x))`` 
 from __future__ import annotations
 
 import os
-from typing import Union
 
 import numpy as np
 import SimpleITK as sitk
@@ -38,7 +37,7 @@ def to_sitk_inverse(transform: Transform, dimensions: int = 3) -> sitk.Transform
     return sitk.CompositeTransform(parts)
 
 
-def write_transform(transform: sitk.Transform, path: Union[str, os.PathLike]) -> None:
+def write_transform(transform: sitk.Transform, path: str | os.PathLike) -> None:
     sitk.WriteTransform(transform, str(path))
 
 

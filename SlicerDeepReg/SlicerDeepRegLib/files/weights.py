@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Dict
 
 import numpy as np
 from safetensors import SafetensorError
@@ -13,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from ..types import InputError
 
 
-def read_weights(path: Path) -> Dict[str, np.ndarray]:
+def read_weights(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file by name.
 
     Raises:
@@ -30,7 +29,7 @@ def read_weights(path: Path) -> Dict[str, np.ndarray]:
         ) from error
 
 
-def write_weights(path: Path, arrays: Dict[str, np.ndarray]) -> str:
+def write_weights(path: Path, arrays: dict[str, np.ndarray]) -> str:
     """Write the arrays; returns the SHA-256 of the file."""
     save_file({name: np.array(array, order="C") for name, array in arrays.items()}, path)
     return file_sha256(path)

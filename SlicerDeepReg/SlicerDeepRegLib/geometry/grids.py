@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
-from typing import Sequence, Tuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ..types import Field, Grid, InputError
 _TOWARDS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
 
 
-def resized(grid: Grid, size_ijk: Tuple[int, int, int]) -> Grid:
+def resized(grid: Grid, size_ijk: tuple[int, int, int]) -> Grid:
     """A grid of another size over the same box (voxel faces kept, not voxel centers)."""
     factor = np.array(grid.size_ijk) / np.array(size_ijk)
     matrix = grid.ijk_to_lps @ np.diag([*factor, 1.0])
@@ -27,7 +27,7 @@ def sampled(grid: Grid, most_voxels: int) -> Grid:
     return resized(grid, tuple(max(2, round(n / shrink)) if n > 1 else 1 for n in grid.size_ijk))
 
 
-def coarser(grid: Grid, factor: int, size_ijk: Tuple[int, int, int]) -> Grid:
+def coarser(grid: Grid, factor: int, size_ijk: tuple[int, int, int]) -> Grid:
     """A grid whose voxels are blocks of ``factor`` voxels along each axis that exists, from the same corner."""
     factors = np.where(np.array(grid.size_ijk) > 1, factor, 1)
     matrix = grid.ijk_to_lps @ np.diag([*factors, 1.0])
@@ -42,7 +42,7 @@ def with_voxels(grid: Grid, voxel_mm: float, smallest: int = 8) -> Grid:
     return resized(grid, tuple(int(n) for n in size))
 
 
-def padded(grid: Grid, margin_ijk: Tuple[int, int, int]) -> Grid:
+def padded(grid: Grid, margin_ijk: tuple[int, int, int]) -> Grid:
     """The grid with ``margin_ijk`` voxels more on both sides of each axis."""
     margin = np.array(margin_ijk)
     matrix = grid.ijk_to_lps.copy()
@@ -50,7 +50,7 @@ def padded(grid: Grid, margin_ijk: Tuple[int, int, int]) -> Grid:
     return Grid(tuple(np.array(grid.size_ijk) + 2 * margin), matrix)
 
 
-def level_size(grid: Grid, factor: float, smallest: int = 8) -> Tuple[int, int, int]:
+def level_size(grid: Grid, factor: float, smallest: int = 8) -> tuple[int, int, int]:
     """The size of a pyramid level whose voxels are about isotropic.
 
     The finest voxel of ``grid`` is enlarged ``factor`` times; an axis whose voxels are already
@@ -146,7 +146,7 @@ def with_axes_of(field: Field, grid: Grid) -> Field:
     return Field(np.ascontiguousarray(values), _turned(field.grid, order, forward))
 
 
-def _nearest_axes(grid: Grid, directions: np.ndarray) -> Tuple[Tuple[int, ...], Tuple[bool, ...]]:
+def _nearest_axes(grid: Grid, directions: np.ndarray) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     """For each column of ``directions`` (LPS): which axis of the grid is nearest, and whether it goes the same way."""
     cosines = grid.direction.T @ directions  # [axis of the grid, wanted direction]
     order = max(permutations(range(3)), key=lambda o: sum(abs(cosines[o[c], c]) for c in range(3)))

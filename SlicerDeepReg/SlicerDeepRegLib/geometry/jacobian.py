@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, List, Optional, Tuple
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from .grids import on_grid
 _SLAB = 16
 
 
-def jacobian_of_transform(transform: Transform, grid: Optional[Grid] = None) -> Optional[np.ndarray]:
+def jacobian_of_transform(transform: Transform, grid: Grid | None = None) -> np.ndarray | None:
     """(K, J, I) float32 det of the Jacobian of ``T(x) = A (x + u(x))`` on a grid; None without a field.
 
     The grid has the directions of the field's, and is that when left out, here and below.
@@ -26,7 +26,7 @@ def jacobian_of_transform(transform: Transform, grid: Optional[Grid] = None) -> 
     return np.float32(np.linalg.det(transform.linear_lps[:3, :3])) * jacobian_of_field(transform.field, grid)
 
 
-def jacobian_of_field(field: Field, grid: Optional[Grid] = None) -> np.ndarray:
+def jacobian_of_field(field: Field, grid: Grid | None = None) -> np.ndarray:
     """(K, J, I) float32 ``det(I + grad u)`` of the field alone, in millimeters, whatever the grid's direction.
 
     ``det(I + du/d(ijk) inv(A3))`` is the same in voxel units: ``det(I + d(inv(A3) u)/d(ijk))``.
@@ -58,8 +58,8 @@ def _in_voxels(field: Field, grid: Grid) -> Callable[[slice], np.ndarray]:
 
 
 def non_diffeomorphic_volume(
-    field: Field, mask: Optional[np.ndarray] = None, grid: Optional[Grid] = None
-) -> Tuple[float, float]:
+    field: Field, mask: np.ndarray | None = None, grid: Grid | None = None
+) -> tuple[float, float]:
     """The digital-diffeomorphism criterion of Liu et al., IJCV 2024.
 
     A voxel passes when all eight determinants of one-sided differences around it (four in 2D) and, in
@@ -99,7 +99,7 @@ def non_diffeomorphic_volume(
     return 100 * folded / share / total, 100 * failing / total
 
 
-def smallest_digital_determinant(field: Field, grid: Optional[Grid] = None) -> np.ndarray:
+def smallest_digital_determinant(field: Field, grid: Grid | None = None) -> np.ndarray:
     """(K, J, I) float32 the least determinant of the digital criterion at each voxel; 0 or less is a fold.
 
     The outermost layer, where the criterion knows nothing, is 1; so is all of a field thinner than three voxels.
@@ -121,7 +121,7 @@ def smallest_digital_determinant(field: Field, grid: Optional[Grid] = None) -> n
     return result
 
 
-def _digital_determinants(part: np.ndarray, axes: List[int]) -> Iterator[np.ndarray]:
+def _digital_determinants(part: np.ndarray, axes: list[int]) -> Iterator[np.ndarray]:
     """Every determinant of the criterion at each voxel of a slab; wrong in its outermost layer."""
     ahead, behind = {}, {}
     for c in axes:
@@ -150,7 +150,7 @@ def _digital_determinants(part: np.ndarray, axes: List[int]) -> Iterator[np.ndar
         yield determinant * np.float32(np.sign(np.linalg.det(np.array(others) - np.array(base))))
 
 
-def _corner(part: np.ndarray, bits: Tuple[int, int, int]) -> np.ndarray:
+def _corner(part: np.ndarray, bits: tuple[int, int, int]) -> np.ndarray:
     moved = part
     for c, bit in enumerate(bits):
         if bit:
@@ -158,7 +158,7 @@ def _corner(part: np.ndarray, bits: Tuple[int, int, int]) -> np.ndarray:
     return moved + np.array(bits, np.float32)
 
 
-def _determinant(rows: List[List[np.ndarray]]) -> np.ndarray:
+def _determinant(rows: list[list[np.ndarray]]) -> np.ndarray:
     if len(rows) == 2:
         return rows[0][0] * rows[1][1] - rows[0][1] * rows[1][0]
     return (
@@ -168,11 +168,11 @@ def _determinant(rows: List[List[np.ndarray]]) -> np.ndarray:
     )
 
 
-def _gradient(values: np.ndarray, axis: int, shape: Tuple[int, ...]) -> np.ndarray:
+def _gradient(values: np.ndarray, axis: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.gradient(values, axis=axis) if shape[axis] > 1 else np.zeros_like(values)
 
 
-def _slabs(length: int) -> Iterator[Tuple[slice, slice, slice]]:
+def _slabs(length: int) -> Iterator[tuple[slice, slice, slice]]:
     """(slab, slab with a neighbor on each side, the slab inside that) along the first axis."""
     for start in range(0, length, _SLAB):
         stop = min(start + _SLAB, length)

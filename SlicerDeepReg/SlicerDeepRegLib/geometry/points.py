@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 
 from ..types import Field, Grid, Transform
@@ -43,7 +41,7 @@ def spread_mm(positions_mm: np.ndarray) -> np.ndarray:
     return np.sqrt(((positions_mm - positions_mm.mean(0)) ** 2).sum(-1).mean(0))
 
 
-def displacement_at(field: Optional[Field], points_lps_mm: np.ndarray) -> np.ndarray:
+def displacement_at(field: Field | None, points_lps_mm: np.ndarray) -> np.ndarray:
     """(N, 3) the displacement of ``field`` at LPS points, in LPS mm; zero for no field."""
     points_lps_mm = np.asarray(points_lps_mm, float)
     if field is None:

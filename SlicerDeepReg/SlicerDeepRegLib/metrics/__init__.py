@@ -3,48 +3,72 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a figure is: title for people, unit, whether "higher" or "lower" is better, and its definition."""
+    """What a metric is.
+
+    Attributes:
+        title: for headings.
+        unit: of the values, or "".
+        better: which direction is better, "higher" or "lower".
+        definition: how it is computed, in a few words.
+        form: how values are written in tables, as ``str.format`` takes it.
+    """
 
     title: str
     unit: str
     better: str
     definition: str
+    form: str = "{:.4g}"
+
+    @property
+    def heading(self) -> str:
+        """The title with the unit in parentheses."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
-METRICS: Dict[str, Metric] = {
-    "dice": Metric("Dice", "", "higher", "2 |A and B| / (|A| + |B|), mean over the labels present in both images"),
+#: Every metric that is measured, by its name in results: the one table of titles, units and directions.
+METRICS: dict[str, Metric] = {
+    "dice": Metric(
+        "Dice", "", "higher", "2 |A and B| / (|A| + |B|), mean over the labels present in both images", "{:.3f}"
+    ),
     "hd95_mm": Metric(
         "HD95",
         "mm",
         "lower",
         "larger of the two directed 95th percentiles of surface distance, weighted by surface area, mean over labels",
+        "{:.2f}",
     ),
     "assd_mm": Metric("ASSD", "mm", "lower", "average symmetric surface distance, mean over labels"),
     "epe_voxels": Metric(
         "Endpoint error", "voxels", "lower", "mean distance of the displacement to the true one, of synthetic pairs"
     ),
-    "ncc": Metric("NCC", "", "higher", "Pearson correlation of the intensities inside the mask"),
+    "ncc": Metric("NCC", "", "higher", "Pearson correlation of the intensities inside the mask", "{:.3f}"),
     "nmi": Metric("NMI", "", "higher", "(H(F) + H(W)) / H(F, W), 64 bins, inside the mask; 1 to 2"),
     "ssim": Metric(
-        "SSIM", "", "higher", "structural similarity, Gaussian window of sigma 1.5 voxels, mean in the mask"
+        "SSIM", "", "higher", "structural similarity, Gaussian window of sigma 1.5 voxels, mean in the mask", "{:.3f}"
     ),
     "mse": Metric("MSE", "", "lower", "mean squared difference of the intensities, each image scaled to 0..1"),
-    "folds_percent": Metric("|J| <= 0", "%", "lower", "voxels with a non-positive Jacobian by central differences"),
-    "ndv_percent": Metric("NDV", "%", "lower", "non-diffeomorphic volume, digital criterion (Liu et al. 2024)"),
+    "folds_percent": Metric(
+        "|J| <= 0", "%", "lower", "voxels with a non-positive Jacobian by central differences", "{:.3g}"
+    ),
+    "ndv_percent": Metric(
+        "NDV", "%", "lower", "non-diffeomorphic volume, digital criterion (Liu et al. 2024)", "{:.3g}"
+    ),
     "digital_folds_percent": Metric("Digital folds", "%", "lower", "voxels that fail the digital criterion"),
-    "sdlogj": Metric("SDlogJ", "", "lower", "standard deviation of log max(|J|, 1e-9)"),
+    "sdlogj": Metric("SDlogJ", "", "lower", "standard deviation of log max(|J|, 1e-9)", "{:.3f}"),
     "sdlogj_learn2reg": Metric(
         "SDlogJ (Learn2Reg)", "", "lower", "as Learn2Reg computes it: of log(|J| + 3); not comparable to SDlogJ"
     ),
     "jacobian_min": Metric("Smallest |J|", "", "higher", "smallest Jacobian in the mask"),
     "jacobian_max": Metric("Largest |J|", "", "lower", "largest Jacobian in the mask"),
     "inverse_error_mm": Metric(
-        "Inverse error", "mm", "lower", "mean distance of points of the mask, there and back, from where they started"
+        "Inverse error",
+        "mm",
+        "lower",
+        "mean distance of points of the mask, mapped forward and back, from where they started",
     ),
     "inverse_error_max_mm": Metric("Largest inverse error", "mm", "lower", "largest of those distances"),
     "inverse_over_tenth_mm_percent": Metric(
@@ -62,6 +86,8 @@ METRICS: Dict[str, Metric] = {
     "uncertainty_p95_mm": Metric(
         "Uncertainty, 95 %", "mm", "lower", "95 % of the mask are nearer to that mean than this"
     ),
-    "tre_mm": Metric("TRE", "mm", "lower", "mean distance of landmarks, moved by the transform, to their partners"),
+    "tre_mm": Metric(
+        "TRE", "mm", "lower", "mean distance of landmarks, moved by the transform, to their partners", "{:.2f}"
+    ),
     "tre_max_mm": Metric("Largest TRE", "mm", "lower", "largest of those distances"),
 }

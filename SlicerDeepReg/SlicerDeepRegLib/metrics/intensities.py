@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional
-
 import numpy as np
 from skimage.metrics import normalized_mutual_information, structural_similarity
 
 
-def similarity_metrics(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray) -> Dict[str, Optional[float]]:
+def similarity_metrics(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
     """NCC, NMI, SSIM and MSE inside the mask.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Dict, List, Tuple
 
 import numpy as np
 import scipy.ndimage
@@ -14,12 +13,12 @@ with warnings.catch_warnings():
     import surface_distance
 
 
-def labels_of(values: np.ndarray) -> List[int]:
+def labels_of(values: np.ndarray) -> list[int]:
     """The labels present, without 0, the background."""
     return [int(label) for label in np.unique(values) if label != 0]
 
 
-def dice_by_label(fixed: np.ndarray, warped: np.ndarray) -> Dict[int, float]:
+def dice_by_label(fixed: np.ndarray, warped: np.ndarray) -> dict[int, float]:
     """Dice of each label that both maps hold; a label that one of them lacks has no figure (as Learn2Reg)."""
     highest = int(max(fixed.max(), warped.max())) + 1
     in_fixed = np.bincount(fixed.ravel(), minlength=highest)
@@ -32,13 +31,13 @@ def dice_by_label(fixed: np.ndarray, warped: np.ndarray) -> Dict[int, float]:
     }
 
 
-def voxels_by_label(values: np.ndarray) -> Dict[int, int]:
+def voxels_by_label(values: np.ndarray) -> dict[int, int]:
     """How many voxels each label has; labels that are not there are left out."""
     counts = np.bincount(values.ravel())
     return {label: int(count) for label, count in enumerate(counts) if label and count}
 
 
-def center_by_label(values: np.ndarray) -> Dict[int, Tuple[float, float, float]]:
+def center_by_label(values: np.ndarray) -> dict[int, tuple[float, float, float]]:
     """The voxel of each label, (i, j, k), that is deepest inside it: unlike its center of mass never beside it."""
     found = {}
     for label, box in enumerate(scipy.ndimage.find_objects(values), start=1):
@@ -56,8 +55,8 @@ def center_by_label(values: np.ndarray) -> Dict[int, Tuple[float, float, float]]
 
 
 def surface_by_label(
-    fixed: np.ndarray, warped: np.ndarray, spacing_kji_mm: Tuple[float, ...]
-) -> Tuple[Dict[int, float], Dict[int, float]]:
+    fixed: np.ndarray, warped: np.ndarray, spacing_kji_mm: tuple[float, ...]
+) -> tuple[dict[int, float], dict[int, float]]:
     """HD95 and ASSD in mm of each label that both maps hold.
 
     Args:
@@ -83,7 +82,7 @@ def surface_by_label(
     return hd95, assd
 
 
-def topology_changes(moving: np.ndarray, warped: np.ndarray) -> Dict[int, Dict[str, Tuple[int, int]]]:
+def topology_changes(moving: np.ndarray, warped: np.ndarray) -> dict[int, dict[str, tuple[int, int]]]:
     """For each label whose topology differs: {"parts": (before, after), "euler": (before, after)}.
 
     Parts are connected through faces, edges and corners; the Euler number counts parts minus tunnels
@@ -101,6 +100,6 @@ def topology_changes(moving: np.ndarray, warped: np.ndarray) -> Dict[int, Dict[s
     return changes
 
 
-def _topology(region: np.ndarray) -> Tuple[int, int]:
+def _topology(region: np.ndarray) -> tuple[int, int]:
     structure = np.ones((3,) * region.ndim)
     return int(scipy.ndimage.label(region, structure)[1]), int(euler_number(region, connectivity=region.ndim))

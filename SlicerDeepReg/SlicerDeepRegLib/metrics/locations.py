@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
-
 import numpy as np
 import scipy.ndimage
 
@@ -26,8 +24,8 @@ def worst_locations(
     warped_scaled: np.ndarray,
     mask: np.ndarray,
     folded: bool,
-    grid: Optional[Grid] = None,
-) -> Tuple[Location, ...]:
+    grid: Grid | None = None,
+) -> tuple[Location, ...]:
     """Folds, the strongest shrinking and growing, and the largest difference that is left.
 
     Args:
@@ -52,7 +50,7 @@ def worst_locations(
     return tuple(found)
 
 
-def _lowest(kind: str, values: np.ndarray, mask: np.ndarray, grid: Grid, limit: float, sign: int = 1) -> List[Location]:
+def _lowest(kind: str, values: np.ndarray, mask: np.ndarray, grid: Grid, limit: float, sign: int = 1) -> list[Location]:
     """The locations of the least values (largest for sign -1) that are beyond the limit."""
     inside = np.flatnonzero(mask & (sign * values <= sign * limit))
     flat, found = values.ravel(), []
@@ -68,6 +66,6 @@ def _lowest(kind: str, values: np.ndarray, mask: np.ndarray, grid: Grid, limit: 
     return found
 
 
-def _positions(flat: np.ndarray, shape: Tuple[int, ...], grid: Grid) -> np.ndarray:
+def _positions(flat: np.ndarray, shape: tuple[int, ...], grid: Grid) -> np.ndarray:
     ijk = np.stack(np.unravel_index(flat, shape), -1)[:, ::-1]
     return apply_matrix(grid.ijk_to_lps, ijk)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -39,11 +39,11 @@ class Measurer:
         self,
         fixed: Image,
         moving: Image,
-        mask: Optional[np.ndarray] = None,
-        fixed_labels: Optional[Image] = None,
-        moving_labels: Optional[Image] = None,
-        fixed_points: Optional[np.ndarray] = None,
-        moving_points: Optional[np.ndarray] = None,
+        mask: np.ndarray | None = None,
+        fixed_labels: Image | None = None,
+        moving_labels: Image | None = None,
+        fixed_points: np.ndarray | None = None,
+        moving_points: np.ndarray | None = None,
     ) -> None:
         self.fixed_labels, self.moving_labels = fixed_labels, moving_labels
         self.fixed_points, self.moving_points = fixed_points, moving_points
@@ -61,13 +61,13 @@ class Measurer:
     def _thin(self, values: np.ndarray) -> np.ndarray:
         return values[:: self.every, :: self.every, :: self.every]
 
-    def coarse_enough(self, field: Optional[Field]) -> bool:
+    def coarse_enough(self, field: Field | None) -> bool:
         """Whether folds of the field can be seen where intensities are compared."""
         return self.every == 1 or field is None or field.grid.voxels <= self.grid.voxels
 
-    def metrics(self, warped: Image, warped_labels: Optional[Image], transform: Transform) -> Dict[str, Any]:
+    def metrics(self, warped: Image, warped_labels: Image | None, transform: Transform) -> dict[str, Any]:
         """Name to value, as `METRICS` names them; a figure that cannot be measured is left out or None."""
-        result: Dict[str, Any] = similarity_metrics(
+        result: dict[str, Any] = similarity_metrics(
             self.fixed_scaled, _scaled(self._thin(warped.values), self.moving_range), self.mask
         )
         if self.fixed_labels is not None and warped_labels is not None:
@@ -86,8 +86,8 @@ class Measurer:
         return result
 
     def locations(
-        self, warped: Image, jacobian: Image, transform: Transform, metrics: Dict[str, Any]
-    ) -> Tuple[Location, ...]:
+        self, warped: Image, jacobian: Image, transform: Transform, metrics: dict[str, Any]
+    ) -> tuple[Location, ...]:
         """Where to look first; ``metrics`` are those of the same state."""
         if transform.field is None:
             return ()
@@ -99,7 +99,7 @@ class Measurer:
         scaled = [_scaled(self.fixed, _range(self.fixed)), _scaled(warped.values, self.moving_range)]
         return worst_locations(transform.field, jacobian.values, *scaled, self.whole_mask, folded, self.whole_grid)
 
-    def uncertainty(self, uncertainty: Image) -> Dict[str, float]:
+    def uncertainty(self, uncertainty: Image) -> dict[str, float]:
         """Metrics of a uncertainty map on a grid of its own, over the mask."""
         ijk = apply_matrix(self.whole_grid.lps_to_ijk, voxel_centers_lps(uncertainty.grid).reshape(-1, 3))
         i, j, k = np.clip(np.round(ijk).astype(int), 0, np.array(self.whole_grid.size_ijk) - 1).T
@@ -107,7 +107,7 @@ class Measurer:
         values = uncertainty.values.ravel()[inside if inside.any() else slice(None)]
         return {"uncertainty_mm": float(values.mean()), "uncertainty_p95_mm": float(np.percentile(values, 95))}
 
-    def structures(self, moving_labels_warped: Image) -> Dict[str, Any]:
+    def structures(self, moving_labels_warped: Image) -> dict[str, Any]:
         """What each structure is in the fixed image and became of the moving one: volumes in ml, center in LPS mm."""
         if self.fixed_labels is None:
             return {}
@@ -122,7 +122,7 @@ class Measurer:
             "center_by_label_lps_mm": centers,
         }
 
-    def _overlap(self, warped: np.ndarray) -> Dict[str, Any]:
+    def _overlap(self, warped: np.ndarray) -> dict[str, Any]:
         fixed = self.fixed_labels.values
         dice = dice_by_label(fixed, warped)
         shape = tuple(n for n in fixed.shape if n > 1)
@@ -144,11 +144,11 @@ def _thinned(grid: Grid, every: int) -> Grid:
     return Grid(size, grid.ijk_to_lps @ np.diag([*(every if n > 1 else 1 for n in grid.size_ijk), 1.0]))
 
 
-def _times(by_label: Dict[int, int], factor: float) -> Dict[int, float]:
+def _times(by_label: dict[int, int], factor: float) -> dict[int, float]:
     return {label: count * factor for label, count in by_label.items()}
 
 
-def _mean(by_label: Dict[int, float]) -> Optional[float]:
+def _mean(by_label: dict[int, float]) -> float | None:
     return float(np.mean(list(by_label.values()))) if by_label else None
 
 

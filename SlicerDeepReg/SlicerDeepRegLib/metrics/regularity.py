@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional
-
 import numpy as np
 
 from ..geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
@@ -11,7 +9,7 @@ from ..geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
 from ..types import Field, Grid, Transform
 
 
-def regularity_metrics(field: Optional[Field], mask: np.ndarray, grid: Optional[Grid] = None) -> Dict[str, float]:
+def regularity_metrics(field: Field | None, mask: np.ndarray, grid: Grid | None = None) -> dict[str, float]:
     """|J| <= 0, NDV, SDlogJ and the range of |J| inside a mask, of the field alone (without the linear part).
 
     Args:
@@ -39,8 +37,8 @@ def regularity_metrics(field: Optional[Field], mask: np.ndarray, grid: Optional[
 
 
 def inverse_metrics(
-    transform: Transform, mask: np.ndarray, points: int = 50_000, grid: Optional[Grid] = None
-) -> Dict[str, float]:
+    transform: Transform, mask: np.ndarray, points: int = 50_000, grid: Grid | None = None
+) -> dict[str, float]:
     """How far points of the mask are from where they started after the transform and its inverse, in mm.
 
     Args:

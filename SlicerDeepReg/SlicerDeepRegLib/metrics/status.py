@@ -8,8 +8,9 @@ report leaves a number open, ours is said in the light's rule. Nothing is green 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any
 
 GREEN, AMBER, RED, GRAY = "green", "amber", "red", "gray"
 #: Dice of a structure that is good, and that is still to be looked at.
@@ -36,8 +37,8 @@ class Status:
 
 
 def statuses(
-    metrics: Mapping[str, Any], spacing_mm: Sequence[float], label_names: Optional[Mapping[str, str]] = None
-) -> List[Status]:
+    metrics: Mapping[str, Any], spacing_mm: Sequence[float], label_names: Mapping[str, str] | None = None
+) -> list[Status]:
     """The statuses of a result.
 
     Args:
@@ -82,7 +83,7 @@ def _light(name: str, value: float, good: float, fair: float, text: str, rule: s
     return Status(name, color, text, rule)
 
 
-def _lost(metrics: Mapping[str, Any], names: Dict[str, str]) -> List[str]:
+def _lost(metrics: Mapping[str, Any], names: dict[str, str]) -> list[str]:
     """Structures that only one of the images has: other names, or one that was crushed or pushed out."""
     sides = [metrics.get(f"{side}_volume_by_label_ml") or {} for side in ("fixed", "warped")]
     labels = [{str(label) for label in side} for side in sides]
@@ -107,7 +108,7 @@ def _landmarks(metrics: Mapping[str, Any], limit: float) -> Status:
     return _light("Landmarks", mean, limit, 2 * limit, text, rule)
 
 
-def _dice(metrics: Mapping[str, Any], names: Dict[str, str]) -> Status:
+def _dice(metrics: Mapping[str, Any], names: dict[str, str]) -> Status:
     rule = f"every structure at least {DICE[0]}; red below {DICE[1]}"
     by_label = metrics.get("dice_by_label") or {}
     if not by_label:
@@ -118,7 +119,7 @@ def _dice(metrics: Mapping[str, Any], names: Dict[str, str]) -> Status:
     return _light("Overlap (Dice)", by_label[label], *DICE, text, rule, higher=True)
 
 
-def _surface(metrics: Mapping[str, Any], names: Dict[str, str], limit: float) -> Status:
+def _surface(metrics: Mapping[str, Any], names: dict[str, str], limit: float) -> Status:
     rule = f"HD95 of every structure at most {2 * limit:.1f} mm; red above twice that (our choice: the report has none)"
     by_label = metrics.get("hd95_by_label_mm") or {}
     if not by_label:
@@ -167,7 +168,7 @@ def _consistency(metrics: Mapping[str, Any], limit: float) -> Status:
     return _consistent(mean, metrics["inverse_error_max_mm"], limit, text, rule)
 
 
-def _repeatability(metrics: Mapping[str, Any], limit: float) -> List[Status]:
+def _repeatability(metrics: Mapping[str, Any], limit: float) -> list[Status]:
     """A line of its own where it was repeated; the report of the task group does not ask for it."""
     mean, most = metrics.get("uncertainty_mm"), metrics.get("uncertainty_p95_mm")
     if mean is None:

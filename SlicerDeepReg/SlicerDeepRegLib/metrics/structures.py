@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 
 def structures_of(
-    metrics: Mapping[str, Mapping[str, Any]], names: Optional[Mapping[int, str]] = None
-) -> List[Dict[str, Any]]:
+    metrics: Mapping[str, Mapping[str, Any]], names: Mapping[int, str] | None = None
+) -> list[dict[str, Any]]:
     """A row for each label of either image, in order; none where there were no labels.
 
     Args:
@@ -36,5 +37,5 @@ def structures_of(
     return rows
 
 
-def _by_number(values: Mapping[Any, Any]) -> Dict[int, Any]:
+def _by_number(values: Mapping[Any, Any]) -> dict[int, Any]:
     return {int(label): value for label, value in values.items()}

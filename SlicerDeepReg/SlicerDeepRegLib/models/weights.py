@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -22,10 +21,10 @@ from ..catalog import (
     refresh,
     user_models_folder,
 )
+from ..files.atomic import whole_folder, writing
 from ..files.weights import file_sha256, read_weights, write_weights
 from ..networks import RegistrationNetwork, build, takes_dimensions
 from ..networks.size import parameters
-from ..processes.folders import PrivateFolder, private_folder, restore
 from ..settings import changed
 from ..types import InputError
 from .settings import NetworkSettings
@@ -152,36 +151,18 @@ def _weights_file(path: Path, card: Card) -> Path:
 
 
 def _put(place: Path, card: Card, arrays: Dict[str, np.ndarray], counted: int) -> None:
-    """Write the model beside its place and rename it: there is never half a model."""
-    try:
+    """Write the model, in place of one of the same name: the whole of it or nothing."""
+    with writing("The model", place):
         place.parent.mkdir(parents=True, exist_ok=True)
-        with private_folder(".unfinished-", place.parent) as private:
-            checksum = write_weights(private / WEIGHTS_FILE, arrays)
+        with whole_folder(place, SET_ASIDE) as folder:
+            checksum = write_weights(folder / WEIGHTS_FILE, arrays)
             kept = (
                 *("name", "title", "network", "configuration", "dimensions", "recipe", "summary", "license"),
                 *("trained_on", "shown", "settings", "year", "references"),
             )
             values = {name: getattr(card, name) for name in kept}
             values.update(weights=WEIGHTS_FILE, sha256=checksum, parameters=counted)
-            (private / CARD_FILE).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            _swap(private, place)
-    except OSError as error:
-        raise InputError(f"The model could not be written to {place} ({error.strerror or error}).") from error
-
-
-def _swap(new: Path, place: Path) -> None:
-    """Put ``new`` in its place; what was there is there again when that fails, or once the cards are read again."""
-    restore(SET_ASIDE, place.parent)
-    folder = PrivateFolder(SET_ASIDE, place.parent, sweeping=False)  # what lies in such folders may be somebody's model
-    aside = folder.path / place.name
-    try:
-        if place.exists():
-            os.replace(place, aside)
-        os.replace(new, place)
-    finally:
-        if aside.exists() and not place.exists():
-            os.replace(aside, place)
-        folder.remove()
+            (folder / CARD_FILE).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def remove(name: str) -> Path:

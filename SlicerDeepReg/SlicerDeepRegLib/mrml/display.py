@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 import slicer
@@ -24,7 +24,7 @@ def set_range(volume, low: float, high: float, colors=None) -> None:
         display.SetAndObserveColorNodeID(colors.GetID())
 
 
-def color_table(scene, name: str, colors: Sequence[Tuple[str, Sequence[float]]]):
+def color_table(scene, name: str, colors: Sequence[tuple[str, Sequence[float]]]):
     """A color table node; one of that name that exists already is used again.
 
     Args:
@@ -53,7 +53,7 @@ def diverging_colors(scene, name: str, middle: float):
     return color_table(scene, name, [(f"{place:+.2f}", diverging_color(place, middle)) for place in position])
 
 
-def diverging_color(position: float, middle: float) -> List[float]:
+def diverging_color(position: float, middle: float) -> list[float]:
     """Red, green and blue at a position from -1 (blue) to 1 (red), with a gray level at 0."""
     strength, end = abs(position), _RED if position > 0 else _BLUE
     return [float(middle + strength * (one - middle)) for one in end]
@@ -112,7 +112,7 @@ def draw_grid(
     region,
     spacing_mm: float,
     views: Sequence[str] = (),
-    color: Optional[Tuple[float, float, float]] = (1.0, 0.85, 0.1),
+    color: tuple[float, float, float] | None = (1.0, 0.85, 0.1),
     thickness: int = 1,
     pieces: int = 4,
 ):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import slicer
@@ -51,7 +52,7 @@ def moved(transform: vtk.vtkAbstractTransform, points: np.ndarray) -> np.ndarray
 # ------------------------------------------------------------------ there and back
 
 
-def way_back(run: Run, runs: Sequence[Run]) -> Optional[Run]:
+def way_back(run: Run, runs: Sequence[Run]) -> Run | None:
     """The newest run of the same two volumes the other way round, of the same method if there is one."""
     fixed, moving = run.get("fixed"), run.get("moving")
     if fixed is None or moving is None:
@@ -106,7 +107,7 @@ def disagreement(scene, runs: Sequence[Run]):
     return node, {"disagreement_mm": float(error[inside].mean()), "disagreement_max_mm": float(error[inside].max())}
 
 
-def _sampled(run: Run) -> Tuple[Grid, np.ndarray]:
+def _sampled(run: Run) -> tuple[Grid, np.ndarray]:
     """A coarse grid over the run's, and its points, RAS mm."""
     run.need("warped")
     grid = grid_of(run.get("warped"))
@@ -137,7 +138,7 @@ def _map(scene, run: Run, role: str, values: np.ndarray, grid: Grid, title: str)
 # ------------------------------------------------------------------ landmarks
 
 
-def residuals(scene, run: Run) -> Tuple[Any, List[Dict[str, Any]]]:
+def residuals(scene, run: Run) -> tuple[Any, list[dict[str, Any]]]:
     """What is missing between each moved landmark and its partner, as arrows in the fixed image; and a table.
 
     An arrow begins at the fixed landmark and is the part of the way to its partner that is missing, brought back by

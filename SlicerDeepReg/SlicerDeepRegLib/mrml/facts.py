@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import numpy as np
 import slicer.util
@@ -13,7 +13,7 @@ from .nodes import FLIP, flipped
 from .scene import display_range
 
 
-def scene_facts(result: Result, then: Optional[vtk.vtkAbstractTransform] = None) -> Dict[str, Any]:
+def scene_facts(result: Result, then: vtk.vtkAbstractTransform | None = None) -> dict[str, Any]:
     """The facts, as plain values.
 
     Args:
@@ -33,14 +33,14 @@ def scene_facts(result: Result, then: Optional[vtk.vtkAbstractTransform] = None)
     }
 
 
-def _points(result: Result) -> Optional[Dict[str, Any]]:
+def _points(result: Result) -> dict[str, Any] | None:
     fixed, moving = result.request.fixed_points, result.request.moving_points
     if not isinstance(fixed, np.ndarray) or not isinstance(moving, np.ndarray):
         return None
     return {"fixed_lps_mm": fixed.tolist(), "moving_lps_mm": moving.tolist()}
 
 
-def _matrix(then: Optional[vtk.vtkAbstractTransform]) -> Optional[List[List[float]]]:
+def _matrix(then: vtk.vtkAbstractTransform | None) -> list[list[float]] | None:
     """The transform as a matrix; None where it is no linear one."""
     if then is None:
         return np.eye(4).tolist()

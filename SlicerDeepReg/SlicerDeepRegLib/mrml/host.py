@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import tempfile
-from typing import Dict, Optional, Tuple
 
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")  # before the first render window
 
@@ -74,7 +73,7 @@ class Host:
         for name in _SLICE_MANAGERS:
             if not self._factory.IsDisplayableManagerRegistered(name):
                 self._factory.RegisterDisplayableManager(name)
-        self.views: Dict[str, SliceView] = {}
+        self.views: dict[str, SliceView] = {}
 
     def _connect_files(self) -> None:
         """What ReadFromMRB and WriteToMRB look for: a cache folder and the data I/O logic."""
@@ -87,7 +86,7 @@ class Host:
         self._data_io.SetMRMLScene(self.scene)
         self._remote.AddDataIOToScene()
 
-    def add_view(self, name: str, orientation: str, size: Tuple[int, int] = (480, 480)) -> SliceView:
+    def add_view(self, name: str, orientation: str, size: tuple[int, int] = (480, 480)) -> SliceView:
         """A slice view, "Axial", "Sagittal" or "Coronal", shown the way radiologists do (patient's right at left)."""
         self.views[name] = SliceView(self, name, orientation, size)
         return self.views[name]
@@ -129,7 +128,7 @@ class Host:
 class SliceView:
     """One slice view, drawn off screen by Slicer's displayable managers."""
 
-    def __init__(self, host: Host, name: str, orientation: str, size: Tuple[int, int]) -> None:
+    def __init__(self, host: Host, name: str, orientation: str, size: tuple[int, int]) -> None:
         self.host, self.size = host, size
         self.renderer = vtk.vtkRenderer()
         self.window = vtk.vtkRenderWindow()
@@ -158,7 +157,7 @@ class SliceView:
         self._picture.SetMapper(self._mapper)
         self._picture.GetProperty().SetDisplayLocationToBackground()
         self.renderer.AddViewProp(self._picture)
-        self._note: Optional[vtk.vtkCornerAnnotation] = None
+        self._note: vtk.vtkCornerAnnotation | None = None
         self.logic.ResizeSliceNode(*size)
 
     def show(self, background=None, foreground=None, opacity: float = 0.5, labels=None) -> None:

@@ -6,8 +6,9 @@ buttons work as in any other; what was there before comes back with ``restore``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import slicer
@@ -38,7 +39,7 @@ SHOWS = {
     "grid": ("G", "grid"),
 }
 #: Layouts of one run: their number (no other layout has it), and columns of what is shown; rows are the three planes.
-LAYOUTS: Dict[str, Tuple[int, Tuple[str, ...]]] = {
+LAYOUTS: dict[str, tuple[int, tuple[str, ...]]] = {
     "review": (7317, ("fixed", "warped", "blend", "difference")),
     "before_after": (7318, ("moving", "warped", "difference_before", "difference")),
     "deformation": (7319, ("grid", "jacobian", "magnitude")),
@@ -56,7 +57,7 @@ class Cell:
     color: str
 
 
-def cells_of(layout: str) -> List[List[Cell]]:
+def cells_of(layout: str) -> list[list[Cell]]:
     """The views of a layout of one run, row by row."""
     columns = LAYOUTS[layout][1]
     return [
@@ -93,17 +94,17 @@ class Layouts:
         arranged: called with the cells that the layout has now; the desktop makes the views by itself.
     """
 
-    def __init__(self, scene, review: Review, arranged: Callable[[List[Cell]], Any] = lambda cells: None) -> None:
+    def __init__(self, scene, review: Review, arranged: Callable[[list[Cell]], Any] = lambda cells: None) -> None:
         self.scene, self.review, self.arranged = scene, review, arranged
-        self._before: Optional[int] = None
-        self._crosshair_before: Optional[Tuple[int, int]] = None
-        self._shown: Optional[Tuple[str, Run]] = None
-        self._fitted: Dict[str, str] = {}  # view, and the volume it was fitted to: after that the user's place is kept
-        self._filled: Set[str] = set()  # names of the views that the layout of now has; others cost time unseen
-        self._seen: Set[Tuple[str, str]] = set()  # view and volume: a view draws no legend that is older than itself
+        self._before: int | None = None
+        self._crosshair_before: tuple[int, int] | None = None
+        self._shown: tuple[str, Run] | None = None
+        self._fitted: dict[str, str] = {}  # view, and the volume it was fitted to: after that the user's place is kept
+        self._filled: set[str] = set()  # names of the views that the layout of now has; others cost time unseen
+        self._seen: set[tuple[str, str]] = set()  # view and volume: a view draws no legend that is older than itself
 
     @property
-    def shown(self) -> Optional[Tuple[str, Run]]:
+    def shown(self) -> tuple[str, Run] | None:
         """The name of the layout and the run in it; None, too, where the user has chosen another layout since."""
         if self._shown is not None and self._layout_node().GetViewArrangement() != LAYOUTS[self._shown[0]][0]:
             self.leave()
@@ -161,7 +162,7 @@ class Layouts:
             self._layout_node().SetViewArrangement(self._before)
         self._before = None
 
-    def fill(self, wanted: Sequence[Tuple[Cell, Run]]) -> None:
+    def fill(self, wanted: Sequence[tuple[Cell, Run]]) -> None:
         """Give every view its volumes, fit new ones to the first run's, draw grids and legends, link the views."""
         composites, fresh = [], {}
         self._filled = {cell.name for cell, _run in wanted}
@@ -199,7 +200,7 @@ class Layouts:
             composite.SetHotLinkedControl(True)
             composite.SetLinkedControl(True)
 
-    def layers(self, run: Run, shows: str) -> Tuple[Any, Any, float]:
+    def layers(self, run: Run, shows: str) -> tuple[Any, Any, float]:
         """Background, foreground and its opacity for what a view shows."""
         if shows == "blend":
             return run.get("fixed"), run.get("warped"), 0.5

@@ -6,7 +6,7 @@ they are to be looked at. The end of either is the run's own transform.
 
 from __future__ import annotations
 
-from typing import Any, List, Optional
+from typing import Any
 
 import numpy as np
 import slicer
@@ -39,7 +39,7 @@ def keep_motion(scene, run: Run, result: Result) -> None:
             _put(path, f"{number / len(result.path):.4f}", "field", grid_transform(field))
 
 
-def from_parent_of(linear_lps: np.ndarray, field: Optional[Field]) -> vtk.vtkAbstractTransform:
+def from_parent_of(linear_lps: np.ndarray, field: Field | None) -> vtk.vtkAbstractTransform:
     """``T`` of a stage as a VTK transform in RAS mm, its field on a coarse grid."""
     if field is not None and field.grid.voxels > VOXELS:
         field = on_grid(field, sampled(field.grid, VOXELS))
@@ -63,7 +63,7 @@ def _put(sequence, index: str, name: str, transform: vtk.vtkAbstractTransform) -
     sequence.SetDataNodeAtValue(node, index)
 
 
-def _items(sequence) -> List[Any]:
+def _items(sequence) -> list[Any]:
     return [sequence.GetNthDataNode(n) for n in range(sequence.GetNumberOfDataNodes())] if sequence is not None else []
 
 
@@ -97,7 +97,7 @@ class Morph:
         self.node = run.get("morphing") or self._clone(moving)
         self._transform = run.get("morph_transform") or self._transform_node()
         self.node.SetAndObserveTransformNodeID(self._transform.GetID())
-        self._vectors: Optional[List[np.ndarray]] = None
+        self._vectors: list[np.ndarray] | None = None
 
     @property
     def how(self) -> str:
@@ -261,6 +261,6 @@ class Stages:
         self.show(len(self.names) - 1)
 
 
-def stage_names(run: Run) -> List[str]:
+def stage_names(run: Run) -> list[str]:
     """ "as given", then the name of each stage."""
     return ["as given", *[node.GetName() for node in _items(run.get("stages"))]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 import slicer
 import slicer.util
@@ -51,7 +49,7 @@ def image_from_node(node) -> Image:
     return Image(slicer.util.arrayFromVolume(node).copy(), grid_of(node), node.GetName())
 
 
-def add_transform(scene, transform: Transform, name: str, then: Optional[vtk.vtkAbstractTransform] = None):
+def add_transform(scene, transform: Transform, name: str, then: vtk.vtkAbstractTransform | None = None):
     """A transform node that shows the moving volume warped when the volume is put under it.
 
     What it holds is "from parent": points of the fixed image (the parent's space) to points of the
@@ -66,7 +64,7 @@ def add_transform(scene, transform: Transform, name: str, then: Optional[vtk.vtk
     return node
 
 
-def from_parent(transform: Transform, then: Optional[vtk.vtkAbstractTransform] = None) -> vtk.vtkAbstractTransform:
+def from_parent(transform: Transform, then: vtk.vtkAbstractTransform | None = None) -> vtk.vtkAbstractTransform:
     """``T`` as one VTK transform in RAS mm; the grid is applied first, then the linear part, then ``then``."""
     linear = vtk.vtkTransform()
     linear.SetMatrix(slicer.util.vtkMatrixFromArray(FLIP @ transform.linear_lps @ FLIP))
@@ -122,7 +120,7 @@ def _thick(field: Field) -> Field:
     return Field(values, grid)
 
 
-def resampled(moving, reference, transform: Optional[object], name: str):
+def resampled(moving, reference, transform: object | None, name: str):
     """The moving volume node under a transform node, resampled to the reference's geometry by Slicer."""
     before = moving.GetTransformNodeID()
     moving.SetAndObserveTransformNodeID(transform.GetID() if transform is not None else None)
@@ -133,7 +131,7 @@ def resampled(moving, reference, transform: Optional[object], name: str):
     return node
 
 
-def grid_part(transform: vtk.vtkAbstractTransform) -> Optional[vtk.vtkAbstractTransform]:
+def grid_part(transform: vtk.vtkAbstractTransform) -> vtk.vtkAbstractTransform | None:
     """The displacement grid inside a transform, however it was concatenated or read from a file."""
     if transform.IsA("vtkOrientedGridTransform"):
         return transform

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ PICTURES = {
 }
 
 
-def draw(host: Host, result: Result, nodes: Dict[str, Any], folder: Path) -> List[str]:
+def draw(host: Host, result: Result, nodes: dict[str, Any], folder: Path) -> list[str]:
     """Draw every picture of :data:`PICTURES` and an overview of all; returns the file names.
 
     Volumes that are only needed for a picture are removed again; the scene keeps the result's nodes.
@@ -46,7 +46,7 @@ def draw(host: Host, result: Result, nodes: Dict[str, Any], folder: Path) -> Lis
         "grid": {"background": nodes["warped"]},
         "jacobian": {"background": nodes["fixed"], "foreground": extra["jacobian"], "opacity": 0.7},
     }
-    rows: List[np.ndarray] = []
+    rows: list[np.ndarray] = []
     for name, shown in layers.items():
         extra["grid"].GetDisplayNode().SetVisibility2D(name == "grid")
         pictures = []
@@ -64,17 +64,17 @@ def draw(host: Host, result: Result, nodes: Dict[str, Any], folder: Path) -> Lis
     return [f"{name}.png" for name in (*layers, "overview")]
 
 
-def _labels(nodes: Dict[str, Any], name: str):
+def _labels(nodes: dict[str, Any], name: str):
     if name == "fixed":
         return nodes.get("fixed_labels")
     return nodes.get("warped_labels") if name == "warped_after" else None
 
 
-def _title(name: str, extra: Dict[str, Any]) -> str:
+def _title(name: str, extra: dict[str, Any]) -> str:
     return PICTURES[name] + (extra["before_note"] if name in ("moving_before", "difference_before") else "")
 
 
-def _aim(fixed: Image) -> Tuple[np.ndarray, float]:
+def _aim(fixed: Image) -> tuple[np.ndarray, float]:
     """The RAS point in the middle of the fixed image's content, and the field of view that holds it, mm."""
     content = fixed.values > display_range(fixed)[0]
     if content.mean() > 0.9:  # no background to tell apart: the whole image
@@ -91,7 +91,7 @@ def _aim(fixed: Image) -> Tuple[np.ndarray, float]:
     return center, float(extent.max() * 1.18 + 2 * fixed.grid.spacing_mm.min())
 
 
-def _views(host: Host, fixed: Image, center_ras: np.ndarray, field_of_view_mm: float) -> List[Tuple]:
+def _views(host: Host, fixed: Image, center_ras: np.ndarray, field_of_view_mm: float) -> list[tuple]:
     """The three planes; for a single slice only the one that it lies in."""
     planes = PLANES
     if fixed.grid.is_planar:
@@ -106,7 +106,7 @@ def _views(host: Host, fixed: Image, center_ras: np.ndarray, field_of_view_mm: f
     return views
 
 
-def _extra_nodes(host: Host, result: Result, nodes: Dict[str, Any], field_of_view_mm: float) -> Dict[str, Any]:
+def _extra_nodes(host: Host, result: Result, nodes: dict[str, Any], field_of_view_mm: float) -> dict[str, Any]:
     """What only the pictures need: the moving volume as it was, the differences, the field to draw."""
     scene = host.scene
     start, note = _starting_position(result)
@@ -116,7 +116,7 @@ def _extra_nodes(host: Host, result: Result, nodes: Dict[str, Any], field_of_vie
     set_range(before, *display_range(result.moving))
     colors = diverging_colors(scene, "Difference: blue moving darker, red moving brighter", middle=0.0)
     remove = [move, before]
-    extra: Dict[str, Any] = {"before": before, "before_note": note, "remove": remove}
+    extra: dict[str, Any] = {"before": before, "before_note": note, "remove": remove}
     for name, moved in (("difference_before", image_from_node(before)), ("difference_after", result.warped)):
         values = _scaled(moved, display_range(result.moving)) - _scaled(result.fixed, display_range(result.fixed))
         extra[name] = add_volume(scene, Image(values, result.fixed.grid), name)
@@ -133,7 +133,7 @@ def _extra_nodes(host: Host, result: Result, nodes: Dict[str, Any], field_of_vie
     return extra
 
 
-def _starting_position(result: Result) -> Tuple[Transform, str]:
+def _starting_position(result: Result) -> tuple[Transform, str]:
     """As given; or center on center where the images hardly overlap and nothing would be seen."""
     matrix = np.eye(4)
     if overlap_fraction(result.fixed.grid, result.moving.grid) >= 0.25:
@@ -142,12 +142,12 @@ def _starting_position(result: Result) -> Tuple[Transform, str]:
     return Transform(matrix), " (centers matched)"
 
 
-def _scaled(image: Image, limits: Tuple[float, float]) -> np.ndarray:
+def _scaled(image: Image, limits: tuple[float, float]) -> np.ndarray:
     low, high = limits
     return np.clip((image.values.astype(np.float32) - low) / (high - low), 0, 1)
 
 
-def _overview(rows: List[np.ndarray]) -> np.ndarray:
+def _overview(rows: list[np.ndarray]) -> np.ndarray:
     """Every picture's planes below one another, the pictures side by side."""
     columns = [
         np.concatenate([row[:, start : start + WIDTH] for start in range(0, row.shape[1], WIDTH)], axis=0)

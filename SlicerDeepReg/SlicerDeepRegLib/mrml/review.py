@@ -5,7 +5,8 @@ The first look remembers what the views showed; ``restore`` puts that back.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import slicer
@@ -37,12 +38,12 @@ class Review:
 
     def __init__(self, scene, logics) -> None:
         self.scene, self.logics = scene, logics
-        self._before: Dict[str, Tuple[Any, ...]] = {}
-        self._shown: Optional[Run] = None
-        self._halves: Optional[Tuple[Run, np.ndarray, np.ndarray]] = None  # what "swipe" puts together
+        self._before: dict[str, tuple[Any, ...]] = {}
+        self._shown: Run | None = None
+        self._halves: tuple[Run, np.ndarray, np.ndarray] | None = None  # what "swipe" puts together
 
     @property
-    def shown(self) -> Optional[Run]:
+    def shown(self) -> Run | None:
         """The run in the views, or None."""
         return self._shown
 
@@ -116,7 +117,7 @@ class Review:
         run: Run,
         grid: bool,
         arrows: bool,
-        spacing_mm: Optional[float] = None,
+        spacing_mm: float | None = None,
         in_3d: bool = False,
     ) -> None:
         """Draw the deformation as a grid, as arrows, as both, or not at all, over whatever the views show.
@@ -207,7 +208,7 @@ class Review:
                 ),
             )
 
-    def _views(self) -> List[Tuple[Any, Any]]:
+    def _views(self) -> list[tuple[Any, Any]]:
         """(slice logic, composite node) of every slice view that is not of a layout of ours."""
         found = [self.logics.GetItemAsObject(n) for n in range(self.logics.GetNumberOfItems())]
         return [
@@ -285,7 +286,7 @@ class Review:
         slicer.util.arrayFromVolumeModified(node)
         return node
 
-    def _scaled_pair(self, run: Run, other) -> Tuple[np.ndarray, np.ndarray]:
+    def _scaled_pair(self, run: Run, other) -> tuple[np.ndarray, np.ndarray]:
         """Fixed and another volume on the run's grid, each 0..1 between the ends of its window."""
         fixed = self._on_grid(run, run.get("fixed"))
         values = other if isinstance(other, np.ndarray) else slicer.util.arrayFromVolume(other)

@@ -7,7 +7,8 @@ Nothing of the user's is changed; removing a run is the undo.
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import slicer
@@ -74,7 +75,7 @@ class Run:
         return self.node.GetName()
 
     @property
-    def facts(self) -> Dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """What the run keeps about itself: ``scene_facts``, and what it was given when it was added.
 
         The panel gives those of ``report.facts.facts_of``.
@@ -119,7 +120,7 @@ def moving_is_where_it_was(run: Run) -> bool:
     return now is not None and all(abs(a - b) < 1e-4 for a, b in zip(sum(now, []), sum(then, [])))
 
 
-def _to_world(node) -> Optional[List[List[float]]]:
+def _to_world(node) -> list[list[float]] | None:
     """The matrix of the transforms that a node is under, RAS mm; None where they are not linear."""
     parent, matrix = node.GetParentTransformNode(), vtk.vtkMatrix4x4()
     if parent is not None:
@@ -129,7 +130,7 @@ def _to_world(node) -> Optional[List[List[float]]]:
     return slicer.util.arrayFromVTKMatrix(matrix).tolist()
 
 
-def field_of(run: Run) -> Optional[Field]:
+def field_of(run: Run) -> Field | None:
     """The run's displacement field, LPS mm of the world, on the voxels on which it is kept; None where it is linear."""
     run.need("transform", "warped")
     oriented = grid_part(run.get("transform").GetTransformFromParent())
@@ -158,7 +159,7 @@ def transform_of(run: Run) -> Transform:
     return Transform(FLIP @ np.array(run.facts["linear_ras"]) @ FLIP, field_of(run))
 
 
-def runs(scene) -> List[Run]:
+def runs(scene) -> list[Run]:
     """Every run of the scene, oldest first."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode", scene)
     return [Run(node) for node in nodes if node.GetAttribute(MARK) is not None]
@@ -176,13 +177,13 @@ def add_run(
     scene,
     result: Result,
     name: str,
-    facts: Dict[str, Any],
+    facts: dict[str, Any],
     fixed=None,
     moving=None,
-    moving_world_to_local: Optional[vtk.vtkAbstractTransform] = None,
-    table: Sequence[Tuple[str, Sequence[str]]] = (),
+    moving_world_to_local: vtk.vtkAbstractTransform | None = None,
+    table: Sequence[tuple[str, Sequence[str]]] = (),
     segmentation=None,
-    label_names: Optional[Dict[int, str]] = None,
+    label_names: dict[int, str] | None = None,
 ) -> Run:
     """Put a result into the scene; on any failure nothing of it stays there.
 
@@ -313,7 +314,7 @@ def _add_volumes(scene, run: Run, result: Result, fixed, moving) -> None:
         run.set("uncertainty", add_distances(scene, result.uncertainty, _title(run, "uncertainty"), "Uncertainty (mm)"))
 
 
-def _add_labels(scene, run: Run, labels: Image, segmentation, names: Dict[int, str]) -> None:
+def _add_labels(scene, run: Run, labels: Image, segmentation, names: dict[int, str]) -> None:
     """A segmentation node with the names and colors of the moving one; a label map where there was one."""
     if segmentation is None or not segmentation.IsA("vtkMRMLSegmentationNode"):
         node = add_volume(scene, labels, _title(run, "labels"), labels=True)
@@ -335,7 +336,7 @@ def _add_labels(scene, run: Run, labels: Image, segmentation, names: Dict[int, s
         add_segment(node, name, color, labels.values == label, FLIP @ labels.grid.ijk_to_lps)
 
 
-def _add_table(scene, rows: Sequence[Tuple[str, Sequence[str]]], name: str):
+def _add_table(scene, rows: Sequence[tuple[str, Sequence[str]]], name: str):
     node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
     columns = [("Figure", [title for title, _ in rows])]
     columns += [(state, [values[n] for _, values in rows]) for n, state in enumerate(("as given", "linear", "result"))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from .nodes import add_transform, add_volume
 JACOBIAN_COLORS = "Jacobian: blue below no change, red above"
 
 
-def add_result(scene, result: Result) -> Dict[str, Any]:
+def add_result(scene, result: Result) -> dict[str, Any]:
     """Nodes of a result by name: fixed, moving, warped, jacobian, transform, and labels where there are some.
 
     The moving volume is left where it was; put it under the transform node to see it warped.
@@ -58,7 +58,7 @@ def show_distances(node, values_mm: np.ndarray) -> None:
     set_range(node, 0.0, top, warm_colors(node.GetScene()))
 
 
-def display_range(image: Image) -> Tuple[float, float]:
+def display_range(image: Image) -> tuple[float, float]:
     """Window for viewing: from the background to the 99.5 percentile of what is above it."""
     values = image.values
     lowest = float(values.min())

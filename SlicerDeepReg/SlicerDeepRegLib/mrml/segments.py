@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Mapping, Optional, Tuple
+from collections.abc import Mapping
 
 import numpy as np
 import slicer
@@ -15,14 +15,14 @@ from .display import label_colors
 from .nodes import FLIP
 
 
-def segments_of(node) -> List[Tuple[str, str]]:
+def segments_of(node) -> list[tuple[str, str]]:
     """(identifier, name) of every segment of a segmentation node, in order."""
     segmentation = node.GetSegmentation()
     identifiers = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
     return [(identifier, segmentation.GetSegment(identifier).GetName()) for identifier in identifiers]
 
 
-def segment_array(node, identifier: str, volume) -> Optional[np.ndarray]:
+def segment_array(node, identifier: str, volume) -> np.ndarray | None:
     """(K, J, I) bool, a segment on the voxels of a volume node in the same coordinates; None for an empty one."""
     found, on_volume = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
     if not node.GetBinaryLabelmapRepresentation(identifier, found) or found.GetNumberOfPoints() == 0:
@@ -56,7 +56,7 @@ def add_segment(node, name: str, color, inside: np.ndarray, ijk_to_ras: np.ndarr
     logic.SetBinaryLabelmapToSegment(picture, node, identifier, logic.MODE_REPLACE)
 
 
-def add_segmentation(scene, labels: Image, name: str, names: Optional[Mapping[int, str]] = None):
+def add_segmentation(scene, labels: Image, name: str, names: Mapping[int, str] | None = None):
     """A segmentation node with a segment for each label of a map (0 is none), in the colors that labels have.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, List, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from .review import Review
 from .runs import Run, moving_is_where_it_was
 
 #: Caption, mode of the review, amount of the upper layer, after registration or before, grid.
-SHOTS: Tuple[Tuple[str, str, float, bool, bool], ...] = (
+SHOTS: tuple[tuple[str, str, float, bool, bool], ...] = (
     ("Fixed image.", "fade", 0.0, True, False),
     ("Moving image before registration, on the same planes.", "fade", 1.0, False, False),
     ("Moving image after registration: structures should lie where the fixed ones lie.", "fade", 1.0, True, False),
@@ -28,7 +28,7 @@ SHOTS: Tuple[Tuple[str, str, float, bool, bool], ...] = (
 )
 
 
-def shots(review: Review, run: Run, cameras: Sequence[Callable[[], np.ndarray]]) -> List[Tuple[bytes, str]]:
+def shots(review: Review, run: Run, cameras: Sequence[Callable[[], np.ndarray]]) -> list[tuple[bytes, str]]:
     """(PNG, caption) of each of SHOTS, the views beside each other.
 
     Args:

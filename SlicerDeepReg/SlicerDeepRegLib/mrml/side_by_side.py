@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import slicer
 import slicer.util
 import vtk
 
+from ..metrics import METRICS
 from .layouts import PREFIX, RUN_COLORS, SHOWS, Cell, Layouts, description
 from .runs import Run
 
@@ -17,20 +19,11 @@ FEWEST, MOST = 2, 4
 LAYOUT, TABLE = 7316, "DeepReg comparison"
 #: What is shown of each run.
 COLUMNS = ("warped", "grid", "jacobian", "difference")
-#: Columns of the table: heading, name of the figure, form.
-FIGURES = (
-    ("Dice", "dice", "{:.3f}"),
-    ("HD95 (mm)", "hd95_mm", "{:.2f}"),
-    ("TRE (mm)", "tre_mm", "{:.2f}"),
-    ("NCC", "ncc", "{:.3f}"),
-    ("SSIM", "ssim", "{:.3f}"),
-    ("|J| <= 0 (%)", "folds_percent", "{:.3g}"),
-    ("NDV (%)", "ndv_percent", "{:.3g}"),
-    ("SDlogJ", "sdlogj", "{:.3f}"),
-)
+#: The metrics in the table, by their names in ``METRICS``.
+TABLE_METRICS = ("dice", "hd95_mm", "tre_mm", "ncc", "ssim", "folds_percent", "ndv_percent", "sdlogj")
 
 
-def cells_of(count: int, letters: Optional[Sequence[str]] = None) -> List[List[Cell]]:
+def cells_of(count: int, letters: Sequence[str] | None = None) -> list[list[Cell]]:
     """A row of views for each run, labeled by numbers or by letters."""
     marks = letters or [str(row + 1) for row in range(count)]
     return [
@@ -51,17 +44,17 @@ class SideBySide:
 
     def __init__(self, layouts: Layouts) -> None:
         self.layouts, self.scene, self.review = layouts, layouts.scene, layouts.review
-        self._runs: Tuple[Run, ...] = ()
+        self._runs: tuple[Run, ...] = ()
         #: Names in place of those of runs and methods, while a reader must not know them.
-        self.blind: Optional[Sequence[str]] = None
-        self._names: List[Tuple[Any, str]] = []
+        self.blind: Sequence[str] | None = None
+        self._names: list[tuple[Any, str]] = []
 
     @property
-    def shown(self) -> Tuple[Run, ...]:
+    def shown(self) -> tuple[Run, ...]:
         """The runs that are beside each other, or none."""
         return self._runs
 
-    def show(self, runs: Sequence[Run], blind: Optional[Sequence[str]] = None) -> None:
+    def show(self, runs: Sequence[Run], blind: Sequence[str] | None = None) -> None:
         """Arrange the views and show the runs.
 
         Args:
@@ -152,16 +145,17 @@ class SideBySide:
                 view.SetTableNodeID(node.GetID())
 
 
-def table_columns(runs: Sequence[Run]) -> List[Tuple[str, List[str]]]:
-    """Heading and cells of every column that some run has a figure for."""
+def table_columns(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """Return heading and cells of every column; a metric that no run has gets none."""
     facts = [run.facts for run in runs]
     columns = [("Run", [f"{number + 1}: {run.name}" for number, run in enumerate(runs)])]
-    columns.append(("Method", [f"{one.get('title', one.get('method', ''))}, {one.get('preset', '')}" for one in facts]))
-    for title, name, form in FIGURES:
-        values = [one.get("metrics", {}).get(name) for one in facts]
+    columns.append(("Method", [f"{of.get('title', of.get('method', ''))}, {of.get('preset', '')}" for of in facts]))
+    for name in TABLE_METRICS:
+        metric = METRICS[name]
+        values = [of.get("metrics", {}).get(name) for of in facts]
         if any(value is not None for value in values):
-            columns.append((title, ["" if value is None else form.format(value) for value in values]))
-    columns.append(("Seconds", [f"{one.get('seconds', 0):.1f}" for one in facts]))
+            columns.append((metric.heading, ["" if value is None else metric.form.format(value) for value in values]))
+    columns.append(("Seconds", [f"{of.get('seconds', 0):.1f}" for of in facts]))
     return columns
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Optional, Tuple
 
 import numpy as np
 import slicer
@@ -27,7 +26,7 @@ class Placed:
     """
 
     image: Image
-    world_to_local: Optional[vtk.vtkAbstractTransform]
+    world_to_local: vtk.vtkAbstractTransform | None
     note: str = ""
 
 
@@ -68,7 +67,7 @@ def placed_volume(node, initial=None) -> Placed:
     )
 
 
-def grid_in_world(node, initial=None) -> Optional[Grid]:
+def grid_in_world(node, initial=None) -> Grid | None:
     """Where a volume's voxels lie, without reading them; None for a volume without voxels.
 
     Under a transform that is not linear this is the box around it.
@@ -114,7 +113,7 @@ def points_in_world(node, initial=None) -> np.ndarray:
     return points * [-1, -1, 1]
 
 
-def labels_of(node, volume, placed: Placed, numbers: Optional[Dict[str, int]] = None) -> Tuple[Image, Dict[int, str]]:
+def labels_of(node, volume, placed: Placed, numbers: dict[str, int] | None = None) -> tuple[Image, dict[int, str]]:
     """A segmentation or label map as labels on the voxels of ``volume``, and the name of each label.
 
     Args:

@@ -13,8 +13,8 @@ from slicer.i18n import tr as _
 from ..mrml.layouts import Layouts
 from ..mrml.review import Review
 from ..mrml.runs import Run, remove
-from ..types import InputError
-from .choice import Choice, Finding, findings
+from ..types import Finding, InputError
+from .choice import Choice, findings
 from .display import Display
 from .launcher import Launcher
 from .section import Section
@@ -82,7 +82,7 @@ class Context:
 
     def findings_of(self, choice: Choice) -> list[Finding]:
         """Return what is to be said about a choice."""
-        from ..preparation.checks import free_memory_bytes
+        from ..checks import free_memory_bytes
 
         return findings(choice, self.session.client.devices, free_memory_bytes())
 

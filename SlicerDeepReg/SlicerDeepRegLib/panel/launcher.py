@@ -57,7 +57,7 @@ class Launcher:
             InputError: it cannot be started; the text says what to do.
         """
         context = self.context
-        warnings = [_(finding.text) for finding in context.findings_of(choice) if finding.level == "warning"]
+        warnings = [_(finding.sentence) for finding in context.findings_of(choice) if finding.severity == "warning"]
         if warnings and not context.confirm("\n\n".join(warnings) + "\n\n" + _("Register anyway?")):
             return False
         if not self._installed():

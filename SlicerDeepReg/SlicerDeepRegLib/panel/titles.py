@@ -8,19 +8,19 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..catalog import card
-from ..settings import fields_of
-from ..types import InputError
+from ..methods import method
+from ..settings import numbers_of
+from ..types import InputError, Request
 
 PRESETS = {"fast": _("Fast"), "standard": _("Standard"), "thorough": _("High quality")}
 
 
-def method_title(method: str) -> str:
+def method_title(name: str) -> str:
     """Return the title of a method, or its name if it is not there (any more)."""
     try:
-        return card(method).title
+        return method(name).title
     except InputError:
-        return method
+        return name
 
 
 def preset_title(preset: str) -> str:
@@ -28,14 +28,14 @@ def preset_title(preset: str) -> str:
     return PRESETS.get(preset, preset)
 
 
-def settings_text(method: str, settings: Mapping[str, Any]) -> str:
+def settings_text(name: str, settings: Mapping[str, Any]) -> str:
     """Return settings as people read them, such as "Iterations: 10"."""
     try:
-        fields = fields_of(card(method).module)
+        numbers = numbers_of(method(name).presets[Request.preset])
     except InputError:
-        fields = ()
-    titles = {field.name: _(field.metadata["title"]) for field in fields}
-    return ", ".join(f"{titles.get(name, name)}: {value:g}" for name, value in settings.items())
+        numbers = []
+    titles = {number.name: _(number.title) for number in numbers}
+    return ", ".join(f"{titles.get(setting, setting)}: {value:g}" for setting, value in settings.items())
 
 
 def stage_title(name: str) -> str:

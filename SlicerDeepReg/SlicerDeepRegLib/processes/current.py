@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-from typing import Optional
 
 
 def prepare_process() -> None:
@@ -36,7 +35,7 @@ def tune_memory() -> None:
         return
 
 
-def peak_memory_gb() -> Optional[float]:
+def peak_memory_gb() -> float | None:
     """The most memory this process had since ``forget_peak_memory``; None where the system is not Linux."""
     with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as stream:
         for line in stream:

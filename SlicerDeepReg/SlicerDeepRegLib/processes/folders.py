@@ -12,8 +12,8 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, List, Optional, Union
 
 #: Windows has no lock on folders; there one that was not touched for so long is nobody's.
 FORGOTTEN_S = 2 * 86400.0
@@ -38,7 +38,7 @@ class PrivateFolder:
         OSError: it cannot be made.
     """
 
-    def __init__(self, prefix: str, parent: Optional[Union[str, os.PathLike]] = None, sweeping: bool = True) -> None:
+    def __init__(self, prefix: str, parent: str | os.PathLike | None = None, sweeping: bool = True) -> None:
         parent = Path(tempfile.gettempdir() if parent is None else parent)
         if sweeping:
             sweep(prefix, parent)
@@ -64,7 +64,7 @@ class PrivateFolder:
 
 
 @contextlib.contextmanager
-def private_folder(prefix: str, parent: Optional[Union[str, os.PathLike]] = None) -> Iterator[Path]:
+def private_folder(prefix: str, parent: str | os.PathLike | None = None) -> Iterator[Path]:
     """The path of a :class:`PrivateFolder` that is removed when the block ends, however it ends."""
     folder = PrivateFolder(prefix, parent)
     try:
@@ -100,7 +100,7 @@ def restore(prefix: str, parent: Path) -> None:
             os.close(handle)
 
 
-def _made(prefix: str, parent: Path) -> List[Path]:
+def _made(prefix: str, parent: Path) -> list[Path]:
     """The folders in ``parent`` that were made here with that prefix, by their names; links are none."""
     try:
         paths = list(parent.iterdir())
@@ -128,7 +128,7 @@ def _is_forgotten(path: Path) -> bool:
     return False
 
 
-def _own(path: Path) -> Optional[int]:
+def _own(path: Path) -> int | None:
     """An open handle that holds the lock of the folder; None where it is gone, or its disk has no locks.
 
     Raises:

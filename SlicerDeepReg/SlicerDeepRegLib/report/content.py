@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 from ..metrics.status import Status, overall
 from ..metrics.table import STATES
@@ -26,8 +27,8 @@ class Table:
     """A heading and lines of text; the first column is the name of the line."""
 
     title: str
-    heading: Tuple[str, ...]
-    lines: Tuple[Tuple[str, ...], ...]
+    heading: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,19 @@ class Content:
     title: str
     summary: str
     verdict: Status
-    statuses: Tuple[Status, ...]
-    pictures: Tuple[Picture, ...] = ()
-    tables: Dict[str, Table] = field(default_factory=dict)
-    curves: Tuple[Tuple[str, Tuple[float, ...]], ...] = ()
-    bars: Tuple[Tuple[str, Optional[float], Optional[float]], ...] = ()
-    warnings: Tuple[str, ...] = ()
+    statuses: tuple[Status, ...]
+    pictures: tuple[Picture, ...] = ()
+    tables: dict[str, Table] = field(default_factory=dict)
+    curves: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    bars: tuple[tuple[str, float | None, float | None], ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def content_of(
     facts: Mapping[str, Any],
     pictures: Sequence[Picture] = (),
     identifiers: bool = False,
-    truth: Optional[Mapping[str, str]] = None,
+    truth: Mapping[str, str] | None = None,
 ) -> Content:
     """A report of a registration.
 
@@ -120,12 +121,12 @@ def _summary(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _lines(rows: Sequence[Tuple[str, Sequence[str]]]) -> Tuple[Tuple[str, ...], ...]:
+def _lines(rows: Sequence[tuple[str, Sequence[str]]]) -> tuple[tuple[str, ...], ...]:
     return tuple((title, *values) for title, values in rows)
 
 
 def _structures(rows: Sequence[Mapping[str, Any]]) -> Table:
-    def shown(value: Optional[float], form: str) -> str:
+    def shown(value: float | None, form: str) -> str:
         return "-" if value is None else form.format(value)
 
     lines = []
@@ -170,7 +171,7 @@ def _stages(stages: Sequence[Mapping[str, Any]], neutral) -> Table:
 
 def _method(facts: Mapping[str, Any]) -> Table:
     size, spacing = facts.get("size_ijk"), facts["spacing_mm"]
-    lines: List[Tuple[str, str]] = [("Method", f"{facts['title']} ({facts['method']})")]
+    lines: list[tuple[str, str]] = [("Method", f"{facts['title']} ({facts['method']})")]
     lines += [("Paper", text) for text in facts.get("references", [])]
     lines.append(("License", facts.get("license") or "-"))
     if facts.get("weights_sha256"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 from ..methods import method
 from ..metrics.status import statuses
@@ -12,7 +13,7 @@ from ..metrics.table import rows
 from ..types import InputError, Result
 
 
-def facts_of(result: Result, label_names: Optional[Mapping[int, str]] = None) -> Dict[str, Any]:
+def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> dict[str, Any]:
     """The facts of a result.
 
     Args:
@@ -63,7 +64,7 @@ def facts_of(result: Result, label_names: Optional[Mapping[int, str]] = None) ->
     return {**found, **_of_method(result.request.method)}
 
 
-def _of_method(name: str) -> Dict[str, Any]:
+def _of_method(name: str) -> dict[str, Any]:
     try:
         one = method(name).card
     except InputError:  # a model that was taken away while it ran

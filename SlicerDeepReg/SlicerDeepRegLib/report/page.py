@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from typing import List, Sequence
+from collections.abc import Sequence
 
 from .content import Content, Picture, Table
 
@@ -94,7 +94,7 @@ def _bars(content: Content) -> str:
     if not content.bars:
         return ""
     left, width, line = 190, 420, 26
-    parts: List[str] = []
+    parts: list[str] = []
     for number, (name, before, after) in enumerate(content.bars):
         top = number * line
         parts.append(f'<text x="{left - 8}" y="{top + 15}" text-anchor="end">{_safe(name[:28])}</text>')

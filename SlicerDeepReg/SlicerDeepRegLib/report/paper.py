@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 from ..types import InputError
 from .content import Content, Table

@@ -7,8 +7,9 @@ written from them; so all three say the same.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any
 
 from ..types import Request
 from .pairs import TaughtPair
@@ -33,7 +34,7 @@ class Try:
         """What ``register`` is asked for; on the CPU, where every computer gives the same."""
         return Request(**pair.given(), **self.choices(), device="cpu")
 
-    def choices(self) -> Dict[str, Any]:
+    def choices(self) -> dict[str, Any]:
         """The fields of ``Request`` that say how, without the images."""
         return {name: getattr(self, name) for name in ("method", "settings", "preset", "linear")}
 
@@ -59,7 +60,7 @@ class Step:
     before: bool = False
     grid: bool = False
     arrows: bool = False
-    time: Optional[float] = None
+    time: float | None = None
     stage: str = ""
 
 
@@ -81,8 +82,8 @@ class Lesson:
     title: str
     question: str
     pair: str
-    tries: Tuple[Try, ...]
-    steps: Tuple[Step, ...]
+    tries: tuple[Try, ...]
+    steps: tuple[Step, ...]
     slider: str = ""
     learned: str = ""
 
@@ -275,6 +276,6 @@ _NETWORKS = Lesson(
     "training data are like your pair: look at the metrics, not at the name.",
 )
 
-LESSONS: Dict[str, Lesson] = {lesson.name: lesson for lesson in (_FIELD, _REGULARITY, _FOLDING, _STAGES, _NETWORKS)}
+LESSONS: dict[str, Lesson] = {lesson.name: lesson for lesson in (_FIELD, _REGULARITY, _FOLDING, _STAGES, _NETWORKS)}
 #: The metrics of a lesson's table, by their names in ``metrics.METRICS``.
 SHOWN = ("tre_mm", "ncc", "dice", "folds_percent", "sdlogj")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, Dict, Tuple
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class TaughtPair:
     fixed_points: np.ndarray
     moving_points: np.ndarray
 
-    def given(self) -> Dict[str, object]:
+    def given(self) -> dict[str, object]:
         """All of it, named as in ``Request``."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
@@ -53,7 +53,7 @@ def made_slice() -> TaughtPair:
     return _pair(_slice_grid(), lambda points: points + bend_in_plane_mm(points))
 
 
-def turned_slice(degrees: float = 14.0, shift_mm: Tuple[float, float] = (12.0, -8.0)) -> TaughtPair:
+def turned_slice(degrees: float = 14.0, shift_mm: tuple[float, float] = (12.0, -8.0)) -> TaughtPair:
     """The same slice, and turned and shifted too, as another patient lies in the scanner."""
     turn, shift = np.eye(3), np.array([*shift_mm, 0.0])
     angle = np.deg2rad(degrees)
@@ -62,7 +62,7 @@ def turned_slice(degrees: float = 14.0, shift_mm: Tuple[float, float] = (12.0, -
 
 
 #: By the name that a lesson calls it.
-PAIRS: Dict[str, Callable[[], TaughtPair]] = {"head": synthetic_head, "slice": made_slice, "turned slice": turned_slice}
+PAIRS: dict[str, Callable[[], TaughtPair]] = {"head": synthetic_head, "slice": made_slice, "turned slice": turned_slice}
 
 
 def bend_mm(points_lps_mm: np.ndarray) -> np.ndarray:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ GRID_MM = 10.0
 
 def table(lesson: Lesson, results: Sequence[Result]) -> str:
     """The metrics of a lesson's registrations as a table in Markdown, with what they were before any."""
-    titles = [METRICS[name].title + (f" ({METRICS[name].unit})" if METRICS[name].unit else "") for name in SHOWN]
+    titles = [METRICS[name].heading for name in SHOWN]
     titles = [title.replace("|", "\\|") for title in titles]  # a bar would begin another column
     lines = ["| | " + " | ".join(titles) + " | seconds |", "|---|" + "---|" * (len(SHOWN) + 1)]
     before = results[0].metrics["before"]
@@ -114,6 +114,6 @@ def _grid(axis, result: Result) -> None:
     axis.set_ylim(grid.size_ijk[1] - 0.5, -0.5)
 
 
-def _in_pixels(points_lps_mm: np.ndarray, grid) -> List[np.ndarray]:
+def _in_pixels(points_lps_mm: np.ndarray, grid) -> list[np.ndarray]:
     ijk = points_lps_mm @ grid.lps_to_ijk[:3, :3].T + grid.lps_to_ijk[:3, 3]
     return [ijk[..., 0], ijk[..., 1]]

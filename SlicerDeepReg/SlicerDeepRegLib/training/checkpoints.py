@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..files.atomic import reason, whole_file, writing
 from ..types import InputError
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -21,20 +22,14 @@ def write_checkpoint(state: dict[str, Any], folder: Path, final_step: int | None
     Raises:
         InputError: the disk is full or cannot be written to.
     """
-    private = folder / f".unfinished-{CHECKPOINT_FILE}"
-    try:
-        with open(private, "wb") as stream:
+    kept = "There is none before it." if final_step is None else f"The one of step {final_step} is still there."
+    remedy = f"{kept} Free some space, then go on with --resume."
+    # torch wraps what the disk said in a RuntimeError.
+    with writing("The checkpoint", folder, remedy, also=(RuntimeError,)):
+        with whole_file(folder / CHECKPOINT_FILE) as private, open(private, "wb") as stream:
             torch.save(state, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(private, folder / CHECKPOINT_FILE)
-    except (OSError, RuntimeError) as error:  # torch wraps what the disk said
-        private.unlink(missing_ok=True)
-        kept = "There is none before it." if final_step is None else f"The one of step {final_step} is still there."
-        raise InputError(
-            f"The checkpoint could not be written to {folder} ({_reason(error)}). {kept} Free some space, then go on "
-            "with --resume."
-        ) from error
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -50,12 +45,8 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch has no common error for a damaged file
         raise InputError(
-            f"The checkpoint {path} cannot be read ({_reason(error)}). Copy it again, or start anew in another folder."
+            f"The checkpoint {path} cannot be read ({reason(error)}). Copy it again, or start anew in another folder."
         ) from error
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 class Lock:

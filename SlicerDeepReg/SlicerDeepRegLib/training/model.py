@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import torch
 
 from .. import __version__
 from ..catalog import CARD_FILE, SEGMENTATION_CARD, WEIGHTS_FILE
+from ..files.atomic import whole_files, writing
 from ..files.jsonable import jsonable
 from ..files.weights import write_weights
 from ..metrics import METRICS
-from ..types import InputError
 from .plan import Plan
 
 #: Units of the length of a training: seconds, digits, name.
@@ -75,16 +74,11 @@ def _write(
     folder: Path,
 ) -> None:
     arrays = {name: t.detach().cpu().numpy() for name, t in weights.items()}
-    private = [folder / f".unfinished-{name}" for name in (WEIGHTS_FILE, card_file)]
-    try:
-        text = json.dumps(jsonable(card_by_checksum(write_weights(private[0], arrays))), indent=2, ensure_ascii=False)
-        private[1].write_text(text + "\n", encoding="utf-8")
-        os.replace(private[0], folder / WEIGHTS_FILE)
-        os.replace(private[1], folder / card_file)
-    except Exception as error:  # what the writer of safetensors raises for a full disk is its own kind
-        for path in private:
-            path.unlink(missing_ok=True)
-        raise InputError(f"The model could not be written to {folder} ({error}). Free some space.") from error
+    # The writer of safetensors raises an error of its own kind for a full disk.
+    with writing("The model", folder, "Free some space.", also=(Exception,)), whole_files(folder, card_file) as private:
+        checksum = write_weights(private / WEIGHTS_FILE, arrays)
+        text = json.dumps(jsonable(card_by_checksum(checksum)), indent=2, ensure_ascii=False)
+        (private / card_file).write_text(text + "\n", encoding="utf-8")
 
 
 def card_of(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..checks import check_image
+from ..files.atomic import whole_file, writing
 from ..files.images import read_image
 from ..geometry.grids import orientation_of
 from ..preparation.resample import resample
@@ -187,21 +187,11 @@ class CacheError(InputError):
 
 
 def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file whole or not at all."""
-    private = path.parent / f".unfinished-{os.getpid()}-{path.name}"
-    try:
+    """Write a file of the cache by ``write(stream)``: the whole of it or nothing."""
+    remedy = "Free some space, or choose another place: --cache DIR."
+    with writing("The prepared images", path.parent, remedy, error_type=CacheError), whole_file(path) as private:
         with open(private, "wb") as stream:
             write(stream)
-        os.replace(private, path)
-    except OSError as error:
-        try:
-            private.unlink()
-        except OSError:
-            pass
-        raise CacheError(
-            f"The prepared images could not be written to {path.parent} ({error.strerror or error}). Free some space, "
-            "or choose another place: --cache DIR."
-        ) from error
 
 
 def _arrays(

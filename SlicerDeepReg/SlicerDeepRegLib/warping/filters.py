@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from typing import Callable, Iterator, List, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -213,6 +213,6 @@ def laplacian(x: torch.Tensor, weight_ijk: Sequence[float]) -> torch.Tensor:
     return result
 
 
-def _per_axis(x: torch.Tensor, values_ijk: Sequence[float]) -> List:
+def _per_axis(x: torch.Tensor, values_ijk: Sequence[float]) -> list:
     """(tensor axis, value) for i, j(, k)."""
     return [(x.ndim - 1 - c, values_ijk[c]) for c in range(x.ndim - 2)]

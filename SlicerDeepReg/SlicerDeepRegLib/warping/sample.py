@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,8 @@ is_compiling = getattr(torch.compiler, "is_compiling", None) or torch._dynamo.is
 def warp(
     image: torch.Tensor,
     displacement: torch.Tensor,
-    scale_ijk: Optional[Sequence[float]] = None,
-    offset_ijk: Optional[Sequence[float]] = None,
+    scale_ijk: Sequence[float] | None = None,
+    offset_ijk: Sequence[float] | None = None,
     mode: str = "bilinear",
     outside: str = "border",
 ) -> torch.Tensor:
@@ -62,8 +62,8 @@ def _parts(image: torch.Tensor, positions: torch.Tensor) -> int:
 def _normalized(
     displacement: torch.Tensor,
     image_shape: Sequence[int],
-    scale_ijk: Optional[Sequence[float]],
-    offset_ijk: Optional[Sequence[float]],
+    scale_ijk: Sequence[float] | None,
+    offset_ijk: Sequence[float] | None,
 ) -> torch.Tensor:
     """Positions in grid_sample's coordinates: index x of an axis with N voxels is (2 x + 1) / N - 1.
 

@@ -7,7 +7,6 @@ neither folding nor a search for the inverse arises (Arsigny et al. 2006, a log-
 from __future__ import annotations
 
 import math
-from typing import Optional
 
 import torch
 
@@ -15,7 +14,7 @@ from .sample import compose
 
 
 def integrate(
-    velocity: torch.Tensor, largest_step: float = 0.5, squarings: Optional[int] = None, outside: str = "border"
+    velocity: torch.Tensor, largest_step: float = 0.5, squarings: int | None = None, outside: str = "border"
 ) -> torch.Tensor:
     """The displacement of ``exp(velocity)`` by scaling and squaring.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def line(kind: str, **values: Any) -> bytes:
     return (json.dumps({"kind": kind, **jsonable(values)}, ensure_ascii=True) + "\n").encode("ascii")
 
 
-def parse(text: bytes) -> Optional[Dict[str, Any]]:
+def parse(text: bytes) -> dict[str, Any] | None:
     """The message of a line, or None for a line that is none (a library printed something)."""
     try:
         message = json.loads(text)
@@ -43,9 +43,9 @@ def parse(text: bytes) -> Optional[Dict[str, Any]]:
     return message if isinstance(job, str) and Path(job).name == job else None  # it names a folder
 
 
-def write_request(request: Request, folder: Path) -> Dict[str, Any]:
+def write_request(request: Request, folder: Path) -> dict[str, Any]:
     """The request as plain values; its images, which must be in memory, go to files in ``folder``."""
-    values: Dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name in request.__dataclass_fields__:
         value = getattr(request, name)
         if value is not None and name in _IMAGES:
@@ -56,7 +56,7 @@ def write_request(request: Request, folder: Path) -> Dict[str, Any]:
     return values
 
 
-def read_request(values: Dict[str, Any], folder: Path) -> Request:
+def read_request(values: dict[str, Any], folder: Path) -> Request:
     """The request that ``write_request`` wrote, its images read into memory."""
     given = dict(values)
     for name in _IMAGES:
@@ -68,7 +68,7 @@ def read_request(values: Dict[str, Any], folder: Path) -> Request:
     return Request(**given)
 
 
-def write_result(result: Result, folder: Path) -> Dict[str, Any]:
+def write_result(result: Result, folder: Path) -> dict[str, Any]:
     """The result as plain values; what the client cannot have already goes to files in ``folder``.
 
     The inverse stays behind: Slicer finds it from the transform itself.
@@ -104,7 +104,7 @@ def write_result(result: Result, folder: Path) -> Dict[str, Any]:
     )
 
 
-def read_result(values: Dict[str, Any], folder: Path, request: Request) -> Result:
+def read_result(values: dict[str, Any], folder: Path, request: Request) -> Result:
     """The result of ``write_result`` for the request that the client made; arrays are mapped, not copied."""
     labels, uncertainty = values["warped_labels"], values["uncertainty"]
     stages = tuple(
@@ -142,29 +142,29 @@ def read_result(values: Dict[str, Any], folder: Path, request: Request) -> Resul
     )
 
 
-def _optional(image: Optional[Image], folder: Path, name: str) -> Optional[Dict[str, Any]]:
+def _optional(image: Image | None, folder: Path, name: str) -> dict[str, Any] | None:
     return _write_image(image, folder, name) if image is not None else None
 
 
-def _write_image(image: Image, folder: Path, name: str) -> Dict[str, Any]:
+def _write_image(image: Image, folder: Path, name: str) -> dict[str, Any]:
     values = {"array": _save(image.values, folder, name), "name": image.name, "dimensions": image.dimensions}
     return {**values, "ijk_to_lps": image.grid.ijk_to_lps.tolist()}
 
 
-def _read_image(values: Dict[str, Any], folder: Path, mapped: bool = True) -> Image:
+def _read_image(values: dict[str, Any], folder: Path, mapped: bool = True) -> Image:
     array = _load(values["array"], folder, mapped)
     grid = Grid(array.shape[::-1], np.array(values["ijk_to_lps"]))
     return Image(array, grid, values["name"], values["dimensions"])
 
 
-def _write_field(field: Optional[Field], folder: Path, name: str) -> Optional[Dict[str, Any]]:
+def _write_field(field: Field | None, folder: Path, name: str) -> dict[str, Any] | None:
     if field is None:
         return None
     array = _save(field.displacement_lps_mm, folder, name)
     return {"array": array, "ijk_to_lps": field.grid.ijk_to_lps.tolist()}
 
 
-def _read_field(values: Optional[Dict[str, Any]], folder: Path) -> Optional[Field]:
+def _read_field(values: dict[str, Any] | None, folder: Path) -> Field | None:
     if values is None:
         return None
     array = _load(values["array"], folder)

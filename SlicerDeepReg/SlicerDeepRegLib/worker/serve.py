@@ -17,8 +17,9 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any
 
 from .. import __version__
 from ..catalog import refresh
@@ -112,7 +113,7 @@ def _warm_up(voice: _Voice) -> bool:
         return False
 
 
-def devices() -> List[Dict[str, Any]]:
+def devices() -> list[dict[str, Any]]:
     """Every device that can be chosen: name, title, free bytes, and why one is missing that people expect."""
     import torch
 
@@ -131,7 +132,7 @@ def devices() -> List[Dict[str, Any]]:
     return found
 
 
-def _serve(message: Dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> None:
+def _serve(message: dict[str, Any], root: Path, voice: _Voice, ears: _Ears) -> None:
     """Do one job and say how it ended."""
     from ..pipeline import register
     from ..processes.current import give_back_memory

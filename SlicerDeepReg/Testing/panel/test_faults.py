@@ -18,11 +18,12 @@ from helpers.panel import MODULE, finish, scene_state
 from slicer_stand_in import slicer_names
 from slicer_stand_in.ui_files import check_ui
 from SlicerDeepRegLib.geometry.points import voxel_centers_lps
+from SlicerDeepRegLib.methods import method
 from SlicerDeepRegLib.mrml.nodes import add_volume
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.panel.choice import Choice, findings, prepare
 from SlicerDeepRegLib.panel.sections import section_classes
-from SlicerDeepRegLib.settings import fields_of
+from SlicerDeepRegLib.settings import numbers_of
 from SlicerDeepRegLib.types import Grid, Image, InputError
 
 PANEL = MODULE.parent / "SlicerDeepRegLib" / "panel"
@@ -318,7 +319,7 @@ def test_opening_needs_no_torch_and_starts_nothing_without_it(desktop, pair, not
 
 def test_advanced_numbers_are_those_of_the_dataclass(desktop, widget, pretended):
     controls = widget.panel.sections["method"].controls
-    assert list(controls) == [setting.name for setting in fields_of("svf")]
+    assert list(controls) == [number.name for number in numbers_of(method("svf").presets["fast"])]
     controls["step"].value = 0.5
     assert json.loads(widget.panel.parameters.settings) == {"step": pytest.approx(0.5)}
     widget.ui.applyButton.click()

@@ -28,7 +28,9 @@ def with_views(desktop, widget):
 
 
 def round_of(desktop, widget, seconds=120):
-    desktop.wait(lambda: not widget.panel.sections["several_methods"].running and not widget.logic.session.busy, seconds)
+    desktop.wait(
+        lambda: not widget.panel.sections["several_methods"].running and not widget.logic.session.busy, seconds
+    )
 
 
 def arrangement(desktop):

@@ -57,7 +57,7 @@ class ApplySection(BaseSection):
             button.enabled = True
             button.toolTip = _("Cancel the registration. The scene is left unchanged.")
             return
-        errors = [_(finding.text) for finding in self.context.findings if finding.level == "error"]
+        errors = [_(finding.sentence) for finding in self.context.findings if finding.severity == "error"]
         button.text = _("Apply")
         button.enabled = not errors and not self.context.launcher.installing
         button.toolTip = errors[0] if errors else _("Register the moving volume to the fixed volume.")

@@ -64,7 +64,7 @@ class InputsSection(BaseSection):
     def choice_changed(self) -> None:
         findings = self.context.findings
         label = self.widgets.findingsLabel
-        label.text = "<br>".join(f"{SIGNS[finding.level]} {_escaped(_(finding.text))}" for finding in findings)
+        label.text = "<br>".join(f"{SIGNS[finding.severity]} {_escaped(_(finding.sentence))}" for finding in findings)
         label.visible = bool(findings)
 
     def choose_volumes(self) -> None:

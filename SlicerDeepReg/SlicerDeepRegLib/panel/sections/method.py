@@ -9,29 +9,19 @@ from typing import Annotated, Any
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange
 
-from ...catalog import Card, cards, refresh
-from ...catalog import card as card_of
-from ...types import MAX_UNCERTAINTY_RUNS, InputError, Request
+from ...catalog import refresh
+from ...methods import Method, linear_methods, method, methods
+from ...similarity import similarities
+from ...types import AUTOMATIC, MAX_UNCERTAINTY_RUNS, InputError, Request
 from ..context import settings_of
 from ..section import BaseSection, signals_blocked
 from ..settings_form import SettingsForm
 
-#: The choices of the menus: value and what people read.
+#: The presets: value and what people read.
 PRESETS = (
     ("fast", _("Fast (half resolution)")),
     ("standard", _("Standard")),
     ("thorough", _("High quality (slower)")),
-)
-LINEAR = (
-    ("none", _("None (already aligned)")),
-    ("center", _("Center of mass")),
-    ("rigid", _("Rigid")),
-    ("affine", _("Affine")),
-)
-SIMILARITIES = (
-    ("auto", _("Automatic")),
-    ("lncc", _("LNCC (same modality)")),
-    ("mind", _("MIND (multimodal)")),
 )
 
 
@@ -65,8 +55,10 @@ class MethodSection(BaseSection):
             "linear": widgets.linearCombo,
             "similarity": widgets.similarityCombo,
         }
-        for name, choices in (("preset", PRESETS), ("linear", LINEAR), ("similarity", SIMILARITIES)):
-            _fill(self._menus[name], choices)
+        _fill(self._menus["preset"], PRESETS)
+        _fill(self._menus["linear"], [(name, _(chosen.title)) for name, chosen in linear_methods().items()])
+        metrics = [(name, _(metric.title)) for name, metric in similarities().items()]
+        _fill(self._menus["similarity"], [(AUTOMATIC, _("Automatic")), *metrics])
         self._fill_methods()
         self.devices_changed()
         for name, combo in self._menus.items():
@@ -110,14 +102,14 @@ class MethodSection(BaseSection):
 
     def entered(self) -> None:
         """Offer the networks that are there now: the user may have added one since."""
-        before = list(cards())
+        before = list(methods())
         refresh()
-        if list(cards()) != before:
+        if list(methods()) != before:
             self._fill_methods()
             self.context.update()
 
     def _fill_methods(self) -> None:
-        _fill(self.widgets.methodCombo, [(name, _(card.title)) for name, card in cards().items()])
+        _fill(self.widgets.methodCombo, [(name, _(chosen.title)) for name, chosen in methods().items()])
 
     def devices_changed(self) -> None:
         combo = self.widgets.deviceCombo
@@ -140,15 +132,16 @@ class MethodSection(BaseSection):
         base, _colon, variant = parameters.method.partition(":")
         _choose(self.widgets.methodCombo, base)
         self._show_variants(base, variant)
-        card = shown_card(parameters.method)
+        chosen = shown_method(parameters.method)
+        card = chosen.card
         trained = "" if card.trained_on is None else _("Trained on: {data}.").format(data=card.trained_on) + " "
         self.widgets.methodLabel.text = f"{_(card.summary)} {trained}{_('License')}: {card.license}."
-        self._form.show(card.module, parameters.preset, settings_of(parameters.settings), card.settings)
+        self._form.show(chosen.presets[parameters.preset], settings_of(parameters.settings))
 
     def _show_variants(self, base: str, variant: str) -> None:
         """Offer the variants of the method, if it has some."""
         combo = self.widgets.variantCombo
-        variants = cards()[base].variants if base in cards() else {}
+        variants = methods()[base].card.variants if base in methods() else {}
         offered = [("", _("Default")), *[(f":{name}", _(values["title"])) for name, values in variants.items()]]
         if [combo.itemData(row) for row in range(combo.count)] != [value for value, _title in offered]:
             _fill(combo, offered)
@@ -157,12 +150,12 @@ class MethodSection(BaseSection):
             widget.visible = bool(variants)
 
 
-def shown_card(method: str) -> Card:
-    """Return the card of a method, or of the first one if a scene names a method that is not there (any more)."""
+def shown_method(name: str) -> Method:
+    """Return the method of that name, or the first one if a scene names a method that is not there (any more)."""
     try:
-        return card_of(method)
+        return method(name)
     except InputError:
-        return next(iter(cards().values()))
+        return next(iter(methods().values()))
 
 
 def _fill(combo: Any, entries: Iterable[tuple[str, str]]) -> None:

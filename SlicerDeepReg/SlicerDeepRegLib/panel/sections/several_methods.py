@@ -93,7 +93,7 @@ class SeveralMethodsSection(BaseSection):
 
     def choice_changed(self) -> None:
         widgets, methods = self.widgets, self.methods()
-        errors = any(finding.level == "error" for finding in self.context.findings)
+        errors = any(finding.severity == "error" for finding in self.context.findings)
         free = not self.context.session.busy and not self.running
         widgets.addMethodButton.enabled = free
         widgets.clearMethodsButton.enabled = free and bool(methods)
