@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..methods import linear_methods
 from ..similarity import names as similarity_names
 from ..types import DEVICES, PRESETS, InputError, Request
+from .request import Cell, Method
 
 DEFAULTS = {name: f.default for name, f in Request.__dataclass_fields__.items()}
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "compare",
         help="compare methods on pairs of images",
@@ -35,7 +36,7 @@ def add_parser(commands) -> None:
         "--methods",
         required=True,
         metavar="A,B,C",
-        help="as slicerdeepreg models lists them: NAME or NAME:VARIANT; /EFFORT after one for its own preset",
+        help="as slicerdeepreg models lists them: NAME or NAME:VARIANT; /PRESET after one for its own preset",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument(
@@ -88,21 +89,21 @@ def run(options: argparse.Namespace) -> int:
     cells = cells_of(pairs, methods, **asked)
     _check_installed(methods)
     _make(options.output)
-    told = _Told(len(cells), options.quiet)
-    found = run_cells(cells, options.output / "cells", told, options.workers, options.scheduler, options.keep)
-    rows = rows_of(cells, found)
-    pictures = draw(cells, found, rows, options.output) if available() else {}
+    report = ProgressLines(len(cells), options.quiet)
+    results = run_cells(cells, options.output / "cells", report, options.workers, options.scheduler, options.keep)
+    rows = rows_of(cells, results)
+    pictures = draw(cells, results, rows, options.output) if available() else {}
     command = "slicerdeepreg " + shlex.join(sys.argv[1:]) if sys.argv[1:] else "slicerdeepreg compare"
-    write_pages(cells, found, rows, options.output, reference, command, pictures)
+    write_pages(cells, results, rows, options.output, reference, command, pictures)
     if not options.quiet:
         print(_aligned(*lines_of(rows)))
         if not pictures:
             print('No pictures: matplotlib is not installed (pip install "SlicerDeepReg[compare]").')
         print(f"Results: {options.output / 'report.html'}")
-    return 1 if any("error" in outcome for outcome in found) else 0
+    return 1 if any("error" in outcome for outcome in results) else 0
 
 
-def _check_installed(methods) -> None:
+def _check_installed(methods: Sequence[Method]) -> None:
     """Raise InputError, before any work, for a method that needs what is not installed."""
     from ..checks import raise_error
     from ..methods import method
@@ -121,13 +122,18 @@ def _make(output: Path) -> None:
         raise InputError(f"The output {output} cannot be made ({error.strerror or error}).") from error
 
 
-class _Told:
-    """A line for each cell."""
+class ProgressLines:
+    """Prints a line for each cell that is done.
+
+    Args:
+        total: number of cells.
+        quiet: print failures only.
+    """
 
     def __init__(self, total: int, quiet: bool) -> None:
         self.total, self.done, self.quiet = total, 0, quiet
 
-    def __call__(self, cell, outcome: Mapping[str, Any], before: bool) -> None:
+    def __call__(self, cell: Cell, outcome: Mapping[str, Any], before: bool) -> None:
         self.done += 1
         if self.quiet and "error" not in outcome:
             return

@@ -13,8 +13,10 @@ from ..types import InputError
 from .cell import run_cell
 from .request import Cell
 
+#: What a cell gave: "metrics", "seconds", ... or "error", see ``cell.run_cell``.
 Outcome = dict[str, Any]
-Told = Callable[[Cell, Outcome, bool], None]
+#: Called with each cell, its outcome, and whether that was there already.
+Report = Callable[[Cell, Outcome, bool], None]
 #: How many workers may be lost under one cell before it is given up: it may be the cell that ends them.
 LOST_WORKERS = 3
 
@@ -22,19 +24,19 @@ LOST_WORKERS = 3
 def outcomes(
     cells: Sequence[Cell],
     folder: Path,
-    told: Told,
+    report: Report,
     workers: int = 1,
     scheduler: str | None = None,
     keep: bool = False,
 ) -> list[Outcome]:
-    """The outcome of every cell, in order; those that are in the folder already are taken from there.
+    """Return the outcome of every cell, in order; those that are in the folder already are taken from there.
 
     A cell that failed is tried again. What is finished is written at once, so that a comparison can be stopped at any
     moment and started again.
 
     Args:
         folder: of the cells.
-        told: called with each cell, its outcome, and whether it was there already.
+        report: called with each cell, its outcome, and whether it was there already.
         workers: cells at a time on this computer.
         scheduler: address of a Dask scheduler; its workers must see the files of the pairs under the same paths.
         keep: keep warped images, transforms and the rest beside each cell.
@@ -42,13 +44,13 @@ def outcomes(
     Raises:
         InputError: the scheduler cannot be reached, or distributed is not installed.
     """
-    found: dict[int, Outcome] = {}
+    by_number: dict[int, Outcome] = {}
     waiting = []
     for number, cell in enumerate(cells):
         before = _finished(cell, folder)
         if before is not None:
-            found[number] = before
-            told(cell, before, True)
+            by_number[number] = before
+            report(cell, before, True)
         else:
             waiting.append(number)
     run = _on_cluster(scheduler) if scheduler else _here(workers)
@@ -57,9 +59,9 @@ def outcomes(
         cell = cells[number]
         outcome["fingerprint"] = cell.fingerprint()
         _keep(cell, folder, outcome, slices)
-        found[number] = outcome
-        told(cell, outcome, False)
-    return [found[number] for number in range(len(cells))]
+        by_number[number] = outcome
+        report(cell, outcome, False)
+    return [by_number[number] for number in range(len(cells))]
 
 
 def _finished(cell: Cell, folder: Path) -> Outcome | None:
@@ -87,15 +89,15 @@ Runner = Callable[[Sequence[Job]], Iterator[tuple[int, tuple[Outcome, bytes]]]]
 
 
 def _here(workers: int) -> Runner:
-    def run(jobs: Sequence[Job]):
+    def run(jobs: Sequence[Job]) -> Iterator[tuple[int, tuple[Outcome, bytes]]]:
         with concurrent.futures.ThreadPoolExecutor(max_workers=workers) as pool:  # each waits for a process
             running = {pool.submit(run_cell, cell.values(), keep): number for number, cell, keep in jobs}
             try:
                 for done in concurrent.futures.as_completed(running):
                     yield running[done], done.result()
             finally:
-                for one in running:
-                    one.cancel()
+                for future in running:
+                    future.cancel()
 
     return run
 
@@ -106,7 +108,7 @@ def _on_cluster(address: str) -> Runner:
     except ImportError:
         raise InputError('Dask is not installed. Install it with: pip install "SlicerDeepReg[dask]"') from None
 
-    def run(jobs: Sequence[Job]):
+    def run(jobs: Sequence[Job]) -> Iterator[tuple[int, tuple[Outcome, bytes]]]:
         try:
             client = distributed.Client(address, timeout="10s", set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:

@@ -59,9 +59,9 @@ class JoinedConv3d(Conv3d):
 
 
 class ConvTranspose3d(nn.ConvTranspose3d):
-    """The transposed convolution, likewise."""
+    """The transposed convolution, with small volumes given to torch as the first of a batch of two."""
 
-    def forward(self, x: Tensor, output_size=None) -> Tensor:
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if _with_company(x, self.groups):
             return super().forward(torch.cat([x, torch.zeros_like(x)]), output_size)[:1]
         return super().forward(x, output_size)

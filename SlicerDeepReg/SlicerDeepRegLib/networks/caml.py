@@ -192,11 +192,11 @@ class TwoStreams(nn.Module):
 
 
 def _swapped(both: torch.Tensor) -> torch.Tensor:
-    """The two halves of the batch exchanged."""
+    """Return the batch with its two halves exchanged."""
     return torch.cat(both.chunk(2)[::-1])
 
 
-def _resizing(kind, before: int, after: int) -> nn.Sequential:
+def _resizing(kind: type[Conv3d] | type[ConvTranspose3d], before: int, after: int) -> nn.Sequential:
     return nn.Sequential(kind(before, after, 2, stride=2), ChannelNorm(after))
 
 

@@ -97,8 +97,10 @@ class RDPNet(RegistrationNetwork):
                 fields[f"{name}, {number + 1}"] = recentered(flow, 2**level)
         return NetworkOutput(flow, fields)
 
-    def _decoded(self, level: int, number: int, here, seen, below) -> torch.Tensor:
-        """What the level's decoder finds: from below at first, then from what it found before."""
+    def _decoded(
+        self, level: int, number: int, here: torch.Tensor, seen: torch.Tensor, below: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the features of the level's decoder: from those below at first, then from its own before."""
         if level == 3:
             block = self.again[3] if number else self.decode[3]
             joined = [here, seen, below] if number else [here, seen]

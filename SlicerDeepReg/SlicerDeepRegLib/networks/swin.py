@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -126,14 +127,14 @@ class WindowAttention(nn.Module):
             order = (0, 1, 3, 6, 2, 5, 7, 4, 8)
         return attended.permute(order).reshape(b, *shape, width // 3)
 
-    def _whole_mask(self, shape, window, shift, bias: Tensor) -> Tensor:
+    def _whole_mask(self, shape: Sequence[int], window: Sequence[int], shift: Sequence[int], bias: Tensor) -> Tensor:
         counts = [size // w for size, w in zip(shape, window)]
         ends = itertools.product(*[[n == count - 1 for n in range(count)] for count in counts])
         return torch.cat([bias + _apart(window, shift, end, bias) for end in ends])
 
 
-def _locations(parts) -> list[tuple[slice, bool]]:
-    """Where the windows of one axis are, those before the last and the last: (slice, whether it is the last)."""
+def _locations(parts: Sequence[tuple[int, int]]) -> list[tuple[slice, bool]]:
+    """Return where the windows of one axis are, those before the last and the last: (slice, whether it is the last)."""
     (before, _), (last, _) = parts
     windows = [(slice(before, before + last), True)]
     return [(slice(0, before), False), *windows] if before else windows
@@ -184,7 +185,13 @@ class SwinBlock(nn.Module):
     """
 
     def __init__(
-        self, width: int, window: Sequence[int], heads: int, ratio: float = 4.0, drop_path: float = 0.0, **attention
+        self,
+        width: int,
+        window: Sequence[int],
+        heads: int,
+        ratio: float = 4.0,
+        drop_path: float = 0.0,
+        **attention: Any,
     ) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -198,7 +205,7 @@ class SwinBlock(nn.Module):
         return x + self.dropped(self.mlp(self.norm2(x)))
 
     def dropped(self, x: Tensor) -> Tensor:
-        """Nothing for some pairs of the batch in training, and the others made up for it."""
+        """Return zeros for some pairs of the batch in training, and the others scaled to make up for it."""
         if not self.training or not self.drop_path:
             return x
         kept = torch.rand([len(x)] + [1] * (x.ndim - 1), device=x.device) >= self.drop_path
@@ -206,7 +213,7 @@ class SwinBlock(nn.Module):
 
 
 def shifted(number: int, window: Sequence[int]) -> tuple[int, ...]:
-    """The shift of a stage's block of that number: none, half a window, none, ..."""
+    """Return the shift of a stage's block of that number: none, half a window, none, ..."""
     halves = tuple(w // 2 for w in window)
     return halves if number % 2 and min(halves) > 0 else (0, 0, 0)
 
@@ -229,14 +236,15 @@ class PatchMerging(nn.Module):
 class SwinStage(nn.Module):
     """The blocks of one resolution."""
 
-    def __init__(self, width: int, depth: int, window: Sequence[int], drop_path: Sequence[float], **block) -> None:
+    def __init__(self, width: int, depth: int, window: Sequence[int], drop_path: Sequence[float], **block: Any) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             self.block(width, window, shift=shifted(number, window), drop_path=drop_path[number], **block)
             for number in range(depth)
         )
 
-    def block(self, *arguments, **more) -> nn.Module:
+    def block(self, *arguments: Any, **more: Any) -> nn.Module:
+        """Return one block; the arguments are those of its class."""
         return SwinBlock(*arguments, **more)
 
     def forward(self, x: Tensor, run: Run) -> Tensor:
@@ -269,7 +277,7 @@ class SwinEncoder(nn.Module):
         window: Sequence[int],
         drop_path: float = 0.0,
         stage: Callable[..., nn.Module] = SwinStage,
-        **block,
+        **block: Any,
     ) -> None:
         super().__init__()
         widths = [width * 2**number for number in range(len(depths))]
@@ -284,7 +292,7 @@ class SwinEncoder(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in widths)
 
     def forward(self, images: Tensor, run: Run = plain_run) -> list[Tensor]:
-        """(B, images, ...) to the stages' features, (B, C, ...) each, finest first."""
+        """Return the features of the stages, (B, C, ...) each, finest first, of (B, images, ...)."""
         x, features = self.embed_norm(self.embed(images).movedim(1, -1)), []
         for number, stage in enumerate(self.stages):
             if number:

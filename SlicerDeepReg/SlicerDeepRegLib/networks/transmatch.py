@@ -27,7 +27,7 @@ from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import as_sampled_by_edges
 from .base import TOKENS, Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import UpAndJoin, head, unit
-from .swin import SwinBlock, SwinEncoder, shifted
+from .swin import Run, SwinBlock, SwinEncoder, shifted
 
 
 class TransMatch(RegistrationNetwork):
@@ -116,7 +116,7 @@ class Matching(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: torch.Tensor, other: torch.Tensor, run) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, other: torch.Tensor, run: Run) -> torch.Tensor:
         x, other = x.movedim(1, -1), other.movedim(1, -1)
         for block in self.blocks:
             x = run(block, x, other)

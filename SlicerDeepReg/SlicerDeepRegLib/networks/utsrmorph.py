@@ -133,11 +133,12 @@ class FusionStage(SwinStage):
 
     OVERLAPPING_HEADS = 4
 
-    def __init__(self, width: int, depth: int, window: Sequence[int], drop_path: Sequence[float], **block) -> None:
+    def __init__(self, width: int, depth: int, window: Sequence[int], drop_path: Sequence[float], **block: Any) -> None:
         super().__init__(width, depth, window, drop_path, **block)
         self.overlapping = OverlappingBlock(width, self.OVERLAPPING_HEADS)
 
-    def block(self, *arguments, **more) -> nn.Module:
+    def block(self, *arguments: Any, **more: Any) -> nn.Module:
+        """See :class:`SwinStage`."""
         return FusionBlock(*arguments, **more)
 
     def forward(self, x: Tensor, run: Run) -> Tensor:
@@ -149,7 +150,7 @@ class FusionBlock(SwinBlock):
 
     SHARE = 0.01
 
-    def __init__(self, width: int, *arguments, squeeze: int = 30, **more) -> None:
+    def __init__(self, width: int, *arguments: Any, squeeze: int = 30, **more: Any) -> None:
         super().__init__(width, *arguments, **more)
         self.convolve = nn.Sequential(
             Conv3d(width, width // 3, 3, padding=1), nn.GELU(), Conv3d(width // 3, width, 3, padding=1)

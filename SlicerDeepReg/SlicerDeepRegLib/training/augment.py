@@ -14,13 +14,13 @@ from .rng import Rng, affine_displacement
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Largest changes; drawn evenly. Lengths are in voxels, intensities 0 to 1.
+    """Largest changes; each is sampled uniformly. Lengths are in voxels, intensities 0 to 1.
 
     Attributes:
         both_degrees, both_scaling, both_shift: of both images alike.
         one_degrees, one_scaling, one_shift: of the moving image beside the fixed one.
         gamma: standard deviation of the logarithm of the exponent. bias: of the logarithm of the bias field. noise: its
-            standard deviation. The three are drawn for each image on its own.
+            standard deviation. The three are sampled for each image.
     """
 
     both_degrees: float = 0.0
@@ -45,7 +45,7 @@ AUGMENTATIONS: dict[str, Augmentation | None] = {
 def augmented(
     batch: dict[str, torch.Tensor], seeds: Sequence[int], kind: str, mirrored_axes: tuple[int, ...] = ()
 ) -> dict[str, torch.Tensor]:
-    """The batch changed, each pair by its seed.
+    """Return the batch changed, each pair by its seed.
 
     Args:
         batch: moving, fixed (B, 1, ...), and where there are some moving_labels, fixed_labels (whole numbers), inside.
@@ -55,15 +55,19 @@ def augmented(
     chosen = AUGMENTATIONS[kind]
     if chosen is None and not mirrored_axes:
         return batch
+    device = batch["fixed"].device
     changed = [
-        _one({name: t[number : number + 1] for name, t in batch.items()}, Rng(seed, t.device), chosen, mirrored_axes)
+        _augmented_pair(
+            {name: t[number : number + 1] for name, t in batch.items()}, Rng(seed, device), chosen, mirrored_axes
+        )
         for number, seed in enumerate(seeds)
-        for t in [batch["fixed"]]
     ]
-    return {name: torch.cat([one[name] for one in changed]) for name in batch}
+    return {name: torch.cat([pair[name] for pair in changed]) for name in batch}
 
 
-def _one(pair, rng: Rng, chosen: Augmentation | None, mirrored_axes: tuple[int, ...]):
+def _augmented_pair(
+    pair: dict[str, torch.Tensor], rng: Rng, chosen: Augmentation | None, mirrored_axes: tuple[int, ...]
+) -> dict[str, torch.Tensor]:
     dimensions = pair["fixed"].ndim - 2
     flips = [-1 - axis for axis in mirrored_axes if rng.chance(0.5)]
     if flips:
@@ -72,8 +76,8 @@ def _one(pair, rng: Rng, chosen: Augmentation | None, mirrored_axes: tuple[int, 
         return pair
     shape, device = pair["fixed"].shape[2:], pair["fixed"].device
     both = rng.motion(dimensions, chosen.both_degrees, chosen.both_scaling, chosen.both_shift)
-    one = rng.motion(dimensions, chosen.one_degrees, chosen.one_scaling, chosen.one_shift)
-    whole = (both[0] @ one[0], [a + b for a, b in zip(both[1], one[1])])
+    moving_only = rng.motion(dimensions, chosen.one_degrees, chosen.one_scaling, chosen.one_shift)
+    whole = (both[0] @ moving_only[0], [a + b for a, b in zip(both[1], moving_only[1])])
     moved = {}
     for name, t in pair.items():
         matrix, shift = whole if name.startswith("moving") else both

@@ -16,7 +16,7 @@ KINDS, AUGMENTATIONS, SEGMENTATIONS = ("mixed", "brains", "shapes"), ("none", "l
 UNFINISHED = 3
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "train",
         argument_default=argparse.SUPPRESS,  # every default stands in TrainingRequest
@@ -35,7 +35,7 @@ def add_parser(commands) -> None:
     parser.set_defaults(run=run)
 
 
-def _add_data(group) -> None:
+def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data", metavar="PATH", type=Path, help="a folder of images, a CSV, or a dataset.json")
     group.add_argument(
         "--synthetic", nargs="?", const="mixed", choices=KINDS, help="pairs that are made instead (default: mixed)"
@@ -56,7 +56,7 @@ def _add_data(group) -> None:
     group.add_argument("--mirror", metavar="AXES", help="axes mirrored half of the time, of 'ijk'")
 
 
-def _add_joint(group) -> None:
+def _add_joint(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--joint", choices=SEGMENTATIONS, help="train this segmentation network together with it")
     group.add_argument("--alone", action="store_true", help="train the segmentation network without registration")
     group.add_argument("--ratio", type=float, metavar="R", help="part of the images of a series that are annotated")
@@ -64,7 +64,7 @@ def _add_joint(group) -> None:
     group.add_argument("--segmentation-weight", type=float, metavar="X", help="of its loss (default: 1)")
 
 
-def _add_schedule(group) -> None:
+def _add_schedule(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--schedule", metavar="NAME", help="of the network's paper, or general; see --schedules")
     group.add_argument("--schedules", action="store_true", help="print the schedules of the network and stop")
     for name, text in (("epochs", "passes over the pairs"), ("steps", "or how often the weights are improved")):
@@ -84,7 +84,7 @@ def _add_schedule(group) -> None:
     group.add_argument("--seed", type=int, metavar="N")
 
 
-def _add_keeping(group) -> None:
+def _add_keeping(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--name", metavar="NAME", help="of the model (default: the output folder's)")
     group.add_argument(
         "--validation", type=float, metavar="X", help="part of the images held out (default: the schedule's, or 0.1)"

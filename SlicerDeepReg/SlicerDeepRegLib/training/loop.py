@@ -411,7 +411,7 @@ class _Positions:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.first = trainer, trainer.step
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.first, self.trainer.plan.steps):
             for part in range(self.trainer.settings.accumulate):
                 yield self.trainer.positions(step, part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +67,17 @@ def write_segmentation(
     _write(weights, lambda checksum: {**values, "sha256": checksum}, SEGMENTATION_CARD, folder)
 
 
-def _write(weights: Mapping[str, torch.Tensor], described, card_file: str, folder: Path) -> None:
+def _write(
+    weights: Mapping[str, torch.Tensor],
+    card_by_checksum: Callable[[str], dict[str, Any]],
+    card_file: str,
+    folder: Path,
+) -> None:
     arrays = {name: t.detach().cpu().numpy() for name, t in weights.items()}
     # The writer of safetensors raises an error of its own kind for a full disk.
     with writing("The model", folder, "Free some space.", also=(Exception,)), whole_files(folder, card_file) as private:
         checksum = write_weights(private / WEIGHTS_FILE, arrays)
-        text = json.dumps(jsonable(described(checksum)), indent=2, ensure_ascii=False)
+        text = json.dumps(jsonable(card_by_checksum(checksum)), indent=2, ensure_ascii=False)
         (private / card_file).write_text(text + "\n", encoding="utf-8")
 
 

@@ -117,8 +117,6 @@ def checked(request: TrainingRequest) -> tuple[Card, Schedule]:
         InputError: something that can be known before any work is wrong.
     """
     chosen = card(request.network)
-    if chosen.network is None:
-        raise InputError(f"{chosen.title} has nothing to train. Choose a network: see 'slicerdeepreg models'.")
     if bool(request.data) == bool(request.synthetic):
         raise InputError("Give what to train on: --data FOLDER, or --synthetic for pairs that are made; not both.")
     schedule = find_schedule(chosen, schedule_name(request))

@@ -303,7 +303,7 @@ def test_a_damaged_checkpoint_is_said(tmp_path):
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ({"network": "svf"}, "nothing to train"),
+        ({"network": "svf"}, "no network 'svf'"),
         ({"data": "somewhere", "synthetic": "shapes"}, "not both"),
         ({"synthetic": None}, "what to train on"),
         ({"schedule": "oasis"}, "no schedule 'oasis'.*ultrasound"),
