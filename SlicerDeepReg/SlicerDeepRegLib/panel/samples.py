@@ -11,7 +11,7 @@ import slicer.util
 from ..mrml.nodes import add_volume, flipped
 from ..mrml.segments import add_segmentation
 from ..mrml.world import placed_volume
-from ..teaching.pairs import LABEL_NAMES, RANGE, synthetic_head
+from ..teaching.pairs import LABEL_NAMES, RANGE, SyntheticPair, synthetic_head
 
 CATEGORY = "DeepReg"
 _TEST_DATA = "https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/"
