@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "SlicerDeepReg"))
 
 from SlicerDeepRegLib.catalog import Card, cards  # noqa: E402
+from SlicerDeepRegLib.methods import methods  # noqa: E402
 from SlicerDeepRegLib.models.weights import built  # noqa: E402
 from SlicerDeepRegLib.networks import network_class  # noqa: E402
 from SlicerDeepRegLib.networks.base import TOKENS  # noqa: E402
@@ -274,7 +275,7 @@ def page() -> str:
 def engines() -> list[str]:
     """Return the table of the methods that are no networks."""
     lines = ["### Methods without training", "", "| name | what it is | variants |", "| --- | --- | --- |"]
-    for card in cards().values():
+    for card in (method.card for method in methods().values()):
         if card.network is None:
             variants = ", ".join(f"`{card.name}:{name}`" for name in card.variants)
             lines.append(f"| `{card.name}` | {card.summary} {card.references[0]} | {variants} |")
