@@ -207,15 +207,19 @@ def _overlap(facts: PairFacts) -> Iterable[Finding]:
     if part == 0 and facts.linear == "none":
         yield Finding(
             "error",
-            f"The two {facts.fixed.noun}s do not overlap in space, so nothing can be compared without linear alignment.",
+            f"The two {facts.fixed.noun}s do not overlap in space, so nothing can be compared without linear "
+            "alignment.",
             "Choose a linear alignment: center of mass, rigid or affine start from the centers.",
             "linear",
         )
     elif part < LITTLE_OVERLAP and facts.linear == "none":
-        text = f"Only {100 * part:.0f} % of the fixed {facts.fixed.noun} overlaps the moving one, and linear alignment is off."
+        text = (
+            f"Only {100 * part:.0f} % of the fixed {facts.fixed.noun} overlaps the moving one without linear alignment."
+        )
         yield Finding("warning", text, control="linear")
     elif part < LITTLE_OVERLAP:
-        text = f"{100 * part:.0f} % of the fixed {facts.fixed.noun} overlaps the moving one; their centers are matched first."
+        overlap = f"{100 * part:.0f} % of the fixed {facts.fixed.noun} overlaps the moving one"
+        text = f"{overlap}; their centers are matched first."
         yield Finding("note", text)
 
 

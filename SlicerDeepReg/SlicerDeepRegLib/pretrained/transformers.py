@@ -25,7 +25,7 @@ _BLOCK = (
 
 
 def _under(theirs: str, ours: str, rules: Sequence[Rule]) -> tuple[Rule, ...]:
-    """Return rules for what lies below a place; the place may have one group, \\1, and the groups of the rules follow it."""
+    """Return rules for what lies below a place, which may have one group, \\1; the rules' groups follow it."""
     count = theirs.count("(") - theirs.count("(?:")
     placed = []
     for pattern, target in rules:
