@@ -40,7 +40,7 @@ class VelocityFieldOptimization(BaseMethod):
     card = Card(
         name="svf",
         title="Velocity-field optimization",
-        summary="Optimizes velocity fields for the pair at hand, from coarse to fine. Needs no training and no weights, "
+        summary="Optimizes velocity fields for the pair at hand, from coarse to fine. Needs no training, no weights, "
         "and comes with its inverse.",
         references=(
             "Avants BB et al. Symmetric diffeomorphic image registration with cross-correlation. Med Image Anal 2008. "
