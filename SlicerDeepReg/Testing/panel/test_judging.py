@@ -136,8 +136,8 @@ def test_the_other_way_round_makes_there_and_back_measurable(bench, judged):
     widget.panel.results.select(run)
     assert ui.backButton.enabled
     ui.backButton.click()
-    assert "There and back" in ui.judgeLabel.text
-    assert "two registrations" in cells(ui.statusTable, 2)[4] and run.get("consistency") is not None
+    assert "Inverse consistency" in ui.judgeLabel.text
+    assert "registrations in both directions" in cells(ui.statusTable, 2)[4] and run.get("consistency") is not None
 
 
 def test_the_spread_of_ticked_runs(bench, judged):
