@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Case
-from SlicerDeepRegLib.processes.folders import sweep
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.methods.niftyreg import PROGRAMS
+from SlicerDeepRegLib.processes.folders import sweep
 from SlicerDeepRegLib.types import Request
 from SlicerDeepRegLib.worker import client as client_module
 from SlicerDeepRegLib.worker.client import WorkerClient
