@@ -1,12 +1,15 @@
 """DeepReg's module in 3D Slicer: deformable registration of two loaded volumes.
 
-Thin on purpose: the panel is SlicerDeepRegLib/panel, torch runs in a process of its own.
+The panel is SlicerDeepRegLib/panel; torch runs in a separate process.
 """
+
+from __future__ import annotations
 
 import shutil
 import sys
 import weakref
-from typing import Any, Optional
+from pathlib import Path
+from typing import Any
 
 import slicer
 import vtk
@@ -21,20 +24,20 @@ from slicer.util import VTKObservationMixin
 
 
 class SlicerDeepReg(ScriptedLoadableModule):
-    """What Slicer shows of the module before it is opened."""
+    """The module as Slicer lists it."""
 
-    def __init__(self, parent):
+    def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("DeepReg")
         self.parent.categories = [_("Registration")]
         self.parent.dependencies = []
         self.parent.contributors = ["The SlicerDeepReg developers"]
         self.parent.helpText = _(
-            "Aligns a moving volume to a fixed one by a deformation that is kept from folding, and shows what it did: "
-            "the warped volume, the deformation, the change of volume, and the metrics before and after. Choose two "
-            "volumes and press Apply. The first registration asks before it installs PyTorch."
-            "<p>Conventions: warped(x) = moving(T(x)), T found from the fixed to the moving volume; put the moving "
-            "volume under the run's transform to see it warped.</p>"
+            "Aligns a moving volume to a fixed volume by a dense deformation regularized to avoid folding. Shows the "
+            "warped volume, the deformation, the Jacobian determinant, and metrics before and after registration. "
+            "Choose two volumes and press Apply. The first registration asks before it installs PyTorch."
+            "<p>Convention: warped(x) = moving(T(x)), where T maps points of the fixed volume to the moving volume. "
+            "Place the moving volume under the result's transform to see it warped.</p>"
         )
         self.parent.acknowledgementText = _(
             "The methods are those of: Avants et al., Med Image Anal 2008, doi:10.1016/j.media.2007.06.004; "
@@ -45,7 +48,7 @@ class SlicerDeepReg(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", register_sample_data)
 
 
-def register_sample_data():
+def register_sample_data() -> None:
     """Add this module's pairs to Slicer's Sample Data module."""
     from SlicerDeepRegLib.panel.samples import register_samples
 
@@ -53,9 +56,9 @@ def register_sample_data():
 
 
 class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel's place in Slicer: loads the .ui and follows the scene."""
+    """Opens the panel and keeps it in step with the scene."""
 
-    def __init__(self, parent=None):
+    def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
@@ -63,19 +66,20 @@ class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = None
         self._parameterNodeGuiTag = None
 
-    def setup(self):
+    def setup(self) -> None:
         """Build the panel; nothing is installed or imported here that Slicer does not bundle."""
         ScriptedLoadableModuleWidget.setup(self)
         from SlicerDeepRegLib.mrml.review import Review
         from SlicerDeepRegLib.panel.widget import Panel
 
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/SlicerDeepReg.ui"))
+        path = Path(self.resourcePath("UI/SlicerDeepReg.ui"))
+        uiWidget = slicer.util.loadUI(str(path))
         self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = SlicerDeepRegLogic()
         review = Review(slicer.mrmlScene, slicer.app.applicationLogic().GetSliceLogics())
-        self.panel = Panel(self.ui, self.logic.session, review)
+        self.panel = Panel(uiWidget, path.parent, self.logic.session, review)
+        self.ui = self.panel.ui
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
@@ -84,8 +88,8 @@ class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         slicer.app.connect("aboutToQuit()", self.cleanup)
         self.initializeParameterNode()
 
-    def cleanup(self):
-        """Leaving Slicer or reloading: no process, no file, no observer stays."""
+    def cleanup(self) -> None:
+        """Leave no process, file or observer behind, when Slicer is left or the module is reloaded."""
         if self.panel is not None:
             self.setParameterNode(None)
             self.panel.close()
@@ -96,41 +100,41 @@ class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.close()
             self.logic = None
 
-    def enter(self):
-        """The module is opened: show scene and models as they are now, and let the worker load torch if it can."""
+    def enter(self) -> None:
+        """Show the scene and the models as they are now, and let the worker load torch if it is installed."""
         if self.panel is None:
             return
-        self.panel.look_for_models()
+        self.panel.entered()
         self.initializeParameterNode()
         self.logic.warmUp()
 
-    def exit(self):
-        """Another module is opened; a running registration goes on."""
+    def exit(self) -> None:
+        """Another module is opened; a registration that runs goes on."""
 
-    def onSceneStartClose(self, caller, event):
+    def onSceneStartClose(self, caller: Any, event: Any) -> None:
         self.panel.scene_closing()
         self.setParameterNode(None)
 
-    def onSceneEndClose(self, caller, event):
+    def onSceneEndClose(self, caller: Any, event: Any) -> None:
         self.initializeParameterNode()
 
-    def onSceneEndImport(self, caller, event):
+    def onSceneEndImport(self, caller: Any, event: Any) -> None:
         self.setParameterNode(None)  # what was imported has gone into the node that was there
         self.initializeParameterNode()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def onNodeRemoved(self, caller, event, node):
+    def onNodeRemoved(self, caller: Any, event: Any, node: Any) -> None:
         self.panel.node_removed(node)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def onNodeAdded(self, caller, event, node):
+    def onNodeAdded(self, caller: Any, event: Any, node: Any) -> None:
         scene = slicer.mrmlScene
         if self._parameterNode is None or scene.IsImporting() or scene.IsClosing() or scene.IsRestoring():
             return
         if node.GetClassName() == "vtkMRMLScalarVolumeNode":
-            self.panel.volume_added()
+            self.panel.volume_added(node)
 
-    def initializeParameterNode(self):
+    def initializeParameterNode(self) -> None:
         """Show the parameter node of the present scene; the one that is shown already stays bound."""
         if slicer.mrmlScene.IsClosing():
             return
@@ -140,7 +144,7 @@ class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             self.setParameterNode(parameterNode)
 
-    def setParameterNode(self, parameterNode):
+    def setParameterNode(self, parameterNode: Any) -> None:
         """Bind the controls to another parameter node, or to none."""
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
@@ -152,8 +156,8 @@ class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
         self.panel.set_parameters(parameterNode)
 
-    def onReload(self):
-        """Developer's button: the library behind the panel is loaded again too."""
+    def onReload(self) -> None:
+        """Reload the library behind the panel too; the developer's button."""
         for name in [name for name in sys.modules if name.split(".")[0] == "SlicerDeepRegLib"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
@@ -162,7 +166,7 @@ class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 class SlicerDeepRegLogic(ScriptedLoadableModuleLogic):
     """Registration without the panel, for Slicer's Python console and for scripts."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         from SlicerDeepRegLib.panel.session import Session
         from SlicerDeepRegLib.worker.client import WorkerClient
@@ -170,19 +174,23 @@ class SlicerDeepRegLogic(ScriptedLoadableModuleLogic):
         self.session = Session(WorkerClient([shutil.which("PythonSlicer") or sys.executable]))
         weakref.finalize(self, self.session.close)  # a logic used in one line leaves no process either
 
-    def getParameterNode(self):
-        from SlicerDeepRegLib.panel.parameters import SlicerDeepRegParameterNode
+    def getParameterNode(self) -> Any:
+        """Return the typed parameter node of the scene; its parameters are those that the panel's sections declare."""
+        from SlicerDeepRegLib.panel.parameters import parameter_node_class
+        from SlicerDeepRegLib.panel.sections import section_classes
 
-        return SlicerDeepRegParameterNode(super().getParameterNode())
+        return parameter_node_class(section_classes())(super().getParameterNode())
 
-    def warmUp(self):
+    def warmUp(self) -> None:
         """Start the worker when everything it needs is installed; never installs."""
         from SlicerDeepRegLib.panel.install import missing
 
         if not missing():
             self.session.warm_up()
 
-    def register(self, fixedNode, movingNode, waitForCompletion: bool = True, name: str = "", **choices: Any):
+    def register(
+        self, fixedNode: Any, movingNode: Any, waitForCompletion: bool = True, name: str = "", **choices: Any
+    ) -> Any:
         """Register a volume node to another and put the result into the scene.
 
         Args:
@@ -215,25 +223,25 @@ class SlicerDeepRegLogic(ScriptedLoadableModuleLogic):
         return job.run
 
     def poll(self) -> bool:
-        """Take in what the worker said; True when anything changed."""
+        """Read what the worker reported; returns whether anything changed."""
         return self.session.poll()
 
     def close(self) -> None:
-        """End the worker; nothing of it stays."""
+        """End the worker and remove its files."""
         self.session.close()
 
 
 class SlicerDeepRegTest(ScriptedLoadableModuleTest):
     """Run in Slicer: by the Reload and Test button, by CTest, or by ``Slicer --testing``."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         slicer.mrmlScene.Clear()
 
-    def runTest(self):
+    def runTest(self) -> None:
         self.setUp()
         self.test_registration_is_seen()
 
-    def test_registration_is_seen(self, logic: Optional[SlicerDeepRegLogic] = None):
+    def test_registration_is_seen(self, logic: SlicerDeepRegLogic | None = None) -> None:
         """A pair made on the spot: the displayed volume must have come nearer, not only exist."""
         from SlicerDeepRegLib.panel.samples import add_synthetic_pair, displayed_distance
 

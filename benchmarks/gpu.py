@@ -29,7 +29,8 @@ from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
 from SlicerDeepRegLib.metrics.labels import dice_by_label
 from SlicerDeepRegLib.metrics.regularity import regularity_metrics
 from SlicerDeepRegLib.networks import NETWORKS, build
-from SlicerDeepRegLib.pipeline import register, warp_labels
+from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.preparation.resample import warp_labels
 from SlicerDeepRegLib.types import Grid, Image, InputError, Request
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -248,7 +249,7 @@ def main():
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--steps", type=int, default=200, help="of each fit")
-    parser.add_argument("--instance-steps-seconds", type=float, help="the most that a fit may take")
+    parser.add_argument("--instance-seconds", type=float, help="the most that a fit may take")
     parser.add_argument("--repeats", type=int, default=3, help="of each preset")
     parser.add_argument("--large", type=int, default=512, help="side of the large pair")
     parser.add_argument("--fixed")

@@ -20,7 +20,7 @@ from pathlib import Path
 import run
 
 sys.path.insert(0, str(run.ROOT / "SlicerDeepReg" / "Testing"))
-from training.synthetic_scans import films  # noqa: E402
+from helpers.scans import films  # noqa: E402
 
 MARKS = ("<!-- joint: begin -->", "<!-- joint: end -->")
 ROWS = {"FCN": ("fcn", True), "RFCN": ("fcn", False), "U-Net": ("unet", True), "RUNet": ("unet", False)}
@@ -30,10 +30,12 @@ KEYS = ("segmentation_dice", "segmentation_hd95_mm", "dice_before", "dice", "ndv
 def trained(data, folder, network, alone, seed, options):
     """The metrics of the last validation."""
     asked = [sys.executable, "-m", "SlicerDeepRegLib", "train", "--network", "fmirnet", "--data", str(data)]
-    asked += ["--joint", network, "--ratio", str(1 / 12), "--preset", "ultrasound", "--regularity", "0.1"]
+    asked += ["--joint", network, "--ratio", str(1 / 12), "--schedule", "ultrasound", "--regularity", "0.1"]
     asked += ["--steps", str(options.steps), "--learning-rate", "1e-3", "--decay", "poly", "--seed", str(seed)]
     asked += ["--validation-pairs", "1000", "--validate-every", "100000", "--checkpoint-every", "100000"]
-    asked += ["--device", options.device, "--output", str(folder), *(["--alone"] if alone else [])]
+    asked += ["--device", options.device, "--output", str(folder)]
+    if alone:
+        asked.append("--alone")
     subprocess.run(asked, check=True, stdout=subprocess.DEVNULL)
     entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     last = next(one for one in reversed(entries) if "held_out_segmentation_dice" in one)

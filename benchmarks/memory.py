@@ -55,7 +55,7 @@ def one(name, device, by_torch, folder):
     from SlicerDeepRegLib.types import Request
 
     sys.path.insert(0, str(run.ROOT / "SlicerDeepReg" / "Testing"))
-    from torch_memory import most_gb, take_few_steps
+    from helpers.memory import most_gb, take_few_steps
 
     prepare_process()
     case, side, labels, preset, similarity = ROWS[name]

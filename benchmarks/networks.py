@@ -121,7 +121,7 @@ def make(name, options):
 def row(name, mode, options):
     """One row as JSON: CPU and wall seconds of the second of two passes, peak memory, bytes for each voxel."""
     import torch
-    from SlicerDeepRegLib.losses.papers import LOSSES
+    from SlicerDeepRegLib.networks import network_class
     from SlicerDeepRegLib.processes.current import prepare_process
 
     torch.set_num_threads(THREADS)
@@ -131,7 +131,7 @@ def row(name, mode, options):
     shape = FULL if mode == "forward" else HALF
     moving, fixed = torch.rand(1, 1, *shape), torch.rand(1, 1, *shape)
     network = make(name, options)
-    loss = LOSSES[name.rpartition(" ")[2]](moving, fixed) if mode == "step" else None
+    loss = network_class(name.rpartition(" ")[2]).loss(moving, fixed) if mode == "step" else None
     before = peak_gb()
     for _ in range(2):
         cpu, wall = time.process_time(), time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the panel costs beside the registration itself, on Slicer's desktop as the tests stand in for it.
+"""What the panel costs beside the registration itself, on the stand-in for Slicer's desktop.
 
     python benchmarks/panel.py [--runs 50]
 
@@ -17,11 +17,9 @@ import time
 from pathlib import Path
 
 from review import synthetic_pair
+from slicer_stand_in.desktop import Desktop
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "SlicerDeepReg" / "Testing"))
-
-from bench import Bench  # noqa: E402
 
 MODULE = ROOT / "SlicerDeepReg" / "SlicerDeepReg.py"
 
@@ -31,9 +29,9 @@ def opening(folder):
     real = importlib.util.find_spec
     importlib.util.find_spec = lambda name, *rest: None if name == "torch" else real(name, *rest)
     try:
-        with Bench(folder) as bench:
+        with Desktop(folder) as desktop:
             start = time.perf_counter()
-            widget = bench.open_module(MODULE)
+            widget = desktop.open_module(MODULE)
             seconds = time.perf_counter() - start
             assert "torch" not in sys.modules and not widget.logic.session.client.running
     finally:
@@ -41,12 +39,12 @@ def opening(folder):
     return seconds
 
 
-def add_pair(bench, size):
+def add_pair(desktop, size):
     """A synthetic pair of that size (i, j, k) in the scene, 1 mm voxels."""
     from SlicerDeepRegLib.mrml.nodes import add_volume
 
     fixed, _, moving, _ = synthetic_pair(size)
-    return [add_volume(bench.host.scene, image, image.name) for image in (fixed, moving)]
+    return [add_volume(desktop.host.scene, image, image.name) for image in (fixed, moving)]
 
 
 class Watch:
@@ -54,8 +52,9 @@ class Watch:
 
     def __init__(self, panel):
         self.longest = {}
-        for name in ("poll", "on_apply"):
-            setattr(panel, name, self._watched(name, getattr(panel, name)))
+        section = panel.sections["apply"]
+        panel.poll = self._watched("poll", panel.poll)
+        section.apply = self._watched("apply", section.apply)
         panel.timer.disconnect("timeout()")
         panel.timer.connect("timeout()", lambda: panel.poll())
 
@@ -70,12 +69,12 @@ class Watch:
         return call
 
 
-def apply(bench, widget, seconds=600):
+def apply(desktop, widget, seconds=600):
     """Press Apply and wait until the result is painted; returns (wall seconds, job)."""
     start = time.perf_counter()
-    widget.panel.on_apply()
-    bench.wait(lambda: widget.panel._job is None, seconds)
-    for view in bench.host.views.values():
+    widget.panel.sections["apply"].apply()
+    desktop.wait(lambda: widget.panel.job is None, seconds)
+    for view in desktop.host.views.values():
         view.render()
     job = widget.logic.session.job
     assert job.state == "done", job.text
@@ -84,41 +83,41 @@ def apply(bench, widget, seconds=600):
 
 def large(folder):
     """Overhead at 160 x 192 x 224, and how long Qt's thread was held."""
-    with Bench(folder) as bench:
-        add_pair(bench, (160, 192, 224))
-        widget = bench.open_module(MODULE)
+    with Desktop(folder) as desktop:
+        add_pair(desktop, (160, 192, 224))
+        widget = desktop.open_module(MODULE)
         widget.panel.parameters.preset, widget.panel.parameters.device = "fast", "cpu"
         watch = Watch(widget.panel)
-        apply(bench, widget)  # the worker is warm after this
+        apply(desktop, widget)  # the worker is warm after this
         lines, held = [], []
         for _ in range(3):
             watch.longest.clear()
-            wall, job = apply(bench, widget)
+            wall, job = apply(desktop, widget)
             lines.append((wall - job.seconds["registration"], job.seconds))
             polls = sorted(watch.longest["poll"])
-            held.append((watch.longest["on_apply"][-1], polls[-2], polls[-1]))
+            held.append((watch.longest["apply"][-1], polls[-2], polls[-1]))
         return lines, held
 
 
 def canceling(folder, times=6):
     """Seconds from Cancel to the end, at moments spread over a run; the worst includes a worker that was ended."""
     found = []
-    with Bench(folder) as bench:
-        add_pair(bench, (160, 192, 224))
-        widget = bench.open_module(MODULE)
+    with Desktop(folder) as desktop:
+        add_pair(desktop, (160, 192, 224))
+        widget = desktop.open_module(MODULE)
         widget.panel.parameters.device = "cpu"
         for number in range(times):
-            widget.panel.on_apply()
+            widget.panel.sections["apply"].apply()
             part = 0.85 * number / (times - 1)
-            bench.wait(lambda part=part: widget.logic.session.job.fraction > part, 300)
+            desktop.wait(lambda part=part: widget.logic.session.job.fraction > part, 300)
             start = time.perf_counter()
-            widget.panel.on_apply()
-            bench.wait(lambda: widget.panel._job is None, 10)
+            widget.panel.sections["apply"].apply()
+            desktop.wait(lambda: widget.panel.job is None, 10)
             found.append((part, time.perf_counter() - start))
     return found
 
 
-def state(bench, widget):
+def state(desktop, widget):
     """(MB of this process, MB of the worker, files, children, nodes)."""
     import os
 
@@ -131,26 +130,26 @@ def state(bench, widget):
     client = widget.logic.session.client
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text(encoding="ascii").split()
     files = list(Path(tempfile.gettempdir()).glob("deepreg-*/**/*"))
-    return megabytes("self"), megabytes(client.pid), len(files), len(children), bench.host.scene.GetNumberOfNodes()
+    return megabytes("self"), megabytes(client.pid), len(files), len(children), desktop.host.scene.GetNumberOfNodes()
 
 
 def many(folder, number):
     """States after the 5th, the middle and the last of many runs, each run deleted before the next."""
-    with Bench(folder) as bench:
+    with Desktop(folder) as desktop:
         from SlicerDeepRegLib.mrml.runs import remove, runs
 
-        add_pair(bench, (64, 64, 64))
-        widget = bench.open_module(MODULE)
+        add_pair(desktop, (64, 64, 64))
+        widget = desktop.open_module(MODULE)
         widget.panel.parameters.preset, widget.panel.parameters.device = "fast", "cpu"
         found = {}
         for count in range(1, number + 1):
-            apply(bench, widget)
-            for run in runs(bench.host.scene):
+            apply(desktop, widget)
+            for run in runs(desktop.host.scene):
                 widget.panel.review.forget(run)
-                remove(bench.host.scene, run)
+                remove(desktop.host.scene, run)
             widget.panel.update()
             if count in (5, number // 2, number):
-                found[count] = state(bench, widget)
+                found[count] = state(desktop, widget)
         return found
 
 

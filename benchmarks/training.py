@@ -156,7 +156,7 @@ def table(options):
     rows = []
     with tempfile.TemporaryDirectory() as place:
         environment = {**os.environ, "SLICERDEEPREG_MODELS": place}
-        names = ["linear", "optimize@fast", "optimize@2.5", "optimize@5"]
+        names = ["linear", "svf@fast", "svf@2.5", "svf@5"]
         for name, folder in models.items():
             added = Path(place) / "given" / name
             added.mkdir(parents=True)
@@ -194,7 +194,7 @@ def learned(models, options):
     """Each trained network on pairs that it did not see, made for it."""
     import torch
     from SlicerDeepRegLib.catalog import read_user_card
-    from SlicerDeepRegLib.methods.weights import built, load_weights
+    from SlicerDeepRegLib.models.weights import built, load_weights
     from SlicerDeepRegLib.training.sources import HELD_OUT, SyntheticSource
     from SlicerDeepRegLib.training.synthetic import SyntheticSettings
     from SlicerDeepRegLib.training.validation import mean_metrics, metrics_of
@@ -213,7 +213,7 @@ def learned(models, options):
                 found = network(pair["moving"], pair["fixed"])
             each.append(metrics_of(pair, found.displacement, pairs.spacing_kji_mm, surfaces=False))
         metrics = mean_metrics(each)
-        keys = ("field_before", "field", "dice_before", "dice", "ndv_percent")
+        keys = ("epe_voxels_before", "epe_voxels", "dice_before", "dice", "ndv_percent")
         size = " x ".join(map(str, plan["shape"]))
         measured = [f"{metrics[key]:.3f}" for key in keys]
         rows.append([name, size, str(state["step"]), f"{state['seconds'] / 60:.1f}", *measured])

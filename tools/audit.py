@@ -1,39 +1,45 @@
-"""Known advisories about the packages that are installed here, by pip-audit. Run by `make audit`.
+"""Look up known security advisories for the installed packages with pip-audit. Run by `make audit`.
 
-Ends with 0 when every package was looked up and none has an advisory, 1 when one has, 3 when the advisories could
-not be reached: not looked up is not the same as clean.
+Exit code: 0 if every package was looked up and none has an advisory, 1 if one has, 3 if a package could not be looked
+up or the advisory database could not be reached.
 """
+
+from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from typing import Any
 
-#: Not on PyPI: it is what the others are for.
-OURS = "slicerdeepreg"
+#: The packages of this repository, which are not on PyPI.
+OWN = {"slicerdeepreg", "slicer-stand-in"}
 
 
-def verdict(found):
-    """The exit code and the lines to print for the dependencies of pip-audit's JSON."""
-    found = [entry for entry in found if entry["name"].lower() != OURS]
-    skipped = [entry for entry in found if "skip_reason" in entry]
-    hurt = [entry for entry in found if entry.get("vulns")]
-    lines = [
-        f"{entry['name']} {entry['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'no version'}"
-        for entry in hurt
-        for flaw in entry["vulns"]
-    ]
-    lines += [f"{entry['name']}: not looked up. {entry['skip_reason']}" for entry in skipped]
-    looked = len(found) - len(skipped)
-    lines.append(f"{looked} of {len(found)} packages were looked up, {len(hurt)} with a known advisory.")
-    if hurt:
+def summarize(dependencies: list[dict[str, Any]]) -> tuple[int, list[str]]:
+    """Return the exit code and the lines to print for the ``dependencies`` of pip-audit's JSON output."""
+    dependencies = [dependency for dependency in dependencies if dependency["name"].lower() not in OWN]
+    skipped = [dependency for dependency in dependencies if "skip_reason" in dependency]
+    vulnerable = [dependency for dependency in dependencies if dependency.get("vulns")]
+    lines = []
+    for dependency in vulnerable:
+        for advisory in dependency["vulns"]:
+            fixed_in = ", ".join(advisory["fix_versions"]) or "no version"
+            lines.append(f"{dependency['name']} {dependency['version']}: {advisory['id']}, fixed in {fixed_in}")
+    lines += [f"{dependency['name']}: not looked up. {dependency['skip_reason']}" for dependency in skipped]
+    looked_up = len(dependencies) - len(skipped)
+    lines.append(
+        f"{looked_up} of {len(dependencies)} packages were looked up, {len(vulnerable)} with a known advisory."
+    )
+    if vulnerable:
         return 1, lines
-    if not looked:
-        lines.append("The advisories could not be reached: nothing is known either way. Try again with a network.")
-    return (0 if looked and not skipped else 3), lines
+    if not looked_up:
+        lines.append("The advisory database could not be reached, so nothing was checked. Try again with a network.")
+    return (0 if looked_up and not skipped else 3), lines
 
 
-def main():
-    # Its exit code says too little: 1 for an advisory, and 0 when nothing at all was looked up.
+def main() -> int:
+    """Run pip-audit, print the summary, and return the exit code."""
+    # The exit code of pip-audit is not enough: it is 0 also when no package could be looked up.
     done = subprocess.run(
         [sys.executable, "-m", "pip_audit", "--local", "--format", "json", "--progress-spinner", "off"],
         capture_output=True,
@@ -41,11 +47,11 @@ def main():
         check=False,
     )
     try:
-        found = json.loads(done.stdout)["dependencies"]
+        dependencies = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):
         print(f"pip-audit did not finish:\n{done.stderr.strip()[-2000:]}", file=sys.stderr)
         return 3
-    code, lines = verdict(found)
+    code, lines = summarize(dependencies)
     print("\n".join(lines))
     return code
 

@@ -30,13 +30,18 @@ import torch  # noqa: E402
 
 try:
     from SlicerDeepRegLib import types as kinds
-    from SlicerDeepRegLib.catalog import cards
-except ImportError:  # the tree before the renaming of October 2026
+    from SlicerDeepRegLib.methods import methods
+
+    def cards():
+        return {name: method.card for name, method in methods().items()}
+
+except ImportError:  # the tree before 0.2
     from SlicerDeepRegLib import contracts as kinds
     from SlicerDeepRegLib.catalogue import cards
 from SlicerDeepRegLib.pipeline import register  # noqa: E402
 
 OLD = hasattr(kinds, "EFFORTS")
+
 #: Names of today and, where the tree is older, of then.
 SVF, CENTER, PRESET = ("optimise", "centre", "effort") if OLD else ("svf", "center", "preset")
 STEPS, RUNS = ("fit", "perturbed") if OLD else ("instance_steps", "uncertainty_runs")

@@ -1,12 +1,14 @@
-"""The quick tests in every Python that is found here, with the oldest and the newest packages. Run by `make matrix`.
+"""Run the quick tests with every Python found here, and with the oldest and the newest packages. Run by `make matrix`.
 
-    python tools/matrix.py [--pythons 3.9 3.13 ...] [--tests PATH ...] [--keep]
+    python tools/matrix.py [--pythons 3.9 3.13 ...] [--sets oldest newest] [--tests PATH ...] [--keep]
 
-A row for each Python from 3.9 to 3.13 that is on the path, beside this one, under ~/.pyenv, or named in
-DEEPREG_PYTHONS (paths, separated as in PATH), and each set of versions that has wheels for it. A Python without
-slicer-core (3.9) runs what needs no scene. TORCH in the environment names the newest torch, as for make.
-Ends with 0 when every row passed, 1 when one failed, 3 when none could run.
+There is one row for each Python from 3.9 to 3.13 and each set of packages that has wheels for it. Interpreters are
+looked for on the path, under ~/.pyenv, and in DEEPREG_PYTHONS (paths, separated as in PATH); this one is used too. A
+Python without slicer-core (3.9) runs the tests that need no scene. TORCH in the environment names the newest torch.
+Exit code: 0 if every row passed, 1 if one failed, 3 if none could run.
 """
+
+from __future__ import annotations
 
 import argparse
 import os
@@ -15,24 +17,42 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 PROJECT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
-#: Name: (pip's arguments, Pythons that there are wheels for).
+
+
+@dataclass(frozen=True)
+class PackageSet:
+    """Pinned packages to test with.
+
+    Attributes:
+        requirements: arguments of pip install.
+        pythons: the versions of Python that all of them have wheels for.
+    """
+
+    requirements: tuple[str, ...]
+    pythons: tuple[str, ...]
+
+
 SETS = {
-    "oldest": (("numpy<2", "torch==2.2.2", "SimpleITK==2.3.1"), ("3.9", "3.10", "3.11")),
-    "newest": (("numpy>=2", os.environ.get("TORCH", "torch>=2.5")), PYTHONS),
+    "oldest": PackageSet(("numpy<2", "torch==2.2.2", "SimpleITK==2.3.1"), ("3.9", "3.10", "3.11")),
+    "newest": PackageSet(("numpy>=2", os.environ.get("TORCH", "torch>=2.5")), PYTHONS),
 }
-#: The newest torch with wheels for them, for the Pythons that the newest of all has left behind.
+#: The newest torch with wheels for a Python that later releases of torch have dropped.
 LAST_TORCH = {"3.9": "torch==2.8.0"}
-#: Without slicer-core: rooms that know no scene and no panel.
+#: Folders of tests that need neither a scene nor the panel: what a Python without slicer-core runs.
 WITHOUT_SLICER = ("commands", "files", "geometry", "losses", "methods", "metrics", "networks", "preparation", "warping")
+#: The last line that pytest prints.
 SUMMARY = re.compile(r"\d+ (?:passed|failed|error)")
 
 
-def version_of(python):
-    """ "3.11" for an interpreter; None where it cannot be run."""
+def version_of(python: str) -> str | None:
+    """Return the version of an interpreter, such as "3.11", or None if it cannot be run."""
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
         done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -41,88 +61,98 @@ def version_of(python):
     return done.stdout.strip() or None
 
 
-def candidates():
-    """Paths of interpreters that may be there, the likeliest first."""
+def candidates() -> Iterator[str]:
+    """Yield paths of interpreters that may exist, the preferred ones first."""
     yield from filter(None, os.environ.get("DEEPREG_PYTHONS", "").split(os.pathsep))
     yield sys.executable
     for version in PYTHONS:
-        found = shutil.which(f"python{version}")
-        if found:
-            yield found
+        path = shutil.which(f"python{version}")
+        if path:
+            yield path
         for pattern in (f"{version}.*/bin/python", f"{version}.*/python.exe"):
             yield from map(str, sorted((Path.home() / ".pyenv" / "versions").glob(pattern)))
 
 
-def found():
-    """One interpreter for each version: {"3.11": path}."""
-    pythons = {}
-    for python in candidates():
-        version = version_of(python)
+def interpreters() -> dict[str, str]:
+    """Return one interpreter for each version: {"3.11": path}."""
+    paths: dict[str, str] = {}
+    for path in candidates():
+        version = version_of(path)
         if version in PYTHONS:
-            pythons.setdefault(version, python)
-    return pythons
+            paths.setdefault(version, path)
+    return paths
 
 
-def run(command, log, **more):
-    log.write(f"$ {' '.join(map(str, command))}\n")
+def run(command: list[str], log: TextIO, folder: Path | None = None, environment: dict[str, str] | None = None) -> int:
+    """Run a command with its output appended to ``log`` and return its exit code."""
+    log.write(f"$ {' '.join(command)}\n")
     log.flush()
-    return subprocess.run(command, stdout=log, stderr=log, check=False, **more).returncode
+    return subprocess.run(command, stdout=log, stderr=log, check=False, cwd=folder, env=environment).returncode
 
 
-def row(python, version, name, folder, tests):
-    """Install and test one of them; returns what to say of it, and whether it passed."""
-    wanted = list(SETS[name][0])
+def run_row(python: str, version: str, name: str, folder: Path, tests: list[str]) -> tuple[str, bool | None]:
+    """Install and test one row of the matrix.
+
+    Returns:
+        The summary to print, and whether the tests passed (None if this Python cannot make environments).
+    """
+    requirements = list(SETS[name].requirements)
     if name == "newest" and version in LAST_TORCH:
-        wanted[-1] = LAST_TORCH[version]
+        requirements[-1] = LAST_TORCH[version]
     with_slicer = version != "3.9"
     log_path = folder / f"{version}-{name}.txt"
     environment = folder / f"{version}-{name}"
-    binary = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
+    binary = str(environment / ("Scripts" if os.name == "nt" else "bin") / "python")
     extras = "demo,compare,dicom,report" if with_slicer else "compare,dicom,report"
-    needed = [*wanted, "pytest>=7.4", "pytest-xdist>=3.3", "hypothesis>=6.80"]
-    # One call: pip must not raise one of the pinned versions for another package.
-    install = [binary, "-m", "pip", "install", "--quiet", *needed, "--editable", f"{PROJECT}[{extras}]"]
+    requirements += ["pytest>=7.4", "pytest-xdist>=3.3", "hypothesis>=6.80"]
+    # A single call, because a second one could upgrade a pinned package.
+    install = [binary, "-m", "pip", "install", "--quiet", *requirements, "--editable", f"{PROJECT}[{extras}]"]
+    rooms = [*WITHOUT_SLICER, "mrml"] if with_slicer else list(WITHOUT_SLICER)
+    paths = tests or [str(PROJECT / "SlicerDeepReg" / "Testing" / room) for room in rooms]
+    # As in the Makefile: two processes with one thread each take half the time of one process with two.
+    pytest = [binary, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadscope"]
     with open(log_path, "w", encoding="utf-8") as log:
-        if run([python, "-m", "venv", environment], log):
+        if run([python, "-m", "venv", str(environment)], log):
             return f"no venv module; see {log_path}", None
         if run(install, log):
             return f"could not be installed; see {log_path}", False
-        paths = tests or [
-            str(PROJECT / "SlicerDeepReg" / "Testing" / room) for room in WITHOUT_SLICER + (("mrml",) * with_slicer)
-        ]
-        # As in the Makefile: two processes with one thread each take half the time of one with two.
-        spread = ["-n", "2", "--dist", "loadscope"]
-        command = [binary, "-m", "pytest", "-q", "-p", "no:cacheprovider", *spread, "-m", "not slow", *paths]
-        code = run(command, log, cwd=PROJECT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+        code = run([*pytest, "-m", "not slow", *paths], log, folder=PROJECT, environment=one_thread)
     lines = [line for line in log_path.read_text("utf-8", "replace").splitlines() if SUMMARY.search(line)]
     return (lines[-1].strip("= ") if lines else f"no tests ran; see {log_path}"), code == 0
 
 
-def main():
+def main() -> int:
+    """Test every row that was asked for, print a line for each, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pythons", nargs="*", default=PYTHONS, help="versions to take (default: all)")
-    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
-    parser.add_argument("--tests", nargs="*", default=(), help="paths to test instead of the quick set")
+    parser.add_argument("--pythons", nargs="*", default=PYTHONS, help="versions of Python (default: all)")
+    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS), help="package sets (default: all)")
+    parser.add_argument("--tests", nargs="*", default=(), help="paths to test instead of the quick tests")
     parser.add_argument("--keep", action="store_true", help="keep the environments")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="deepreg-matrix-"))
-    pythons, passed = found(), []
+    labels = {True: "ok  ", False: "FAIL", None: "-   "}
+    pythons = interpreters()
+    outcomes = []
     for version in PYTHONS:
         if version not in options.pythons:
             continue
         if version not in pythons:
-            print(f"{version}          not found here")
+            print(f"{version}          not found")
             continue
         for name in options.sets:
-            if version not in SETS[name][1]:
+            if version not in SETS[name].pythons:
                 continue
-            said, good = row(pythons[version], version, name, folder, list(options.tests))
-            passed += [good] if good is not None else []
-            print(f"{version}  {name:<7} { {True: 'ok  ', False: 'FAIL', None: '-   '}[good] }  {said}", flush=True)
+            summary, passed = run_row(pythons[version], version, name, folder, list(options.tests))
+            if passed is not None:
+                outcomes.append(passed)
+            print(f"{version}  {name:<7} {labels[passed]}  {summary}", flush=True)
             if not options.keep:
                 shutil.rmtree(folder / f"{version}-{name}", ignore_errors=True)
     print(f"Logs: {folder}")
-    return 3 if not passed else 0 if all(passed) else 1
+    if not outcomes:
+        return 3
+    return 0 if all(outcomes) else 1
 
 
 if __name__ == "__main__":

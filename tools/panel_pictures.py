@@ -1,6 +1,6 @@
 """Pictures of the panel for the README: python tools/panel_pictures.py docs
 
-Registers the demo's pair through the real panel on the tests' stand-in for Slicer's desktop and takes a picture of each
+Registers the demo's pair through the real panel on the stand-in for Slicer's desktop and takes a picture of each
 step. The stand-in's 3D view is empty; everything else is drawn by the module and by Slicer's own slice views.
 """
 
@@ -8,16 +8,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "SlicerDeepReg" / "Testing"))
+from slicer_stand_in.desktop import Desktop
+from SlicerDeepRegLib.teaching.lessons import LESSONS
 
-from bench import Bench  # noqa: E402
-from SlicerDeepRegLib.teaching.lessons import LESSONS  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 SIZE = (1280, 800)
 
 
-def add_pair(bench):
+def add_pair(desktop):
     """The demo's patient and template, with the names that a user would give them; and their structures."""
     from SlicerDeepRegLib.commands.demo import synthetic_pair
     from SlicerDeepRegLib.mrml.display import set_range
@@ -28,72 +27,78 @@ def add_pair(bench):
     known = synthetic_pair()
     nodes, segmentations = [], []
     for image, name in ((known.fixed, "Patient"), (known.moving, "Template")):
-        node = add_volume(bench.host.scene, image, name)
+        node = add_volume(desktop.host.scene, image, name)
         set_range(node, *display_range(image))
         nodes.append(node)
-    for view in bench.host.views.values():
+    for view in desktop.host.views.values():
         view.show(background=nodes[0])
         view.logic.FitSliceToAll()
     for labels, name in ((known.fixed_labels, "Patient, tissue"), (known.moving_labels, "Template, tissue")):
-        segmentations.append(add_segmentation(bench.host.scene, labels, name, {1: "gray matter", 2: "white matter"}))
+        segmentations.append(add_segmentation(desktop.host.scene, labels, name, {1: "gray matter", 2: "white matter"}))
         segmentations[-1].GetDisplayNode().SetVisibility(False)
     return segmentations
 
 
 def pictures(folder):
     """Write every picture into ``folder``."""
-    with tempfile.TemporaryDirectory() as name, Bench(Path(name)) as bench:
-        segmentations = add_pair(bench)
-        widget = bench.open_module(ROOT / "SlicerDeepReg" / "SlicerDeepReg.py")
+    with tempfile.TemporaryDirectory() as name, Desktop(Path(name)) as desktop:
+        segmentations = add_pair(desktop)
+        widget = desktop.open_module(ROOT / "SlicerDeepReg" / "SlicerDeepReg.py")
         widget.panel.parameters.device = "cpu"
-        bench.screenshot(folder / "panel-choose.png", *SIZE)
+        desktop.screenshot(folder / "panel-choose.png", *SIZE)
         widget.panel.parameters.fixedSegmentation, widget.panel.parameters.movingSegmentation = segmentations
         widget.ui.applyButton.click()
         losses = widget.logic.session.job.losses
-        bench.wait(lambda: [stage for stage, _ in losses].count("scale 1") > 3, 900)
-        bench.screenshot(folder / "panel-running.png", *SIZE)
-        bench.wait(lambda: widget.panel._job is None, 900)
+        desktop.wait(lambda: [stage for stage, _ in losses].count("scale 1") > 3, 900)
+        desktop.screenshot(folder / "panel-running.png", *SIZE)
+        desktop.wait(lambda: widget.panel.job is None, 900)
         job = widget.logic.session.job
         assert job.state == "done", job.text
-        for section in (widget.ui.inputsButton, widget.ui.methodButton):
-            section.collapsed = True
+        collapse(widget, "inputs", "method")
         widget.panel.parameters.showGrid = True
         widget.panel.parameters.reviewAmount = 1.0
-        bench.screenshot(folder / "panel.png", *SIZE)
+        desktop.screenshot(folder / "panel.png", *SIZE)
         widget.panel.parameters.showGrid = False
-        for section in (widget.ui.resultsButton, widget.ui.reviewButton):
-            section.collapsed = True
-        for section in (widget.ui.judgeButton, widget.ui.motionButton):
-            section.collapsed = False
-        bench.dark()
-        bench.screenshot(folder / "panel-judge.png", *SIZE)  # the theme has come through to every widget after it
-        widget.panel.judging.update()
-        widget.ui.stageCombo.setCurrentIndex(widget.ui.stageCombo.findText("scale 1/4"))
-        bench.screenshot(folder / "panel-judge.png", SIZE[0], 1120)
-        bench.light()
-        for section in (widget.ui.judgeButton, widget.ui.motionButton):
-            section.collapsed = True
-        for section in (widget.ui.resultsButton, widget.ui.reviewButton):
-            section.collapsed = False
+        collapse(widget, "results", "review")
+        expand(widget, "quality", "animation")
+        desktop.dark()
+        desktop.screenshot(folder / "panel-quality.png", *SIZE)  # the theme has come through to every widget after it
+        widget.panel.update()
+        widget.ui.stageCombo.setCurrentIndex(widget.ui.stageCombo.findText("1/4 resolution"))
+        desktop.screenshot(folder / "panel-quality.png", SIZE[0], 1120)
+        desktop.light()
+        collapse(widget, "quality", "animation")
+        expand(widget, "results", "review")
         widget.panel.parameters.reviewMode = "jacobian"
         widget.panel.parameters.reviewAmount = 0.7
-        bench.dark()
-        bench.screenshot(folder / "panel-jacobian.png", *SIZE)
-        bench.light()
-        teach(bench, widget, folder / "panel-teaching.png")
+        desktop.dark()
+        desktop.screenshot(folder / "panel-jacobian.png", *SIZE)
+        desktop.light()
+        picture_of_lesson(desktop, widget, folder / "panel-lessons.png")
 
 
-def teach(bench, widget, path):
-    """The second lesson at the step that has the slider."""
-    for section in (widget.ui.resultsButton, widget.ui.reviewButton):
-        section.collapsed = True
-    widget.ui.teachingButton.collapsed = False
-    teaching = widget.panel.teaching
-    teaching.open(LESSONS["regularity"])
-    bench.wait(lambda: not teaching.running, 300)
-    teaching.go(len(LESSONS["regularity"].steps) - 1)
-    bench.screenshot(path, *SIZE)
-    teaching.end()
+def collapse(widget, *names):
+    """Close sections of the panel."""
+    for name in names:
+        widget.panel.sections[name].box.collapsed = True
+
+
+def expand(widget, *names):
+    """Open sections of the panel."""
+    for name in names:
+        widget.panel.sections[name].box.collapsed = False
+
+
+def picture_of_lesson(desktop, widget, path):
+    """Take a picture of the second lesson at the step that has the slider."""
+    collapse(widget, "results", "review")
+    expand(widget, "lessons")
+    lessons = widget.panel.sections["lessons"]
+    lessons.open(LESSONS["regularity"])
+    desktop.wait(lambda: not lessons.running, 300)
+    lessons.go(len(LESSONS["regularity"].steps) - 1)
+    desktop.screenshot(path, *SIZE)
+    lessons.end()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 python tools/synthetic_page.py
 """
 
+from __future__ import annotations
+
 import dataclasses
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field  # noqa: E402
-from SlicerDeepRegLib.training.synthetic import SyntheticSettings, synthetic_pairs  # noqa: E402
+from SlicerDeepRegLib.training.synthetic import SyntheticPair, SyntheticSettings, synthetic_pairs  # noqa: E402
 from SlicerDeepRegLib.training.validation import as_field, mean_metrics, metrics_of  # noqa: E402
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -21,7 +23,7 @@ SHAPE, DRAWN, MEASURED = (80, 96, 80), 4, 24
 HEADINGS = ("Moving", "Fixed", "Labels, moving", "Labels, fixed", "True field, grid", "Its Jacobian")
 
 
-def main():
+def main() -> None:
     device = torch.device("cpu")
     rows = [
         (kind, synthetic_pairs(SHAPE, [seed], device, SyntheticSettings(kind=kind)))
@@ -33,7 +35,8 @@ def main():
     (DOCS / "synthetic.md").write_text(page(lines), encoding="utf-8")
 
 
-def draw(rows):
+def draw(rows: list[tuple[str, SyntheticPair]]) -> None:
+    """Draw the middle slice of each pair."""
     figure, axes = plt.subplots(len(rows), len(HEADINGS), figsize=(11, 2.0 * len(rows)), constrained_layout=True)
     for line, (kind, pair) in zip(axes, rows):
         contrast = "one contrast" if bool(pair.same_contrast) else "two contrasts"
@@ -66,23 +69,27 @@ def draw(rows):
     figure.savefig(DOCS / "synthetic.png", dpi=80)
 
 
-def measured(kind, device):
-    """The mean metrics of pairs of a kind, as a row."""
+def measured(kind: str, device: torch.device) -> list[str]:
+    """Return the mean metrics of pairs of a kind, as a row."""
     each, largest = [], []
     for seed in range(MEASURED):
         pair = synthetic_pairs(SHAPE, [1000 + seed], device, SyntheticSettings(kind=kind))
         batch = {name: getattr(pair, name) for name in ("moving", "fixed", "moving_labels", "fixed_labels", "inside")}
-        found = metrics_of({**batch, "displacement": pair.displacement}, pair.displacement, (1, 1, 1), surfaces=False)
+        batch["displacement"] = pair.displacement
+        metrics = metrics_of(batch, pair.displacement, (1, 1, 1), surfaces=False)
         largest.append(float(pair.displacement.square().sum(1).sqrt().max()))
-        each.append({**found, "inside": float(pair.inside.mean()), "labels": len(torch.unique(pair.fixed_labels)) - 1})
+        each.append(
+            {**metrics, "inside": float(pair.inside.mean()), "labels": len(torch.unique(pair.fixed_labels)) - 1}
+        )
     means = mean_metrics(each)
-    numbers = [means["field_before"], np.mean(largest), np.max(largest), means["dice_before"]]
-    return [kind, *(f"{n:.2f}" for n in numbers), f"{means['ndv_percent']:.4f}", f"{means['labels']:.1f}",
-            f"{100 * means['inside']:.0f} %"]  # fmt: skip
+    numbers = [means["epe_voxels_before"], np.mean(largest), np.max(largest), means["dice_before"]]
+    shares = [f"{means['ndv_percent']:.4f}", f"{means['labels']:.1f}", f"{100 * means['inside']:.0f} %"]
+    return [kind, *(f"{n:.2f}" for n in numbers), *shares]
 
 
-def page(lines):
-    heading = ["kind", "mean motion", "largest, mean", "largest of all", "Dice before"]
+def page(lines: list[list[str]]) -> str:
+    """Return the text of docs/synthetic.md."""
+    heading = ["kind", "mean displacement", "maximum, mean", "maximum, all", "Dice before"]
     heading += ["NDV %", "structures", "of the volume"]
     table = "\n".join("| " + " | ".join(row) + " |" for row in (heading, ["---"] * len(heading), *lines))
     settings = "\n".join(
@@ -94,22 +101,22 @@ def page(lines):
 
 TEXT = """# Synthetic pairs
 
-This page is written by `python tools/synthetic_page.py`. The pairs are made by
-`SlicerDeepReg/SlicerDeepRegLib/training/synthetic.py` on the device that trains, each from one number, and are never
-stored. No scan is needed, and none was used.
+This page is written by `python tools/synthetic_page.py`. `SlicerDeepReg/SlicerDeepRegLib/training/synthetic.py`
+generates the pairs on the device that trains, each from one seed; they are never stored. No scan is needed, and none
+was used.
 
 ![Synthetic pairs: images, labels, the true field and its Jacobian](synthetic.png)
 
 *The middle slice of four pairs of each kind, {size} voxels.*
 
-A label map is made first: shapes of noise, or a brain-like structure (a folded ribbon of gray around white matter,
-fluid, ventricles, nuclei in pairs, a cerebellum, with or without skull) turned in any way. The moving image shows it
-as it is, the fixed image through a smooth field that does not fold: the flow of noise of three scales, and a small
-affine motion. Each structure gets an intensity, the same in both images for a pair of one contrast and another one
-otherwise; on top come texture, blur, a bias field, lower resolution, thick slices, noise, and a gamma. So the true
-field is known at every voxel, and labels, images and field can each be a loss.
+A label map is generated first: shapes of noise, or a brain-like structure (a folded ribbon of gray matter around
+white matter, cerebrospinal fluid, ventricles, pairs of nuclei, a cerebellum, with or without skull) in any
+orientation. The moving image shows it as it is, the fixed image through a smooth field without folds: the flow of
+noise of three scales, and a small affine motion. Each structure gets an intensity: the same in both images of a pair
+of one contrast, different ones otherwise. Then texture, blur, a bias field, lower resolution, thick slices, noise and
+gamma are applied. The true field is known at every voxel, so images, labels and field can each be a loss.
 
-What {count} pairs of each kind of {size} voxels were like (means; motion in voxels):
+Measured on {count} pairs of each kind of {size} voxels (means; displacement in voxels):
 
 {table}
 
@@ -119,12 +126,12 @@ The settings and their defaults, explained in `SyntheticSettings`:
 | --- | --- |
 {settings}
 
-`Testing/training/test_synthetic.py` holds each of them against what it promises: the size of the motion and its
-smoothness, the parts of pairs, the size of noise, bias, blur and texture, thick slices, one exponent an image, the
-locations of a brain's parts, and the field against another interpolation.
+`Testing/training/test_synthetic.py` tests them: the size of the motion and its smoothness, the fractions of pairs,
+the size of noise, bias, blur and texture, thick slices, one exponent per image, the positions of the parts of a
+brain, and the field against another interpolation.
 
-What weights trained on these pairs may claim is what was measured on held-out pairs of the same kind, and what
-[benchmarks/RESULTS.md](../benchmarks/RESULTS.md) measured on real brains; nothing else.
+Weights trained on these pairs are measured on held-out pairs of the same kind, and on real brains in
+[benchmarks/RESULTS.md](../benchmarks/RESULTS.md). Nothing else is claimed of them.
 """
 
 if __name__ == "__main__":

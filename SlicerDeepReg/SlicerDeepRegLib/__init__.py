@@ -1,3 +1,3 @@
 """The library of SlicerDeepReg. Importing it imports nothing heavy; see docs/architecture.md for its rooms."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

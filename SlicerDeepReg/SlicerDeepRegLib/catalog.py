@@ -38,7 +38,6 @@ class Card:
     Attributes:
         name: what ``--method`` takes.
         title: for people.
-        module: the file in ``methods/`` that runs it.
         summary: one or two sentences.
         references: the papers, as text with DOI.
         license: of our code and weights.
@@ -55,6 +54,7 @@ class Card:
         recipe: what the network needs done to its input: ``intensity`` ("unit": 0 to 1 by robust range, the moving
             image matched to the fixed one), ``voxel_mm`` (the voxel size that it was trained at; None for any) and
             ``orientation`` (the ways in which i, j and k grow, as "RAS"; None or left out for any).
+        training: schedules to train the network by, by name, see ``training/schedules.py``.
         operations: of one pair of 160 x 192 x 224, as the profiler of MSRD-Net's table counts (see networks/size.py).
         multiply_accumulates: those that our code does in the same pass, products of attention included.
         settings: where the method's defaults are other ones for this card.
@@ -69,20 +69,20 @@ class Card:
 
     name: str
     title: str
-    module: str
     summary: str
     references: Tuple[str, ...]
     license: str
     dimensions: Tuple[int, ...]
-    parameters: int
-    weights: Optional[str]
-    trained_on: Optional[str]
+    parameters: int = 0
+    weights: Optional[str] = None
+    trained_on: Optional[str] = None
     shown: Optional[str] = None
     year: Optional[int] = None
     network: Optional[str] = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     operations: Optional[int] = None
     multiply_accumulates: Optional[int] = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -226,30 +226,41 @@ def _tidy(values: Dict[str, Any]) -> Dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
+def is_shipped(name: str) -> bool:
+    """Tell whether a card comes with the product."""
+    return name in _shipped()
+
+
 def card(name: str) -> Card:
-    """The card of that name; NAME:VARIANT is one with another configuration.
+    """Return the card of that name; NAME:VARIANT is one in another configuration.
 
     Raises:
         InputError: there is none.
     """
     base, _, variant = name.partition(":")
     if base not in cards():
-        raise InputError(f"There is no method {base!r}. The methods are: {', '.join(cards())}.")
-    found = cards()[base]
-    if not variant:
-        return found
-    if variant not in found.variants:
-        known = ", ".join(f"{base}:{one}" for one in found.variants) or "none"
-        raise InputError(f"{base} has no variant {variant!r}. Its variants are: {known}.")
-    chosen = found.variants[variant]
-    memory = {kind: int(amount * chosen.get("memory", 1)) for kind, amount in found.bytes_per_voxel.items()}
+        raise InputError(f"There is no network {base!r}. The networks are: {', '.join(cards())}.", "method")
+    return with_variant(cards()[base], variant) if variant else cards()[base]
+
+
+def with_variant(base: Card, variant: str) -> Card:
+    """Return a card in the configuration of one of its variants.
+
+    Raises:
+        InputError: it has no such variant.
+    """
+    if variant not in base.variants:
+        known = ", ".join(f"{base.name}:{name}" for name in base.variants) or "none"
+        raise InputError(f"{base.name} has no variant {variant!r}. Its variants are: {known}.", "method")
+    chosen = base.variants[variant]
+    memory = {kind: int(amount * chosen.get("memory", 1)) for kind, amount in base.bytes_per_voxel.items()}
     return dataclasses.replace(
-        found,
-        name=name,
-        title=f"{found.title}, {chosen['title']}",
-        configuration={**found.configuration, **chosen["configuration"]},
+        base,
+        name=f"{base.name}:{variant}",
+        title=f"{base.title}, {chosen['title']}",
+        configuration={**base.configuration, **chosen["configuration"]},
         variants={},
-        parameters=chosen["parameters"],
+        parameters=chosen.get("parameters", 0),
         bytes_per_voxel=memory,
         operations=None,
         multiply_accumulates=None,

@@ -1,6 +1,6 @@
-"""What the rooms hand to one another: grids, images, fields, requests and results.
+"""The data that rooms hand to one another: grids, images, fields, requests, findings and results.
 
-Everything here is plain numpy and frozen. Every default of the product stands here, once.
+Everything here is plain numpy and frozen. The defaults of a request stand here, once.
 
 Conventions, everywhere inside:
 
@@ -14,15 +14,16 @@ Conventions, everywhere inside:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Union
 
 import numpy as np
 
-LINEAR_MODELS = ("none", "center", "rigid", "affine")
 PRESETS = ("fast", "standard", "thorough")
-SIMILARITIES = ("auto", "lncc", "mind")
-#: How often a registration may be repeated on perturbed inputs.
+#: The choice of a similarity metric by the images themselves.
+AUTOMATIC = "auto"
+#: The most repetitions on perturbed inputs that a request may ask for.
 MAX_UNCERTAINTY_RUNS = 50
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -41,11 +42,19 @@ OUTPUT_FILES = {
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used. The text says what, where, and what to do."""
+    """Something the user gave cannot be used. The text says what, where, and what to do.
+
+    Attributes:
+        control: the field of :class:`Request` that it is about, or "".
+    """
+
+    def __init__(self, text: str, control: str = "") -> None:
+        super().__init__(text)
+        self.control = control
 
 
 class DeviceMemoryError(InputError):
-    """The GPU has too little memory for what was asked; a smaller preset or the CPU may do."""
+    """The GPU has too little memory for what was asked; a faster preset or the CPU may work."""
 
 
 class DeviceLostError(InputError):
@@ -65,7 +74,7 @@ class Grid:
         ijk_to_lps: (4, 4) matrix from voxel indices to LPS millimeters; any invertible matrix.
     """
 
-    size_ijk: Tuple[int, int, int]
+    size_ijk: tuple[int, int, int]
     ijk_to_lps: np.ndarray
 
     def __post_init__(self) -> None:
@@ -85,7 +94,7 @@ class Grid:
         object.__setattr__(self, "size_ijk", tuple(int(n) for n in self.size_ijk))
 
     @property
-    def shape_kji(self) -> Tuple[int, int, int]:
+    def shape_kji(self) -> tuple[int, int, int]:
         return self.size_ijk[::-1]
 
     @property
@@ -181,8 +190,8 @@ class Transform:
     """
 
     linear_lps: np.ndarray
-    field: Optional[Field] = None
-    inverse_fields: Tuple[Field, ...] = ()
+    field: Field | None = None
+    inverse_fields: tuple[Field, ...] = ()
 
 
 Source = Union[str, Image]
@@ -204,12 +213,12 @@ class Request:
     preset: str = "standard"
     similarity: str = "auto"
     device: str = "auto"
-    fixed_mask: Optional[Source] = None
-    moving_mask: Optional[Source] = None
-    fixed_labels: Optional[Source] = None
-    moving_labels: Optional[Source] = None
-    fixed_points: Optional[PointsSource] = None
-    moving_points: Optional[PointsSource] = None
+    fixed_mask: Source | None = None
+    moving_mask: Source | None = None
+    fixed_labels: Source | None = None
+    moving_labels: Source | None = None
+    fixed_points: PointsSource | None = None
+    moving_points: PointsSource | None = None
     #: Numbers of the method that differ from its defaults (see settings.py).
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     #: Measure the metrics before, between and after; switch off where only the transform matters.
@@ -218,22 +227,18 @@ class Request:
     uncertainty_runs: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("linear", LINEAR_MODELS),
-            ("preset", PRESETS),
-            ("similarity", SIMILARITIES),
-            ("device", DEVICES),
-        ):
+        for name, choices in (("preset", PRESETS), ("device", DEVICES)):
             value = getattr(self, name)
             if value not in choices:
-                raise InputError(f"{name} must be one of {', '.join(choices)}; it was {value!r}.")
+                raise InputError(f"{name} must be one of {', '.join(choices)}; it was {value!r}.", name)
         if not isinstance(self.uncertainty_runs, int) or not 0 <= self.uncertainty_runs <= MAX_UNCERTAINTY_RUNS:
             raise InputError(
                 f"uncertainty_runs must be a whole number from 0 to {MAX_UNCERTAINTY_RUNS}; it was "
-                f"{self.uncertainty_runs!r}."
+                f"{self.uncertainty_runs!r}.",
+                "uncertainty_runs",
             )
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """The request as plain values, for result.json. Images given in memory appear by name."""
 
         def jsonable(value: Any) -> Any:
@@ -244,6 +249,82 @@ class Request:
             return dict(value) if isinstance(value, Mapping) else value
 
         return {name: jsonable(getattr(self, name)) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePair:
+    """A pair that was read and checked, as methods take it.
+
+    Attributes:
+        fixed, moving: the images.
+        fixed_mask: (K, J, I) bool on the fixed grid, where to compare; None for everywhere.
+        moving_mask: an image on the moving grid, above 0 where to compare; None for everywhere.
+    """
+
+    fixed: Image
+    moving: Image
+    fixed_mask: np.ndarray | None = None
+    moving_mask: Image | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a check has to say about a request.
+
+    Attributes:
+        severity: "error" forbids the registration, "warning" asks for confirmation, "note" only informs.
+        text: what was found, one sentence.
+        remedy: what to do about it, one sentence, or "".
+        control: the field of :class:`Request` that it is about: the panel shows the finding beside that control, the
+            command names the option; or "".
+        reason: "memory" or "gpu_memory" where the computer or its GPU has too little, else "".
+    """
+
+    severity: str
+    text: str
+    remedy: str = ""
+    control: str = ""
+    reason: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The text and its remedy."""
+        return f"{self.text} {self.remedy}".strip()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """An estimate of peak memory.
+
+    Attributes:
+        host: bytes of the computer's memory.
+        device: bytes of the GPU's own memory; 0 where nothing is computed there.
+    """
+
+    host: int
+    device: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class PairDescription:
+    """What is known of a pair before its voxels are read; methods check it and estimate memory from it.
+
+    Attributes:
+        fixed, moving: the grids of the images.
+        preset, similarity: as in :class:`Request`; a similarity may be "auto".
+        on_gpu: whether the device is a GPU with memory of its own.
+    """
+
+    fixed: Grid
+    moving: Grid
+    preset: str
+    similarity: str = AUTOMATIC
+    on_gpu: bool = False
+
+    @property
+    def dimensions(self) -> int:
+        """2 for single slices, 3 for volumes."""
+        return 2 if self.fixed.is_planar else 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,9 +344,9 @@ class Stage:
     name: str
     seconds: float
     linear_lps: np.ndarray
-    field: Optional[Field] = None
+    field: Field | None = None
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    curve: Tuple[float, ...] = ()
+    curve: tuple[float, ...] = ()
     note: str = ""
 
 
@@ -281,7 +362,7 @@ class Location:
     """
 
     kind: str
-    position_lps_mm: Tuple[float, float, float]
+    position_lps_mm: tuple[float, float, float]
     value: float
 
 
@@ -315,19 +396,19 @@ class Result:
     transform: Transform
     warped: Image
     jacobian: Image
-    warped_labels: Optional[Image]
-    fixed_labels: Optional[Image]
-    stages: Tuple[Stage, ...]
+    warped_labels: Image | None
+    fixed_labels: Image | None
+    stages: tuple[Stage, ...]
     metrics: Mapping[str, Mapping[str, Any]]
     seconds: Mapping[str, float]
     provenance: Mapping[str, Any]
-    notes: Tuple[str, ...] = ()
-    locations: Tuple[Location, ...] = ()
-    path: Tuple[Field, ...] = ()
-    uncertainty: Optional[Image] = None
+    notes: tuple[str, ...] = ()
+    locations: tuple[Location, ...] = ()
+    path: tuple[Field, ...] = ()
+    uncertainty: Image | None = None
     peak_gb: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
-    def most_gb(self, where: str = "computer") -> Optional[float]:
+    def most_gb(self, where: str = "computer") -> float | None:
         """The peak over all parts; None where it is not known."""
         return max(self.peak_gb.get(where, {}).values(), default=None)
 
@@ -338,7 +419,7 @@ class Progress:
 
     fraction: float
     stage: str
-    loss: Optional[float] = None
+    loss: float | None = None
 
 
 #: Called often during a run. Raise :class:`Canceled` in it to stop the run.

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 from SlicerDeepRegLib import catalog
+from SlicerDeepRegLib.checks import memory as checks
 from SlicerDeepRegLib.comparison import cell
-from SlicerDeepRegLib.preparation import checks
 from SlicerDeepRegLib.processes import current, launch
 from SlicerDeepRegLib.worker.client import WorkerClient
 
@@ -78,7 +78,7 @@ def test_free_memory_on_windows_is_asked_of_the_system(monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     kernel = SimpleNamespace(GlobalMemoryStatusEx=status)
     monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
-    monkeypatch.setattr(checks, "_address_space_left", lambda: None)
+    monkeypatch.setattr(checks, "address_space_left", lambda: None)
     assert checks.free_memory_bytes() == 4_000_000_000
 
 
@@ -88,7 +88,7 @@ def test_free_memory_on_macos_is_that_of_the_machine(monkeypatch):
 
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr("builtins.open", nowhere)
-    monkeypatch.setattr(checks, "_address_space_left", lambda: None)
+    monkeypatch.setattr(checks, "address_space_left", lambda: None)
     monkeypatch.setattr(checks.os, "sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 16384}.get)
     assert checks.free_memory_bytes() == 1000 * 16384
 

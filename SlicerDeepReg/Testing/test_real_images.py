@@ -50,7 +50,7 @@ def test_brains(shared_data):
     assert np.mean([by_label[int(label)] for label in thirty]) >= 0.755
     assert result.metrics["after"]["sdlogj"] < 0.46
     assert result.metrics["after"]["ndv_percent"] < 0.01
-    # People's brains are compressed to a fortieth in locations; docs/architecture.md, known limits.
+    # People's brains are compressed to a fortieth in places; docs/architecture.md, known limits.
     assert result.metrics["after"]["inverse_error_mm"] < 0.04
     assert result.metrics["after"]["inverse_over_tenth_mm_percent"] < 4
 
@@ -58,12 +58,11 @@ def test_brains(shared_data):
 @pytest.mark.slow
 def test_two_people_twenty_degrees_apart(shared_data):
     from SlicerDeepRegLib.files.images import read_image
-    from SlicerDeepRegLib.methods.linear import register_linear
-    from SlicerDeepRegLib.preparation.working import resample
+    from SlicerDeepRegLib.methods.linear import align_images
+    from SlicerDeepRegLib.preparation.resample import resample
 
     folder = shared_data / "brain_native_to_aligned"
     fixed, moving = (read_image(folder / f"{n}.nii.gz") for n in ("fixed_aligned_t1", "moving_native_t1"))
-    stage, _ = register_linear(fixed, moving, "affine")
-    moved = resample(moving, fixed.grid, stage.linear_lps, outside=0)
+    moved = resample(moving, fixed.grid, align_images(fixed, moving, "affine"), outside=0)
     inside = fixed.values > 0
     assert np.corrcoef(fixed.values[inside], moved[inside])[0, 1] >= 0.60

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Case
+from helpers.cases import Case
+from helpers.command_line import options, run_command
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.types import Image, Request
 from SlicerDeepRegLib.worker.client import WorkerClient
@@ -20,8 +21,19 @@ SOURCES = [*sorted(LIBRARY.rglob("*.py")), LIBRARY.parent / "SlicerDeepReg.py"]
 #: What opens the network; what runs code that is in data, or a shell.
 NETWORK = {"socket", "urllib", "requests", "http"}
 FORBIDDEN = {
-    *("pickle", "cPickle", "dill", "shelve", "marshal", "joblib"),
-    *("eval", "exec", "os.system", "os.popen", "yaml.load", "tempfile.mktemp", "torch.jit.load"),
+    "pickle",
+    "cPickle",
+    "dill",
+    "shelve",
+    "marshal",
+    "joblib",
+    "eval",
+    "exec",
+    "os.system",
+    "os.popen",
+    "yaml.load",
+    "tempfile.mktemp",
+    "torch.jit.load",
 }
 
 
@@ -61,8 +73,14 @@ def test_no_source_runs_what_is_in_data_or_opens_the_network(path):
 @pytest.mark.parametrize(
     "text",
     [
-        *("import pickle", "from urllib.request import urlopen", "eval(x)", "subprocess.run(x, shell=True)"),
-        *("torch.load(x)", "torch.load(x, weights_only=False)", "np.load(x)", "np.load(x, allow_pickle=True)"),
+        "import pickle",
+        "from urllib.request import urlopen",
+        "eval(x)",
+        "subprocess.run(x, shell=True)",
+        "torch.load(x)",
+        "torch.load(x, weights_only=False)",
+        "np.load(x)",
+        "np.load(x, allow_pickle=True)",
     ],
 )
 def test_the_search_finds_what_it_looks_for(text):
@@ -106,21 +124,26 @@ def test_a_registration_and_the_worker_need_no_network(tmp_path):
     environment = closed(tmp_path)
     tried = subprocess.run(
         [sys.executable, "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9')"],
-        **{"env": environment, "capture_output": True, "text": True, "check": False},
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "NETWORK" in tried.stderr  # the guard guards
     write_pair(tmp_path)
-    call = [sys.executable, "-m", "SlicerDeepRegLib", "register", "--fixed", tmp_path / "DOE_JANE_fixed.nii.gz"]
-    call += ["--moving", tmp_path / "DOE_JANE_moving.nii.gz", "--output", tmp_path / "out", "--preset", "fast"]
-    call += ["--report", "--device", "cpu"]
-    done = subprocess.run([str(one) for one in call], env=environment, capture_output=True, text=True, check=False)
+    call = options(
+        fixed=tmp_path / "DOE_JANE_fixed.nii.gz",
+        moving=tmp_path / "DOE_JANE_moving.nii.gz",
+        output=tmp_path / "out",
+        preset="fast",
+        device="cpu",
+        report=True,
+    )
+    done = run_command("register", *call, environment=environment)
     assert done.returncode == 0 and "NETWORK" not in done.stderr, done.stderr
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "DOE_JANE" not in report and str(tmp_path) not in report
-    listed = subprocess.run(
-        [sys.executable, "-m", "SlicerDeepRegLib", "models"],
-        **{"env": environment, "capture_output": True, "text": True, "check": False},
-    )
+    listed = run_command("models", environment=environment)
     assert listed.returncode == 0 and "svf" in listed.stdout and "NETWORK" not in listed.stderr
 
 
@@ -157,3 +180,26 @@ def test_an_archive_or_a_name_cannot_leave_its_folder(tmp_path):
         values["fixed"] = {**values["moving"], "array": name}
         with pytest.raises((ValueError, OSError)):
             protocol.read_request(json.loads(json.dumps(values)), inside)
+
+
+class _Evil:
+    """An object whose unpickling makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_an_array_that_holds_an_object_is_refused_and_nothing_of_it_runs(tmp_path):
+    """A pickle in a .npy file is what NumPy would run, were it allowed to."""
+    from SlicerDeepRegLib.worker import protocol
+
+    values = protocol.write_request(Request(*[Case("oblique-LPS").fixed] * 2), tmp_path)
+    evil = np.empty((2, 2, 2), object)
+    evil[:] = _Evil(tmp_path / "ran")
+    np.save(tmp_path / values["fixed"]["array"], evil, allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle|Python objects"):
+        protocol.read_request(json.loads(json.dumps(values)), tmp_path)
+    assert not (tmp_path / "ran").exists()

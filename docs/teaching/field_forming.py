@@ -20,7 +20,7 @@ from SlicerDeepRegLib.losses.regularity import diffusion
 from SlicerDeepRegLib.losses.similarity import LNCC
 from SlicerDeepRegLib.networks import build
 from SlicerDeepRegLib.training.synthetic import SyntheticSettings, synthetic_pairs
-from SlicerDeepRegLib.training.validation import mean_metrics, metrics_of, picture, write_picture
+from SlicerDeepRegLib.training.validation import image_row, mean_metrics, metrics_of, write_image_rows
 from SlicerDeepRegLib.warping.sample import warp
 
 SHAPE, DEVICE, DRAWN = (64, 64), torch.device("cpu"), 6
@@ -37,7 +37,7 @@ def look(network, held_out):
             batch.update(moving_labels=pair.moving_labels, fixed_labels=pair.fixed_labels, inside=pair.inside)
             found = network(pair.moving, pair.fixed).displacement
             each.append(metrics_of(batch, found, (1.0, 1.0), surfaces=False))
-    return mean_metrics(each), picture(batch, found), picture(batch, pair.displacement)
+    return mean_metrics(each), image_row(batch, found), image_row(batch, pair.displacement)
 
 
 def main():
@@ -59,8 +59,9 @@ def main():
             metrics, row, truth = look(network, held_out)
             rows.append(row)
             print(
-                f"step {step:4d}: distance to the true field {metrics['field']:.2f} voxels (at the start "
-                f"{metrics['field_before']:.2f}), Dice {metrics['dice']:.3f}, folds {metrics['folds_percent']:.2f} %"
+                f"step {step:4d}: distance to the true field {metrics['epe_voxels']:.2f} voxels "
+                f"(at the start {metrics['epe_voxels_before']:.2f}), "
+                f"Dice {metrics['dice']:.3f}, folds {metrics['folds_percent']:.2f} %"
             )
         pair = synthetic_pairs(SHAPE, range(8 * step, 8 * step + 8), DEVICE, PAIRS)  # never the same ones
         field = network(pair.moving, pair.fixed).displacement
@@ -69,7 +70,7 @@ def main():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    write_picture([*rows, truth], options.output / "forming.png")
+    write_image_rows([*rows, truth], options.output / "forming.png")
     print(f"Each row is a moment of the training, the last is the true field: {options.output / 'forming.png'}")
 
 

@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import sys
-from typing import List, Optional
+from collections.abc import Sequence
+from types import ModuleType
 
 from .. import __version__
 from ..types import Canceled, InputError
 
+_LIBRARY = __name__.rpartition(".")[0]
+#: Rooms that Slicer does not install; each has its subcommand in ``command.py``.
+OPTIONAL_ROOMS = ("comparison", "training")
 
-def main(arguments: Optional[List[str]] = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 1 `repeat` found a difference, 2 the input cannot be
-    used or the run was interrupted."""
-    from . import compare, demo, models, register, repeat, segment, train
+
+def optional_commands() -> list[ModuleType]:
+    """Return the modules of the subcommands whose rooms are installed."""
+    installed = [room for room in OPTIONAL_ROOMS if importlib.util.find_spec(f"{_LIBRARY}.{room}") is not None]
+    return [importlib.import_module(f"{_LIBRARY}.{room}.command") for room in installed]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the name of the program; those of the process when left out.
+
+    Returns:
+        The exit code: 0 done, 1 where `repeat` found a difference or cells of `compare` failed, 2 where the input
+        cannot be used or the run was interrupted, 3 where a training stopped and can go on.
+    """
+    from . import demo, models, register, repeat, segment
 
     parser = argparse.ArgumentParser(prog="slicerdeepreg", description="Deformable registration for 3D Slicer.")
     parser.add_argument("--version", action="version", version=f"SlicerDeepReg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    register.add_parser(commands)
-    repeat.add_parser(commands)
-    demo.add_parser(commands)
-    models.add_parser(commands)
-    compare.add_parser(commands)
-    train.add_parser(commands)
-    segment.add_parser(commands)
+    for module in (register, repeat, demo, models, *optional_commands(), segment):
+        module.add_parser(commands)
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
     except InputError as error:
-        print(f"slicerdeepreg: {error}", file=sys.stderr)
+        print(f"slicerdeepreg: {error}{_option_of(error)}", file=sys.stderr)
     except (KeyboardInterrupt, Canceled):
         print("slicerdeepreg: interrupted; nothing was written. Start it again to register.", file=sys.stderr)
     except MemoryError:
@@ -39,3 +54,11 @@ def main(arguments: Optional[List[str]] = None) -> int:
             file=sys.stderr,
         )
     return 2
+
+
+def _option_of(error: InputError) -> str:
+    """Name the option that an error is about, where its text does not."""
+    if not error.control:
+        return ""
+    option = "--set" if error.control == "settings" else f"--{error.control.replace('_', '-')}"
+    return "" if option in str(error) else f" (Option {option}.)"

@@ -7,8 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..catalog import Card, cards
+from ..catalog import Card
+from ..methods import declared_names, methods
 from ..types import InputError
+
+_LIBRARY = __name__.rpartition(".")[0].rpartition(".")[0]
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -53,11 +56,11 @@ def run(options: argparse.Namespace) -> int:
         print(f"Added {card.name} ({card.parameters / 1e6:.2f} M parameters): {card.folder}")
         return 0
     if options.action == "remove":
-        from ..methods.weights import remove
+        from ..models.weights import remove
 
         print(f"Removed {options.name}: {remove(options.name)}")
         return 0
-    listed = list(cards().values())
+    listed = [method.card for method in methods().values()]
     if options.json:
         print(json.dumps([card.describe() for card in listed], indent=2))
         return 0
@@ -70,19 +73,27 @@ def _added(options: argparse.Namespace) -> tuple[Card, list[str]]:
     """Return the card of what was added, and what was found out about it."""
     path = options.path
     if path.is_dir() or not path.exists():
-        from ..methods.weights import install
+        from ..models.weights import install
 
         given = ("--name", options.name), ("--set", options.settings), ("--orientation", options.orientation)
         for flag, value in given:
             if value:
                 raise InputError(f"{flag} is for a file; for a folder, say it in {path / 'card.json'}.")
-        return install(path, options.replace), []
-    from ..methods.pretrained import install_pretrained
+        return install(path, options.replace, declared_names()), []
+    try:
+        from ..pretrained.install import install_pretrained
+    except ModuleNotFoundError as error:
+        if error.name != f"{_LIBRARY}.pretrained":
+            raise
+        raise InputError(
+            "Slicer's module does not convert checkpoints. Install the command line, and add the file with it: "
+            "pip install SlicerDeepReg"
+        ) from None
 
     voxel_mm = None if options.voxel_mm == "any" else _millimeters(options.voxel_mm)
     configuration = dict(_setting(text) for text in options.settings)
     card, recognized = install_pretrained(
-        path, options.name, configuration, options.orientation, voxel_mm, options.replace
+        path, options.name, configuration, options.orientation, voxel_mm, options.replace, declared_names()
     )
     shown = ", ".join(f"{key} {value}" for key, value in {**recognized.configuration, **configuration}.items())
     orientation = card.recipe.get("orientation")

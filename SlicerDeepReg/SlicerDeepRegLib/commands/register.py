@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .. import __version__
-from ..catalog import cards
+from ..methods import linear_methods, methods
 from ..metrics.table import table
+from ..similarity import names as similarity_names
+from ..similarity import similarities
 from ..types import (
     DEVICES,
-    LINEAR_MODELS,
     OUTPUT_FILES,
     PRESETS,
-    SIMILARITIES,
     InputError,
     Progress,
     Request,
@@ -27,6 +27,12 @@ from .report import write_report
 from .slicer_side import check_slicer, write_pictures, write_scene
 
 DEFAULTS = {name: f.default for name, f in Request.__dataclass_fields__.items()}
+
+
+def _similarity_help() -> str:
+    """Describe the metrics, from what they declare."""
+    each = [f"{name} for images of {metric.modality} modality" for name, metric in similarities().items()]
+    return f"similarity metric: {', '.join(each)}; auto chooses by the images"
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -43,16 +49,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--method",
         metavar="NAME",
         default=DEFAULTS["method"],
-        help=f"how to register: {', '.join(cards())}; NAME:VARIANT for a variant, as 'slicerdeepreg models' lists them "
+        help=f"how to register: {', '.join(methods())}; NAME:VARIANT for a variant, as 'slicerdeepreg models' lists them "
         "(default: %(default)s)",
     )
     for name, choices, text in (
-        ("linear", LINEAR_MODELS, "linear part before the method"),
+        ("linear", linear_methods(), "linear part before the method"),
         ("preset", PRESETS, "how much work"),
-        ("similarity", SIMILARITIES, "lncc for images of one contrast, mind for different ones, auto decides"),
+        ("similarity", similarity_names(), _similarity_help()),
         ("device", DEVICES, "where to compute"),
     ):
-        parser.add_argument(f"--{name}", choices=choices, default=DEFAULTS[name], help=f"{text} (default: %(default)s)")
+        parser.add_argument(
+            f"--{name}", choices=tuple(choices), default=DEFAULTS[name], help=f"{text} (default: %(default)s)"
+        )
     for kind, text in (("mask", "image, above 0 where to compare"), ("labels", "label map"), ("points", "landmarks")):
         for side in ("fixed", "moving"):
             parser.add_argument(f"--{side}-{kind}", metavar="FILE", help=f"{side} {text}")
@@ -67,7 +75,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         ("instance_steps", "steps of instance optimization of a network on this pair"),
         ("refine", "steps of velocity-field optimization after a network"),
     ):
-        parser.add_argument(f"--{name}", type=int, metavar="N", help=f"{text}; as --set {name}=N")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"{text}; as --set {name}=N")
     parser.add_argument(
         "--uncertainty-runs",
         type=int,

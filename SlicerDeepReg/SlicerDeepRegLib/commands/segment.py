@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; return 0."""
     from ..device import choose
     from ..files.images import read_image, write_image
-    from ..methods.segmentation import segment
+    from ..models.segmentation import segment
     from .slicer_side import check_slicer, write_segmentation_scene
 
     if options.scene is not None:

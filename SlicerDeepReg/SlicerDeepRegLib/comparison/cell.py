@@ -11,8 +11,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from .request import Cell, read_cell
 OUTCOME, SLICES = "outcome.json", "slices.npz"
 
 
-def run_cell(values: Mapping[str, Any], keep: Optional[str] = None) -> Tuple[Dict[str, Any], bytes]:
+def run_cell(values: Mapping[str, Any], keep: str | None = None) -> tuple[dict[str, Any], bytes]:
     """Run a cell in a new interpreter; this is what a worker does.
 
     Args:
@@ -50,7 +51,7 @@ def run_cell(values: Mapping[str, Any], keep: Optional[str] = None) -> Tuple[Dic
 # ------------------------------------------------------------------ inside the process
 
 
-def measure(cell: Cell, keep: Optional[str]) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
+def measure(cell: Cell, keep: str | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Register, and return what the table and the pictures need.
 
     Raises:
@@ -101,7 +102,7 @@ def _cpu_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def _peak_gb() -> Optional[float]:
+def _peak_gb() -> float | None:
     try:
         import resource
     except ImportError:  # Windows
@@ -111,7 +112,7 @@ def _peak_gb() -> Optional[float]:
     return max(both) * unit
 
 
-def slices_of(result: Result) -> Dict[str, np.ndarray]:
+def slices_of(result: Result) -> dict[str, np.ndarray]:
     """One slice of fixed, moving (by the linear part), warped, log of the Jacobian, and where the transform leads.
 
     The slice is axial, through the middle of what the fixed image shows; of a single slice it is that. Rows go from

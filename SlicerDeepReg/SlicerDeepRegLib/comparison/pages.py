@@ -7,8 +7,9 @@ import csv
 import html
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any
 
 from .. import __version__
 from ..files.jsonable import jsonable
@@ -25,9 +26,12 @@ from .table import (
     columns_of,
     differences_of,
     lines_of,
-    mean_and_spread,
+    mean_and_deviation,
     title_of,
 )
+
+#: Heading and lines of a table.
+Table = tuple[list[str], list[list[Any]]]
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1400px;padding:0 1rem;color:#1c2330;background:#fff}
@@ -77,19 +81,19 @@ def _write_csv(path: Path, heading: Sequence[str], lines: Sequence[Sequence[Any]
         writer.writerows([["" if value is None else value for value in line] for line in lines])
 
 
-def _wide(rows: Sequence[Row]):
-    """A line for each method, with mean, standard deviation and number for each figure."""
+def _wide(rows: Sequence[Row]) -> Table:
+    """Return heading and lines: for each method, mean, standard deviation and number of each metric."""
     columns = columns_of(rows)
     heading = ["method", *[f"{name}_{what}" for name in columns for what in ("mean", "sd", "n")]]
     lines = []
     for row in rows:
-        cells = [value for name in columns for value in mean_and_spread(row.values.get(name, ()))]
+        cells = [value for name in columns for value in mean_and_deviation(row.values.get(name, ()))]
         lines.append([row.label, *cells, row.parameters, row.operations, row.failed])
     return [*heading, "parameters", "multiply_accumulates", "failed"], lines
 
 
-def _long(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]):
-    """A line for each figure of each cell and structure."""
+def _long(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]) -> Table:
+    """Return heading and lines: one for each metric of each cell and structure."""
     lines = []
     for cell, outcome in zip(cells, outcomes):
         start = [cell.pair.name, cell.method.label]
@@ -98,15 +102,21 @@ def _long(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]):
         for state, metrics in outcome.get("metrics", {}).items():
             for name, value in metrics.items():
                 if isinstance(value, Mapping) and name.endswith(("_by_label", "_by_label_mm")):
-                    lines += [[*start, state, name, structure, one] for structure, one in value.items()]
+                    lines += [[*start, state, name, structure, number] for structure, number in value.items()]
                 elif name in METRICS:
                     lines.append([*start, state, name, "", value])
         for name, value in outcome.get("seconds", {}).items():
             lines.append([*start, "", f"seconds_{name}", "", value])
-    return ["pair", "method", "state", "figure", "structure", "value"], lines
+    return ["pair", "method", "state", "metric", "structure", "value"], lines
 
 
-def _values(cells, outcomes, rows: Sequence[Row], tests: Sequence[Difference], command: str) -> Dict[str, Any]:
+def _values(
+    cells: Sequence[Cell],
+    outcomes: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
+    tests: Sequence[Difference],
+    command: str,
+) -> dict[str, Any]:
     return jsonable(
         {
             "version": __version__,
@@ -124,7 +134,7 @@ def _values(cells, outcomes, rows: Sequence[Row], tests: Sequence[Difference], c
 # ------------------------------------------------------------------ for people
 
 
-def _failed(cells, outcomes) -> List[str]:
+def _failed(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         f"{cell.method.label} on {cell.pair.name}: {outcome['error']}"
         for cell, outcome in zip(cells, outcomes)
@@ -133,22 +143,22 @@ def _failed(cells, outcomes) -> List[str]:
 
 
 def _machine(outcomes: Sequence[Mapping[str, Any]]) -> str:
-    one = next((outcome for outcome in outcomes if "error" not in outcome), None)
-    if one is None:
+    done = next((outcome for outcome in outcomes if "error" not in outcome), None)
+    if done is None:
         return "No cell was finished."
-    versions = ", ".join(f"{name} {version}" for name, version in one["versions"].items())
-    return f"Device: {one['device']}; {one['threads']} threads for torch; {versions}."
+    versions = ", ".join(f"{name} {version}" for name, version in done["versions"].items())
+    return f"Device: {done['device']}; {done['threads']} threads for torch; {versions}."
 
 
-def _explained(rows: Sequence[Row]) -> List[str]:
-    found = []
+def _explained(rows: Sequence[Row]) -> list[str]:
+    lines = []
     for name in columns_of(rows):
         text = COSTS[name][2] if name in COSTS else METRICS[name].definition
-        found.append(f"{title_of(name)[:-2]}: {text}.")
-    return found
+        lines.append(f"{title_of(name)[:-2]}: {text}.")
+    return lines
 
 
-def _about_tests(tests: Sequence[Difference], reference: Optional[str]) -> str:
+def _about_tests(tests: Sequence[Difference], reference: str | None) -> str:
     text = (
         f"Against {reference}: mean difference over the pairs that both have; p by Wilcoxon's signed-rank test over "
         "pairs, two-sided, corrected by Holm's procedure for the number of methods."
@@ -158,11 +168,11 @@ def _about_tests(tests: Sequence[Difference], reference: Optional[str]) -> str:
     return text
 
 
-def _test_lines(tests: Sequence[Difference]) -> List[List[str]]:
+def _test_lines(tests: Sequence[Difference]) -> list[list[str]]:
     return [
         [
             test.first,
-            title_of(test.figure),
+            title_of(test.metric),
             f"{test.difference:+.4f}",
             str(test.pairs),
             "" if test.p is None else f"{test.p:.4f}",
@@ -172,10 +182,16 @@ def _test_lines(tests: Sequence[Difference]) -> List[List[str]]:
     ]
 
 
-_TEST_HEADING = ["Method", "Figure", "Difference", "Pairs", "p", "p, corrected"]
+_TEST_HEADING = ["Method", "Metric", "Difference", "Pairs", "p", "p, corrected"]
 
 
-def _markdown(rows, tests, outcomes, cells, command: str) -> str:
+def _markdown(
+    rows: Sequence[Row],
+    tests: Sequence[Difference],
+    outcomes: Sequence[Mapping[str, Any]],
+    cells: Sequence[Cell],
+    command: str,
+) -> str:
     heading, lines = lines_of(rows)
     parts = ["# Comparison", "", f"Command: `{command}`", "", _machine(outcomes), "", *_md(heading, lines)]
     failed = _failed(cells, outcomes)
@@ -194,14 +210,21 @@ def _markdown(rows, tests, outcomes, cells, command: str) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _md(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> List[str]:
-    def line(cells):
+def _md(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
     return [line(heading), line(["---"] * len(heading)), *[line(cells) for cells in lines]]
 
 
-def _page(rows, tests, cells, outcomes, command: str, pictures: Mapping[str, Path]) -> str:
+def _page(
+    rows: Sequence[Row],
+    tests: Sequence[Difference],
+    cells: Sequence[Cell],
+    outcomes: Sequence[Mapping[str, Any]],
+    command: str,
+    pictures: Mapping[str, Path],
+) -> str:
     heading, lines = lines_of(rows)
     best = [None, *[best_of(rows, name) for name in columns_of(rows)], None, None, None]
     marked = [
@@ -244,20 +267,21 @@ def _page(rows, tests, cells, outcomes, command: str, pictures: Mapping[str, Pat
     )
 
 
-def _structures(cells, outcomes) -> str:
-    found = by_structure(cells, outcomes, "dice_by_label")
-    if not found:
+def _structures(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]) -> str:
+    structures = by_structure(cells, outcomes, "dice_by_label")
+    if not structures:
         return ""
-    methods = list(next(iter(found.values())))
+    methods = list(next(iter(structures.values())))
     lines = []
-    for structure, values in found.items():
-        means = [mean_and_spread(values[method])[0] for method in methods]
+    for structure, values in structures.items():
+        means = [mean_and_deviation(values[method])[0] for method in methods]
         top = max((m for m in means if m is not None), default=math.nan)
         lines.append([(structure, False), *[("" if m is None else f"{m:.3f}", m == top) for m in means]])
     return _table(["Structure", *methods], lines)
 
 
-def _table(heading: Sequence[str], lines) -> str:
+def _table(heading: Sequence[str], lines: Sequence[Sequence[tuple[str, Any]]]) -> str:
+    """Return a table as HTML; a cell is its text and whether it is bold."""
     head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in heading)
     body = ""
     for line in lines:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .request import Cell
 from .table import Row, by_structure
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+#: Intensities shown as black and as white.
+Limits = tuple[float, float]
+#: Left, right, bottom and top of an image, mm.
+Extent = tuple[float, float, float, float]
 INK = "#1c2330"
 #: How far the Jacobian's colors go: from a quarter to four times the volume.
 LOG_LIMIT = np.log(4.0)
@@ -18,33 +28,33 @@ GRID_MM = 10.0
 
 
 def available() -> bool:
-    """Whether matplotlib is there."""
+    """Return whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw(
     cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]], rows: Sequence[Row], folder: Path
-) -> Dict[str, Path]:
-    """Draw everything; title to file, in the order of the report."""
+) -> dict[str, Path]:
+    """Draw everything; returns the files by title, in the order of the report."""
     import matplotlib
 
     matplotlib.use("Agg")
-    found: Dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for title, path in (
         ("Dice of each pair", _box_of_pairs(rows, "dice", "Dice", folder / "dice.png")),
         ("Dice of each structure", _box_of_structures(cells, outcomes, folder / "structures.png")),
         ("Landmark error of each pair", _box_of_pairs(rows, "tre_mm", "TRE (mm)", folder / "tre.png")),
     ):
         if path is not None:
-            found[title] = path
+            files[title] = path
     for pair in dict.fromkeys(cell.pair.name for cell in cells):
         path = _montage(pair, [cell for cell in cells if cell.pair.name == pair], folder)
         if path is not None:
-            found[f"{pair}: the same slice by every method"] = path
-    return found
+            files[f"{pair}: the same slice by every method"] = path
+    return files
 
 
-def _saved(figure, path: Path) -> Path:
+def _saved(figure: Figure, path: Path) -> Path:
     import matplotlib.pyplot as plt
 
     figure.savefig(path, dpi=110, bbox_inches="tight", facecolor="white")
@@ -52,7 +62,7 @@ def _saved(figure, path: Path) -> Path:
     return path
 
 
-def _box_of_pairs(rows: Sequence[Row], name: str, title: str, path: Path) -> Optional[Path]:
+def _box_of_pairs(rows: Sequence[Row], name: str, title: str, path: Path) -> Path | None:
     """A box for each method over the pairs, the pairs as points."""
     import matplotlib.pyplot as plt
 
@@ -66,12 +76,12 @@ def _box_of_pairs(rows: Sequence[Row], name: str, title: str, path: Path) -> Opt
     return _saved(figure, path)
 
 
-def _boxes(axes, known: Sequence[Tuple[str, Sequence[float]]]) -> None:
-    locations = range(len(known), 0, -1)
+def _boxes(axes: Axes, known: Sequence[tuple[str, Sequence[float]]]) -> None:
+    places = range(len(known), 0, -1)
     style = {"color": INK, "linewidth": 1}
     axes.boxplot(
         [values for _, values in known],
-        positions=list(locations),
+        positions=list(places),
         orientation="horizontal",
         widths=0.6,
         showfliers=False,
@@ -80,32 +90,32 @@ def _boxes(axes, known: Sequence[Tuple[str, Sequence[float]]]) -> None:
         whiskerprops=style,
         capprops=style,
     )
-    for place, (_, values) in zip(locations, known):
-        spread = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [0]
-        axes.plot(values, place + np.array(spread), "o", ms=3, color="#2c6fbb", alpha=0.7)
-    axes.set_yticks(list(locations), [label for label, _ in known])
+    for place, (_, values) in zip(places, known):
+        offsets = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [0]
+        axes.plot(values, place + np.array(offsets), "o", ms=3, color="#2c6fbb", alpha=0.7)
+    axes.set_yticks(list(places), [label for label, _ in known])
     axes.grid(axis="x", color="#d9dee7")
     axes.set_axisbelow(True)
 
 
-def _box_of_structures(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]], path: Path) -> Optional[Path]:
+def _box_of_structures(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]], path: Path) -> Path | None:
     """One panel for each structure, a box for each method, all on one scale."""
     import matplotlib.pyplot as plt
 
-    found = by_structure(cells, outcomes, "dice_by_label")
-    if not found:
+    structures = by_structure(cells, outcomes, "dice_by_label")
+    if not structures:
         return None
-    methods = list(next(iter(found.values())))
-    wide = min(5, len(found))
-    deep = -(-len(found) // wide)
+    methods = list(next(iter(structures.values())))
+    wide = min(5, len(structures))
+    deep = -(-len(structures) // wide)
     size = (3.2 * wide, (0.22 * len(methods) + 0.7) * deep)
     figure, panels = plt.subplots(deep, wide, figsize=size, sharex=True, sharey=True, squeeze=False)
     for place, panel in enumerate(panels.flat):
-        if place >= len(found):
+        if place >= len(structures):
             panel.set_visible(False)
             continue
-        structure = list(found)[place]
-        known = [(method, [v for v in found[structure][method] if v is not None]) for method in methods]
+        structure = list(structures)[place]
+        known = [(method, [v for v in structures[structure][method] if v is not None]) for method in methods]
         known = [(method, values or [np.nan]) for method, values in known]  # one place for each method in every panel
         _boxes(panel, known)
         panel.set_title(f"structure {structure}", fontsize=9)
@@ -118,12 +128,12 @@ def _box_of_structures(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, An
 # ------------------------------------------------------------------ montage
 
 
-def _montage(pair: str, cells: Sequence[Cell], folder: Path) -> Optional[Path]:
+def _montage(pair: str, cells: Sequence[Cell], folder: Path) -> Path | None:
     """A row for each method: warped, difference to the fixed image, the grid, and the Jacobian; one scale for all."""
     import matplotlib.pyplot as plt
 
     planes = [(cell.method.label, _planes(folder / "cells" / f"{cell.file_name}.npz")) for cell in cells]
-    done = [(label, one) for label, one in planes if one is not None]
+    done = [(label, values) for label, values in planes if values is not None]
     if not done:
         return None
     first = done[0][1]
@@ -137,71 +147,73 @@ def _montage(pair: str, cells: Sequence[Cell], folder: Path) -> Optional[Path]:
     for place, title in enumerate(titles):  # the last two have nothing in the row of the fixed image
         panels[0 if place < 2 else 1, place].set_title(title, fontsize=10)
     jacobian = None
-    for row, (label, one) in enumerate([("fixed", None), *done]):
+    for row, (label, values) in enumerate([("fixed", None), *done]):
         for panel in panels[row]:
-            panel.set_xticks([]), panel.set_yticks([])
+            panel.set_xticks([])
+            panel.set_yticks([])
             for side in panel.spines.values():
                 side.set_visible(False)
         panels[row, 0].set_ylabel(label, fontsize=9)
         extent = (0, wide * first["spacing_mm"][0], tall * first["spacing_mm"][1], 0)
-        if one is None:
+        if values is None:
             _gray(panels[row, 0], first["fixed"], limits[0], extent)
             _difference(
                 panels[row, 1], _scaled(first["linear"], limits[1]) - _scaled(first["fixed"], limits[0]), extent
             )
             panels[row, 1].set_xlabel("after the linear stage", fontsize=8)
-            panels[row, 2].set_visible(False), panels[row, 3].set_visible(False)
+            panels[row, 2].set_visible(False)
+            panels[row, 3].set_visible(False)
             continue
-        _gray(panels[row, 0], one["warped"], limits[1], extent)
-        _difference(panels[row, 1], _scaled(one["warped"], limits[1]) - _scaled(one["fixed"], limits[0]), extent)
-        _grid(panels[row, 2], one, limits[1], extent)
-        jacobian = _jacobian(panels[row, 3], one["jacobian"], extent)
+        _gray(panels[row, 0], values["warped"], limits[1], extent)
+        _difference(panels[row, 1], _scaled(values["warped"], limits[1]) - _scaled(values["fixed"], limits[0]), extent)
+        _grid(panels[row, 2], values, limits[1], extent)
+        jacobian = _jacobian(panels[row, 3], values["jacobian"], extent)
     bar = figure.colorbar(jacobian, ax=panels[:, 3], shrink=0.5, location="right", ticks=np.log([0.25, 0.5, 1, 2, 4]))
     bar.ax.set_yticklabels(["¼", "½", "1", "2", "4"])
     bar.set_label("volume, moving to fixed (black: 0 or less)", fontsize=8)
-    said = "as it is stored" if first["planar"] else "axial; patient's right is on the left, anterior is up"
-    figure.suptitle(f"{pair}: {said}", fontsize=10)
+    orientation = "as it is stored" if first["planar"] else "axial; patient's right is on the left, anterior is up"
+    figure.suptitle(f"{pair}: {orientation}", fontsize=10)
     return _saved(figure, folder / f"montage-{pair}.png")
 
 
-def _planes(path: Path) -> Optional[Dict[str, np.ndarray]]:
+def _planes(path: Path) -> dict[str, np.ndarray] | None:
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as found:
-        return dict(found)
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
-def _limits(plane: np.ndarray) -> Tuple[float, float]:
+def _limits(plane: np.ndarray) -> Limits:
     low, high = np.percentile(plane, (0.5, 99.5))
     return float(low), float(max(high, low + 1e-6))
 
 
-def _scaled(plane: np.ndarray, limits: Tuple[float, float]) -> np.ndarray:
+def _scaled(plane: np.ndarray, limits: Limits) -> np.ndarray:
     return np.clip((plane - limits[0]) / (limits[1] - limits[0]), 0, 1)
 
 
-def _gray(panel, plane, limits, extent) -> None:
+def _gray(panel: Axes, plane: np.ndarray, limits: Limits, extent: Extent) -> None:
     panel.imshow(plane, cmap="gray", vmin=limits[0], vmax=limits[1], extent=extent)
 
 
-def _difference(panel, plane, extent) -> None:
+def _difference(panel: Axes, plane: np.ndarray, extent: Extent) -> None:
     panel.imshow(plane, cmap="RdBu_r", vmin=-1, vmax=1, extent=extent)
 
 
-def _grid(panel, one: Mapping[str, np.ndarray], limits, extent) -> None:
-    """Lines of the moving image's space, every GRID_MM, where the transform brings them."""
-    panel.imshow(one["warped"], cmap="gray", vmin=limits[0], vmax=2 * limits[1] - limits[0], extent=extent)
-    if "shift_x" not in one:
+def _grid(panel: Axes, values: Mapping[str, np.ndarray], limits: Limits, extent: Extent) -> None:
+    """Draw lines of the moving image's space, every GRID_MM, where the transform takes them."""
+    panel.imshow(values["warped"], cmap="gray", vmin=limits[0], vmax=2 * limits[1] - limits[0], extent=extent)
+    if "shift_x" not in values:
         return
-    tall, wide = one["warped"].shape
-    across, down = one["spacing_mm"]
+    tall, wide = values["warped"].shape
+    across, down = values["spacing_mm"]
     x, y = np.meshgrid((np.arange(wide) + 0.5) * across, (np.arange(tall) + 0.5) * down)
-    for base, shift in ((x, one["shift_x"]), (y, one["shift_y"])):
-        locations = np.arange(0, base.max(), GRID_MM)
-        panel.contour(x, y, base + shift, levels=locations, colors="#e8b23a", linewidths=0.6)
+    for base, shift in ((x, values["shift_x"]), (y, values["shift_y"])):
+        levels = np.arange(0, base.max(), GRID_MM)
+        panel.contour(x, y, base + shift, levels=levels, colors="#e8b23a", linewidths=0.6)
 
 
-def _jacobian(panel, plane: np.ndarray, extent):
+def _jacobian(panel: Axes, plane: np.ndarray, extent: Extent) -> AxesImage:
     import matplotlib
 
     colors = matplotlib.colormaps["RdBu_r"].with_extremes(bad="black")

@@ -7,13 +7,15 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any
 
 from .. import __version__
-from ..catalog import card
-from ..settings import settings_for
+from ..methods import method, settings_of
+from ..settings import numbers_of
+from ..similarity import similarities
 from ..types import PRESETS, InputError
 
 FILES = (
@@ -42,7 +44,7 @@ class Method:
     """One column of the comparison.
 
     Attributes:
-        label: what it was asked for as: NAME, NAME:VARIANT, either followed by /EFFORT.
+        label: what it was asked for as: NAME, NAME:VARIANT, either followed by /PRESET.
         name: of the card. preset: as asked for. settings: numbers that differ from the method's.
     """
 
@@ -69,36 +71,39 @@ class Cell:
     device: str
     threads: int
 
-    def values(self) -> Dict[str, Any]:
-        """As JSON holds it."""
+    def values(self) -> dict[str, Any]:
+        """Return the cell as plain values for JSON."""
         return dataclasses.asdict(self)
 
     def fingerprint(self) -> str:
-        """What a finished cell is known by: the same files, method, weights and numbers, and the same version."""
+        """Return a checksum of everything that its outcome depends on: files, method, weights, numbers, and version."""
         stamps = {}
         for what, path in self.pair.files.items():
-            found = Path(path).stat()
-            stamps[what] = [path, found.st_size, found.st_mtime_ns]
-        weights = card(self.method.name).sha256  # of a model that was added, and may be another under its name now
+            status = Path(path).stat()
+            stamps[what] = [path, status.st_size, status.st_mtime_ns]
+        weights = method(
+            self.method.name
+        ).card.sha256  # of a model that was added, and may be another under its name now
         text = json.dumps([__version__, self.values(), stamps, weights], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def file_name(self) -> str:
-        """Where its outcome is kept, under the folder of cells."""
+        """Name of the file of its outcome under the folder of cells, without its ending."""
         safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in self.method.label)
         return f"{self.pair.name}/{safe}"
 
 
 def read_cell(values: Mapping[str, Any]) -> Cell:
-    """The reverse of ``Cell.values``."""
+    """Return a cell from its plain values (``Cell.values``)."""
     return Cell(**{**values, "pair": Pair(**values["pair"]), "method": Method(**values["method"])})
 
 
-def read_pairs(path: Path) -> List[Pair]:
-    """The pairs of a CSV with a heading: fixed and moving, and as far as there are any the other FILES and ``name``.
+def read_pairs(path: Path) -> list[Pair]:
+    """Read the pairs of a CSV.
 
-    Paths may be relative to the CSV. A pair may lack labels or landmarks that others have.
+    Its heading has fixed and moving, and as far as there are any the other FILES and ``name``. Paths may be relative to
+    the CSV. A pair may lack labels or landmarks that others have.
 
     Raises:
         InputError: it cannot be read, a column is unknown or missing, a file is not there, or names come twice.
@@ -125,7 +130,7 @@ def read_pairs(path: Path) -> List[Pair]:
     return pairs
 
 
-def _pair(path: Path, number: int, row: Mapping[Optional[str], Any]) -> Pair:
+def _pair(path: Path, number: int, row: Mapping[str | None, Any]) -> Pair:
     if None in row:
         raise InputError(f"{path}, row {number}: more cells than the heading has columns.")
     if any("\0" in (value or "") for value in row.values()):
@@ -134,63 +139,71 @@ def _pair(path: Path, number: int, row: Mapping[Optional[str], Any]) -> Pair:
     for what in ("fixed", "moving"):
         if what not in files:
             raise InputError(f"{path}, row {number}: no {what} image is named.")
-    for what, one in files.items():
-        if not os.path.exists(one):  # unlike Path.exists it takes names of any length
-            raise InputError(f"{path}, row {number}: the {what.replace('_', ' ')} {one} is not there.")
-    for two in _PAIRED:
-        if (two[0] in files) != (two[1] in files):
-            raise InputError(f"{path}, row {number}: give {two[0]} and {two[1]} both, or neither.")
+    for what, file in files.items():
+        if not os.path.exists(file):  # unlike Path.exists it takes names of any length
+            raise InputError(f"{path}, row {number}: the {what.replace('_', ' ')} {file} is not there.")
+    for first, second in _PAIRED:
+        if (first in files) != (second in files):
+            raise InputError(f"{path}, row {number}: give {first} and {second} both, or neither.")
     name = (row.get("name") or "").strip() or f"pair-{number:03d}"
     if not all(c.isalnum() or c in "-_." for c in name) or name[0] == ".":
         raise InputError(f"{path}, row {number}: the name {name!r} must be of letters, digits, -, _ and points.")
     return Pair(name, files)
 
 
-def read_methods(labels: Sequence[str], preset: str, changed: Sequence[str] = ()) -> List[Method]:
-    """The methods by label, with their settings.
+def read_methods(labels: Sequence[str], preset: str, changed: Sequence[str] = ()) -> list[Method]:
+    """Return the methods by label, with their settings.
 
     Args:
-        labels: NAME, NAME:VARIANT, either with /EFFORT.
+        labels: NAME, NAME:VARIANT, either with /PRESET.
         preset: of those that name none.
         changed: METHOD.SETTING=VALUE, or SETTING=VALUE for every method that has that setting.
 
     Raises:
-        InputError: a method, an preset or a setting that there is not, or a method twice.
+        InputError: a method, preset or setting is unknown, or a method is named twice.
     """
-    found: List[Method] = []
+    methods: list[Method] = []
     for label in labels:
         name, _, asked = label.partition("/")
         if asked and asked not in PRESETS:
             raise InputError(f"{label}: the preset must be one of {', '.join(PRESETS)}.")
-        if label in (one.label for one in found):
+        if label in (method.label for method in methods):
             raise InputError(f"The method {label} is named twice.")
         settings = _settings(label, name, asked or preset, changed, labels)
-        found.append(Method(label, name, asked or preset, settings))
-    return found
+        methods.append(Method(label, name, asked or preset, settings))
+    return methods
 
 
-def _settings(label: str, name: str, preset: str, changed: Sequence[str], labels: Sequence[str]) -> Dict[str, Any]:
-    chosen, settings = card(name), {}
+def _settings(label: str, name: str, preset: str, changed: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    chosen, settings = method(name), {}
     for text in changed:
         key, sign, value = text.partition("=")
-        owner, _, setting = key.rpartition(".")
+        owner, setting = _owner(key, labels)
         if not sign or not setting:
             raise InputError(f"--set needs METHOD.SETTING=VALUE or SETTING=VALUE; it was {text!r}.")
         if owner and owner not in labels:
             raise InputError(f"--set {text}: {owner} is none of the methods of this comparison.")
-        if owner == label or (not owner and _has(chosen.module, preset, setting)):
+        if owner == label or (not owner and _has(name, preset, setting)):
             settings[setting] = value
-        elif not owner and not any(_has(card(one.partition("/")[0]).module, preset, setting) for one in labels):
+        elif not owner and not any(_has(other.partition("/")[0], preset, setting) for other in labels):
             raise InputError(f"--set {text}: none of the methods has a setting {setting}.")
-    settings_for(chosen.module, preset, settings, chosen.settings)
+    settings_of(chosen, preset, settings)
     return settings
 
 
-def _has(module: str, preset: str, setting: str) -> bool:
-    defaults = settings_for(module, preset)
-    return defaults is not None and hasattr(defaults, setting)
+def _owner(key: str, labels: Sequence[str]) -> tuple[str, str]:
+    """Split METHOD.SETTING; a setting may hold a point itself ("lncc.window_radius")."""
+    for label in labels:
+        if key.startswith(f"{label}."):
+            return label, key[len(label) + 1 :]
+    head, _, rest = key.partition(".")
+    return ("", key) if not rest or head in similarities() else (head, rest)
 
 
-def cells_of(pairs: Sequence[Pair], methods: Sequence[Method], **options: Any) -> List[Cell]:
-    """Every method on every pair, pair by pair."""
+def _has(name: str, preset: str, setting: str) -> bool:
+    return setting in {number.name for number in numbers_of(method(name).presets[preset])}
+
+
+def cells_of(pairs: Sequence[Pair], methods: Sequence[Method], **options: Any) -> list[Cell]:
+    """Return the cells of every method on every pair, pair by pair."""
     return [Cell(pair, method, **options) for pair in pairs for method in methods]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Optional
 
 from ..files.atomic import whole_files, writing
 from ..types import InputError
 from .cell import run_cell
 from .request import Cell
 
-Outcome = Dict[str, Any]
-Told = Callable[[Cell, Outcome, bool], None]
+#: What a cell gave: "metrics", "seconds", ... or "error", see ``cell.run_cell``.
+Outcome = dict[str, Any]
+#: Called with each cell, its outcome, and whether that was there already.
+Report = Callable[[Cell, Outcome, bool], None]
 #: How many workers may be lost under one cell before it is given up: it may be the cell that ends them.
 LOST_WORKERS = 3
 
@@ -21,19 +24,19 @@ LOST_WORKERS = 3
 def outcomes(
     cells: Sequence[Cell],
     folder: Path,
-    told: Told,
+    report: Report,
     workers: int = 1,
-    scheduler: Optional[str] = None,
+    scheduler: str | None = None,
     keep: bool = False,
-) -> List[Outcome]:
-    """The outcome of every cell, in order; those that are in the folder already are taken from there.
+) -> list[Outcome]:
+    """Return the outcome of every cell, in order; those that are in the folder already are taken from there.
 
     A cell that failed is tried again. What is finished is written at once, so that a comparison can be stopped at any
     moment and started again.
 
     Args:
         folder: of the cells.
-        told: called with each cell, its outcome, and whether it was there already.
+        report: called with each cell, its outcome, and whether it was there already.
         workers: cells at a time on this computer.
         scheduler: address of a Dask scheduler; its workers must see the files of the pairs under the same paths.
         keep: keep warped images, transforms and the rest beside each cell.
@@ -41,13 +44,13 @@ def outcomes(
     Raises:
         InputError: the scheduler cannot be reached, or distributed is not installed.
     """
-    found: Dict[int, Outcome] = {}
+    by_number: dict[int, Outcome] = {}
     waiting = []
     for number, cell in enumerate(cells):
         before = _finished(cell, folder)
         if before is not None:
-            found[number] = before
-            told(cell, before, True)
+            by_number[number] = before
+            report(cell, before, True)
         else:
             waiting.append(number)
     run = _on_cluster(scheduler) if scheduler else _here(workers)
@@ -56,12 +59,12 @@ def outcomes(
         cell = cells[number]
         outcome["fingerprint"] = cell.fingerprint()
         _keep(cell, folder, outcome, slices)
-        found[number] = outcome
-        told(cell, outcome, False)
-    return [found[number] for number in range(len(cells))]
+        by_number[number] = outcome
+        report(cell, outcome, False)
+    return [by_number[number] for number in range(len(cells))]
 
 
-def _finished(cell: Cell, folder: Path) -> Optional[Outcome]:
+def _finished(cell: Cell, folder: Path) -> Outcome | None:
     path = folder / f"{cell.file_name}.json"
     try:
         outcome = json.loads(path.read_text("utf-8"))
@@ -81,20 +84,20 @@ def _keep(cell: Cell, folder: Path, outcome: Outcome, slices: bytes) -> None:
             (private / f"{base.name}.json").write_bytes(json.dumps(outcome, indent=1).encode())
 
 
-Job = Tuple[int, Cell, Optional[str]]
-Runner = Callable[[Sequence[Job]], Iterator[Tuple[int, Tuple[Outcome, bytes]]]]
+Job = tuple[int, Cell, Optional[str]]
+Runner = Callable[[Sequence[Job]], Iterator[tuple[int, tuple[Outcome, bytes]]]]
 
 
 def _here(workers: int) -> Runner:
-    def run(jobs: Sequence[Job]):
+    def run(jobs: Sequence[Job]) -> Iterator[tuple[int, tuple[Outcome, bytes]]]:
         with concurrent.futures.ThreadPoolExecutor(max_workers=workers) as pool:  # each waits for a process
             running = {pool.submit(run_cell, cell.values(), keep): number for number, cell, keep in jobs}
             try:
                 for done in concurrent.futures.as_completed(running):
                     yield running[done], done.result()
             finally:
-                for one in running:
-                    one.cancel()
+                for future in running:
+                    future.cancel()
 
     return run
 
@@ -105,7 +108,7 @@ def _on_cluster(address: str) -> Runner:
     except ImportError:
         raise InputError('Dask is not installed. Install it with: pip install "SlicerDeepReg[dask]"') from None
 
-    def run(jobs: Sequence[Job]):
+    def run(jobs: Sequence[Job]) -> Iterator[tuple[int, tuple[Outcome, bytes]]]:
         try:
             client = distributed.Client(address, timeout="10s", set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:

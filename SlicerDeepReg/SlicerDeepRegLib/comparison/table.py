@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from ..catalog import card
+from .. import methods as registry
 from ..metrics import METRICS
 from .request import Cell
 
-#: Columns in the order of the papers' tables: the metrics of METRICS, and what it cost.
-FIGURES = ("dice", "hd95_mm", "assd_mm", "tre_mm", "ncc", "nmi", "ssim", "folds_percent", "ndv_percent", "sdlogj")
+#: Metrics in the order of the papers' tables, by their names in METRICS.
+COMPARED = ("dice", "hd95_mm", "assd_mm", "tre_mm", "ncc", "nmi", "ssim", "folds_percent", "ndv_percent", "sdlogj")
+#: What a registration costs: title, the better direction, and definition.
 COSTS = {
     "seconds": ("Seconds", "lower", "wall time of linear stage, preparation and method"),
     "cpu_seconds": ("CPU s", "lower", "time of all cores for the whole cell, reading and measuring too"),
@@ -34,32 +36,32 @@ class Row:
 
     label: str
     title: str
-    values: Mapping[str, Sequence[Optional[float]]]
-    parameters: Optional[int]
-    operations: Optional[int]
+    values: Mapping[str, Sequence[float | None]]
+    parameters: int | None
+    operations: int | None
     failed: int
 
 
-def rows_of(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]) -> List[Row]:
-    """A row for the pair as given, one for the linear stage, and one for each method.
+def rows_of(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Return a row for the pair as given, one for the linear stage, and one for each method.
 
     A pair without labels has no Dice, and a cell that failed has nothing; neither counts as zero.
     """
     pairs = list(dict.fromkeys(cell.pair.name for cell in cells))
     labels = list(dict.fromkeys(cell.method.label for cell in cells))
-    by_place = {(cell.pair.name, cell.method.label): outcome for cell, outcome in zip(cells, outcomes)}
+    by_cell = {(cell.pair.name, cell.method.label): outcome for cell, outcome in zip(cells, outcomes)}
     rows = []
     for state, title in STATES.items():
-        firsts = [_first_good([by_place[pair, label] for label in labels]) for pair in pairs]
+        firsts = [_first_good([by_cell[pair, label] for label in labels]) for pair in pairs]
         rows.append(Row(title, title, _metrics(firsts, state), None, None, 0))
     for label in labels:
-        one = [by_place[pair, label] for pair in pairs]
-        chosen = card(label.partition("/")[0])
-        values = _metrics(one, "after")
-        values["seconds"] = [_at(outcome, "seconds", "registration") for outcome in one]
-        values["cpu_seconds"] = [_at(outcome, "spent", "cpu_total") for outcome in one]
-        values["peak_gb"] = [outcome.get("peak_gb") for outcome in one]
-        failed = sum("error" in outcome for outcome in one)
+        own = [by_cell[pair, label] for pair in pairs]
+        chosen = registry.method(label.partition("/")[0]).card
+        values = _metrics(own, "after")
+        values["seconds"] = [_at(outcome, "seconds", "registration") for outcome in own]
+        values["cpu_seconds"] = [_at(outcome, "spent", "cpu_total") for outcome in own]
+        values["peak_gb"] = [outcome.get("peak_gb") for outcome in own]
+        failed = sum("error" in outcome for outcome in own)
         rows.append(Row(label, chosen.title, values, chosen.parameters, chosen.multiply_accumulates, failed))
     return rows
 
@@ -68,83 +70,92 @@ def _first_good(outcomes: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return next((outcome for outcome in outcomes if "error" not in outcome), {})
 
 
-def _metrics(outcomes: Sequence[Mapping[str, Any]], state: str) -> Dict[str, List[Optional[float]]]:
-    return {name: [_at(outcome, "metrics", state, name) for outcome in outcomes] for name in FIGURES}
+def _metrics(outcomes: Sequence[Mapping[str, Any]], state: str) -> dict[str, list[float | None]]:
+    return {name: [_at(outcome, "metrics", state, name) for outcome in outcomes] for name in COMPARED}
 
 
-def _at(values: Any, *keys: str) -> Optional[float]:
+def _at(values: Any, *keys: str) -> float | None:
     for key in keys:
         values = values.get(key) if isinstance(values, Mapping) else None
     return None if values is None else float(values)
 
 
 def by_structure(
-    cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]], figure: str
-) -> Dict[str, Dict[str, List[Optional[float]]]]:
-    """Label of a structure to method to one value for each pair, of ``dice_by_label`` and the like; "linear" too."""
-    found: Dict[str, Dict[str, List[Optional[float]]]] = {}
+    cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]], metric: str
+) -> dict[str, dict[str, list[float | None]]]:
+    """Return the values of a metric of structures, as ``dice_by_label``: one for each pair, by structure and method.
+
+    The result after the linear stage is there as the method "linear".
+    """
+    structures: dict[str, dict[str, list[float | None]]] = {}
     pairs = list(dict.fromkeys(cell.pair.name for cell in cells))
     methods = ["linear", *dict.fromkeys(cell.method.label for cell in cells)]
     for cell, outcome in zip(cells, outcomes):
         for state, method in (("linear", "linear"), ("after", cell.method.label)):
-            values = outcome.get("metrics", {}).get(state, {}).get(figure) or {}
+            values = outcome.get("metrics", {}).get(state, {}).get(metric) or {}
             for structure, value in values.items():
-                rows = found.setdefault(structure, {name: [None] * len(pairs) for name in methods})
+                rows = structures.setdefault(structure, {name: [None] * len(pairs) for name in methods})
                 if rows[method][pairs.index(cell.pair.name)] is None:
                     rows[method][pairs.index(cell.pair.name)] = value
-    return dict(sorted(found.items(), key=lambda item: int(item[0])))
+    return dict(sorted(structures.items(), key=lambda item: int(item[0])))
 
 
-def mean_and_spread(values: Sequence[Optional[float]]) -> Tuple[Optional[float], Optional[float], int]:
-    """Mean, standard deviation (n - 1; None for one value) and number of the values that are there."""
+def mean_and_deviation(values: Sequence[float | None]) -> tuple[float | None, float | None, int]:
+    """Return mean, standard deviation (n - 1; None for one value) and number of the values that are there."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:
         return None, None, 0
-    spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
-    return float(np.mean(known)), spread, len(known)
+    deviation = float(np.std(known, ddof=1)) if len(known) > 1 else None
+    return float(np.mean(known)), deviation, len(known)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of two methods over the pairs that both have."""
+    """A metric of two methods over the pairs that have it for both.
 
-    figure: str
+    Attributes:
+        metric: its name. first, second: labels of the methods.
+        pairs: how many. difference: mean of first minus second.
+        p: of the signed-rank test; None for too few pairs. corrected: p by Holm's procedure.
+    """
+
+    metric: str
     first: str
     second: str
     pairs: int
     difference: float
-    p: Optional[float]
-    corrected: Optional[float]
+    p: float | None
+    corrected: float | None
 
 
-def differences_of(rows: Sequence[Row], reference: str) -> List[Difference]:
-    """Every method against the reference: Wilcoxon's signed-rank test over pairs, two-sided.
+def differences_of(rows: Sequence[Row], reference: str) -> list[Difference]:
+    """Test every method against the reference: Wilcoxon's signed-rank test over pairs, two-sided.
 
-    For each figure the p values are corrected for the number of methods by Holm's procedure. With fewer than
+    For each metric the p values are corrected for the number of methods by Holm's procedure. With fewer than
     LEAST_PAIRS pairs the differences are given without p.
     """
     by_label = {row.label: row for row in rows}
-    found: List[Difference] = []
-    for figure in TESTED:
-        one: List[Difference] = []
+    tests: list[Difference] = []
+    for metric in TESTED:
+        uncorrected: list[Difference] = []
         for row in rows:
             if row.label in (reference, *STATES.values()):
                 continue
-            both = zip(row.values[figure], by_label[reference].values[figure])
+            both = zip(row.values[metric], by_label[reference].values[metric])
             known = [(a, b) for a, b in both if a is not None and b is not None]
             if known:
                 differences = np.array([a - b for a, b in known])
-                one.append(
+                uncorrected.append(
                     Difference(
-                        figure, row.label, reference, len(known), float(differences.mean()), _p(differences), None
+                        metric, row.label, reference, len(known), float(differences.mean()), _p(differences), None
                     )
                 )
-        corrected = holm([test.p for test in one])
-        found += [Difference(**{**vars(test), "corrected": value}) for test, value in zip(one, corrected)]
-    return found
+        corrected = holm([test.p for test in uncorrected])
+        tests += [replace(test, corrected=value) for test, value in zip(uncorrected, corrected)]
+    return tests
 
 
-def _p(differences: np.ndarray) -> Optional[float]:
+def _p(differences: np.ndarray) -> float | None:
     if len(differences) < LEAST_PAIRS:
         return None
     if not differences.any():
@@ -152,27 +163,29 @@ def _p(differences: np.ndarray) -> Optional[float]:
     return float(stats.wilcoxon(differences).pvalue)
 
 
-def holm(values: Sequence[Optional[float]]) -> List[Optional[float]]:
-    """p values corrected for their number (Holm 1979); None stays None and does not count."""
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """Correct p values for their number (Holm 1979); None stays None and does not count."""
     known = sorted((value, place) for place, value in enumerate(values) if value is not None)
-    found: List[Optional[float]] = [None] * len(values)
+    corrected: list[float | None] = [None] * len(values)
     least = 0.0
     for rank, (value, place) in enumerate(known):
         least = max(least, min(1.0, value * (len(known) - rank)))
-        found[place] = least
-    return found
+        corrected[place] = least
+    return corrected
 
 
 # ------------------------------------------------------------------ as text
 
 
-def columns_of(rows: Sequence[Row]) -> List[str]:
-    """The metrics and costs that any row has."""
-    return [name for name in (*FIGURES, *COSTS) if any(mean_and_spread(row.values.get(name, ()))[2] for row in rows)]
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """Return the names of the metrics and costs that any row has."""
+    return [
+        name for name in (*COMPARED, *COSTS) if any(mean_and_deviation(row.values.get(name, ()))[2] for row in rows)
+    ]
 
 
 def title_of(name: str) -> str:
-    """A column's heading with its unit and the direction that is better."""
+    """Return a column's heading with its unit and the better direction."""
     if name in COSTS:
         return f"{COSTS[name][0]} ↓"
     metric = METRICS[name]
@@ -180,19 +193,21 @@ def title_of(name: str) -> str:
     return f"{metric.title}{unit} {'↑' if metric.better == 'higher' else '↓'}"
 
 
-def lines_of(rows: Sequence[Row]) -> Tuple[List[str], List[List[str]]]:
-    """Heading and cells of the table as the papers print it: mean ± standard deviation."""
+def lines_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return heading and cells of the table as the papers print it: mean ± standard deviation."""
     columns = columns_of(rows)
     heading = ["Method", *map(title_of, columns), "Parameters", "G MAC", "n"]
     lines = []
     for row in rows:
         cells = [row.label]
         for name in columns:
-            mean, spread, _ = mean_and_spread(row.values.get(name, ()))
-            cells.append("" if mean is None else _shown(mean) + (f" ± {_shown(spread)}" if spread is not None else ""))
+            mean, deviation, _ = mean_and_deviation(row.values.get(name, ()))
+            cells.append(
+                "" if mean is None else _shown(mean) + (f" ± {_shown(deviation)}" if deviation is not None else "")
+            )
         size = "" if not row.parameters else f"{row.parameters / 1e6:.3f} M"
         operations = "" if not row.operations else f"{row.operations / 1e9:.0f}"
-        done = max((mean_and_spread(values)[2] for values in row.values.values()), default=0)
+        done = max((mean_and_deviation(values)[2] for values in row.values.values()), default=0)
         lines.append([*cells, size, operations, f"{done}" + (f" ({row.failed} failed)" if row.failed else "")])
     return heading, lines
 
@@ -205,11 +220,11 @@ def _shown(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def best_of(rows: Sequence[Row], name: str) -> Optional[str]:
-    """The label of the method that is best in a column, those that are no method left out."""
+def best_of(rows: Sequence[Row], name: str) -> str | None:
+    """Return the label of the method that is best in a column; the states before it do not count."""
     better = COSTS[name][1] if name in COSTS else METRICS[name].better
-    known = [(mean_and_spread(row.values.get(name, ()))[0], row.label) for row in rows]
-    known = [one for one in known if one[0] is not None and one[1] not in STATES.values()]
+    known = [(mean_and_deviation(row.values.get(name, ()))[0], row.label) for row in rows]
+    known = [(mean, label) for mean, label in known if mean is not None and label not in STATES.values()]
     if not known:
         return None
     return (max if better == "higher" else min)(known)[1]

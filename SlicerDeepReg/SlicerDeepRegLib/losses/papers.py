@@ -1,13 +1,12 @@
-"""The losses of the networks' papers: each takes a network's output and gives one number to lower.
+"""The losses of the networks' papers; the class of a network declares which of them is its own.
 
-All are built from the pair, (B, 1, ...) intensities of 0..1, and called with a ``NetworkOutput``. Displacements are in
-voxels, every term is a mean over voxels (and components) unless it says otherwise, and ``inside`` (B, 1, ...) weighs
-the voxels at which images are compared.
+Displacements are in voxels, and every term is a mean over voxels (and components) unless it says otherwise.
 """
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Optional, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +18,37 @@ from .similarity import LNCC, MSE, SSIM
 Mask = Optional[torch.Tensor]
 
 
+class Estimate(Protocol):
+    """What a loss needs of a network's output, see ``networks.NetworkOutput``."""
+
+    displacement: torch.Tensor
+    fields: dict[str, torch.Tensor]
+    factors: dict[str, int]
+
+
+class PaperLoss(Protocol):
+    """A loss for one pair of images, or for a batch of pairs: built from them, and called with a network's output.
+
+    Args:
+        moving, fixed: (B, 1, ...) intensities of 0..1 on one grid.
+        inside: (B, 1, ...) weights of the voxels at which the images are compared; None for all alike.
+        regularity: weight of the smoothness of the displacement.
+    """
+
+    def __init__(
+        self, moving: torch.Tensor, fixed: torch.Tensor, inside: Mask = None, regularity: float = 1.0
+    ) -> None: ...
+
+    def __call__(self, output: Estimate) -> torch.Tensor:
+        """Return the loss, a scalar, differentiable with respect to the fields of the output."""
+
+
 class LNCCAndDiffusion:
     """Squared local correlation in windows of 9 voxels, and diffusion: TransMorph's protocol, and most others'.
 
     WaveMorph: its tables follow that protocol. CAML: cross correlation and the squared differences of neighboring
     displacements; its windows and weight are those of XMorpher, its base. Published weights of the diffusion are 1 to 5
-    (``training/presets.py``); LKU-Net's is for normalized units times S / 2, which are voxels.
+    ("training" on the networks' cards); LKU-Net's is for normalized units times S / 2, which are voxels.
     """
 
     RADIUS = 4
@@ -33,7 +57,7 @@ class LNCCAndDiffusion:
         self.moving, self.regularity = moving, regularity
         self.loss = LNCC(fixed, _radii(self.RADIUS, fixed), inside)
 
-    def __call__(self, output) -> torch.Tensor:
+    def __call__(self, output: Estimate) -> torch.Tensor:
         value = self.loss(warp(self.moving, output.displacement))
         return value + self.regularity * diffusion(output.displacement)
 
@@ -50,14 +74,14 @@ class MultiResolution:
 
     def __init__(self, moving: torch.Tensor, fixed: torch.Tensor, inside: Mask = None, regularity: float = 1.0) -> None:
         self.regularity = regularity
-        self.moving: Dict[int, torch.Tensor] = {}
-        self.losses: Dict[int, Callable] = {}
+        self.moving: dict[int, torch.Tensor] = {}
+        self.losses: dict[int, Callable] = {}
         for factor, radius in self.RADII.items():
             self.moving[factor], small = _reduced(moving, factor), _reduced(fixed, factor)
             mask = _reduced(inside, factor) if inside is not None else None
             self.losses[factor] = LNCC(small, _radii(radius, small), mask)
 
-    def __call__(self, output) -> torch.Tensor:
+    def __call__(self, output: Estimate) -> torch.Tensor:
         total = self.losses[1](warp(self.moving[1], output.displacement))
         for name, field in output.fields.items():
             factor = output.factors[name]
@@ -83,13 +107,13 @@ class Decoupled:
         inside: Mask = None,
         regularity: float = 1.0,
         data_weight: float = 0.8,
-        agreement: Optional[float] = None,
+        agreement: float | None = None,
     ) -> None:
         self.moving, self.regularity, self.data_weight = moving, regularity, data_weight
         self.agreement = 0.1 * regularity if agreement is None else agreement
         self.loss = MSE(fixed, mask=inside)  # the mean squared difference
 
-    def __call__(self, output) -> torch.Tensor:
+    def __call__(self, output: Estimate) -> torch.Tensor:
         u, v = list(output.fields.values())[-2:]
         data = self.data_weight * self.loss(warp(self.moving, u)) + (1 - self.data_weight) * self.loss(
             warp(self.moving, v)
@@ -117,7 +141,7 @@ class Structural:
         self.error = MSE(fixed, mask=inside)
         self.similarity = SSIM(fixed, inside)
 
-    def __call__(self, output) -> torch.Tensor:
+    def __call__(self, output: Estimate) -> torch.Tensor:
         warped = warp(self.moving, output.displacement)
         value = self.error(warped) + self.structure * (1 - self.similarity(warped))
         return value + self.regularity * diffusion(output.displacement)
@@ -130,7 +154,7 @@ class MSEAndDiffusion:
         self.moving, self.regularity = moving, regularity
         self.error = MSE(fixed, mask=inside)
 
-    def __call__(self, output) -> torch.Tensor:
+    def __call__(self, output: Estimate) -> torch.Tensor:
         return self.error(warp(self.moving, output.displacement)) + self.regularity * diffusion(output.displacement)
 
 
@@ -141,24 +165,9 @@ class SSIMAndDiffusion:
         self.moving, self.regularity = moving, regularity
         self.similarity = SSIM(fixed, inside)
 
-    def __call__(self, output) -> torch.Tensor:
+    def __call__(self, output: Estimate) -> torch.Tensor:
         value = 1 - self.similarity(warp(self.moving, output.displacement))
         return value + self.regularity * diffusion(output.displacement)
-
-
-#: The loss of each network's paper.
-LOSSES: Dict[str, Callable] = {
-    "msrd-net": MultiResolution,
-    "unfolding": Decoupled,
-    "caml": LNCCAndDiffusion,
-    "fmirnet": Structural,
-    "wavemorph": LNCCAndDiffusion,
-    **dict.fromkeys(("voxelmorph", "cyclemorph", "lku-net", "transmorph"), LNCCAndDiffusion),
-    **dict.fromkeys(("transmatch", "xmorpher", "pivit"), LNCCAndDiffusion),
-    **dict.fromkeys(("rdp-net", "utsrmorph"), LNCCAndDiffusion),
-    **dict.fromkeys(("vit-v-net", "h-sganet"), MSEAndDiffusion),
-    "udrsnet": SSIMAndDiffusion,
-}
 
 
 def _radii(radius: int, image: torch.Tensor) -> Sequence[int]:
@@ -166,7 +175,7 @@ def _radii(radius: int, image: torch.Tensor) -> Sequence[int]:
 
 
 def _reduced(image: torch.Tensor, factor: int) -> torch.Tensor:
-    """The mean of blocks of ``factor`` voxels; sizes are rounded up, as networks' pyramids of padded images are."""
+    """Return the mean of blocks of ``factor`` voxels; sizes are rounded up, as in networks' pyramids."""
     if factor == 1:
         return image
     pool = F.avg_pool3d if image.ndim == 5 else F.avg_pool2d

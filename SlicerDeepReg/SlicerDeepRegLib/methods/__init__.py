@@ -1,17 +1,90 @@
-"""Ways to register: each takes a prepared pair and gives stages, a field and its inverse."""
+"""Registration methods, one file each: a file declares them as ``METHODS``; every card of a network is one more.
+
+Menus, command-line choices, memory estimates, checks, the comparison and the tests over the registry read what is declared.
+Nothing here imports torch before a method runs.
+"""
 
 from __future__ import annotations
 
-import importlib
+import sys
+from functools import cache
 from typing import Any
 
-from ..catalog import Card
+from .. import catalog
+from ..registry import declared
+from ..settings import changed
+from ..types import InputError
+from .base import Context, Method, Outcome
+from .network import NetworkMethod
 
 
-def load_method(card: Card) -> Any:
-    """What a card names: it has ``run(pair, device, report, settings) -> Outcome``.
+def methods() -> dict[str, Method]:
+    """Return every method that a request may name, in alphabetical order, then models that the user added."""
+    own: dict[str, Method] = {m.name: m for m in _declared() if m.kind == "deformable"}
+    networks = {name: NetworkMethod(card) for name, card in catalog.cards().items() if name not in own}
+    shipped = {name: m for name, m in networks.items() if catalog.is_shipped(name)}
+    return {**dict(sorted({**own, **shipped}.items())), **networks}
 
-    A module of ``methods/`` runs for itself, or says by ``for_card`` what runs for that card.
+
+def declared_names() -> tuple[str, ...]:
+    """Return the names of the methods that are no networks; a model must not have one of them."""
+    return tuple(m.name for m in _declared())
+
+
+@cache
+def linear_methods() -> dict[str, Method]:
+    """Return the linear methods by name, the simplest first."""
+    return {method.name: method for method in _declared() if method.kind == "linear"}
+
+
+def method(name: str) -> Method:
+    """Return the method of that name; NAME:VARIANT is one in another configuration.
+
+    Raises:
+        InputError: there is none.
     """
-    module = importlib.import_module(f"{__name__}.{card.module}")
-    return module.for_card(card) if hasattr(module, "for_card") else module
+    base, _, variant = name.partition(":")
+    if base not in methods():
+        raise InputError(f"There is no method {base!r}. The methods are: {', '.join(methods())}.", "method")
+    return methods()[base].variant(variant) if variant else methods()[base]
+
+
+def linear_method(name: str) -> Method:
+    """Return the linear method of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in linear_methods():
+        raise InputError(f"linear must be one of {', '.join(linear_methods())}; it was {name!r}.", "linear")
+    return linear_methods()[name]
+
+
+def settings_of(chosen: Method, preset: str, values: Any = None) -> Any:
+    """Return the settings of a method at a preset, some of them changed.
+
+    Args:
+        values: number or text by name, or None.
+
+    Raises:
+        InputError: the method has no such setting, or a value is out of its range.
+    """
+    return changed(chosen.presets[preset], values or {}, chosen.name)
+
+
+@cache
+def _declared() -> tuple[Method, ...]:
+    return tuple(declared(sys.modules[__name__], "METHODS"))
+
+
+__all__ = [
+    "Context",
+    "Method",
+    "Outcome",
+    "declared_names",
+    "linear_method",
+    "linear_methods",
+    "method",
+    "methods",
+    "settings_of",
+]

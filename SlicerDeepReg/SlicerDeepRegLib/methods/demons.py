@@ -6,15 +6,17 @@ images whose histograms were matched; each level goes on from the field of the o
 
 from __future__ import annotations
 
-from typing import List
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 
 from ..catalog import Card
-from ..types import InputError, Progress
-from .engine import Engine, arrays, in_voxels, picture
+from ..settings import number
+from ..types import PRESETS, InputError
+from .base import Context
+from .engine import Displacement, Engine, StraightPair, straight_image
 
 FILTERS = {
     "diffeomorphic": sitk.DiffeomorphicDemonsRegistrationFilter,
@@ -25,26 +27,55 @@ FILTERS = {
 LEVELS = ((4, 1.0), (2, 1.0), (1, 0.6))
 
 
+@dataclass(frozen=True)
+class DemonsSettings:
+    """The numbers of SimpleITK's demons."""
+
+    iterations: int = number(50, 1, 1000, "Iterations", "At each of the coarser scales; the finest has 0.6 of them.")
+    sigma: float = number(1.0, 0.3, 10.0, "Field smoothing (voxels)", "Of the displacement, after each step.")
+    update_sigma: float = number(0.0, 0.0, 10.0, "Step smoothing (voxels)", "Of each step; 0 for none.")
+
+
 class Demons(Engine):
-    """The card's configuration names the kind; see FILTERS."""
+    """See the head of the file. The configuration names the kind; see FILTERS."""
 
+    modalities = ("same",)
     bytes_per_voxel = 250
+    Settings = DemonsSettings
+    presets = {preset: DemonsSettings() for preset in PRESETS}
+    card = Card(
+        name="demons",
+        title="Demons (SimpleITK)",
+        summary="SimpleITK's diffeomorphic demons, from coarse to fine, on images of one modality. Needs no training.",
+        references=(
+            "Vercauteren T, Pennec X, Perchant A, Ayache N. Diffeomorphic demons: efficient non-parametric image "
+            "registration. NeuroImage 2009, 45(1): S61-S72. doi:10.1016/j.neuroimage.2008.10.040",
+        ),
+        license="Apache-2.0",
+        dimensions=(2, 3),
+        year=2009,
+        configuration={"kind": "diffeomorphic"},
+        variants={
+            "symmetric": {
+                "title": "symmetric forces, not diffeomorphic",
+                "configuration": {"kind": "symmetric"},
+            },
+            "fast-symmetric": {
+                "title": "fast symmetric forces, not diffeomorphic",
+                "configuration": {"kind": "fast-symmetric"},
+            },
+        },
+    )
 
-    def find(self, pair, device: torch.device, report, settings):
-        fixed, moving, _, spacing_mm = arrays(pair)
-        kind = self.card.configuration.get("kind", "diffeomorphic")
-        pictures = [picture(one, spacing_mm) for one in (fixed, moving)]
-        field, curve = None, []
-        for number, (reduction, part) in enumerate(LEVELS):
-            small = [_reduced(one, reduction) for one in pictures]
-            demons = FILTERS[kind]()
-            demons.SetNumberOfIterations(max(1, round(settings.iterations * part)))
-            demons.SetStandardDeviations(settings.sigma)
-            demons.SetSmoothDisplacementField(True)
-            if hasattr(demons, "SetSmoothUpdateField"):
-                demons.SetSmoothUpdateField(settings.update_sigma > 0)
-                demons.SetUpdateFieldStandardDeviations(max(settings.update_sigma, 0.1))
-            stopped = _follow(demons, report, number, curve)
+    def find(self, pair: StraightPair, settings: DemonsSettings, context: Context) -> Displacement:
+        """See :class:`~.engine.Engine`."""
+        images = [straight_image(values, pair.spacing_mm) for values in (pair.fixed, pair.moving)]
+        field: sitk.Image | None = None
+        curve: list[float] = []
+        for number_of_level, (reduction, part) in enumerate(LEVELS):
+            small = [_reduced(image, reduction) for image in images]
+            demons = self._filter(settings, part)
+            stopped = _follow(demons, context, number_of_level, curve)
             try:
                 if field is None:
                     field = demons.Execute(*small)
@@ -58,7 +89,17 @@ class Demons(Engine):
                 demons.RemoveAllCommands()  # they hold it, and it holds them: neither would ever be freed
             if stopped:
                 raise stopped[0]
-        return in_voxels(sitk.GetArrayFromImage(field), spacing_mm, device), None, {"kind": kind}, curve
+        metrics = {"kind": self.card.configuration["kind"]}
+        return Displacement(sitk.GetArrayFromImage(field), metrics=metrics, curve=curve)
+
+    def _filter(self, settings: DemonsSettings, part: float) -> Any:
+        demons = FILTERS[self.card.configuration["kind"]]()
+        demons.SetNumberOfIterations(max(1, round(settings.iterations * part)))
+        demons.SetStandardDeviations(settings.sigma)
+        demons.SetSmoothDisplacementField(True)
+        demons.SetSmoothUpdateField(settings.update_sigma > 0)
+        demons.SetUpdateFieldStandardDeviations(max(settings.update_sigma, 0.1))
+        return demons
 
 
 def _reduced(image: sitk.Image, reduction: int) -> sitk.Image:
@@ -69,22 +110,20 @@ def _reduced(image: sitk.Image, reduction: int) -> sitk.Image:
     return sitk.Shrink(sitk.SmoothingRecursiveGaussian(image, sigma), factors)
 
 
-def _follow(demons, report, number: int, curve: List[float]) -> List[BaseException]:
+def _follow(demons: Any, context: Context, level: int, curve: list[float]) -> list[BaseException]:
     """Report each iteration; an exception of the reporter ends the filter and is kept, because ITK cannot carry it."""
-    stopped: List[BaseException] = []
+    stopped: list[BaseException] = []
 
-    def told() -> None:
+    def iterated() -> None:
         curve.append(float(demons.GetMetric()) if np.isfinite(demons.GetMetric()) else 0.0)
         try:
-            report(Progress((number + demons.GetProgress()) / len(LEVELS) * 0.95, f"level {number + 1}", curve[-1]))
+            context.report((level + demons.GetProgress()) / len(LEVELS) * 0.95, f"level {level + 1}", curve[-1])
         except BaseException as error:  # noqa: BLE001
             stopped.append(error)
             demons.Abort()
 
-    demons.AddCommand(sitk.sitkIterationEvent, told)
+    demons.AddCommand(sitk.sitkIterationEvent, iterated)
     return stopped
 
 
-def for_card(card: Card) -> Demons:
-    """The method of that card."""
-    return Demons(card)
+METHODS = (Demons(),)

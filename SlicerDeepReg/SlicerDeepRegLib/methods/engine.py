@@ -1,143 +1,164 @@
-"""What the classical engines share: the prepared pair as pictures, and a displacement as the outcome.
+"""What the classical engines share: the prepared pair as images with straight axes, and a displacement as the outcome.
 
 An engine sees the pair with the linear part applied, on the working grid with straight axes: it works in millimeters
 along the axes of the voxels, whatever the orientation of the image. What it finds comes back as ``u`` on that grid and
-goes through the same composition, inversion and checks as every other method's.
+goes through the same composition, inversion and checks as every other method's. No torch before an engine runs.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
-import torch
-import torch.nn.functional as F
 
-from ..catalog import Card
-from ..preparation.checks import check_memory
-from ..preparation.working import WorkingPair, choose_similarity
-from ..settings import settings_for
-from ..types import Field, Grid, InputError, Progress, Stage
-from ..warping.inverse import inverted
-from .outcome import Outcome, room_to_leave
+from ..preparation.working import WorkingPair, working_pair
+from ..similarity import for_modality, same_modality, similarity
+from ..types import ImagePair, InputError, Stage
+from .base import BaseMethod, Context, Outcome
 
-Report = Callable[[Progress], None]
+if TYPE_CHECKING:
+    import torch
+
+#: What is said where a method that compares one modality gets images that look like two.
+OTHER_MODALITY = "The images look like different modalities, and this method compares intensities."
 
 
-class Engine:
-    """A method that is an engine of others or ours, without weights. Subclasses write ``find``.
+@dataclass(frozen=True, eq=False)
+class Displacement:
+    """What an engine found.
 
     Attributes:
-        one_contrast: whether it compares intensities as they are: then they are matched before, and images of
-            different contrast are refused.
-        planar: whether it takes single slices.
-        bytes_per_voxel: of the working grid, that it needs; rounded up from benchmarks.
-        on_device: whether it computes on the device of the registration, else always on the CPU.
+        vectors_mm: (K, J, I, 3) or (J, I, 2) mm along the axes i, j(, k) of the working grid: from fixed to moving.
+        inverse_mm: the inverse, where the engine has it.
+        metrics: what it measured, by name.
+        curve: its loss at each iteration.
     """
 
-    one_contrast = True
-    planar = True
-    bytes_per_voxel = 300
-    on_device = False
+    vectors_mm: np.ndarray
+    inverse_mm: np.ndarray | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    curve: Sequence[float] = ()
 
-    def __init__(self, card: Card) -> None:
-        self.card = card
 
-    def check(self, grid: Grid, settings: Any, similarity: str = "auto") -> None:
-        """Before any work: whether it is there, and can do what is asked for a fixed image on that grid.
+@dataclass(frozen=True, eq=False)
+class StraightPair:
+    """The working pair as an engine takes it, without the axes that do not exist.
 
-        Raises:
-            InputError: it is not installed, or does not take such images.
-        """
-        self.available()
-        if similarity == "mind" and self.one_contrast:
-            raise InputError(
-                f"{self.card.title} compares images of one contrast. Choose svf, ants or elastix for others."
-            )
-        if grid.is_planar and not self.planar:
-            raise InputError(
-                f"{self.card.title} takes 3D images. Choose Velocity-field optimization for single slices."
-            )
+    Attributes:
+        fixed, moving: (K, J, I) or (J, I) float32, 0..1.
+        inside: bool, where they count.
+        spacing_mm: along i, j(, k).
+        one_modality: whether they are compared as images of one modality.
+        preset: of the request.
+    """
 
-    def available(self) -> None:
-        """Raise InputError where what it needs is not installed, with how to install it."""
+    fixed: np.ndarray
+    moving: np.ndarray
+    inside: np.ndarray
+    spacing_mm: list[float]
+    one_modality: bool
+    preset: str
 
-    def check_memory(self, grid: Grid, settings: Any, preset: str, free: int, where: str) -> None:
-        """Whether the memory will do.
 
-        Raises:
-            InputError: it will not, with how much is needed and what to try. DeviceMemoryError: on the GPU.
-        """
-        check_memory(grid, preset, self.bytes_per_voxel, free, where)
+class Engine(BaseMethod):
+    """A method without weights that gives one displacement. Subclasses write ``find``."""
 
-    def find(
-        self, pair: WorkingPair, device: torch.device, report: Report, settings: Any
-    ) -> Tuple[torch.Tensor, Optional[torch.Tensor], Dict[str, Any], Sequence[float]]:
-        """The displacement in voxels of the working grid, (1, n, ...), order i, j(, k).
-
-        Returns:
-            It, its inverse where the engine has it (else None), metrics, and the curve of its loss.
-        """
+    def find(self, pair: StraightPair, settings: Any, context: Context) -> Displacement:
+        """Find the displacement from fixed to moving points."""
         raise NotImplementedError
 
-    def run(self, pair: WorkingPair, device: torch.device, report: Report, settings: Any = None) -> Outcome:
-        """Register the prepared pair.
+    def run(self, pair: ImagePair, start: np.ndarray, settings: Any, context: Context) -> Outcome:
+        """See :class:`~.base.Method`."""
+        import torch
+
+        from .inverse import in_voxels
+
+        work = self.prepare(pair, start, context)
+        began = time.perf_counter()
+        straight, device = straightened(work), torch.device(context.device)
+        result = self.find(straight, settings, context)
+        inverse = None
+        if result.inverse_mm is not None:
+            inverse = in_voxels(result.inverse_mm, straight.spacing_mm, device)
+        displacement = in_voxels(result.vectors_mm, straight.spacing_mm, device)
+        return self.outcome(work, displacement, inverse, result.metrics, result.curve, began, context)
+
+    def prepare(self, pair: ImagePair, start: np.ndarray, context: Context) -> WorkingPair:
+        """Bring both images to the working grid, their intensities matched where the engine compares these."""
+        metric = for_modality("same").name if self.modalities == ("same",) else context.similarity
+        work = working_pair(pair, start, context.preset, metric)
+        context.done("prepare")
+        return work
+
+    def outcome(
+        self,
+        work: WorkingPair,
+        displacement: torch.Tensor,
+        inverse: torch.Tensor | None,
+        metrics: Mapping[str, Any],
+        curve: Sequence[float],
+        began: float,
+        context: Context,
+    ) -> Outcome:
+        """Make the outcome of a displacement and, where it is known, its inverse.
+
+        Args:
+            displacement, inverse: (1, n, ...) voxels of the working grid, order i, j(, k).
+            began: when the engine began, by ``time.perf_counter``.
 
         Raises:
-            InputError: the engine failed, with its last words.
+            InputError: the displacement holds NaN or infinite values.
         """
-        settings = settings or settings_for(self.card.module, pair.preset, defaults=self.card.settings)
-        start = time.perf_counter()
-        found, back, metrics, curve = self.find(pair, device, report, settings)
-        if not torch.isfinite(found).all():
-            raise InputError(f"{self.card.title} gave a field that holds values that are not numbers.")
-        seconds = time.perf_counter() - start
-        report(Progress(0.98, "inverse"))
-        field = pair.field_from_voxels(found[0].cpu().numpy(), pair.grid)
-        outcome = Outcome(notes=self._notes(pair))
-        outcome.stages = [Stage(self.card.name, seconds, pair.linear_lps, field, metrics, tuple(curve))]
-        outcome.displacement, outcome.inverse = field, inverse_of(pair, found, back)
-        return outcome
+        from .inverse import inverse_of
 
-    def _notes(self, pair: WorkingPair) -> List[str]:
-        fixed, moving = both_on_grid(pair)
-        if self.one_contrast and choose_similarity(fixed[pair.inside], moving[pair.inside]) == "mind":
-            return ["The images look like different contrasts, and this method compares intensities."]
-        return []
-
-
-def inverse_of(pair: WorkingPair, found: torch.Tensor, start: Optional[torch.Tensor] = None) -> Field:
-    """The inverse by fixed-point iteration, on a grid wide enough for every x + u(x)."""
-    padding, grid = room_to_leave(pair, found, pair.grid)
-    wide = F.pad(found, padding, mode="replicate")
-    start = F.pad(start, padding, mode="replicate") if start is not None else None
-    return pair.field_from_voxels(inverted(wide, start=start)[0].cpu().numpy(), grid)
+        if not bool(displacement.isfinite().all()):
+            raise InputError(f"{self.title} gave a field with NaN or infinite values. Try another method.")
+        seconds = time.perf_counter() - began
+        context.report(0.98, "inverse")
+        field_lps = work.field_from_voxels(displacement[0].cpu().numpy(), work.grid)
+        stage = Stage(
+            name=self.name,
+            seconds=seconds,
+            linear_lps=work.linear_lps,
+            field=field_lps,
+            metrics=metrics,
+            curve=tuple(curve),
+        )
+        return Outcome(
+            linear_lps=work.linear_lps,
+            stages=[stage],
+            displacement=field_lps,
+            inverse=inverse_of(work, displacement, inverse),
+            notes=modality_notes(work) if self.modalities == ("same",) else [],
+        )
 
 
-def both_on_grid(pair: WorkingPair) -> Tuple[np.ndarray, np.ndarray]:
-    """(K, J, I) fixed and moving on the working grid, 0 to 1."""
-    core = tuple(slice(m, m + n) for m, n in zip(pair.margin_ijk[::-1], pair.grid.shape_kji))
-    return pair.fixed, pair.moving[core]
+def straightened(work: WorkingPair) -> StraightPair:
+    """Return the working pair without the axes that do not exist."""
+    shape = [n for n in work.grid.shape_kji if n > 1]
+    fixed, moving = (np.ascontiguousarray(v, np.float32).reshape(shape) for v in (work.fixed, work.moving_inside))
+    return StraightPair(
+        fixed=fixed,
+        moving=moving,
+        inside=work.inside.reshape(shape),
+        spacing_mm=[float(work.grid.spacing_mm[c]) for c in work.axes_ijk],
+        one_modality=similarity(work.similarity).modality == "same",
+        preset=work.preset,
+    )
 
 
-def arrays(pair: WorkingPair) -> Tuple[np.ndarray, np.ndarray, np.ndarray, List[float]]:
-    """Fixed, moving, where they count, and the spacing along i, j(, k) in mm; without the axes that do not exist."""
-    shape = [n for n in pair.grid.shape_kji if n > 1]
-    spacing = [float(pair.grid.spacing_mm[c]) for c in pair.axes_ijk]
-    fixed, moving = (np.ascontiguousarray(one, np.float32).reshape(shape) for one in both_on_grid(pair))
-    return fixed, moving, pair.inside.reshape(shape), spacing
+def straight_image(values: np.ndarray, spacing_mm: Sequence[float]) -> sitk.Image:
+    """Return an array as an image with straight axes whose origin is 0."""
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing(list(spacing_mm))
+    return image
 
 
-def picture(values: np.ndarray, spacing_mm: Sequence[float]) -> sitk.Image:
-    """An array as a picture with straight axes that begins at 0."""
-    found = sitk.GetImageFromArray(values)
-    found.SetSpacing(list(spacing_mm))
-    return found
-
-
-def in_voxels(vectors_mm: np.ndarray, spacing_mm: Sequence[float], device: torch.device) -> torch.Tensor:
-    """(..., n) millimeters along the axes to (1, n, ...) voxels."""
-    voxels = np.moveaxis(np.asarray(vectors_mm, np.float32) / np.array(spacing_mm, np.float32), -1, 0)
-    return torch.from_numpy(np.ascontiguousarray(voxels))[None].to(device)
+def modality_notes(work: WorkingPair) -> list[str]:
+    """Say where images that are compared as one modality look like two."""
+    alike = same_modality(work.fixed[work.inside], work.moving_inside[work.inside])
+    return [] if alike else [OTHER_MODALITY]

@@ -7,17 +7,20 @@ maps the plane of the fixed slice onto that of the moving one.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import SimpleITK as sitk
 
+from ..catalog import Card
 from ..files.images import from_sitk, place, to_sitk
 from ..geometry.grids import overlap_fraction, resized
 from ..preparation import intensity
-from ..preparation.working import resample
-from ..types import Image, InputError, Stage
+from ..preparation.resample import resample
+from ..settings import NoSettings
+from ..types import Image, ImagePair, InputError, Stage
+from .base import BaseMethod, Context, Outcome
 
 #: Voxels of the fixed image at each level, coarse to fine, and the iterations there.
 LEVEL_VOXELS = (15_000, 110_000, 700_000)
@@ -48,49 +51,57 @@ class Frames:
     dimensions: int
 
 
-def register_linear(
-    fixed: Image,
-    moving: Image,
-    model: str,
-    fixed_mask: Optional[np.ndarray] = None,
-    moving_mask: Optional[Image] = None,
-    report: Optional[Callable[[float], None]] = None,
-) -> Tuple[Stage, List[str]]:
-    """Find the linear part of the transform.
+class LinearMethod(BaseMethod):
+    """A linear registration by mutual information, coarse to fine, from several starts.
 
-    Args:
-        fixed, moving: both volumes, or both single slices.
-        model: "none", "center" (centers of mass onto one another), "rigid" or "affine".
-        fixed_mask: (K, J, I) bool on the fixed grid: where the images are compared.
-        moving_mask: on the moving grid, above 0 where it counts.
-        report: called with 0..1.
-
-    Returns:
-        The stage (its ``linear_lps`` maps fixed points to moving points), and sentences for the user.
-
-    Raises:
-        InputError: the optimizer found no overlap to work on.
+    Attributes:
+        model: "none", "center", "rigid" or "affine".
     """
-    start = time.perf_counter()
-    report = report or (lambda fraction: None)
-    notes: List[str] = []
-    if model == "none":
-        return Stage("linear", 0.0, np.eye(4), note="no linear part"), notes
-    frames = _frames(fixed, moving, notes)
-    pair = _LinearPair(fixed, moving, frames, fixed_mask, moving_mask)
-    if overlap_fraction(fixed.grid, moving.grid) == 0:
-        notes.append("The images do not overlap in space; the registration started from their centers.")
-    curve: List[float] = []
-    if model == "center":
-        transform = pair.starts()[0]
-    else:
-        transform = _optimize(pair, model, report, curve, notes)
-    matrix = pair.to_lps(transform)
-    metrics = {"rotation_deg": _rotation_degrees(matrix), "volume_factor": float(np.linalg.det(matrix[:3, :3]))}
-    return Stage("linear", time.perf_counter() - start, matrix, metrics=metrics, curve=tuple(curve), note=model), notes
+
+    kind = "linear"
+
+    def __init__(self, model: str, title: str, summary: str) -> None:
+        self.model = model
+        super().__init__(
+            Card(name=model, title=title, summary=summary, references=(), license="Apache-2.0", dimensions=(2, 3))
+        )
+
+    def run(self, pair: ImagePair, start: np.ndarray, settings: NoSettings, context: Context) -> Outcome:
+        """Find the linear part; ``start`` is not used: several starts are tried.
+
+        Raises:
+            InputError: the optimizer found no overlap to work on.
+        """
+        began = time.perf_counter()
+        if self.model == "none":
+            identity = np.eye(4)
+            return Outcome(identity, [Stage("linear", 0.0, identity, note="no linear part")])
+        notes: list[str] = []
+        frames = _frames(pair.fixed, pair.moving, notes)
+        images = LinearPair(pair, frames)
+        if overlap_fraction(pair.fixed.grid, pair.moving.grid) == 0:
+            notes.append("The images do not overlap in space; the registration started from their centers.")
+        curve: list[float] = []
+        if self.model == "center":
+            transform = images.starts()[0]
+        else:
+            transform = _optimize(images, self.model, lambda part: context.report(part, "linear"), curve, notes)
+        matrix = images.to_lps(transform)
+        stage = Stage(
+            name="linear",
+            seconds=time.perf_counter() - began,
+            linear_lps=matrix,
+            metrics={
+                "rotation_deg": _rotation_degrees(matrix),
+                "volume_factor": float(np.linalg.det(matrix[:3, :3])),
+            },
+            curve=tuple(curve),
+            note=self.model,
+        )
+        return Outcome(matrix, [stage], notes=notes)
 
 
-def _frames(fixed: Image, moving: Image, notes: List[str]) -> Frames:
+def _frames(fixed: Image, moving: Image, notes: list[str]) -> Frames:
     if not fixed.grid.is_planar:
         return Frames(np.eye(3), np.eye(3), 3)
     fixed_frame, moving_frame = _slice_frame(fixed), _slice_frame(moving)
@@ -110,21 +121,22 @@ def _slice_frame(image: Image) -> np.ndarray:
     return np.stack([across, down, np.cross(across, down)], axis=1)
 
 
-class _LinearPair:
+class LinearPair:
     """Both images as SimpleITK images of 2 or 3 dimensions in their frames, at any resolution."""
 
-    def __init__(self, fixed, moving, frames, fixed_mask, moving_mask) -> None:
+    def __init__(self, pair: ImagePair, frames: Frames) -> None:
+        fixed, moving = pair.fixed, pair.moving
         self.frames = frames
         self.dimensions = frames.dimensions
         self.fixed, self.fixed_offset = self._in_frame(self._scaled(fixed), frames.fixed)
         self.moving, self.moving_offset = self._in_frame(self._scaled(moving), frames.moving)
         self.fixed_mask = self.moving_mask = None
-        self._levels: Dict[int, Tuple[sitk.Image, sitk.Image]] = {}
-        if fixed_mask is not None:
-            mask = Image(fixed_mask.astype(np.uint8), fixed.grid)
+        self._levels: dict[int, tuple[sitk.Image, sitk.Image]] = {}
+        if pair.fixed_mask is not None:
+            mask = Image(pair.fixed_mask.astype(np.uint8), fixed.grid)
             self.fixed_mask = self._in_frame(mask, frames.fixed)[0]
-        if moving_mask is not None:
-            mask = Image((moving_mask.values > 0).astype(np.uint8), moving.grid)
+        if pair.moving_mask is not None:
+            mask = Image((pair.moving_mask.values > 0).astype(np.uint8), moving.grid)
             self.moving_mask = self._in_frame(mask, frames.moving)[0]
 
     @staticmethod
@@ -132,7 +144,7 @@ class _LinearPair:
         values = intensity.scaled(image.values, *intensity.robust_range(image.values))
         return Image(values, image.grid, image.name)
 
-    def _in_frame(self, image: Image, frame: np.ndarray) -> Tuple[sitk.Image, float]:
+    def _in_frame(self, image: Image, frame: np.ndarray) -> tuple[sitk.Image, float]:
         if self.dimensions == 3:
             return to_sitk(image, 3), 0.0
         dropped = int(np.argmin(image.grid.size_ijk))
@@ -162,7 +174,7 @@ class _LinearPair:
         to_fixed[:3, :3], from_moving[:3, :3] = self.frames.fixed.T, self.frames.moving
         return from_moving @ inner @ to_fixed
 
-    def at(self, voxels: int) -> Tuple[sitk.Image, sitk.Image]:
+    def at(self, voxels: int) -> tuple[sitk.Image, sitk.Image]:
         """Both images, smoothed and shrunk to voxels of which the fixed image has about that many.
 
         Each level is made from the next finer one, and kept: smoothing the full images costs more than
@@ -187,7 +199,7 @@ class _LinearPair:
         place(shrunk, grid)
         return shrunk
 
-    def starts(self) -> List[sitk.Transform]:
+    def starts(self) -> list[sitk.Transform]:
         """Translations to begin from: centers of mass, centers of the boxes, none."""
         fixed, moving = self.at(LEVEL_VOXELS[0])
         found = []
@@ -203,14 +215,16 @@ def _downcast(transform: sitk.Transform, dimensions: int) -> sitk.Transform:
     return sitk.Euler3DTransform(transform) if dimensions == 3 else sitk.Euler2DTransform(transform)
 
 
-def _optimize(pair: _LinearPair, model: str, report, curve: List[float], notes: List[str]) -> sitk.Transform:
+def _optimize(
+    pair: LinearPair, model: str, report: Callable[[float], None], curve: list[float], notes: list[str]
+) -> sitk.Transform:
     best = _best_start(pair)
     report(0.2)
-    rigid, _ = _run(pair, best, 0, curve)
+    rigid, _ = refine(pair, best, 0, curve)
     report(0.4)
     if model == "rigid":
         for level in (1, 2):
-            rigid, _ = _run(pair, rigid, level, curve)
+            rigid, _ = refine(pair, rigid, level, curve)
             report(0.4 + 0.3 * level)
         return rigid
     affine = sitk.AffineTransform(pair.dimensions)
@@ -218,7 +232,7 @@ def _optimize(pair: _LinearPair, model: str, report, curve: List[float], notes: 
     affine.SetMatrix(rigid.GetMatrix())
     affine.SetTranslation(rigid.GetTranslation())
     for level in (0, 1, 2):
-        affine, _ = _run(pair, affine, level, curve)
+        affine, _ = refine(pair, affine, level, curve)
         report(0.5 + 0.2 * level)
     # Where the images say little an affine transform may collapse or mirror: no patient does.
     factor = float(np.linalg.det(np.array(affine.GetMatrix()).reshape(pair.dimensions, -1)))
@@ -231,7 +245,7 @@ def _optimize(pair: _LinearPair, model: str, report, curve: List[float], notes: 
     return affine
 
 
-def _best_start(pair: _LinearPair) -> sitk.Transform:
+def _best_start(pair: LinearPair) -> sitk.Transform:
     """The best of a few translations and rotations by mutual information, each after a few steps."""
     fixed, moving = pair.at(LEVEL_VOXELS[0] // 3)
     method = _method(pair, 0, fixed, moving)
@@ -249,7 +263,7 @@ def _best_start(pair: _LinearPair) -> sitk.Transform:
     for value, order, candidate in candidates[:4]:
         if not np.isfinite(value):
             continue
-        found, value = _run(pair, candidate, 0, [], images=(fixed, moving), iterations=40)
+        found, value = refine(pair, candidate, 0, [], images=(fixed, moving), iterations=40)
         if np.isfinite(value):
             refined.append((value, order, found))
     if not refined:
@@ -260,7 +274,9 @@ def _best_start(pair: _LinearPair) -> sitk.Transform:
     return min(refined, key=lambda entry: entry[:2])[2]
 
 
-def _value(method: sitk.ImageRegistrationMethod, transform, fixed, moving) -> float:
+def _value(
+    method: sitk.ImageRegistrationMethod, transform: sitk.Transform, fixed: sitk.Image, moving: sitk.Image
+) -> float:
     method.SetInitialTransform(transform, True)
     try:
         return method.MetricEvaluate(fixed, moving)
@@ -268,8 +284,19 @@ def _value(method: sitk.ImageRegistrationMethod, transform, fixed, moving) -> fl
         return float("inf")
 
 
-def _run(pair, transform, level, curve, images=None, iterations=None):
-    """Refine a copy of the transform at one level; returns it and the metric reached (inf: nothing to compare)."""
+def refine(
+    pair: LinearPair,
+    transform: sitk.Transform,
+    level: int,
+    curve: list[float],
+    images: tuple[sitk.Image, sitk.Image] | None = None,
+    iterations: int | None = None,
+) -> tuple[sitk.Transform, float]:
+    """Refine a copy of a transform at one level.
+
+    Returns:
+        It and the metric that it reached; the transform itself and infinity where nothing can be compared.
+    """
     fixed, moving = images or pair.at(LEVEL_VOXELS[level])
     method = _method(pair, level, fixed, moving, iterations)
     current = type(transform)(transform)
@@ -286,7 +313,9 @@ def _run(pair, transform, level, curve, images=None, iterations=None):
     return current, method.GetMetricValue()
 
 
-def _method(pair, level, fixed, moving, iterations=None) -> sitk.ImageRegistrationMethod:
+def _method(
+    pair: LinearPair, level: int, fixed: sitk.Image, moving: sitk.Image, iterations: int | None = None
+) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
     # With more threads ITK adds the parts of its histogram in the order in which they end: the same pair gives
     # another transform each time. The images are small here, and one thread takes no more of the CPU.
@@ -322,3 +351,21 @@ def _rotation_degrees(matrix: np.ndarray) -> float:
     left, _, right = np.linalg.svd(matrix[:3, :3])
     rotation = left @ right
     return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
+
+
+METHODS = (
+    LinearMethod("none", "None: already aligned", "Leaves the images where they are."),
+    LinearMethod("center", "Center of mass", "Puts the centers of mass onto one another."),
+    LinearMethod("rigid", "Rigid", "Rotation and translation, by mutual information."),
+    LinearMethod("affine", "Affine", "Rotation, translation, scaling and shear, by mutual information."),
+)
+
+
+def align_images(fixed: Image, moving: Image, model: str) -> np.ndarray:
+    """Return the (4, 4) linear transform between two images, fixed to moving points, LPS mm.
+
+    Args:
+        model: the name of a linear method.
+    """
+    chosen = next(method for method in METHODS if method.name == model)
+    return chosen.run(ImagePair(fixed, moving), np.eye(4), NoSettings(), Context()).linear_lps

@@ -42,6 +42,9 @@ METRICS: dict[str, Metric] = {
         "{:.2f}",
     ),
     "assd_mm": Metric("ASSD", "mm", "lower", "average symmetric surface distance, mean over labels"),
+    "epe_voxels": Metric(
+        "Endpoint error", "voxels", "lower", "mean distance of the displacement to the true one, of synthetic pairs"
+    ),
     "ncc": Metric("NCC", "", "higher", "Pearson correlation of the intensities inside the mask", "{:.3f}"),
     "nmi": Metric("NMI", "", "higher", "(H(F) + H(W)) / H(F, W), 64 bins, inside the mask; 1 to 2"),
     "ssim": Metric(

@@ -1,51 +1,65 @@
-"""Registration networks, one a file. All have one face: ``network(moving, fixed) -> NetworkOutput``."""
+"""The registration networks: ``network(moving, fixed) -> NetworkOutput``, one file each.
+
+A network is a file of this folder that names its class as ``NETWORK``, and a card. The name of the network, which the
+card gives as "network", is that of the file with hyphens: ``lku_net.py`` holds "lku-net". What training, tests and
+documentation need to know of a network is declared on its class, see :class:`RegistrationNetwork`.
+"""
 
 from __future__ import annotations
 
 import importlib
-import inspect
-from typing import Any, Dict
+import pkgutil
+from typing import Any
 
-from .base import NetworkOutput, RegistrationNetwork
+from .base import Diagram, NetworkOutput, RegistrationNetwork
 
-#: Name of the card: (file, class).
-NETWORKS: Dict[str, Any] = {
-    "msrd-net": ("msrd_net", "MSRDNet"),
-    "unfolding": ("unfolding", "Unfolding"),
-    "caml": ("caml", "CAML"),
-    "fmirnet": ("fmirnet", "FMIRNet"),
-    "wavemorph": ("wavemorph", "WaveMorph"),
-    # Those that the five are measured against.
-    "voxelmorph": ("voxelmorph", "VoxelMorph"),
-    "cyclemorph": ("cyclemorph", "CycleMorph"),
-    "lku-net": ("lku_net", "LKUNet"),
-    "vit-v-net": ("vit_v_net", "ViTVNet"),
-    "transmorph": ("transmorph", "TransMorph"),
-    "transmatch": ("transmatch", "TransMatch"),
-    "xmorpher": ("xmorpher", "XMorpher"),
-    "pivit": ("pivit", "PIViT"),
-    "rdp-net": ("rdp_net", "RDPNet"),
-    "utsrmorph": ("utsrmorph", "UTSRMorph"),
-    "h-sganet": ("h_sganet", "HSGANet"),
-    "udrsnet": ("udrsnet", "UDRSNet"),
-}
+
+def discover() -> dict[str, type[RegistrationNetwork]]:
+    """Return the class of every network in this folder by name, in alphabetical order."""
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    classes = {
+        module.__name__.rpartition(".")[2].replace("_", "-"): vars(module)["NETWORK"]
+        for module in modules
+        if "NETWORK" in vars(module)
+    }
+    return dict(sorted(classes.items()))
+
+
+#: The class of every network by name.
+NETWORKS: dict[str, type[RegistrationNetwork]] = discover()
+
+
+def network_class(name: str) -> type[RegistrationNetwork]:
+    """Return the class of a network, which declares its loss and the sizes and axes that it takes.
+
+    Args:
+        name: as a card gives it under "network".
+
+    Raises:
+        KeyError: there is no network of that name.
+    """
+    if name not in NETWORKS:
+        raise KeyError(f"there is no network {name!r}; the networks are {', '.join(NETWORKS)}")
+    return NETWORKS[name]
 
 
 def build(name: str, **configuration: Any) -> RegistrationNetwork:
-    """The network of that name, with its defaults changed where ``configuration`` says so.
+    """Return a network with random weights.
+
+    Args:
+        name: as a card gives it under "network".
+        configuration: arguments of its class that differ from the defaults.
 
     Raises:
-        KeyError: there is none of that name. TypeError: it has no such configuration.
+        KeyError: there is no network of that name.
+        TypeError: its class does not take such an argument.
     """
-    file, class_name = NETWORKS[name]
-    return getattr(importlib.import_module(f"{__name__}.{file}"), class_name)(**configuration)
+    return network_class(name)(**configuration)
 
 
 def takes_dimensions(name: str) -> bool:
-    """Whether the network of that name is built for 2D or 3D by an argument."""
-    file, class_name = NETWORKS[name]
-    chosen = getattr(importlib.import_module(f"{__name__}.{file}"), class_name)
-    return "dimensions" in inspect.signature(chosen.__init__).parameters
+    """Return whether a network is built for 2D or 3D by the argument ``dimensions``."""
+    return len(network_class(name).dimensions) > 1
 
 
-__all__ = ["NETWORKS", "NetworkOutput", "RegistrationNetwork", "build", "takes_dimensions"]
+__all__ = ["NETWORKS", "Diagram", "NetworkOutput", "RegistrationNetwork", "build", "network_class", "takes_dimensions"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ OUTSIDE = -1e4
 
 
 def window_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int, window: Optional[int]
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int, window: int | None
 ) -> torch.Tensor:
     """Multi-head attention of voxels to the voxels of their window.
 
@@ -44,7 +44,7 @@ def window_attention(
 
 
 def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Optional[torch.Tensor] = None
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Scaled dot-product attention; all (N, heads, voxels, width).
 
@@ -105,15 +105,15 @@ def neighbor_attention(
     each = slabs if query.device.type == "cuda" else 1
     kind = {"dtype": query.dtype, "device": query.device}
     searched = _search_bias(window, reach, **kind)
-    found = []
+    attended = []
     for first in range(0, slabs, each):
         last = min(first + each, slabs)
         part = asked[:, :, first * side : last * side]
         keys, values = _seen(seen[:, :, first * side : (last + 1) * side], side, 2 * heads).chunk(2, 1)
         bias = searched + _outside_bias(shape, side, first, last, len(query), **kind)
         windows = _windows(part, [side] * 3, heads)
-        found.append(_joined(F.scaled_dot_product_attention(windows, keys, values, bias), [side] * 3, part.shape))
-    whole = found[0] if len(found) == 1 else torch.cat(found, 2)
+        attended.append(_joined(F.scaled_dot_product_attention(windows, keys, values, bias), [side] * 3, part.shape))
+    whole = attended[0] if len(attended) == 1 else torch.cat(attended, 2)
     return whole[:, :, : shape[0], : shape[1], : shape[2]]
 
 
@@ -145,7 +145,7 @@ def _search_bias(window: int, reach: int, dtype: torch.dtype, device: torch.devi
 
 @functools.lru_cache(maxsize=64)
 def _outside_bias(
-    shape: Tuple[int, ...], side: int, first: int, last: int, batch: int, dtype: torch.dtype, device: torch.device
+    shape: tuple[int, ...], side: int, first: int, last: int, batch: int, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
     """(batch x tiles, 1, 1, voxels seen): OUTSIDE where they lie outside the volume, for slabs first to last."""
     edge = side // 2

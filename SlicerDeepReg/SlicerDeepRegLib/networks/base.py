@@ -1,56 +1,86 @@
-"""What every network takes and gives."""
+"""What every network declares, takes and gives."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from ..losses.papers import PaperLoss
 from ..warping.velocity import integrate
 
 INTEGRATIONS = ("displacement", "velocity")
+#: Ends the title of a block whose tensors have their channels last, as tokens of a transformer do: (B, voxels, C).
+TOKENS = ", tokens"
 
 
 @dataclass
 class NetworkOutput:
-    """What a network found, as ``warped(x) = moving(x + u(x))`` on the fixed grid.
+    """What a network estimates, as ``warped(x) = moving(x + u(x))`` on the fixed grid.
 
     Attributes:
         displacement: (B, n, K, J, I) or (B, n, J, I), voxels of the input grid, order i, j(, k).
         fields: every intermediate displacement at its own scale, in voxels of that scale, by name, in the order in
-            which they were found.
+            which they were estimated.
         factors: by the same names, how many voxels of the input are one voxel of that field along each axis.
         velocity: (B, n, ...) where the displacement is the exponential of one, in voxels of the input grid.
     """
 
     displacement: torch.Tensor
-    fields: Dict[str, torch.Tensor] = field(default_factory=dict)
-    factors: Dict[str, int] = field(default_factory=dict)
-    velocity: Optional[torch.Tensor] = None
+    fields: dict[str, torch.Tensor] = field(default_factory=dict)
+    factors: dict[str, int] = field(default_factory=dict)
+    velocity: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """How the block diagram of a network in the documentation is drawn, from one pass through it.
+
+    Attributes:
+        blocks: the blocks that the paper names: patterns (regular expressions) of their names among the network's
+            modules, and the title of each. A title that ends in ``TOKENS`` is of tensors with channels last.
+        note: what a reader of the diagram should know beside the boxes.
+        configuration: the network that is drawn, where it differs from the card's.
+    """
+
+    blocks: Mapping[str, str]
+    note: str = ""
+    configuration: Mapping[str, Any] = field(default_factory=dict)
 
 
 class RegistrationNetwork(nn.Module):
     """A network for pairs of any size: padded at the far ends to a multiple of ``divisor``, and cropped again.
 
-    Subclasses write ``estimate(moving, fixed)`` for sizes that are multiples. Images are (B, 1, K, J, I) or
+    Subclasses implement ``estimate(moving, fixed)`` for sizes that are multiples. Images are (B, 1, K, J, I) or
     (B, 1, J, I), intensities 0..1 with 0 outside, on one grid, in single precision; for half precision use autocast.
 
+    A subclass is offered under the name of its file when that file says ``NETWORK = TheClass``. It declares ``loss``
+    and ``diagram``, and the other class attributes where it differs.
+
     Args:
-        head_scale: what a head gives is multiplied by it before it is a displacement or velocity.
-        integration: "displacement", or "velocity": what a head gives is integrated by scaling and squaring.
+        head_scale: factor from the output of a head to its displacement or velocity.
+        integration: "displacement", or "velocity": the output of a head is integrated by scaling and squaring.
         squarings: how often the velocity is halved, and squared again.
         checkpointing: recompute the blocks in the backward pass instead of keeping what is inside them: less
             memory, more time.
     """
 
+    #: The loss of its paper, see ``losses/papers.py``.
+    loss: ClassVar[type[PaperLoss]]
+    #: How it is drawn in docs/models.md.
+    diagram: ClassVar[Diagram]
+    #: Arguments of a small network for quick tests, where the default one is large.
+    small: ClassVar[Mapping[str, Any]] = {}
+    #: Numbers of axes that images may have. A class of more than one takes ``dimensions`` as an argument, and each of
+    #: its networks has the one that it was built for.
+    dimensions: tuple[int, ...] = (3,)
     #: Every axis is padded to a multiple of this.
-    divisor = 1
-    #: How many axes images may have.
-    dimensions: Tuple[int, ...] = (3,)
+    divisor: int = 1
 
     def __init__(
         self,
@@ -81,43 +111,43 @@ class RegistrationNetwork(nn.Module):
         padded = self.padded_shape(shape)
         padding = [amount for size, wide in zip(shape[::-1], padded[::-1]) for amount in (0, wide - size)]
         output = self.estimate(F.pad(moving, padding), F.pad(fixed, padding))
-        for name, one in output.fields.items():
-            output.factors[name] = padded[-1] // one.shape[-1]
-            output.fields[name] = _cropped(one, [-(-size // output.factors[name]) for size in shape])
+        for name, values in output.fields.items():
+            output.factors[name] = padded[-1] // values.shape[-1]
+            output.fields[name] = _cropped(values, [-(-size // output.factors[name]) for size in shape])
         output.displacement = _cropped(output.displacement, shape)
         if output.velocity is not None:
             output.velocity = _cropped(output.velocity, shape)
         return output
 
-    def padded_shape(self, shape: Sequence[int]) -> Tuple[int, ...]:
-        """The shape that an image is padded to."""
+    def padded_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape that an image is padded to."""
         padded = [-(-size // self.divisor) * self.divisor for size in shape]
         if all(size == self.divisor for size in padded):
             padded[-1] += self.divisor  # a single voxel at the coarsest level cannot be normalized
         return tuple(padded)
 
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
-        """The same for sizes that are multiples of ``divisor``."""
+        """Estimate the displacement of images whose sizes are multiples of ``divisor``."""
         raise NotImplementedError
 
-    def kept_small(self, block: nn.Module, *inputs: torch.Tensor):
-        """``block(*inputs)``, recomputed in the backward pass where checkpointing is on."""
+    def kept_small(self, block: nn.Module, *inputs: torch.Tensor) -> Any:
+        """Return ``block(*inputs)``, recomputed in the backward pass where checkpointing is on."""
         if self.checkpointing and torch.is_grad_enabled():
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 
-    def displacement_of(self, found: torch.Tensor) -> torch.Tensor:
-        """What a head found as a displacement, in single precision: scaled, and integrated where asked for."""
-        scaled = self.head_scale * found.float()  # positions need single precision
+    def displacement_of(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the output of a head as a displacement in single precision: scaled, and integrated if configured."""
+        scaled = self.head_scale * values.float()  # positions need single precision
         return integrate(scaled, squarings=self.squarings) if self.integration == "velocity" else scaled
 
-    def output_of(self, found: torch.Tensor, fields: Optional[Dict[str, torch.Tensor]] = None) -> NetworkOutput:
-        """The output of a network with one head at full resolution."""
-        velocity = self.head_scale * found.float() if self.integration == "velocity" else None
-        return NetworkOutput(self.displacement_of(found), fields or {}, velocity=velocity)
+    def output_of(self, values: torch.Tensor, fields: dict[str, torch.Tensor] | None = None) -> NetworkOutput:
+        """Return the output of a network with one head at full resolution, from what that head gives."""
+        velocity = self.head_scale * values.float() if self.integration == "velocity" else None
+        return NetworkOutput(self.displacement_of(values), fields or {}, velocity=velocity)
 
 
-def _cropped(tensor: torch.Tensor, shape) -> torch.Tensor:
+def _cropped(tensor: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     for axis, size in enumerate(shape):
         tensor = tensor.narrow(axis + 2, 0, size)
     return tensor

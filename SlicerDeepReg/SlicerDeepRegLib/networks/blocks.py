@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,6 +29,15 @@ class Conv3d(nn.Conv3d):
         return super().forward(x)
 
 
+class CountsProducts(nn.Module):
+    """A block that counts its products itself, because it does not call its convolutions one by one."""
+
+    @property
+    def products(self) -> int:
+        """Multiply-accumulates of one value of its output."""
+        raise NotImplementedError
+
+
 class JoinedConv3d(Conv3d):
     """The convolution of several tensors side by side in the channels, without putting them there.
 
@@ -46,15 +53,15 @@ class JoinedConv3d(Conv3d):
             weight = self.weight[:, begin : begin + part.shape[1]]
             begin += part.shape[1]
             bias = self.bias if total is None else None
-            found = F.conv3d(part, weight, bias, self.stride, self.padding, self.dilation)
-            total = found if total is None else total.add_(found)
+            product = F.conv3d(part, weight, bias, self.stride, self.padding, self.dilation)
+            total = product if total is None else total.add_(product)
         return total
 
 
 class ConvTranspose3d(nn.ConvTranspose3d):
-    """The transposed convolution, likewise."""
+    """The transposed convolution, with small volumes given to torch as the first of a batch of two."""
 
-    def forward(self, x: Tensor, output_size=None) -> Tensor:
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if _with_company(x, self.groups):
             return super().forward(torch.cat([x, torch.zeros_like(x)]), output_size)[:1]
         return super().forward(x, output_size)
@@ -110,7 +117,7 @@ class UpAndJoin(nn.Module):
         up: what enlarges, instead of the interpolation.
     """
 
-    def __init__(self, before: int, skip: int, after: int, up: Optional[nn.Module] = None) -> None:
+    def __init__(self, before: int, skip: int, after: int, up: nn.Module | None = None) -> None:
         super().__init__()
         self.enlarge = up or nn.Upsample(scale_factor=2, mode="trilinear", align_corners=False)
         self.first = unit(before + skip, after, bias=False, slope=0.01)

@@ -29,20 +29,23 @@ Left open by the paper, and chosen here:
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import compose, warp
 from .attention import neighbor_attention
-from .base import NetworkOutput, RegistrationNetwork
+from .base import Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import ChannelNorm, Conv3d, ConvTranspose3d, InstanceNorm, Pointwise, head
 
 
 class CAML(RegistrationNetwork):
-    """
+    """Cross attention between two streams, over neighboring levels (CAML) and in a cascade (CARSC).
+
     Args:
         width: channels of the finest level.
         depths: blocks of each level, finest first; the decoder has as many.
@@ -54,9 +57,27 @@ class CAML(RegistrationNetwork):
         cascades: how often the network runs (CARSC); 1 for once.
         shared: the same weights in each run.
         normalize_search: normalize search windows too before attention.
-        face: head_scale, integration (of each run's field), squarings, checkpointing: see RegistrationNetwork.
+        common: head_scale, integration (of each run's field), squarings, checkpointing: see RegistrationNetwork.
     """
 
+    loss = LNCCAndDiffusion
+    small = {"width": 16, "depths": (1, 1, 1)}
+    diagram = Diagram(
+        blocks={
+            r"passes\.\d\.embed": "patches",
+            r"passes\.\d\.encoder\.\d\.\d": "attention",
+            r"passes\.\d\.decoder\.\d\.\d": "attention",
+            r"passes\.\d\.merge\.\d": "merge",
+            r"passes\.\d\.expand\.\d": "expand",
+            r"passes\.\d\.finer\.\d": "pool (CAML)",
+            r"passes\.\d\.skip\.\d": "RBSC",
+            r"passes\.\d\.join\.\d": "join",
+            r"passes\.\d\.spread": "spread",
+            r"passes\.\d\.head": "head",
+        },
+        note="One run of the cascade; the second has the same boxes. The two streams are the two halves of one batch.",
+        configuration={"cascades": 1},
+    )
     dimensions = (3,)
     PATCH = 4
 
@@ -73,9 +94,9 @@ class CAML(RegistrationNetwork):
         shared: bool = True,
         normalize_search: bool = True,
         head_scale: float = 1.0,
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, **face)
+        super().__init__(head_scale, **common)
         if cascades < 1:
             raise ValueError(f"cascades must be 1 or more; it was {cascades}")
         self.divisor = self.PATCH * 2 ** (len(depths) - 1)
@@ -85,16 +106,16 @@ class CAML(RegistrationNetwork):
             TwoStreams(width, depths, head_width, window, reach, *parts, self.PATCH)
             for _ in range(1 if shared else cascades)
         )
-        for one in self.passes:
-            one.run = self.kept_small
+        for network in self.passes:
+            network.run = self.kept_small
 
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
         """See :class:`RegistrationNetwork`; ``fields`` holds the field after each run."""
-        flow: Optional[torch.Tensor] = None
+        flow: torch.Tensor | None = None
         seen, fields = moving, {}
         for number in range(self.cascades):
-            found = self.displacement_of(self.passes[min(number, len(self.passes) - 1)](seen, fixed))
-            flow = found if flow is None else compose(flow, found)
+            increment = self.displacement_of(self.passes[min(number, len(self.passes) - 1)](seen, fixed))
+            flow = increment if flow is None else compose(flow, increment)
             fields[f"pass {number + 1}"] = flow
             if number + 1 < self.cascades:
                 seen = warp(moving.float(), flow).to(moving.dtype)
@@ -146,7 +167,7 @@ class TwoStreams(nn.Module):
         The streams have the same weights, so they are the two halves of one batch; swapped inputs give swapped halves.
         """
         x = self.embed(torch.cat([moving, fixed]))
-        levels: List[torch.Tensor] = []
+        levels: list[torch.Tensor] = []
         last = len(self.encoder) - 1
         for number, blocks in enumerate(self.encoder):
             if number:
@@ -160,7 +181,7 @@ class TwoStreams(nn.Module):
             x = self._attend(self.decoder[number], x, levels, number)
         return x
 
-    def _attend(self, blocks: nn.ModuleList, x: torch.Tensor, levels: List[torch.Tensor], number: int) -> torch.Tensor:
+    def _attend(self, blocks: nn.ModuleList, x: torch.Tensor, levels: list[torch.Tensor], number: int) -> torch.Tensor:
         """Each stream attends to the other one, and to what the other one was at the next finer level."""
         finer = []
         if number and len(self.finer):
@@ -171,11 +192,11 @@ class TwoStreams(nn.Module):
 
 
 def _swapped(both: torch.Tensor) -> torch.Tensor:
-    """The two halves of the batch exchanged."""
+    """Return the batch with its two halves exchanged."""
     return torch.cat(both.chunk(2)[::-1])
 
 
-def _resizing(kind, before: int, after: int) -> nn.Sequential:
+def _resizing(kind: type[Conv3d] | type[ConvTranspose3d], before: int, after: int) -> nn.Sequential:
     return nn.Sequential(kind(before, after, 2, stride=2), ChannelNorm(after))
 
 
@@ -195,12 +216,12 @@ class CrossBlock(nn.Module):
 
     def forward(self, base: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         query = self.query(self.norm1(base))
-        found = 0
+        attended = 0
         for other in others:
             seen = self.norm1(other) if self.normalize_search else other
             key, value = self.key_value(seen).chunk(2, 1)
-            found = found + neighbor_attention(query, key, value, self.heads, self.window, self.reach)
-        x = base + self.project_out(found / len(others))
+            attended = attended + neighbor_attention(query, key, value, self.heads, self.window, self.reach)
+        x = base + self.project_out(attended / len(others))
         return x + self.mlp(self.norm2(x.movedim(1, -1))).movedim(-1, 1)
 
 
@@ -219,3 +240,6 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.path(x)
+
+
+NETWORK = CAML

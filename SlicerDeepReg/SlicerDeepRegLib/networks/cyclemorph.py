@@ -14,23 +14,36 @@ images; one network, trained here by what both have in common (local correlation
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from .base import NetworkOutput, RegistrationNetwork
+from ..losses.papers import LNCCAndDiffusion
+from .base import Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, ConvTranspose3d, head
 
 
 class CycleMorph(RegistrationNetwork):
-    """
+    """A U-Net with convolutions of stride 2; one of CycleMorph's two networks.
+
     Args:
         encoder: channels from full resolution down to the coarsest level.
         decoder: channels on the way up; the last but one belongs to a further layer at half resolution.
-        face: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
+        common: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
     """
 
+    loss = LNCCAndDiffusion
+    diagram = Diagram(
+        blocks={
+            r"down\.\d": "conv",
+            r"up\.\d": "up, join",
+            r"between": "conv",
+            r"head": "head",
+        },
+        note="Lines to the right are the skips.",
+    )
     dimensions = (3,)
 
     def __init__(
@@ -38,9 +51,9 @@ class CycleMorph(RegistrationNetwork):
         encoder: Sequence[int] = (16, 32, 32, 32, 32),
         decoder: Sequence[int] = (32, 32, 32, 8, 8),
         head_scale: float = 1.0,
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, **face)
+        super().__init__(head_scale, **common)
         self.divisor = 2 ** (len(encoder) - 1)
         *ups, kept, last = decoder
         self.down = nn.ModuleList(
@@ -80,3 +93,6 @@ class Up(nn.Module):
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         return self.join(torch.cat([skip, self.enlarge(x)], 1))
+
+
+NETWORK = CycleMorph

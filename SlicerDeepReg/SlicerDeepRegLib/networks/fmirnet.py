@@ -22,21 +22,24 @@ Left open by the paper, and chosen here:
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..losses.papers import Structural
 from ..warping.sample import resize
-from .base import NetworkOutput, RegistrationNetwork
+from .base import Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import CONVOLUTION, head, normalization
 
 ATTENTIONS = ("sigmoid", "residual", "none")
 
 
 class FMIRNet(RegistrationNetwork):
-    """
+    """A ResUNet for each of three scales; their fields are summed and weighted by attention.
+
     Args:
         dimensions: 2 or 3.
         scales: how many of the scales 1, 1/2, 1/4 are estimated; 1 is FMIRNet-1 and has nothing to fuse.
@@ -44,8 +47,21 @@ class FMIRNet(RegistrationNetwork):
         shared: one ResUNet for all scales.
         attention: "sigmoid" (the paper's), "residual" (1 + W), or "none" (the sum alone).
         norm: "instance" or "batch".
-        face: head_scale, integration (of the fused field), squarings, checkpointing: see RegistrationNetwork.
+        common: head_scale, integration (of the fused field), squarings, checkpointing: see RegistrationNetwork.
     """
+
+    loss = Structural
+    small = {"channels": (8, 16, 16)}
+    diagram = Diagram(
+        blocks={
+            r"estimators\.\d\.down\.\d": "residual unit",
+            r"estimators\.\d\.up\.\d": "up",
+            r"estimators\.\d\.head": "phi",
+            r"weigh": "attention",
+        },
+        note="Three ResUNets, one for each scale; their fields are summed and weighed.",
+    )
+    dimensions = (2, 3)
 
     def __init__(
         self,
@@ -56,9 +72,9 @@ class FMIRNet(RegistrationNetwork):
         attention: str = "sigmoid",
         norm: str = "instance",
         head_scale: float = 1.0,
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, **face)
+        super().__init__(head_scale, **common)
         if attention not in ATTENTIONS:
             raise ValueError(f"attention must be one of {', '.join(ATTENTIONS)}; it was {attention!r}")
         if not 1 <= scales <= 3:
@@ -75,16 +91,16 @@ class FMIRNet(RegistrationNetwork):
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
         """See :class:`RegistrationNetwork`; ``fields`` holds Phi3, Phi2 and Phi1, each on its own scale."""
         pool = F.avg_pool3d if fixed.ndim == 5 else F.avg_pool2d
-        pair, found = torch.cat([moving, fixed], 1), []
+        pair, estimates = torch.cat([moving, fixed], 1), []
         for scale in range(self.scales):
             estimator = self.estimators[min(scale, len(self.estimators) - 1)]
-            found.append(estimator(pair).float())
+            estimates.append(estimator(pair).float())
             pair = pool(pair, 2)
-        fused = sum(resize(field, fixed.shape[2:]) for field in found)
+        fused = sum(resize(field, fixed.shape[2:]) for field in estimates)
         if self.scales > 1 and self.attention != "none":
             weight = torch.sigmoid(self.weigh(fused).float())
             fused = fused * (1 + weight if self.attention == "residual" else weight)
-        fields = {f"phi{n + 1}": self.displacement_of(found[n]) for n in reversed(range(self.scales))}
+        fields = {f"phi{n + 1}": self.displacement_of(estimates[n]) for n in reversed(range(self.scales))}
         return self.output_of(fused, fields)
 
 
@@ -135,3 +151,6 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.shortcut(x) + self.path(x)
+
+
+NETWORK = FMIRNet

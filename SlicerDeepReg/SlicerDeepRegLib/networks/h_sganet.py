@@ -17,27 +17,42 @@ Chosen: instance normalization in the graphs by default (see ``blocks.normalizat
 
 from __future__ import annotations
 
-from typing import Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..losses.papers import MSEAndDiffusion
 from ..types import InputError
-from .base import NetworkOutput, RegistrationNetwork
+from .base import Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, InstanceNorm, head, normalization, unit
 
 
 class HSGANet(RegistrationNetwork):
-    """
+    """A U-Net with graph convolutions in its skips and separable attention at its coarsest level.
+
     Args:
         channels: of the levels, finest first.
         hop: how far apart, in voxels of the level, neighbors in a graph are.
         positions: voxels of the coarsest level along i; images may have 8 times as many.
         norm: "instance" or "batch", of the graphs.
-        face: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
+        common: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
     """
 
+    loss = MSEAndDiffusion
+    small = {"channels": (8, 8, 8, 8), "hop": 3, "positions": 8}
+    diagram = Diagram(
+        blocks={
+            r"down\.\d": "conv",
+            r"graphs\.[013]": "graph",
+            r"attention": "attention",
+            r"up\.\d": "join",
+            r"head": "head",
+        },
+        note="Lines to the right are the skips.",
+    )
     dimensions = (3,)
     divisor = 8
 
@@ -48,9 +63,9 @@ class HSGANet(RegistrationNetwork):
         positions: int = 28,
         norm: str = "instance",
         head_scale: float = 1.0,
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, **face)
+        super().__init__(head_scale, **common)
         self.positions = positions
         self.down = nn.ModuleList(_layer(before, after) for before, after in zip([2, *channels[:-1]], channels))
         self.graphs = nn.ModuleList(Graph(width, hop, norm) for width in channels)
@@ -63,7 +78,7 @@ class HSGANet(RegistrationNetwork):
         )
         self.head = head(channels[0])
 
-    def padded_shape(self, shape: Sequence[int]) -> Tuple[int, ...]:
+    def padded_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape that an image is padded to.
 
         Raises:
@@ -137,3 +152,6 @@ class SeparableAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         context = (torch.softmax(self.score(x), 1) * self.key(x)).sum(1, keepdim=True)  # over the channels, as released
         return self.leave(self.value(x) * context)
+
+
+NETWORK = HSGANet

@@ -13,28 +13,44 @@ by nothing and is left out here.
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any
 
 import torch
 from torch import nn
 
-from .base import NetworkOutput, RegistrationNetwork
+from ..losses.papers import LNCCAndDiffusion
+from .base import Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import CONVOLUTION, TRANSPOSED
 
 
 class LKUNet(RegistrationNetwork):
-    """
+    """A U-Net with large kernels at the coarser levels.
+
     Args:
         dimensions: 2 or 3.
         width: channels at full resolution (c).
         kernel: size of the large kernel; None for 5 in 3D and 7 in 2D.
-        face: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
+        common: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
     """
 
+    loss = LNCCAndDiffusion
+    small = {"width": 4, "head_scale": 0.1}
+    diagram = Diagram(
+        blocks={
+            r"enter": "conv",
+            r"down\.\d": "large kernel",
+            r"up\.\d": "up",
+            r"join\.\d": "join",
+            r"head": "head",
+        },
+        note="Lines to the right are the skips.",
+    )
+    dimensions = (2, 3)
+
     def __init__(
-        self, dimensions: int = 3, width: int = 8, kernel: Optional[int] = None, head_scale: float = 1.0, **face
+        self, dimensions: int = 3, width: int = 8, kernel: int | None = None, head_scale: float = 1.0, **common: Any
     ) -> None:
-        super().__init__(head_scale, **face)
+        super().__init__(head_scale, **common)
         self.dimensions, self.divisor = (dimensions,), 16
         kernel = kernel or {2: 7, 3: 5}[dimensions]
         c, n = width, dimensions
@@ -83,3 +99,6 @@ class LargeKernel(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.rectify(sum(kernel(x) for kernel in self.kernels) + x)
+
+
+NETWORK = LKUNet

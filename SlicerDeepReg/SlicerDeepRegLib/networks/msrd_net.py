@@ -23,20 +23,23 @@ Left open by the paper, and chosen here so that the published size is met (a tes
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..losses.papers import MultiResolution
 from ..warping.sample import compose, resize, warp
 from .attention import window_attention
-from .base import NetworkOutput, RegistrationNetwork
+from .base import Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, ConvTranspose3d, InstanceNorm, head, unit
 
 
 class MSRDNet(RegistrationNetwork):
-    """
+    """Multi-scale residual encoders of both images, fused from coarse to fine with dilated attention.
+
     Args:
         channels: of the levels 1/2, 1/4, ... of both streams.
         dilations: rates of query, key and value in the Dilformer; None for 1^3 convolutions instead (ablation).
@@ -49,15 +52,27 @@ class MSRDNet(RegistrationNetwork):
         head_scale: the heads' output is multiplied by it. A step of Adam changes every weight alike, and a head of
             the coarsest level has 6912 for each component, whose voxel is 32 of the image: unscaled, the first
             steps throw it by tens of voxels.
-        face: integration (of each level's increment), squarings, checkpointing: see RegistrationNetwork.
+        common: integration (of each level's increment), squarings, checkpointing: see RegistrationNetwork.
     """
 
+    loss = MultiResolution
+    diagram = Diagram(
+        blocks={
+            r"encoder\.\d": "MSR",
+            r"fusions\.\d": "SRF",
+            r"attentions\.[234]": "Dilformer",
+            r"up\.\d": "up",
+            r"heads\.\d": "head",
+        },
+        note="Both images are one batch, so each MSR box runs for both. Warp boxes take the moving features "
+        "through the field so far, and put fields together.",
+    )
     dimensions = (3,)
 
     def __init__(
         self,
         channels: Sequence[int] = (16, 32, 64, 128, 256),
-        dilations: Optional[Tuple[int, int, int]] = (1, 2, 3),
+        dilations: tuple[int, int, int] | None = (1, 2, 3),
         attention_levels: int = 3,
         mlp_ratios: Sequence[int] = (4, 4, 2),
         window: int = 6,
@@ -65,9 +80,9 @@ class MSRDNet(RegistrationNetwork):
         multi_scale: bool = True,
         separable: bool = True,
         head_scale: float = 0.1,
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, **face)
+        super().__init__(head_scale, **common)
         self.divisor = 2 ** len(channels)
         widths = list(channels)
         entering = [1, *widths[:-1]]
@@ -92,8 +107,8 @@ class MSRDNet(RegistrationNetwork):
         """See :class:`RegistrationNetwork`; sizes are multiples of 2 to the number of levels."""
         both = self.features(torch.cat([moving, fixed]))  # one encoder: the two streams are one batch
         moving_levels, fixed_levels = zip(*(level.chunk(2) for level in both))
-        flow: Optional[torch.Tensor] = None
-        feature: Optional[torch.Tensor] = None
+        flow: torch.Tensor | None = None
+        feature: torch.Tensor | None = None
         fields = {}
         for level in reversed(range(len(self.heads))):
             here, there = fixed_levels[level], moving_levels[level]
@@ -110,7 +125,7 @@ class MSRDNet(RegistrationNetwork):
             fields[f"scale 1/{2 ** (level + 1)}"] = flow
         return NetworkOutput(resize(flow, fixed.shape[2:]), fields)
 
-    def features(self, image: torch.Tensor) -> List[torch.Tensor]:
+    def features(self, image: torch.Tensor) -> list[torch.Tensor]:
         """The pyramid of each image of the batch, finest level first."""
         levels = []
         for block in self.encoder:
@@ -157,7 +172,7 @@ class SeparableFusion(nn.Module):
 
 
 def _separable(width: int) -> nn.Sequential:
-    layers: List[nn.Module] = []
+    layers: list[nn.Module] = []
     for axis in range(3):
         kernel = [3 if a == axis else 1 for a in range(3)]
         layers.append(Conv3d(width, width, kernel, padding=[k // 2 for k in kernel]))
@@ -171,9 +186,7 @@ class Dilformer(nn.Module):
 
     HEAD = 32
 
-    def __init__(
-        self, width: int, dilations: Optional[Tuple[int, int, int]], mlp_ratio: int, window: Optional[int]
-    ) -> None:
+    def __init__(self, width: int, dilations: tuple[int, int, int] | None, mlp_ratio: int, window: int | None) -> None:
         super().__init__()
         self.heads, self.window = max(1, width // self.HEAD), window
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -190,3 +203,6 @@ class Dilformer(nn.Module):
         attended = window_attention(query, key, value, self.heads, self.window)
         x = x.movedim(1, -1) + self.project_out(attended.movedim(1, -1))
         return (x + self.mlp(self.norm2(x))).movedim(-1, 1)
+
+
+NETWORK = MSRDNet

@@ -11,35 +11,52 @@ zeros outside, fields are doubled by corners, and the field of 1/2 is the last o
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
+from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import compose, recentered, resize_by_corners, warp
-from .base import NetworkOutput, RegistrationNetwork
+from .base import Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, head
 from .swin import SwinStage
 
 
 class PIViT(RegistrationNetwork):
-    """
+    """A field estimated at 1/8 by iterated Swin blocks, and refined at 1/4 and 1/2.
+
     Args:
         width: channels of every level.
         iterations: at 1/8, each with weights of its own.
         window: of attention, voxels along each axis.
-        face: head_scale, integration (of each increment), squarings, checkpointing: see RegistrationNetwork.
+        common: head_scale, integration (of each increment), squarings, checkpointing: see RegistrationNetwork.
     """
 
+    loss = LNCCAndDiffusion
+    small = {"width": 8, "window": 3}
+    diagram = Diagram(
+        blocks={
+            r"encoder\.\d": "conv",
+            r"attend\.\d": "Swin, conv",
+            r"refine\.\d": "conv",
+            r"heads\.\d": "head",
+        },
+        note="Both images are one batch. Warp boxes take moving features through the field, and put fields together.",
+    )
     dimensions = (3,)
     divisor = 8
 
-    def __init__(self, width: int = 32, iterations: int = 3, window: int = 8, head_scale: float = 1.0, **face) -> None:
-        super().__init__(head_scale, **face)
+    def __init__(
+        self, width: int = 32, iterations: int = 3, window: int = 8, head_scale: float = 1.0, **common: Any
+    ) -> None:
+        super().__init__(head_scale, **common)
         self.encoder = nn.ModuleList(_layer(before, width, 2) for before in (1, width, width))
         self.attend = nn.ModuleList(Attending(width, window) for _ in range(iterations))
         self.refine = nn.ModuleList(_layer(2 * width, width) for _ in range(2))
         self.heads = nn.ModuleList(head(width) for _ in range(iterations + 2))
-        for one in self.attend:
-            one.run = self.kept_small
+        for block in self.attend:
+            block.run = self.kept_small
 
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
         """See :class:`RegistrationNetwork`."""
@@ -54,10 +71,10 @@ class PIViT(RegistrationNetwork):
             if flow is not None and factor < before:
                 flow = resize_by_corners(flow, 2)
             seen = there if flow is None else warp(there.float(), flow, outside="zeros").to(there.dtype)
-            found = (
+            features = (
                 self.kept_small(block, torch.cat([seen, here], 1)) if factor < 8 else block(torch.cat([seen, here], 1))
             )
-            increment = self.displacement_of(self.heads[number](found))
+            increment = self.displacement_of(self.heads[number](features))
             flow = increment if flow is None else compose(flow, increment, "zeros")
             name = f"1/8, iteration {number + 1}" if factor == 8 else f"scale 1/{factor}"
             fields[name], before = recentered(flow, factor), factor
@@ -79,3 +96,6 @@ class Attending(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.reduce(self.swin(x.movedim(1, -1), self.run).movedim(-1, 1))
+
+
+NETWORK = PIViT

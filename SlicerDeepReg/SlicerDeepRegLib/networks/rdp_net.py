@@ -12,26 +12,41 @@ so far, zeros outside; fields are doubled by corners. 8,922,444 parameters.
 
 from __future__ import annotations
 
-from typing import List, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
+from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import compose, recentered, resize_by_corners, warp
 from ..warping.velocity import integrate
-from .base import NetworkOutput, RegistrationNetwork
+from .base import Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, ConvTranspose3d, InstanceNorm, head, unit
 
 
 class RDPNet(RegistrationNetwork):
-    """
+    """Encoders of both images and decoders that run recursively at each level, from coarse to fine.
+
     Args:
         width: channels at full resolution (c).
         recursions: how often the decoders of 1, 1/2, 1/4 and 1/8 run.
-        face: head_scale, integration ("velocity" by default, of each increment), squarings, checkpointing: see
+        common: head_scale, integration ("velocity" by default, of each increment), squarings, checkpointing: see
             RegistrationNetwork.
     """
 
+    loss = LNCCAndDiffusion
+    small = {"width": 4}
+    diagram = Diagram(
+        blocks={
+            r"encoder_(moving|fixed)\.(enter|down\.\d)": "residual",
+            r"decode\.\d": "decode",
+            r"again\.[123]": "again",
+            r"up\.\d": "up",
+            r"heads\.\d": "head",
+        },
+        note="Warp boxes take the moving features through the field, square velocities, and put fields together.",
+    )
     dimensions = (3,)
     divisor = 8
 
@@ -41,9 +56,9 @@ class RDPNet(RegistrationNetwork):
         recursions: Sequence[int] = (1, 3, 2, 2),
         head_scale: float = 1.0,
         integration: str = "velocity",
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, integration, **face)
+        super().__init__(head_scale, integration, **common)
         if len(recursions) != 4 or min(recursions) < 1:
             raise ValueError(f"recursions must be four numbers of 1 or more; they were {tuple(recursions)}")
         self.recursions = tuple(recursions)
@@ -82,8 +97,10 @@ class RDPNet(RegistrationNetwork):
                 fields[f"{name}, {number + 1}"] = recentered(flow, 2**level)
         return NetworkOutput(flow, fields)
 
-    def _decoded(self, level: int, number: int, here, seen, below) -> torch.Tensor:
-        """What the level's decoder finds: from below at first, then from what it found before."""
+    def _decoded(
+        self, level: int, number: int, here: torch.Tensor, seen: torch.Tensor, below: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the features of the level's decoder: from those below at first, then from its own before."""
         if level == 3:
             block = self.again[3] if number else self.decode[3]
             joined = [here, seen, below] if number else [here, seen]
@@ -91,8 +108,8 @@ class RDPNet(RegistrationNetwork):
         carried = self.kept_small(self.again[level] if number else self.up[level], below)
         return self.kept_small(self.decode[level], torch.cat([here, seen, carried], 1))
 
-    def _increment(self, found: torch.Tensor) -> torch.Tensor:
-        scaled = self.head_scale * found.float()
+    def _increment(self, values: torch.Tensor) -> torch.Tensor:
+        scaled = self.head_scale * values.float()
         if self.integration == "displacement":
             return scaled
         return integrate(scaled, squarings=self.squarings, outside="zeros")
@@ -115,8 +132,8 @@ class Encoder(nn.Module):
             for before, after in zip(widths, widths[1:])
         )
 
-    def forward(self, image: torch.Tensor) -> Tuple[torch.Tensor, ...]:
-        levels: List[torch.Tensor] = [self.enter(image)]
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        levels: list[torch.Tensor] = [self.enter(image)]
         for block in self.down:
             levels.append(block(levels[-1]))
         return tuple(levels)
@@ -132,3 +149,6 @@ class Residual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.leave(self.path(x) + x)
+
+
+NETWORK = RDPNet

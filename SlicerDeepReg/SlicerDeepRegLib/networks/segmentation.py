@@ -11,7 +11,7 @@ and not a pretrained VGG; scores are enlarged linearly.
 
 from __future__ import annotations
 
-from typing import List
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -47,19 +47,20 @@ class SegmentationNetwork(nn.Module):
         shape = image.shape[2:]
         wide = [max(2 * divisor, -(-size // divisor) * divisor) for size in shape]
         padding = [amount for size, w in zip(shape[::-1], wide[::-1]) for amount in (0, w - size)]
-        found = self.scores(self.levels(F.pad(image, padding)))
-        return found[(slice(None), slice(None), *(slice(0, size) for size in shape))]
+        scores = self.scores(self.levels(F.pad(image, padding)))
+        return scores[(slice(None), slice(None), *(slice(0, size) for size in shape))]
 
-    def levels(self, x: torch.Tensor) -> List[torch.Tensor]:
-        """Features from fine to coarse."""
+    def levels(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return the features of every level, from fine to coarse."""
         pool = F.max_pool3d if self.dimensions == 3 else F.max_pool2d
-        found = []
+        features = []
         for number, block in enumerate(self.down):
             x = block(pool(x, 2) if number else x)
-            found.append(x)
-        return found
+            features.append(x)
+        return features
 
-    def scores(self, levels: List[torch.Tensor]) -> torch.Tensor:
+    def scores(self, levels: list[torch.Tensor]) -> torch.Tensor:
+        """Return the logits of the classes at full resolution, (B, classes, ...), from the features of every level."""
         raise NotImplementedError
 
 
@@ -70,13 +71,13 @@ class FCN(SegmentationNetwork):
         super().__init__(dimensions, classes, width)
         self.score = nn.ModuleList(CONVOLUTION[dimensions](w, classes, 1) for w in self.widths[2:])
 
-    def scores(self, levels: List[torch.Tensor]) -> torch.Tensor:
+    def scores(self, levels: list[torch.Tensor]) -> torch.Tensor:
         total = self.score[-1](levels[-1])
         for score, level in zip(self.score[-2::-1], levels[-2:1:-1]):
             total = self._enlarged(total, level.shape[2:]) + score(level)
         return self._enlarged(total, levels[0].shape[2:])
 
-    def _enlarged(self, x: torch.Tensor, shape) -> torch.Tensor:
+    def _enlarged(self, x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         return F.interpolate(
             x, size=shape, mode="trilinear" if self.dimensions == 3 else "bilinear", align_corners=False
         )
@@ -92,7 +93,7 @@ class UNet(SegmentationNetwork):
         self.join = nn.ModuleList(_twice(2 * here, here, dimensions) for here, _ in pairs)
         self.score = CONVOLUTION[dimensions](width, classes, 1)
 
-    def scores(self, levels: List[torch.Tensor]) -> torch.Tensor:
+    def scores(self, levels: list[torch.Tensor]) -> torch.Tensor:
         x = levels[-1]
         for up, join, level in zip(self.up, self.join, levels[-2::-1]):
             x = join(torch.cat([up(x), level], 1))
@@ -100,12 +101,12 @@ class UNet(SegmentationNetwork):
 
 
 def build_segmentation(name: str, dimensions: int, classes: int, width: int = 16) -> SegmentationNetwork:
-    """The network "fcn" or "unet"."""
+    """Return the network "fcn" or "unet", see :class:`SegmentationNetwork`."""
     return {"fcn": FCN, "unet": UNet}[name](dimensions, classes, width)
 
 
 def _twice(before: int, after: int, dimensions: int) -> nn.Sequential:
-    layers: List[nn.Module] = []
+    layers: list[nn.Module] = []
     for entering in (before, after):
         layers.append(CONVOLUTION[dimensions](entering, after, 3, padding=1))
         layers += [normalization("instance", after, dimensions), nn.ReLU(inplace=True)]

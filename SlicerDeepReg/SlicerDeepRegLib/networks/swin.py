@@ -7,7 +7,8 @@ TransMatch, UTSRMorph and PIViT are made of these. Tokens are (B, K, J, I, C) he
 from __future__ import annotations
 
 import itertools
-from typing import Callable, List, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +58,7 @@ class WindowAttention(nn.Module):
         self.position_bias = nn.Parameter(torch.zeros(rows, heads))
         nn.init.trunc_normal_(self.position_bias, std=0.02)
 
-    def forward(self, x: Tensor, asking: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
         """Tokens to tokens; where ``asking`` is given, the queries are its and keys and values those of x."""
         shape = x.shape[1:4]
         window, shift = self._fitting(shape)
@@ -74,13 +75,13 @@ class WindowAttention(nn.Module):
             x = x.roll(shift, (1, 2, 3))
         return self.project_out(x[:, : shape[0], : shape[1], : shape[2]])
 
-    def _fitting(self, shape: Sequence[int]) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
+    def _fitting(self, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         if not self.shrink:
             return self.window, self.shift
         window = tuple(min(w, size) for w, size in zip(self.window, shape))
         return window, tuple(s if size > w else 0 for s, size, w in zip(self.shift, shape, self.window))
 
-    def _projected(self, x: Tensor, asking: Optional[Tensor]) -> Tensor:
+    def _projected(self, x: Tensor, asking: Tensor | None) -> Tensor:
         """(B, K, J, I, 3 C)"""
         if asking is None:
             return self.query_key_value(x)
@@ -119,37 +120,37 @@ class WindowAttention(nn.Module):
         x = x.permute(7, 0, 1, 3, 5, 8, 2, 4, 6, 9)
         query, key, value = x.reshape(3, -1, self.heads, window[0] * window[1] * window[2], each)
         mask = mask.repeat(b, 1, 1, 1) if mask.shape[0] > 1 else mask.expand(query.shape[0], -1, -1, -1)
-        found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        found = found.reshape(b, *counts, self.heads, *window, each)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        attended = attended.reshape(b, *counts, self.heads, *window, each)
         order = (0, 1, 5, 2, 6, 3, 7, 4, 8)
         if self.scrambled:
             order = (0, 1, 3, 6, 2, 5, 7, 4, 8)
-        return found.permute(order).reshape(b, *shape, width // 3)
+        return attended.permute(order).reshape(b, *shape, width // 3)
 
-    def _whole_mask(self, shape, window, shift, bias: Tensor) -> Tensor:
+    def _whole_mask(self, shape: Sequence[int], window: Sequence[int], shift: Sequence[int], bias: Tensor) -> Tensor:
         counts = [size // w for size, w in zip(shape, window)]
         ends = itertools.product(*[[n == count - 1 for n in range(count)] for count in counts])
         return torch.cat([bias + _apart(window, shift, end, bias) for end in ends])
 
 
-def _locations(parts) -> List[Tuple[slice, bool]]:
-    """Where the windows of one axis are, those before the last and the last: (slice, whether it is the last)."""
+def _locations(parts: Sequence[tuple[int, int]]) -> list[tuple[slice, bool]]:
+    """Return where the windows of one axis are, those before the last and the last: (slice, whether it is the last)."""
     (before, _), (last, _) = parts
-    found = [(slice(before, before + last), True)]
-    return [(slice(0, before), False), *found] if before else found
+    windows = [(slice(before, before + last), True)]
+    return [(slice(0, before), False), *windows] if before else windows
 
 
 def _apart(window: Sequence[int], shift: Sequence[int], last: Sequence[bool], like: Tensor) -> Tensor:
     """(1, 1, voxels, voxels): a number that forbids, where two voxels of a window come from opposite ends."""
-    one = torch.zeros(tuple(window), dtype=torch.long, device=like.device)
+    region = torch.zeros(tuple(window), dtype=torch.long, device=like.device)
     for axis in range(3):
         if last[axis] and shift[axis]:
             along = [1, 1, 1]
             along[axis] = window[axis]
             came = torch.arange(window[axis], device=like.device) >= window[axis] - shift[axis]
-            one = 2 * one + came.long().view(along)
-    one = one.flatten()
-    return torch.zeros_like(like[:, :1]).masked_fill(one[:, None] != one[None], OUTSIDE)
+            region = 2 * region + came.long().view(along)
+    region = region.flatten()
+    return torch.zeros_like(like[:, :1]).masked_fill(region[:, None] != region[None], OUTSIDE)
 
 
 def relative_positions(window: Sequence[int], table: Sequence[int], device: torch.device) -> Tensor:
@@ -184,7 +185,13 @@ class SwinBlock(nn.Module):
     """
 
     def __init__(
-        self, width: int, window: Sequence[int], heads: int, ratio: float = 4.0, drop_path: float = 0.0, **attention
+        self,
+        width: int,
+        window: Sequence[int],
+        heads: int,
+        ratio: float = 4.0,
+        drop_path: float = 0.0,
+        **attention: Any,
     ) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -192,21 +199,21 @@ class SwinBlock(nn.Module):
         self.mlp = perceptron(width, ratio)
         self.drop_path = drop_path
 
-    def forward(self, x: Tensor, asking: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
         asks = self.norm1(asking) if asking is not None else None
         x = x + self.dropped(self.attention(self.norm1(x), asks))
         return x + self.dropped(self.mlp(self.norm2(x)))
 
     def dropped(self, x: Tensor) -> Tensor:
-        """Nothing for some pairs of the batch in training, and the others made up for it."""
+        """Return zeros for some pairs of the batch in training, and the others scaled to make up for it."""
         if not self.training or not self.drop_path:
             return x
         kept = torch.rand([len(x)] + [1] * (x.ndim - 1), device=x.device) >= self.drop_path
         return x * kept / (1 - self.drop_path)
 
 
-def shifted(number: int, window: Sequence[int]) -> Tuple[int, ...]:
-    """The shift of a stage's block of that number: none, half a window, none, ..."""
+def shifted(number: int, window: Sequence[int]) -> tuple[int, ...]:
+    """Return the shift of a stage's block of that number: none, half a window, none, ..."""
     halves = tuple(w // 2 for w in window)
     return halves if number % 2 and min(halves) > 0 else (0, 0, 0)
 
@@ -229,14 +236,15 @@ class PatchMerging(nn.Module):
 class SwinStage(nn.Module):
     """The blocks of one resolution."""
 
-    def __init__(self, width: int, depth: int, window: Sequence[int], drop_path: Sequence[float], **block) -> None:
+    def __init__(self, width: int, depth: int, window: Sequence[int], drop_path: Sequence[float], **block: Any) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             self.block(width, window, shift=shifted(number, window), drop_path=drop_path[number], **block)
             for number in range(depth)
         )
 
-    def block(self, *arguments, **more) -> nn.Module:
+    def block(self, *arguments: Any, **more: Any) -> nn.Module:
+        """Return one block; the arguments are those of its class."""
         return SwinBlock(*arguments, **more)
 
     def forward(self, x: Tensor, run: Run) -> Tensor:
@@ -269,7 +277,7 @@ class SwinEncoder(nn.Module):
         window: Sequence[int],
         drop_path: float = 0.0,
         stage: Callable[..., nn.Module] = SwinStage,
-        **block,
+        **block: Any,
     ) -> None:
         super().__init__()
         widths = [width * 2**number for number in range(len(depths))]
@@ -283,12 +291,12 @@ class SwinEncoder(nn.Module):
         self.merge = nn.ModuleList(PatchMerging(c, 2 * c) for c in widths[:-1])
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in widths)
 
-    def forward(self, images: Tensor, run: Run = plain_run) -> List[Tensor]:
-        """(B, images, ...) to the stages' features, (B, C, ...) each, finest first."""
-        x, found = self.embed_norm(self.embed(images).movedim(1, -1)), []
+    def forward(self, images: Tensor, run: Run = plain_run) -> list[Tensor]:
+        """Return the features of the stages, (B, C, ...) each, finest first, of (B, images, ...)."""
+        x, features = self.embed_norm(self.embed(images).movedim(1, -1)), []
         for number, stage in enumerate(self.stages):
             if number:
                 x = self.merge[number - 1](x)
             x = stage(x, run)
-            found.append(self.norms[number](x).movedim(-1, 1))
-        return found
+            features.append(self.norms[number](x).movedim(-1, 1))
+        return features

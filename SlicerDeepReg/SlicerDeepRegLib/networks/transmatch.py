@@ -16,29 +16,46 @@ unless such weights ask for them.
 
 from __future__ import annotations
 
-from typing import List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import as_sampled_by_edges
-from .base import NetworkOutput, RegistrationNetwork
+from .base import TOKENS, Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import UpAndJoin, head, unit
-from .swin import SwinBlock, SwinEncoder, shifted
+from .swin import Run, SwinBlock, SwinEncoder, shifted
 
 
 class TransMatch(RegistrationNetwork):
-    """
+    """A Swin transformer of each image, matched by cross attention at every level; convolutions as decoder.
+
     Args:
         width: channels of the first stage.
         depths, heads: of the transformer's stages; matching has as many blocks and heads as the first.
         window: of attention, voxels along k, j and i.
         drop_path: of the transformer, see :class:`~.swin.SwinEncoder`.
         scrambled, by_edges: what weights of the public code need; see above.
-        face: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
+        common: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
     """
 
+    loss = LNCCAndDiffusion
+    small = {"width": 12, "depths": (2, 2), "heads": (2, 2), "window": (2, 3, 4)}
+    diagram = Diagram(
+        blocks={
+            r"transformer\.embed": "patches",
+            r"transformer\.stages\.\d\.blocks\.\d+": "Swin" + TOKENS,
+            r"transformer\.merge\.\d": "merge" + TOKENS,
+            r"matching\.\d\.blocks\.\d": "matching" + TOKENS,
+            r"skip_\w+": "conv",
+            r"up\.\d": "up, join",
+            r"head": "head",
+        },
+        note="Both images are one batch, and so are the two directions of matching.",
+    )
     dimensions = (3,)
 
     def __init__(
@@ -51,9 +68,9 @@ class TransMatch(RegistrationNetwork):
         scrambled: bool = False,
         by_edges: bool = False,
         head_scale: float = 1.0,
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, **face)
+        super().__init__(head_scale, **common)
         self.divisor = SwinEncoder.PATCH * 2 ** (len(depths) - 1)
         self.by_edges = by_edges
         self.transformer = SwinEncoder(1, width, depths, heads, window, drop_path, scrambled=scrambled)
@@ -81,7 +98,7 @@ class TransMatch(RegistrationNetwork):
             output.displacement = as_sampled_by_edges(output.displacement)
         return output
 
-    def _matched(self, block: Matching, level: torch.Tensor) -> List[torch.Tensor]:
+    def _matched(self, block: Matching, level: torch.Tensor) -> list[torch.Tensor]:
         """Moving and fixed features, each asked by the other."""
         moving, fixed = level.chunk(2)
         other = torch.cat([fixed, moving])
@@ -99,8 +116,11 @@ class Matching(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: torch.Tensor, other: torch.Tensor, run) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, other: torch.Tensor, run: Run) -> torch.Tensor:
         x, other = x.movedim(1, -1), other.movedim(1, -1)
         for block in self.blocks:
             x = run(block, x, other)
         return self.norm(x).movedim(-1, 1)
+
+
+NETWORK = TransMatch

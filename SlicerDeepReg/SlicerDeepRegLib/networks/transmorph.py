@@ -12,28 +12,44 @@ Its stochastic depth (0.3 in training) is ``drop_path`` here and off unless it i
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import NetworkOutput, RegistrationNetwork
+from ..losses.papers import LNCCAndDiffusion
+from .base import TOKENS, Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import UpAndJoin, head, unit
 from .swin import SwinEncoder
 
 
 class TransMorph(RegistrationNetwork):
-    """
+    """A Swin transformer of both images as encoder, convolutions as decoder.
+
     Args:
         width: channels of the first stage.
         depths, heads: blocks, and heads of attention, of each stage.
         window: of attention, voxels along k, j and i. A volume is made up to whole windows; weights know one size.
         last: channels before the head.
         drop_path: see :class:`~.swin.SwinEncoder`.
-        face: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
+        common: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
     """
 
+    loss = LNCCAndDiffusion
+    small = {"width": 12, "depths": (2, 2), "heads": (2, 2), "window": (2, 3, 4)}
+    diagram = Diagram(
+        blocks={
+            r"transformer\.embed": "patches",
+            r"transformer\.stages\.\d\.blocks\.\d+": "Swin" + TOKENS,
+            r"transformer\.merge\.\d": "merge" + TOKENS,
+            r"skip_\w+": "conv",
+            r"up\.\d": "up, join",
+            r"head": "head",
+        },
+        note="Lines to the right are the skips, those of two plain convolutions among them.",
+    )
     dimensions = (3,)
 
     def __init__(
@@ -45,9 +61,9 @@ class TransMorph(RegistrationNetwork):
         last: int = 16,
         drop_path: float = 0.0,
         head_scale: float = 1.0,
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, **face)
+        super().__init__(head_scale, **common)
         self.divisor = SwinEncoder.PATCH * 2 ** (len(depths) - 1)
         self.transformer = SwinEncoder(2, width, depths, heads, window, drop_path)
         self.skip_half = unit(2, width // 2, bias=False, slope=0.01)
@@ -65,3 +81,6 @@ class TransMorph(RegistrationNetwork):
         for up in self.up:
             x = self.kept_small(up, x, skips.pop())
         return self.output_of(self.head(x))
+
+
+NETWORK = TransMorph

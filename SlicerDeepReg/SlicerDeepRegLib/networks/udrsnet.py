@@ -17,13 +17,15 @@ this project's FMIRNet has ("resunet"); "vtn" is the network described above. Te
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
+from ..losses.papers import SSIMAndDiffusion
 from ..warping.sample import compose, warp
-from .base import NetworkOutput, RegistrationNetwork
+from .base import Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import CONVOLUTION, TRANSPOSED
 from .fmirnet import ResUNet
 
@@ -31,15 +33,28 @@ BASES = ("resunet", "vtn")
 
 
 class UDRSNet(RegistrationNetwork):
-    """
+    """A cascade of networks, each of which registers what the ones before left.
+
     Args:
         dimensions: 2 or 3.
         cascades: how many networks follow each other.
         base: "resunet" or "vtn".
         channels: of the ResUNet's levels. width: channels of VTN at 1/2 (c).
         norm: "instance" or "batch", of the ResUNet.
-        face: head_scale, integration (of each cascade's field), squarings, checkpointing: see RegistrationNetwork.
+        common: head_scale, integration (of each cascade's field), squarings, checkpointing: see RegistrationNetwork.
     """
+
+    loss = SSIMAndDiffusion
+    small = {"channels": (8, 16, 16)}
+    diagram = Diagram(
+        blocks={
+            r"networks\.\d\.down\.\d": "residual unit",
+            r"networks\.\d\.up\.\d": "up",
+            r"networks\.\d\.head": "head",
+        },
+        note="Two cascades; the moving image is warped before the second.",
+    )
+    dimensions = (2, 3)
 
     def __init__(
         self,
@@ -50,9 +65,9 @@ class UDRSNet(RegistrationNetwork):
         width: int = 16,
         norm: str = "instance",
         head_scale: float = 1.0,
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, **face)
+        super().__init__(head_scale, **common)
         if base not in BASES:
             raise ValueError(f"base must be one of {', '.join(BASES)}; it was {base!r}")
         if not 1 <= cascades <= 16:
@@ -63,8 +78,8 @@ class UDRSNet(RegistrationNetwork):
             VTN(dimensions, width, 20 / cascades) if base == "vtn" else ResUNet(dimensions, channels, norm)
             for _ in range(cascades)
         )
-        for one in self.networks:
-            one.run = self.kept_small
+        for network in self.networks:
+            network.run = self.kept_small
 
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
         """See :class:`RegistrationNetwork`; ``fields`` holds the field after each cascade."""
@@ -72,8 +87,8 @@ class UDRSNet(RegistrationNetwork):
         for number, network in enumerate(self.networks):
             if flow is not None:
                 seen = warp(moving.float(), flow).to(moving.dtype)
-            found = self.displacement_of(network(torch.cat([seen, fixed], 1)))
-            flow = found if flow is None else compose(flow, found)
+            increment = self.displacement_of(network(torch.cat([seen, fixed], 1)))
+            flow = increment if flow is None else compose(flow, increment)
             fields[f"cascade {number + 1}"] = flow
         return NetworkOutput(flow, fields)
 
@@ -119,3 +134,6 @@ def _layer(before: int, after: int, dimensions: int, stride: int = 1) -> nn.Sequ
 
 def _up(before: int, after: int, dimensions: int) -> nn.Module:
     return TRANSPOSED[dimensions](before, after, 4, stride=2, padding=1, bias=False)
+
+
+NETWORK = UDRSNet

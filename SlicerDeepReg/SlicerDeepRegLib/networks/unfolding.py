@@ -27,22 +27,25 @@ Left open by the paper, and chosen here:
 from __future__ import annotations
 
 import math
-from typing import List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..losses.papers import Decoupled
 from ..warping.sample import compose, resize, warp
 from .attention import whole_attention
-from .base import NetworkOutput, RegistrationNetwork
+from .base import Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, head, normalization
 
 DENOISERS = ("dncnn", "unet", "convolutions")
 
 
 class Unfolding(RegistrationNetwork):
-    """
+    """Stages of a data-fidelity network (TransUNet) and a denoising network (DnCNN), unfolded from an optimization.
+
     Args:
         stages: K, 1 to 8.
         channels: of the fidelity module from full resolution down.
@@ -53,9 +56,24 @@ class Unfolding(RegistrationNetwork):
         denoise_factor: run the denoiser on a field this many times coarser.
         shared: one fidelity and one denoising module for all stages.
         norm: "instance" or "batch".
-        face: head_scale, integration (of each increment), squarings, checkpointing: see RegistrationNetwork.
+        common: head_scale, integration (of each increment), squarings, checkpointing: see RegistrationNetwork.
     """
 
+    loss = Decoupled
+    small = {"channels": (4, 8, 8), "layers": 2, "mlp": 32, "denoise_width": 4, "denoise_depth": 3}
+    diagram = Diagram(
+        blocks={
+            r"fidelity\.0\.down\.\d": "conv",
+            r"fidelity\.0\.transformer\.\d": "transformer",
+            r"fidelity\.0\.up\.\d": "up, join",
+            r"fidelity\.0\.last": "conv",
+            r"fidelity\.0\.head": "head",
+            r"fidelity\.[12]": "TransUNet",
+            r"denoising\.\d": "DnCNN",
+        },
+        note="Three stages, each a TransUNet, drawn in full for the first, and a DnCNN; the moving image is "
+        "warped by v before the next, and fields are put together by warps too.",
+    )
     dimensions = (3,)
 
     def __init__(
@@ -73,9 +91,9 @@ class Unfolding(RegistrationNetwork):
         shared: bool = False,
         norm: str = "instance",
         head_scale: float = 1.0,
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, **face)
+        super().__init__(head_scale, **common)
         if not 1 <= stages <= 8:
             raise ValueError(f"stages must be 1 to 8; it was {stages}")
         self.stages, self.denoise_factor = stages, denoise_factor
@@ -90,8 +108,8 @@ class Unfolding(RegistrationNetwork):
         seen, v = moving, None
         for number in range(self.stages):
             module = min(number, len(self.fidelity) - 1)
-            found = self.kept_small(self.fidelity[module], torch.cat([seen, fixed], 1))
-            increment = self.displacement_of(found)
+            values = self.kept_small(self.fidelity[module], torch.cat([seen, fixed], 1))
+            increment = self.displacement_of(values)
             u = increment if v is None else compose(v, increment)
             v = self._denoised(self.denoising[module], u)
             fields[f"stage {number + 1} u"], fields[f"stage {number + 1} v"] = u, v
@@ -131,7 +149,7 @@ class TransUNet(nn.Module):
         self.head = head(channels[0])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        levels: List[torch.Tensor] = []
+        levels: list[torch.Tensor] = []
         for layer in self.down:
             images = layer(images)
             levels.append(images)
@@ -174,8 +192,8 @@ def _positions(shape: Sequence[int], width: int, like: torch.Tensor) -> torch.Te
         waves = torch.cat([angle.sin(), angle.cos()], -1)
         view = [size if a == axis else 1 for a in range(len(shape))]
         parts.append(waves.view(*view, -1).expand(*shape, -1))
-    found = torch.cat(parts, -1).flatten(0, -2)
-    return F.pad(found, (0, width - found.shape[-1]))[None].to(like.dtype)
+    positions = torch.cat(parts, -1).flatten(0, -2)
+    return F.pad(positions, (0, width - positions.shape[-1]))[None].to(like.dtype)
 
 
 def _denoiser(kind: str, width: int, depth: int, norm: str) -> nn.Module:
@@ -196,8 +214,8 @@ class DnCNN(nn.Module):
         self.last = head(width)
 
     def forward(self, field: torch.Tensor) -> torch.Tensor:
-        found = self.last(self.layers(field))
-        return field + found if self.residual else found
+        change = self.last(self.layers(field))
+        return field + change if self.residual else change
 
 
 class DenoisingUNet(nn.Module):
@@ -220,3 +238,6 @@ class DenoisingUNet(nn.Module):
             x = F.interpolate(x, size=skip.shape[2:], mode="trilinear", align_corners=False)
             x = layer(torch.cat([x, skip], 1))
         return field + self.last(x)
+
+
+NETWORK = Unfolding

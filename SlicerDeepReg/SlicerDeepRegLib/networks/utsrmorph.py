@@ -14,14 +14,16 @@ Its code samples images as described at ``as_sampled_by_edges``: ``by_edges`` is
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import as_sampled_by_edges
-from .base import NetworkOutput, RegistrationNetwork
+from .base import TOKENS, Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, UpAndJoin, head, unit
 from .swin import Run, SwinBlock, SwinEncoder, SwinStage, perceptron
 
@@ -29,7 +31,8 @@ LAYOUTS = ("ixi", "oasis")
 
 
 class UTSRMorph(RegistrationNetwork):
-    """
+    """A transformer of fusion and overlapping attention as encoder, super-resolution upsampling as decoder.
+
     Args:
         width: channels of the first stage.
         depths, heads: blocks, and heads of attention, of each stage.
@@ -39,9 +42,23 @@ class UTSRMorph(RegistrationNetwork):
         squeeze: channels of the channel attention are so many times fewer.
         drop_path: see :class:`~.swin.SwinEncoder`.
         by_edges: what weights of the public code need; see above.
-        face: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
+        common: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
     """
 
+    loss = LNCCAndDiffusion
+    small = {"width": 12, "depths": (2, 2), "heads": (2, 2), "window": (2, 3, 4), "squeeze": 4}
+    diagram = Diagram(
+        blocks={
+            r"transformer\.embed": "patches",
+            r"transformer\.stages\.\d\.blocks\.\d+": "fusion" + TOKENS,
+            r"transformer\.stages\.\d\.overlapping": "overlapping" + TOKENS,
+            r"transformer\.merge\.\d": "merge" + TOKENS,
+            r"skip_\w+": "conv",
+            r"up\.\d": "up, join",
+            r"head": "head",
+        },
+        note="Lines to the right are the skips.",
+    )
     dimensions = (3,)
 
     def __init__(
@@ -56,9 +73,9 @@ class UTSRMorph(RegistrationNetwork):
         drop_path: float = 0.0,
         by_edges: bool = False,
         head_scale: float = 1.0,
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, **face)
+        super().__init__(head_scale, **common)
         self.divisor = SwinEncoder.PATCH * 2 ** (len(depths) - 1)
         if layout not in LAYOUTS:
             raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}; it was {layout!r}")
@@ -73,7 +90,7 @@ class UTSRMorph(RegistrationNetwork):
             UpAndJoin(before, skip, after, Shuffled(before, grouped))
             for before, skip, after in zip(widths, skips, leaving)
         )
-        self.skip_full: Optional[nn.Module] = None
+        self.skip_full: nn.Module | None = None
         if not grouped:
             self.skip_full = unit(2, last, bias=False, slope=0.01)
             self.up.append(UpAndJoin(width // 2, last, last, Shuffled(width // 2, grouped)))
@@ -116,11 +133,12 @@ class FusionStage(SwinStage):
 
     OVERLAPPING_HEADS = 4
 
-    def __init__(self, width: int, depth: int, window: Sequence[int], drop_path: Sequence[float], **block) -> None:
+    def __init__(self, width: int, depth: int, window: Sequence[int], drop_path: Sequence[float], **block: Any) -> None:
         super().__init__(width, depth, window, drop_path, **block)
         self.overlapping = OverlappingBlock(width, self.OVERLAPPING_HEADS)
 
-    def block(self, *arguments, **more) -> nn.Module:
+    def block(self, *arguments: Any, **more: Any) -> nn.Module:
+        """See :class:`SwinStage`."""
         return FusionBlock(*arguments, **more)
 
     def forward(self, x: Tensor, run: Run) -> Tensor:
@@ -132,7 +150,7 @@ class FusionBlock(SwinBlock):
 
     SHARE = 0.01
 
-    def __init__(self, width: int, *arguments, squeeze: int = 30, **more) -> None:
+    def __init__(self, width: int, *arguments: Any, squeeze: int = 30, **more: Any) -> None:
         super().__init__(width, *arguments, **more)
         self.convolve = nn.Sequential(
             Conv3d(width, width // 3, 3, padding=1), nn.GELU(), Conv3d(width // 3, width, 3, padding=1)
@@ -186,10 +204,10 @@ class OverlappingBlock(nn.Module):
         both = both.reshape(b, *counts, 2, self.heads, each, *[self.SEEN] * 3).permute(4, 0, 1, 2, 3, 5, 7, 8, 9, 6)
         key, value = both.reshape(2, -1, self.heads, self.SEEN**3, each)
         bias = self.position_bias[self._positions(x.device)].permute(2, 0, 1)[None].to(query.dtype)
-        found = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.expand(len(query), -1, -1, -1))
-        found = found.reshape(b, *counts, self.heads, *[self.WINDOW] * 3, each).permute(0, 1, 5, 2, 6, 3, 7, 4, 8)
-        found = found.reshape(b, *x.shape[1:4], width)
-        return found[:, : shape[0], : shape[1], : shape[2]]
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.expand(len(query), -1, -1, -1))
+        attended = attended.reshape(b, *counts, self.heads, *[self.WINDOW] * 3, each).permute(0, 1, 5, 2, 6, 3, 7, 4, 8)
+        attended = attended.reshape(b, *x.shape[1:4], width)
+        return attended[:, : shape[0], : shape[1], : shape[2]]
 
     def _positions(self, device: torch.device) -> Tensor:
         """(voxels, voxels seen): a row for each offset; rows of negative numbers count from the end, as released."""
@@ -202,3 +220,6 @@ class OverlappingBlock(nn.Module):
             + offset[None, None, :, None, None, :]
         )
         return row.reshape(self.WINDOW**3, self.SEEN**3) % side**3
+
+
+NETWORK = UTSRMorph

@@ -15,19 +15,22 @@ Chosen: instance normalization by default, because batch normalization of one pa
 
 from __future__ import annotations
 
-from typing import List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..losses.papers import MSEAndDiffusion
 from .attention import whole_attention
-from .base import NetworkOutput, RegistrationNetwork
+from .base import Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, head, normalization
 
 
 class ViTVNet(RegistrationNetwork):
-    """
+    """A V-Net with a vision transformer at its bottleneck.
+
     Args:
         channels: of the convolutions at 1, 1/2 and 1/4.
         width: of the tokens. layers, heads, inner: of the transformer.
@@ -35,9 +38,22 @@ class ViTVNet(RegistrationNetwork):
         first: channels after the transformer.
         decoder: channels of the five levels on the way up.
         norm: "instance" or "batch".
-        face: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
+        common: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
     """
 
+    loss = MSEAndDiffusion
+    small = {"width": 24, "layers": 2, "heads": 2, "inner": 32, "first": 32, "decoder": (16, 16, 8, 8, 8)}
+    diagram = Diagram(
+        blocks={
+            r"levels\.\d": "conv",
+            r"patches": "patches",
+            r"transformer\.\d+": "transformer",
+            r"enter": "conv",
+            r"up\.\d": "join",
+            r"head": "head",
+        },
+        note="Lines to the right are the skips; tokens are at 1/32.",
+    )
     dimensions = (3,)
     divisor = 32
     PATCH = 8
@@ -54,9 +70,9 @@ class ViTVNet(RegistrationNetwork):
         decoder: Sequence[int] = (96, 48, 32, 32, 16),
         norm: str = "instance",
         head_scale: float = 1.0,
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, **face)
+        super().__init__(head_scale, **common)
         self.positions_kji = tuple(positions)
         self.levels = nn.ModuleList(_pair(*two) for two in zip([2, *channels[:-1]], channels))
         self.patches = Conv3d(channels[-1], width, self.PATCH, stride=self.PATCH)
@@ -103,7 +119,7 @@ class ViTVNet(RegistrationNetwork):
 
 
 def _pair(before: int, after: int) -> nn.Sequential:
-    layers: List[nn.Module] = []
+    layers: list[nn.Module] = []
     for entering in (before, after):
         layers += [Conv3d(entering, after, 3, padding=1), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
@@ -131,3 +147,6 @@ class Layer(nn.Module):
         attended = whole_attention(self.query(given), self.key(given), self.value(given), self.heads)
         x = x + self.project_out(attended)
         return x + self.mlp(self.norm2(x))
+
+
+NETWORK = ViTVNet

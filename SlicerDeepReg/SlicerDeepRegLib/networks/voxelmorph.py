@@ -13,20 +13,23 @@ papers' displacement networks (276,523 and 320,403 in this layout).
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import resize_by_corners
 from ..warping.velocity import integrate
-from .base import NetworkOutput, RegistrationNetwork
+from .base import Diagram, NetworkOutput, RegistrationNetwork
 from .blocks import CONVOLUTION, JoinedConv3d, head
 
 
 class VoxelMorph(RegistrationNetwork):
-    """
+    """A U-Net whose velocity is integrated at half resolution.
+
     Args:
         dimensions: 2 or 3.
         encoder: channels of the levels on the way down, finest first.
@@ -34,9 +37,20 @@ class VoxelMorph(RegistrationNetwork):
         layers: convolutions of each level.
         reduced: the velocity is integrated at this part of the resolution of the head: 1 or 2.
         half_resolution: the decoder stops at half the resolution (then the velocity is there already).
-        face: head_scale, integration ("velocity" by default; "displacement" leaves it out and the halving with it),
+        common: head_scale, integration ("velocity" by default; "displacement" leaves it out and the halving with it),
             squarings, checkpointing: see RegistrationNetwork.
     """
+
+    loss = LNCCAndDiffusion
+    diagram = Diagram(
+        blocks={
+            r"(encoder|decoder)\.\d\.\d": "conv",
+            r"last\.\d": "conv",
+            r"head": "head",
+        },
+        note="The warp boxes are the squarings of the velocity, at half resolution.",
+    )
+    dimensions = (2, 3)
 
     def __init__(
         self,
@@ -48,9 +62,9 @@ class VoxelMorph(RegistrationNetwork):
         half_resolution: bool = False,
         head_scale: float = 1.0,
         integration: str = "velocity",
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, integration, **face)
+        super().__init__(head_scale, integration, **common)
         if reduced not in (1, 2) or (half_resolution and (reduced != 2 or integration != "velocity")):
             raise ValueError("reduced must be 1 or 2, and 2 with a velocity where the decoder stops at half resolution")
         self.dimensions, self.reduced, self.half_resolution = (dimensions,), reduced, half_resolution
@@ -78,14 +92,14 @@ class VoxelMorph(RegistrationNetwork):
 
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
         """See :class:`RegistrationNetwork`."""
-        found = self.head_scale * self.head(self._features(torch.cat([moving, fixed], 1))).float()
+        velocity = self.head_scale * self.head(self._features(torch.cat([moving, fixed], 1))).float()
         if self.integration == "displacement":
-            return NetworkOutput(found)
+            return NetworkOutput(velocity)
         halved = self.reduced == 2
         if halved and not self.half_resolution:
-            found = resize_by_corners(found, 0.5)
-        flow = integrate(found, squarings=self.squarings, outside="zeros")
-        return NetworkOutput(resize_by_corners(flow, 2) if halved else flow, velocity=None if halved else found)
+            velocity = resize_by_corners(velocity, 0.5)
+        flow = integrate(velocity, squarings=self.squarings, outside="zeros")
+        return NetworkOutput(resize_by_corners(flow, 2) if halved else flow, velocity=None if halved else velocity)
 
     def _features(self, x: torch.Tensor) -> torch.Tensor:
         pool, levels = (F.max_pool3d if x.ndim == 5 else F.max_pool2d), []
@@ -113,3 +127,6 @@ class Layer(nn.Sequential):
     def forward(self, *parts: torch.Tensor) -> torch.Tensor:
         convolve, rectify = self
         return rectify(convolve(*parts) if isinstance(convolve, JoinedConv3d) else convolve(torch.cat(parts, 1)))
+
+
+NETWORK = VoxelMorph

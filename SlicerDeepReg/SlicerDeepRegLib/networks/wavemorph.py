@@ -25,30 +25,44 @@ The three depthwise kernels are added into one of 7 voxels before they are used:
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import warp
-from .base import NetworkOutput, RegistrationNetwork
-from .blocks import ChannelNorm, Conv3d, InstanceNorm, head, unit
+from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .blocks import ChannelNorm, Conv3d, CountsProducts, InstanceNorm, head, unit
 
 DOWN = ("mswf", "wavelet", "patchmerging", "maxpool")
 UP = ("dysample", "trilinear", "nearest")
 
 
 class WaveMorph(RegistrationNetwork):
-    """
+    """A U-Net with wavelet downsampling, ConvNeXt V2 blocks at the bottleneck and dynamic upsampling.
+
     Args:
         width: channels of the stem; the bottleneck has 16 times as many.
         bottleneck: how many ConvNeXt V2 blocks.
         down: "mswf", or "wavelet", "patchmerging", "maxpool" (ablations).
         up: "dysample", or "trilinear", "nearest" (ablations).
-        face: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
+        common: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
     """
 
+    loss = LNCCAndDiffusion
+    diagram = Diagram(
+        blocks={
+            r"stem": "stem",
+            r"down\.\d": "MSWF",
+            r"bottleneck\.\d": "ConvNeXt V2",
+            r"up\.\d": "DySample",
+            r"join\.\d": "join",
+            r"head": "head",
+        },
+        note="The fast size. Lines to the right are the skips.",
+    )
     dimensions = (3,)
     LEVELS = 4
 
@@ -59,9 +73,9 @@ class WaveMorph(RegistrationNetwork):
         down: str = "mswf",
         up: str = "dysample",
         head_scale: float = 1.0,
-        **face,
+        **common: Any,
     ) -> None:
-        super().__init__(head_scale, **face)
+        super().__init__(head_scale, **common)
         if down not in DOWN or up not in UP:
             raise ValueError(
                 f"down must be one of {', '.join(DOWN)} and up one of {', '.join(UP)}; got {down!r}, {up!r}"
@@ -80,7 +94,7 @@ class WaveMorph(RegistrationNetwork):
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
         """See :class:`RegistrationNetwork`; there is one field."""
         x = self.stem(torch.cat([moving, fixed], 1))
-        levels: List[torch.Tensor] = []
+        levels: list[torch.Tensor] = []
         for module in self.down:
             levels.append(x)
             x = self.kept_small(module, x)
@@ -160,7 +174,7 @@ class MultiScaleWaveletFusion(nn.Module):
 class Mixing(nn.Module):
     """Depthwise kernels, layer normalization, and an MLP with global response normalization, added to the input."""
 
-    def __init__(self, width: int, kernels: Tuple[int, ...]) -> None:
+    def __init__(self, width: int, kernels: tuple[int, ...]) -> None:
         super().__init__()
         self.depthwise = SummedDepthwise(width, kernels)
         self.norm = nn.LayerNorm(width)
@@ -180,16 +194,16 @@ class ConvNeXtV2(Mixing):
         super().__init__(width, (7,))
 
 
-class SummedDepthwise(nn.Module):
+class SummedDepthwise(CountsProducts):
     """The sum of depthwise convolutions of several sizes, computed as one of the largest."""
 
-    def __init__(self, width: int, kernels: Tuple[int, ...]) -> None:
+    def __init__(self, width: int, kernels: tuple[int, ...]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(Conv3d(width, width, k, padding=k // 2, groups=width) for k in kernels)
 
     @property
     def products(self) -> int:
-        """Multiply-accumulates for one value, counted as the separate convolutions that they stand for."""
+        """Multiply-accumulates of one value of its output, counted as the separate convolutions that they stand for."""
         return sum(part.weight[0].numel() for part in self.parts)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -242,5 +256,8 @@ class DySample(nn.Module):
         offset = offset.reshape(b * g, 3, s * k, s * j, s * i)
         groups = x.float().reshape(b * g, c // g, k, j, i)
         # Voxel y of the larger grid lies at y / s + (1 - s) / (2 s) of the smaller one.
-        found = warp(groups, offset * s, scale_ijk=[1 / s] * 3, offset_ijk=[(1 - s) / (2 * s)] * 3)
-        return found.reshape(b, c, s * k, s * j, s * i).to(x.dtype)
+        sampled = warp(groups, offset * s, scale_ijk=[1 / s] * 3, offset_ijk=[(1 - s) / (2 * s)] * 3)
+        return sampled.reshape(b, c, s * k, s * j, s * i).to(x.dtype)
+
+
+NETWORK = WaveMorph

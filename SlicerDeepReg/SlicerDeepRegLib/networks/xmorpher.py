@@ -13,23 +13,55 @@ there, nothing outside is attended to, and the field is in voxels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ..warping.sample import as_sampled_by_edges
-from .base import NetworkOutput
+from .base import Diagram, NetworkOutput
 from .caml import CAML
 
 
 class XMorpher(CAML):
-    """
+    """CAML's two streams of cross attention without the three parts that its paper adds.
+
     Args:
         by_edges: what weights of the public code need; see above.
-        arguments: those of CAML; its parts are off.
+        multi_layers, residual_skips, cascades, normalize_search: CAML's parts; off by default.
+        others: the other arguments of CAML.
     """
 
-    def __init__(self, by_edges: bool = False, **arguments) -> None:
-        off = {"multi_layers": False, "residual_skips": False, "cascades": 1, "normalize_search": False}
-        super().__init__(**{**off, **arguments})
+    diagram = Diagram(
+        blocks={
+            r"passes\.\d\.embed": "patches",
+            r"passes\.\d\.encoder\.\d\.\d": "attention",
+            r"passes\.\d\.decoder\.\d\.\d": "attention",
+            r"passes\.\d\.merge\.\d": "merge",
+            r"passes\.\d\.expand\.\d": "expand",
+            r"passes\.\d\.skip\.\d": "RBSC",
+            r"passes\.\d\.join\.\d": "join",
+            r"passes\.\d\.spread": "spread",
+            r"passes\.\d\.head": "head",
+        },
+        note="The two streams are the two halves of one batch.",
+    )
+
+    def __init__(
+        self,
+        by_edges: bool = False,
+        multi_layers: bool = False,
+        residual_skips: bool = False,
+        cascades: int = 1,
+        normalize_search: bool = False,
+        **others: Any,
+    ) -> None:
+        super().__init__(
+            multi_layers=multi_layers,
+            residual_skips=residual_skips,
+            cascades=cascades,
+            normalize_search=normalize_search,
+            **others,
+        )
         self.by_edges = by_edges
 
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
@@ -39,3 +71,6 @@ class XMorpher(CAML):
             output.displacement = as_sampled_by_edges(output.displacement)
             output.fields = {name: output.displacement for name in output.fields}
         return output
+
+
+NETWORK = XMorpher

@@ -1,27 +1,28 @@
-"""Dice of each structure before and after, as bars. Qt."""
+"""Dice of each structure before and after registration, as bars. Qt."""
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import qt
 
 from ..metrics.status import DICE
 
-#: Pixels of a row, and how many structures are drawn: the worst.
+#: Height of a row in pixels, and how many structures are drawn at most.
 ROW, MOST = 15, 14
 GOOD, FAIR, BAD = "#2e9e4f", "#e09a1a", "#d43a3a"
 
 
-def drawn_rows(structures: Sequence[Mapping[str, Any]]) -> List[Tuple[str, float, float]]:
-    """(name, Dice before, Dice after) of those that have both, the worst first, at most ``MOST``."""
+def drawn_rows(structures: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float]]:
+    """Return (name, Dice before, Dice after) of the structures that have both, the worst first, at most ``MOST``."""
     known = [(row["name"], row["dice"].get("before"), row["dice"].get("after")) for row in structures]
     known = [row for row in known if row[1] is not None and row[2] is not None]
     return sorted(known, key=lambda row: row[2])[:MOST]
 
 
-def draw(structures: Sequence[Mapping[str, Any]], width: int, palette):
-    """The bars as a pixmap, or None where no structure was measured in both images."""
+def draw(structures: Sequence[Mapping[str, Any]], width: int, palette: Any) -> Any:
+    """Draw the bars as a pixmap of a width in pixels; None if no structure was measured in both images."""
     rows = drawn_rows(structures)
     if not rows:
         return None

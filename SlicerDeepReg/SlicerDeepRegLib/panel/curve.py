@@ -1,25 +1,30 @@
-"""The loss as it falls, drawn for the panel. Qt."""
+"""The loss curve, drawn for the panel. Qt."""
 
 from __future__ import annotations
 
-from typing import List, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import qt
 
 
-def segments(losses: Sequence[Tuple[str, float]], width: int, height: int) -> List[Tuple[str, List[Tuple[int, int]]]]:
-    """(stage, its points in pixels) of each stage in turn; y grows downwards.
+def segments(losses: Sequence[tuple[str, float]], width: int, height: int) -> list[tuple[str, list[tuple[int, int]]]]:
+    """Return (stage, its points in pixels) of each stage in turn; y grows downwards.
 
-    Scales are compared by different windows, so each is drawn between its own best and worst loss.
+    The losses of different scales are not comparable, so each stage is drawn between its own best and worst loss.
+
+    Args:
+        losses: (stage, loss) of each iteration.
+        width, height: of the drawing in pixels.
     """
-    found: List[Tuple[str, List[float]]] = []
+    stages: list[tuple[str, list[float]]] = []
     for stage, loss in losses:
-        if not found or found[-1][0] != stage:
-            found.append((stage, []))
-        found[-1][1].append(loss)
-    total = max(1, sum(len(values) for _, values in found) - 1)
+        if not stages or stages[-1][0] != stage:
+            stages.append((stage, []))
+        stages[-1][1].append(loss)
+    total = max(1, sum(len(values) for _, values in stages) - 1)
     result, start = [], 0
-    for stage, values in found:
+    for stage, values in stages:
         low, high = min(values), max(values)
         scale = (height - 1) / (high - low) if high > low else 0.0
         points = [
@@ -30,8 +35,8 @@ def segments(losses: Sequence[Tuple[str, float]], width: int, height: int) -> Li
     return result
 
 
-def draw(losses: Sequence[Tuple[str, float]], width: int, height: int, palette) -> qt.QPixmap:
-    """A picture of the curve in the colors of the panel's theme, the stages named."""
+def draw(losses: Sequence[tuple[str, float]], width: int, height: int, palette: Any) -> qt.QPixmap:
+    """Draw the curve in the colors of the panel's theme, with the names of the stages."""
     margin, line = 4, 16
     picture = qt.QPixmap(width, height)
     picture.fill(palette.color(qt.QPalette.Base))

@@ -1,12 +1,12 @@
-"""What torch and its companions need before the first registration, installed only after the user agreed."""
+"""Installs PyTorch and the other packages that the worker needs. The caller asks the user first."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, List
 
 from ..worker.protocol import OLDEST_TORCH
 
@@ -16,29 +16,29 @@ _IMPORTS = {"scikit-image": "skimage", "surface-distance": "surface_distance"}
 TORCH = ">=" + ".".join(map(str, OLDEST_TORCH))
 
 
-def requirements() -> List[str]:
-    """The lines of requirements.txt, without comments."""
+def requirements() -> list[str]:
+    """Return the lines of requirements.txt without comments."""
     lines = [line.split("#")[0].strip() for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines()]
     return [line for line in lines if line]
 
 
-def missing() -> List[str]:
-    """What is not installed in this Python: "torch" first, then lines of requirements.txt. Imports nothing."""
+def missing() -> list[str]:
+    """Return what is not installed in this Python, PyTorch first, then lines of requirements.txt; imports nothing."""
     importlib.invalidate_caches()
-    found = [] if importlib.util.find_spec("torch") is not None else [f"torch{TORCH}"]
+    packages = [] if importlib.util.find_spec("torch") is not None else [f"torch{TORCH}"]
     for line in requirements():
         name = re.split(r"[<>=!~\[ ]", line, maxsplit=1)[0]
         if importlib.util.find_spec(_IMPORTS.get(name, name)) is None:
-            found.append(line)
-    return found
+            packages.append(line)
+    return packages
 
 
-def install(packages: List[str], say: Callable[[str], None]) -> None:
-    """Install packages into Slicer's Python; what is there already stays.
+def install(packages: list[str], say: Callable[[str], None]) -> None:
+    """Install packages into Slicer's Python; installed ones are kept.
 
     Args:
         packages: as ``missing`` names them.
-        say: told in words what is being done.
+        say: called with a text about what is being done.
 
     Raises:
         RuntimeError: an installation failed; the text says what to do.

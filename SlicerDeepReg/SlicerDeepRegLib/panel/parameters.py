@@ -1,60 +1,37 @@
-"""What the panel remembers with the scene."""
+"""The parameter node of the panel, made from the parameters that its sections declare."""
 
-# No postponed annotations here: Slicer's wrapper reads the types of the class.
+from __future__ import annotations
 
-from typing import Annotated, Union
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import get_type_hints
 
-from slicer import (
-    vtkMRMLBSplineTransformNode,
-    vtkMRMLGridTransformNode,
-    vtkMRMLLabelMapVolumeNode,
-    vtkMRMLLinearTransformNode,
-    vtkMRMLMarkupsFiducialNode,
-    vtkMRMLScalarVolumeNode,
-    vtkMRMLSegmentationNode,
-    vtkMRMLTransformNode,
-)
-from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.parameterNodeWrapper import parameterNodeWrapper
 
-from ..types import MAX_UNCERTAINTY_RUNS, Request
-
-# The same classes in the same order as the node types of the selectors in the .ui.
-Structures = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]
-AnyTransform = Union[
-    vtkMRMLTransformNode, vtkMRMLLinearTransformNode, vtkMRMLBSplineTransformNode, vtkMRMLGridTransformNode, None
-]
+from .section import BaseSection
 
 
-@parameterNodeWrapper
-class SlicerDeepRegParameterNode:
-    """The state of the panel.
+@lru_cache(maxsize=4)
+def parameter_node_class(sections: Sequence[type[BaseSection]]) -> type:
+    """Return the wrapper class that holds the parameters of all sections.
 
-    fixed, moving: the volumes. The nodes after them are optional.
-    method to perturbed: as in ``Request``. settings: JSON of the numbers that were changed.
-    methods: JSON of the methods that are to run one after another.
-    reviewMode to showArrows: how the shown run is looked at.
+    Slicer's wrapper keeps parameters under their own names only in a flat class, so that is what is made here.
+
+    Args:
+        sections: a tuple of section classes.
+
+    Raises:
+        ValueError: two sections declare the same parameter.
     """
-
-    fixed: vtkMRMLScalarVolumeNode
-    moving: vtkMRMLScalarVolumeNode
-    fixedMask: Structures
-    movingMask: Structures
-    fixedSegmentation: Structures
-    movingSegmentation: Structures
-    fixedPoints: vtkMRMLMarkupsFiducialNode
-    movingPoints: vtkMRMLMarkupsFiducialNode
-    initial: AnyTransform
-    method: str = Request.method
-    linear: str = Request.linear
-    preset: str = Request.preset
-    similarity: str = Request.similarity
-    device: str = Request.device
-    uncertainty_runs: Annotated[int, WithinRange(0, MAX_UNCERTAINTY_RUNS)] = Request.uncertainty_runs
-    settings: str = "{}"
-    methods: str = "[]"
-    reviewMode: str = "fade"
-    reviewAmount: Annotated[float, WithinRange(0, 1)] = 0.5
-    showGrid: bool = False
-    showArrows: bool = False
-    showIn3D: bool = False
-    gridSpacing: Annotated[float, WithinRange(0, 50)] = 0.0
+    annotations: dict[str, object] = {}
+    defaults: dict[str, object] = {}
+    for section in sections:
+        declared = section.Parameters
+        for name, annotated in get_type_hints(declared, include_extras=True).items():
+            if name in annotations:
+                raise ValueError(f"The parameter {name} of the section {section.name} is declared by another one too.")
+            annotations[name] = annotated
+            if name in vars(declared):
+                defaults[name] = vars(declared)[name]
+    members = {"__annotations__": annotations, "__doc__": "The state of the panel.", **defaults}
+    return parameterNodeWrapper(type("SlicerDeepRegParameterNode", (), members))

@@ -1,9 +1,10 @@
-"""The report of the selected run, by one button. Qt."""
+"""Files about a run: the report, the animation, the transform as DICOM. Qt, for the dialogs and the pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any
 
 import numpy as np
 import qt
@@ -24,115 +25,131 @@ from ..report.paper import NO_FPDF, can_write, write_pdf
 from ..types import InputError
 
 
-def ask_folder() -> Optional[Path]:
-    """Where the user wants the report, or None."""
+def ask_folder() -> Path | None:
+    """Ask for the folder of the report; None if the user cancels."""
     text = _("Folder for report.html and report.pdf")
     chosen = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), text)
     return Path(chosen) if chosen else None
 
 
-def write(run: Run, facts: Dict[str, Any], review: Review, folder: Path) -> List[str]:
-    """Take the pictures, write the report; returns what to say, line by line.
+def write_report(run: Run, facts: dict[str, Any], review: Review, folder: Path) -> list[str]:
+    """Take the pictures and write the report.
 
-    Names of volumes stay out of it: they may come from DICOM and tell who the patient is.
+    Names of volumes are left out: they may come from DICOM and identify the patient.
+
+    Returns:
+        What to tell the user, line by line.
 
     Raises:
-        InputError: no view can be pictured, or the run is of an older version. OSError: nothing can be written there.
+        InputError: no slice view is visible, or the run was made by an older version.
+        OSError: the folder cannot be written to.
     """
     if "statuses" not in facts or "table" not in facts:
-        raise InputError(_("This run was made by an older version, which kept too little. Register again."))
+        raise InputError(_("This result was made by an older version and lacks what the report needs. Register again."))
     content = content_of(facts, [Picture(png, caption) for png, caption in shots(review, run, cameras())])
     target = folder / "report.html"
     target.write_text(page(content), encoding="utf-8")
-    said = [_("The report is {path}").format(path=target)]
+    lines = [_("The report was saved as {path}").format(path=target)]
     if can_write():
         write_pdf(content, folder / "report.pdf")
-        said.append(_("and as a PDF beside it."))
+        lines.append(_("and as a PDF next to it."))
     else:
-        said.append(NO_FPDF)
-    return said
+        lines.append(NO_FPDF)
+    return lines
 
 
-def ask_film() -> Optional[Path]:
-    """Where the user wants the film, a .gif or an .mp4, or None."""
+def ask_animation() -> Path | None:
+    """Ask for the file of an animation, a .gif or an .mp4; None if the user cancels."""
     kinds = "GIF (*.gif);;MP4 (*.mp4)" if can_write_mp4() else "GIF (*.gif)"
-    chosen = _ask_file(_("Film"), "registration.gif", kinds)
+    chosen = _ask_file(_("Animation"), "registration.gif", kinds)
     if chosen is None:
         return None
     return chosen if chosen.suffix.lower() in (".gif", ".mp4") else chosen.with_suffix(".gif")
 
 
-def ask_dicom() -> Optional[Path]:
-    """Where the user wants the DICOM object, or None."""
+def ask_dicom() -> Path | None:
+    """Ask for the file of the DICOM object; None if the user cancels."""
     chosen = _ask_file(_("DICOM registration"), "registration.dcm", "DICOM (*.dcm)")
     return chosen.with_suffix(".dcm") if chosen is not None else None
 
 
-def _ask_file(title: str, name: str, kinds: str) -> Optional[Path]:
+def _ask_file(title: str, name: str, kinds: str) -> Path | None:
     chosen = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name, kinds)
     chosen = chosen[0] if isinstance(chosen, (tuple, list)) else chosen
     return Path(chosen) if chosen else None
 
 
 def write_dicom(run: Run, path: Path) -> str:
-    """Write a run's transform as a DICOM Deformable Spatial Registration; returns what to say.
+    """Write a run's transform as a DICOM Deformable Spatial Registration.
+
+    Returns:
+        What to tell the user.
 
     Raises:
-        InputError: a volume did not come from DICOM or was moved since, or pydicom is missing. OSError.
+        InputError: a volume did not come from DICOM or was moved since, or pydicom is missing.
+        OSError: the file cannot be written.
     """
     fixed, moving = (_series_of(run.get(role), role) for role in ("fixed", "moving"))
     if run.facts.get("world_to_local_ras") != np.eye(4).tolist():
-        raise InputError(_("The moving volume was registered under a transform; DICOM knows nothing of that."))
+        raise InputError(
+            _("The moving volume was under a transform when it was registered; DICOM cannot express that.")
+        )
     write_registration(transform_of(run), fixed, moving, path, __version__)
-    return _("The DICOM object is {path}").format(path=path)
+    return _("The DICOM object was saved as {path}").format(path=path)
 
 
-def _series_of(node, role: str) -> Series:
-    """The DICOM series that a volume was loaded from."""
+def _series_of(node: Any, role: str) -> Series:
+    """Return the DICOM series that a volume was loaded from."""
     if node is None:
-        raise InputError(_("The run has lost its volumes. Register again."))
+        raise InputError(_("The volumes of this result were removed from the scene. Register again."))
     database = getattr(slicer, "dicomDatabase", None)
     uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
     files = [database.fileForInstance(uid) for uid in uids] if database is not None else []
     if not uids or not all(files):
-        text = _("{name} was not loaded from the DICOM database, so no DICOM object can refer to it.")
+        text = _("{name} was not loaded from the DICOM database, so a DICOM object cannot refer to it.")
         raise InputError(text.format(name=node.GetName()))
     if node.GetParentTransformNode() is not None:
-        text = _("{name} is under a transform; DICOM knows it only where it was made.")
+        text = _("{name} is under a transform; DICOM refers to its original position. Remove the transform first.")
         raise InputError(text.format(name=node.GetName()))
     return read_series([Path(file) for file in files], f"{role} volume")
 
 
-def film(path: Path, steps: Sequence[Any], show: Callable[[Any], None], seconds: float) -> None:
-    """Show each step, take its picture, write them as a GIF or an MP4.
+def write_animation(path: Path, steps: Sequence[Any], show: Callable[[Any], None], seconds: float) -> None:
+    """Show each step, take a picture of the slice views, and write the pictures as a GIF or an MP4.
+
+    Args:
+        path: of the file.
+        steps: what ``show`` is called with, one after another.
+        show: makes the views show a step.
+        seconds: that each step is shown.
 
     Raises:
-        InputError, OSError: it could not be written.
+        InputError: no slice view is visible, or the file cannot be encoded.
+        OSError: the file cannot be written.
     """
-    taken, eyes = [], cameras()
+    frames, takers = [], cameras()
     for step in steps:
         show(step)
-        taken.append(beside(eyes))
-    write_film(taken, path, seconds)
+        frames.append(beside(takers))
+    write_film(frames, path, seconds)
 
 
-def cameras() -> List[Callable[[], np.ndarray]]:
-    """One for each slice view on the screen that is not of a layout of ours.
+def cameras() -> list[Callable[[], np.ndarray]]:
+    """Return a function for each visible slice view that takes its picture; views of our layouts are left out.
 
     Raises:
-        InputError: there is none.
+        InputError: no such view is visible.
     """
     manager = slicer.app.layoutManager()
     names = [name for name in manager.sliceViewNames() if not name.startswith(ARRANGED)]
-    seen = [widget for widget in map(manager.sliceWidget, names) if widget.visible]
-    if not seen:
-        raise InputError(
-            _("Pictures are taken of your own slice views, and none is on the screen. Choose the layout Mine first.")
-        )
-    return [_camera(widget) for widget in seen]
+    visible = [widget for widget in map(manager.sliceWidget, names) if widget.visible]
+    if not visible:
+        text = _("Pictures are taken of your own slice views, and none is visible. Choose the layout Your own views.")
+        raise InputError(text)
+    return [_camera(widget) for widget in visible]
 
 
-def _camera(widget) -> Callable[[], np.ndarray]:
+def _camera(widget: Any) -> Callable[[], np.ndarray]:
     def take() -> np.ndarray:
         view = widget.sliceView()
         corners = view.cornerAnnotation()  # Slicer writes names of volumes there, and patients' of DICOM

@@ -1,14 +1,17 @@
-"""Pairs to try the module on: Slicer's public test data, and a pair that is made on the spot."""
+"""Pairs to try the module on: Slicer's public test data, and synthetic pairs."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import slicer
 import slicer.util
 
-from ..mrml.nodes import add_volume
+from ..mrml.nodes import add_volume, flipped
+from ..mrml.segments import add_segmentation
 from ..mrml.world import placed_volume
-from ..teaching.pairs import RANGE, SyntheticPair, synthetic_head
+from ..teaching.pairs import LABEL_NAMES, RANGE, SyntheticPair, synthetic_head
 
 CATEGORY = "DeepReg"
 _TEST_DATA = "https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/"
@@ -20,7 +23,7 @@ _TUMOR = (
 
 
 def register_samples() -> None:
-    """Show the pairs in Slicer's Sample Data module; nothing is downloaded before one is clicked."""
+    """Add the pairs to Slicer's Sample Data module; nothing is downloaded before one is clicked."""
     import SampleData
 
     add = SampleData.SampleDataLogic.registerCustomSampleDataSource
@@ -32,33 +35,59 @@ def register_samples() -> None:
         nodeNames=[name for name, _ in _TUMOR],
         checksums=[f"SHA256:{digest}" for _, digest in _TUMOR],
     )
-    nothing = {name: [] for name in ("uris", "fileNames", "nodeNames", "loadFiles", "checksums")}  # it counts them
     add(
         category=CATEGORY,
         sampleName="DeepRegSyntheticPair",
         customDownloader=lambda source: list(add_synthetic_pair()),
-        **nothing,
+        uris=[],  # without lists Slicer takes each of these for one file
+        fileNames=[],
+        nodeNames=[],
+        loadFiles=[],
+        checksums=[],
     )
 
 
-def add_synthetic_pair():
-    """Add the synthetic pair to the scene; returns (fixed, moving) volume nodes."""
+def add_synthetic_pair() -> tuple[Any, Any]:
+    """Add the synthetic pair to the scene and return its (fixed, moving) volume nodes."""
     return add_volumes(synthetic_head())
 
 
-def add_volumes(pair: SyntheticPair):
-    """Add the images of a synthetic pair to the scene; returns (fixed, moving) volume nodes."""
+def add_volumes(pair: SyntheticPair) -> tuple[Any, Any]:
+    """Add the images of a synthetic pair to the scene and return their (fixed, moving) volume nodes."""
     nodes = []
     for image in (pair.fixed, pair.moving):
         node = add_volume(slicer.mrmlScene, image, image.name)
         node.GetDisplayNode().SetAutoWindowLevel(0)
         node.GetDisplayNode().SetWindowLevelMinMax(*RANGE)
         nodes.append(node)
-    return tuple(nodes)
+    return nodes[0], nodes[1]
 
 
-def displayed_distance(fixed, other) -> float:
-    """The mean difference of two volumes inside the fixed one's content, where the scene shows them."""
+def add_labeled_pair(pair: SyntheticPair) -> dict[str, Any]:
+    """Add a synthetic pair with its segmentations and landmarks, which are hidden, to the scene.
+
+    Returns:
+        The nodes, named as the fields of ``Choice``.
+    """
+    scene = slicer.mrmlScene
+    fixed, moving = add_volumes(pair)
+    nodes = {"fixed": fixed, "moving": moving}
+    for side, labels in (("fixed", pair.fixed_labels), ("moving", pair.moving_labels)):
+        node = add_segmentation(scene, labels, labels.name, LABEL_NAMES)
+        node.GetDisplayNode().SetVisibility(False)
+        nodes[f"{side}_segmentation"] = node
+    for side, points in (("fixed", pair.fixed_points), ("moving", pair.moving_points)):
+        node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", f"Synthetic {side} landmarks")
+        for position_ras_mm in flipped(points):
+            node.AddControlPoint(*position_ras_mm)
+        node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().SetVisibility(False)
+        nodes[f"{side}_points"] = node
+    return nodes
+
+
+def displayed_distance(fixed: Any, other: Any) -> float:
+    """Return the mean difference of two volumes inside the fixed one's content, where the scene shows them."""
     here = placed_volume(fixed).image
     reference = add_volume(slicer.mrmlScene, here, "reference")
     shown = slicer.vtkSlicerVolumesLogic.ResampleVolumeToReferenceVolume(other, reference)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from ..metrics.table import rows
 from ..mrml.add_run import add_run
@@ -25,15 +25,15 @@ class Job:
 
     Attributes:
         state: "running", then one of ``OVER``.
-        text: why it failed, in words.
-        reason: "input", "gpu_memory", "device", "memory", "disk", "torch", "died" or "error", where it failed.
+        text: why it failed or was canceled.
+        reason: of a failure: "input", "gpu_memory", "device", "memory", "disk", "torch", "died" or "error".
         losses: (stage, loss) of every iteration so far.
-        run: what it left in the scene, when done.
+        run: what it added to the scene, when done.
         seconds: by part, on this side: "convert", "hand over", "nodes"; "registration" is the worker's.
     """
 
     choice: Choice
-    prepared: Optional[Prepared]
+    prepared: Prepared | None
     name: str
     worker_job: str
     state: str = "running"
@@ -41,18 +41,19 @@ class Job:
     fraction: float = 0.0
     text: str = ""
     reason: str = ""
-    log: List[str] = field(default_factory=list)
-    losses: List[Tuple[str, float]] = field(default_factory=list)
-    run: Optional[Run] = None
+    log: list[str] = field(default_factory=list)
+    losses: list[tuple[str, float]] = field(default_factory=list)
+    run: Run | None = None
     started: float = field(default_factory=time.monotonic)
-    seconds: Dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def over(self) -> bool:
+        """Whether it is done, failed or canceled."""
         return self.state in OVER
 
-    def seconds_left(self) -> Optional[float]:
-        """From the part that is done; None while too little is."""
+    def seconds_left(self) -> float | None:
+        """Estimate the seconds left from the part that is done; None while that is too little."""
         if self.fraction < 0.05 or self.over:
             return None
         return (time.monotonic() - self.started) * (1 - self.fraction) / self.fraction
@@ -65,13 +66,14 @@ class Session:
         client: of the worker.
     """
 
-    def __init__(self, client: Optional[WorkerClient] = None) -> None:
+    def __init__(self, client: WorkerClient | None = None) -> None:
         self.client = client or WorkerClient()
-        self.job: Optional[Job] = None
+        self.job: Job | None = None
         self.trouble = ""  # why the worker cannot compute at all, or ""
 
     @property
     def busy(self) -> bool:
+        """Whether a registration runs."""
         return self.job is not None and not self.job.over
 
     def warm_up(self) -> None:
@@ -132,7 +134,7 @@ class Session:
         """Leave no process and no file."""
         self.client.close()
 
-    def _take(self, event: Dict[str, Any]) -> None:
+    def _take(self, event: dict[str, Any]) -> None:
         kind, job = event["kind"], self.job
         if kind == "no_torch":
             self.trouble = event["text"]
@@ -146,7 +148,7 @@ class Session:
         elif kind == "progress":
             _progress(job, event)
         elif kind == "canceled":
-            _end(job, "canceled", "Canceled; the scene is as it was.")
+            _end(job, "canceled", "Canceled; the scene is unchanged.")
         elif kind == "done":
             self._put_into_scene(event)
         elif kind in ("failed", "died"):
@@ -157,7 +159,7 @@ class Session:
         self.job.reason = reason
         _end(self.job, "failed", text)
 
-    def _put_into_scene(self, event: Dict[str, Any]) -> None:
+    def _put_into_scene(self, event: dict[str, Any]) -> None:
         import slicer
 
         job, choice, result = self.job, self.job.choice, event.pop("result")
@@ -198,7 +200,7 @@ def _end(job: Job, state: str, text: str) -> None:
         job.log.append(text)
 
 
-def _progress(job: Job, event: Dict[str, Any]) -> None:
+def _progress(job: Job, event: dict[str, Any]) -> None:
     job.fraction = max(job.fraction, event["fraction"])
     if event["stage"] != job.stage:
         job.log.append(event["stage"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
-from ..settings import fields_of, settings_for
+from ..settings import Number, numbers_of
 
 
 class SettingsForm:
@@ -18,52 +19,50 @@ class SettingsForm:
         changed: called with the numbers that differ from the defaults, by name.
     """
 
-    def __init__(self, layout, changed: Callable[[Dict[str, Any]], None]) -> None:
+    def __init__(self, layout: Any, changed: Callable[[dict[str, Any]], None]) -> None:
         self._layout, self._changed = layout, changed
-        self._controls: Dict[str, Any] = {}
-        self._labels: Dict[str, Any] = {}
-        self._shown = None
-        self._defaults = None
+        self._labels: dict[str, Any] = {}
+        self._numbers: dict[str, Number] = {}
+        #: The controls by the name of their number.
+        self.controls: dict[str, Any] = {}
 
-    def show(self, module: str, preset: str, values: Dict[str, Any], defaults: Mapping[str, Any]) -> None:
-        """Show a method's numbers; ``values`` are those that differ from the defaults.
+    def show(self, settings: Any, values: Mapping[str, Any]) -> None:
+        """Show a method's numbers.
 
-        ``defaults`` are those of the card, where they differ from its module's.
+        Args:
+            settings: its settings at the preset, the defaults.
+            values: the numbers that differ from them, by name.
         """
-        if self._shown != module:
-            self._make(module)
-            self._shown = module
-        self._defaults = settings_for(module, preset, defaults=defaults)
-        for name, control in self._controls.items():
-            value = values.get(name, getattr(self._defaults, name))
+        numbers = {n.name: n for n in numbers_of(settings)}
+        if list(numbers) != list(self._numbers):
+            self._make(list(numbers.values()))
+        self._numbers = numbers
+        for name, control in self.controls.items():
             blocked = control.blockSignals(True)
-            control.value = value
+            control.value = values.get(name, numbers[name].value)
             control.blockSignals(blocked)
 
-    def _make(self, module: str) -> None:
-        for name in list(self._controls):
-            for widget in (self._labels.pop(name), self._controls.pop(name)):
+    def _make(self, numbers: list[Number]) -> None:
+        for name in list(self.controls):
+            for widget in (self._labels.pop(name), self.controls.pop(name)):
                 self._layout.removeWidget(widget)
                 widget.deleteLater()
-        for setting in fields_of(module):
-            whole = isinstance(setting.default, int)
-            control = qt.QSpinBox() if whole else qt.QDoubleSpinBox()
-            low, high = setting.metadata["low"], setting.metadata["high"]
-            if not whole:
-                control.decimals = 4 if low < 0.01 else 3 if low < 0.05 else 2
-                control.singleStep = max(10.0**-control.decimals, (high - low) / 100)
-            control.minimum, control.maximum = low, high
-            control.toolTip = _(setting.metadata["text"])
-            label = qt.QLabel(_(setting.metadata["title"]) + ":")
+        for number in numbers:
+            control = qt.QSpinBox() if number.whole else qt.QDoubleSpinBox()
+            if not number.whole:
+                control.decimals = 4 if number.low < 0.01 else 3 if number.low < 0.05 else 2
+                control.singleStep = max(10.0**-control.decimals, (number.high - number.low) / 100)
+            control.minimum, control.maximum = number.low, number.high
+            control.toolTip = _(number.text)
+            label = qt.QLabel(_(number.title) + ":")
             label.toolTip = control.toolTip
             self._layout.addRow(label, control)
-            control.connect("valueChanged(int)" if whole else "valueChanged(double)", self._tell)
-            self._controls[setting.name], self._labels[setting.name] = control, label
+            control.connect("valueChanged(int)" if number.whole else "valueChanged(double)", self._tell)
+            self.controls[number.name], self._labels[number.name] = control, label
 
-    def _tell(self, value=None) -> None:
-        found = {}
-        for name, control in self._controls.items():
-            default = getattr(self._defaults, name)
-            if abs(control.value - default) > 1e-9:
-                found[name] = control.value
-        self._changed(found)
+    def _tell(self, value: Any = None) -> None:
+        differing = {}
+        for name, control in self.controls.items():
+            if abs(control.value - self._numbers[name].value) > 1e-9:
+                differing[name] = control.value
+        self._changed(differing)

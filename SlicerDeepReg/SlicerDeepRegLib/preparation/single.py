@@ -10,7 +10,8 @@ import numpy as np
 from ..geometry.grids import oriented, with_voxels
 from ..types import Grid, Image, InputError
 from .intensity import background_level, robust_range, scaled
-from .working import CROP_MARGIN, resample
+from .resample import resample
+from .working import CROP_MARGIN
 
 
 def grid_by_recipe(image: Image, recipe: Mapping[str, Any], size_ijk: Optional[Sequence[int]] = None) -> Grid:

@@ -7,21 +7,23 @@ put back on the fixed image's grid.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
 
 import numpy as np
 import SimpleITK as sitk
 
-from ..files.images import to_sitk
 from ..geometry.fields import to_lps
 from ..geometry.grids import oriented, padded, resized, with_voxels
-from ..types import Field, Grid, Image, InputError
-from . import intensity, plan
-from .plan import Level
+from ..similarity import automatic, similarity
+from ..types import AUTOMATIC, Field, Grid, Image, ImagePair, InputError
+from . import intensity
+from .resample import resample
+from .resolution import finest
 
 #: Voxels kept around the content of the fixed image, and around the working grid for the moving one.
 CROP_MARGIN = 6
 MOVING_MARGIN = 12
+#: Fewer voxels are not enough to match the distributions of two images.
+LEAST_TO_MATCH = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,31 +34,38 @@ class WorkingPair:
         fixed: (K, J, I) float32, 0..1, on ``grid``.
         moving: float32, 0..1, on ``grid`` padded by ``margin_ijk``, the linear part already applied.
         inside: (K, J, I) bool, the voxels that count: the fixed mask, where moving content exists.
-        grid: the working grid: the fixed grid cropped, its axes turned where a recipe asks for it, and resized.
+        grid: the working grid: ``content_grid`` at the resolution of the preset.
+        margin_ijk: voxels around ``grid`` that the moving image is known on.
+        content_grid: the fixed grid cropped to its content, its axes turned and its voxels sized where a recipe asks for it.
+        fixed_grid: the grid of the fixed image.
         linear_lps: (4, 4) the linear part that was applied.
-        similarity: "lncc" or "mind", decided.
-        levels: the resolutions to work at, coarsest first; the last one is ``grid``.
-        preset: how much work was asked for.
+        similarity: the name of the metric, decided.
+        preset: the preset that was asked for.
     """
 
     fixed: np.ndarray
     moving: np.ndarray
     inside: np.ndarray
     grid: Grid
-    margin_ijk: Tuple[int, int, int]
+    margin_ijk: tuple[int, int, int]
+    content_grid: Grid
     fixed_grid: Grid
     linear_lps: np.ndarray
     similarity: str
-    levels: Tuple[Level, ...]
     preset: str
 
     @property
-    def axes_ijk(self) -> Tuple[int, ...]:
+    def axes_ijk(self) -> tuple[int, ...]:
         """The axes that exist: all three, or two for a single slice."""
         return tuple(c for c in range(3) if self.grid.size_ijk[c] > 1)
 
+    @property
+    def moving_inside(self) -> np.ndarray:
+        """(K, J, I) the moving image on ``grid``, without its margin."""
+        return self.moving[_core(self.margin_ijk, self.grid)]
+
     def field_from_voxels(self, displacement: np.ndarray, grid: Grid) -> Field:
-        """A displacement in voxels as a :class:`Field`.
+        """Return a displacement in voxels as a :class:`Field`.
 
         Args:
             displacement: (n, ...) voxels of ``grid``, order i, j(, k), without the axes that do not exist.
@@ -65,80 +74,93 @@ class WorkingPair:
         return to_lps(displacement, grid, self.axes_ijk)
 
 
-def prepare(
-    fixed: Image,
-    moving: Image,
+def working_pair(
+    pair: ImagePair,
     linear_lps: np.ndarray,
     preset: str,
-    similarity: str,
-    fixed_mask: Optional[np.ndarray] = None,
-    moving_mask: Optional[Image] = None,
-    voxel_mm: Optional[float] = None,
-    orientation: Optional[str] = None,
+    metric: str,
+    voxel_mm: float | None = None,
+    orientation: str | None = None,
 ) -> WorkingPair:
     """Bring both images to one working grid.
 
     Args:
-        fixed, moving: as read.
+        pair: as read.
         linear_lps: (4, 4) fixed to moving.
-        preset: "fast", "standard" or "thorough": sets the resolution of the working grid.
-        similarity: "auto", "lncc" or "mind".
-        fixed_mask: (K, J, I) bool on the fixed grid, or None.
-        moving_mask: an image on the moving grid, above 0 where it counts, or None.
+        preset: sets the resolution of the working grid.
+        metric: the name of a similarity metric, or "auto".
         voxel_mm: the size of the finest voxels, where a recipe asks for one; None for those of the fixed image.
         orientation: order and direction of the axes, where a recipe asks for one ("RAS"); None for the fixed image's.
+
+    Raises:
+        InputError: one of the images has a single value where both are.
     """
-    cropped = _crop(fixed, fixed_mask)
+    content_grid = _crop(pair.fixed, pair.fixed_mask)
     if orientation is not None:
-        cropped = oriented(cropped, orientation)
+        content_grid = oriented(content_grid, orientation)
     if voxel_mm is not None:
-        cropped = with_voxels(cropped, voxel_mm)
-    levels = plan.levels(cropped, preset)
-    grid = resized(cropped, levels[-1].size_ijk)
+        content_grid = with_voxels(content_grid, voxel_mm)
+    grid = resized(content_grid, finest(content_grid, preset)[1])
     margin_ijk = tuple(MOVING_MARGIN if n > 1 else 0 for n in grid.size_ijk)
-    wide = padded(grid, margin_ijk)
-    fixed_values = resample(fixed, grid)
-    moving_values = resample(moving, wide, linear_lps)
-    present = resample(_presence(moving, moving_mask), wide, linear_lps, sitk.sitkNearestNeighbor, outside=0) > 0
-    core = tuple(slice(m, m + n) for m, n in zip(margin_ijk[::-1], grid.shape_kji))
-    inside = present[core]
-    if fixed_mask is not None:
-        mask = Image(fixed_mask.astype(np.uint8), fixed.grid)
-        inside = inside & (resample(mask, grid, interpolator=sitk.sitkNearestNeighbor, outside=0) > 0)
-    if not inside.any():
-        inside = np.ones(grid.shape_kji, bool)
-    ranges = [intensity.robust_range(one[inside]) for one in (fixed_values, moving_values[core])]
-    for image, (low, high) in zip((fixed, moving), ranges):
+    wide, core = padded(grid, margin_ijk), _core(margin_ijk, grid)
+    fixed = resample(pair.fixed, grid)
+    moving = resample(pair.moving, wide, linear_lps)
+    inside = _inside(pair, grid, wide, core, linear_lps)
+    fixed, moving = _unit_range(pair, fixed, moving, inside, core)
+    content = inside & ((fixed > 0) | (moving[core] > 0))
+    chosen = automatic(fixed[content], moving[core][content]) if metric == AUTOMATIC else similarity(metric)
+    if chosen.matches_intensities:
+        both = inside & (fixed > 0) & (moving[core] > 0)
+        moving = _match(moving, fixed, core, both)
+    return WorkingPair(
+        fixed=fixed,
+        moving=moving,
+        inside=inside,
+        grid=grid,
+        margin_ijk=margin_ijk,
+        content_grid=content_grid,
+        fixed_grid=pair.fixed.grid,
+        linear_lps=linear_lps,
+        similarity=chosen.name,
+        preset=preset,
+    )
+
+
+def _core(margin_ijk: tuple[int, int, int], grid: Grid) -> tuple[slice, ...]:
+    return tuple(slice(m, m + n) for m, n in zip(margin_ijk[::-1], grid.shape_kji))
+
+
+def _inside(pair: ImagePair, grid: Grid, wide: Grid, core: tuple[slice, ...], linear_lps: np.ndarray) -> np.ndarray:
+    """Return the voxels of the working grid to compare at; all where the masks leave none."""
+    nearest = sitk.sitkNearestNeighbor
+    inside = (resample(_presence(pair), wide, linear_lps, nearest, outside=0) > 0)[core]
+    if pair.fixed_mask is not None:
+        mask = Image(pair.fixed_mask.astype(np.uint8), pair.fixed.grid)
+        inside = inside & (resample(mask, grid, interpolator=nearest, outside=0) > 0)
+    return inside if inside.any() else np.ones(grid.shape_kji, bool)
+
+
+def _presence(pair: ImagePair) -> Image:
+    if pair.moving_mask is not None:
+        return pair.moving_mask
+    return Image(np.ones(pair.moving.grid.shape_kji, np.uint8), pair.moving.grid)
+
+
+def _unit_range(
+    pair: ImagePair, fixed: np.ndarray, moving: np.ndarray, inside: np.ndarray, core: tuple[slice, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    ranges = [intensity.robust_range(values[inside]) for values in (fixed, moving[core])]
+    for image, (low, high) in zip((pair.fixed, pair.moving), ranges):
         if not high > low:
             raise InputError(
                 f"Where the two images overlap, {image.name} has one value everywhere: there is nothing to compare. "
                 "Check that both show the same part of the body, and the masks."
             )
-    fixed_values = intensity.scaled(fixed_values, *ranges[0])
-    moving_values = intensity.scaled(moving_values, *ranges[1])
-    content = inside & ((fixed_values > 0) | (moving_values[core] > 0))
-    if similarity == "auto":
-        similarity = choose_similarity(fixed_values[content], moving_values[core][content])
-    if similarity == "lncc":
-        both = inside & (fixed_values > 0) & (moving_values[core] > 0)
-        moving_values = _match(moving_values, fixed_values, core, both)
-    return WorkingPair(
-        fixed_values, moving_values, inside, grid, margin_ijk, fixed.grid, linear_lps, similarity, tuple(levels), preset
-    )
+    return intensity.scaled(fixed, *ranges[0]), intensity.scaled(moving, *ranges[1])
 
 
-def choose_similarity(fixed: np.ndarray, moving: np.ndarray) -> str:
-    """ "lncc" for images of one contrast, "mind" for others, from the voxels inside both after the linear part.
-
-    Of one contrast means that their correlation is at least 0.3.
-    """
-    if fixed.size < 2 or fixed.std() == 0 or moving.std() == 0:
-        return "mind"
-    return "lncc" if np.corrcoef(fixed, moving)[0, 1] >= 0.3 else "mind"
-
-
-def _match(moving: np.ndarray, fixed: np.ndarray, core: tuple, both: np.ndarray) -> np.ndarray:
-    if both.sum() < 1000:
+def _match(moving: np.ndarray, fixed: np.ndarray, core: tuple[slice, ...], both: np.ndarray) -> np.ndarray:
+    if both.sum() < LEAST_TO_MATCH:
         return moving
     whole = np.zeros(moving.shape, bool)
     whole[core] = both
@@ -147,12 +169,8 @@ def _match(moving: np.ndarray, fixed: np.ndarray, core: tuple, both: np.ndarray)
     return intensity.match_quantiles(moving, wide_fixed, whole)
 
 
-def _presence(moving: Image, moving_mask: Optional[Image]) -> Image:
-    return moving_mask if moving_mask is not None else Image(np.ones(moving.grid.shape_kji, np.uint8), moving.grid)
-
-
-def _crop(fixed: Image, fixed_mask: Optional[np.ndarray]) -> Grid:
-    """The part of the fixed grid that holds content or mask, with a margin."""
+def _crop(fixed: Image, fixed_mask: np.ndarray | None) -> Grid:
+    """Return the part of the fixed grid that holds content or mask, with a margin."""
     content = fixed.values > intensity.background_level(fixed.values)
     if fixed_mask is not None:
         content = content & fixed_mask if (content & fixed_mask).any() else fixed_mask
@@ -164,52 +182,3 @@ def _crop(fixed: Image, fixed_mask: Optional[np.ndarray]) -> Grid:
     matrix = fixed.grid.ijk_to_lps.copy()
     matrix[:3, 3] += matrix[:3, :3] @ np.array(low)
     return Grid(tuple(np.array(high) - low), matrix)
-
-
-def resample(
-    image: Image,
-    grid: Grid,
-    linear_lps: Optional[np.ndarray] = None,
-    interpolator: int = sitk.sitkLinear,
-    outside: Optional[float] = None,
-) -> np.ndarray:
-    """The image on another grid, through a linear map from ``grid``'s points to the image's.
-
-    Smoothed first along the axes on which ``grid`` is coarser, unless labels (nearest neighbor).
-
-    Args:
-        outside: the value beyond the image; None repeats the border.
-    """
-    picture = to_sitk(image, 3)
-    if interpolator != sitk.sitkNearestNeighbor:
-        picture = sitk.Cast(picture, sitk.sitkFloat32)
-        picture = _anti_aliased(picture, grid, linear_lps)
-    affine = sitk.AffineTransform(3)
-    if linear_lps is not None:
-        affine.SetMatrix(linear_lps[:3, :3].ravel().tolist())
-        affine.SetTranslation(linear_lps[:3, 3].tolist())
-    result = sitk.Resample(
-        picture,
-        size=list(grid.size_ijk),
-        transform=affine,
-        interpolator=interpolator,
-        outputOrigin=grid.origin_lps_mm.tolist(),
-        outputSpacing=grid.spacing_mm.tolist(),
-        outputDirection=grid.direction.ravel().tolist(),
-        defaultPixelValue=float(outside or 0),
-        useNearestNeighborExtrapolator=outside is None,
-    )
-    return sitk.GetArrayFromImage(result)
-
-
-def _anti_aliased(picture: sitk.Image, grid: Grid, linear_lps: Optional[np.ndarray]) -> sitk.Image:
-    """Smooth along each axis of the picture by what the step of ``grid`` exceeds its own."""
-    to_picture = np.linalg.inv(np.array(picture.GetDirection()).reshape(3, 3))
-    linear = linear_lps[:3, :3] if linear_lps is not None else np.eye(3)
-    steps_mm = np.abs(to_picture @ linear @ grid.ijk_to_lps[:3, :3]).max(axis=1)
-    ratio = steps_mm / np.array(picture.GetSpacing())
-    sigma_mm = 0.35 * np.sqrt(np.maximum(ratio**2 - 1, 0)) * np.array(picture.GetSpacing())
-    sigma_mm[np.array(picture.GetSize()) < 4] = 0
-    if (ratio < 1.2).all() or not sigma_mm.any():
-        return picture
-    return sitk.DiscreteGaussian(picture, variance=(sigma_mm**2).tolist(), maximumKernelWidth=64)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Tuple
+import re
+from collections.abc import Mapping
+from typing import Any
 
 from ..types import InputError
 from .family import COMPUTED, Arrays, Family, need, numbered
 
-Told = Tuple[Dict[str, Any], List[str]]
+#: Arguments of our network, and what to say about them.
+Configuration = tuple[dict[str, Any], list[str]]
 #: 160 x 192 x 224 of the brains that VoxelMorph and TransMorph distribute: first axis to the left, second down.
 CONFORMED = "AIL"
 
 
-def _voxelmorph(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
+def _voxelmorph(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
     encoder, layers = _widths(arrays, "encoder")
     decoder, _ = _widths(arrays, "decoder")
     remaining = numbered(arrays, r"unet_model\.remaining\.(\d+)\.main\.weight")
@@ -26,15 +29,15 @@ def _voxelmorph(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
     if steps is None:
         steps, reduced = 7, 2
         notes.append("The file does not say how its field is integrated: 7 steps at half resolution, its default.")
-    told = {"encoder": encoder, "decoder": [*decoder, *last], "layers": layers}
+    arguments = {"encoder": encoder, "decoder": [*decoder, *last], "layers": layers}
     if steps:
-        told.update(integration="velocity", squarings=int(steps), reduced=int(reduced), half_resolution=half)
+        arguments.update(integration="velocity", squarings=int(steps), reduced=int(reduced), half_resolution=half)
     else:
-        told.update(integration="displacement")
-    return {"dimensions": len(first) - 2, **told}, notes
+        arguments.update(integration="displacement")
+    return {"dimensions": len(first) - 2, **arguments}, notes
 
 
-def _widths(arrays: Arrays, arm: str) -> Tuple[List[int], int]:
+def _widths(arrays: Arrays, arm: str) -> tuple[list[int], int]:
     levels = numbered(arrays, rf"unet_model\.{arm}\.(\d+)\.0\.main\.weight")
     layers = len(numbered(arrays, rf"unet_model\.{arm}\.0\.(\d+)\.main\.weight"))
     each = [(level, layer) for level in levels for layer in range(layers)]
@@ -56,7 +59,7 @@ VOXELMORPH = Family(
 )
 
 
-def _cyclemorph(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
+def _cyclemorph(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
     encoder = [need(arrays, "model.inconv.block.block.0.weight")[0]]
     encoder += [need(arrays, f"model.downconv{n}.block.block.0.weight")[0] for n in range(1, 5)]
     ups = [need(arrays, f"model.upconv{n}.block.block.0.weight")[0] for n in range(1, 5)]
@@ -81,20 +84,20 @@ CYCLEMORPH = Family(
 )
 
 
-def _lku_net(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
+def _lku_net(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
     width = need(arrays, "eninput.0.weight")[0]
     large = need(arrays, "ec3.layer_largeKernel.0.weight")
-    told = {"dimensions": len(large) - 2, "width": width, "kernel": large[-1]}
-    if told["dimensions"] == 2:
-        return told, []
-    told["integration"] = "velocity"
-    return told, [
+    arguments = {"dimensions": len(large) - 2, "width": width, "kernel": large[-1]}
+    if arguments["dimensions"] == 2:
+        return arguments, []
+    arguments["integration"] = "velocity"
+    return arguments, [
         "Its field is integrated (7 squarings), as its code for IXI does; for weights that were trained without, add "
         '--set integration="displacement".'
     ]
 
 
-def _down(match) -> str:
+def _down(match: re.Match[str]) -> str:
     """ec2, ec4, ... are the strided layers of a level, ec3, ec5, ... its large kernels."""
     return f"down.{int(match[1]) // 2 - 1}"
 
@@ -120,11 +123,11 @@ LKU_NET = Family(
         (r"up(\d)\.(\d\.\w+)", lambda m: f"up.{int(m[1]) - 1}.{m[2]}"),
     ),
     _lku_net,
-    meant=("Its fields are in normalized units of [-1, 1]; here they come out in voxels.",),
+    notes=("Its fields are in normalized units of [-1, 1]; here they come out in voxels.",),
 )
 
 
-def _rdp(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
+def _rdp(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
     return {"width": need(arrays, "encoder_moving.conv0.main.weight")[0]}, []
 
 
@@ -151,7 +154,7 @@ RDP = Family(
 )
 
 
-def _h_sganet(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
+def _h_sganet(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
     first = need(arrays, "c1.0.weight")[0]
     channels = [first, *(need(arrays, f"c{n}.1.weight")[0] for n in (2, 3, 4))]
     graph = need(arrays, "vig1.backbone.0.0.fc1.0.weight")[1]

@@ -1,56 +1,58 @@
-"""What is known of one kind of checkpoint."""
+"""One kind of checkpoint: how it is recognized, and how its arrays become ours."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
 from ..types import InputError
 
 Arrays = Mapping[str, np.ndarray]
-#: A pattern of released names, and our name (a template, or a function of the match); None for what nothing uses.
-Rule = Tuple[str, Any]
+#: A pattern of the file's names, and our name (a template, or a function of the match); None for what nothing uses.
+Rule = tuple[str, Any]
 
 
 @dataclass(frozen=True)
 class Family:
-    """
+    """One kind of checkpoint.
+
     Attributes:
-        network: ours.
+        network: name of the network.
         title: the family, for people.
         marks: patterns; every one matches a name of such a file.
         never: a pattern that matches no name of such a file, where another family has the same marks; or None.
         rules: for names; the first that matches counts. A name that none matches is unknown.
-        configuration: from the released arrays and the settings saved with them to our network's arguments and what
+        configuration: from the file's arrays and the settings saved with them to our network's arguments and what
             to say about them.
         heads: our names (patterns) of arrays whose first axis is the field's components in the order k, j, i.
         change: what else must be done to our arrays, or None.
         orientation: how i, j and k grew in the images that the weights learned from, where their code says so.
-        meant: what was done about the conventions of their code, for people.
+        notes: what was done about the conventions of their code, for people.
     """
 
     network: str
     title: str
-    marks: Tuple[str, ...]
-    rules: Tuple[Rule, ...]
-    configuration: Callable[[Arrays, Mapping[str, Any]], Tuple[Dict[str, Any], List[str]]]
-    heads: Tuple[str, ...] = (r"head\.(weight|bias)",)
-    change: Optional[Callable[[Dict[str, np.ndarray], Dict[str, Any]], None]] = None
-    orientation: Optional[str] = None
-    meant: Tuple[str, ...] = field(default=())
-    never: Optional[str] = None
+    marks: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    configuration: Callable[[Arrays, Mapping[str, Any]], tuple[dict[str, Any], list[str]]]
+    heads: tuple[str, ...] = (r"head\.(weight|bias)",)
+    change: Callable[[dict[str, np.ndarray], dict[str, Any]], None] | None = None
+    orientation: str | None = None
+    notes: tuple[str, ...] = field(default=())
+    never: str | None = None
 
     def has(self, arrays: Arrays) -> bool:
-        """Whether the names of these arrays are such a file's."""
+        """Return whether the names of these arrays are those of such a file."""
         if self.never is not None and any(re.fullmatch(self.never, name) for name in arrays):
             return False
         return all(any(re.fullmatch(mark, name) for name in arrays) for mark in self.marks)
 
-    def renamed(self, arrays: Arrays) -> Tuple[Dict[str, np.ndarray], List[str]]:
-        """Our names for the arrays, the field's components in our order, and the names of what is left out.
+    def renamed(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], list[str]]:
+        """Return our names for the arrays, the field's components in our order, and the names of what is left out.
 
         Raises:
             InputError: a name that is not of this family.
@@ -73,8 +75,8 @@ class Family:
             )
         return ours, left_out
 
-    def _target(self, name: str) -> Optional[str]:
-        """Our name; None for what is left out, "" for what is unknown."""
+    def _target(self, name: str) -> str | None:
+        """Return our name; None for what is left out, "" for what is unknown."""
         for pattern, target in self.rules:
             match = re.fullmatch(pattern, name)
             if match:
@@ -85,21 +87,21 @@ class Family:
 
 
 #: Buffers that can be computed again.
-COMPUTED: Tuple[Rule, ...] = (
+COMPUTED: tuple[Rule, ...] = (
     (r"(.*\.)?grid", None),
     (r".*relative_position_index(_OAB)?", None),
     (r".*attn_mask", None),
 )
 
 
-def numbered(arrays: Arrays, pattern: str) -> List[int]:
-    """The numbers that a pattern's first group has in the names, in order."""
-    found = {int(match.group(1)) for name in arrays for match in [re.fullmatch(pattern, name)] if match}
-    return sorted(found)
+def numbered(arrays: Arrays, pattern: str) -> list[int]:
+    """Return the numbers that a pattern's first group matches in the names, in order."""
+    numbers = {int(match.group(1)) for name in arrays for match in [re.fullmatch(pattern, name)] if match}
+    return sorted(numbers)
 
 
-def need(arrays: Arrays, name: str) -> Tuple[int, ...]:
-    """The shape of an array.
+def need(arrays: Arrays, name: str) -> tuple[int, ...]:
+    """Return the shape of an array.
 
     Raises:
         InputError: it is not there.
@@ -109,16 +111,16 @@ def need(arrays: Arrays, name: str) -> Tuple[int, ...]:
     return tuple(arrays[name].shape)
 
 
-def window_of(rows: int, image: Optional[Sequence[int]], usual: Sequence[int]) -> Tuple[Tuple[int, ...], str]:
-    """The attention window of a table of relative positions, and how it was told.
+def window_of(rows: int, image: Sequence[int] | None, usual: Sequence[int]) -> tuple[tuple[int, ...], str]:
+    """Return the attention window of a table of relative positions, and how it was found out.
 
     Args:
         rows: of the table: the product of 2 w - 1.
         image: voxels of the images that the weights are for (their code took windows of 1/32), where the file tells.
-        usual: what the family's released configuration has.
+        usual: that of the published configuration.
 
     Raises:
-        InputError: it cannot be told.
+        InputError: it cannot be found out.
     """
 
     def fits(window: Sequence[int]) -> bool:
@@ -132,13 +134,13 @@ def window_of(rows: int, image: Optional[Sequence[int]], usual: Sequence[int]) -
     if fits([side] * 3):
         return (side, side, side), "from its table of positions"
     raise InputError(
-        f"The attention windows cannot be told from this checkpoint (a table of {rows} positions). Say them: "
+        f"The attention windows cannot be derived from this checkpoint (a table of {rows} positions). Give them: "
         "--set window=[5,6,7]"
     )
 
 
-def image_of(arrays: Arrays) -> Optional[Tuple[int, ...]]:
-    """Voxels along the axes of the images that the weights are for, from the grid that some files hold."""
+def image_of(arrays: Arrays) -> tuple[int, ...] | None:
+    """Return the voxels along the axes of the images that the weights are for, from the grid that some files hold."""
     for name in ("spatial_trans.grid", "grid"):
         if name in arrays and arrays[name].ndim >= 4:
             return tuple(arrays[name].shape[2:])

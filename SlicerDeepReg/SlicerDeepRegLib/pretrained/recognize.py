@@ -1,9 +1,10 @@
-"""Which network a checkpoint is of."""
+"""Recognizes which network a checkpoint is of."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,8 @@ class Pretrained:
     """A checkpoint as one of our networks.
 
     Attributes:
-        network: its name here. title: the family's, for people.
+        network: name of the network.
+        title: of the family, for people.
         configuration: where our network differs from its defaults.
         arrays: by our names.
         orientation: of the images that it learned from, where that is known; see a card's recipe.
@@ -30,44 +32,44 @@ class Pretrained:
 
     network: str
     title: str
-    configuration: Dict[str, Any]
-    arrays: Dict[str, np.ndarray]
-    orientation: Optional[str]
-    notes: List[str]
+    configuration: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    orientation: str | None
+    notes: list[str]
 
 
-def recognize(arrays: Arrays, settings: Optional[Mapping[str, Any]] = None) -> Pretrained:
-    """Tell the family and the widths of a checkpoint, and give its arrays our names and conventions.
+def recognize(arrays: Arrays, settings: Mapping[str, Any] | None = None) -> Pretrained:
+    """Recognize the family and the widths of a checkpoint, and give its arrays our names and conventions.
 
     Args:
-        arrays: by their released names.
+        arrays: by the names in the file.
         settings: what the file says about the network beside its arrays.
 
     Raises:
-        InputError: it is of no family that is known, of two, or lacks arrays or has too many.
+        InputError: it is of no known family, of two, or lacks arrays or has too many.
     """
     for prefix in PREFIXES:
         if arrays and all(name.startswith(prefix) for name in arrays):
             arrays = {name[len(prefix) :]: array for name, array in arrays.items()}
-    found = [family for family in FAMILIES if family.has(arrays)]
-    if not found:
+    families = [family for family in FAMILIES if family.has(arrays)]
+    if not families:
         raise InputError(_unknown(arrays))
-    if len(found) > 1:
-        names = " and ".join(family.title for family in found)
+    if len(families) > 1:
+        names = " and ".join(family.title for family in families)
         raise InputError(f"This file holds arrays of {names} together. Save each network in a file of its own.")
-    family = found[0]
+    family = families[0]
     ours, left_out = family.renamed(arrays)
     configuration, notes = family.configuration(arrays, settings or {})
     if family.change is not None:
         family.change(ours, configuration)
-    said = [*notes, *family.meant]
+    notes = [*notes, *family.notes]
     if left_out:
         numbers = sum(int(arrays[name].size) for name in left_out if arrays[name].dtype.kind == "f")
-        said.append(
+        notes.append(
             f"{len(left_out)} arrays of the file ({numbers:,} numbers) are used by nothing in the network, or are "
             "computed again."
         )
-    return Pretrained(family.network, family.title, configuration, ours, family.orientation, said)
+    return Pretrained(family.network, family.title, configuration, ours, family.orientation, notes)
 
 
 def _unknown(arrays: Arrays) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ..types import InputError
 from .convolutional import CONFORMED
 from .family import COMPUTED, Arrays, Family, Rule, image_of, need, numbered, window_of
 
-Told = Tuple[Dict[str, Any], List[str]]
+Configuration = tuple[dict[str, Any], list[str]]
 
 #: Inside a block: their name, ours.
 _BLOCK = (
@@ -23,18 +24,18 @@ _BLOCK = (
 )
 
 
-def _under(theirs: str, ours: str, rules: Sequence[Rule]) -> Tuple[Rule, ...]:
-    """Rules for what lies below a place; the place may have one group, \\1, and the groups of the rules follow it."""
+def _under(theirs: str, ours: str, rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    """Return rules for what lies below a place; the place may have one group, \\1, and the groups of the rules follow it."""
     count = theirs.count("(") - theirs.count("(?:")
-    found = []
+    placed = []
     for pattern, target in rules:
         for number in range(9, 0, -1):
             target = target.replace(f"\\{number}", f"\\{number + count}")
-        found.append((theirs + pattern, ours + target))
-    return tuple(found)
+        placed.append((theirs + pattern, ours + target))
+    return tuple(placed)
 
 
-def _swin(theirs: str) -> Tuple[Rule, ...]:
+def _swin(theirs: str) -> tuple[Rule, ...]:
     """An encoder of stages."""
     return (
         (rf"{theirs}patch_embed\.proj\.(\w+)", r"transformer.embed.\1"),
@@ -45,7 +46,7 @@ def _swin(theirs: str) -> Tuple[Rule, ...]:
     )
 
 
-def _stages(arrays: Arrays, theirs: str, usual: Sequence[int], image: Optional[Sequence[int]]) -> Told:
+def _stages(arrays: Arrays, theirs: str, usual: Sequence[int], image: Sequence[int] | None) -> Configuration:
     """width, depths, heads and window of an encoder of stages."""
     stages = numbered(arrays, rf"{theirs}layers\.(\d)\.blocks\.0\.norm1\.weight")
     plain = theirs.replace("\\", "")
@@ -55,8 +56,8 @@ def _stages(arrays: Arrays, theirs: str, usual: Sequence[int], image: Optional[S
         rows, each = need(arrays, f"{plain}layers.{stage}.blocks.0.attn.relative_position_bias_table")
         heads.append(each)
     window, how = window_of(rows, image, usual)
-    told = {"width": need(arrays, f"{plain}patch_embed.proj.weight")[0], "depths": depths, "heads": heads}
-    return {**told, "window": list(window)}, [f"Attention windows: {' x '.join(map(str, window))}, {how}."]
+    arguments = {"width": need(arrays, f"{plain}patch_embed.proj.weight")[0], "depths": depths, "heads": heads}
+    return {**arguments, "window": list(window)}, [f"Attention windows: {' x '.join(map(str, window))}, {how}."]
 
 
 _DECODER = (
@@ -68,9 +69,9 @@ _DECODER = (
 )
 
 
-def _transmorph(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
-    told, notes = _stages(arrays, r"transformer\.", (5, 6, 7), image_of(arrays))
-    return {**told, "last": need(arrays, "c2.0.weight")[0]}, notes
+def _transmorph(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
+    arguments, notes = _stages(arrays, r"transformer\.", (5, 6, 7), image_of(arrays))
+    return {**arguments, "last": need(arrays, "c2.0.weight")[0]}, notes
 
 
 TRANSMORPH = Family(
@@ -84,16 +85,16 @@ TRANSMORPH = Family(
 )
 
 
-def _utsrmorph(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
-    told, notes = _stages(arrays, r"transformer\.", (5, 6, 7), image_of(arrays))
-    stage = len(told["depths"]) - 1  # the widest: the quotient is rounded least there
+def _utsrmorph(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
+    arguments, notes = _stages(arrays, r"transformer\.", (5, 6, 7), image_of(arrays))
+    stage = len(arguments["depths"]) - 1  # the widest: the quotient is rounded least there
     inner, wide = need(arrays, f"transformer.layers.{stage}.blocks.0.conv_block.cab.3.attention.1.weight")[:2]
-    told["squeeze"] = 30 if wide // 30 == inner else wide // inner
-    told["layout"] = "oasis" if "up.conv.weight" in arrays else "ixi"
-    return {**told, "last": need(arrays, "reg_head.0.weight")[1], "by_edges": True}, notes
+    arguments["squeeze"] = 30 if wide // 30 == inner else wide // inner
+    arguments["layout"] = "oasis" if "up.conv.weight" in arrays else "ixi"
+    return {**arguments, "last": need(arrays, "reg_head.0.weight")[1], "by_edges": True}, notes
 
 
-def _change_utsrmorph(ours: Dict[str, np.ndarray], told: Dict[str, Any]) -> None:
+def _change_utsrmorph(ours: dict[str, np.ndarray], arguments: dict[str, Any]) -> None:
     """Convolutions of one voxel are linear layers here; the last enlarging convolution has a group a component."""
     for name, array in ours.items():
         if ".weigh." in name and array.ndim == 5:
@@ -136,13 +137,13 @@ UTSRMORPH = Family(
     _utsrmorph,
     change=_change_utsrmorph,
     orientation=CONFORMED,
-    meant=("Its code sampled images by their edges what it had scaled by voxel centers; the field is converted.",),
+    notes=("Its code sampled images by their edges what it had scaled by voxel centers; the field is converted.",),
 )
 
 
-def _transmatch(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
-    told, notes = _stages(arrays, r"moving_lwsa\.transformer\.", (5, 6, 5), image_of(arrays))
-    return {**told, "scrambled": True, "by_edges": True}, notes
+def _transmatch(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
+    arguments, notes = _stages(arrays, r"moving_lwsa\.transformer\.", (5, 6, 5), image_of(arrays))
+    return {**arguments, "scrambled": True, "by_edges": True}, notes
 
 
 TRANSMATCH = Family(
@@ -171,27 +172,27 @@ TRANSMATCH = Family(
         *_DECODER,
     ),
     _transmatch,
-    meant=(
+    notes=(
         "Its code put attention windows together in another order than they were cut; so do these weights here.",
         "Its code sampled images by their edges what it had scaled by voxel centers; the field is converted.",
     ),
 )
 
 
-def _vit_v_net(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
+def _vit_v_net(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
     tokens, width = need(arrays, "transformer.embeddings.position_embeddings")[1:]
     image = image_of(arrays)
     positions = [n // 32 for n in image] if image is not None else [5, 6, 7]
     if int(np.prod(positions)) != tokens:
         raise InputError(
-            f"For which size of image these {tokens} positions are cannot be told. Say it: --set positions=[5,6,7] "
-            "(voxels along the axes, divided by 32)."
+            f"The image size that these {tokens} positions are for cannot be derived. Give it: "
+            "--set positions=[5,6,7] (voxels along the axes, divided by 32)."
         )
     hybrid = "transformer.embeddings.hybrid_model."
     channels = [need(arrays, f"{hybrid}inc.double_conv.0.weight")[0]]
     channels += [need(arrays, f"{hybrid}down{n}.maxpool_conv.1.double_conv.0.weight")[0] for n in (1, 2)]
     layers = len(numbered(arrays, r"transformer\.encoder\.layer\.(\d+)\.attn\.query\.weight"))
-    told = {
+    arguments = {
         "channels": channels,
         "width": width,
         "layers": layers,
@@ -202,7 +203,7 @@ def _vit_v_net(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
         "decoder": [need(arrays, f"decoder.blocks.{n}.conv1.0.weight")[0] for n in range(5)],
         "norm": "batch",
     }
-    return told, [
+    return arguments, [
         "Twelve heads of attention, as its code has them (the file does not say).",
         f"Its positions are for images of {' x '.join(str(32 * n) for n in positions)}; for others, interpolated.",
     ]
@@ -235,7 +236,7 @@ VIT_V_NET = Family(
 )
 
 
-def _xmorpher(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
+def _xmorpher(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
     stages = numbered(arrays, r"swin\.layers\.(\d)\.blocks\.0\.norm1\.weight")
     depths = [len(numbered(arrays, rf"swin\.layers\.{stage}\.blocks\.(\d+)\.norm1\.weight")) for stage in stages]
     return {"width": need(arrays, "swin.patch_embed.proj.weight")[0], "depths": depths, "by_edges": True}, [
@@ -244,9 +245,9 @@ def _xmorpher(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
     ]
 
 
-def _change_xmorpher(ours: Dict[str, np.ndarray], told: Dict[str, Any]) -> None:
+def _change_xmorpher(ours: dict[str, np.ndarray], arguments: dict[str, Any]) -> None:
     """Its first stream is that of the fixed image: what reads both streams has the halves the other way round."""
-    width = told["width"]
+    width = arguments["width"]
     for name in ("passes.0.last_norm.weight", "passes.0.last_norm.bias", "passes.0.spread.weight"):
         if name in ours:
             ours[name] = np.roll(ours[name], width, 0)
@@ -290,11 +291,11 @@ XMORPHER = Family(
     _xmorpher,
     heads=(r"passes\.0\.head\.(weight|bias)",),
     change=_change_xmorpher,
-    meant=("Its code took the fixed image first, and sampled by edges; both are converted.",),
+    notes=("Its code took the fixed image first, and sampled by edges; both are converted.",),
 )
 
 
-def _pivit(arrays: Arrays, settings: Mapping[str, Any]) -> Told:
+def _pivit(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
     iterations = numbered(arrays, r"decoder3(\d)\.Conv3\.weight")
     rows, _ = need(arrays, "decoder31.Swin1.blocks.0.attn.relative_position_bias_table")
     window, _ = window_of(rows, None, (8, 8, 8))

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..metrics.status import Status, overall
 from ..metrics.table import STATES
-from ..types import SIMILARITIES
+from ..similarity import similarities
 
 #: The kinds of locations, in words.
 KINDS = {
@@ -120,7 +120,7 @@ def _neutral(facts: Mapping[str, Any], identifiers: bool) -> Callable[[str], str
 
 def _summary(facts: Mapping[str, Any]) -> str:
     similarity = facts["similarity"]
-    similarity = similarity.upper() if similarity in SIMILARITIES else similarity
+    similarity = similarity.upper() if similarity in similarities() else similarity
     return (
         f"{facts['title']}, {facts['preset']} preset, linear alignment {facts.get('linear', 'none')}, {similarity}, on "
         f"{facts['device']}: {facts['seconds']:.0f} s."

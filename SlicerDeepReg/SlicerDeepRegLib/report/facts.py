@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ..catalog import card
+from ..methods import method
 from ..metrics.status import statuses
 from ..metrics.structures import structures_of
 from ..metrics.table import rows
@@ -66,15 +66,15 @@ def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> di
 
 def _of_method(name: str) -> dict[str, Any]:
     try:
-        method = card(name)
+        card = method(name).card
     except InputError:  # a model that was taken away while it ran
         return {"title": name, "summary": "", "references": [], "license": "", "weights_sha256": None}
     return {
-        "title": method.title,
-        "summary": method.summary,
-        "references": list(method.references),
-        "license": method.license,
-        "weights_sha256": method.sha256,
+        "title": card.title,
+        "summary": card.summary,
+        "references": list(card.references),
+        "license": card.license,
+        "weights_sha256": card.sha256,
     }
 
 

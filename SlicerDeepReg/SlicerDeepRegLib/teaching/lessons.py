@@ -96,7 +96,7 @@ _FIELD = Lesson(
     (Try("Field"),),
     (
         Step(
-            "Two images of one synthetic head; the fixed one was deformed. Move the fade slider: structures jump, "
+            "Two images of one synthetic head; the fixed one was deformed. Move the slider Opacity: structures jump, "
             "because the same position in space is not the same position in the head.",
             amount=0.5,
             before=True,
@@ -118,7 +118,10 @@ _FIELD = Lesson(
             "smaller.",
             grid=True,
         ),
-        Step("Half of the deformation: move the slider in the section Animation from 0 to 1.", time=0.5),
+        Step(
+            "Half of the deformation: move the slider Deformation amount in the section Animation from 0 to 1.",
+            time=0.5,
+        ),
         Step(
             "Warped minus fixed: hardly any difference is left. But similar is not aligned: the landmarks, whose "
             "true counterparts are known here and were not shown to the method, tell how far it still is from the "
@@ -222,8 +225,8 @@ _STAGES = Lesson(
             stage="scale 1/8",
         ),
         Step(
-            "Each finer scale starts where the coarser one ended and only has to find the rest. Below, in the "
-            "section Animation, is the TRE of each stage: the first ones gain most.",
+            "Each finer scale starts where the coarser one ended and only has to find the rest. Below, in the section "
+            "Animation, is the TRE of each stage: the first ones gain most.",
             stage="last",
         ),
         Step("A network in one pass: some of the difference remains.", 1, "difference"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any
 
 import torch
 
@@ -16,7 +16,7 @@ CHECKPOINT_FILE = "checkpoint.pt"
 LOCK_FILE = ".in-use"
 
 
-def write_checkpoint(state: Dict[str, Any], folder: Path, final_step: Optional[int]) -> None:
+def write_checkpoint(state: dict[str, Any], folder: Path, final_step: int | None) -> None:
     """Replace the checkpoint of the folder; the one before stays when that fails.
 
     Raises:
@@ -32,7 +32,7 @@ def write_checkpoint(state: Dict[str, Any], folder: Path, final_step: Optional[i
             os.fsync(stream.fileno())
 
 
-def read_checkpoint(folder: Path) -> Optional[Dict[str, Any]]:
+def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     """The state that was written last, or None.
 
     Raises:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import datetime
 import os
-from typing import Any, List
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
 
 class Distributed:
-    """This process's place among those that train together.
+    """This process among those that train together, as torch.distributed names it.
+
+    Args:
+        device_kind: "cuda" or "cpu", which decides the backend.
 
     Attributes:
-        rank, size: which one of how many.
-        local_rank: which one on its machine, and so which of its GPUs.
+        rank, size: number of this process, and of all.
+        local_rank: its number on its machine, and so its GPU.
     """
 
     #: Preparing many images takes the first process long, and the others wait for it.
@@ -33,31 +36,33 @@ class Distributed:
             self.started = True
 
     @property
-    def is_first(self) -> bool:
+    def is_main(self) -> bool:
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
-    def wait(self) -> None:
-        """Until all are here."""
+    def barrier(self) -> None:
+        """Wait until all processes are here."""
         if self.started:
             dist.barrier()
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether it is true for one of them."""
+        """Return whether the flag is set in any process."""
         if not self.started:
             return flag
         value = torch.tensor(float(flag), device=device)
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return bool(value)
 
-    def gathered(self, value: Any) -> List[Any]:
-        """The values of all, in the order of their ranks."""
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all processes, in the order of their ranks."""
         if not self.started:
             return [value]
-        values: List[Any] = [None] * self.size
+        values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
 
-    def leave(self) -> None:
+    def close(self) -> None:
+        """Leave the process group."""
         if self.started:
             dist.destroy_process_group()
             self.started = False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any
 
 import torch
 
@@ -13,24 +14,25 @@ from ..catalog import CARD_FILE, SEGMENTATION_CARD, WEIGHTS_FILE
 from ..files.atomic import whole_files, writing
 from ..files.jsonable import jsonable
 from ..files.weights import write_weights
+from ..metrics import METRICS
 from .plan import Plan
 
+#: Units of the length of a training: seconds, digits, name.
 LENGTHS = ((3600, 1, "hours"), (60, 0, "minutes"), (1, 0, "seconds"))
-SHOWN = {
-    "dice": ("Dice", ""),
-    "dice_before": ("Dice before", ""),
-    "hd95_mm": ("HD95", " mm"),
-    "field": ("distance to the true field", " voxels"),
-    "field_before": ("before", " voxels"),
-    "ncc": ("NCC", ""),
-    "ndv_percent": ("NDV", " %"),
-}
+#: Metrics of ``METRICS`` that the card of a model gives, with their value before registration where that was measured.
+SHOWN = ("dice", "hd95_mm", "epe_voxels", "ncc", "ndv_percent")
 
 
 def write_model(
-    plan: Plan, weights: Mapping[str, torch.Tensor], step: int, seconds: float, device: str, metrics, folder: Path
+    plan: Plan,
+    weights: Mapping[str, torch.Tensor],
+    step: int,
+    seconds: float,
+    device: str,
+    metrics: Mapping[str, float],
+    folder: Path,
 ) -> None:
-    """Put card and weights into the folder; each file is whole or the one before.
+    """Write card and weights into the folder; each file is whole or the one before.
 
     Args:
         metrics: of the last validation, or empty. seconds: of training. device: in words.
@@ -42,11 +44,16 @@ def write_model(
 
 
 def write_segmentation(
-    plan: Plan, weights: Mapping[str, torch.Tensor], about: Tuple[int, float, str], metrics, folder: Path
+    plan: Plan,
+    weights: Mapping[str, torch.Tensor],
+    about: tuple[int, float, str],
+    metrics: Mapping[str, float],
+    folder: Path,
 ) -> None:
-    """The same for the segmentation network of a joint training, as ``slicerdeepreg segment`` takes it."""
-    shown = {"segmentation_dice": "Dice", "segmentation_hd95_mm": "HD95 in mm"}
-    measured = [f"{title} {metrics[name]:.3f}" for name, title in shown.items() if name in metrics]
+    """Write the segmentation network of a joint training, as ``slicerdeepreg segment`` takes it."""
+    prefix = "segmentation_"
+    own = {name[len(prefix) :]: value for name, value in metrics.items() if name.startswith(prefix)}
+    measured = [_shown(name, own) for name in ("dice", "hd95_mm") if name in own]
     values = {
         "name": plan.name,
         "segmentation": plan.joint["network"],
@@ -60,18 +67,25 @@ def write_segmentation(
     _write(weights, lambda checksum: {**values, "sha256": checksum}, SEGMENTATION_CARD, folder)
 
 
-def _write(weights: Mapping[str, torch.Tensor], described, card_file: str, folder: Path) -> None:
+def _write(
+    weights: Mapping[str, torch.Tensor],
+    card_by_checksum: Callable[[str], dict[str, Any]],
+    card_file: str,
+    folder: Path,
+) -> None:
     arrays = {name: t.detach().cpu().numpy() for name, t in weights.items()}
     # The writer of safetensors raises an error of its own kind for a full disk.
     with writing("The model", folder, "Free some space.", also=(Exception,)), whole_files(folder, card_file) as private:
         checksum = write_weights(private / WEIGHTS_FILE, arrays)
-        text = json.dumps(jsonable(described(checksum)), indent=2, ensure_ascii=False)
+        text = json.dumps(jsonable(card_by_checksum(checksum)), indent=2, ensure_ascii=False)
         (private / card_file).write_text(text + "\n", encoding="utf-8")
 
 
-def card_of(plan: Plan, step: int, seconds: float, device: str, metrics, checksum: str) -> Dict[str, Any]:
-    """The card of the model, as ``catalog.read_user_card`` takes it."""
-    listed = [f"{title} {metrics[name]:.4g}{unit}" for name, (title, unit) in SHOWN.items() if name in metrics]
+def card_of(
+    plan: Plan, step: int, seconds: float, device: str, metrics: Mapping[str, float], checksum: str
+) -> dict[str, Any]:
+    """Return the card of the model, as ``catalog.read_user_card`` takes it."""
+    listed = [_shown(name, metrics) for name in SHOWN if name in metrics]
     shown = f"On {metrics['pairs']:.0f} pairs held out of the same data: {', '.join(listed)}." if listed else None
     return {
         "name": plan.name,
@@ -86,6 +100,13 @@ def card_of(plan: Plan, step: int, seconds: float, device: str, metrics, checksu
         "weights": WEIGHTS_FILE,
         "sha256": checksum,
     }
+
+
+def _shown(name: str, metrics: Mapping[str, float]) -> str:
+    metric = METRICS[name]
+    unit = f" {metric.unit}" if metric.unit else ""
+    before = f" (before: {metrics[f'{name}_before']:.4g}{unit})" if f"{name}_before" in metrics else ""
+    return f"{metric.title} {metrics[name]:.4g}{unit}{before}"
 
 
 def _trained_on(plan: Plan, step: int, seconds: float, device: str) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import torch
 
-from ..losses.papers import LOSSES
 from ..losses.regularity import diffusion
-from ..networks import NetworkOutput
+from ..networks import NetworkOutput, network_class
 from ..warping.sample import warp
-from .rng import Draws, seed_of
+from .rng import Rng, seed_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Objective:
         network: whose paper's loss.
         loss: its arguments.
         labels: those there may be; None looks into each pair, which on a GPU waits for it.
-        structures: how many structures, drawn anew each time, the overlap is measured on.
+        structures: how many structures, sampled anew for each pair, the overlap is measured on.
     """
 
     def __init__(
@@ -44,47 +44,55 @@ class Objective:
         network: str,
         loss: Mapping[str, Any],
         weights: Weights,
-        labels: Optional[Sequence[int]] = None,
+        labels: Sequence[int] | None = None,
         structures: int = 8,
     ) -> None:
         self.network, self.loss, self.weights = network, dict(loss), weights
         self.labels, self.structures = labels, structures
 
     def __call__(
-        self, batch: Dict[str, torch.Tensor], output: NetworkOutput, seeds: Sequence[int]
-    ) -> Tuple[torch.Tensor, Dict[str, torch.Tensor]]:
-        """(what to lower, its terms by name, unweighted)."""
-        parts: Dict[str, torch.Tensor] = {}
+        self, batch: dict[str, torch.Tensor], output: NetworkOutput, seeds: Sequence[int]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the loss, and its terms by name, unweighted.
+
+        Args:
+            batch: see ``sources``.
+            output: of the network, for that batch.
+            seeds: one for each pair, of the structures that are sampled.
+        """
+        parts: dict[str, torch.Tensor] = {}
         total = 0.0
         for number, seed in enumerate(seeds):
             pair = {name: t[number : number + 1] for name, t in batch.items()}
-            for name, (weight, value) in self._terms(pair, _one_of(output, number), seed).items():
+            for name, (weight, value) in self._terms(pair, _single(output, number), seed).items():
                 total = total + weight * value / len(seeds)
                 if name != "regularity":
                     parts[name] = parts.get(name, 0) + value.detach() / len(seeds)
         return total, parts
 
-    def _terms(self, pair, output: NetworkOutput, seed: int) -> Dict[str, Tuple[float, torch.Tensor]]:
-        w = self.weights
+    def _terms(
+        self, pair: dict[str, torch.Tensor], output: NetworkOutput, seed: int
+    ) -> dict[str, tuple[float, torch.Tensor]]:
+        weights = self.weights
         terms = {}
         regularity = self.loss.get("regularity", 1.0)
-        if w.image and bool(pair.get("same_contrast", torch.ones(1))):
-            loss = LOSSES[self.network](pair["moving"], pair["fixed"], pair.get("inside"), **self.loss)
-            terms["image"] = (w.image, loss(output))
+        if weights.image and bool(pair.get("same_contrast", torch.ones(1))):
+            loss = network_class(self.network).loss(pair["moving"], pair["fixed"], pair.get("inside"), **self.loss)
+            terms["image"] = (weights.image, loss(output))
         else:
             terms["regularity"] = (regularity, diffusion(output.displacement))
-        if w.field and "displacement" in pair:
-            terms["field"] = (w.field, mean_distance(output.displacement, pair["displacement"], pair["inside"]))
-        if w.labels and "moving_labels" in pair:
+        if weights.field and "displacement" in pair:
+            terms["field"] = (weights.field, mean_distance(output.displacement, pair["displacement"], pair["inside"]))
+        if weights.labels and "moving_labels" in pair:
             overlap = self._overlap(pair, output.displacement, seed)
             if overlap is not None:
-                terms["labels"] = (w.labels, overlap)
+                terms["labels"] = (weights.labels, overlap)
         return terms
 
-    def _overlap(self, pair, displacement: torch.Tensor, seed: int) -> Optional[torch.Tensor]:
+    def _overlap(self, pair: dict[str, torch.Tensor], displacement: torch.Tensor, seed: int) -> torch.Tensor | None:
         moving, fixed = pair["moving_labels"], pair["fixed_labels"]
         labels = self.labels or [n for n in torch.unique(torch.stack([moving, fixed])).tolist() if n]
-        order = Draws(seed_of(seed, 77), torch.device("cpu")).order(len(labels))[: self.structures]
+        order = Rng(seed_of(seed, 77), torch.device("cpu")).permutation(len(labels))[: self.structures]
         if not order:
             return None
         first = torch.cat([moving == labels[n] for n in order], 1).float()
@@ -95,23 +103,35 @@ class Objective:
 
 
 def dice_of_each(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """(B, C) ``2 sum(a b) / sum(a^2 + b^2)`` of (B, C, ...) memberships in 0..1 (V-Net's form of soft Dice)."""
+    """Compute ``2 sum(a b) / sum(a^2 + b^2)``, V-Net's form of soft Dice (Milletari et al. 2016).
+
+    Args:
+        first, second: (B, C, ...) memberships in 0..1.
+
+    Returns:
+        (B, C).
+    """
     axes = tuple(range(2, first.ndim))
     both = (first * second).sum(axes)
     return 2 * both / (first.square().sum(axes) + second.square().sum(axes)).clamp(min=1e-5)
 
 
 def soft_dice(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """The mean of :func:`dice_of_each`."""
+    """Compute the mean of :func:`dice_of_each`."""
     return dice_of_each(first, second).mean()
 
 
-def mean_distance(found: torch.Tensor, true: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-    """The mean over the voxels inside of the length of ``found - true``, voxels (endpoint error)."""
-    length = (found - true).square().sum(1, keepdim=True).add(1e-8).sqrt()
+def mean_distance(estimate: torch.Tensor, true: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """Compute the endpoint error: the mean length of ``estimate - true`` over the voxels inside, in voxels.
+
+    Args:
+        estimate, true: (B, n, ...) displacements, voxels.
+        inside: (B, 1, ...) 0 or 1.
+    """
+    length = (estimate - true).square().sum(1, keepdim=True).add(1e-8).sqrt()
     return (length * inside).sum() / inside.sum().clamp(min=1)
 
 
-def _one_of(output: NetworkOutput, number: int) -> NetworkOutput:
+def _single(output: NetworkOutput, number: int) -> NetworkOutput:
     fields = {name: field[number : number + 1] for name, field in output.fields.items()}
     return NetworkOutput(output.displacement[number : number + 1], fields, output.factors)

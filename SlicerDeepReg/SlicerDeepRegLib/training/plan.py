@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any
 
 from ..types import InputError
 
@@ -28,7 +29,7 @@ class Plan:
         loss, weights: of the objective.
         steps: how often the weights are improved.
         pairs_per_step: over all processes and accumulated batches.
-        optimizer, learning_rate, decay: see ``presets.Preset``. clip: largest norm of the gradient, 0 for any.
+        optimizer, learning_rate, decay: see ``schedules.Schedule``. clip: largest norm of the gradient, 0 for any.
         ema: share of the old in the running mean of the weights, which is what is validated and kept; 0 for none.
         precision: "fp32", "bf16" or "fp16".
         joint: None, or the segmentation network and its numbers.
@@ -42,7 +43,7 @@ class Plan:
     recipe: Mapping[str, Any]
     data: Mapping[str, Any]
     about_data: str
-    shape: Tuple[int, ...]
+    shape: tuple[int, ...]
     loss: Mapping[str, Any]
     weights: Mapping[str, float]
     steps: int
@@ -54,11 +55,11 @@ class Plan:
     ema: float = 0.0
     precision: str = "fp32"
     seed: int = 0
-    joint: Optional[Mapping[str, Any]] = None
-    preset: str = "general"
+    joint: Mapping[str, Any] | None = None
+    schedule: str = "general"
     augment: str = "none"
     mirror: str = ""
-    start: Optional[str] = None
+    start: str | None = None
 
     def __post_init__(self) -> None:
         for name, choices in (("optimizer", OPTIMIZERS), ("decay", DECAYS), ("precision", PRECISIONS)):
@@ -67,7 +68,7 @@ class Plan:
         if self.steps < 1 or self.pairs_per_step < 1 or not self.learning_rate > 0 or not 0 <= self.ema < 1:
             raise InputError("Steps and batch must be 1 or more, the learning rate above 0, and EMA from 0 to below 1.")
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Plain values, as JSON gives them back."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
@@ -91,9 +92,9 @@ def check_same(plan: Plan, folder: Path) -> None:
         )
 
 
-def _differences(before: Any, now: Any, where: str = "") -> List[str]:
+def _differences(before: Any, now: Any, where: str = "") -> list[str]:
     if isinstance(before, dict) and isinstance(now, dict):
-        found: List[str] = []
+        found: list[str] = []
         for key in sorted(set(before) | set(now)):
             found += _differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)
         return found

@@ -10,23 +10,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import SimpleITK as sitk
 
+from ..checks import check_image
 from ..files.atomic import whole_file, writing
 from ..files.images import read_image
 from ..geometry.grids import orientation_of
-from ..preparation.checks import check_image
+from ..preparation.resample import resample
 from ..preparation.single import grid_by_recipe, shows_more, unit_values
-from ..preparation.working import resample
 from ..types import Image, InputError
-from .dataset_index import Listing, Subject
+from .dataset.index import DatasetIndex, Subject
 
+#: Of what is kept; another number prepares everything anew.
 VERSION = 2
+#: Shape, spacing (mm) and orientation that the images of a training have in common.
+Kind = tuple[tuple[int, ...], tuple[float, ...], str]
 
 
 @dataclass(frozen=True)
@@ -45,41 +49,41 @@ class Prepared:
 
     name: str
     base: Path
-    arrays: Tuple[str, ...]
-    shape: Tuple[int, ...]
-    spacing_kji_mm: Tuple[float, ...]
+    arrays: tuple[str, ...]
+    shape: tuple[int, ...]
+    spacing_kji_mm: tuple[float, ...]
     orientation: str
-    cut: Optional[Tuple[int, int]] = None
+    cut: tuple[int, int] | None = None
     cropped: bool = False
 
-    def array(self, name: str) -> Optional[np.ndarray]:
-        """One of the arrays, or None."""
+    def array(self, name: str) -> np.ndarray | None:
+        """Return one of the arrays, mapped into memory, or None where there is no such."""
         if name not in self.arrays:
             return None
-        found = np.load(self.base.with_suffix(f".{name}.npy"), mmap_mode="r", allow_pickle=False)
-        return found if self.cut is None else found[(slice(None),) * self.cut[0] + (self.cut[1],)]
+        values = np.load(self.base.with_suffix(f".{name}.npy"), mmap_mode="r", allow_pickle=False)
+        return values if self.cut is None else values[(slice(None),) * self.cut[0] + (self.cut[1],)]
 
 
 def prepare_subjects(
-    listing: Listing,
+    index: DatasetIndex,
     recipe: Mapping[str, Any],
-    size_ijk: Optional[Sequence[int]],
+    size_ijk: Sequence[int] | None,
     cache: Path,
     skip: bool,
-    free_axis: Optional[int] = None,
-    tell=lambda text: None,
-) -> Tuple[Dict[str, Prepared], List[str]]:
-    """Every subject of the listing, prepared, by name.
+    free_axis: int | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[dict[str, Prepared], list[str]]:
+    """Prepare every subject of the index.
 
     Args:
         recipe: as on a card.
         size_ijk: cut or pad to that many voxels along i, j(, k), around the middle of what is shown; None for neither.
         skip: leave out what cannot be used, instead of stopping.
         free_axis: of i, j, k as 0, 1, 2: images may differ along it, because they are cut into slices along it.
-        tell: called with a line of text for each image.
+        say: called with a line of text for each image.
 
     Returns:
-        The subjects, and a sentence for each that was left out.
+        The prepared subjects by name, and a sentence for each that was left out.
 
     Raises:
         InputError: an image cannot be read or differs from the others, labels do not match, or the disk is full.
@@ -90,42 +94,43 @@ def prepare_subjects(
         raise InputError(
             f"The cache {cache} cannot be made ({error.strerror}). Choose another: --cache DIR."
         ) from error
-    found: Dict[str, Prepared] = {}
-    left_out: List[str] = []
-    for number, subject in enumerate(listing.subjects.values(), start=1):
-        tell(f"preparing {number} of {len(listing.subjects)}: {subject.name}")
+    subjects: dict[str, Prepared] = {}
+    left_out: list[str] = []
+    for number, subject in enumerate(index.subjects.values(), start=1):
+        say(f"preparing {number} of {len(index.subjects)}: {subject.name}")
         try:
-            found[subject.name] = _prepared(subject, recipe, size_ijk, cache)
-        except CannotKeep:
+            subjects[subject.name] = _prepared(subject, recipe, size_ijk, cache)
+        except CacheError:
             raise
         except InputError as error:
             if not skip:
                 raise InputError(f"{error} (--on-bad-image skip leaves such images out)") from error
             left_out.append(str(error))
-    cropped = [name for name, one in found.items() if one.cropped]
+    cropped = [name for name, subject in subjects.items() if subject.cropped]
     if cropped:
-        tell(f"{len(cropped)} images show more than the size holds, {cropped[0]} among them; the rest was cut off.")
-    for name, why in _misfits(found, recipe.get("voxel_mm"), free_axis).items():
+        say(f"{len(cropped)} images show more than the size holds, {cropped[0]} among them; the rest was cut off.")
+    for name, why in _misfits(subjects, recipe.get("voxel_mm"), free_axis).items():
         if not skip:
             raise InputError(
                 f"{why} Resample them alike, or give --size, --voxel-mm and "
                 "--orientation, or leave such out: --on-bad-image skip."
             )
         left_out.append(why)
-        del found[name]
-    return found, left_out
+        del subjects[name]
+    return subjects, left_out
 
 
-def _misfits(found: Mapping[str, Prepared], voxel_mm: Optional[float], free_axis: Optional[int]) -> Dict[str, str]:
-    """Subjects whose arrays are not like those of most."""
+def _misfits(subjects: Mapping[str, Prepared], voxel_mm: float | None, free_axis: int | None) -> dict[str, str]:
+    """Return a sentence for each subject whose arrays are not like those of most."""
 
-    def kind(one: Prepared):
-        axes = [n for n in range(len(one.shape)) if free_axis is None or n != len(one.shape) - 1 - free_axis]
-        # Voxels of a size that was asked for differ by what whole numbers of them in a box make them differ.
-        spacing = () if voxel_mm else tuple(round(one.spacing_kji_mm[n], 3) for n in axes)
-        return tuple(one.shape[n] for n in axes), spacing, one.orientation
+    def kind(subject: Prepared) -> Kind:
+        shape = subject.shape
+        axes = [n for n in range(len(shape)) if free_axis is None or n != len(shape) - 1 - free_axis]
+        # Voxels of a size that was asked for differ a little, so that a whole number of them fills the box.
+        spacing = () if voxel_mm else tuple(round(subject.spacing_kji_mm[n], 3) for n in axes)
+        return tuple(shape[n] for n in axes), spacing, subject.orientation
 
-    kinds = {name: kind(one) for name, one in found.items()}
+    kinds = {name: kind(subject) for name, subject in subjects.items()}
     if not kinds:
         return {}
     usual, _ = Counter(kinds.values()).most_common(1)[0]
@@ -136,7 +141,7 @@ def _misfits(found: Mapping[str, Prepared], voxel_mm: Optional[float], free_axis
     }
 
 
-def _in_words(kind) -> str:
+def _in_words(kind: Kind) -> str:
     shape, spacing, orientation = kind
     size = " x ".join(map(str, shape[::-1]))
     return (
@@ -144,7 +149,7 @@ def _in_words(kind) -> str:
     )
 
 
-def _prepared(subject: Subject, recipe: Mapping[str, Any], size_ijk: Optional[Sequence[int]], cache: Path) -> Prepared:
+def _prepared(subject: Subject, recipe: Mapping[str, Any], size_ijk: Sequence[int] | None, cache: Path) -> Prepared:
     stamp = _stamp(subject)
     key = json.dumps([VERSION, stamp, dict(recipe), list(size_ijk or [])], sort_keys=True)
     base = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
@@ -162,34 +167,37 @@ def _prepared(subject: Subject, recipe: Mapping[str, Any], size_ijk: Optional[Se
     return Prepared(subject.name, base, **kept, orientation=values["orientation"], cropped=values["cropped"])
 
 
-def _stamp(subject: Subject) -> List:
-    """What changes when one of the subject's files does, the data beside a header included."""
-    found = []
+def _stamp(subject: Subject) -> list[tuple[str, str, int, int]]:
+    """Return values that change when one of the subject's files does, the data beside a header included."""
+    stamp: list[tuple[str, str, int, int]] = []
     try:
         for role in ("image", "labels", "mask"):
             file = getattr(subject, role)
             if file is None:
                 continue
             parts = sorted(file.parent.glob(f"{file.stem}.*")) if file.suffix in (".mhd", ".nhdr") else [file]
-            found += [(role, str(part.resolve()), part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
+            stamp += [(role, str(part.resolve()), part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
     except OSError as error:
         raise InputError(f"{subject.name}: {error.filename or file} cannot be read ({error.strerror}).") from error
-    return found
+    return stamp
 
 
-class CannotKeep(InputError):
-    """What was prepared could not be written: no fault of the image."""
+class CacheError(InputError):
+    """What was prepared could not be written, which is no fault of the image."""
 
 
-def _write(path: Path, write) -> None:
+def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Write a file of the cache by ``write(stream)``: the whole of it or nothing."""
     remedy = "Free some space, or choose another place: --cache DIR."
-    with writing("The prepared images", path.parent, remedy, error_type=CannotKeep), whole_file(path) as private:
+    with writing("The prepared images", path.parent, remedy, error_type=CacheError), whole_file(path) as private:
         with open(private, "wb") as stream:
             write(stream)
 
 
-def _arrays(subject: Subject, recipe: Mapping[str, Any], size_ijk: Optional[Sequence[int]]):
+def _arrays(
+    subject: Subject, recipe: Mapping[str, Any], size_ijk: Sequence[int] | None
+) -> tuple[dict[str, np.ndarray], list[float], str, bool]:
+    """Return the arrays by name, the spacing along their axes (mm), the orientation, and whether they are cropped."""
     image = check_image(read_image(subject.image, "image"), "image")
     labels = _companion(subject.labels, image, "labels")
     mask = _companion(subject.mask, image, "mask")
@@ -198,27 +206,27 @@ def _arrays(subject: Subject, recipe: Mapping[str, Any], size_ijk: Optional[Sequ
     inside = resample(mask, grid, interpolator=sitk.sitkNearestNeighbor, outside=0) > 0 if mask else None
     arrays = {"image": unit_values(image, grid, inside).astype(np.float16).reshape(shape)}
     if labels is not None:
-        found = resample(labels, grid, interpolator=sitk.sitkNearestNeighbor, outside=0)
-        arrays["labels"] = found.astype(np.uint16).reshape(shape)
+        resampled = resample(labels, grid, interpolator=sitk.sitkNearestNeighbor, outside=0)
+        arrays["labels"] = resampled.astype(np.uint16).reshape(shape)
     if inside is not None:
         arrays["mask"] = inside.reshape(shape)
     spacing = [float(s) for s, n in zip(grid.spacing_mm[::-1], grid.shape_kji) if n > 1]
     return arrays, spacing, "" if grid.is_planar else orientation_of(grid), shows_more(image, grid)
 
 
-def _companion(path: Optional[Path], image: Image, role: str) -> Optional[Image]:
-    """Labels or mask of an image, on its grid."""
+def _companion(path: Path | None, image: Image, role: str) -> Image | None:
+    """Read labels or mask of an image, which must lie on its grid."""
     if path is None:
         return None
-    found = read_image(path, role)
-    if not found.grid.same_as(image.grid, tolerance_mm=0.01):
+    companion = read_image(path, role)
+    if not companion.grid.same_as(image.grid, tolerance_mm=0.01):
         raise InputError(
-            f"The {role} {path} do not lie where their image {image.name} does: {found.grid.size_ijk} voxels against "
-            f"{image.grid.size_ijk}, or another origin, spacing or direction. Resample them to the image."
+            f"The {role} {path} do not lie where their image {image.name} does: {companion.grid.size_ijk} voxels "
+            f"against {image.grid.size_ijk}, or another origin, spacing or direction. Resample them to the image."
         )
-    values = found.values
+    values = companion.values
     if (values < 0).any() or (values != np.round(values)).any() or values.max() > 65535:
         raise InputError(f"The {role} {path} must be whole numbers from 0 to 65535.")
     if not values.any():
         raise InputError(f"The {role} {path} are empty: every voxel is 0.")
-    return Image(values.astype(np.int32), found.grid, found.name, found.dimensions)
+    return Image(values.astype(np.int32), companion.grid, companion.name, companion.dimensions)

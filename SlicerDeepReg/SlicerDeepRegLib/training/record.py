@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from pathlib import Path
-from typing import Dict
+from typing import Any
 
 import torch
 
@@ -25,10 +25,11 @@ class Timing:
         self._reset()
 
     def _reset(self) -> None:
-        self.sums = dict.fromkeys(TIMED, 0.0)
-        self.steps, self.marks = 0, []
+        self.sums = {part: 0.0 for part in TIMED}
+        self.steps = 0
+        self.marks: list[tuple[str, Any, Any]] = []
 
-    def _now(self):
+    def _now(self) -> Any:
         if self.cuda:
             event = torch.cuda.Event(enable_timing=True)
             event.record()
@@ -36,21 +37,24 @@ class Timing:
         return time.perf_counter()
 
     def start(self) -> None:
+        """Begin to time a part."""
         self.last = self._now()
 
     def done(self, part: str) -> None:
+        """Count the time since the last call for that part."""
         now = self._now()
         self.marks.append((part, self.last, now))
         self.last = now
 
-    def means(self) -> Dict[str, float]:
+    def means(self) -> dict[str, float]:
+        """Return the mean seconds of each part, and begin anew."""
         if self.cuda:
             torch.cuda.synchronize()
         for part, first, second in self.marks:
             self.sums[part] += first.elapsed_time(second) / 1000 if self.cuda else second - first
-        found = {f"seconds_{part}": self.sums[part] / max(1, self.steps) for part in TIMED}
+        means = {f"seconds_{part}": self.sums[part] / max(1, self.steps) for part in TIMED}
         self._reset()
-        return found
+        return means
 
 
 def keep_log_until(path: Path, step: int) -> None:
@@ -67,7 +71,12 @@ def keep_log_until(path: Path, step: int) -> None:
     path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
-def open_board(folder: Path):
+def open_board(folder: Path) -> Any:
+    """Return a writer of TensorBoard's files.
+
+    Raises:
+        InputError: TensorBoard is not installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

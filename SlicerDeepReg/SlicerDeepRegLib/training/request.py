@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Tuple
 
 from ..catalog import MODEL_FOLDERS, Card, card, cards
 from ..networks.segmentation import SEGMENTATIONS
 from ..types import InputError
 from .augment import AUGMENTATIONS
-from .presets import Preset, preset
+from .schedules import Schedule, find_schedule
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """One training, as the command line and the tests ask for it; None is what the preset says.
+    """One training, as the command line and the tests ask for it; None is what the schedule says.
 
     Attributes:
         network: name of a network's card, or NAME:VARIANT.
         output: folder for model, checkpoint, log and pictures.
         data: a folder, a CSV or a dataset.json; or ``synthetic``: one of ``synthetic.KINDS``.
-        images, labels, masks: see ``dataset_index.read_listing``. pairing, atlas: see ``dataset_index.make_pairs``.
+        images, labels, masks: see ``dataset.read``. pairing, atlas: see ``dataset.pairs``.
         size_ijk: images are cut or padded to it. voxel_mm, orientation: of the recipe.
         dimensions: 2 or 3, for synthetic pairs of a network that takes both.
         epochs or steps: how long. batch: pairs of one process at once. accumulate: batches of a step.
         image_weight, label_weight, field_weight: see ``objective.Weights``.
         mirror: axes that are mirrored half of the time, of "ijk".
-        validation: part of the subjects that is held out where the data name none; None for the preset's counts, or a
+        validation: part of the subjects that is held out where the data name none; None for the schedule's counts, or a
             tenth. validation_pairs: most of them.
         joint: "fcn" or "unet", trained with the registration; alone: that one without registration. ratio: part of the
             images of a series that are annotated. slices: cut volumes into slices along "i", "j" or "k".
@@ -35,59 +34,59 @@ class TrainingRequest:
         start: a model whose weights are the start.
         skip_bad: leave out images that cannot be used.
         workers: processes that read images; None for as many as help (on a GPU up to 8, else none).
-        ...: see ``plan.Plan`` and ``loop.Schedule``.
+        ...: see ``plan.Plan`` and ``loop.LoopSettings``.
     """
 
     network: str
     output: Path
-    data: Optional[Path] = None
-    synthetic: Optional[str] = None
-    images: Optional[str] = None
-    labels: Optional[str] = None
-    masks: Optional[str] = None
-    pairing: Optional[str] = None
-    atlas: Optional[str] = None
-    size_ijk: Optional[Tuple[int, ...]] = None
-    voxel_mm: Optional[float] = None
-    orientation: Optional[str] = None
-    dimensions: Optional[int] = None
-    name: Optional[str] = None
-    preset: Optional[str] = None
-    epochs: Optional[int] = None
-    steps: Optional[int] = None
-    batch: Optional[int] = None
+    data: Path | None = None
+    synthetic: str | None = None
+    images: str | None = None
+    labels: str | None = None
+    masks: str | None = None
+    pairing: str | None = None
+    atlas: str | None = None
+    size_ijk: tuple[int, ...] | None = None
+    voxel_mm: float | None = None
+    orientation: str | None = None
+    dimensions: int | None = None
+    name: str | None = None
+    schedule: str | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    batch: int | None = None
     accumulate: int = 1
-    optimizer: Optional[str] = None
-    learning_rate: Optional[float] = None
-    decay: Optional[str] = None
-    regularity: Optional[float] = None
+    optimizer: str | None = None
+    learning_rate: float | None = None
+    decay: str | None = None
+    regularity: float | None = None
     image_weight: float = 1.0
-    label_weight: Optional[float] = None
-    field_weight: Optional[float] = None
+    label_weight: float | None = None
+    field_weight: float | None = None
     clip: float = 1.0
     ema: float = 0.0
     precision: str = "auto"
-    augment: Optional[str] = None
+    augment: str | None = None
     mirror: str = ""
     seed: int = 0
-    validation: Optional[float] = None
+    validation: float | None = None
     validation_pairs: int = 20
     validate_every: int = 500
     checkpoint_every: int = 500
     log_every: int = 10
     patience: int = 0
     surfaces: bool = False
-    limit_minutes: Optional[float] = None
+    limit_minutes: float | None = None
     tensorboard: bool = False
-    joint: Optional[str] = None
+    joint: str | None = None
     alone: bool = False
-    ratio: Optional[float] = None
-    slices: Optional[str] = None
+    ratio: float | None = None
+    slices: str | None = None
     segmentation_weight: float = 1.0
-    start: Optional[Path] = None
+    start: Path | None = None
     device: str = "auto"
-    workers: Optional[int] = None
-    cache: Optional[Path] = None
+    workers: int | None = None
+    cache: Path | None = None
     skip_bad: bool = False
     resume: bool = False
 
@@ -106,18 +105,21 @@ def default_name(output: Path) -> str:
     return text if _is_name(text) else f"{text}-trained"
 
 
-def checked(request: TrainingRequest) -> Tuple[Card, Preset]:
-    """The card and the preset that are asked for.
+def schedule_name(request: TrainingRequest) -> str:
+    """Return the name of the schedule that is asked for."""
+    return request.schedule or ("synthetic" if request.synthetic else "general")
+
+
+def checked(request: TrainingRequest) -> tuple[Card, Schedule]:
+    """Return the card and the schedule that are asked for.
 
     Raises:
         InputError: something that can be known before any work is wrong.
     """
     chosen = card(request.network)
-    if chosen.network is None:
-        raise InputError(f"{chosen.title} has nothing to train. Choose a network: see 'slicerdeepreg models'.")
     if bool(request.data) == bool(request.synthetic):
         raise InputError("Give what to train on: --data FOLDER, or --synthetic for pairs that are made; not both.")
-    settings = preset(chosen.network, request.preset or ("synthetic" if request.synthetic else "general"))
+    schedule = find_schedule(chosen, schedule_name(request))
     wrong = {
         "--augment": request.augment not in (None, *AUGMENTATIONS) and f"one of {', '.join(AUGMENTATIONS)}",
         "--mirror": bool(set(request.mirror) - set("ijk")) and "of the letters i, j, k",
@@ -151,4 +153,4 @@ def checked(request: TrainingRequest) -> Tuple[Card, Preset]:
         raise InputError("Joint training hides the labels of the fixed images; leave out --label-weight.")
     if not request.joint and (request.alone or request.ratio or request.slices):
         raise InputError("--alone, --ratio and --slices belong to joint training: --joint fcn or unet.")
-    return chosen, settings
+    return chosen, schedule

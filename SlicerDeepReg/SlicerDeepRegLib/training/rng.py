@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import List, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 
 
-class Draws:
-    """What one sample draws; the same seed draws the same on the same kind of device.
+class Rng:
+    """The random numbers of one sample: the same seed gives the same ones on the same kind of device.
 
-    Single numbers are drawn on the CPU: to read them back from a GPU would stop it each time.
+    Single numbers come from a generator on the CPU: to read them back from a GPU would stop it each time.
+
+    Args:
+        seed: of both generators.
+        device: where tensors are made.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -20,26 +24,40 @@ class Draws:
         self._single = torch.Generator().manual_seed(int(seed))
 
     def uniform(self, low: float, high: float) -> float:
+        """Return a number between two limits."""
         return low + (high - low) * float(torch.rand((), generator=self._single))
 
     def gauss(self) -> float:
+        """Return a number of the standard normal distribution."""
         return float(torch.randn((), generator=self._single))
 
     def chance(self, part: float) -> bool:
+        """Return True with that probability."""
         return self.uniform(0, 1) < part
 
-    def order(self, count: int) -> List[int]:
+    def permutation(self, count: int) -> list[int]:
+        """Return the numbers below ``count`` in random order."""
         return torch.randperm(count, generator=self._single).tolist()
 
     def normal(self, *size: int) -> torch.Tensor:
+        """Return a tensor of the standard normal distribution, on the device."""
         return torch.randn(size, generator=self._large, device=self.device)
 
-    def evenly(self, *size: int) -> torch.Tensor:
+    def rand(self, *size: int) -> torch.Tensor:
+        """Return a tensor of numbers between 0 and 1, on the device."""
         return torch.rand(size, generator=self._large, device=self.device)
 
     def noise(self, shape: Sequence[int], cell: float, channels: int = 1, smooth: bool = False) -> torch.Tensor:
-        """(1, channels, ...) noise of standard deviation 1, between nodes ``cell`` voxels apart: linear between them,
-        or (``smooth``) a quadratic B-spline; where the nodes lie is drawn too."""
+        """Return noise of standard deviation 1, interpolated between random values at nodes.
+
+        Args:
+            shape: (K, J, I) or (J, I).
+            cell: distance of the nodes, voxels; where they lie is random too.
+            smooth: by a quadratic B-spline instead of linearly.
+
+        Returns:
+            (1, channels, ...).
+        """
         reach, spread = (1.5, 0.55) if smooth else (1.0, 2 / 3)  # spread: mean of the squared weights, each axis
         weights = []
         for size in shape:
@@ -54,8 +72,15 @@ class Draws:
             values = (values.movedim(axis, -1) @ w.T).movedim(-1, axis)
         return values.contiguous() / spread ** (len(shape) / 2)
 
-    def motion(self, n: int, degrees: float, scaling: float, shift: float) -> Tuple[torch.Tensor, List[float]]:
-        """A small affine motion, each number drawn evenly up to the largest: ((n, n) matrix, n shifts)."""
+    def motion(self, n: int, degrees: float, scaling: float, shift: float) -> tuple[torch.Tensor, list[float]]:
+        """Return a small affine motion, each of its numbers uniform up to the largest.
+
+        Args:
+            n: number of axes. degrees: of each rotation. scaling: of each axis, beside 1. shift: voxels.
+
+        Returns:
+            (n, n) matrix, double precision, and n shifts.
+        """
         matrix = torch.eye(n, dtype=torch.float64)
         for a in range(n):
             for b in range(a):
@@ -70,7 +95,7 @@ class Draws:
 
 
 def seed_of(*numbers: int) -> int:
-    """One seed from several numbers (seed, step, place in the batch), well mixed, in 0..2^62."""
+    """Return one seed from several numbers (seed, step, place in the batch), well mixed, in 0..2^62."""
     mixed = 0x9E3779B97F4A7C15
     for number in numbers:
         mixed = ((mixed ^ (int(number) + 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9) % 2**64
@@ -81,10 +106,15 @@ def seed_of(*numbers: int) -> int:
 def affine_displacement(
     matrix: torch.Tensor, shift: Sequence[float], shape: Sequence[int], device: torch.device
 ) -> torch.Tensor:
-    """(1, n, ...) voxels, order i, j(, k): ``M (x - c) + t - (x - c)`` with c the middle of the image.
+    """Compute the displacement of an affine motion about the middle c of the image: ``M (x - c) + t - (x - c)``.
 
     Args:
-        matrix: (n, n), order i, j(, k). shift: t, voxels.
+        matrix: M, (n, n), order i, j(, k).
+        shift: t, voxels.
+        shape: (K, J, I) or (J, I).
+
+    Returns:
+        (1, n, ...) voxels, order i, j(, k).
     """
     n = len(shape)
     lines = [torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2 for size in shape]
@@ -95,7 +125,7 @@ def affine_displacement(
 
 
 def robust_unit(image: torch.Tensor) -> torch.Tensor:
-    """Each image of a batch scaled so that its 0.1 and 99.9 percentiles are 0 and 1, and cut there."""
+    """Scale each image of a batch so that its 0.1 and 99.9 percentiles are 0 and 1, and clamp it there."""
     flat = image.flatten(1)
     sample = flat[:, :: max(1, flat.shape[1] // 200_000)]
     low, high = (torch.quantile(sample, part, dim=1) for part in (0.001, 0.999))

@@ -3,71 +3,81 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, List, Optional
 
 import torch
 
 from ..catalog import CARD_FILE, SEGMENTATION_CARD, Card
+from ..checks import free_memory_bytes
 from ..device import choose, free_bytes
 from ..files.weights import read_weights
 from ..networks import build, takes_dimensions
-from ..preparation.checks import free_memory_bytes
 from ..types import InputError
 from .checkpoints import CHECKPOINT_FILE, Lock
 from .distributed import Distributed
+from .inputs import Setup, training_inputs, weights_of
 from .joint import SEGMENTATION_FOLDER, JointObjective, JointTask, build_joint
-from .loop import Ended, Schedule, Trainer
-from .materials import materials, weights_of
+from .loop import Ended, LoopSettings, Trainer
 from .objective import Objective, Weights
 from .plan import Plan, check_same, write_plan
 from .record import tidy
 from .request import TrainingRequest, checked
-from .sources import PairSource, SyntheticSource
+from .sources import PairSource, Source, SyntheticSource
 from .task import RegistrationTask
 
 
 def train(request: TrainingRequest, say: Callable[[str], None] = print) -> Ended:
     """Train, or go on with a training that was stopped.
 
+    Args:
+        request: what is asked for.
+        say: called with a line of text now and then, in the first process.
+
+    Returns:
+        How the training ended.
+
     Raises:
         InputError: something asked for cannot be done; said before any work where it can be known by then.
     """
     device = choose(request.device)
-    team = Distributed(device.type)
+    distributed = Distributed(device.type)
     try:
-        if device.type == "cuda" and team.size > 1:
-            device = torch.device("cuda", team.local_rank)
-        return _train(request, device, team, say if team.is_first else lambda text: None)
+        if device.type == "cuda" and distributed.size > 1:
+            device = torch.device("cuda", distributed.local_rank)
+        return _train(request, device, distributed, say if distributed.is_main else lambda text: None)
     finally:
-        team.leave()
+        distributed.close()
 
 
-def _train(request: TrainingRequest, device: torch.device, team: Distributed, say) -> Ended:
-    chosen, settings = checked(request)
-    lock = _claim(request, team)
+def _train(
+    request: TrainingRequest, device: torch.device, distributed: Distributed, say: Callable[[str], None]
+) -> Ended:
+    card, schedule = checked(request)
+    lock = _claim(request, distributed)
     try:
-        source, held_out, plan = materials(request, chosen, settings, team, device, say)
-        schedule = _schedule(request, plan, team)
-        network = _network(request, chosen, plan, schedule.batch, device, say)
-        if team.is_first and request.resume:
+        inputs = training_inputs(Setup(request, card, schedule, distributed, device, say))
+        plan, held_out = inputs.plan, inputs.held_out
+        settings = _loop_settings(request, plan, distributed)
+        network = _network(request, card, plan, settings.batch, device, say)
+        if distributed.is_main and request.resume:
             check_same(plan, request.output)
-        elif team.is_first:
+        elif distributed.is_main:
             write_plan(plan, request.output)
-        team.wait()
-        labels = source.labels if isinstance(source, SyntheticSource) else None
-        objective = Objective(plan.network, plan.loss, Weights(**plan.weights), labels)
-        task = RegistrationTask(plan)
-        if plan.joint:
-            registration = None if plan.joint["alone"] else objective
-            objective = JointObjective(registration, plan.joint["classes"], plan.joint["weight"])
-            task = JointTask(plan)
+        distributed.barrier()
         count = min(request.validation_pairs, len(held_out) if isinstance(held_out, PairSource) else 10**6)
         trainer = Trainer(
-            *(plan, network, objective, source, request.output, device, schedule, team),
+            plan,
+            network,
+            _objective(plan, inputs.source),
+            inputs.source,
+            request.output,
+            device,
+            settings,
+            distributed,
             held_out=held_out if count else None,
             held_out_count=count,
-            task=task,
+            task=JointTask(plan) if plan.joint else RegistrationTask(plan),
             say=say,
         )
         say(f"{plan.network}: {plan.steps} steps of {plan.pairs_per_step} on {plan.about_data}, on {device}")
@@ -77,13 +87,22 @@ def _train(request: TrainingRequest, device: torch.device, team: Distributed, sa
             lock.release()
 
 
+def _objective(plan: Plan, source: Source) -> Objective | JointObjective:
+    labels = source.labels if isinstance(source, SyntheticSource) else None
+    objective = Objective(plan.network, plan.loss, Weights(**plan.weights), labels)
+    if not plan.joint:
+        return objective
+    registration = None if plan.joint["alone"] else objective
+    return JointObjective(registration, plan.joint["classes"], plan.joint["weight"])
+
+
 # ------------------------------------------------------------------------------------------ checks
 
 
-def _claim(request: TrainingRequest, team: Distributed) -> Optional[Lock]:
-    """The output folder for this training alone; the first process holds it for all."""
-    if not team.is_first:
-        team.wait()
+def _claim(request: TrainingRequest, distributed: Distributed) -> Lock | None:
+    """Lock the output folder for this training; the first process holds it for all."""
+    if not distributed.is_main:
+        distributed.barrier()
         return None
     folder = request.output
     try:
@@ -104,13 +123,13 @@ def _claim(request: TrainingRequest, team: Distributed) -> Optional[Lock]:
     if request.resume and not (folder / CHECKPOINT_FILE).is_file():
         lock.release()
         raise InputError(f"{folder} holds no checkpoint to go on from. Leave out --resume to start.")
-    team.wait()
+    distributed.barrier()
     return lock
 
 
-def _schedule(request: TrainingRequest, plan: Plan, team: Distributed) -> Schedule:
-    return Schedule(
-        batch=plan.pairs_per_step // request.accumulate // team.size,
+def _loop_settings(request: TrainingRequest, plan: Plan, distributed: Distributed) -> LoopSettings:
+    return LoopSettings(
+        batch=plan.pairs_per_step // request.accumulate // distributed.size,
         accumulate=request.accumulate,
         validate_every=request.validate_every,
         checkpoint_every=request.checkpoint_every,
@@ -126,12 +145,12 @@ def _schedule(request: TrainingRequest, plan: Plan, team: Distributed) -> Schedu
 
 
 def _network(
-    request: TrainingRequest, chosen: Card, plan: Plan, batch: int, device: torch.device, say
+    request: TrainingRequest, card: Card, plan: Plan, batch: int, device: torch.device, say: Callable[[str], None]
 ) -> torch.nn.Module:
     configuration = dict(plan.configuration)
     if takes_dimensions(plan.network):
         configuration["dimensions"] = plan.dimensions
-    configuration["checkpointing"] = _needs_checkpointing(chosen, plan, batch, device)
+    configuration["checkpointing"] = _needs_checkpointing(card, plan, batch, device)
     if configuration["checkpointing"]:
         say("Parts of the network are computed twice, so that the memory is enough.")
     torch.manual_seed(plan.seed)
@@ -147,8 +166,8 @@ def _network(
     return network.to(memory_format=torch.channels_last_3d) if plan.dimensions == 3 else network
 
 
-def _needs_checkpointing(chosen: Card, plan: Plan, batch: int, device: torch.device) -> bool:
-    """Whether memory is enough by computing blocks twice only.
+def _needs_checkpointing(card: Card, plan: Plan, batch: int, device: torch.device) -> bool:
+    """Return whether the memory is enough only when blocks are computed twice.
 
     Raises:
         InputError: it is not enough at all.
@@ -156,7 +175,7 @@ def _needs_checkpointing(chosen: Card, plan: Plan, batch: int, device: torch.dev
     voxels = math.prod(plan.shape)
     on_gpu = free_bytes(device)
     free = free_memory_bytes() if on_gpu is None else on_gpu
-    needs = {kind: voxels * batch * chosen.bytes_per_voxel[kind] + 500_000_000 for kind in ("fit", "checkpointed")}
+    needs = {kind: voxels * batch * card.bytes_per_voxel[kind] + 500_000_000 for kind in ("fit", "checkpointed")}
     if needs["fit"] <= free:
         return False
     if needs["checkpointed"] <= free:
@@ -168,17 +187,17 @@ def _needs_checkpointing(chosen: Card, plan: Plan, batch: int, device: torch.dev
 
 
 def _start_from(network: torch.nn.Module, model: Path, plan: Plan) -> None:
-    """Weights of a model that was trained before, as the start."""
+    """Load the weights of a model that was trained before, as the start."""
     arrays = read_weights(weights_of(model))
     wanted = network.state_dict()
-    unlike: List[str] = sorted(
+    different: list[str] = sorted(
         name
         for name in set(wanted) | set(arrays)
         if name not in wanted or name not in arrays or tuple(wanted[name].shape) != arrays[name].shape
     )
-    if unlike:
+    if different:
         raise InputError(
-            f"The weights in {model} are not those of {plan.network} as it is configured: {len(unlike)} arrays differ "
-            f"({', '.join(unlike[:2])}). Give the same --network NAME:VARIANT as it was trained with."
+            f"The weights in {model} are not those of {plan.network} as it is configured: {len(different)} arrays "
+            f"differ ({', '.join(different[:2])}). Give the same --network NAME:VARIANT as it was trained with."
         )
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})

@@ -1,4 +1,4 @@
-"""Pairs of images that are made, with the deformation between them known: no scan is needed.
+"""Synthetic pairs of images whose deformation is known: no scan is needed.
 
 A pair is made on the device that trains, from one number: a label map (shapes of noise, or a brain-like structure),
 a smooth diffeomorphism, and two images of it with contrasts of their own. The moving image shows the label map
@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from ..types import InputError
 from ..warping.filters import gaussian
 from ..warping.sample import compose, resize, warp
 from ..warping.velocity import integrate
-from .rng import Draws, affine_displacement, robust_unit, seed_of
+from .rng import Rng, affine_displacement, robust_unit, seed_of
 
 KINDS = ("mixed", "brains", "shapes")
 #: Labels of a brain-like map; the pairs (left, right) look alike.
@@ -34,7 +34,7 @@ BRAIN_LABELS = 18
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """What the pairs are like. Ranges are drawn from evenly; parts are probabilities.
+    """What the pairs are like. Values are uniform in their ranges; parts are probabilities.
 
     Attributes:
         kind: "shapes", "brains", or "mixed": each half of the time.
@@ -57,8 +57,8 @@ class SyntheticSettings:
 
     kind: str = "mixed"
     labels: int = 20
-    shape_cell: Tuple[float, float] = (0.12, 0.4)
-    motion: Tuple[Tuple[float, float], ...] = ((8, 0.8), (16, 1.5), (32, 2.5))
+    shape_cell: tuple[float, float] = (0.12, 0.4)
+    motion: tuple[tuple[float, float], ...] = ((8, 0.8), (16, 1.5), (32, 2.5))
     rotation_degrees: float = 5.0
     scaling: float = 0.05
     shift: float = 2.0
@@ -111,9 +111,9 @@ class SyntheticPair:
 
 
 def synthetic_pairs(
-    shape: Sequence[int], seeds: Sequence[int], device: torch.device, settings: Optional[SyntheticSettings] = None
+    shape: Sequence[int], seeds: Sequence[int], device: torch.device, settings: SyntheticSettings | None = None
 ) -> SyntheticPair:
-    """One pair for each seed; the same seed gives the same pair on the same kind of device, whatever the batch.
+    """Make one pair for each seed; the same seed gives the same pair on the same kind of device, whatever the batch.
 
     Args:
         shape: (K, J, I) or (J, I).
@@ -123,26 +123,29 @@ def synthetic_pairs(
     """
     if len(shape) not in (2, 3) or min(shape) < 16:
         raise InputError(f"Synthetic images need 2 or 3 axes of 16 voxels or more; the shape was {tuple(shape)}.")
-    made = [_Maker(tuple(shape), seed, device, settings or SyntheticSettings()).pair() for seed in seeds]
+    pairs = [_Maker(tuple(shape), seed, device, settings or SyntheticSettings()).pair() for seed in seeds]
     return SyntheticPair(
-        **{f.name: torch.cat([getattr(one, f.name) for one in made]) for f in dataclasses.fields(SyntheticPair)}
+        **{f.name: torch.cat([getattr(pair, f.name) for pair in pairs]) for f in dataclasses.fields(SyntheticPair)}
     )
 
 
 class _Maker:
-    """Makes one pair; everything that it draws comes from the seed, in a fixed order."""
+    """Makes one pair; everything random in it comes from the seed, in a fixed order."""
 
-    def __init__(self, shape: Tuple[int, ...], seed: int, device: torch.device, settings: SyntheticSettings) -> None:
+    def __init__(self, shape: tuple[int, ...], seed: int, device: torch.device, settings: SyntheticSettings) -> None:
         self.shape, self.n, self.device, self.settings = shape, len(shape), device, settings
-        draws = Draws(seed, device)
-        self._uniform, self._chance, self._normal, self._order = draws.uniform, draws.chance, draws.normal, draws.order
-        self._draws, self._resolutions = draws, Draws(seed_of(seed, 1), device)
+        rng = Rng(seed, device)
+        self._uniform, self._chance, self._normal = rng.uniform, rng.chance, rng.normal
+        self._rng, self._resolutions = rng, Rng(seed_of(seed, 1), device)
 
-    def _noise(self, cell: float, channels: int = 1, shape: Optional[Sequence[int]] = None, smooth: bool = False):
-        return self._draws.noise(shape or self.shape, cell, channels, smooth)
+    def _noise(
+        self, cell: float, channels: int = 1, shape: Sequence[int] | None = None, smooth: bool = False
+    ) -> torch.Tensor:
+        return self._rng.noise(shape or self.shape, cell, channels, smooth)
 
     @torch.no_grad()
     def pair(self) -> SyntheticPair:
+        """Make the pair."""
         s = self.settings
         brain = s.kind == "brains" or (s.kind == "mixed" and self._chance(0.5))
         stripped = brain and self._chance(s.stripped)
@@ -178,7 +181,7 @@ class _Maker:
         )
         flow = resize(integrate(velocity, squarings=6), self.shape)
         s = self.settings
-        matrix, shift = self._draws.motion(self.n, s.rotation_degrees, s.scaling, s.shift)
+        matrix, shift = self._rng.motion(self.n, s.rotation_degrees, s.scaling, s.shift)
         return compose(flow, affine_displacement(matrix, shift, self.shape, self.device))
 
     # ---------------------------------------------------------------- label maps
@@ -222,7 +225,7 @@ class _Maker:
 
     def _placed(self) -> torch.Tensor:
         """Coordinates of the brain's own axes, left to right first: 1 is its surface."""
-        order = self._order(self.n)
+        order = self._rng.permutation(self.n)
         c = self._coordinates()[:, order]
         for a in range(self.n):
             for b in range(a):
@@ -242,18 +245,20 @@ class _Maker:
         right = c[:, :1] > 0
         mirrored = torch.cat([c[:, :1].abs(), c[:, 1:]], 1) + 0.03 * self._noise(max(3, min(self.shape) / 8), self.n)
 
-        def ellipsoid(center, lengths):
-            locations = zip(mirrored.unbind(1), center, lengths)
-            return (sum(((x - place) / size).square() for x, place, size in locations) < 1)[:, None]
+        def ellipsoid(center: Sequence[float], lengths: Sequence[float]) -> torch.Tensor:
+            axes = zip(mirrored.unbind(1), center, lengths)
+            return (sum(((x - place) / size).square() for x, place, size in axes) < 1)[:, None]
 
-        wobble = lambda value: value * self._uniform(0.8, 1.2)  # noqa: E731
+        def wobble(value: float) -> float:
+            return value * self._uniform(0.8, 1.2)
+
         tail = ellipsoid([0.45, -0.75, -0.62], [wobble(0.5), wobble(0.3), wobble(0.3)])
         labels = torch.where(tail & (labels > 0), float(CEREBELLUM), labels)
-        locations = ((0.17, -0.1, -0.05), (0.2, 0.25, 0.05), (0.35, 0.12, -0.05), (0.33, -0.15, -0.3))
+        centers = ((0.17, -0.1, -0.05), (0.2, 0.25, 0.05), (0.35, 0.12, -0.05), (0.33, -0.15, -0.3))
         sizes = ((0.13, 0.2, 0.15), (0.07, 0.22, 0.14), (0.11, 0.2, 0.16), (0.1, 0.24, 0.1))
-        for number, (place, size) in enumerate(zip(locations, sizes)):
-            found = ellipsoid([p + self._uniform(-0.03, 0.03) for p in place], [wobble(v) for v in size])
-            labels = torch.where(found, NUCLEI + 2.0 * number + right.float(), labels)
+        for number, (place, size) in enumerate(zip(centers, sizes)):
+            nucleus = ellipsoid([p + self._uniform(-0.03, 0.03) for p in place], [wobble(v) for v in size])
+            labels = torch.where(nucleus, NUCLEI + 2.0 * number + right.float(), labels)
         ventricle = ellipsoid([0.09, 0.05, 0.16], [wobble(0.08), wobble(0.42), wobble(0.12)])
         return torch.where(ventricle, VENTRICLE[0] + right.float(), labels)
 
@@ -262,7 +267,7 @@ class _Maker:
     def _contrast(self, brain: bool) -> torch.Tensor:
         """The mean intensity of each label; 0 for the background."""
         count = BRAIN_LABELS if brain else self.settings.labels
-        means = self._draws.evenly(count + 1) * 0.9 + 0.1
+        means = self._rng.rand(count + 1) * 0.9 + 0.1
         means[0] = 0
         if brain:  # left and right alike
             pairs = [GRAY, WHITE, VENTRICLE, *((NUCLEI + 2 * k, NUCLEI + 2 * k + 1) for k in range(NUCLEUS_PAIRS))]
@@ -291,7 +296,7 @@ class _Maker:
         image = image + self._normal(1, 1, *self.shape) * self._uniform(0, s.noise)
         image = image.clamp(min=0) * present if self._chance(s.outside_zero) else image.abs()
         image = robust_unit(image)
-        return image ** math.exp(s.gamma * self._draws.gauss())
+        return image ** math.exp(s.gamma * self._rng.gauss())
 
     def _thick(self, image: torch.Tensor) -> torch.Tensor:
         """Thick slices along one axis, interpolated back."""

@@ -3,20 +3,19 @@
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Case
+from helpers.cases import Case
+from helpers.command_line import run_command
+from helpers.paths import PROJECT
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.weights import write_weights
-from SlicerDeepRegLib.methods.weights import built
-from SlicerDeepRegLib.networks import NETWORKS
-
-COMMAND = [sys.executable, "-m", "SlicerDeepRegLib"]
+from SlicerDeepRegLib.models.weights import built
+from SlicerDeepRegLib.networks import NETWORKS, network_class
 
 
 def test_models_are_listed(capsys):
@@ -35,8 +34,7 @@ def test_a_model_is_added_used_and_removed(tmp_path):
     given, environment = tmp_path / "given", {**os.environ, "SLICERDEEPREG_MODELS": str(tmp_path / "models")}
 
     def run(*arguments):
-        command = [*COMMAND, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        return run_command(*arguments, environment=environment)
 
     assert run("models", "add", given).returncode == 2
     given.mkdir()
@@ -66,8 +64,10 @@ def test_a_model_is_added_used_and_removed(tmp_path):
 def tool():
     spec = importlib.util.spec_from_file_location("models_page", PROJECT / "tools" / "models_page.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclass looks up what its annotations mean
     spec.loader.exec_module(module)
-    return module
+    yield module
+    del sys.modules[spec.name]
 
 
 def test_the_page_says_what_the_cards_say(tool):
@@ -79,10 +79,10 @@ def test_the_diagram_is_that_of_the_network(tool, name):
     drawn = (PROJECT / "docs" / "models" / f"{name}.svg").read_text(encoding="utf-8")
     assert drawn == tool.diagram(name), "run: make models"
     boxes = tool.traced(name)
-    assert sum(box["size"] for box in boxes) == pytest.approx(tool.parameters(built(card(name))), rel=0.05)
-    assert {"moving", "fixed"} == {box["title"] for box in boxes if not box["from"]}
-    for pattern, title in tool.BLOCKS[name].items():
-        assert any(box["title"] == title.removesuffix(tool.TOKENS) for box in boxes), pattern
+    assert sum(box.parameters for box in boxes) == pytest.approx(tool.parameters(built(card(name))), rel=0.05)
+    assert {"moving", "fixed"} == {box.title for box in boxes if not box.sources}
+    for pattern, title in network_class(name).diagram.blocks.items():
+        assert any(box.title == title.removesuffix(tool.TOKENS) for box in boxes), pattern
 
 
 def test_links_of_the_page_lead_somewhere():

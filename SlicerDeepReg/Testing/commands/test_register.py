@@ -10,16 +10,11 @@ import time
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import Case
+from helpers.cases import Case
+from helpers.command_line import COMMAND, options, run_command
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.geometry.points import apply_matrix
 from SlicerDeepRegLib.types import OUTPUT_FILES, Image
-
-COMMAND = [sys.executable, "-m", "SlicerDeepRegLib"]
-
-
-def run(*arguments, **more):
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, **more)
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +40,20 @@ def pair(folder):
 
 def test_everything_is_written_and_describes_itself(folder, tmp_path):
     output = tmp_path / "the results"
-    done = run(
+    done = run_command(
         *pair(folder),
-        *("--output", output, "--preset", "fast", "--device", "cpu", "--uncertainty-runs", 1),
-        *("--fixed-labels", folder / "fixed_labels.nii.gz", "--moving-labels", folder / "moving_labels.nii.gz"),
-        *("--fixed-mask", folder / "fixed_mask.nrrd", "--moving-mask", folder / "moving_mask.nrrd"),
-        *("--fixed-points", folder / "fixed.csv", "--moving-points", folder / "moving.csv"),
+        *options(
+            output=output,
+            preset="fast",
+            device="cpu",
+            uncertainty_runs=1,
+            fixed_labels=folder / "fixed_labels.nii.gz",
+            moving_labels=folder / "moving_labels.nii.gz",
+            fixed_mask=folder / "fixed_mask.nrrd",
+            moving_mask=folder / "moving_mask.nrrd",
+            fixed_points=folder / "fixed.csv",
+            moving_points=folder / "moving.csv",
+        ),
     )
     assert done.returncode == 0, done.stderr
     assert "Dice" in done.stdout and "TRE (mm)" in done.stdout and str(output) in done.stdout
@@ -78,10 +81,10 @@ def test_everything_is_written_and_describes_itself(folder, tmp_path):
 
 
 def test_quiet_prints_nothing_and_json_only_json(folder, tmp_path):
-    options = ("--preset", "fast", "--linear", "none", "--device", "cpu")
-    quiet = run(*pair(folder), "--output", tmp_path / "a", *options, "--quiet")
+    quick = options(preset="fast", linear="none", device="cpu")
+    quiet = run_command(*pair(folder), "--output", tmp_path / "a", *quick, "--quiet")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
-    as_json = run(*pair(folder), "--output", tmp_path / "b", *options, "--json")
+    as_json = run_command(*pair(folder), "--output", tmp_path / "b", *quick, "--json")
     assert json.loads(as_json.stdout) == json.loads((tmp_path / "b" / "result.json").read_text(encoding="utf-8"))
     assert as_json.stderr == ""
 
@@ -92,9 +95,15 @@ def test_2d_images_give_a_2d_transform(tmp_path):
     shifted = np.roll(still, (3, -4), (0, 1))
     for name, values in (("fixed", still), ("moving", shifted)):
         sitk.WriteImage(sitk.GetImageFromArray(values.astype(np.float32)), str(tmp_path / f"{name}.mha"))
-    done = run(
-        *("register", "--fixed", tmp_path / "fixed.mha", "--moving", tmp_path / "moving.mha"),
-        *("--output", tmp_path / "out", "--linear", "rigid", "--device", "cpu"),
+    done = run_command(
+        "register",
+        *options(
+            fixed=tmp_path / "fixed.mha",
+            moving=tmp_path / "moving.mha",
+            output=tmp_path / "out",
+            linear="rigid",
+            device="cpu",
+        ),
     )
     assert done.returncode == 0, done.stderr
     transform = sitk.ReadTransform(str(tmp_path / "out" / "transform.h5"))
@@ -118,7 +127,7 @@ def test_errors_are_one_sentence_and_exit_code_2(folder, tmp_path, changes, word
     if "cuda" in changes and torch.cuda.is_available():
         pytest.skip("this computer has a CUDA device")
     output = tmp_path / "out"
-    done = run(*pair(folder), "--output", output, *changes)
+    done = run_command(*pair(folder), "--output", output, *changes)
     assert done.returncode == 2
     assert done.stderr.startswith("slicerdeepreg: ")
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) <= 2
@@ -130,7 +139,7 @@ def test_errors_are_one_sentence_and_exit_code_2(folder, tmp_path, changes, word
 
 def test_existing_results_survive_a_failed_run(folder, tmp_path):
     (tmp_path / "result.json").write_text("mine")
-    done = run(*pair(folder), "--output", tmp_path, "--fixed", tmp_path / "none.nii.gz")
+    done = run_command(*pair(folder), "--output", tmp_path, "--fixed", tmp_path / "none.nii.gz")
     assert done.returncode == 2
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
     assert (tmp_path / "result.json").read_text(encoding="utf-8") == "mine"

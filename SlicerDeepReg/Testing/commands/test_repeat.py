@@ -1,13 +1,12 @@
 """The same inputs give the same bytes, and `repeat` shows it from a result.json alone."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import Case
+from helpers.cases import Case
+from helpers.command_line import options, run_command
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.results import digests
@@ -22,9 +21,18 @@ def done(tmp_path_factory):
     folder, case = tmp_path_factory.mktemp("repeat"), Case("oblique-LPS")
     for name, image in (("fixed", case.fixed), ("moving", case.moving)):
         write_image(image, folder / f"{name}.nii.gz")
-    call = [sys.executable, "-m", "SlicerDeepRegLib", "register", "--fixed", folder / "fixed.nii.gz", "--quiet"]
-    call += ["--moving", folder / "moving.nii.gz", "--output", folder / "out", "--preset", "fast", "--device", "cpu"]
-    subprocess.run([str(one) for one in (*call, "--uncertainty-runs", 1, "--set", "step=0.2")], check=True)
+    call = options(
+        fixed=folder / "fixed.nii.gz",
+        moving=folder / "moving.nii.gz",
+        output=folder / "out",
+        preset="fast",
+        device="cpu",
+        uncertainty_runs=1,
+        set="step=0.2",
+        quiet=True,
+    )
+    done = run_command("register", *call)
+    assert done.returncode == 0, done.stderr
     return folder
 
 

@@ -8,12 +8,12 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.comparison import cell as cells_module
 from SlicerDeepRegLib.comparison.request import Cell, Method, Pair, cells_of, read_methods, read_pairs
 from SlicerDeepRegLib.comparison.run import outcomes
-from SlicerDeepRegLib.comparison.table import Row, best_of, differences_of, holm, lines_of, mean_and_spread, rows_of
+from SlicerDeepRegLib.comparison.table import Row, best_of, differences_of, holm, lines_of, mean_and_deviation, rows_of
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.types import Image, InputError
 
@@ -127,7 +127,7 @@ def test_pairs_get_names_and_whole_paths(files):
         read_pairs(files / "none.csv")
 
 
-def test_methods_are_read_with_their_own_numbers():
+def test_methods_are_read_with_their_own_settings():
     changed = ["instance_seconds=20", "demons.sigma=2"]
     methods = read_methods(["demons", "transmorph:small/fast", "svf/thorough"], "standard", changed)
     assert [(m.name, m.preset, dict(m.settings)) for m in methods] == [
@@ -226,7 +226,7 @@ def test_methods_are_tested_over_pairs_that_both_have():
         row("few", dice=[0.9] * 3 + [None] * 9),
     ]
     rows = [dataclasses.replace(one, values={name: one.values.get(name, []) for name in NAMES}) for one in rows]
-    found = {test.first: test for test in differences_of(rows, "ours") if test.figure == "dice"}
+    found = {test.first: test for test in differences_of(rows, "ours") if test.metric == "dice"}
     assert set(found) == {"better", "same", "few"}
     assert found["better"].pairs == 11 and found["better"].difference == pytest.approx(0.02, abs=0.005)
     assert found["better"].corrected < 0.01 < 0.1 < found["same"].corrected
@@ -249,4 +249,4 @@ def test_blank_is_not_zero():
         ["svf/fast", "", "", "", "0 (1 failed)"],
     ]
     assert best_of(rows, "ncc") == "svf" and best_of(rows, "dice") is None
-    assert mean_and_spread([None, None]) == (None, None, 0) and mean_and_spread([2.0]) == (2.0, None, 1)
+    assert mean_and_deviation([None, None]) == (None, None, 0) and mean_and_deviation([2.0]) == (2.0, None, 1)

@@ -11,7 +11,7 @@ from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed, voxel_centers_lps
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.nodes import add_transform, add_volume, image_from_node, resampled
-from SlicerDeepRegLib.pipeline import warp_image
+from SlicerDeepRegLib.preparation.resample import warp_image
 from SlicerDeepRegLib.types import Image, Transform
 from SlicerDeepRegLib.warping.sample import warp
 

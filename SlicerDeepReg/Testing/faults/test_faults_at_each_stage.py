@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Case
+from helpers.cases import Case
+from helpers.command_line import options
+from helpers.requests import fast_request
+from helpers.waiting import end_of_job, wait_for_event
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.methods.niftyreg import PROGRAMS
 from SlicerDeepRegLib.processes.folders import sweep
-from SlicerDeepRegLib.types import Request
 from SlicerDeepRegLib.worker import client as client_module
 from SlicerDeepRegLib.worker.client import WorkerClient
 
@@ -28,9 +30,19 @@ LIBRARY = str(Path(client_module.__file__).resolve().parents[2])
 STAGES = ("reading", "linear", "search", "scale 1/4", "scale 1/2", "inverse", "warping", "measuring", "done", "writing")
 #: What the quick set takes.
 FEW = {
-    *((fault, "scale 1/4") for fault in ("kill", "interrupt", "memory of torch", "GPU lost", "clock")),
-    *((fault, "writing") for fault in ("kill", "terminate", "disk full", "memory of ITK")),
-    *((fault, "linear") for fault in ("memory of numpy", "memory of the GPU", "output removed", "output is a file")),
+    ("kill", "scale 1/4"),
+    ("interrupt", "scale 1/4"),
+    ("memory of torch", "scale 1/4"),
+    ("GPU lost", "scale 1/4"),
+    ("clock", "scale 1/4"),
+    ("kill", "writing"),
+    ("terminate", "writing"),
+    ("disk full", "writing"),
+    ("memory of ITK", "writing"),
+    ("memory of numpy", "linear"),
+    ("memory of the GPU", "linear"),
+    ("output removed", "linear"),
+    ("output is a file", "linear"),
     ("inputs removed", "inverse"),
 }
 #: Fault: exit code, and what is said. Where the code is 0 the result must be that of a run without the fault.
@@ -102,7 +114,7 @@ def zygote(tmp_path_factory):
     opened = Zygote(programs)
     yield opened
     opened.process.stdin.close()
-    opened.process.wait(10)
+    opened.process.wait(60)
     opened.process.stdout.close()
 
 
@@ -207,16 +219,6 @@ def client(order):
     opened.close()
 
 
-def ended(client, job):
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        for event in client.poll():
-            if event.get("job") == job and event["kind"] in ("done", "failed", "died", "canceled"):
-                return event
-        time.sleep(0.01)
-    raise AssertionError("nothing was heard of the job")
-
-
 def worker_cases():
     for fault in WORKER_FAULTS:
         for stage in STAGES:
@@ -226,11 +228,11 @@ def worker_cases():
 
 @pytest.mark.parametrize("fault, stage", worker_cases())
 def test_the_worker_says_it_and_does_the_next_job(client, order, case, fault, stage):
-    request = Request(case.fixed, case.moving, preset="fast", device="cpu", linear="rigid")
+    asked = fast_request(case, linear="rigid", measure=True)
     client.start()
     pid = client.pid
     order.write_text(f"{fault}@{stage}")
-    event = ended(client, client.submit(request))
+    event = end_of_job(client, client.submit(asked))
     reason, words = WORKER_FAULTS[fault]
     assert event["kind"] == "failed" and event["reason"] == reason and words in event["text"]
     # In the process that lost a GPU nothing would run on it again.
@@ -238,8 +240,8 @@ def test_the_worker_says_it_and_does_the_next_job(client, order, case, fault, st
     if fault == "disk full":  # the limit stays with the process
         client.stop()
     assert not order.exists()
-    job = client.submit(request)
-    event = ended(client, job)
+    job = client.submit(asked)
+    event = end_of_job(client, job)
     assert event["kind"] == "done" and (client.pid == pid) == (fault not in ("GPU lost", "disk full"))
     assert np.isfinite(event["result"].warped.values).all()
     client.release(job)
@@ -247,34 +249,25 @@ def test_the_worker_says_it_and_does_the_next_job(client, order, case, fault, st
 
 
 def test_a_lost_gpu_ends_what_waits_behind_it_in_words(client, order, case):
-    request = Request(case.fixed, case.moving, preset="fast", device="cpu", linear="none", measure=False)
+    asked = fast_request(case, linear="none")
     order.write_text("GPU lost@scale 1/4")
-    first, second = client.submit(request), client.submit(request)
-    events, end = [], time.monotonic() + 60
-    while not client_done(events, second):
-        assert time.monotonic() < end, events
-        events += client.poll()
+    first, second = client.submit(asked), client.submit(asked)
+    events = wait_for_event(client, "done", "died", job=second)
     told = {event["job"]: event for event in events if event["kind"] in ("failed", "died")}
     assert told[first]["reason"] == "device"
     assert told[second]["kind"] == "died" and "before this registration began" in told[second]["text"]
     assert not client.busy and not client.running
 
 
-def client_done(events, job):
-    return any(event.get("job") == job and event["kind"] in ("done", "died") for event in events)
-
-
 def test_the_temporary_folder_taken_away_is_said(client, case):
     """By a cleaner of temporary files, in the middle of the job."""
-    request = Request(case.fixed, case.moving, preset="fast", device="cpu", linear="rigid")
-    job = client.submit(request)
-    end = time.monotonic() + 60
-    while not any(event.get("job") == job and event["kind"] == "progress" for event in client.poll()):
-        assert time.monotonic() < end
+    asked = fast_request(case, linear="rigid", measure=True)
+    job = client.submit(asked)
+    wait_for_event(client, "progress", job=job)
     shutil.rmtree(client.folder)
-    event = ended(client, job)
+    event = end_of_job(client, job)
     assert event["kind"] == "failed" and event["reason"] == "disk"
-    assert ended(client, client.submit(request))["kind"] == "done"
+    assert end_of_job(client, client.submit(asked))["kind"] == "done"
 
 
 def test_a_clock_that_jumps_ends_no_job(client, case, monkeypatch):
@@ -282,13 +275,13 @@ def test_a_clock_that_jumps_ends_no_job(client, case, monkeypatch):
     monkeypatch.setattr(client_module, "PATIENCE_S", 60.0)  # a busy machine may answer late
     real, jumps = time.time, np.random.default_rng(0)
     monkeypatch.setattr(time, "time", lambda: real() + jumps.choice([-1e9, 0.0, 1e9]))
-    request = Request(case.fixed, case.moving, preset="fast", device="cpu", linear="rigid")
-    assert ended(client, client.submit(request))["kind"] == "done"
+    asked = fast_request(case, linear="rigid", measure=True)
+    assert end_of_job(client, client.submit(asked))["kind"] == "done"
     pid = client.pid
-    first = client.submit(request)
+    first = client.submit(asked)
     client.cancel(first)
-    assert ended(client, first)["kind"] == "canceled"
-    assert ended(client, client.submit(request))["kind"] == "done" and client.pid == pid
+    assert end_of_job(client, first)["kind"] == "canceled"
+    assert end_of_job(client, client.submit(asked))["kind"] == "done" and client.pid == pid
 
 
 # ------------------------------------------------------------------ engines in a process of their own
@@ -303,17 +296,16 @@ def test_an_engine_ends_with_a_run_that_does(zygote, tmp_path, method, title, fa
         write_image(image, tmp_path / f"{name}.nrrd")
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    arguments = [
-        "register",
-        "--fixed",
-        tmp_path / "fixed.nrrd",
-        "--moving",
-        tmp_path / "moving.nrrd",
-        "--method",
-        method,
-    ]
-    arguments += ["--output", tmp_path / "out", "--linear", "none", "--device", "cpu", "--preset", "thorough"]
-    done = zygote.run(arguments, fault, f"{title} (1 s)", temporary)
+    arguments = options(
+        fixed=tmp_path / "fixed.nrrd",
+        moving=tmp_path / "moving.nrrd",
+        output=tmp_path / "out",
+        method=method,
+        preset="thorough",
+        linear="none",
+        device="cpu",
+    )
+    done = zygote.run(["register", *arguments], fault, f"{title} (1 s)", temporary)
     assert done["code"] == FAULTS[fault][0] and not done["left"], done["err"]
     assert (fault == "interrupt") != bool([path for path in temporary.iterdir() if path.is_dir()])
     sweep("slicerdeepreg-", temporary)

@@ -6,14 +6,15 @@ A dozen in every run of the tests; 200 with ``-m slow``. DEEPREG_JOBS=N takes an
 import dataclasses
 import json
 import os
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Case
+from helpers.cases import Case
+from helpers.requests import request
+from helpers.waiting import end_of_job, wait_for_event
 from SlicerDeepRegLib.files.results import digests
-from SlicerDeepRegLib.types import Image, Request
+from SlicerDeepRegLib.types import Image
 from SlicerDeepRegLib.worker import client as client_module
 from SlicerDeepRegLib.worker.client import WorkerClient
 
@@ -23,7 +24,7 @@ JOBS = int(os.environ.get("DEEPREG_JOBS", "200"))
 
 def requests():
     """Every kind of job by name; what is asked of it."""
-    plain, small = Case("oblique-LPS"), {"device": "cpu", "preset": "fast", "linear": "none"}
+    plain = Case("oblique-LPS")
     fixed, moving = plain.fixed, plain.moving
     labels = [Image((image.values > 50).astype(np.int16), image.grid, "labels") for image in (fixed, moving)]
     mask = Image((fixed.values > 5).astype(np.uint8), fixed.grid, "mask")
@@ -33,18 +34,20 @@ def requests():
     noise = random.random((90, 90, 90)).astype(np.float32)
     large = Image(noise, dataclasses.replace(fixed.grid, size_ijk=(90, 90, 90)), "noise")
     constant = Image(np.zeros_like(fixed.values), fixed.grid, "empty")
+
+    def small(fixed, moving, preset="fast", linear="none", **options):
+        return request(fixed, moving, preset=preset, linear=linear, **options)
+
     return {
-        "plain": Request(fixed, moving, **small),
-        "rigid with labels": Request(
-            fixed, moving, fixed_labels=labels[0], moving_labels=labels[1], **{**small, "linear": "rigid"}
-        ),
-        "masked, MIND": Request(fixed, moving, fixed_mask=mask, similarity="mind", **small),
-        "demons": Request(fixed, moving, method="demons", **small),
-        "slices": Request(*slices, **small),
-        "a network, fitted": Request(fixed, moving, method="voxelmorph", settings={"instance_steps": 3}, **small),
-        "refused": Request(constant, moving, **small),
-        "canceled": Request(large, large, **{**small, "preset": "thorough"}),
-        "standard": Request(fixed, moving, **{**small, "preset": "standard"}),
+        "plain": small(fixed, moving),
+        "rigid with labels": small(fixed, moving, linear="rigid", fixed_labels=labels[0], moving_labels=labels[1]),
+        "masked, MIND": small(fixed, moving, fixed_mask=mask, similarity="mind"),
+        "demons": small(fixed, moving, method="demons"),
+        "slices": small(*slices),
+        "a network, fitted": small(fixed, moving, method="voxelmorph", settings={"instance_steps": 3}),
+        "refused": small(constant, moving),
+        "canceled": small(large, large, preset="thorough"),
+        "standard": small(fixed, moving, preset="standard"),
     }
 
 
@@ -58,21 +61,15 @@ def state(pid):
 
 def outcome(client, job, cancel):
     """How a job ended: the digests of its result, or what it was refused with."""
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        for event in client.poll():
-            if event.get("job") != job:
-                continue
-            if event["kind"] == "progress" and cancel:
-                client.cancel(job)
-            if event["kind"] == "done":
-                found = digests(event["result"])
-                client.release(job)
-                return found
-            if event["kind"] in ("failed", "canceled", "died"):
-                return event["kind"], event.get("text", "")
-        time.sleep(0.005)
-    raise AssertionError(f"{job} did not end")
+    if cancel:
+        wait_for_event(client, "progress", job=job, seconds=120)
+        client.cancel(job)
+    event = end_of_job(client, job)
+    if event["kind"] != "done":
+        return event["kind"], event.get("text", "")
+    result_digests = digests(event["result"])
+    client.release(job)
+    return result_digests
 
 
 def soak(count):

@@ -9,21 +9,22 @@ import sys
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import OBLIQUE, PROJECT, make_grid
+from helpers.geometry import OBLIQUE, make_grid
+from helpers.images import noise_image
+from helpers.paths import PROJECT
 from SlicerDeepRegLib.files.headers import header_fault_of
 from SlicerDeepRegLib.files.images import checksum, read_image, write_image
-from SlicerDeepRegLib.types import Image, InputError
+from SlicerDeepRegLib.types import InputError
 
 
-def image(size=(9, 10, 11), dtype=np.float32, direction=OBLIQUE):
-    values = (np.random.default_rng(0).random(size[::-1]) * 1000).astype(dtype)
-    return Image(values, make_grid(size, (1.0, 1.5, 2.5), direction, (10, -20, 30)), "made")
+def oblique_image(size=(9, 10, 11), dtype=np.float32, direction=OBLIQUE):
+    return noise_image(make_grid(size, (1.0, 1.5, 2.5), direction, (10, -20, 30)), "made", dtype, scale=1000)
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"])
 @pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint8])
 def test_formats_round_trip(tmp_path, ending, dtype):
-    original = image(dtype=dtype)
+    original = oblique_image(dtype=dtype)
     write_image(original, tmp_path / f"my image é 图{ending}")
     back = read_image(tmp_path / f"my image é 图{ending}")
     assert back.grid.same_as(original.grid, 1e-3)
@@ -31,7 +32,7 @@ def test_formats_round_trip(tmp_path, ending, dtype):
 
 
 def test_left_handed_geometry_round_trips(tmp_path):
-    original = image(direction=OBLIQUE @ np.diag([1, 1, -1]))
+    original = oblique_image(direction=OBLIQUE @ np.diag([1, 1, -1]))
     write_image(original, tmp_path / "left.nii.gz")
     assert read_image(tmp_path / "left.nii.gz").grid.same_as(original.grid, 1e-3)
 
@@ -80,7 +81,7 @@ def write_dicom(folder, uid, prefix="a"):
 def broken(tmp_path, kind):  # noqa: C901 - a list of cases
     """A file or folder that cannot be used, by name."""
     path = tmp_path / "scan.nii.gz"
-    write_image(image((40, 40, 40)), path)
+    write_image(oblique_image((40, 40, 40)), path)
     if kind == "missing":
         return tmp_path / "nowhere.nii.gz"
     if kind == "empty file":
@@ -154,12 +155,12 @@ def test_what_cannot_be_used_is_refused_in_words(tmp_path, kind, words):
 
 
 def test_checksum_tells_contents_apart(tmp_path):
-    write_image(image(), tmp_path / "a.nrrd")
+    write_image(oblique_image(), tmp_path / "a.nrrd")
     shutil.copy(tmp_path / "a.nrrd", tmp_path / "b.nrrd")
     assert checksum(tmp_path / "a.nrrd") == checksum(tmp_path / "b.nrrd")
     (tmp_path / "b.nrrd").write_bytes((tmp_path / "b.nrrd").read_bytes() + b"x")
     assert checksum(tmp_path / "a.nrrd") != checksum(tmp_path / "b.nrrd")
-    assert checksum(image()) == checksum(image()) != checksum(image(dtype=np.int16))
+    assert checksum(oblique_image()) == checksum(oblique_image()) != checksum(oblique_image(dtype=np.int16))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits what a process may write")
@@ -190,7 +191,7 @@ def test_a_disk_that_fills_up_is_an_error_and_leaves_no_file(tmp_path, ending):
 def test_a_metaimage_is_looked_at_for_its_length(tmp_path, ending, packed, dtype):
     """SimpleITK before 2.4 reads one that is cut short without a word; whole ones must pass."""
     path = tmp_path / f"image{ending}"
-    sitk.WriteImage(sitk.GetImageFromArray(image(dtype=dtype).values), str(path), useCompression=packed)
+    sitk.WriteImage(sitk.GetImageFromArray(oblique_image(dtype=dtype).values), str(path), useCompression=packed)
     assert header_fault_of(path) is None
     data = path if ending == ".mha" else next(p for p in tmp_path.iterdir() if p != path)
     data.write_bytes(data.read_bytes()[:-20])
@@ -200,10 +201,33 @@ def test_a_metaimage_is_looked_at_for_its_length(tmp_path, ending, packed, dtype
 @pytest.mark.parametrize(
     "name",
     [
-        *("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t", "short", "short int"),
-        *("signed short int", "int16_t", "ushort", "unsigned short int", "uint16", "int", "signed int", "int32_t"),
-        *("uint", "unsigned int", "uint32", "longlong", "long long int", "int64", "ulonglong", "uint64_t", "float"),
-        *("double",),
+        "signed char",
+        "int8",
+        "int8_t",
+        "uchar",
+        "unsigned char",
+        "uint8",
+        "uint8_t",
+        "short",
+        "short int",
+        "signed short int",
+        "int16_t",
+        "ushort",
+        "unsigned short int",
+        "uint16",
+        "int",
+        "signed int",
+        "int32_t",
+        "uint",
+        "unsigned int",
+        "uint32",
+        "longlong",
+        "long long int",
+        "int64",
+        "ulonglong",
+        "uint64_t",
+        "float",
+        "double",
     ],
 )
 def test_a_nrrd_is_as_long_as_its_type_says(tmp_path, name):
@@ -227,5 +251,5 @@ def test_a_metaimage_written_as_text_has_another_length(tmp_path):
 def test_a_file_that_cannot_be_written_leaves_what_lay_there(tmp_path):
     (tmp_path / "notes.pdf").write_text("mine")
     with pytest.raises(OSError, match="writing notes.pdf failed"):
-        write_image(image(), tmp_path / "notes.pdf")
+        write_image(oblique_image(), tmp_path / "notes.pdf")
     assert (tmp_path / "notes.pdf").read_text(encoding="utf-8") == "mine" and len(list(tmp_path.iterdir())) == 1

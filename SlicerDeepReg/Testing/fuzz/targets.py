@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from SlicerDeepRegLib.catalog import read_user_card
+from SlicerDeepRegLib.checks import check_image
 from SlicerDeepRegLib.commands.repeat import read_description, request_of
 from SlicerDeepRegLib.comparison.request import read_pairs
 from SlicerDeepRegLib.files.images import approximate_voxels, from_sitk, read_image
 from SlicerDeepRegLib.files.points import load_points
 from SlicerDeepRegLib.files.weights import read_weights, write_weights
-from SlicerDeepRegLib.preparation.checks import check_image
 from SlicerDeepRegLib.types import Image
 from SlicerDeepRegLib.worker import protocol
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from conftest import OBLIQUE, make_grid, smooth_field
+from helpers.geometry import OBLIQUE, make_grid
+from helpers.images import smooth_field
 from SlicerDeepRegLib.geometry.grids import (
     covering,
     level_size,

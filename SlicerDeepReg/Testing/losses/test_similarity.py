@@ -26,7 +26,7 @@ def test_local_correlation_equals_its_definition(shape):
     fixed, warped = random.random(shape), random.random(shape)
     mask = (random.random(shape) > 0.3).astype(float)
     radius_ijk = [2, 1, 3][: len(shape)]
-    loss = LNCC(*(torch.from_numpy(a)[None, None] for a in (fixed,)), radius_ijk, torch.from_numpy(mask)[None, None])
+    loss = LNCC(torch.from_numpy(fixed)[None, None], radius_ijk, torch.from_numpy(mask)[None, None])
     ours = float(loss(torch.from_numpy(warped)[None, None]))
     assert ours == pytest.approx(literal_lncc(fixed, warped, radius_ijk[::-1], mask, 1e-5), rel=1e-6)
     n = len(shape)

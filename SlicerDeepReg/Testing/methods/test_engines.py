@@ -10,7 +10,7 @@ from importlib import metadata
 import numpy as np
 import pytest
 import torch
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.files.transforms import to_sitk_inverse, to_sitk_transform
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
 from SlicerDeepRegLib.methods import engine_process, lddmm, niftyreg
@@ -81,7 +81,7 @@ def test_missing_engines_say_how_to_install_them(monkeypatch):
 @pytest.mark.parametrize("name", ["demons", "lddmm"])
 def test_different_contrasts_are_refused_by_what_compares_intensities(name):
     case = Case("LPS-RAS")
-    with pytest.raises(InputError, match="images of one contrast"):
+    with pytest.raises(InputError, match="images of one modality"):
         register(Request(case.fixed, case.moving, method=name, similarity="mind", device="cpu"))
 
 
@@ -228,10 +228,11 @@ def test_the_determinant_is_that_of_a_known_map():
     assert float(lddmm.determinant(displacement)[0, 0, 4, 4, 4]) == pytest.approx(np.linalg.det(matrix), abs=1e-5)
 
 
-def test_pictures_keep_their_axes():
-    from SlicerDeepRegLib.methods.engine import in_voxels, picture
+def test_straight_images_keep_their_axes():
+    from SlicerDeepRegLib.methods.engine import straight_image
+    from SlicerDeepRegLib.methods.inverse import in_voxels
 
-    image = picture(np.zeros((4, 5, 6), np.float32), [1.0, 2.0, 3.0])
+    image = straight_image(np.zeros((4, 5, 6), np.float32), [1.0, 2.0, 3.0])
     assert image.GetSize() == (6, 5, 4) and image.GetSpacing() == (1.0, 2.0, 3.0)
     voxels = in_voxels(np.full((4, 5, 6, 3), 6.0), [1.0, 2.0, 3.0], torch.device("cpu"))
     assert voxels[0, :, 0, 0, 0].tolist() == [6.0, 3.0, 2.0]

@@ -1,14 +1,22 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import make_grid, rotation, texture
+from helpers.geometry import make_grid, rotation
+from helpers.images import texture
 from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centers_lps
-from SlicerDeepRegLib.methods import linear
-from SlicerDeepRegLib.methods.linear import register_linear
+from SlicerDeepRegLib.methods import Context, linear, linear_method
 from SlicerDeepRegLib.pipeline import register
-from SlicerDeepRegLib.types import Grid, Image, InputError, Request
+from SlicerDeepRegLib.types import Grid, Image, ImagePair, InputError, Request
 
 GRID = make_grid((40, 44, 36), (1.6, 1.6, 1.8), rotation([5, 0, 10]))
+
+
+def aligned(fixed, moving, model, fixed_mask=None, moving_mask=None):
+    """Return the stage and the notes of a linear method."""
+    pair = ImagePair(fixed, moving, fixed_mask, moving_mask)
+    method = linear_method(model)
+    outcome = method.run(pair, np.eye(4), method.presets["standard"], Context())
+    return outcome.stages[0], outcome.notes
 
 
 def moved_pair(matrix, grid=GRID, moving_grid=None):
@@ -38,7 +46,7 @@ def matrix_of(degrees, shift, scale=(1, 1, 1)):
 def test_known_motion_is_found(model, degrees, shift, scale):
     truth = matrix_of(degrees, shift, scale)
     fixed, moving, points = moved_pair(truth)
-    stage, notes = register_linear(fixed, moving, model)
+    stage, notes = aligned(fixed, moving, model)
     error = np.linalg.norm(apply_matrix(stage.linear_lps, points) - apply_matrix(truth, points), axis=1).mean()
     assert error < 0.6
     assert notes == [] and stage.name == "linear" and len(stage.curve) > 5
@@ -49,8 +57,8 @@ def test_known_motion_is_found(model, degrees, shift, scale):
 def test_none_is_the_identity_and_center_a_shift_of_the_centers_of_mass():
     truth = matrix_of((0, 0, 0), (6, -4, 3))
     fixed, moving, _ = moved_pair(truth)
-    assert (register_linear(fixed, moving, "none")[0].linear_lps == np.eye(4)).all()
-    center = register_linear(fixed, moving, "center")[0].linear_lps
+    assert (aligned(fixed, moving, "none")[0].linear_lps == np.eye(4)).all()
+    center = aligned(fixed, moving, "center")[0].linear_lps
     assert np.allclose(center[:3, :3], np.eye(3)) and np.allclose(center[:3, 3], [6, -4, 3], atol=0.7)
 
 
@@ -60,7 +68,7 @@ def test_images_far_apart_start_from_their_centers_and_say_so():
     away = moving.grid.ijk_to_lps.copy()
     away[:3, 3] += [700, 0, -300]
     moving = Image(moving.values, type(moving.grid)(moving.grid.size_ijk, away))
-    stage, notes = register_linear(fixed, moving, "rigid")
+    stage, notes = aligned(fixed, moving, "rigid")
     assert any("do not overlap" in note for note in notes)
     moved = apply_matrix(stage.linear_lps, points)
     assert np.linalg.norm(moved - points - [700, 0, -300], axis=1).mean() < 0.6
@@ -76,7 +84,7 @@ def test_slices_in_their_plane_wherever_the_planes_lie():
     lifted = moving.grid.ijk_to_lps.copy()
     lifted[2, 3] += 50
     moving = Image(moving.values, type(moving.grid)(moving.grid.size_ijk, lifted))
-    stage, _ = register_linear(fixed, moving, "rigid")
+    stage, _ = aligned(fixed, moving, "rigid")
     expected = apply_matrix(angle, points) + [0, 0, 50]
     error = np.linalg.norm(apply_matrix(stage.linear_lps, points) - expected, axis=1)
     assert error.mean() < 0.5 and np.allclose(apply_matrix(stage.linear_lps, points)[:, 2], 50, atol=1e-6)
@@ -89,22 +97,22 @@ def test_masks_without_anything_in_common_are_refused():
     other = np.zeros(moving.grid.shape_kji, np.uint8)
     other[-2:, -2:, -2:] = 1
     with pytest.raises(InputError, match="nothing in common"):
-        register_linear(fixed, moving, "rigid", mask, Image(other, moving.grid))
+        aligned(fixed, moving, "rigid", mask, Image(other, moving.grid))
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.01, 50.0])
 def test_an_affine_transform_that_no_patient_makes_is_not_taken(plain_case, monkeypatch, factor):
     """Found by images that nobody chose: between noise and a texture the affine stage mirrored."""
-    real = linear._run
+    real = linear.refine
 
     def collapsing(pair, transform, *rest, **more):
-        found, value = real(pair, transform, *rest, **more)
-        if isinstance(found, sitk.AffineTransform):
-            found.SetMatrix((np.diag([factor, 1.0, 1.0])).ravel().tolist())
-        return found, value
+        refined, value = real(pair, transform, *rest, **more)
+        if isinstance(refined, sitk.AffineTransform):
+            refined.SetMatrix((np.diag([factor, 1.0, 1.0])).ravel().tolist())
+        return refined, value
 
-    monkeypatch.setattr(linear, "_run", collapsing)
-    stage, notes = linear.register_linear(plain_case.fixed, plain_case.moving, "affine", None, None, None)
+    monkeypatch.setattr(linear, "refine", collapsing)
+    stage, notes = aligned(plain_case.fixed, plain_case.moving, "affine")
     assert np.linalg.det(stage.linear_lps[:3, :3]) == pytest.approx(1.0, abs=1e-6)
     assert any("no patient" in note for note in notes)
 
@@ -130,8 +138,9 @@ def test_where_one_image_has_a_single_value_there_is_nothing_to_compare(plain_ca
     frames = linear.Frames(np.eye(3), np.eye(3), 3)
     for images in ((point, plain_case.moving, elsewhere, None), (plain_case.fixed, point, None, moving_mask)):
         start = sitk.Euler3DTransform()
-        pair = linear._LinearPair(*images[:2], frames, *images[2:])
-        found, value = linear._run(pair, start, 0, [])
-        assert found is start and value == np.inf
+        pair = linear.LinearPair(ImagePair(*images), frames)
+        refined, value = linear.refine(pair, start, 0, [])
+        assert refined is start and value == np.inf
+        fixed, moving, fixed_mask, moving_mask_of_pair = images
         with pytest.raises(InputError, match="of one value"):
-            register_linear(*images[:2], "rigid", *images[2:])
+            aligned(fixed, moving, "rigid", fixed_mask, moving_mask_of_pair)

@@ -8,23 +8,34 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_NETWORKS, Case, make_grid, texture
+from helpers.cases import Case
+from helpers.geometry import make_grid
+from helpers.images import texture
+from helpers.requests import request
 from SlicerDeepRegLib import catalog
 from SlicerDeepRegLib.catalog import card, cards
+from SlicerDeepRegLib.checks import PairFacts, check, facts_of_image, raise_error
 from SlicerDeepRegLib.files.weights import file_sha256, read_weights, write_weights
 from SlicerDeepRegLib.geometry.grids import orientation_of, oriented, with_axes_of
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
-from SlicerDeepRegLib.methods import network
-from SlicerDeepRegLib.methods.network import Network
-from SlicerDeepRegLib.methods.torch_files import can_read
-from SlicerDeepRegLib.methods.weights import built, install, remove
-from SlicerDeepRegLib.networks import NETWORKS
+from SlicerDeepRegLib.methods import Context, method, network_solver, settings_of
+from SlicerDeepRegLib.models.torch_files import can_read
+from SlicerDeepRegLib.models.weights import built, install, remove
+from SlicerDeepRegLib.networks import NETWORKS, network_class
 from SlicerDeepRegLib.pipeline import register
-from SlicerDeepRegLib.preparation.plan import estimated_bytes
-from SlicerDeepRegLib.preparation.working import prepare
-from SlicerDeepRegLib.settings import settings_for
-from SlicerDeepRegLib.types import DeviceMemoryError, Field, Grid, Image, InputError, Request, Transform
+from SlicerDeepRegLib.types import (
+    DeviceMemoryError,
+    Field,
+    Grid,
+    Image,
+    ImagePair,
+    InputError,
+    Memory,
+    PairDescription,
+    Request,
+    Transform,
+)
 
 RECIPE = {"intensity": "unit", "voxel_mm": None}
 #: Small enough to be made, written and checked in a moment.
@@ -48,42 +59,42 @@ class Slices:
         self.moving = Image(texture(points).astype(np.float32), grid, "moving")
 
 
-def request(case, method, **settings):
-    return Request(case.fixed, case.moving, method=method, linear="center", device="cpu", settings=settings)
+def network_request(case, method, **settings):
+    return request(case.fixed, case.moving, method=method, linear="center", settings=settings)
 
 
 # ------------------------------------------------------------------ fitted
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_fitted_to_a_pair(name, monkeypatch):
+def test_instance_optimization_of_a_pair(name, monkeypatch):
     monkeypatch.setattr(
-        network, "built", lambda card, *axes, **more: built(card, *axes, **SMALL_NETWORKS.get(name, {}), **more)
+        network_solver, "built", lambda card, *axes, **more: built(card, *axes, **network_class(name).small, **more)
     )
     steps = 40 if name == "xmorpher" else 15  # half as many blocks here as it has, and slow to begin
-    result = register(request(Case("LPS-RAS"), name, instance_steps=steps))
+    result = register(network_request(Case("LPS-RAS"), name, instance_steps=steps))
     assert result.metrics["after"]["ncc"] > result.metrics["linear"]["ncc"] + 0.001
     fit = result.stages[-1]
-    assert fit.name == "fit" and len(fit.curve) <= steps and min(fit.curve) < fit.curve[0]
+    assert fit.name == "instance optimization" and len(fit.curve) <= steps and min(fit.curve) < fit.curve[0]
     assert any("does not show" in note for note in result.notes)
     with torch.device("meta"):
         image = torch.empty(1, 1, 64, 64, 64)
-        fields = list(built(card(name), **SMALL_NETWORKS.get(name, {}))(image, image).fields)
+        fields = list(built(card(name), **network_class(name).small)(image, image).fields)
     assert [stage.name for stage in result.stages[1:-1]] == fields
     for stage in result.stages[1:]:  # each field lies over the same box
         corner = stage.field.grid.ijk_to_lps @ np.array([-0.5, -0.5, -0.5, 1])
         assert np.allclose(corner, fit.field.grid.ijk_to_lps @ np.array([-0.5, -0.5, -0.5, 1]), atol=1e-3)
 
 
-def test_fitted_in_two_dimensions():
+def test_instance_optimization_in_two_dimensions():
     case = Slices()
-    result = register(request(case, "fmirnet", instance_steps=40))
+    result = register(network_request(case, "fmirnet", instance_steps=40))
     assert result.metrics["after"]["ncc"] > result.metrics["linear"]["ncc"]
     assert np.abs(result.transform.field.displacement_lps_mm[..., 2]).max() < 1e-6
 
 
-def test_a_variant_is_fitted_and_named():
-    result = register(request(Case("LPS-RAS"), "msrd-net:no-dilformer", instance_steps=3))
+def test_instance_optimization_of_a_variant_is_named():
+    result = register(network_request(Case("LPS-RAS"), "msrd-net:no-dilformer", instance_steps=3))
     assert result.request.method == "msrd-net:no-dilformer" and len(result.stages[-1].curve) == 3
 
 
@@ -97,60 +108,59 @@ def test_what_a_network_cannot_do_is_said():
         ("resnet", {}, "no method 'resnet'"),
     ):
         with pytest.raises(InputError, match=text):
-            register(request(case, name, **settings))
+            register(network_request(case, name, **settings))
     with pytest.raises(InputError, match="takes 3D images"):
-        register(request(Slices(), "msrd-net"))
-    with pytest.raises(InputError, match="images of one contrast"):
+        register(network_request(Slices(), "msrd-net"))
+    with pytest.raises(InputError, match="images of one modality"):
         register(Request(case.fixed, case.moving, method="caml", device="cpu", similarity="mind"))
 
 
-def test_memory_is_said_and_halved_before_it_is_refused():
+def test_blocks_are_recomputed_before_memory_is_refused():
+    caml = method("caml")
     grid = Grid((160, 192, 224), np.eye(4))
-    needs = card("caml").bytes_per_voxel
-    method, settings = Network(card("caml")), settings_for("network", "standard")
-    whole, small = (estimated_bytes(grid, "standard", needs[kind]) for kind in ("fit", "checkpointed"))
-    method.check_memory(grid, settings, "standard", whole, "this computer")
-    assert not method.checkpointing
-    whole, small = (estimated_bytes(grid, "standard", needs[kind], on_gpu=True) for kind in ("fit", "checkpointed"))
-    method.check_memory(grid, settings, "standard", (whole + small) // 2, "the GPU")
-    assert method.checkpointing
-    with pytest.raises(DeviceMemoryError, match=r"needs about .* GB .*the GPU has .* --preset fast"):
-        Network(card("caml")).check_memory(grid, settings, "standard", small - 1, "the GPU")
-    infer = settings_for("network", "standard", {"instance_steps": 0})
-    Network(card("caml")).check_memory(grid, infer, "standard", small - 1, "the GPU")
+    fitted, inferred = settings_of(caml, "standard"), settings_of(caml, "standard", {"instance_steps": 0})
+    for on_gpu in (False, True):
+        pair = PairDescription(grid, grid, "standard", on_gpu=on_gpu)
+        least = caml.memory(pair, fitted)
+        assert caml.memory(pair, inferred).host <= least.host and caml.memory(pair, inferred).device <= least.device
+        assert caml.recomputes(pair, fitted, least) and not caml.recomputes(pair, inferred, least)
+        plenty = Memory(2 * least.host + 10**12, 2 * least.device + 10**12)
+        assert not caml.recomputes(pair, fitted, plenty)
+    image = Image(np.zeros(grid.shape_kji, np.int8), grid)
+    image.values[0, 0, 0] = 1
+    facts = PairFacts(
+        facts_of_image(image, "fixed"), facts_of_image(image, "moving"), device_free_bytes=least.device - 1
+    )
+    with pytest.raises(DeviceMemoryError, match=r"needs about .* GB .*the GPU has .* Use the preset fast"):
+        raise_error(check(facts, caml, fitted))
+    assert check(dataclasses.replace(facts, device_free_bytes=least.device), caml, fitted) == []
 
 
 def test_less_memory_gives_the_same_field():
-    case = Case("LPS-RAS")
-    fields = []
-    for checkpointing in (False, True):
-        method = Network(card("fmirnet:1"))
-        method.checkpointing = checkpointing
-        outcome = method.run(
-            working(case),
-            torch.device("cpu"),
-            lambda progress: None,
-            settings_for("network", "fast", {"instance_steps": 4}),
+    case, fields = Case("LPS-RAS"), []
+    small = method("fmirnet:1")
+    for free in (Memory(1 << 62, 1 << 62), Memory(0, 0)):
+        outcome = small.run(
+            ImagePair(case.fixed, case.moving),
+            np.eye(4),
+            settings_of(small, "fast", {"instance_steps": 4}),
+            Context(preset="fast", free=free),
         )
         fields.append(outcome.displacement.displacement_lps_mm)
-        assert any("twice" in note for note in outcome.notes) == checkpointing
+        assert any("twice" in note for note in outcome.notes) == (free.host == 0)
     assert np.abs(fields[0] - fields[1]).max() < 0.05 * np.abs(fields[0]).max()
-
-
-def working(case):
-    return prepare(case.fixed, case.moving, np.eye(4), "fast", "lncc")
 
 
 # ------------------------------------------------------------------ refined
 
 
-def test_refined_by_optimize():
+def test_refined_by_velocity_fields():
     case = Case("LPS-RAS")
-    fitted = register(request(case, "msrd-net", instance_steps=10))
-    refined = register(request(case, "msrd-net", instance_steps=10, refine=20))
+    fitted = register(network_request(case, "msrd-net", instance_steps=10))
+    refined = register(network_request(case, "msrd-net", instance_steps=10, refine=20))
     assert 1 - refined.metrics["after"]["ncc"] < 0.5 * (1 - fitted.metrics["after"]["ncc"])
     names = [stage.name for stage in refined.stages]
-    assert names[names.index("fit") + 1 :] == ["refine, scale 1/2", "refine, scale 1"]
+    assert names[names.index("instance optimization") + 1 :] == ["refine, scale 1/2", "refine, scale 1"]
     assert any("Refined" in note for note in refined.notes)
     assert jacobian_of_transform(refined.transform).min() > 0
 
@@ -194,14 +204,14 @@ def test_added_models_register_and_can_be_removed(tmp_path, own_models, suffix):
     assert sorted(p.name for p in own_models.iterdir()) == ["mine"]
     assert added.sha256 == file_sha256(added.folder / "weights.safetensors")
     assert list(cards())[-1] == "mine" and cards()["mine"].weights
-    result = register(request(Case("LPS-RAS"), "mine"))
+    result = register(network_request(Case("LPS-RAS"), "mine"))
     assert [stage.name for stage in result.stages][1:] == ["scale 1/8", "scale 1/4", "scale 1/2", "network"]
     assert np.abs(result.transform.field.displacement_lps_mm).max() > 0.01
     assert any("trained on: nothing" in note for note in result.notes)
-    again = register(request(Case("LPS-RAS"), "mine"))
+    again = register(network_request(Case("LPS-RAS"), "mine"))
     assert np.array_equal(again.warped.values, result.warped.values)
-    fitted = register(request(Case("LPS-RAS"), "mine", instance_steps=5))
-    assert fitted.stages[-1].name == "fit" and any("fitted" in note for note in fitted.notes)
+    fitted = register(network_request(Case("LPS-RAS"), "mine", instance_steps=5))
+    assert fitted.stages[-1].name == "instance optimization" and any("fitted" in note for note in fitted.notes)
     with pytest.raises(InputError, match="--replace"):
         install(folder)
     install(folder, replace=True)
@@ -213,7 +223,7 @@ def test_added_models_register_and_can_be_removed(tmp_path, own_models, suffix):
 
 def test_a_recipe_sets_the_voxels(tmp_path):
     install(model(tmp_path / "given", recipe={"intensity": "unit", "voxel_mm": 3}))
-    result = register(request(Case("LPS-RAS"), "mine"))
+    result = register(network_request(Case("LPS-RAS"), "mine"))
     assert np.allclose(result.stages[-1].field.grid.spacing_mm, 3, rtol=0.1)
 
 
@@ -229,7 +239,7 @@ def test_a_recipe_turns_images_to_its_orientation(tmp_path):
     found = [fixed_to_moving(result.transform, points) for result in results]
     assert np.abs(found[0] - found[1]).max() < 1e-2
     assert np.linalg.norm(found[0] - fixed_to_moving(Transform(results[0].transform.linear_lps), points)).max() > 0.1
-    refined = register(request(case, "mine", refine=20))
+    refined = register(network_request(case, "mine", refine=20))
     assert refined.metrics["after"]["ncc"] > 0.98 and jacobian_of_transform(refined.transform).min() > 0
     with pytest.raises(InputError, match="this version knows"):
         install(model(tmp_path / "wrong", "other", recipe={**RECIPE, "orientation": "XYZ"}))
@@ -248,7 +258,7 @@ def test_weights_of_both_kinds_of_images_say_which(tmp_path):
         install(model(tmp_path / "given", network="fmirnet", configuration=small))
     assert install(model(tmp_path / "solid", network="fmirnet", configuration=small, dimensions=[3])).dimensions == (3,)
     with pytest.raises(InputError, match="takes 3D images"):
-        register(request(Slices(), "mine"))
+        register(network_request(Slices(), "mine"))
 
 
 def test_settings_and_words_of_a_model_are_its_own(tmp_path):
@@ -260,7 +270,7 @@ def test_settings_and_words_of_a_model_are_its_own(tmp_path):
 def test_batch_normalization_is_stored_and_read(tmp_path):
     small = {"channels": [4, 8], "scales": 1, "norm": "batch"}
     install(model(tmp_path / "given", network="fmirnet", configuration=small, dimensions=[3]))
-    assert [stage.name for stage in register(request(Case("LPS-RAS"), "mine")).stages][-1] == "network"
+    assert [stage.name for stage in register(network_request(Case("LPS-RAS"), "mine")).stages][-1] == "network"
 
 
 def test_another_voxel_size_than_the_recipes_is_said(tmp_path):
@@ -349,7 +359,7 @@ def test_weights_that_were_changed_later_are_not_used(tmp_path):
     file = added.folder / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\0")
     with pytest.raises(InputError, match="another checksum"):
-        register(request(Case("LPS-RAS"), "mine"))
+        register(network_request(Case("LPS-RAS"), "mine"))
 
 
 def test_a_broken_model_does_not_take_the_others_away(tmp_path, own_models, capsys):

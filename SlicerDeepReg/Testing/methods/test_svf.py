@@ -1,19 +1,28 @@
 """The method itself: what it must never do, on small synthetic pairs."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
-from conftest import make_grid, texture
+from helpers.geometry import make_grid
+from helpers.images import texture
+from helpers.requests import request
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
-from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed, voxel_centers_lps
-from SlicerDeepRegLib.methods import svf
+from SlicerDeepRegLib.geometry.points import (
+    apply_matrix,
+    displacement_at,
+    fixed_to_moving,
+    moving_to_fixed,
+    voxel_centers_lps,
+)
+from SlicerDeepRegLib.methods import Context
+from SlicerDeepRegLib.methods.svf import optimizer, plan, search
+from SlicerDeepRegLib.methods.svf.folds import min_jacobian
+from SlicerDeepRegLib.methods.svf.settings import PRESET_SETTINGS
 from SlicerDeepRegLib.metrics import measure
-from SlicerDeepRegLib.pipeline import register
-from SlicerDeepRegLib.preparation import plan
-from SlicerDeepRegLib.preparation.working import prepare
-from SlicerDeepRegLib.types import Canceled, Grid, Image, Request
+from SlicerDeepRegLib.pipeline import align, register
+from SlicerDeepRegLib.preparation.resolution import RESOLUTIONS
+from SlicerDeepRegLib.preparation.working import working_pair
+from SlicerDeepRegLib.types import Canceled, Grid, Image, ImagePair
 
 GRID = make_grid((40, 44, 36), (1.6, 1.6, 1.8), np.eye(3))
 POINTS = voxel_centers_lps(GRID)
@@ -38,13 +47,9 @@ def error(result, displacement_lps_mm):
     )
 
 
-def request(fixed, moving, **more):
-    return Request(fixed, moving, linear="none", device="cpu", **more)
-
-
 def test_identical_images_stay_where_they_are():
     image = seen(0)
-    result = register(request(image, image))
+    result = register(request(image, image, linear="none"))
     assert np.abs(result.transform.field.displacement_lps_mm).max() < 0.1  # a sixteenth of a voxel
     assert np.abs(result.warped.values - image.values).max() < 0.5
 
@@ -52,16 +57,16 @@ def test_identical_images_stay_where_they_are():
 @pytest.mark.parametrize("similarity, limit", [("lncc", 0.5), ("mind", 0.8)])
 def test_a_known_bump_is_found(similarity, limit):
     true = bump([4.0, -3.0, 2.0])
-    result = register(request(seen(true), seen(0), similarity=similarity))
+    result = register(request(seen(true), seen(0), similarity=similarity, linear="none"))
     before, after = error(result, true)
     assert after < limit < before / 2
 
 
 def test_a_field_coarser_than_the_images_finds_the_same_bump(monkeypatch):
     true = bump([4.0, -3.0, 2.0])
-    fine = register(request(seen(true), seen(0)))
+    fine = register(request(seen(true), seen(0), linear="none"))
     monkeypatch.setattr(plan, "LARGE", 1000)
-    coarse = register(request(seen(true), seen(0)))
+    coarse = register(request(seen(true), seen(0), linear="none"))
     assert coarse.stages[-1].field.grid.size_ijk == (20, 22, 20) and fine.stages[-1].field.grid.size_ijk[0] == 40
     assert coarse.transform.field.grid.same_as(GRID)
     assert error(coarse, true)[1] < error(fine, true)[1] + 0.1
@@ -72,7 +77,7 @@ def test_a_field_coarser_than_the_images_finds_the_same_bump(monkeypatch):
 def test_the_search_compares_every_voxel_with_all_that_it_may_move_to(shape):
     torch.manual_seed(0)
     fixed, moving = torch.rand(1, 4, *shape), torch.rand(1, 4, *shape)
-    found = svf._differences(fixed, moving, 2)
+    found = search.differences(fixed, moving, 2)
     offsets = list(np.ndindex(*[5] * len(shape)))
     assert found.shape == (len(offsets), *shape)
     own = (fixed[0] ** 2).mean(0)  # the same for every candidate, and left out
@@ -86,12 +91,12 @@ def test_the_search_compares_every_voxel_with_all_that_it_may_move_to(shape):
 def test_a_large_image_is_registered_in_less_memory_and_says_how_it_was_measured(monkeypatch):
     """Every limit that is for large images at once: they change what is kept and looked at, hardly what is found."""
     true = bump([4.0, -3.0, 2.0])
-    whole = register(request(seen(true), seen(0)))
+    whole = register(request(seen(true), seen(0), linear="none"))
     monkeypatch.setattr(plan, "LARGE", 1000)
-    monkeypatch.setattr(plan, "MOST_WHOLE", 1000)
+    monkeypatch.setattr(align, "MAX_DENSE_VOXELS", 1000)
     monkeypatch.setattr(measure, "MOST_VOXELS", GRID.voxels // 8)
-    monkeypatch.setattr(svf, "MOST_CELLS", 200)
-    large = register(request(seen(true), seen(0)))
+    monkeypatch.setattr(search, "MAX_CELLS", 200)
+    large = register(request(seen(true), seen(0), linear="none"))
     assert len(large.transform.inverse_fields) == len(whole.transform.inverse_fields) == 2
     assert max(field.grid.voxels for field in large.transform.inverse_fields) < GRID.voxels
     assert error(large, true)[1] < error(whole, true)[1] + 0.1
@@ -109,11 +114,11 @@ def test_a_large_image_is_registered_in_less_memory_and_says_how_it_was_measured
 
 def test_cells_of_the_search_are_limited_by_their_number_with_thick_slices_too(monkeypatch):
     cells = []
-    real = svf._coupled_search
-    monkeypatch.setattr(svf, "MOST_CELLS", 400)
-    monkeypatch.setattr(svf, "_coupled_search", lambda *a: cells.append(a[0].shape[2:]) or real(*a))
+    real = search.coupled_search
+    monkeypatch.setattr(search, "MAX_CELLS", 400)
+    monkeypatch.setattr(search, "coupled_search", lambda *a: cells.append(a[0].shape[2:]) or real(*a))
     grid = make_grid((64, 60, 20), (1.0, 1.0, 5.0), np.eye(3))
-    register(request(seen(0, grid=grid), seen(0, grid=grid), preset="fast"))
+    register(request(seen(0, grid=grid), seen(0, grid=grid), preset="fast", linear="none"))
     assert len(cells) == 2 and 100 < np.prod(cells[0]) <= 500
 
 
@@ -121,19 +126,19 @@ def test_a_refined_field_begins_at_full_size(monkeypatch):
     """Its coarser scale would throw away what a network found."""
     monkeypatch.setattr(plan, "LARGE", 1000)
     sizes = []
-    real = svf._optimize_level
+    real = optimizer.optimize_level
     monkeypatch.setattr(
-        svf, "_optimize_level", lambda images, level, *a: sizes.append(level) or real(images, level, *a)
+        optimizer, "optimize_level", lambda images, level, *a: sizes.append(level) or real(images, level, *a)
     )
-    pair = prepare(seen(0), seen(bump([2.0, 0, 0])), np.eye(4), "standard", "lncc")
-    svf.refine(pair, torch.device("cpu"), lambda progress: None, torch.zeros(1, 3, *pair.grid.shape_kji), 2)
+    pair = working_pair(ImagePair(seen(0), seen(bump([2.0, 0, 0]))), np.eye(4), "standard", "lncc")
+    optimizer.refine(pair, torch.zeros(1, 3, *pair.grid.shape_kji), 2, Context())
     assert sizes[0].field_size_ijk == sizes[0].size_ijk and sizes[1].field_size_ijk != sizes[1].size_ijk
 
 
 def test_another_contrast_is_recognized_and_registered():
     true = bump([4.0, -3.0, 2.0])
     inverted = seen(0, lambda v: 110 - v)
-    result = register(request(seen(true), inverted))
+    result = register(request(seen(true), inverted, linear="none"))
     assert result.provenance["similarity"] == "mind"
     before, after = error(result, true)
     assert after < before / 2
@@ -142,7 +147,7 @@ def test_another_contrast_is_recognized_and_registered():
 def test_impossible_pair_does_not_fold_and_has_an_inverse():
     """Pure noise against the head: the deformation is meaningless, but it is a deformation."""
     noise = Image(np.random.default_rng(3).random(GRID.shape_kji).astype(np.float32) * 100, GRID, "noise")
-    result = register(request(seen(0), noise, preset="thorough", similarity="lncc"))
+    result = register(request(seen(0), noise, preset="thorough", similarity="lncc", linear="none"))
     assert jacobian_of_field(result.transform.field).min() > 0
     assert non_diffeomorphic_volume(result.transform.field)[0] < 0.01
 
@@ -154,7 +159,7 @@ def test_masks_decide_what_counts():
     true[..., 0] = np.where(upper, 3.0, -3.0)
     pair = seen(true), seen(0)
     mask = Image(upper.astype(np.uint8), GRID)
-    result = register(request(*pair, fixed_mask=mask))
+    result = register(request(*pair, fixed_mask=mask, linear="none"))
     inner = upper & (pair[0].values > 40) & (POINTS[..., 2] > 6)
     moved = fixed_to_moving(result.transform, POINTS[inner])
     assert np.linalg.norm(moved - (POINTS + true)[inner], axis=1).mean() < 0.7
@@ -163,7 +168,7 @@ def test_masks_decide_what_counts():
 def test_thick_slices_and_a_single_slice():
     thick = make_grid((44, 48, 12), (1.5, 1.5, 5.0), np.eye(3))
     shift = np.array([2.0, 1.5, 0.0])
-    result = register(request(seen(shift, grid=thick), seen(0, grid=thick)))
+    result = register(request(seen(shift, grid=thick), seen(0, grid=thick), linear="none"))
     head = result.fixed.values > 40
     points = voxel_centers_lps(thick)[head]
     assert np.linalg.norm(fixed_to_moving(result.transform, points) - points - shift, axis=1).mean() < 0.7
@@ -174,7 +179,7 @@ def test_thick_slices_and_a_single_slice():
         flat = make_grid(size, spacing, np.eye(3))
         shift = np.array([2.0, -1.5, 1.8])
         shift[axis] = 0
-        result = register(request(seen(shift, grid=flat), seen(0, grid=flat)))
+        result = register(request(seen(shift, grid=flat), seen(0, grid=flat), linear="none"))
         head = result.fixed.values > 40
         points = voxel_centers_lps(flat)[head]
         moved = fixed_to_moving(result.transform, points) - points
@@ -183,11 +188,11 @@ def test_thick_slices_and_a_single_slice():
 
 
 @pytest.mark.parametrize("shape", [(6, 7, 8), (9, 8)])
-def test_least_jacobian_equals_the_eight_determinants(shape):
+def test_min_jacobian_equals_the_eight_determinants(shape):
     torch.manual_seed(0)
     n = len(shape)
     u = torch.rand(1, n, *shape) * 0.9
-    ours = svf.min_jacobian(u)[0, 0].numpy()
+    ours = min_jacobian(u)[0, 0].numpy()
     place = np.moveaxis(u[0].numpy() + np.indices(shape)[::-1], 0, -1)  # (k, j, i, n)
     for index in np.ndindex(*[size - 2 for size in shape]):
         at = tuple(np.array(index) + 1)
@@ -203,7 +208,7 @@ def test_least_jacobian_equals_the_eight_determinants(shape):
 
 
 def test_stages_are_kept_in_order_with_their_fields():
-    result = register(request(seen(bump([3.0, 0, 0])), seen(0), preset="fast"))
+    result = register(request(seen(bump([3.0, 0, 0])), seen(0), preset="fast", linear="none"))
     names = [stage.name for stage in result.stages]
     assert names[:2] == ["linear", "search"] and names[-1] == "scale 1/2" and len(names) == len(set(names))
     for stage in result.stages[2:]:
@@ -216,7 +221,7 @@ def test_stages_are_kept_in_order_with_their_fields():
 def test_the_run_can_be_stopped_at_any_report():
     pair = seen(bump([3.0, 0, 0])), seen(0)
     reports = []
-    register(request(*pair, preset="fast"), reports.append)
+    register(request(*pair, preset="fast", linear="none"), reports.append)
     fractions = [progress.fraction for progress in reports]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
     assert len({progress.stage for progress in reports}) >= 5
@@ -229,13 +234,13 @@ def test_the_run_can_be_stopped_at_any_report():
                 raise Canceled
 
         with pytest.raises(Canceled):
-            register(request(*pair, preset="fast"), tell)
+            register(request(*pair, preset="fast", linear="none"), tell)
         assert len(seen_so_far) == stop + 1
 
 
 def test_the_same_request_gives_the_same_field():
     pair = seen(bump([3.0, 0, 0])), seen(0)
-    first, second = (register(request(*pair, preset="fast")).transform.field for _ in range(2))
+    first, second = (register(request(*pair, preset="fast", linear="none")).transform.field for _ in range(2))
     assert (first.displacement_lps_mm == second.displacement_lps_mm).all()
 
 
@@ -246,7 +251,7 @@ def test_storage_orientation_does_not_matter():
     flip = np.diag([-1.0, 1, 1, 1])
     flip[0, 3] = GRID.size_ijk[0] - 1
     turned = Image(moving.values[:, :, ::-1].copy(), Grid(GRID.size_ijk, GRID.ijk_to_lps @ flip), "turned")
-    first, second = (register(request(fixed, m, preset="fast")).transform for m in (moving, turned))
+    first, second = (register(request(fixed, m, preset="fast", linear="none")).transform for m in (moving, turned))
     head = POINTS[fixed.values > 30]  # elsewhere nothing but rounding decides
     assert np.abs(fixed_to_moving(first, head) - fixed_to_moving(second, head)).max() < 0.05
 
@@ -259,24 +264,26 @@ def test_search_finds_motion_beyond_the_reach_of_gradients():
 
     fixed = Image((ball([8.0, 0, 0]) + 0.6 * ball([-14.0, 12, 0])).astype(np.float32), GRID, "fixed")
     moving = Image((ball([-6.0, 0, 0]) + 0.6 * ball([-14.0, 12, 0])).astype(np.float32), GRID, "moving")
-    from SlicerDeepRegLib.preparation.working import prepare
-
-    pair = prepare(fixed, moving, np.eye(4), "fast", "mind")
+    pair = working_pair(ImagePair(fixed, moving), np.eye(4), "fast", "mind")
     center = np.array([[8.0, 0, 0]])
-    found = {}
-    for search in (True, False):
-        outcome = svf.run(pair, torch.device("cpu"), lambda progress: None, search=search)
-        from SlicerDeepRegLib.geometry.points import displacement_at
-
-        found[search] = float(displacement_at(outcome.displacement, center)[0, 0])
-    assert found[True] < -9
+    outcome = optimizer.optimize(pair, PRESET_SETTINGS["fast"], Context(preset="fast"))
+    assert float(displacement_at(outcome.displacement, center)[0, 0]) < -9
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu():
     true = bump([4.0, -3.0, 2.0])
     pair = seen(true), seen(0)
-    results = [register(dataclasses.replace(request(*pair), device=device)) for device in ("cpu", "cuda")]
+    results = [register(request(*pair, linear="none", device=device)) for device in ("cpu", "cuda")]
     fields = [result.transform.field.displacement_lps_mm for result in results]
     assert np.abs(fields[0] - fields[1]).mean() < 0.05
     assert error(results[1], true)[1] < 0.5
+
+
+def test_plan_has_coarse_to_fine_levels_and_a_limit():
+    levels = plan.levels(make_grid((160, 192, 224), (1, 1, 1), np.eye(3)), "standard")
+    assert [level.size_ijk for level in levels] == [(20, 24, 28), (40, 48, 56), (80, 96, 112), (160, 192, 224)]
+    huge = plan.levels(make_grid((512, 512, 512), (0.5, 0.5, 0.5), np.eye(3)), "standard")
+    assert np.prod(huge[-1].size_ijk) <= RESOLUTIONS["standard"].max_voxels
+    thick = plan.levels(make_grid((64, 64, 10), (1, 1, 5), np.eye(3)), "standard")
+    assert thick[1].size_ijk == (16, 16, 10)  # 4 mm voxels: the slices of 5 mm are kept

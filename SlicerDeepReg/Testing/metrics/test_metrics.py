@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from conftest import OBLIQUE, make_grid, smooth_field
+from helpers.geometry import OBLIQUE, make_grid
+from helpers.images import smooth_field
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
 from SlicerDeepRegLib.metrics import METRICS, measure
 from SlicerDeepRegLib.metrics.intensities import similarity_metrics
@@ -26,7 +27,7 @@ def test_dice_and_surface_distance_of_a_shifted_cube():
     assert surface_by_label(cube(), cube(), (1.0, 1.0, 1.0))[0] == {1: 0.0}
 
 
-def test_a_label_missing_in_one_map_has_no_figure():
+def test_a_label_missing_in_one_map_has_no_metric():
     other = cube()
     other[0, 0, 0] = 5
     assert 5 not in dice_by_label(cube(), other)
@@ -98,7 +99,7 @@ def test_digital_criterion_in_a_plane():
     assert non_diffeomorphic_volume(Field(vectors, grid)) == (100.0, 100.0)
 
 
-def test_regularity_metrics_tell_both_spreads_apart():
+def test_regularity_metrics_have_both_definitions_of_sdlogj():
     field = smooth_field(make_grid((20, 20, 20), (2.0, 2.0, 2.0), OBLIQUE))
     mask = np.ones((20, 20, 20), bool)
     metrics = regularity_metrics(field, mask)
@@ -114,7 +115,7 @@ def with_inverse(field):
     return Transform(np.eye(4), field, (Field(-field.displacement_lps_mm, field.grid),))
 
 
-def test_inverse_error_is_the_distance_there_and_back():
+def test_inverse_consistency_error_is_the_distance_after_both_transforms():
     grid = make_grid((20, 22, 24), (1.0, 2.0, 1.5), OBLIQUE)
     mask = np.ones(grid.shape_kji, bool)
     shift = np.broadcast_to(np.float32([1.0, -2.0, 2.0]), (*grid.shape_kji, 3))
@@ -158,7 +159,7 @@ def test_a_fold_of_one_voxel_is_seen_in_a_large_image(monkeypatch):
         regularity_metrics(transform.field, measurer.mask)
 
 
-def test_measurer_names_every_figure_and_the_table_shows_them():
+def test_every_metric_is_named_and_shown_in_the_table():
     grid = make_grid((30, 30, 30), (1.0, 1.0, 1.0), np.eye(3))
     image = Image(np.random.default_rng(0).random((30, 30, 30)).astype(np.float32), grid)
     labels = Image(cube(), grid)
@@ -168,7 +169,7 @@ def test_measurer_names_every_figure_and_the_table_shows_them():
     found.update(measurer.uncertainty(image))
     unknown = [name for name in found if name not in METRICS and "by_" not in name]
     assert not unknown
-    assert set(METRICS) <= set(found)
+    assert set(METRICS) - set(found) == {"epe_voxels"}  # known for synthetic pairs alone; a training measures it
     text = table({"before": {"dice": 0.5}, "after": found})
-    for metric in METRICS.values():
-        assert metric.title in text
+    for name in found:
+        assert name not in METRICS or METRICS[name].title in text

@@ -50,7 +50,7 @@ def test_the_digital_determinant_agrees_with_the_criterion():
 
 
 @pytest.mark.parametrize("strength, kind", [(-1.3, "fold"), (-0.5, "shrinks"), (0.6, "grows")])
-def test_the_worst_place_is_found_where_it_was_made(strength, kind):
+def test_extreme_jacobians_are_found_where_they_were_made(strength, kind):
     grid = oblique_grid()
     center = (16, 15, 14)
     place = next(one for one in places_of(bump(grid, center, strength)) if one.kind == kind)
@@ -71,7 +71,7 @@ def test_a_difference_that_is_left_is_found_and_noise_is_not():
     assert np.linalg.norm(np.array(found[0].position_lps_mm) - there) < 4.0
 
 
-def test_places_are_apart_and_few():
+def test_locations_are_apart_and_few():
     field = bump(oblique_grid(), (16, 15, 14), -0.5, width=9.0)
     found = [one for one in places_of(field) if one.kind == "shrinks"]
     assert 1 < len(found) <= MOST
@@ -80,7 +80,7 @@ def test_places_are_apart_and_few():
     assert distances.min() >= APART_MM and [one.value for one in found] == sorted(one.value for one in found)
 
 
-def test_a_place_of_a_label_is_inside_it():
+def test_the_location_of_a_label_is_inside_it():
     values = np.zeros((9, 20, 20), np.int16)
     yy, xx = np.indices((20, 20)) - 9.5
     ring = (np.hypot(yy, xx) < 9) & (np.hypot(yy, xx) > 4)
@@ -124,7 +124,7 @@ def test_all_good_is_green_and_nothing_unmeasured_is():
     assert overall(described).color == GRAY
 
 
-def test_a_smooth_field_alone_is_not_green():
+def test_a_smooth_field_alone_is_not_within_tolerance():
     """No folds and a good inverse say nothing of whether anything was brought together."""
     only = {name: GOOD[name] for name in GOOD if name.startswith(("jacobian", "inverse", "digital", "folds"))}
     found = statuses(only, (1, 1, 1))
@@ -148,7 +148,7 @@ def test_a_smooth_field_alone_is_not_green():
         ({"both_ways_mm": 2.5, "both_ways_max_mm": 9.0}, 4, RED),
     ],
 )
-def test_each_light_turns_with_its_figure(changed, light, color):
+def test_each_status_follows_its_metric(changed, light, color):
     metrics = {**GOOD, **changed}
     found, described = colors(metrics)
     expected = [GREEN] * 5

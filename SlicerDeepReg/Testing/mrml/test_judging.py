@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from conftest import AFFINE, Case
+from helpers.cases import Case
+from helpers.geometry import AFFINE
 from SlicerDeepRegLib.geometry.grids import on_grid
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
 from SlicerDeepRegLib.mrml.add_run import add_run
@@ -297,7 +298,7 @@ def test_landmark_errors_are_arrows_and_a_table(opened, result, points):
     assert residuals(host.scene, run)[0] is node  # not a second one
 
 
-def test_there_and_back_is_near_where_it_began(opened, case, backwards):
+def test_transform_and_inverse_return_near_the_start(opened, case, backwards):
     host, run, _ = opened
     assert way_back(run, runs(host.scene)) is None
     back = add_run(host.scene, backwards, "back", {"method": "svf"}, run.get("moving"), run.get("fixed"))
@@ -307,7 +308,7 @@ def test_there_and_back_is_near_where_it_began(opened, case, backwards):
     assert values_of(node).min() >= 0 and node.GetDisplayNode().GetWindowLevelMax() >= 1
 
 
-def test_spread_is_the_distance_between_runs(opened, result, case):
+def test_disagreement_is_the_distance_between_runs(opened, result, case):
     host, run, _ = opened
     with pytest.raises(ValueError, match="two or more"):
         disagreement(host.scene, [run])
@@ -363,7 +364,7 @@ def test_the_field_of_a_run_is_read_back_as_it_was_given(opened, result):
     assert np.abs(again.field.displacement_lps_mm - result.transform.field.displacement_lps_mm).max() < 1e-5
 
 
-def test_a_layout_keeps_the_users_place_but_not_that_of_another_pair(opened, result):
+def test_a_layout_keeps_the_users_position_but_not_that_of_another_pair(opened, result):
     host, run, layouts = opened
     layouts.show("review", run)
     view = host.views[cells_of("review")[0][0].name]

@@ -9,7 +9,8 @@ import os
 import numpy as np
 import pytest
 import slicer
-from conftest import PROJECT, Case
+from helpers.cases import Case
+from helpers.paths import PROJECT
 from PIL import Image as Picture
 from scipy.ndimage import uniform_filter
 from SlicerDeepRegLib.geometry.grids import sampled
@@ -22,7 +23,7 @@ from SlicerDeepRegLib.mrml.nodes import add_volume
 from SlicerDeepRegLib.mrml.review import MODES, Review
 from SlicerDeepRegLib.mrml.side_by_side import SideBySide
 from SlicerDeepRegLib.mrml.side_by_side import cells_of as rows_of_runs
-from SlicerDeepRegLib.pipeline import warp_image
+from SlicerDeepRegLib.preparation.resample import warp_image
 from SlicerDeepRegLib.types import Field, Image, Request, Result, Transform
 
 STORED = PROJECT / "SlicerDeepReg" / "Testing" / "mrml" / "pictures"

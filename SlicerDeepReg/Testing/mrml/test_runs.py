@@ -5,7 +5,8 @@ import pytest
 import slicer
 import slicer.util
 import vtk
-from conftest import AFFINE, Case
+from helpers.cases import Case
+from helpers.geometry import AFFINE
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving
 from SlicerDeepRegLib.mrml.add_run import add_run
 from SlicerDeepRegLib.mrml.host import Host
@@ -315,7 +316,7 @@ def test_another_run_hides_the_deformation_of_the_one_before(host, looked_at, re
     assert not any(run.get(role).GetDisplayNode().GetVisibility() for role in ("shown_grid", "shown_arrows"))
 
 
-def test_jump_to_the_worst_place(host, looked_at):
+def test_jump_to_the_minimum_jacobian(host, looked_at):
     review, run = looked_at
     value = review.jump_to_worst(run)
     place = run.facts["worst_ras"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.mrml.display import draw_glyphs
 from SlicerDeepRegLib.mrml.host import NO_OPENGL, Host, opengl_works

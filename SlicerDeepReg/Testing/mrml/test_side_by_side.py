@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.mrml.add_run import add_run
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.layouts import Layouts
@@ -98,7 +98,7 @@ def test_runs_are_shown_beside_each_other_with_common_scales(opened):
     assert table.GetID() not in after and before <= after
 
 
-def test_the_same_place_is_seen_in_every_column(opened, tmp_path):
+def test_the_same_location_is_seen_in_every_column(opened, tmp_path):
     host, beside, runs = opened
     beside.show(runs)
     locations = [np.array(slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())) for view in host.views.values()]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from network_cases import error_of, images, network_of, stirred
+from helpers.networks import error_of, images, network_of, stirred
 from SlicerDeepRegLib.networks import blocks, build
 from SlicerDeepRegLib.networks.attention import neighbor_attention, window_attention
 from SlicerDeepRegLib.networks.blocks import Conv3d, ConvTranspose3d, InstanceNorm, normalization

@@ -12,29 +12,32 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import vtk
-from bench import names
-from bench.ui import check_ui
-from conftest import make_grid, texture
+from helpers.geometry import make_grid
+from helpers.images import texture
+from helpers.panel import MODULE, finish, scene_state
+from slicer_stand_in import slicer_names
+from slicer_stand_in.ui_files import check_ui
 from SlicerDeepRegLib.geometry.points import voxel_centers_lps
+from SlicerDeepRegLib.methods import method
 from SlicerDeepRegLib.mrml.nodes import add_volume
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.panel.choice import Choice, findings, prepare
-from SlicerDeepRegLib.settings import fields_of
-from SlicerDeepRegLib.types import Grid, Image, InputError
-
-from panel.on_bench import MODULE, finish, scene_state
+from SlicerDeepRegLib.panel.sections import section_classes
+from SlicerDeepRegLib.settings import numbers_of
+from SlicerDeepRegLib.types import Image, InputError
 
 PANEL = MODULE.parent / "SlicerDeepRegLib" / "panel"
+UI = MODULE.parent / "Resources" / "UI"
 
 
-def volume(bench, values=None, size=(20, 22, 24), name="other", center=(0.0, 0.0, 0.0), spacing=(2.0, 2.0, 2.0)):
+def volume(desktop, values=None, size=(20, 22, 24), name="other", center=(0.0, 0.0, 0.0), spacing=(2.0, 2.0, 2.0)):
     grid = make_grid(size, spacing, np.eye(3), center)
     values = texture(voxel_centers_lps(grid)).astype(np.float32) if values is None else values
-    return add_volume(bench.host.scene, Image(values, grid), name)
+    return add_volume(desktop.host.scene, Image(values, grid), name)
 
 
-def points(bench, number, name):
-    node = bench.host.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+def points(desktop, number, name):
+    node = desktop.host.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
     for n in range(number):
         node.AddControlPoint(float(n), 0.0, 0.0)
     return node
@@ -43,15 +46,17 @@ def points(bench, number, name):
 # ------------------------------------------------------------------ said before Apply
 
 
-def cases(bench, pair):
+def cases(desktop, pair):
     """(what is chosen, level, part of the text)."""
-    flat = volume(bench, size=(20, 22, 1), name="flat")
-    constant = volume(bench, np.full((24, 22, 20), 3.0, np.float32), name="constant")
-    far = volume(bench, name="far", center=(0.0, 0.0, 900.0))
-    thick = volume(bench, size=(40, 40, 12), spacing=(1.0, 1.0, 6.0), name="thick")
-    ct = volume(bench, np.linspace(-1000, 900, 24 * 22 * 20, dtype=np.float32).reshape(24, 22, 20), name="ct")
-    empty = bench.host.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
-    blank = bench.host.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "blank")
+    flat = volume(desktop, size=(20, 22, 1), name="flat")
+    constant = volume(desktop, np.full((24, 22, 20), 3.0, np.float32), name="constant")
+    noise = np.random.default_rng(0).uniform(0, 100, (24, 22, 20)).astype(np.float32)
+    far = volume(desktop, noise, name="far", center=(0.0, 0.0, 900.0))
+    small = volume(desktop, noise[:4], size=(20, 22, 4), name="small")
+    thick = volume(desktop, size=(40, 40, 12), spacing=(1.0, 1.0, 6.0), name="thick")
+    ct = volume(desktop, np.linspace(-1000, 900, 24 * 22 * 20, dtype=np.float32).reshape(24, 22, 20), name="ct")
+    empty = desktop.host.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    blank = desktop.host.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "blank")
     fixed, moving = pair
     return [
         (dict(), "error", "Choose a fixed and a moving volume"),
@@ -59,31 +64,35 @@ def cases(bench, pair):
         (dict(fixed=fixed, moving=fixed), "error", "same volume"),
         (dict(fixed=fixed, moving=empty), "error", "no voxels"),
         (dict(fixed=fixed, moving=flat), "error", "single slice"),
-        (dict(fixed=flat, moving=volume(bench, size=(20, 22, 1), name="flat2")), "note", "plane"),
-        (dict(fixed=fixed, moving=constant), "error", "constant is constant"),
+        (dict(fixed=fixed, moving=small), "error", "at least 8"),
+        (dict(fixed=flat, moving=volume(desktop, size=(20, 22, 1), name="flat2")), "note", "plane"),
+        (dict(fixed=fixed, moving=constant), "error", "constant) is constant"),
         (dict(fixed=fixed, moving=far, linear="none"), "error", "do not overlap"),
         (dict(fixed=fixed, moving=far), "note", "centers are matched"),
         (dict(fixed=fixed, moving=thick), "note", "thick slices"),
         (dict(fixed=fixed, moving=ct, similarity="lncc"), "warning", "looks like CT"),
-        (dict(fixed=fixed, moving=moving, fixed_points=points(bench, 3, "a")), "error", "both lists"),
+        (dict(fixed=fixed, moving=moving, fixed_points=points(desktop, 3, "a")), "error", "needed in both"),
         (
-            dict(fixed=fixed, moving=moving, fixed_points=points(bench, 3, "b"), moving_points=points(bench, 2, "c")),
+            dict(
+                fixed=fixed, moving=moving, fixed_points=points(desktop, 3, "b"), moving_points=points(desktop, 2, "c")
+            ),
             "error",
-            "3 and 2 points",
+            "3 fixed and 2 moving",
         ),
         (dict(fixed=fixed, moving=moving, fixed_mask=blank), "error", "has no segment"),
     ]
 
 
-def test_everything_that_can_be_known_is_said_before_apply(bench, pair):
-    for chosen, level, text in cases(bench, pair):
-        found = findings(Choice(**chosen))
-        assert any(f.level == level and text in f.text for f in found), (text, found)
-        assert [f.level for f in found] == sorted((f.level for f in found), key=("error", "warning", "note").index)
+def test_everything_that_can_be_known_is_said_before_apply(desktop, pair):
+    for chosen, severity, text in cases(desktop, pair):
+        listed = findings(Choice(**chosen))
+        assert any(f.severity == severity and text in f.sentence for f in listed), (text, listed)
+        severities = [f.severity for f in listed]
+        assert severities == sorted(severities, key=("error", "warning", "note").index)
     assert findings(Choice(fixed=pair[0], moving=pair[1])) == []
 
 
-def test_a_disabled_apply_says_why_and_a_mended_choice_enables_it(bench, widget, pair):
+def test_a_disabled_apply_says_why_and_a_mended_choice_enables_it(desktop, widget, pair):
     widget.panel.parameters.moving = pair[0]
     assert not widget.ui.applyButton.enabled
     assert "same volume" in widget.ui.applyButton.toolTip and "same volume" in widget.ui.findingsLabel.text
@@ -91,126 +100,118 @@ def test_a_disabled_apply_says_why_and_a_mended_choice_enables_it(bench, widget,
     assert widget.ui.applyButton.enabled and not widget.ui.findingsLabel.visible
 
 
-def test_little_memory_is_a_warning_that_can_be_passed_over(bench, widget, pretended, monkeypatch):
-    monkeypatch.setattr("SlicerDeepRegLib.preparation.checks.free_memory_bytes", lambda: 1_000_000)
+def test_little_memory_is_a_warning_that_can_be_passed_over(desktop, widget, pretended, monkeypatch):
+    monkeypatch.setattr("SlicerDeepRegLib.checks.free_memory_bytes", lambda: 1_000_000)
     widget.panel.update()
     assert "GB of memory" in widget.ui.findingsLabel.text and widget.ui.applyButton.enabled
-    bench.answers.append(False)
+    desktop.answers.append(False)
     widget.ui.applyButton.click()
-    assert pretended.requests == [] and "all the same" in bench.messages[-1]
-    bench.answers.append(True)
+    assert pretended.requests == [] and "anyway" in desktop.messages[-1]
+    desktop.answers.append(True)
     widget.ui.applyButton.click()
     assert len(pretended.requests) == 1
     tight = [{"name": "cuda", "title": "GPU", "free_bytes": 1000}]
-    found = findings(
-        widget.panel.choice().__class__(fixed=widget.panel.parameters.fixed, moving=widget.panel.parameters.moving),
-        tight,
-    )
-    assert any("smaller plan" in f.text for f in found)
+    parameters = widget.panel.parameters
+    listed = findings(Choice(fixed=parameters.fixed, moving=parameters.moving), tight)
+    assert any("a faster preset will be tried" in f.sentence and f.severity == "warning" for f in listed)
 
 
 # ------------------------------------------------------------------ said by the worker
 
 
-@pytest.mark.parametrize(
-    "name, change, text",
-    [
-        ("nan", lambda v: np.where(v > 50, np.nan, v), "NaN or infinite"),
-        ("small", lambda v: v[:4], "at least 8"),
-    ],
-)
-def test_what_only_the_voxels_show_is_said_and_nothing_is_left(bench, widget, pair, synthetic_case, name, change, text):
-    values = np.ascontiguousarray(change(synthetic_case.moving.values), np.float32)
-    grid = Grid(values.shape[::-1], synthetic_case.moving.grid.ijk_to_lps)
-    widget.panel.parameters.moving = add_volume(bench.host.scene, Image(values, grid), name)
-    before = scene_state(bench.host.scene)
+def test_what_only_the_voxels_show_is_said_and_nothing_is_left(desktop, widget, pair, synthetic_case):
+    values = synthetic_case.moving.values
+    values = np.where(values > 50, np.nan, values).astype(np.float32)
+    image = Image(values, synthetic_case.moving.grid)
+    widget.panel.parameters.moving = add_volume(desktop.host.scene, image, "nan")
+    before = scene_state(desktop.host.scene)
     widget.ui.applyButton.click()
-    job = finish(bench, widget)
-    assert job.state == "failed" and job.reason == "input" and text in bench.messages[-1]
-    assert scene_state(bench.host.scene) == before and not runs(bench.host.scene)
+    job = finish(desktop, widget)
+    assert job.state == "failed" and job.reason == "input" and "NaN or infinite" in desktop.messages[-1]
+    assert scene_state(desktop.host.scene) == before and not runs(desktop.host.scene)
 
 
-def test_a_singular_geometry_is_said_at_once(bench, widget, pair):
+def test_a_singular_geometry_is_said_at_once(desktop, widget, pair):
     flat = vtk.vtkMatrix4x4()
     flat.SetElement(2, 2, 0.0)
     pair[1].SetIJKToRASMatrix(flat)
-    bench.wait(lambda: not widget.ui.applyButton.enabled, 5)
+    desktop.wait(lambda: not widget.ui.applyButton.enabled, 5)
     assert "geometry of the image" in widget.ui.applyButton.toolTip  # MRML makes NaN of such a matrix
 
 
-def test_an_empty_mask_and_points_outside_are_said_by_the_worker(bench, widget, pair, synthetic_case):
+def test_an_empty_mask_and_points_outside_are_said_by_the_worker(desktop, widget, pair, synthetic_case):
     p = widget.panel.parameters
     nothing = np.zeros(synthetic_case.fixed.values.shape, np.uint8)
-    p.fixedMask = add_volume(bench.host.scene, Image(nothing, synthetic_case.fixed.grid), "blank", labels=True)
+    p.fixedMask = add_volume(desktop.host.scene, Image(nothing, synthetic_case.fixed.grid), "blank", labels=True)
     widget.ui.applyButton.click()
-    assert finish(bench, widget).reason == "input" and "empty" in bench.messages[-1]
+    assert finish(desktop, widget).reason == "input" and "empty" in desktop.messages[-1]
     p.fixedMask = None
     for name in ("fixedPoints", "movingPoints"):
-        node = bench.host.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+        node = desktop.host.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
         node.AddControlPoint(500.0, 0.0, 0.0)
         setattr(p, name, node)
     widget.ui.applyButton.click()
-    assert finish(bench, widget).reason == "input" and "outside the fixed image" in bench.messages[-1]
-    assert not runs(bench.host.scene)
+    assert finish(desktop, widget).reason == "input" and "outside the fixed image" in desktop.messages[-1]
+    assert not runs(desktop.host.scene)
 
 
-def test_a_device_that_is_not_there(bench, widget, pair):
+def test_a_device_that_is_not_there(desktop, widget, pair):
     widget.panel.parameters.device = "mps"
     widget.ui.applyButton.click()
-    assert finish(bench, widget).reason == "input" and "MPS" in bench.messages[-1]
+    assert finish(desktop, widget).reason == "input" and "MPS" in desktop.messages[-1]
 
 
-def test_a_full_gpu_offers_the_cpu(bench, widget, pretended):
+def test_a_full_gpu_offers_the_cpu(desktop, widget, pretended):
     widget.panel.parameters.device = "auto"
-    bench.answers.append(True)
+    desktop.answers.append(True)
     widget.ui.applyButton.click()
     pretended.say("failed", reason="gpu_memory", text="The GPU ran out of memory.")
-    bench.wait(lambda: len(pretended.requests) == 2, 5)
-    assert "CPU instead" in bench.messages[-1] and pretended.requests[1].device == "cpu"
+    desktop.wait(lambda: len(pretended.requests) == 2, 5)
+    assert "CPU instead" in desktop.messages[-1] and pretended.requests[1].device == "cpu"
 
 
-def test_a_worker_without_torch_is_said_and_tried_again(bench, widget, pretended):
+def test_a_worker_without_torch_is_said_and_tried_again(desktop, widget, pretended):
     widget.ui.applyButton.click()
     pretended.events.append({"kind": "no_torch", "text": "PyTorch 1.8 is too old; 2.2 or newer is needed."})
-    job = finish(bench, widget, 5)
-    assert job.reason == "torch" and "too old" in bench.messages[-1]
+    job = finish(desktop, widget, 5)
+    assert job.reason == "torch" and "too old" in desktop.messages[-1]
     widget.ui.applyButton.click()
     assert pretended.stopped == 1 and len(pretended.requests) == 2
 
 
-def test_devices_with_their_memory_fill_the_menu(bench, widget, pretended):
+def test_devices_with_their_memory_fill_the_menu(desktop, widget, pretended):
     pretended.devices = [
         {"name": "cuda", "title": "NVIDIA H200", "free_bytes": 139e9},
         {"name": "cpu", "title": "CPU", "free_bytes": 20e9},
     ]
-    bench.wait(lambda: widget.ui.deviceCombo.count == 3, 5)
+    desktop.wait(lambda: widget.ui.deviceCombo.count == 3, 5)
     assert [widget.ui.deviceCombo.itemText(n) for n in (1, 2)] == ["NVIDIA H200, 139 GB free", "CPU, 20 GB free"]
     widget.ui.deviceCombo.setCurrentIndex(1)
     assert widget.panel.parameters.device == "cuda"
 
 
-def test_a_full_disk_is_said_before_any_work(bench, widget, pair, monkeypatch):
+def test_a_full_disk_is_said_before_any_work(desktop, widget, pair, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     widget.ui.applyButton.click()
-    assert "Free some space" in bench.messages[-1] and not widget.logic.session.busy
+    assert "Free some space" in desktop.messages[-1] and not widget.logic.session.busy
     assert widget.ui.applyButton.text == "Apply"
 
 
-def test_a_result_that_cannot_be_shown_leaves_nothing(bench, widget, pair, monkeypatch):
+def test_a_result_that_cannot_be_shown_leaves_nothing(desktop, widget, pair, monkeypatch):
     def broken(*arguments):
         raise RuntimeError("no such luck")
 
     monkeypatch.setattr("SlicerDeepRegLib.mrml.add_run.group_nodes", broken)
-    before = scene_state(bench.host.scene)
+    before = scene_state(desktop.host.scene)
     widget.ui.applyButton.click()
-    assert finish(bench, widget).state == "failed"
-    assert "no such luck" in bench.messages[-1] and scene_state(bench.host.scene) == before
+    assert finish(desktop, widget).state == "failed"
+    assert "no such luck" in desktop.messages[-1] and scene_state(desktop.host.scene) == before
 
 
-def test_losses_that_come_late_belong_to_their_stage(bench, widget, pretended):
+def test_losses_that_come_late_belong_to_their_stage(desktop, widget, pretended):
     widget.ui.applyButton.click()
     pretended.say("progress", fraction=0.4, stage="scale 1/4", losses=[["scale 1/8", 0.5], ["scale 1/4", 0.9]])
-    bench.wait(lambda: widget.logic.session.job.losses, 5)
+    desktop.wait(lambda: widget.logic.session.job.losses, 5)
     from SlicerDeepRegLib.panel.curve import segments
 
     drawn = segments([("a", 3.0), ("a", 1.0), ("b", 5.0), ("b", 4.0), ("b", 2.0)], 101, 51)
@@ -241,39 +242,41 @@ def torch_extension(absent, calls, works=True):
     return module
 
 
-def test_refusing_to_install_keeps_the_panel_open(bench, widget, pretended, nothing_installed):
-    bench.answers.append(False)
+def test_refusing_to_install_keeps_the_panel_open(desktop, widget, pretended, nothing_installed):
+    desktop.answers.append(False)
     widget.ui.applyButton.click()
-    assert "torch>=2.2" in bench.messages[-1] and "scipy>=1.9" in bench.messages[-1]
+    assert "torch>=2.2" in desktop.messages[-1] and "scipy>=1.9" in desktop.messages[-1]
     assert pretended.requests == [] and widget.ui.applyButton.enabled
     assert "Nothing was installed" in widget.ui.stageLabel.text
 
 
-def test_installing_goes_through_slicer_and_a_failure_resumes(bench, widget, pretended, nothing_installed, monkeypatch):
+def test_installing_goes_through_slicer_and_a_failure_resumes(
+    desktop, widget, pretended, nothing_installed, monkeypatch
+):
     calls = []
     monkeypatch.setitem(sys.modules, "PyTorchUtils", torch_extension(nothing_installed, calls))
 
     def no_network(requirement):
         raise RuntimeError("no network")
 
-    bench.pip = no_network
-    bench.answers += [True, True, True, True]
+    desktop.pip = no_network
+    desktop.answers += [True, True, True, True]
     widget.ui.applyButton.click()
-    assert "scipy>=1.9 could not be installed" in bench.messages[-1] and pretended.requests == []
+    assert "scipy>=1.9 could not be installed" in desktop.messages[-1] and pretended.requests == []
     assert calls == [("torch", False, ">=2.2")]
-    bench.pip = lambda requirement: nothing_installed.discard("scipy")
+    desktop.pip = lambda requirement: nothing_installed.discard("scipy")
     widget.ui.applyButton.click()
     assert len(calls) == 1 and len(pretended.requests) == 1  # torch was kept, the rest went on
-    assert any("Installing scipy" in text for text in bench.status)
+    assert any("Installing scipy" in text for text in desktop.status)
 
 
-def test_apply_is_closed_while_something_is_installed(bench, widget, pretended, nothing_installed, monkeypatch):
+def test_apply_is_closed_while_something_is_installed(desktop, widget, pretended, nothing_installed, monkeypatch):
     """pip lets Qt work between its lines: a second press must not begin a second installation."""
     seen = []
 
     def slow(packages, say):
         seen.append(widget.ui.applyButton.enabled)
-        widget.panel.on_apply()
+        widget.panel.sections["apply"].apply()
         nothing_installed.clear()
 
     monkeypatch.setattr("SlicerDeepRegLib.panel.install.install", slow)
@@ -281,14 +284,14 @@ def test_apply_is_closed_while_something_is_installed(bench, widget, pretended, 
     assert seen == [False] and len(pretended.requests) == 1
 
 
-def test_without_the_pytorch_extension_it_is_named(bench, widget, pretended, nothing_installed, monkeypatch):
+def test_without_the_pytorch_extension_it_is_named(desktop, widget, pretended, nothing_installed, monkeypatch):
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
-    bench.answers.append(True)
+    desktop.answers.append(True)
     widget.ui.applyButton.click()
-    assert "PyTorch extension is not installed" in bench.messages[-1]
+    assert "PyTorch extension is not installed" in desktop.messages[-1]
 
 
-def test_newer_slicer_installs_by_its_packaging(bench, monkeypatch):
+def test_newer_slicer_installs_by_its_packaging(desktop, monkeypatch):
     from SlicerDeepRegLib.panel import install
 
     calls = []
@@ -299,8 +302,8 @@ def test_newer_slicer_installs_by_its_packaging(bench, monkeypatch):
     assert calls == [(["scipy>=1.9"], {"prompt_install": False, "requester": "DeepReg"})]
 
 
-def test_opening_needs_no_torch_and_starts_nothing_without_it(bench, pair, nothing_installed):
-    widget = bench.open_module(MODULE)
+def test_opening_needs_no_torch_and_starts_nothing_without_it(desktop, pair, nothing_installed):
+    widget = desktop.open_module(MODULE)
     assert not widget.logic.session.client.running
     assert widget.ui.applyButton.enabled
 
@@ -308,85 +311,91 @@ def test_opening_needs_no_torch_and_starts_nothing_without_it(bench, pair, nothi
 # ------------------------------------------------------------------ settings, samples, names
 
 
-def test_advanced_numbers_are_those_of_the_dataclass(bench, widget, pretended):
-    controls = widget.panel._settings._controls
-    assert list(controls) == [setting.name for setting in fields_of("svf")]
+def test_advanced_numbers_are_those_of_the_dataclass(desktop, widget, pretended):
+    controls = widget.panel.sections["method"].controls
+    assert list(controls) == [number.name for number in numbers_of(method("svf").presets["fast"])]
     controls["step"].value = 0.5
     assert json.loads(widget.panel.parameters.settings) == {"step": pytest.approx(0.5)}
     widget.ui.applyButton.click()
     assert pretended.requests[0].settings == {"step": pytest.approx(0.5)}
     widget.ui.advancedGroup.collapsed = False
-    widget.ui.defaultsButton.click()
+    widget.ui.restoreDefaultsButton.click()
     assert widget.panel.parameters.settings == "{}" and controls["step"].value == pytest.approx(0.3)
     widget.panel.parameters.preset = "thorough"
     assert controls["step_sigma"].value == pytest.approx(1.2)
 
 
-def test_sample_data_is_registered_with_checksums(bench):
-    bench.open_module(MODULE)
-    bench.start()
-    assert [sample["sampleName"] for sample in bench.samples] == ["DeepRegBrainTumor", "DeepRegSyntheticPair"]
-    for uri, checksum in zip(bench.samples[0]["uris"], bench.samples[0]["checksums"]):
+def test_sample_data_is_registered_with_checksums(desktop):
+    desktop.open_module(MODULE)
+    desktop.start()
+    assert [sample["sampleName"] for sample in desktop.samples] == ["DeepRegBrainTumor", "DeepRegSyntheticPair"]
+    for uri, checksum in zip(desktop.samples[0]["uris"], desktop.samples[0]["checksums"]):
         algorithm, digest = checksum.split(":")
         assert algorithm == "SHA256" and len(digest) == 64 and uri.endswith(digest)
-    nodes = bench.samples[1]["customDownloader"](None)
+    nodes = desktop.samples[1]["customDownloader"](None)
     assert [node.GetName() for node in nodes] == ["Synthetic fixed", "Synthetic moving"]
 
 
-def test_every_control_has_a_tooltip_and_the_panel_is_narrow_enough(bench, widget):
+def test_every_control_has_a_tooltip_and_the_panel_is_narrow_enough(desktop, widget):
     tipped = 0
     for name, control in vars(widget.ui).items():
         if name.endswith(("Selector", "Combo", "Button", "Check", "Slider", "Table", "Label", "Text", "Bar")):
-            if name.startswith("label") or name in ("inputsButton", "methodButton", "resultsButton", "reviewButton"):
-                continue
             assert control.toolTip, name
             tipped += 1
     assert tipped > 30
     assert widget.parent.minimumSizeHint.width() <= 420  # of the 1280 pixels of a 13-inch screen
 
 
-def attributes(tree, root):
-    """Every dotted name in a file that begins with ``root``."""
+def attributes(tree, *roots):
+    """What follows ``roots`` in every dotted name of a file that begins with them."""
     for node in ast.walk(tree):
         parts = []
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)
             node = node.value
-        if isinstance(node, ast.Name) and node.id == root and parts:
-            yield parts[::-1]
+        if isinstance(node, ast.Name):
+            dotted = [node.id, *parts[::-1]]
+            if dotted[: len(roots)] == list(roots) and len(dotted) > len(roots):
+                yield dotted[len(roots) :]
 
 
-def test_the_panel_uses_only_names_that_slicer_has(bench):
+def test_the_panel_uses_only_names_that_slicer_has(desktop):
     """What the stand-in refuses when it runs is also looked for where no test comes by."""
-    files = [MODULE, *PANEL.glob("*.py")]
+    files = [MODULE, *PANEL.rglob("*.py")]
     used = {"qt": set(), "slicer": set()}
     for path in files:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for parts in attributes(tree, "qt"):
             used["qt"].add(parts[0])
-            names.require(f"qt.{parts[0]}", parts[1]) if len(parts) > 1 else names.allowed(f"qt.{parts[0]}")
+            slicer_names.require(f"qt.{parts[0]}", parts[1]) if len(parts) > 1 else slicer_names.allowed(
+                f"qt.{parts[0]}"
+            )
         for parts in attributes(tree, "slicer"):
             used["slicer"].add(".".join(parts))
             if parts[0] == "util" and len(parts) > 1:
-                assert f"slicer.util.{parts[1]}" in names.FUNCTIONS, parts
+                assert f"slicer.util.{parts[1]}" in slicer_names.FUNCTIONS, parts
             elif parts[0] == "app" and len(parts) > 1:
-                assert parts[1] in names.INSTANCES["app"] | names.allowed("qt.QObject"), parts
+                assert parts[1] in slicer_names.INSTANCES["app"] | slicer_names.allowed("qt.QObject"), parts
     assert {"QTimer", "QPixmap", "QTableWidgetItem"} <= used["qt"] and len(used["slicer"]) > 15
     with pytest.raises(AttributeError):
-        names.require("qt.QTimer", "sleepWell")
+        slicer_names.require("qt.QTimer", "sleepWell")
 
 
-def test_the_ui_file_and_the_code_agree(bench, widget):
-    path = MODULE.parent / "Resources" / "UI" / "SlicerDeepReg.ui"
-    check_ui(path)
+def test_the_ui_file_and_the_code_agree(desktop, widget):
+    names = []
+    for section in section_classes():
+        text = (UI / section.ui).read_text(encoding="utf-8")
+        names += [element.get("name") for element in check_ui(UI / section.ui).iter("widget")]
+        tree = ast.parse(Path(sys.modules[section.__module__].__file__).read_text(encoding="utf-8"))
+        used = {parts[0] for parts in [*attributes(tree, "widgets"), *attributes(tree, "self", "widgets")]}
+        assert used
+        for name in used:
+            assert f'name="{name}"' in text, name
+    assert len(names) == len(set(names)), "a name is given in two .ui files"
+    path = UI / "Apply.ui"
     text = path.read_text(encoding="utf-8")
-    for source in (PANEL / "widget.py", PANEL / "results.py"):
-        used = [parts[0] for parts in attributes(ast.parse(source.read_text(encoding="utf-8")), "ui")]
-        assert len(used) > 20
-        for one in used:
-            assert f'name="{one}"' in text, one
     bad = text.replace('class="QProgressBar"', 'class="QProgressWheel"', 1)
-    wrong = Path(bench.folder) / "wrong.ui"
+    wrong = Path(desktop.folder) / "wrong.ui"
     wrong.write_text(bad, encoding="utf-8")
     with pytest.raises(Exception, match="QProgressWheel"):
         check_ui(wrong)
@@ -394,7 +403,7 @@ def test_the_ui_file_and_the_code_agree(bench, widget):
 
 def test_every_text_for_people_is_translatable():
     """Texts of the .ui are translated by Slicer; those in the code go through _()."""
-    for path in (MODULE, PANEL / "widget.py", PANEL / "results.py", PANEL / "settings_form.py"):
+    for path in (MODULE, *PANEL.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Attribute):
@@ -405,11 +414,11 @@ def test_every_text_for_people_is_translatable():
             assert not plain, f"{path.name}:{node.lineno}"
 
 
-def test_a_volume_of_vectors_is_refused(bench, widget, pair):
+def test_a_volume_of_vectors_is_refused(desktop, widget, pair):
     picture = vtk.vtkImageData()
     picture.SetDimensions(10, 10, 10)
     picture.AllocateScalars(vtk.VTK_FLOAT, 3)
-    node = bench.host.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "vectors")
+    node = desktop.host.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "vectors")
     node.SetAndObserveImageData(picture)
     vtk_array = picture.GetPointData().GetScalars()
     for n in range(vtk_array.GetNumberOfTuples()):

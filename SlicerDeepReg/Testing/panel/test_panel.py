@@ -9,44 +9,44 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from conftest import AFFINE
+from helpers.geometry import AFFINE
+from helpers.panel import MODULE, finish, layers, scene_state
+from helpers.waiting import has_ended, wait_until
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, add_volume
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.types import Image
 
-from panel.on_bench import MODULE, finish, gone, layers, scene_state
+
+def names_shown(desktop):
+    scene = desktop.host.scene
+    return [tuple(scene.GetNodeByID(i).GetName() if i else None for i in pair) for pair in layers(desktop)]
 
 
-def names_shown(bench):
-    scene = bench.host.scene
-    return [tuple(scene.GetNodeByID(i).GetName() if i else None for i in pair) for pair in layers(bench)]
-
-
-def test_two_volumes_and_apply_suffice(bench, widget, pair, synthetic_case, tmp_path):
+def test_two_volumes_and_apply_suffice(desktop, widget, pair, synthetic_case, tmp_path):
     ui, panel = widget.ui, widget.panel
     assert panel.parameters.fixed is pair[0] and panel.parameters.moving is pair[1]
     assert ui.applyButton.enabled and ui.applyButton.text == "Apply"
-    before = scene_state(bench.host.scene)
+    before = scene_state(desktop.host.scene)
     ui.applyButton.click()
     assert ui.applyButton.text == "Cancel"
     seen = set()
 
     def over():
         seen.add(ui.stageLabel.text.split(",")[0])
-        return panel._job is None
+        return panel.job is None
 
-    bench.wait(over, 90)
+    desktop.wait(over, 90)
     job = widget.logic.session.job
-    assert job.state == "done" and bench.messages == []
-    assert {"linear", "scale 1/4"} & seen and len(job.losses) > 50
+    assert job.state == "done" and desktop.messages == []
+    assert {"linear", "1/4 resolution"} & seen and len(job.losses) > 50
     assert ui.curveLabel.pixmap is not None and not ui.progressBar.visible
     assert "scale 1/2" in ui.logText.plainText
 
-    after = scene_state(bench.host.scene)
+    after = scene_state(desktop.host.scene)
     assert {key: after[key] for key in before} == before  # nothing of the user's was changed
-    (run,) = runs(bench.host.scene)
-    assert names_shown(bench)[0] == ("fixed", "moving to fixed: warped")
+    (run,) = runs(desktop.host.scene)
+    assert names_shown(desktop)[0] == ("fixed", "moving to fixed: warped")
     warped = slicer.util.arrayFromVolume(run.get("warped"))
     head = synthetic_case.fixed.values > 20
     error = np.abs(warped - synthetic_case.fixed.values)[head].mean()
@@ -58,20 +58,20 @@ def test_two_volumes_and_apply_suffice(bench, widget, pair, synthetic_case, tmp_
     assert ui.runsTable.rowCount == 1 and ui.runsTable.item(0, 0).text() == "moving to fixed"
 
 
-def test_looking_renaming_keeping_and_deleting_a_run(bench, widget, pair):
+def test_looking_renaming_keeping_and_deleting_a_run(desktop, widget, pair):
     ui, panel = widget.ui, widget.panel
-    before = scene_state(bench.host.scene)
+    before = scene_state(desktop.host.scene)
     ui.applyButton.click()
-    assert finish(bench, widget).state == "done"
-    (run,) = runs(bench.host.scene)
+    assert finish(desktop, widget).state == "done"
+    (run,) = runs(desktop.host.scene)
     for mode in ("difference", "checkerboard", "jacobian", "fade"):
         ui.modeCombo.setCurrentIndex(ui.modeCombo.findData(mode))
         assert panel.parameters.reviewMode == mode and ui.legendLabel.text
-    assert names_shown(bench)[0] == ("fixed", "moving to fixed: warped")
+    assert names_shown(desktop)[0] == ("fixed", "moving to fixed: warped")
     ui.amountSlider.value = 0.8
-    assert bench.host.views["Red"].composite.GetForegroundOpacity() == pytest.approx(0.8)
+    assert desktop.host.views["Red"].composite.GetForegroundOpacity() == pytest.approx(0.8)
     ui.beforeButton.click()
-    assert names_shown(bench)[0] == ("fixed", "moving")
+    assert names_shown(desktop)[0] == ("fixed", "moving")
     ui.beforeButton.click()
     ui.gridCheck.click()
     assert run.get("shown_grid").GetDisplayNode().GetVisibility() and run.get("shown_arrows") is None
@@ -79,56 +79,56 @@ def test_looking_renaming_keeping_and_deleting_a_run(bench, widget, pair):
     ui.gridCheck.click()
     assert not run.get("shown_grid").GetDisplayNode().GetVisibility()
     assert run.get("shown_arrows").GetDisplayNode().GetVisibility()
-    ui.worstButton.click()
-    assert "Jacobian is" in ui.legendLabel.text
-    ui.restoreButton.click()
-    assert names_shown(bench)[0] == (None, None)
+    ui.minimumJacobianButton.click()
+    assert "Minimum Jacobian" in ui.legendLabel.text
+    ui.restoreViewsButton.click()
+    assert names_shown(desktop)[0] == (None, None)
 
-    bench.answers.append("The good one")
+    desktop.answers.append("The good one")
     ui.renameButton.click()
-    assert runs(bench.host.scene)[0].name == "The good one" and ui.runsTable.item(0, 0).text() == "The good one"
-    ui.keepButton.click()
+    assert runs(desktop.host.scene)[0].name == "The good one" and ui.runsTable.item(0, 0).text() == "The good one"
+    ui.lockButton.click()
     assert run.permanent
-    bench.answers.append(False)
+    desktop.answers.append(False)
     ui.deleteButton.click()
-    assert "permanent" in bench.messages[-1] and runs(bench.host.scene)
+    assert "locked" in desktop.messages[-1] and runs(desktop.host.scene)
     ui.showButton.click()
-    bench.answers.append(True)
+    desktop.answers.append(True)
     ui.deleteButton.click()
-    assert not runs(bench.host.scene) and ui.runsTable.rowCount == 0
-    assert names_shown(bench)[0] == (None, None)
-    left = scene_state(bench.host.scene)
+    assert not runs(desktop.host.scene) and ui.runsTable.rowCount == 0
+    assert names_shown(desktop)[0] == (None, None)
+    left = scene_state(desktop.host.scene)
     assert {i: left[i][0] for i in set(left) - set(before)} == {}
 
     pid, folder = widget.logic.session.client.pid, widget.logic.session.client.folder
-    bench.close_module(widget)
-    assert gone(pid) and not folder.exists()
+    desktop.close_module(widget)
+    assert wait_until(lambda: has_ended(pid), 10) and not folder.exists()
 
 
-def test_cancel_leaves_the_scene_as_it_was(bench, widget, pair):
+def test_cancel_leaves_the_scene_as_it_was(desktop, widget, pair):
     widget.panel.parameters.preset = "thorough"
-    before, shown = scene_state(bench.host.scene), layers(bench)
+    before, shown = scene_state(desktop.host.scene), layers(desktop)
     widget.ui.applyButton.click()
-    bench.wait(lambda: widget.logic.session.job.fraction > 0.1, 60)
+    desktop.wait(lambda: widget.logic.session.job.fraction > 0.1, 60)
     start = time.monotonic()
     widget.ui.applyButton.click()
     assert not widget.ui.applyButton.enabled
-    job = finish(bench, widget, 5)
+    job = finish(desktop, widget, 5)
     assert time.monotonic() - start < 1.2 and job.state == "canceled"
     assert widget.ui.applyButton.text == "Apply" and widget.ui.applyButton.enabled
-    assert scene_state(bench.host.scene) == before and layers(bench) == shown and not runs(bench.host.scene)
-    assert bench.messages == []
+    assert scene_state(desktop.host.scene) == before and layers(desktop) == shown and not runs(desktop.host.scene)
+    assert desktop.messages == []
 
 
-def test_killed_worker_is_reported_and_the_next_apply_works(bench, widget, pair):
-    before = scene_state(bench.host.scene)
+def test_killed_worker_is_reported_and_the_next_apply_works(desktop, widget, pair):
+    before = scene_state(desktop.host.scene)
     widget.ui.applyButton.click()
-    bench.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
+    desktop.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
     os.kill(widget.logic.session.client.pid, signal.SIGKILL)
-    assert finish(bench, widget).reason == "died"
-    assert "memory" in bench.messages[-1] and scene_state(bench.host.scene) == before
+    assert finish(desktop, widget).reason == "died"
+    assert "memory" in desktop.messages[-1] and scene_state(desktop.host.scene) == before
     widget.ui.applyButton.click()
-    assert finish(bench, widget).state == "done"
+    assert finish(desktop, widget).state == "done"
 
 
 def linear_parent(scene, matrix_lps):
@@ -138,23 +138,23 @@ def linear_parent(scene, matrix_lps):
 
 
 @pytest.mark.parametrize("kind", ["linear", "not linear"])
-def test_volumes_under_transforms_are_registered_where_they_are(bench, widget, pair, synthetic_case, kind):
+def test_volumes_under_transforms_are_registered_where_they_are(desktop, widget, pair, synthetic_case, kind):
     """The moving volume is stored elsewhere and brought into place by a parent; the answer must not change."""
     fixed, moving = pair
     if kind == "linear":
         grid = synthetic_case.moving.grid
         stored = Image(synthetic_case.moving.values, type(grid)(grid.size_ijk, np.linalg.inv(AFFINE) @ grid.ijk_to_lps))
-        again = add_volume(bench.host.scene, stored, "stored elsewhere")
-        parent = linear_parent(bench.host.scene, AFFINE)
+        again = add_volume(desktop.host.scene, stored, "stored elsewhere")
+        parent = linear_parent(desktop.host.scene, AFFINE)
     else:
-        again = add_volume(bench.host.scene, synthetic_case.moving, "bent")
-        parent = add_transform(bench.host.scene, synthetic_case.transform, "parent")
+        again = add_volume(desktop.host.scene, synthetic_case.moving, "bent")
+        parent = add_transform(desktop.host.scene, synthetic_case.transform, "parent")
     again.SetAndObserveTransformNodeID(parent.GetID())
     widget.panel.parameters.moving = again
     assert "parent" in widget.ui.findingsLabel.text
     widget.ui.applyButton.click()
-    assert finish(bench, widget).state == "done"
-    (run,) = runs(bench.host.scene)
+    assert finish(desktop, widget).state == "done"
+    (run,) = runs(desktop.host.scene)
     assert run.get("warped").GetParentTransformNode() is None
     inside = synthetic_case.fixed.values > 30
     warped = slicer.util.arrayFromVolume(run.get("warped"))
@@ -167,14 +167,14 @@ def test_volumes_under_transforms_are_registered_where_they_are(bench, widget, p
     assert np.abs(shown - warped)[inside].mean() < (0.2 if kind == "linear" else 2.0)
 
 
-def test_state_is_saved_with_the_scene_and_follows_closing_and_loading(bench, widget, pair, tmp_path):
+def test_state_is_saved_with_the_scene_and_follows_closing_and_loading(desktop, widget, pair, tmp_path):
     p = widget.panel.parameters
     p.linear, p.reviewMode, p.settings = "rigid", "difference", json.dumps({"step": 0.2})
-    bench.host.save(str(tmp_path / "scene.mrb"))
-    bench.close_scene()
+    desktop.host.save(str(tmp_path / "scene.mrb"))
+    desktop.close_scene()
     assert widget.panel.parameters.fixed is None and widget.panel.parameters.linear == "affine"
     assert not widget.ui.applyButton.enabled and "Choose a fixed" in widget.ui.applyButton.toolTip
-    bench.host.load(str(tmp_path / "scene.mrb"))
+    desktop.host.load(str(tmp_path / "scene.mrb"))
     widget.initializeParameterNode()
     p = widget.panel.parameters
     assert p.fixed.GetName() == "fixed" and p.linear == "rigid" and p.reviewMode == "difference"
@@ -183,23 +183,23 @@ def test_state_is_saved_with_the_scene_and_follows_closing_and_loading(bench, wi
     assert widget.panel.choice().settings == {"step": 0.2}
 
 
-def test_closing_the_scene_or_removing_a_volume_ends_the_run(bench, widget, pair):
+def test_closing_the_scene_or_removing_a_volume_ends_the_run(desktop, widget, pair):
     widget.panel.parameters.preset = "thorough"
     widget.ui.applyButton.click()
-    bench.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
-    bench.host.scene.RemoveNode(pair[1])
+    desktop.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
+    desktop.host.scene.RemoveNode(pair[1])
     job = widget.logic.session.job
     assert job.state == "canceled" and "moving was removed" in widget.ui.stageLabel.text
     assert not widget.ui.applyButton.enabled
-    moving = add_volume(bench.host.scene, Image(*_some(pair[0])), "another")
-    bench.wait(lambda: widget.panel.parameters.moving is moving and widget.ui.applyButton.enabled, 10)
+    moving = add_volume(desktop.host.scene, Image(*_some(pair[0])), "another")
+    desktop.wait(lambda: widget.panel.parameters.moving is moving and widget.ui.applyButton.enabled, 10)
     widget.ui.applyButton.click()
-    bench.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
-    bench.close_scene()
+    desktop.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
+    desktop.close_scene()
     assert widget.logic.session.job.state == "canceled"
     time.sleep(1.0)
     widget.panel.poll()
-    assert not runs(bench.host.scene) and bench.messages == []
+    assert not runs(desktop.host.scene) and desktop.messages == []
 
 
 def _some(node):
@@ -209,10 +209,10 @@ def _some(node):
     return image.values[::-1].copy(), image.grid
 
 
-def test_segments_landmarks_and_masks(bench, widget, pair, synthetic_case):
+def test_segments_landmarks_and_masks(desktop, widget, pair, synthetic_case):
     from SlicerDeepRegLib.mrml.segments import add_segment, segments_of
 
-    scene, p = bench.host.scene, widget.panel.parameters
+    scene, p = desktop.host.scene, widget.panel.parameters
     nodes = {}
     for role, image, volume in (("fixed", synthetic_case.fixed, pair[0]), ("moving", synthetic_case.moving, pair[1])):
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{role} structures")
@@ -230,7 +230,7 @@ def test_segments_landmarks_and_masks(bench, widget, pair, synthetic_case):
             markups.AddControlPoint(*point)
         setattr(p, name, markups)
     widget.ui.applyButton.click()
-    assert finish(bench, widget).state == "done"
+    assert finish(desktop, widget).state == "done"
     (run,) = runs(scene)
     metrics = run.facts["metrics"]
     assert metrics["dice"] > 0.9 and metrics["tre_mm"] < 1.5
@@ -242,12 +242,12 @@ def test_segments_landmarks_and_masks(bench, widget, pair, synthetic_case):
     assert "Dice" in titles and "TRE (mm)" in titles
 
 
-def test_leaving_the_module_and_coming_back_keeps_the_choice(bench, widget, pair, synthetic_case):
+def test_leaving_the_module_and_coming_back_keeps_the_choice(desktop, widget, pair, synthetic_case):
     p = widget.panel.parameters
     p.fixedMask = add_volume(
-        bench.host.scene, Image((synthetic_case.fixed.values > 30) * 1, synthetic_case.fixed.grid), "m", True
+        desktop.host.scene, Image((synthetic_case.fixed.values > 30) * 1, synthetic_case.fixed.grid), "m", True
     )
-    p.initial = linear_parent(bench.host.scene, AFFINE)
+    p.initial = linear_parent(desktop.host.scene, AFFINE)
     for _ in range(3):
         widget.exit()
         widget.enter()
@@ -258,33 +258,33 @@ def test_leaving_the_module_and_coming_back_keeps_the_choice(bench, widget, pair
     assert p.fixedMask is None and p.initial is not None
 
 
-def test_only_plain_volumes_are_chosen_by_themselves(bench, synthetic_case):
-    vectors = bench.host.scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "color")
+def test_only_plain_volumes_are_chosen_by_themselves(desktop, synthetic_case):
+    vectors = desktop.host.scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "color")
     labels = add_volume(
-        bench.host.scene, Image((synthetic_case.fixed.values > 30) * 1, synthetic_case.fixed.grid), "l", True
+        desktop.host.scene, Image((synthetic_case.fixed.values > 30) * 1, synthetic_case.fixed.grid), "l", True
     )
-    opened = bench.open_module(MODULE)
+    opened = desktop.open_module(MODULE)
     p = opened.panel.parameters
     assert p.fixed is None and p.moving is None and vectors is not None and labels is not None
-    first = add_volume(bench.host.scene, synthetic_case.fixed, "first")
-    second = add_volume(bench.host.scene, synthetic_case.moving, "second")
+    first = add_volume(desktop.host.scene, synthetic_case.fixed, "first")
+    second = add_volume(desktop.host.scene, synthetic_case.moving, "second")
     assert p.fixed is first and p.moving is second
 
 
-def test_two_instances_side_by_side(bench, widget, pair):
-    other = bench.open_module(MODULE)
+def test_two_instances_side_by_side(desktop, widget, pair):
+    other = desktop.open_module(MODULE)
     assert other.logic.session is not widget.logic.session
     other.ui.applyButton.click()
     assert other.logic.session.busy and not widget.logic.session.busy
-    assert finish(bench, other).state == "done"
+    assert finish(desktop, other).state == "done"
     assert widget.panel.parameters.preset == other.panel.parameters.preset == "fast"
     widget.panel.update()
     assert widget.ui.runsTable.rowCount == 1
-    bench.close_module(other)
+    desktop.close_module(other)
     assert widget.ui.applyButton.enabled
 
 
-def test_logic_in_one_line_without_the_panel(bench, pair):
+def test_logic_in_one_line_without_the_panel(desktop, pair):
     import importlib.util
 
     spec = importlib.util.spec_from_file_location("SlicerDeepReg", MODULE)
@@ -298,7 +298,7 @@ def test_logic_in_one_line_without_the_panel(bench, pair):
         once.warmUp()
         pid = once.session.client.pid
         del once
-        assert gone(pid)
+        assert wait_until(lambda: has_ended(pid), 10)
         with pytest.raises(ValueError, match="same volume"):
             logic.register(pair[0], pair[0])
         test = module.SlicerDeepRegTest()
@@ -308,18 +308,18 @@ def test_logic_in_one_line_without_the_panel(bench, pair):
         logic.close()
 
 
-def test_leaving_slicer_leaves_nothing(bench, widget, pair):
+def test_leaving_slicer_leaves_nothing(desktop, widget, pair):
     widget.panel.parameters.preset = "thorough"
     widget.ui.applyButton.click()
-    bench.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
+    desktop.wait(lambda: widget.logic.session.job.fraction > 0.02, 60)
     client = widget.logic.session.client
     pid, folder = client.pid, client.folder
-    bench.quit()
-    assert gone(pid) and not folder.exists()
+    desktop.quit()
+    assert wait_until(lambda: has_ended(pid), 10) and not folder.exists()
     assert widget.logic is None
 
 
-def test_the_script_for_true_slicer_finds_nothing_wrong_here(bench, pair, tmp_path, monkeypatch):
+def test_the_script_for_true_slicer_finds_nothing_wrong_here(desktop, pair, tmp_path, monkeypatch):
     """run_in_slicer.py is written for the real program; what can be run of it without one must pass."""
     import importlib.util
 
@@ -329,10 +329,10 @@ def test_the_script_for_true_slicer_finds_nothing_wrong_here(bench, pair, tmp_pa
     spec.loader.exec_module(script)
     monkeypatch.setattr(script, "OUTPUT", tmp_path)
     monkeypatch.setattr(script, "picture", lambda name: None)  # the stand-in's main window is empty
-    monkeypatch.setattr(slicer.util, "saveScene", lambda name: host_did(bench.host.save, name))
-    monkeypatch.setattr(slicer.util, "loadScene", lambda name: host_did(bench.host.load, name))
-    bench.close_scene()
-    opened = bench.open_module(MODULE)
+    monkeypatch.setattr(slicer.util, "saveScene", lambda name: host_did(desktop.host.save, name))
+    monkeypatch.setattr(slicer.util, "loadScene", lambda name: host_did(desktop.host.load, name))
+    desktop.close_scene()
+    opened = desktop.open_module(MODULE)
     opened.panel.parameters.device = "cpu"
     _, _, run = script.register(opened)
     script.keep_and_delete(opened, run)
@@ -343,7 +343,7 @@ def test_the_script_for_true_slicer_finds_nothing_wrong_here(bench, pair, tmp_pa
 
 
 @pytest.mark.slow
-def test_fifty_runs_leave_nothing_behind(bench, widget, pair):
+def test_fifty_runs_leave_nothing_behind(desktop, widget, pair):
     """Memory, files, processes, nodes and Python objects (observers hold some) after 50 runs are those after 10."""
     import gc
     from pathlib import Path
@@ -357,16 +357,16 @@ def test_fifty_runs_leave_nothing_behind(bench, widget, pair):
         )
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="utf-8").split()
         files = sum(1 for _ in widget.logic.session.client.folder.rglob("*"))
-        nodes = bench.host.scene.GetNumberOfNodes()
+        nodes = desktop.host.scene.GetNumberOfNodes()
         return int(resident.split()[1]) / 1024, len(gc.get_objects()), children, files, nodes
 
     found = {}
     for number in range(1, 51):
         widget.ui.applyButton.click()
-        assert finish(bench, widget).state == "done"
-        for run in runs(bench.host.scene):
+        assert finish(desktop, widget).state == "done"
+        for run in runs(desktop.host.scene):
             widget.panel.review.forget(run)
-            remove(bench.host.scene, run)
+            remove(desktop.host.scene, run)
         widget.panel.update()
         if number in (10, 50):
             found[number] = left()
@@ -379,27 +379,27 @@ def host_did(function, name):
     return True
 
 
-def test_a_network_is_fitted_from_the_panel(bench, widget, pair):
+def test_instance_optimization_runs_from_the_panel(desktop, widget, pair):
     ui, panel = widget.ui, widget.panel
     panel.parameters.settings = json.dumps({"step": 0.2})
     ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("msrd-net"))
     assert panel.parameters.settings == "{}" and "fitted to the pair" in ui.methodLabel.text
-    assert list(panel._settings._controls) == [
+    assert list(panel.sections["method"].controls) == [
         "instance_steps",
         "learning_rate",
         "regularity",
         "instance_seconds",
         "refine",
     ]
-    panel._settings._controls["instance_steps"].value = 6
+    panel.sections["method"].controls["instance_steps"].value = 6
     ui.applyButton.click()
-    job = finish(bench, widget)
-    assert job.state == "done" and [stage for stage, _ in job.losses] == ["fit"] * 6
-    (run,) = runs(bench.host.scene)
+    job = finish(desktop, widget)
+    assert job.state == "done" and [stage for stage, _ in job.losses] == ["instance optimization"] * 6
+    (run,) = runs(desktop.host.scene)
     assert run.facts["method"] == "msrd-net" and "scale 1/8" in [stage["name"] for stage in run.facts["stages"]]
 
 
-def test_a_variant_is_fitted_and_refined(bench, widget, pair):
+def test_instance_optimization_of_a_variant_is_refined(desktop, widget, pair):
     ui, panel = widget.ui, widget.panel
     p, variants = panel.parameters, ui.variantCombo
     assert variants.count == 1 and not variants.visible  # Optimize has none
@@ -409,27 +409,27 @@ def test_a_variant_is_fitted_and_refined(bench, widget, pair):
     assert p.method == "msrd-net:no-dilformer" and "fitted" in ui.methodLabel.text
     assert ui.methodCombo.itemData(ui.methodCombo.currentIndex) == "msrd-net"
     for name, value in (("instance_steps", 4), ("refine", 5)):
-        panel._settings._controls[name].value = value
+        panel.sections["method"].controls[name].value = value
     ui.applyButton.click()
-    assert finish(bench, widget).state == "done"
-    (run,) = runs(bench.host.scene)
+    assert finish(desktop, widget).state == "done"
+    (run,) = runs(desktop.host.scene)
     assert run.facts["method"] == "msrd-net:no-dilformer" and "no Dilformer" in run.facts["title"]
     names = [stage["name"] for stage in run.facts["stages"]]
-    assert names[names.index("fit") + 1 :] == ["refine, scale 1/4", "refine, scale 1/2"]
+    assert names[names.index("instance optimization") + 1 :] == ["refine, scale 1/4", "refine, scale 1/2"]
     assert any("Refined" in note for note in run.facts["notes"])
     ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("svf"))
     assert p.method == "svf" and variants.count == 1
 
 
-def test_a_model_that_was_added_while_the_panel_was_open(own_models, bench, widget, pair):
+def test_a_model_that_was_added_while_the_panel_was_open(own_models, desktop, widget, pair):
     from SlicerDeepRegLib.catalog import card
     from SlicerDeepRegLib.files.weights import write_weights
-    from SlicerDeepRegLib.methods.weights import built
+    from SlicerDeepRegLib.models.weights import built
 
     menu, panel = widget.ui.methodCombo, widget.panel
     panel.parameters.settings = json.dumps({"search_radius": 1})
     widget.ui.applyButton.click()  # the worker is up, and has looked for models
-    assert finish(bench, widget).state == "done" and menu.findData("mine") < 0
+    assert finish(desktop, widget).state == "done" and menu.findData("mine") < 0
     folder = own_models / "mine"
     folder.mkdir(parents=True)
     arrays = {name: value.numpy() for name, value in built(card("fmirnet:1")).state_dict().items()}
@@ -441,10 +441,10 @@ def test_a_model_that_was_added_while_the_panel_was_open(own_models, bench, widg
     widget.enter()
     menu.setCurrentIndex(menu.findData("mine"))
     assert panel.parameters.method == "mine" and "Trained on: ours." in widget.ui.methodLabel.text
-    assert panel._settings._controls["instance_steps"].value == 0  # its weights are used as they are
+    assert panel.sections["method"].controls["instance_steps"].value == 0  # its weights are used as they are
     widget.ui.applyButton.click()
-    assert finish(bench, widget).state == "done"
-    run = next(run for run in runs(bench.host.scene) if run.facts["method"] == "mine")
+    assert finish(desktop, widget).state == "done"
+    run = next(run for run in runs(desktop.host.scene) if run.facts["method"] == "mine")
     assert [stage["name"] for stage in run.facts["stages"]] == ["linear", "phi1", "network"]
     (folder / "card.json").unlink()
     widget.enter()

@@ -50,7 +50,7 @@ def slice_result():
     return register(Request(**pair.given(), linear="none", uncertainty_runs=3, device="cpu"))
 
 
-def test_the_spread_is_where_the_images_say_little(slice_result):
+def test_uncertainty_is_large_where_the_images_say_little(slice_result):
     """Structures hold the field; the empty border does not. Motion that was not taken out would be everywhere."""
     uncertainty, metrics = slice_result.uncertainty, slice_result.metrics["after"]
     labels = slice_result.fixed_labels.values
@@ -75,7 +75,7 @@ def test_a_motion_is_taken_out_with_the_linear_stage_too(plain_case):
     assert result.metrics["after"]["uncertainty_mm"] < 0.5
 
 
-def test_the_light_is_only_there_where_it_was_measured():
+def test_a_status_exists_only_where_it_was_measured():
     metrics = {"uncertainty_mm": 1.0, "uncertainty_p95_mm": 3.0}
     assert [one.color for one in statuses(metrics, (1, 1, 1)) if one.name == "Uncertainty"] == [AMBER]
     metrics["uncertainty_p95_mm"] = 5.0
@@ -102,7 +102,8 @@ def test_masks_go_with_their_images(plain_case):
     mask = Image((plain_case.moving.values > 20).astype(np.uint8), plain_case.moving.grid)
     fixed_mask = Image((plain_case.fixed.values > 20).astype(np.uint8), plain_case.fixed.grid)
     request = Request(
-        *(plain_case.fixed, plain_case.moving),
+        plain_case.fixed,
+        plain_case.moving,
         fixed_mask=fixed_mask,
         moving_mask=mask,
         preset="fast",
@@ -113,7 +114,7 @@ def test_masks_go_with_their_images(plain_case):
 
 
 @pytest.mark.parametrize("count", [-1, 51, 1.5, "2"])
-def test_a_number_of_repeats_that_is_none_is_refused(count):
+def test_an_invalid_number_of_uncertainty_runs_is_refused(count):
     with pytest.raises(InputError, match="uncertainty_runs must be a whole number from 0 to 50"):
         Request("a.nii.gz", "b.nii.gz", uncertainty_runs=count)
 

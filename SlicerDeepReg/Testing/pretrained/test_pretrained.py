@@ -65,7 +65,7 @@ def test_every_array_finds_its_place(what):
 
 
 @pytest.mark.parametrize("name", [one.name for one in cards().values() if one.verified])
-def test_the_cards_network_is_the_released_one(name):
+def test_the_cards_network_is_the_pretrained_one(name):
     if name == "udrsnet":
         assert name not in LAYOUTS  # there is no checkpoint of torch
         return
@@ -120,7 +120,13 @@ def test_what_is_not_known_is_refused():
 
 def test_a_graph_that_cannot_run_is_said():
     width = np.zeros((32, 32, 1, 1, 1), np.float32)
-    arrays = {"c1.0.weight": np.zeros((16, 2, 3, 3, 3)), "vig1.backbone.0.0.fc1.0.weight": width}
-    arrays.update({f"c{n}.1.weight": np.zeros((32, 16, 3, 3, 3)) for n in (2, 3, 4)}, **{"ssa.fc_i.weight": width})
+    arrays = {
+        "c1.0.weight": np.zeros((16, 2, 3, 3, 3)),
+        "c2.1.weight": np.zeros((32, 16, 3, 3, 3)),
+        "c3.1.weight": np.zeros((32, 16, 3, 3, 3)),
+        "c4.1.weight": np.zeros((32, 16, 3, 3, 3)),
+        "vig1.backbone.0.0.fc1.0.weight": width,
+        "ssa.fc_i.weight": width,
+    }
     with pytest.raises(InputError, match="cannot run"):
         recognize(arrays)

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from conftest import PROJECT
+from helpers.paths import PROJECT
 from SlicerDeepRegLib.processes import folders
 from SlicerDeepRegLib.processes.folders import PrivateFolder, private_folder, restore, sweep
 

@@ -7,7 +7,8 @@ import os
 
 import numpy as np
 import pytest
-from conftest import make_grid, rotation, smooth_field, texture
+from helpers.geometry import make_grid, rotation
+from helpers.images import smooth_field, texture
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed, voxel_centers_lps
@@ -194,7 +195,7 @@ def test_a_rigid_motion_of_an_input_is_added_to_the_transform(grid, turn, shift)
 
 @limits(3)
 @given(good_grids())
-def test_there_and_back_and_the_other_way_round_agree(grid):
+def test_inverse_consistency_agrees_with_the_opposite_registration(grid):
     fixed, moving = bent_pair(grid)
     forth, back, points = found(fixed, moving), found(moving, fixed), inner_points()
     there = fixed_to_moving(forth, points)

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import Case
+from helpers.cases import Case
 from SlicerDeepRegLib.files.jsonable import jsonable
 from SlicerDeepRegLib.metrics.structures import structures_of
 from SlicerDeepRegLib.pipeline import register

@@ -93,7 +93,7 @@ def register(widget):
     start = time.time()
     ui.applyButton.click()
     check("Apply becomes Cancel", ui.applyButton.text == "Cancel", ui.applyButton.text)
-    ended = wait(lambda: panel._job is None and not widget.logic.session.busy, 300)
+    ended = wait(lambda: panel.job is None and not widget.logic.session.busy, 300)
     job = widget.logic.session.job
     check("the registration ends well", ended and job.state == "done", f"{job.state} {job.text}".strip())
     check("seconds in all", True, round(time.time() - start, 1))
@@ -117,8 +117,8 @@ def register(widget):
         slicer.app.processEvents()
         check(f"view {mode}", panel.parameters.reviewMode == mode)
     picture("review")
-    ui.worstButton.click()
-    check("jump to the largest fold says what is there", "Jacobian" in ui.legendLabel.text, ui.legendLabel.text)
+    ui.minimumJacobianButton.click()
+    check("going to the minimum Jacobian says what is there", "Jacobian" in ui.legendLabel.text, ui.legendLabel.text)
     transform = run.get("transform")
     check("the transform splits into its parts", transform.Split())
     return fixed, moving, run
@@ -132,7 +132,7 @@ def keep_and_delete(widget, run):
     check("the run has its folder", hierarchy.GetItemName(folder) == run.name, hierarchy.GetItemName(folder))
     path = str(OUTPUT / "scene.mrb")
     check("the scene is saved", slicer.util.saveScene(path))
-    widget.panel.results.delete_selected()
+    widget.ui.deleteButton.click()
     check("deleting removes the run", not runs(slicer.mrmlScene))
     slicer.mrmlScene.Clear(False)
     slicer.app.processEvents()
@@ -153,7 +153,7 @@ def cancel(widget):
     wait(lambda: widget.logic.session.job.fraction > 0.1, 60)
     start = time.time()
     widget.ui.applyButton.click()
-    ended = wait(lambda: widget.panel._job is None, 5)
+    ended = wait(lambda: widget.panel.job is None, 5)
     check("cancel takes less than a second", ended and time.time() - start < 1.0, round(time.time() - start, 2))
     check("and leaves no run", len(runs(slicer.mrmlScene)) == count)
 

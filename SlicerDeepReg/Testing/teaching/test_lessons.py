@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.geometry.points import apply_matrix, interpolate_at_ijk
-from SlicerDeepRegLib.settings import settings_for
+from SlicerDeepRegLib.methods import method, settings_of
 from SlicerDeepRegLib.teaching.lessons import LESSONS
 from SlicerDeepRegLib.teaching.pairs import LABEL_NAMES, PAIRS
 
@@ -51,8 +50,7 @@ def test_a_lesson_asks_for_what_there_is(name):
     assert (SCRIPTS / f"{name}.py").is_file() and lesson.pair in PAIRS
     assert 1 <= len(lesson.tries) <= 5 and 3 <= len(lesson.steps) <= 7 and lesson.learned
     for one in lesson.tries:
-        chosen = card(one.method)
-        settings_for(chosen.module, one.preset, one.settings, chosen.settings)
+        settings_of(method(one.method), one.preset, one.settings)
     assert {step.shows for step in lesson.steps} <= set(range(len(lesson.tries)))
     assert bool(lesson.slider) == (len(lesson.tries) > 1)
 
@@ -88,7 +86,7 @@ def test_lesson_1_an_arrow_fetches_the_value(played, capsys):
     assert after(results, "tre_mm")[0] < 0.3 * results[0].metrics["before"]["tre_mm"]
 
 
-def test_lesson_2_the_best_weight_is_in_the_middle_and_the_likeness_does_not_tell(played, capsys):
+def test_lesson_2_the_best_weight_is_in_the_middle_and_the_similarity_does_not_show_it(played, capsys):
     results, said = played("regularity", capsys)
     tre, ncc, rough = (after(results, name) for name in ("tre_mm", "ncc", "sdlogj"))
     best = int(np.argmin(tre))
@@ -116,7 +114,7 @@ def test_lesson_4_each_stage_comes_nearer_and_a_second_pass_too(played, capsys):
     assert passes[2] < 0.7 * passes[1] and "as given   13" in said
 
 
-def test_lesson_5_a_fitted_network_gets_there_slowly(played, capsys):
+def test_lesson_5_instance_optimization_gets_there_slowly(played, capsys):
     results, said = played("networks", capsys)
     tre, seconds = after(results, "tre_mm"), [result.seconds["method"] for result in results]
     assert tre[1] > 3 * tre[0] and tre[2] < 1.5 * tre[0] and tre[3] < 0.4 * tre[1]

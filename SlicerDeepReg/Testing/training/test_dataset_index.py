@@ -3,26 +3,27 @@
 import json
 
 import pytest
+from helpers.scans import folder_of_scans, scan, write_csv
 from SlicerDeepRegLib.files.images import write_image
-from SlicerDeepRegLib.training.dataset_index import make_pairs, read_listing, with_splits
+from SlicerDeepRegLib.training.dataset.pairs import make_pairs
+from SlicerDeepRegLib.training.dataset.read import read_dataset_index
+from SlicerDeepRegLib.training.dataset.splits import with_splits
 from SlicerDeepRegLib.types import InputError
 
-from .synthetic_scans import folder_of_scans, scan, write_csv
 
-
-def pairs_of(listing, pairing, split="train", atlas=None, validation=0.0):
-    return [(p.moving, p.fixed) for p in make_pairs(with_splits(listing, validation, 0)[0], pairing, split, atlas)]
+def pairs_of(index, pairing, split="train", atlas=None, validation=0.0):
+    return [(p.moving, p.fixed) for p in make_pairs(with_splits(index, validation, 0)[0], pairing, split, atlas)]
 
 
 def test_a_folder_gives_images_with_their_labels(tmp_path):
-    listing = read_listing(folder_of_scans(tmp_path, 3))
-    assert list(listing.subjects) == ["sub-00", "sub-01", "sub-02"]
-    one = listing.subjects["sub-01"]
+    index = read_dataset_index(folder_of_scans(tmp_path, 3))
+    assert list(index.subjects) == ["sub-00", "sub-01", "sub-02"]
+    one = index.subjects["sub-01"]
     assert one.image.name == "sub-01.nii.gz" and one.labels.name == "sub-01_seg.nii.gz" and one.mask is None
-    assert len(pairs_of(listing, "all")) == 6 and len(set(pairs_of(listing, "all"))) == 6
-    assert pairs_of(listing, "from-atlas", atlas="sub-01") == [("sub-01", "sub-00"), ("sub-01", "sub-02")]
-    assert pairs_of(listing, "to-atlas", atlas="sub-01") == [("sub-00", "sub-01"), ("sub-02", "sub-01")]
-    assert sorted(fixed for _, fixed in pairs_of(listing, "random")) == ["sub-00", "sub-01", "sub-02"]
+    assert len(pairs_of(index, "all")) == 6 and len(set(pairs_of(index, "all"))) == 6
+    assert pairs_of(index, "from-atlas", atlas="sub-01") == [("sub-01", "sub-00"), ("sub-01", "sub-02")]
+    assert pairs_of(index, "to-atlas", atlas="sub-01") == [("sub-00", "sub-01"), ("sub-02", "sub-01")]
+    assert sorted(fixed for _, fixed in pairs_of(index, "random")) == ["sub-00", "sub-01", "sub-02"]
 
 
 def test_subfolders_name_splits_and_labels(tmp_path):
@@ -31,11 +32,13 @@ def test_subfolders_name_splits_and_labels(tmp_path):
         for kind, what in (("images", image), ("labels", labels)):
             (tmp_path / f"{kind}{part}").mkdir(exist_ok=True)
             write_image(what, tmp_path / f"{kind}{part}" / f"case_{number}.nii.gz")
-    listing = read_listing(tmp_path)
-    assert {name: one.split for name, one in listing.subjects.items()} == {
-        **{"case_0": "train", "case_1": "train", "case_2": "val"}
+    index = read_dataset_index(tmp_path)
+    assert {name: subject.split for name, subject in index.subjects.items()} == {
+        "case_0": "train",
+        "case_1": "train",
+        "case_2": "val",
     }
-    assert all(one.labels is not None for one in listing.subjects.values())
+    assert all(one.labels is not None for one in index.subjects.values())
 
 
 def test_patterns_name_images_and_labels(tmp_path):
@@ -45,15 +48,15 @@ def test_patterns_name_images_and_labels(tmp_path):
         (tmp_path / subject).mkdir()
         for name, what in (("aligned_norm", image), ("aligned_seg35", labels), ("norm", image)):
             write_image(what, tmp_path / subject / f"{name}.nii.gz")
-    listing = read_listing(tmp_path, "*/aligned_norm.nii.gz", "*/aligned_seg35.nii.gz")
-    assert list(listing.subjects) == ["OAS1_0001", "OAS1_0002"]
-    assert listing.subjects["OAS1_0002"].labels.name == "aligned_seg35.nii.gz"
+    index = read_dataset_index(tmp_path, "*/aligned_norm.nii.gz", "*/aligned_seg35.nii.gz")
+    assert list(index.subjects) == ["OAS1_0001", "OAS1_0002"]
+    assert index.subjects["OAS1_0002"].labels.name == "aligned_seg35.nii.gz"
     with pytest.raises(InputError, match="No file .* pattern"):
-        read_listing(tmp_path, "*/elsewhere.nii.gz")
+        read_dataset_index(tmp_path, "*/elsewhere.nii.gz")
     with pytest.raises(InputError, match="seem to belong to one subject.*--images"):
         folder_of_scans(tmp_path / "same" / "a", 1)
         write_image(image, tmp_path / "same" / "a" / "sub-00_t1.nii.gz")
-        read_listing(tmp_path / "same")
+        read_dataset_index(tmp_path / "same")
 
 
 def test_a_csv_of_images_with_groups_and_splits(tmp_path):
@@ -62,8 +65,8 @@ def test_a_csv_of_images_with_groups_and_splits(tmp_path):
         {"image": f"scans/sub-0{n}.nii.gz", "labels": f"scans/sub-0{n}_seg.nii.gz", "split": split, "group": group}
         for n, (split, group) in enumerate([("train", "a"), ("train", "a"), ("train", "b"), ("val", "b")])
     ]
-    listing = read_listing(write_csv(tmp_path / "list.csv", rows))
-    found = pairs_of(listing, "all")
+    index = read_dataset_index(write_csv(tmp_path / "list.csv", rows))
+    found = pairs_of(index, "all")
     assert found == [("scans/sub-01.nii.gz", "scans/sub-00.nii.gz"), ("scans/sub-00.nii.gz", "scans/sub-01.nii.gz")]
 
 
@@ -74,13 +77,13 @@ def test_a_csv_of_pairs(tmp_path):
         {"fixed": name(0), "moving": name(1), "fixed_labels": "scans/sub-00_seg.nii.gz", "split": ""},
         {"fixed": name(0), "moving": name(2), "fixed_labels": "", "split": "val"},
     ]
-    listing = read_listing(write_csv(tmp_path / "pairs.csv", rows))
-    assert pairs_of(listing, "given") == [(name(1), name(0))]
-    assert pairs_of(listing, "given", "val") == [(name(2), name(0))]
-    assert listing.subjects[name(0)].labels is not None and listing.subjects[name(2)].labels is None
+    index = read_dataset_index(write_csv(tmp_path / "pairs.csv", rows))
+    assert pairs_of(index, "given") == [(name(1), name(0))]
+    assert pairs_of(index, "given", "val") == [(name(2), name(0))]
+    assert index.subjects[name(0)].labels is not None and index.subjects[name(2)].labels is None
     rows[1]["fixed_labels"] = "scans/sub-01_seg.nii.gz"
     with pytest.raises(InputError, match="named twice with another labels"):
-        read_listing(write_csv(tmp_path / "pairs.csv", rows))
+        read_dataset_index(write_csv(tmp_path / "pairs.csv", rows))
 
 
 def test_a_learn2reg_description(tmp_path):
@@ -95,31 +98,31 @@ def test_a_learn2reg_description(tmp_path):
         "registration_val": [{"fixed": path(2), "moving": path(3)}],
     }
     (tmp_path / "OASIS_dataset.json").write_text(json.dumps(description))
-    listing = read_listing(tmp_path / "OASIS_dataset.json")
-    assert all(one.labels is not None for one in listing.subjects.values())
-    assert len(pairs_of(listing, "all")) == 2  # the two that validation does not use
-    assert pairs_of(listing, "all", "val") == [("OASIS_0003_0000", "OASIS_0002_0000")]
+    index = read_dataset_index(tmp_path / "OASIS_dataset.json")
+    assert all(one.labels is not None for one in index.subjects.values())
+    assert len(pairs_of(index, "all")) == 2  # the two that validation does not use
+    assert pairs_of(index, "all", "val") == [("OASIS_0003_0000", "OASIS_0002_0000")]
 
 
 def test_some_are_held_out_where_nothing_is_said(tmp_path):
-    listing = read_listing(folder_of_scans(tmp_path, 10, labels=False))
-    first, note = with_splits(listing, 0.2, seed=1)
+    index = read_dataset_index(folder_of_scans(tmp_path, 10, labels=False))
+    first, note = with_splits(index, 0.2, seed=1)
     held_out = [name for name, one in first.subjects.items() if one.split == "val"]
     assert len(held_out) == 2 and "Of 10, 2 were held out" in note and "seed 1" in note
-    assert with_splits(listing, 0.2, seed=1)[0] == first != with_splits(listing, 0.2, seed=2)[0]
-    few, note = with_splits(listing.without(list(listing.subjects)[4:]), 0.2, 0)
+    assert with_splits(index, 0.2, seed=1)[0] == first != with_splits(index, 0.2, seed=2)[0]
+    few, note = with_splits(index.without(list(index.subjects)[4:]), 0.2, 0)
     assert all(one.split == "train" for one in few.subjects.values()) and "Nothing" in note
     # One alone makes no pair to validate; with an atlas it does, and the atlas is never held out.
-    assert sum(one.split == "val" for one in with_splits(listing, 0.1, 0)[0].subjects.values()) == 2
+    assert sum(one.split == "val" for one in with_splits(index, 0.1, 0)[0].subjects.values()) == 2
     for seed in range(12):
-        split, _ = with_splits(listing, 0.1, seed, atlas="sub-03")
+        split, _ = with_splits(index, 0.1, seed, atlas="sub-03")
         assert split.subjects["sub-03"].split == "train"
         assert len(make_pairs(split, "from-atlas", "val", "sub-03")) == 1
 
 
 def test_a_papers_split_is_drawn_by_the_seed(tmp_path):
-    listing = read_listing(folder_of_scans(tmp_path, 10, labels=False))
-    split, note = with_splits(listing, 0.1, 3, counts=(254, 20, 140))
+    index = read_dataset_index(folder_of_scans(tmp_path, 10, labels=False))
+    split, note = with_splits(index, 0.1, 3, counts=(254, 20, 140))
     parts = [one.split for one in split.subjects.values()]
     assert [parts.count(name) for name in ("train", "val", "test")] == [5, 2, 3] and "3 kept for a test" in note
     used = {name for pair in make_pairs(split, "all", "train") for name in (pair.moving, pair.fixed)}
@@ -131,16 +134,16 @@ def test_held_out_images_are_in_no_training_pair(tmp_path):
     folder_of_scans(tmp_path / "scans", 8, labels=False)
     name = "scans/sub-0{}.nii.gz".format
     bare = [{"fixed": name(n), "moving": name((n + k) % 8)} for n in range(8) for k in (1, 2, 3)]
-    listing, _ = with_splits(read_listing(write_csv(tmp_path / "bare.csv", bare)), 0.25, 0)
-    split = {key: one.split for key, one in listing.subjects.items()}
-    training, validation = (make_pairs(listing, "given", one) for one in ("train", "val"))
+    index, _ = with_splits(read_dataset_index(write_csv(tmp_path / "bare.csv", bare)), 0.25, 0)
+    split = {key: one.split for key, one in index.subjects.items()}
+    training, validation = (make_pairs(index, "given", one) for one in ("train", "val"))
     assert training and all(split[p.moving] == split[p.fixed] == "train" for p in training)
     assert all(split[p.moving] == split[p.fixed] == "val" for p in validation)
     marked = [{**bare[n], "split": part} for n, part in ((0, "train"), (9, "val"), (18, "test"))]
-    listing, _ = with_splits(read_listing(write_csv(tmp_path / "marked.csv", marked)), 0.25, 0)
+    index, _ = with_splits(read_dataset_index(write_csv(tmp_path / "marked.csv", marked)), 0.25, 0)
     named = {bare[0]["fixed"], bare[0]["moving"]}
     for pairing in ("all", "random", "given"):
-        used = {key for pair in make_pairs(listing, pairing, "train") for key in (pair.moving, pair.fixed)}
+        used = {key for pair in make_pairs(index, pairing, "train") for key in (pair.moving, pair.fixed)}
         assert used == named, pairing
 
 
@@ -154,13 +157,16 @@ def test_roles_are_told_by_many_words_and_links_are_followed(tmp_path):
     write_image(labels, tmp_path / "data" / "s2_aparc+aseg.nii.gz")
     (tmp_path / "store" / "s1" / "norm.nii.gz").rename(tmp_path / "store" / "s1" / "norm.NII.GZ")
     with pytest.raises(InputError, match="1 label maps belong to no image"):
-        read_listing(tmp_path / "data")
+        read_dataset_index(tmp_path / "data")
     (tmp_path / "data" / "s2_aparc+aseg.nii.gz").unlink()
-    (only,) = read_listing(tmp_path / "data").subjects.values()
+    (only,) = read_dataset_index(tmp_path / "data").subjects.values()
     assert only.labels.name == "norm_seg35.nii.gz" and only.mask.name == "norm_mask.nii.gz"
     for number in (2, 10):
         write_image(image, tmp_path / "data" / f"frame_{number}.nii.gz")
-    assert [n for n in read_listing(tmp_path / "data").subjects if n.startswith("frame")] == ["frame_2", "frame_10"]
+    assert [n for n in read_dataset_index(tmp_path / "data").subjects if n.startswith("frame")] == [
+        "frame_2",
+        "frame_10",
+    ]
 
 
 def test_what_is_no_data_is_refused(tmp_path):
@@ -176,8 +182,8 @@ def test_what_is_no_data_is_refused(tmp_path):
     }
     for message, path in cases.items():
         with pytest.raises(InputError, match=message):
-            read_listing(path)
-    one = read_listing(folder_of_scans(tmp_path / "one", 1))
+            read_dataset_index(path)
+    one = read_dataset_index(folder_of_scans(tmp_path / "one", 1))
     with pytest.raises(InputError, match="1 image for training: a pair needs two"):
         pairs_of(one, "all")
     with pytest.raises(InputError, match="no image 'x' for the atlas"):

@@ -8,15 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from helpers.paths import PROJECT
+from helpers.scans import scan, write_csv
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import write_image
 
-from .synthetic_scans import scan, write_csv
-
 PAGE = PROJECT / "docs" / "training.md"
 LINES = [line.strip() for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("    slicerdeepreg")]
-PAPERS = [line for line in LINES if "--preset" in line]
+PAPERS = [line for line in LINES if "--schedule" in line]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +61,7 @@ def test_the_papers_commands_run(layouts, monkeypatch, line):
     assert main([*arguments, "--size", *size, "--steps", "1", "--validation-pairs", "1", "--device", "cpu"]) == 0
     plan = json.loads((output / "training.json").read_text(encoding="utf-8"))
     assert plan["network"] == arguments[arguments.index("--network") + 1].split(":")[0]
-    assert plan["preset"] == arguments[arguments.index("--preset") + 1]
+    assert plan["schedule"] == arguments[arguments.index("--schedule") + 1]
 
 
 @pytest.mark.slow

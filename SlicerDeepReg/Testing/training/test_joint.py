@@ -7,24 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.scans import beating_heart, films, log_of, scan, small
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.files.weights import read_weights
 from SlicerDeepRegLib.networks.segmentation import SEGMENTATIONS, build_segmentation
-from SlicerDeepRegLib.training.dataset_index import read_listing
-from SlicerDeepRegLib.training.joint import (
-    JointObjective,
-    JointOutput,
-    annotated_pairs,
-    memberships,
-    segmentation_loss,
-    sliced,
-)
+from SlicerDeepRegLib.training.annotated import annotated_pairs, sliced
+from SlicerDeepRegLib.training.dataset.read import read_dataset_index
+from SlicerDeepRegLib.training.joint import JointObjective, JointOutput, memberships, segmentation_loss
 from SlicerDeepRegLib.training.recipe import prepare_subjects
 from SlicerDeepRegLib.training.start import train
 from SlicerDeepRegLib.types import Grid, Image, InputError
-
-from .synthetic_scans import beating_heart, films, log_of, scan, small
 
 UNIT = {"intensity": "unit", "voxel_mm": None, "orientation": None}
 
@@ -90,19 +83,19 @@ def test_the_loss_is_of_both_images_and_their_labels():
 
 
 def test_the_middle_of_each_group_is_moved_to_the_others(tmp_path):
-    listing = read_listing(films(tmp_path, ["train", "train", "val"], frames=8, size=32))
-    subjects, _ = prepare_subjects(listing, UNIT, None, tmp_path / "cache", False)
-    pairs, annotated = annotated_pairs(listing, subjects, "train", 0.25)
+    index = read_dataset_index(films(tmp_path, ["train", "train", "val"], frames=8, size=32))
+    subjects, _ = prepare_subjects(index, UNIT, None, tmp_path / "cache", False)
+    pairs, annotated = annotated_pairs(index, subjects, "train", 0.25)
     assert annotated == ["p00_01.nii.gz", "p00_05.nii.gz", "p01_01.nii.gz", "p01_05.nii.gz"]
     assert sorted(p.fixed for p in pairs if p.moving == annotated[0]) == [f"p00_0{n}.nii.gz" for n in (0, 2, 3)]
     assert len(pairs) == 12 and all(p.moving[:3] == p.fixed[:3] for p in pairs)
-    few, marked = annotated_pairs(listing, subjects, "train", 1 / 8)
+    few, marked = annotated_pairs(index, subjects, "train", 1 / 8)
     assert marked == ["p00_03.nii.gz", "p01_03.nii.gz"] and len(few) == 14
     with pytest.raises(InputError, match="alone in its group"):
-        annotated_pairs(listing, subjects, "train", 1.0)
+        annotated_pairs(index, subjects, "train", 1.0)
     with pytest.raises(InputError, match="No image for training has labels"):
         bare = {name: replace(one, arrays=("image",)) for name, one in subjects.items()}
-        annotated_pairs(listing, bare, "train", None)
+        annotated_pairs(index, bare, "train", None)
 
 
 def test_labels_of_fixed_images_are_not_seen_in_training(tmp_path):
@@ -121,7 +114,7 @@ def test_labels_of_fixed_images_are_not_seen_in_training(tmp_path):
     assert any(not np.array_equal(found[0][key], third[key]) for key in third)
 
 
-def test_trained_together_and_used_alone(tmp_path, own_models, capsys):
+def test_trained_jointly_and_used_alone(tmp_path, own_models, capsys):
     """End to end: both networks learn, the model registers, and the segmentation becomes a segmentation node."""
     data = films(tmp_path / "films", ["train"] * 4 + ["val"] * 2, frames=6, size=32)
     request = joint(tmp_path / "model", data, steps=90, batch=4, learning_rate=3e-3, validate_every=30, ratio=1 / 6)
@@ -168,15 +161,15 @@ def test_volumes_are_cut_into_slices(tmp_path, own_models):
         image, labels = scan(number, shape=(16, 32, 32))
         write_image(image, tmp_path / f"v{number}.nii.gz")
         write_image(labels, tmp_path / f"v{number}_seg.nii.gz")
-    listing = read_listing(tmp_path)
-    subjects, _ = prepare_subjects(listing, UNIT, None, tmp_path / "cache", False)
-    cut, as_series = sliced(subjects, listing, "k")
+    index = read_dataset_index(tmp_path)
+    subjects, _ = prepare_subjects(index, UNIT, None, tmp_path / "cache", False)
+    cut, as_series = sliced(subjects, index, "k")
     assert len(cut) == 48 and as_series.subjects["v1 k=0003"].group == "v1"
     assert np.array_equal(cut["v1 k=0003"].array("image"), subjects["v1"].array("image")[3])
     volume, labels = scan(4, shape=(20, 32, 32))  # of another depth, which slices along k may be
     write_image(volume, tmp_path / "v3.nii.gz")
     write_image(labels, tmp_path / "v3_seg.nii.gz")
-    along_i = sliced(subjects, listing, "i")[0]["v2 i=0030"]
+    along_i = sliced(subjects, index, "i")[0]["v2 i=0030"]
     assert np.array_equal(along_i.array("labels"), subjects["v2"].array("labels")[:, :, 30])
     train(joint(tmp_path / "model", tmp_path, slices="k", size_ijk=None), lambda text: None)
     card = json.loads((tmp_path / "model/segmentation/segmentation.json").read_text(encoding="utf-8"))

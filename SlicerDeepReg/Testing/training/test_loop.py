@@ -5,24 +5,23 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_NETWORKS
+from helpers.scans import folder_of_scans, log_of, scan, small
+from helpers.waiting import wait_until
 from SlicerDeepRegLib.catalog import card
+from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.weights import read_weights
 from SlicerDeepRegLib.losses import papers
-from SlicerDeepRegLib.networks import NETWORKS, build
+from SlicerDeepRegLib.networks import NETWORKS, build, network_class
 from SlicerDeepRegLib.training import checkpoints, start
 from SlicerDeepRegLib.training.checkpoints import Lock, read_checkpoint
 from SlicerDeepRegLib.training.start import train
 from SlicerDeepRegLib.types import InputError
-
-from .synthetic_scans import folder_of_scans, log_of, scan, small
 
 COMMAND = [sys.executable, "-m", "SlicerDeepRegLib", "train"]
 #: The same as ``small``, as a user types it.
@@ -90,7 +89,7 @@ def test_going_on_is_the_same_as_not_having_stopped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["SIGKILL", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGINT"))]
+    "name", ["SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.slow), pytest.param("SIGINT", marks=pytest.mark.slow)]
 )
 def test_killed_at_any_moment_it_goes_on(tmp_path, name):
     """In a process of its own, as a user or a cluster stops it."""
@@ -100,9 +99,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, name):
     heeding = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(), preexec_fn=heeding)
     log = tmp_path / "killed" / "log.jsonl"
-    limit = time.monotonic() + 120
-    while time.monotonic() < limit and not (log.exists() and log.read_text(encoding="utf-8").count("\n") > 7):
-        time.sleep(0.01)
+    assert wait_until(lambda: log.exists() and log.read_text(encoding="utf-8").count("\n") > 7, 120)
     process.send_signal(getattr(signal, name))
     output, _ = process.communicate(timeout=60)
     if name == "SIGKILL":
@@ -113,8 +110,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, name):
     assert 6 <= stopped_at < 60
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False, env=environment())
     assert done.returncode == 0, done.stderr
-    whole = [*COMMAND, *OPTIONS.split(), *steps, "--output", str(tmp_path / "whole")]
-    assert subprocess.run(whole, capture_output=True, check=False, env=environment()).returncode == 0
+    assert main(["train", *OPTIONS.split(), *steps, "--output", str(tmp_path / "whole")]) == 0
     assert same(weights_of(tmp_path / "killed"), weights_of(tmp_path / "whole"))
     assert losses_of(tmp_path / "killed") == losses_of(tmp_path / "whole")
     assert not list((tmp_path / "killed").glob(".unfinished*"))
@@ -124,14 +120,11 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path):
     """torchrun with two processes and gloo; accumulated batches are the third way to the same step."""
     many = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     tail = [*OPTIONS.split(), "--steps", "5", "--clip", "0", "--learning-rate", "1e-5", "--output"]
-    ways = {
-        "two": [*many, "SlicerDeepRegLib", "train", *tail, str(tmp_path / "two"), "--batch", "2"],
-        "one": [*COMMAND, *tail, str(tmp_path / "one"), "--batch", "4"],
-        "accumulated": [*COMMAND, *tail, str(tmp_path / "accumulated"), "--batch", "2", "--accumulate", "2"],
-    }
-    for name, command in ways.items():
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
-        assert done.returncode == 0, (name, done.stderr[-2000:])
+    two = [*many, "SlicerDeepRegLib", "train", *tail, str(tmp_path / "two"), "--batch", "2"]
+    done = subprocess.run(two, capture_output=True, text=True, check=False, env=environment())
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert main(["train", *tail, str(tmp_path / "one"), "--batch", "4"]) == 0
+    assert main(["train", *tail, str(tmp_path / "accumulated"), "--batch", "2", "--accumulate", "2"]) == 0
     one = weights_of(tmp_path / "one")
     for name in ("two", "accumulated"):
         other = weights_of(tmp_path / name)
@@ -140,10 +133,11 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path):
         # Five steps of 0.00001. Adam makes whole ones of gradients that are rounding alone, so the mean is compared.
         apart = np.concatenate([np.abs(one[key] - other[key]).ravel() for key in one])
         assert apart.mean() < 1e-6, name
-        metrics = [log_of(tmp_path / folder)[-1]["held_out_field"] for folder in ("one", name)]
+        metrics = [log_of(tmp_path / folder)[-1]["held_out_epe_voxels"] for folder in ("one", name)]
         assert metrics[0] == pytest.approx(metrics[1], rel=1e-4)
     plans = [
-        json.loads((tmp_path / name / "training.json").read_text(encoding="utf-8"))["pairs_per_step"] for name in ways
+        json.loads((tmp_path / name / "training.json").read_text(encoding="utf-8"))["pairs_per_step"]
+        for name in ("two", "one", "accumulated")
     ]
     assert plans == [4, 4, 4]
 
@@ -159,7 +153,7 @@ def test_a_loss_that_is_no_number_stops_with_step_pairs_and_advice(tmp_path, mon
             calls.append(1)
             return super().__call__(output) * (float("nan") if len(calls) == 6 else 1)
 
-    monkeypatch.setitem(papers.LOSSES, "fmirnet", Broken)
+    monkeypatch.setattr(network_class("fmirnet"), "loss", Broken)
     scans = folder_of_scans(tmp_path / "scans", 3)
     with pytest.raises(InputError, match=r"not a number at step 3 \(sub-0\d to sub-0\d, .*--learning-rate.*of step 2"):
         quiet(small(tmp_path / "model", data=scans, validate_every=100))
@@ -168,7 +162,7 @@ def test_a_loss_that_is_no_number_stops_with_step_pairs_and_advice(tmp_path, mon
     assert quiet(small(tmp_path / "model", data=scans, validate_every=100, resume=True)).finished
 
 
-def test_networks_that_are_no_numbers_any_more_are_not_kept(tmp_path, monkeypatch):
+def test_networks_with_nan_are_not_kept(tmp_path, monkeypatch):
     """A field that is no number (which torch's backward pass does not survive), and a gradient that is none."""
     from SlicerDeepRegLib.networks.fmirnet import FMIRNet
     from SlicerDeepRegLib.training.loop import Trainer
@@ -219,9 +213,7 @@ def test_a_signal_to_all_processes_reaches_the_training_with_its_readers(tmp_pat
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
     )
     log = tmp_path / "m" / "log.jsonl"
-    limit = time.monotonic() + 120
-    while time.monotonic() < limit and not (log.exists() and log.read_text(encoding="utf-8").count("\n") > 4):
-        time.sleep(0.05)
+    assert wait_until(lambda: log.exists() and log.read_text(encoding="utf-8").count("\n") > 4, 120)
     os.killpg(process.pid, signal.SIGTERM)
     output, said = process.communicate(timeout=60)
     assert process.returncode == 3 and "--resume goes on" in output, said
@@ -311,10 +303,10 @@ def test_a_damaged_checkpoint_is_said(tmp_path):
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ({"network": "svf"}, "nothing to train"),
+        ({"network": "svf"}, "no network 'svf'"),
         ({"data": "somewhere", "synthetic": "shapes"}, "not both"),
         ({"synthetic": None}, "what to train on"),
-        ({"preset": "oasis"}, "no preset 'oasis'.*ultrasound"),
+        ({"schedule": "oasis"}, "no schedule 'oasis'.*ultrasound"),
         ({"network": "wavemorph"}, "takes 3D images; these have 2 axes"),
         ({"size_ijk": (32, 8)}, "--size must be 16 voxels"),
         ({"size_ijk": (32, 32, 32)}, "--size has 3 numbers and the images have 2 axes"),
@@ -361,21 +353,19 @@ def test_too_little_memory_is_said_before(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_network_takes_a_step(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(start, "build", lambda name, **asked: build(name, **SMALL_NETWORKS.get(name, {}), **asked))
+    monkeypatch.setattr(start, "build", lambda name, **asked: build(name, **network_class(name).small, **asked))
     request = small(tmp_path / name, network=name, dimensions=3, size_ijk=(32, 32, 32), batch=1, steps=2)
     before = quiet(replace(request, steps=1, output=tmp_path / "one"))
     after = quiet(request)
-    assert after.finished and np.isfinite(after.metrics["field"]) and after.metrics["pairs"] == 3
+    assert after.finished and np.isfinite(after.metrics["epe_voxels"]) and after.metrics["pairs"] == 3
     assert not same(weights_of(tmp_path / "one"), weights_of(tmp_path / name)) and before.finished
     assert json.loads((tmp_path / name / "card.json").read_text(encoding="utf-8"))["network"] == name
 
 
 def test_a_training_on_scans_makes_them_alike(tmp_path, own_models):
     """End to end on files: Dice of held-out pairs rises; the model is added, and registers a pair from the menu."""
-    from SlicerDeepRegLib.commands import main
-
     scans = folder_of_scans(tmp_path / "scans", 8)
-    request = small(tmp_path / "mine", data=scans, steps=250, batch=4, validate_every=50, regularity=0.1)
+    request = small(tmp_path / "mine", data=scans, steps=125, batch=4, validate_every=25, regularity=0.1)
     ended = quiet(replace(request, validation=0.25, label_weight=1.0, precision="fp32", ema=0.9))
     metrics = ended.metrics
     first, last = ([one for one in log_of(tmp_path / "mine") if "held_out_dice" in one][n] for n in (0, -1))
@@ -417,13 +407,13 @@ def test_a_model_can_be_the_start_of_another(tmp_path):
         quiet(small(tmp_path / "third", network="fmirnet", start=tmp_path / "first"))
 
 
-def test_presets_are_printed_and_taken(tmp_path, capsys):
+def test_schedules_are_printed_and_taken(tmp_path, capsys):
     from SlicerDeepRegLib.commands import main
 
-    assert main(["train", "--network", "unfolding", "--presets"]) == 0
+    assert main(["train", "--network", "unfolding", "--schedules"]) == 0
     text = capsys.readouterr().out
     assert "lpba40: " in text and "agreement 0.1" in text and "chosen here" in text
-    quiet(small(tmp_path / "model", preset="ultrasound", learning_rate=None, batch=None, synthetic="shapes", steps=1))
+    quiet(small(tmp_path / "model", schedule="ultrasound", learning_rate=None, batch=None, synthetic="shapes", steps=1))
     plan = json.loads((tmp_path / "model" / "training.json").read_text(encoding="utf-8"))
     assert plan["learning_rate"] == 1e-4 and plan["pairs_per_step"] == 4
     assert plan["loss"] == {"regularity": 0.655, "structure": 1.0}

@@ -3,24 +3,27 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_grid
+from helpers.geometry import make_grid
+from helpers.scans import VOLUME, folder_of_scans, scan
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.geometry.grids import oriented, with_voxels
-from SlicerDeepRegLib.preparation.working import prepare, resample
+from SlicerDeepRegLib.preparation.resample import resample
+from SlicerDeepRegLib.preparation.working import working_pair
 from SlicerDeepRegLib.training.augment import AUGMENTATIONS, augmented
-from SlicerDeepRegLib.training.dataset_index import Listing, Pair, Subject, make_pairs, read_listing, with_splits
+from SlicerDeepRegLib.training.dataset.index import DatasetIndex, Pair, Subject
+from SlicerDeepRegLib.training.dataset.pairs import make_pairs
+from SlicerDeepRegLib.training.dataset.read import read_dataset_index
+from SlicerDeepRegLib.training.dataset.splits import with_splits
 from SlicerDeepRegLib.training.recipe import prepare_subjects
 from SlicerDeepRegLib.training.sources import PairSource
-from SlicerDeepRegLib.types import Image, InputError
-
-from .synthetic_scans import VOLUME, folder_of_scans, scan
+from SlicerDeepRegLib.types import Image, ImagePair, InputError
 
 UNIT = {"intensity": "unit", "voxel_mm": None, "orientation": None}
 CPU = torch.device("cpu")
 
 
 def prepared(folder, cache, size_ijk=None, skip=False, **recipe):
-    return prepare_subjects(read_listing(folder), {**UNIT, **recipe}, size_ijk, cache, skip)
+    return prepare_subjects(read_dataset_index(folder), {**UNIT, **recipe}, size_ijk, cache, skip)
 
 
 def test_arrays_are_those_that_a_registration_would_give_the_network(tmp_path, plain_case):
@@ -29,7 +32,7 @@ def test_arrays_are_those_that_a_registration_would_give_the_network(tmp_path, p
     found, _ = prepared(tmp_path, tmp_path / "cache", voxel_mm=3.0, orientation="ARS")
     trained = found["a"].array("image").astype(np.float32)
     fixed = plain_case.fixed
-    working = prepare(fixed, fixed, np.eye(4), "standard", "lncc", voxel_mm=3.0, orientation="ARS")
+    working = working_pair(ImagePair(fixed, fixed), np.eye(4), "standard", "lncc", voxel_mm=3.0, orientation="ARS")
     assert found["a"].orientation == "ARS" and working.fixed.max() > 0.9
     # One is cut to the content: find it in the other by its best place.
     whole = with_voxels(oriented(fixed.grid, "ARS"), 3.0)
@@ -105,9 +108,9 @@ def source(tmp_path):
     def build(pairing="all", count=4, **more):
         scans = folder_of_scans(tmp_path / "scans", count)
         found, _ = prepared(scans, tmp_path / "cache")
-        listing, _ = with_splits(read_listing(scans), 0, 0)
+        index, _ = with_splits(read_dataset_index(scans), 0, 0)
         groups = dict.fromkeys(found)
-        return PairSource(make_pairs(listing, pairing, "train"), found, 0, pairing == "random", groups, **more)
+        return PairSource(make_pairs(index, pairing, "train"), found, 0, pairing == "random", groups, **more)
 
     return build
 
@@ -197,8 +200,8 @@ def test_a_file_is_not_taken_for_another_with_the_same_part(tmp_path):
     image, labels = scan(0)
     write_image(image, tmp_path / "a.mhd")
     write_image(labels, tmp_path / "x.nii.gz")
-    as_labels = Listing({"a": Subject("a", tmp_path / "a.mhd", labels=tmp_path / "x.nii.gz")})
-    as_mask = Listing({"a": Subject("a", tmp_path / "a.mhd", mask=tmp_path / "x.nii.gz")})
+    as_labels = DatasetIndex({"a": Subject("a", tmp_path / "a.mhd", labels=tmp_path / "x.nii.gz")})
+    as_mask = DatasetIndex({"a": Subject("a", tmp_path / "a.mhd", mask=tmp_path / "x.nii.gz")})
     first, second = (prepare_subjects(one, UNIT, None, tmp_path / "c", False)[0]["a"] for one in (as_labels, as_mask))
     assert "labels" in first.arrays and "mask" in second.arrays and "labels" not in second.arrays
     write_image(scan(3)[0], tmp_path / "a.mhd")
@@ -206,6 +209,6 @@ def test_a_file_is_not_taken_for_another_with_the_same_part(tmp_path):
     third = prepare_subjects(as_labels, UNIT, None, tmp_path / "c", False)[0]["a"]
     assert data.exists() and third.base != first.base
     (tmp_path / "b.nii.gz").symlink_to(tmp_path / "gone.nii.gz")
-    broken = Listing({"b": Subject("b", tmp_path / "b.nii.gz")})
+    broken = DatasetIndex({"b": Subject("b", tmp_path / "b.nii.gz")})
     with pytest.raises(InputError, match="b: .* cannot be read"):
         prepare_subjects(broken, UNIT, None, tmp_path / "c", False)

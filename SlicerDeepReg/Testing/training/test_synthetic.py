@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage
 import torch
 from SlicerDeepRegLib.geometry.jacobian import non_diffeomorphic_volume
-from SlicerDeepRegLib.training.rng import Draws, seed_of
+from SlicerDeepRegLib.training.rng import Rng, seed_of
 from SlicerDeepRegLib.training.synthetic import (
     CSF,
     GRAY,
@@ -69,20 +69,22 @@ def test_fields_do_not_fold():
 @pytest.mark.parametrize("smooth", [False, True])
 @pytest.mark.parametrize("cell", [2.5, 6, 15])
 def test_noise_has_deviation_one_and_its_own_scale(cell, smooth):
-    values = Draws(1, CPU).noise((96, 96), cell, channels=60, smooth=smooth)
+    values = Rng(1, CPU).noise((96, 96), cell, channels=60, smooth=smooth)
     assert float(values.std()) == pytest.approx(1, abs=0.12)
     lag = [float((values[..., n:] * values[..., : 96 - n]).mean()) for n in (1, round(3 * cell))]
     assert lag[0] > 0.5 and abs(lag[1]) < 0.15  # alike nearby, not three nodes away
 
 
 def test_motion_has_the_size_that_was_asked_for():
-    still = {"rotation_degrees": 0, "scaling": 0, "shift": 0}
-    found = [made(FLAT, range(40), motion=((16, size),), **still).displacement for size in (1.0, 3.0)]
+    def displacement(size, seeds=range(40), shift=0.0):
+        moved = made(FLAT, seeds, motion=((16, size),), rotation_degrees=0, scaling=0, shift=shift)
+        return moved.displacement
+
     # The deviation is drawn evenly from 0 to the largest: its mean square is a third of that one's.
-    for u, size in zip(found, (1.0, 3.0)):
-        assert float(u.square().mean().sqrt()) == pytest.approx(size / 3**0.5, rel=0.2)
-    assert made(FLAT, [0], motion=((16, 0.0),), **still).displacement.abs().max() < 1e-5
-    shifted = made(FLAT, range(40), motion=((16, 0.0),), **{**still, "shift": 4.0}).displacement.mean(dim=(2, 3))
+    for size in (1.0, 3.0):
+        assert float(displacement(size).square().mean().sqrt()) == pytest.approx(size / 3**0.5, rel=0.2)
+    assert displacement(0.0, [0]).abs().max() < 1e-5
+    shifted = displacement(0.0, shift=4.0).mean(dim=(2, 3))
     assert shifted.abs().max() <= 4.001 and float(shifted.std()) == pytest.approx(4 / 3**0.5, rel=0.25)
 
 

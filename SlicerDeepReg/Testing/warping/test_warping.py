@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
-from conftest import OBLIQUE, make_grid
+from helpers.geometry import OBLIQUE, make_grid
 from SlicerDeepRegLib.geometry.grids import padded
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, moving_to_fixed, voxel_centers_lps
 from SlicerDeepRegLib.types import Field, Transform

@@ -12,10 +12,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import Case
+from helpers.cases import Case
+from helpers.images import noise_image
+from helpers.requests import fast_request, request
+from helpers.waiting import has_ended, wait_for_event, wait_until
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.pipeline import register
-from SlicerDeepRegLib.types import DeviceMemoryError, Image, InputError, Request
+from SlicerDeepRegLib.types import DeviceMemoryError, Image, InputError
 from SlicerDeepRegLib.worker import client as client_module
 from SlicerDeepRegLib.worker import protocol
 from SlicerDeepRegLib.worker.client import WorkerClient
@@ -37,40 +40,16 @@ def case():
     return Case("oblique-LPS")
 
 
-def request(case, **changes):
-    return Request(case.fixed, case.moving, **{"preset": "fast", "device": "cpu", "measure": False, **changes})
-
-
 def long_request(case):
     """Work for at least ten seconds: a volume of 100 voxels a side."""
-    values = np.random.default_rng(0).random((100, 100, 100)).astype(np.float32)
-    grid = dataclasses.replace(case.fixed.grid, size_ijk=(100, 100, 100))
-    image = Image(values, grid, "noise")
-    return Request(image, image, preset="thorough", device="cpu")
-
-
-def wait(client, *kinds, seconds=60, job=None):
-    """Every event until one of the kinds comes; that one last. What came with it is kept for the next call."""
-    seen, end = [], time.monotonic() + seconds
-    kept = client.__dict__.setdefault("kept_by_the_test", [])
-    while time.monotonic() < end:
-        kept += client.poll()
-        while kept:
-            seen.append(kept.pop(0))
-            if seen[-1]["kind"] in kinds and (job is None or seen[-1].get("job") == job):
-                return seen
-        time.sleep(0.01)
-    raise AssertionError(f"none of {kinds} in {seconds} s; seen {[e['kind'] for e in seen]}")
-
-
-def gone(pid):
-    return not Path(f"/proc/{pid}").exists() or "zombie" in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    image = noise_image(dataclasses.replace(case.fixed.grid, size_ijk=(100, 100, 100)), "noise")
+    return request(image, image, preset="thorough")
 
 
 def test_the_result_is_that_of_register(client, case):
-    asked = request(case, measure=True, fixed_points=[[0.0, 0, 0]], moving_points=[[1.0, 0, 0]])
+    asked = fast_request(case, measure=True, fixed_points=[[0.0, 0, 0]], moving_points=[[1.0, 0, 0]])
     job = client.submit(asked)
-    events = wait(client, "done", job=job)
+    events = wait_for_event(client, "done", job=job)
     there, here = events[-1]["result"], register(asked)
     assert {"ready", "devices", "progress"} <= {e["kind"] for e in events}
     assert np.allclose(there.warped.values, here.warped.values, atol=1e-3)
@@ -89,7 +68,7 @@ def test_the_result_is_that_of_register(client, case):
 
 def test_request_and_result_survive_the_hand_over(case, tmp_path):
     labels = Image((case.moving.values > 50).astype(np.int16), case.moving.grid, "labels")
-    asked = request(case, moving_labels=labels, fixed_labels=Image(case.fixed.values > 50, case.fixed.grid))
+    asked = fast_request(case, moving_labels=labels, fixed_labels=Image(case.fixed.values > 50, case.fixed.grid))
     back = protocol.read_request(
         protocol.parse(protocol.line("x", r=protocol.write_request(asked, tmp_path)))["r"], tmp_path
     )
@@ -111,31 +90,31 @@ def test_request_and_result_survive_the_hand_over(case, tmp_path):
 
 def test_cancel_is_quick_and_the_next_job_runs(client, case):
     client.start()
-    wait(client, "devices")
+    wait_for_event(client, "devices")
     job = client.submit(long_request(case))
-    wait(client, "progress", job=job)
+    wait_for_event(client, "progress", job=job)
     time.sleep(1.0)
     pid, start = client.pid, time.monotonic()
     client.cancel(job)
-    wait(client, "canceled", job=job)
+    wait_for_event(client, "canceled", job=job)
     assert time.monotonic() - start < 1.0
     assert not client.busy
-    again = client.submit(request(case))
-    wait(client, "done", job=again)
-    assert client.pid == pid or gone(pid)
+    again = client.submit(fast_request(case))
+    wait_for_event(client, "done", job=again)
+    assert client.pid == pid or has_ended(pid)
 
 
 def test_a_worker_that_does_not_answer_a_cancel_is_ended(client, case):
     job = client.submit(long_request(case))
-    wait(client, "progress", job=job)
+    wait_for_event(client, "progress", job=job)
     pid, folder = client.pid, client.folder
     os.kill(pid, signal.SIGSTOP)
     start = time.monotonic()
     client.cancel(job)
-    wait(client, "canceled", job=job)
+    wait_for_event(client, "canceled", job=job)
     assert time.monotonic() - start < 1.0
     client.close()
-    assert gone(pid) and not folder.exists()
+    assert has_ended(pid) and not folder.exists()
 
 
 SELDOM = [pytest.param(name, marks=pytest.mark.slow) for name in ("reading", "linear", "measuring")]
@@ -146,7 +125,7 @@ def test_killed_at_any_stage_is_reported_and_the_next_job_runs(client, case, sta
     # Two hundred structures: there is time to be killed while they are measured.
     labels = Image((np.arange(case.fixed.values.size) % 200).reshape(case.fixed.values.shape), case.fixed.grid)
     moving = Image(np.resize(labels.values, case.moving.values.shape), case.moving.grid)
-    asked = request(case, measure=True, fixed_labels=labels, moving_labels=moving)
+    asked = fast_request(case, measure=True, fixed_labels=labels, moving_labels=moving)
     if stage == "start":
         client.start()
         job = client.submit(asked)
@@ -154,22 +133,22 @@ def test_killed_at_any_stage_is_reported_and_the_next_job_runs(client, case, sta
         job = client.submit(asked)
         seen = []
         while not any(e.get("stage") == stage for e in seen):
-            seen = wait(client, "progress", "done", job=job)
+            seen = wait_for_event(client, "progress", "done", job=job)
             assert seen[-1]["kind"] != "done", f"the stage {stage} was not seen"
     pid, folder = client.pid, client.folder
     os.kill(pid, signal.SIGKILL)
-    event = wait(client, "died", "done", job=job)[-1]
+    event = wait_for_event(client, "died", "done", job=job)[-1]
     assert event["kind"] == "died" and "memory ran out" in event["text"]
-    again = client.submit(request(case))
-    wait(client, "done", job=again)
-    assert gone(pid) and not folder.exists()
+    again = client.submit(fast_request(case))
+    wait_for_event(client, "done", job=again)
+    assert has_ended(pid) and not folder.exists()
 
 
 def test_a_crash_gives_its_last_words(client, case):
     job = client.submit(long_request(case))
-    wait(client, "progress", job=job)
+    wait_for_event(client, "progress", job=job)
     os.kill(client.pid, signal.SIGSEGV)
-    event = wait(client, "died", job=job)[-1]
+    event = wait_for_event(client, "died", job=job)[-1]
     assert "SIGSEGV" in event["text"]
     assert "Segmentation fault" in event["last_words"]  # faulthandler says where
 
@@ -182,7 +161,7 @@ def test_slicers_launcher_hides_the_signal(tmp_path):
     client = WorkerClient([str(launcher)])
     try:
         client.start()
-        assert "memory ran out" in wait(client, "died")[-1]["text"]
+        assert "memory ran out" in wait_for_event(client, "died")[-1]["text"]
     finally:
         client.close()
 
@@ -190,19 +169,19 @@ def test_slicers_launcher_hides_the_signal(tmp_path):
 def test_a_hung_worker_is_ended_with_its_children(client, case, monkeypatch):
     monkeypatch.setattr(client_module, "SILENCE_S", 3.0)
     job = client.submit(long_request(case))
-    wait(client, "progress", job=job)
+    wait_for_event(client, "progress", job=job)
     pid = client.pid
     os.kill(pid, signal.SIGSTOP)
-    assert "did not answer" in wait(client, "died", job=job)[-1]["text"]
+    assert "did not answer" in wait_for_event(client, "died", job=job)[-1]["text"]
     client.close()
-    assert gone(pid)
+    assert has_ended(pid)
 
 
 def test_what_cannot_be_registered_is_said(client, case):
     constant = Image(np.zeros_like(case.fixed.values), case.fixed.grid, "empty")
-    job = client.submit(request(case, preset="fast"))
-    bad = client.submit(Request(constant, case.moving, device="cpu"))
-    event = wait(client, "failed", job=bad)[-1]
+    job = client.submit(fast_request(case, preset="fast"))
+    bad = client.submit(request(constant, case.moving))
+    event = wait_for_event(client, "failed", job=bad)[-1]
     assert event["reason"] == "input" and "constant" in event["text"]
     assert job != bad and not client.busy
 
@@ -223,7 +202,7 @@ def test_torch_missing_or_too_old_is_said(tmp_path, monkeypatch, content, said):
     client = WorkerClient(environment=environment)
     try:
         client.start()
-        assert said in wait(client, "no_torch")[-1]["text"]
+        assert said in wait_for_event(client, "no_torch")[-1]["text"]
     finally:
         client.close()
 
@@ -231,7 +210,7 @@ def test_torch_missing_or_too_old_is_said(tmp_path, monkeypatch, content, said):
 def test_another_version_is_refused(client, monkeypatch):
     monkeypatch.setattr(protocol, "PROTOCOL", 99)
     client.start()
-    assert "Restart Slicer" in wait(client, "no_torch")[-1]["text"]
+    assert "Restart Slicer" in wait_for_event(client, "no_torch")[-1]["text"]
     assert not client.running
 
 
@@ -245,7 +224,7 @@ def test_python_that_is_not_there(tmp_path):
 def test_a_full_disk_is_said_before_any_work(client, case, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(InputError, match="Free some space"):
-        client.submit(request(case))
+        client.submit(fast_request(case))
     assert not client.busy and not list(client.folder.iterdir())
 
 
@@ -260,10 +239,7 @@ def test_a_client_that_is_killed_leaves_no_process_and_no_file(tmp_path):
     time.sleep(1.0)
     parent.kill()
     parent.wait()
-    end = time.monotonic() + 20
-    while time.monotonic() < end and (not gone(pid) or Path(folder).exists()):
-        time.sleep(0.1)
-    assert gone(pid) and not Path(folder).exists()
+    assert wait_until(lambda: has_ended(pid) and not Path(folder).exists(), 20)
     parent.stdout.close()
 
 
@@ -273,8 +249,8 @@ def test_a_folder_with_spaces_accents_and_chinese(tmp_path, monkeypatch, case):
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     client = WorkerClient()
     try:
-        job = client.submit(request(case))
-        wait(client, "done", job=job)
+        job = client.submit(fast_request(case))
+        wait_for_event(client, "done", job=job)
         assert client.folder.parent == folder
     finally:
         client.close()
@@ -290,7 +266,7 @@ def test_a_small_gpu_gets_the_smaller_plan(case):
             raise DeviceMemoryError("too small")
         return register(asked)
 
-    result = register_with_smaller_plans(request(case, preset="thorough"), None, pretended)
+    result = register_with_smaller_plans(fast_request(case, preset="thorough"), None, pretended)
     assert tried == ["thorough", "standard", "fast"]
     assert "fast was used" in result.notes[-1]
 
@@ -298,7 +274,7 @@ def test_a_small_gpu_gets_the_smaller_plan(case):
         raise DeviceMemoryError("too small")
 
     with pytest.raises(DeviceMemoryError):
-        register_with_smaller_plans(request(case), None, never)
+        register_with_smaller_plans(fast_request(case), None, never)
 
 
 def test_starting_again_and_again_leaves_nothing(tmp_path, monkeypatch):
@@ -310,4 +286,4 @@ def test_starting_again_and_again_leaves_nothing(tmp_path, monkeypatch):
         pids.append(client.pid)
         client.stop()
     client.close()
-    assert all(gone(pid) for pid in pids) and not list(tmp_path.iterdir())
+    assert all(has_ended(pid) for pid in pids) and not list(tmp_path.iterdir())

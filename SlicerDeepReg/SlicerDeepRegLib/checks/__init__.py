@@ -1,0 +1,26 @@
+"""The one book of checks: what is wrong with a request, said before any work. The command stops at an error, the panel
+lists every finding beside its control.
+"""
+
+from __future__ import annotations
+
+from .book import check, check_image, errors_of, memory_findings, raise_error
+from .facts import AttachmentFacts, PairFacts, PointFacts, VolumeFacts, facts_of_image
+from .inputs import Inputs, read_inputs
+from .memory import free_memory_bytes
+
+__all__ = [
+    "AttachmentFacts",
+    "Inputs",
+    "PairFacts",
+    "PointFacts",
+    "VolumeFacts",
+    "check",
+    "check_image",
+    "errors_of",
+    "facts_of_image",
+    "free_memory_bytes",
+    "memory_findings",
+    "raise_error",
+    "read_inputs",
+]

@@ -1,0 +1,345 @@
+"""The rules. Each takes the facts and yields findings; a group runs only where the groups before found no error."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..geometry.grids import overlap_fraction
+from ..types import (
+    PRESETS,
+    DeviceMemoryError,
+    Finding,
+    Image,
+    InputError,
+    Memory,
+    PairDescription,
+)
+from .facts import AttachmentFacts, PairFacts, VolumeFacts, facts_of_image
+
+#: The smallest number of voxels along an axis.
+SMALLEST_SIZE = 8
+#: Below this part of the fixed image inside the moving one, people are warned.
+LITTLE_OVERLAP = 0.25
+#: Slices are called thick where they are so many times the smallest voxel.
+THICK = 4
+#: The largest label that is accepted: label maps are written with 16 bits.
+LARGEST_LABEL = 65535
+SEVERITIES = ("error", "warning", "note")
+
+
+class Checkable(Protocol):
+    """What the checks need of a method; see ``methods.base.Method``."""
+
+    name: str
+    presets: Any
+
+    def check(self, pair: PairDescription, settings: Any) -> list[Finding]:
+        """Say what forbids it."""
+        ...
+
+    def memory(self, pair: PairDescription, settings: Any) -> Memory:
+        """Estimate its peak memory."""
+        ...
+
+
+def check_pair_alone(facts: PairFacts) -> list[Finding]:
+    """Return the findings that need no method, errors first."""
+    return _run(facts, (_chosen, _images, _together, _attached, _landmarks))
+
+
+def check(facts: PairFacts, method: Checkable, settings: Any) -> list[Finding]:
+    """Return every finding about a request, errors first.
+
+    Args:
+        facts: what is known of it.
+        method: the method that was asked for.
+        settings: its settings.
+    """
+    return _run(
+        facts,
+        (
+            _chosen,
+            _images,
+            _together,
+            lambda f: (*_attached(f), *_landmarks(f)),
+            _contrast,
+            lambda f: method.check(description_of(f), settings),
+            lambda f: memory_findings(f, method, settings, description_of(f)),
+        ),
+    )
+
+
+def _run(facts: PairFacts, groups: Sequence[Callable[[PairFacts], Iterable[Finding]]]) -> list[Finding]:
+    findings: list[Finding] = []
+    for group in groups:
+        findings += group(facts)
+        if errors_of(findings):
+            break
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def errors_of(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings that forbid the registration."""
+    return [finding for finding in findings if finding.severity == "error"]
+
+
+def raise_error(findings: Iterable[Finding]) -> None:
+    """Raise the first error, if there is one.
+
+    Raises:
+        InputError: its sentence; DeviceMemoryError where the GPU has too little memory.
+    """
+    for finding in errors_of(findings):
+        kind = DeviceMemoryError if finding.reason == "gpu_memory" else InputError
+        raise kind(finding.sentence, finding.control)
+
+
+def check_image(image: Image, role: str) -> Image:
+    """Return the image, where it can be registered.
+
+    Raises:
+        InputError: NaN or infinite voxels, complex ones, a constant image, or one that is too small.
+    """
+    raise_error(_about_image(facts_of_image(image, role)))
+    return image
+
+
+def description_of(facts: PairFacts) -> PairDescription:
+    """Return what methods are told of the pair."""
+    if facts.fixed is None or facts.moving is None or facts.fixed.grid is None or facts.moving.grid is None:
+        raise ValueError("a pair without grids cannot be described")
+    return PairDescription(
+        fixed=facts.fixed.grid,
+        moving=facts.moving.grid,
+        preset=facts.preset,
+        similarity=facts.similarity,
+        on_gpu=facts.device_free_bytes is not None,
+    )
+
+
+def _chosen(facts: PairFacts) -> Iterable[Finding]:
+    missing = [role for role, volume in (("fixed", facts.fixed), ("moving", facts.moving)) if volume is None]
+    if missing:
+        yield Finding("error", f"Choose a {' and a '.join(missing)} volume.", control=missing[0])
+        return
+    if facts.same_image:
+        yield Finding("error", "Fixed and moving are the same volume.", "Choose another for one of them.", "moving")
+    for volume in (facts.fixed, facts.moving):
+        if volume.geometry_error:
+            yield Finding("error", volume.geometry_error, control=volume.role)
+        elif volume.grid is None:
+            yield Finding(
+                "error", f"{volume.called} holds no voxels.", "Load it again, or choose another.", volume.role
+            )
+        elif volume.components != 1:
+            yield Finding(
+                "error",
+                f"{volume.called} has {volume.components} values for each voxel; one is needed.",
+                "Convert it to a scalar volume (module Vector to Scalar Volume).",
+                volume.role,
+            )
+
+
+def _images(facts: PairFacts) -> Iterable[Finding]:
+    for volume in (facts.fixed, facts.moving):
+        yield from _about_image(volume)
+
+
+def _about_image(volume: VolumeFacts) -> Iterable[Finding]:
+    if volume.is_complex:
+        yield Finding("error", f"{volume.called} has complex voxels.", "Convert it to magnitude.", volume.role)
+    elif volume.not_finite:
+        yield Finding(
+            "error",
+            f"{volume.called} has {volume.not_finite} voxels that are NaN or infinite.",
+            "Replace them, for example by the background value.",
+            volume.role,
+        )
+    elif volume.low is not None and volume.low == volume.high:
+        yield Finding(
+            "error",
+            f"{volume.called} is constant: every voxel is {volume.low:g}. There is nothing to register.",
+            "Check that this is the right one.",
+            volume.role,
+        )
+    sizes = [n for n in volume.grid.size_ijk if n > 1]
+    if len(sizes) < 2 or min(sizes) < SMALLEST_SIZE:
+        yield Finding(
+            "error",
+            f"{volume.called} has {' x '.join(map(str, volume.grid.size_ijk))} voxels; at least {SMALLEST_SIZE} are "
+            f"needed along each axis, or a single slice of {SMALLEST_SIZE} x {SMALLEST_SIZE}.",
+            control=volume.role,
+        )
+
+
+def _together(facts: PairFacts) -> Iterable[Finding]:
+    fixed, moving = facts.fixed, facts.moving
+    if fixed.grid.is_planar != moving.grid.is_planar:
+        flat, solid = (fixed, moving) if fixed.grid.is_planar else (moving, fixed)
+        yield Finding(
+            "error",
+            f"The {flat.role} {flat.noun} is a single slice and the {solid.role} one is a volume.",
+            "Choose two volumes or two slices; extract the slice that corresponds first.",
+            solid.role,
+        )
+        return
+    if fixed.dimensions != moving.dimensions:
+        yield Finding(
+            "error",
+            "One image is 2D and the other a volume of one slice.",
+            "Save both in the same way, so that both lie in one space.",
+            "moving",
+        )
+        return
+    yield from _overlap(facts)
+    if fixed.grid.is_planar:
+        yield Finding("note", "Both are single slices: they are registered in their plane.")
+    for volume in (fixed, moving):
+        yield from _about_placing(volume)
+
+
+def _overlap(facts: PairFacts) -> Iterable[Finding]:
+    part = overlap_fraction(facts.fixed.grid, facts.moving.grid)
+    if part == 0 and facts.linear == "none":
+        yield Finding(
+            "error",
+            f"The two {facts.fixed.noun}s do not overlap in space, so nothing can be compared without linear alignment.",
+            "Choose a linear alignment: center of mass, rigid or affine start from the centers.",
+            "linear",
+        )
+    elif part < LITTLE_OVERLAP and facts.linear == "none":
+        text = f"Only {100 * part:.0f} % of the fixed {facts.fixed.noun} overlaps the moving one, and linear alignment is off."
+        yield Finding("warning", text, control="linear")
+    elif part < LITTLE_OVERLAP:
+        text = f"{100 * part:.0f} % of the fixed {facts.fixed.noun} overlaps the moving one; their centers are matched first."
+        yield Finding("note", text)
+
+
+def _about_placing(volume: VolumeFacts) -> Iterable[Finding]:
+    spacing = volume.grid.spacing_mm[np.array(volume.grid.size_ijk) > 1]
+    if spacing.max() > THICK * spacing.min():
+        text = (
+            f"The {volume.role} {volume.noun} has thick slices ({spacing.max():.1f} mm); little is known between them."
+        )
+        yield Finding("note", text, control=volume.role)
+    if volume.parent and volume.parent_is_linear:
+        text = f"The {volume.role} volume is under {volume.parent}; that transform is taken into account."
+        yield Finding("note", text, control=volume.role)
+    elif volume.parent:
+        text = f"The {volume.role} volume is under {volume.parent}, which is not linear; it will be resampled first."
+        yield Finding("note", text, control=volume.role)
+
+
+def _attached(facts: PairFacts) -> Iterable[Finding]:
+    for attached in facts.attachments:
+        yield from _about_attachment(attached, facts)
+
+
+def _about_attachment(attached: AttachmentFacts, facts: PairFacts) -> Iterable[Finding]:
+    problem, remedy = "", ""
+    image = facts.fixed if attached.control.startswith("fixed") else facts.moving
+    if not attached.same_transform:
+        problem = f"{attached.name} and {attached.volume} are under different transforms."
+        remedy = "Put both under the same one."
+    elif attached.segments == 0:
+        problem, remedy = f"{attached.name} has no segment.", "Draw one, or choose None."
+    elif not attached.whole:
+        problem = f"{attached.called} must be whole numbers from 0 up; other values were found."
+        remedy = "Give a label map."
+    elif attached.empty and attached.noun == "mask":
+        problem = f"{attached.called} is empty where the image is: no voxel of it is above 0."
+        remedy = "Draw it again, or leave it out."
+    elif attached.empty:
+        problem = f"{attached.called} are empty: every voxel is 0."
+        remedy = "Leave them out, or correct them."
+    elif attached.high is not None and attached.high > LARGEST_LABEL:
+        problem, remedy = f"{attached.called} hold labels above {LARGEST_LABEL}.", "Renumber them."
+    elif attached.is_planar is not None and image.grid is not None and attached.is_planar != image.grid.is_planar:
+        one, other = ("a single slice", "a volume") if attached.is_planar else ("a volume", "a single slice")
+        problem = f"{attached.called} are {one} and the {image.role} {image.noun} is {other}."
+        remedy = "Give labels of that image."
+    if problem:
+        yield Finding("error", problem, remedy, attached.control)
+
+
+def _landmarks(facts: PairFacts) -> Iterable[Finding]:
+    points = facts.points
+    if points.fixed is None and points.moving is None:
+        return
+    if points.fixed is None or points.moving is None:
+        control = "fixed_points" if points.fixed is None else "moving_points"
+        yield Finding("error", "Landmarks are needed in both images.", "Give both lists, or none.", control)
+        return
+    if points.fixed != points.moving or not points.fixed:
+        yield Finding(
+            "error",
+            f"There are {points.fixed} fixed and {points.moving} moving points.",
+            "Each fixed point needs its partner on the same line of the other list.",
+            "moving_points",
+        )
+    for role, outside in (("fixed", points.fixed_outside), ("moving", points.moving_outside)):
+        if outside:
+            numbers = ", ".join(str(n + 1) for n in outside[:10])
+            yield Finding(
+                "error",
+                f"{len(outside)} of the {role} points lie outside the {role} image (number {numbers}).",
+                "Points of files must be LPS mm, not RAS; check also that they belong to this image.",
+                f"{role}_points",
+            )
+
+
+def _contrast(facts: PairFacts) -> Iterable[Finding]:
+    """CT is told by air at -1000 HU; other modalities cannot be told from their numbers."""
+    kinds = [_looks_like_ct(volume) for volume in (facts.fixed, facts.moving)]
+    if None not in kinds and kinds[0] != kinds[1] and facts.similarity == "lncc":
+        text = "One volume looks like CT and the other does not."
+        yield Finding("warning", text, "Choose the similarity metric MIND, or automatic.", "similarity")
+
+
+def _looks_like_ct(volume: VolumeFacts) -> bool | None:
+    if volume.low is None or volume.high is None:
+        return None
+    return volume.low <= -900 and volume.high >= 200
+
+
+def memory_findings(facts: PairFacts, method: Checkable, settings: Any, description: PairDescription) -> list[Finding]:
+    """Say where the estimate of memory exceeds what is free, naming a preset that fits.
+
+    Args:
+        description: of the pair, as far as it is known by now.
+    """
+    needed, findings = method.memory(description, settings), []
+    for amount, free, where in (
+        (needed.host, facts.free_bytes, "this computer"),
+        (needed.device, facts.device_free_bytes, "the GPU"),
+    ):
+        if free is None or amount <= free:
+            continue
+        on_gpu = where == "the GPU"
+        remedy = "Close other programs, resample the fixed image to larger voxels, or use a computer with more memory."
+        smaller = _fitting_preset(facts, method, description, on_gpu, free)
+        if smaller is not None:
+            remedy = f"Use the preset {smaller[0]}, which needs about {smaller[1] / 1e9:.1f} GB."
+        if on_gpu:
+            remedy += " Or compute on the CPU."
+        text = (
+            f"This registration needs about {amount / 1e9:.1f} GB of memory and {where} has {free / 1e9:.1f} GB free."
+        )
+        findings.append(Finding("error", text, remedy, "preset", "gpu_memory" if on_gpu else "memory"))
+    return findings
+
+
+def _fitting_preset(
+    facts: PairFacts, method: Checkable, description: PairDescription, on_gpu: bool, free: int
+) -> tuple[str, int] | None:
+    """Return the slowest of the faster presets that fits, with the bytes that it needs."""
+    for preset in reversed(PRESETS[: PRESETS.index(description.preset)]):
+        memory = method.memory(dataclasses.replace(description, preset=preset), method.presets[preset])
+        needed = memory.device if on_gpu else memory.host
+        if needed <= free:
+            return preset, needed
+    return None

@@ -1,0 +1,86 @@
+"""Velocity-field optimization (``svf``): training-free deformable registration by a product of velocity fields.
+
+The deformation is ``(id + u) = exp(v_1) o exp(v_2) o ... o exp(v_L)``, one stationary velocity field for
+each stage: an optional search, then each resolution from coarse to fine. Each factor is a diffeomorphism
+and its inverse is the exponential of the negative, so the whole is one and its inverse is
+``exp(-v_L) o ... o exp(-v_1)``. At each step:
+
+* the gradient of the similarity is taken where it belongs in a composition: the gradient of the warped
+  image times the derivative of the loss by the warped image (Vercauteren et al. 2009, Avants et al. 2008);
+* the regularizer is the diffusion energy of the whole displacement, in mm, not of the factor;
+* the step is Adam's, smoothed by a Gaussian after it was normalized, so that every factor stays smooth.
+
+The similarity is any metric of ``similarity/``. The search is the coupled-convex scheme of Heinrich, Papiez, Schnabel
+and Handels (2014) as ConvexAdam (Siebert et al., TMI 2024) uses it, on MIND-SSC, in both directions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...catalog import Card
+from ...preparation.resolution import registration_memory, voxels
+from ...preparation.working import working_pair
+from ...similarity import for_modality, similarities
+from ...types import AUTOMATIC, Finding, ImagePair, Memory, PairDescription
+from ..base import BaseMethod, Context, Outcome
+from .plan import levels
+from .settings import PRESET_SETTINGS, SVFSettings
+
+
+class VelocityFieldOptimization(BaseMethod):
+    """See the head of the file."""
+
+    uses_similarity = True
+    on_device = True
+    Settings = SVFSettings
+    presets = PRESET_SETTINGS
+    card = Card(
+        name="svf",
+        title="Velocity-field optimization",
+        summary="Optimizes velocity fields for the pair at hand, from coarse to fine. Needs no training and no weights, and "
+        "comes with its inverse.",
+        references=(
+            "Avants BB et al. Symmetric diffeomorphic image registration with cross-correlation. Med Image Anal 2008. "
+            "doi:10.1016/j.media.2007.06.004",
+            "Vercauteren T et al. Diffeomorphic demons. NeuroImage 2009. doi:10.1016/j.neuroimage.2008.10.040",
+            "Heinrich MP et al. Towards realtime multimodal fusion for image-guided interventions using "
+            "self-similarities (MIND-SSC). MICCAI 2013. doi:10.1007/978-3-642-40811-3_24",
+            "Siebert H et al. ConvexAdam. IEEE Trans Med Imaging 2024. doi:10.1109/TMI.2024.3462248",
+        ),
+        license="Apache-2.0",
+        dimensions=(2, 3),
+    )
+
+    def check(self, pair: PairDescription, settings: Any) -> list[Finding]:
+        """See :class:`~..base.Method`: it takes any pair."""
+        return []
+
+    def memory(self, pair: PairDescription, settings: Any) -> Memory:
+        """See :class:`~..base.Method`; where "auto" chooses the metric, that of most pairs, one modality, is assumed."""
+        metric = for_modality("same") if pair.similarity == AUTOMATIC else similarities()[pair.similarity]
+        finest = levels(pair.fixed, pair.preset)[-1]
+        coarse = finest.field_size_ijk != finest.size_ijk
+        return registration_memory(pair, metric.memory(voxels(finest.size_ijk), coarse))
+
+    def run(self, pair: ImagePair, start: np.ndarray, settings: SVFSettings, context: Context) -> Outcome:
+        """See :class:`~..base.Method`."""
+        from .optimizer import optimize
+
+        work = working_pair(pair, start, context.preset, context.similarity)
+        if context.similarity == AUTOMATIC:  # only now it is known which metric that is
+            description = PairDescription(
+                fixed=pair.fixed.grid,
+                moving=pair.moving.grid,
+                preset=context.preset,
+                similarity=work.similarity,
+                on_gpu=context.on_gpu,
+            )
+            context.require(description)
+        context.done("prepare")
+        return optimize(work, settings, context)
+
+
+METHODS = (VelocityFieldOptimization(),)

@@ -1,0 +1,86 @@
+"""Both images at any resolution on the device, and a deformation between resolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ...preparation.working import WorkingPair
+from ...types import Field, Grid
+from ...warping.filters import gaussian
+from ...warping.sample import resize
+
+
+@dataclass(frozen=True, eq=False)
+class Deformation:
+    """A displacement and its inverse.
+
+    Attributes:
+        displacement, inverse: (1, n, ...) voxels of ``grid``, order i, j(, k).
+        grid: where they are.
+    """
+
+    displacement: torch.Tensor
+    inverse: torch.Tensor
+    grid: Grid
+
+
+class Images:
+    """Both images on the device, at any level, and how their grids relate."""
+
+    def __init__(self, pair: WorkingPair, device: torch.device) -> None:
+        self.pair, self.device = pair, device
+        self.axes = list(pair.axes_ijk)
+        self.fixed = self._tensor(pair.fixed)
+        self.moving = self._tensor(pair.moving)
+        self.inside = self._tensor(pair.inside.astype(np.float32))
+
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        """(1, 1, ...) without the axis of a single slice."""
+        shape = [n for n in values.shape if n > 1] if len(self.axes) < 3 else values.shape
+        tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32).reshape(1, 1, *shape))
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
+    def at(self, grid: Grid) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict[str, list[float]]]:
+        """Return fixed, moving and mask at the resolution of ``grid``, and ``warp``'s arguments for the moving one.
+
+        Images are (1, 1, ...), without the axis of a single slice.
+        """
+        factor = np.array(self.pair.grid.size_ijk) / np.array(grid.size_ijk)
+        sigma = [0.35 * np.sqrt(max(0.0, f**2 - 1)) for f in factor[self.axes]]
+        fixed = self._shrunk(self.fixed, sigma, [grid.size_ijk[c] for c in self.axes])
+        inside = self._shrunk(self.inside, sigma, [grid.size_ijk[c] for c in self.axes])
+        wide = np.array(self.pair.grid.size_ijk) + 2 * np.array(self.pair.margin_ijk)
+        moving_size = [max(1, int(round(wide[c] / factor[c]))) for c in self.axes]
+        moving = self._shrunk(self.moving, sigma, moving_size)
+        moving_factor = wide[self.axes] / np.array(moving_size)
+        scale = factor[self.axes] / moving_factor
+        offset = (0.5 * factor[self.axes] + np.array(self.pair.margin_ijk)[self.axes]) / moving_factor - 0.5
+        return fixed, moving, inside, {"scale_ijk": scale.tolist(), "offset_ijk": offset.tolist()}
+
+    @staticmethod
+    def _shrunk(image: torch.Tensor, sigma_ijk: Sequence[float], size_ijk: Sequence[int]) -> torch.Tensor:
+        shape = tuple(size_ijk[::-1])
+        if tuple(image.shape[2:]) == shape:
+            return image
+        mode = "trilinear" if image.ndim == 5 else "bilinear"
+        return F.interpolate(gaussian(image, sigma_ijk), size=shape, mode=mode, align_corners=False)
+
+
+def resized_to(state: Deformation | None, grid: Grid, axes: Sequence[int]) -> Deformation | None:
+    """Return a deformation on another grid over the same box; None for none."""
+    if state is None:
+        return None
+    shape = tuple(grid.size_ijk[c] for c in axes)[::-1]
+    return Deformation(resize(state.displacement, shape), resize(state.inverse, shape), grid)
+
+
+def as_field(pair: WorkingPair, displacement: torch.Tensor, grid: Grid) -> Field:
+    """Return a displacement, (1, n, ...) voxels of ``grid``, as a field in LPS mm."""
+    return pair.field_from_voxels(displacement[0].cpu().numpy(), grid)

@@ -1,0 +1,160 @@
+"""Starts registrations and follows them to their end; asks before it installs what they need. No Qt."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
+from . import install
+from .choice import Choice
+from .session import Job
+
+if TYPE_CHECKING:
+    from .context import Context
+
+
+class Launcher:
+    """One registration at a time, begun by the user or by a section that runs several in turn.
+
+    Args:
+        context: what the sections share.
+        working: called with True when a registration starts and with False when it is over.
+
+    Attributes:
+        job: the registration that runs, or None.
+        attended: whether the user began it: then its result is shown and its error is displayed.
+        installing: whether packages are being installed.
+    """
+
+    def __init__(self, context: Context, working: Callable[[bool], None]) -> None:
+        self.context, self._working = context, working
+        self.job: Job | None = None
+        self.attended = True
+        self.installing = False
+
+    @property
+    def unattended(self) -> bool:
+        """Whether a registration runs that a section began."""
+        return self.job is not None and not self.attended
+
+    def begin(self, choice: Choice, name: str = "", attended: bool = True) -> bool:
+        """Start a registration.
+
+        Args:
+            choice: what to register.
+            name: of the run; made from the volumes when empty.
+            attended: False for one that a section begins: its result is not shown and its error is not displayed.
+
+        Returns:
+            False if the user declined a warning or the installation of packages.
+
+        Raises:
+            InputError: it cannot be started; the text says what to do.
+        """
+        context = self.context
+        warnings = [_(finding.sentence) for finding in context.findings_of(choice) if finding.severity == "warning"]
+        if warnings and not context.confirm("\n\n".join(warnings) + "\n\n" + _("Register anyway?")):
+            return False
+        if not self._installed():
+            return False
+        self.job = context.session.start(choice, name)
+        self.attended = attended
+        self._working(True)
+        for section in context.sections:
+            section.started(self.job)
+        return True
+
+    def cancel(self) -> None:
+        """Ask for the end of the registration."""
+        self.context.say(_("Canceling..."))
+        self.context.session.cancel()
+
+    def poll(self) -> None:
+        """Listen to the worker."""
+        changed = self.context.session.poll()
+        job = self.job
+        if job is None:
+            return
+        if changed or not job.over:
+            for section in self.context.sections:
+                section.progressed(job)
+        if job.over:
+            self._finish(job)
+
+    def node_removed(self, node: Any) -> None:
+        """End a registration whose input was removed from the scene."""
+        job = self.job
+        if job is not None and not job.over and node in job.choice.nodes():
+            text = _("{name} was removed from the scene, so the registration was ended.")
+            self.context.session.drop(text.format(name=node.GetName()))
+            self._finish(job)
+
+    def scene_closing(self) -> None:
+        """End the registration because its scene goes."""
+        job, self.job = self.job, None
+        if job is not None:
+            self.context.session.drop(_("The scene was closed, so the registration was ended."))
+            self.context.say(job.text)
+            self._working(False)
+
+    def _finish(self, job: Job) -> None:
+        context, attended, done = self.context, self.attended, job.state == "done"
+        self.job = None
+        self._working(False)
+        seconds = time.monotonic() - job.started
+        context.say(_("Done in {seconds:.1f} s.").format(seconds=seconds) if done else job.text)
+        context.update()
+        if done:
+            context.select(job.run)
+            if attended:
+                context.display.show(job.run)
+        for section in context.sections:
+            section.finished(job)
+        if job.state == "failed" and attended:
+            self._recover(job)
+
+    def _recover(self, job: Job) -> None:
+        """Offer the CPU where the GPU failed; otherwise display the error."""
+        context = self.context
+        if job.reason not in ("gpu_memory", "device") or context.parameters is None:
+            context.error(job.text, "\n".join(job.log))
+        elif context.confirm(job.text + "\n\n" + _("Register on the CPU instead? It takes longer.")):
+            context.parameters.device = "cpu"
+            context.begin_chosen()
+
+    def _installed(self) -> bool:
+        """Return whether everything is installed, after an installation if the user agreed to one."""
+        context, packages = self.context, install.missing()
+        if not packages:
+            return True
+        if self.installing:  # pip lets Qt work between its lines, and Apply could be pressed again
+            return False
+        question = _(
+            "DeepReg needs packages that are not installed yet:\n\n{packages}\n\nInstall them now? PyTorch is large: "
+            "this can take several minutes and gigabytes of disk space."
+        ).format(packages="\n".join(packages))
+        if not context.confirm(question):
+            context.say(_("Nothing was installed. Press Apply when you want to install the packages and register."))
+            return False
+
+        def say(text: str) -> None:
+            context.say(_(text))
+            slicer.util.showStatusMessage(text)
+            slicer.app.processEvents()
+
+        self.installing = True
+        context.choice_changed()
+        try:
+            install.install(packages, say)
+        except RuntimeError as error:
+            context.error(str(error))
+            return False
+        finally:
+            self.installing = False
+            context.choice_changed()
+        return True

@@ -1,0 +1,77 @@
+"""What the panel says about the quality of a run, in words. No Qt."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ..metrics.status import AMBER, GRAY, GREEN, RED, Status, statuses
+from ..mrml.runs import Run
+
+#: The words for a color, so that nobody needs to tell colors apart, and how the color is drawn.
+STATUS_WORDS = {
+    GREEN: (_("Within tolerance"), "#2e9e4f"),
+    AMBER: (_("Check"), "#e09a1a"),
+    RED: (_("Out of tolerance"), "#d43a3a"),
+    GRAY: (_("Not measured"), "#8a8f98"),
+}
+#: What the panel calls the measures.
+MEASURES = {
+    "Landmarks": _("Landmarks (TRE)"),
+    "Surfaces (HD95)": _("Surface distance (HD95)"),
+    "Consistency": _("Inverse consistency"),
+    "Repeatability": _("Uncertainty"),
+}
+#: Findings at a location: what was found, and its value in words.
+LOCATIONS = {
+    "fold": (_("Fold: not invertible here"), _("minimum J = {value:.2f}")),
+    "shrinks": (_("Maximum compression"), _("J = {value:.2f}")),
+    "grows": (_("Maximum expansion"), _("J = {value:.2f}")),
+    "differs": (_("Largest intensity difference"), _("{value:.0%} of the window")),
+}
+
+
+def run_statuses(run: Run) -> list[Status]:
+    """Return the statuses of a run; inverse consistency is that of two registrations if it was measured since."""
+    facts = run.facts
+    kept, both_ways = [Status(**values) for values in facts.get("statuses", [])], facts.get("both_ways")
+    if both_ways is not None:
+        measured = {status.name: status for status in statuses(both_ways, facts["spacing_mm"])}
+        kept = [measured["Consistency"] if status.name == "Consistency" else status for status in kept]
+    return [dataclasses.replace(status, name=MEASURES.get(status.name, status.name)) for status in kept]
+
+
+def run_facts(run: Run) -> dict[str, Any]:
+    """Return everything about a run, its statuses as the panel shows them."""
+    return {**run.facts, "statuses": [dataclasses.asdict(status) for status in run_statuses(run)]}
+
+
+def location_cells(location: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the finding at a location and its value."""
+    title, form = LOCATIONS[location["kind"]]
+    return title, form.format(value=location["value"])
+
+
+def structure_cells(structure: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Return name, Dice, HD95 and volume of a structure, before and after registration."""
+    return (
+        structure["name"],
+        _before_and_after(structure["dice"], "{:.2f}"),
+        _before_and_after(structure["hd95_mm"], "{:.1f}"),
+        _volumes(structure["fixed_ml"], structure["warped_ml"]),
+    )
+
+
+def _before_and_after(values: Mapping[str, float | None], form: str) -> str:
+    before, after = (values.get(name) for name in ("before", "after"))
+    return f"{'-' if before is None else form.format(before)} \u2192 {'-' if after is None else form.format(after)}"
+
+
+def _volumes(fixed_ml: float | None, warped_ml: float | None) -> str:
+    """Return the volume of the fixed structure, and how much larger or smaller the warped one is."""
+    if not fixed_ml or warped_ml is None:
+        return f"{fixed_ml:.1f}" if fixed_ml else "-"
+    return f"{fixed_ml:.1f}, {_('warped')} {100 * (warped_ml / fixed_ml - 1):+.0f} %"

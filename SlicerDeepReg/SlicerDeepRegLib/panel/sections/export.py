@@ -1,0 +1,76 @@
+"""The report of the selected result, and its transform as DICOM. Qt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer.util
+from slicer.i18n import tr as _
+
+from ...types import InputError
+from ..quality import run_facts
+from ..reporting import ask_dicom, ask_folder, write_dicom, write_report
+from ..section import BaseSection
+from ..selection import complete
+
+
+class ExportSection(BaseSection):
+    """Writes files about the selected run."""
+
+    name = "export"
+    ui = "Export.ui"
+    order = 52
+    container = "resultsSectionsWidget"
+
+    def __init__(self, context: Any, root: Any) -> None:
+        super().__init__(context, root)
+        self.widgets.reportButton.connect("clicked(bool)", lambda checked=False: self.save_report())
+        self.widgets.dicomButton.connect("clicked(bool)", lambda checked=False: self.export_dicom())
+
+    def update(self) -> None:
+        self.selection_changed()
+
+    def selection_changed(self) -> None:
+        enabled = complete(self.context.runs.selected)
+        self.widgets.reportButton.enabled = self.widgets.dicomButton.enabled = enabled
+
+    def save_report(self) -> None:
+        """Save the report of the selected run in a folder that the user chooses."""
+        context = self.context
+        run, shown = context.runs.selected, context.review.shown
+        folder = ask_folder() if run is not None else None
+        if folder is None:
+            return
+        context.take_views()
+        if shown is None:
+            context.review.show(run)
+            context.review.fit(run)
+        try:
+            text = " ".join(write_report(run, run_facts(run), context.review, folder))
+        except InputError as error:
+            slicer.util.errorDisplay(str(error), windowTitle=_("DeepReg"))
+            return
+        except OSError as error:
+            text = _("The report could not be written to {folder}: {error}").format(folder=folder, error=error)
+            slicer.util.errorDisplay(text, windowTitle=_("DeepReg"))
+            return
+        finally:
+            if shown is None:
+                context.display.restore_views()
+            else:
+                context.display.look(shown)
+        context.display.explain(text)
+
+    def export_dicom(self) -> None:
+        """Write the transform of the selected run as a DICOM object."""
+        run = self.context.runs.selected
+        path = ask_dicom() if run is not None else None
+        if path is None:
+            return
+        try:
+            self.context.display.explain(write_dicom(run, path))
+        except (InputError, ValueError) as error:
+            slicer.util.errorDisplay(_(str(error)), windowTitle=_("DeepReg"))
+        except OSError as error:
+            text = _("The DICOM object could not be written to {path}: {error}").format(path=path, error=error)
+            slicer.util.errorDisplay(text, windowTitle=_("DeepReg"))

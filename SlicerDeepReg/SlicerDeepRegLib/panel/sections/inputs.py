@@ -1,0 +1,87 @@
+"""The volumes to register, and masks, segmentations, landmarks and an initial transform for them. Qt."""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+import slicer
+import slicer.util
+from slicer import (
+    vtkMRMLBSplineTransformNode,
+    vtkMRMLGridTransformNode,
+    vtkMRMLLabelMapVolumeNode,
+    vtkMRMLLinearTransformNode,
+    vtkMRMLMarkupsFiducialNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLTransformNode,
+)
+from slicer.i18n import tr as _
+
+from ...mrml.runs import OWNED, runs
+from ..section import BaseSection
+
+# The same classes in the same order as the node types of the selectors in the .ui.
+Labels = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]
+AnyTransform = Union[
+    vtkMRMLTransformNode, vtkMRMLLinearTransformNode, vtkMRMLBSplineTransformNode, vtkMRMLGridTransformNode, None
+]
+SIGNS = {"error": "\u26d4", "warning": "\u26a0", "note": "\u2139"}
+
+
+class InputsSection(BaseSection):
+    """Lets the user choose the input nodes, and lists what is to be said about them."""
+
+    name = "inputs"
+    title = _("Inputs")
+    ui = "Inputs.ui"
+    order = 10
+
+    class Parameters:
+        """The volumes; the nodes after them are optional."""
+
+        fixed: vtkMRMLScalarVolumeNode
+        moving: vtkMRMLScalarVolumeNode
+        fixedMask: Labels
+        movingMask: Labels
+        fixedSegmentation: Labels
+        movingSegmentation: Labels
+        fixedPoints: vtkMRMLMarkupsFiducialNode
+        movingPoints: vtkMRMLMarkupsFiducialNode
+        initial: AnyTransform
+
+    def bind(self, parameters: Any | None) -> None:
+        if parameters is not None:
+            self.choose_volumes()
+
+    def volume_added(self, node: Any) -> None:
+        self.choose_volumes()
+
+    def update(self) -> None:
+        if not self.context.session.busy:
+            self.choice_changed()
+
+    def choice_changed(self) -> None:
+        findings = self.context.findings
+        label = self.widgets.findingsLabel
+        label.text = "<br>".join(f"{SIGNS[finding.severity]} {_escaped(_(finding.sentence))}" for finding in findings)
+        label.visible = bool(findings)
+
+    def choose_volumes(self) -> None:
+        """Choose the scene's first two volumes where none is chosen yet: then Apply suffices."""
+        owned = {run.get(role) for run in runs(slicer.mrmlScene) for role in OWNED}
+        volumes = [
+            volume
+            for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            if volume.GetClassName() == "vtkMRMLScalarVolumeNode"  # no labels, no vectors
+            and volume not in owned
+            and not volume.GetHideFromEditors()
+        ]
+        for name, other in (("fixed", "moving"), ("moving", "fixed")):
+            free = [volume for volume in volumes if volume is not getattr(self.parameters, other)]
+            if getattr(self.parameters, name) is None and free:
+                setattr(self.parameters, name, free[0])
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,259 @@
+"""Lessons: one click makes a pair, registers it as the lesson asks, and shows the results step by step. Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ...metrics import METRICS
+from ...mrml.runs import Run, remove_node
+from ...teaching.lessons import LESSONS, SHOWN, Lesson, Step
+from ...teaching.pairs import PAIRS
+from ...types import InputError
+from ..choice import Choice
+from ..samples import add_labeled_pair
+from ..section import BaseSection, signals_blocked
+from ..session import Job
+
+#: Parameters that a step changes; put back at the end.
+DISPLAY_PARAMETERS = ("reviewMode", "reviewAmount", "showGrid", "showArrows", "gridSpacing")
+
+
+class LessonsSection(BaseSection):
+    """Plays lessons in the views.
+
+    Attributes:
+        lesson: the one that is open, or None.
+        running: whether its registrations are running.
+        runs: its results so far.
+        buttons: one that opens each lesson.
+    """
+
+    name = "lessons"
+    title = _("Lessons")
+    ui = "Lessons.ui"
+    order = 90
+    collapsed = True
+    tool_tip = _("Five short lessons on a synthetic pair; they need neither data nor a GPU.")
+
+    def __init__(self, context: Any, root: Any) -> None:
+        super().__init__(context, root)
+        self.lesson: Lesson | None = None
+        self.running = False
+        self.runs: list[Run] = []
+        self.buttons: list[Any] = []
+        self._step = 0
+        self._nodes: dict[str, Any] = {}  # of the pair, named as in Choice
+        self._display_before: dict[str, Any] = {}
+        self._trouble = ""  # why the lesson cannot go on
+        widgets = self.widgets
+        for number, lesson in enumerate(LESSONS.values(), start=1):
+            button = qt.QPushButton(f"{number}. {_(lesson.title)}")
+            button.setToolTip(_(lesson.question))
+            button.connect("clicked(bool)", self._opener(lesson))
+            widgets.lessonButtonsWidget.layout().addWidget(button)
+            self.buttons.append(button)
+        widgets.lessonBackButton.connect("clicked(bool)", lambda checked=False: self.go(self._step - 1))
+        widgets.lessonNextButton.connect("clicked(bool)", lambda checked=False: self.go(self._step + 1))
+        widgets.lessonEndButton.connect("clicked(bool)", lambda checked=False: self.end())
+        widgets.lessonSlider.connect("valueChanged(double)", lambda value=0.0: self._show_run(round(value)))
+        self.update()
+
+    def _opener(self, lesson: Lesson) -> Callable[[bool], None]:
+        return lambda checked=False: self.open(lesson)
+
+    # ------------------------------------------------------------------ its course
+
+    def open(self, lesson: Lesson) -> None:
+        """Begin a lesson: add its pair to the scene and start its registrations."""
+        if self.context.session.busy or self.parameters is None:
+            return
+        self.end()
+        self.lesson, self._step, self.runs, self._trouble = lesson, 0, [], ""
+        self._display_before = {name: getattr(self.parameters, name) for name in DISPLAY_PARAMETERS}
+        self._nodes = add_labeled_pair(PAIRS[lesson.pair]())
+        self.running = True
+        self._next()
+
+    def _next(self) -> None:
+        """Start the next registration, or show the first step after the last of them."""
+        number = len(self.runs)
+        if number == len(self.lesson.tries):
+            self.running = False
+            self.context.update()
+            self.go(0)
+            self.context.review.fit(self.runs[0])
+            return
+        attempt = self.lesson.tries[number]
+        choice = Choice(
+            **self._nodes,
+            method=attempt.method,
+            settings=attempt.settings,
+            preset=attempt.preset,
+            linear=attempt.linear,
+            device="cpu",
+        )
+        try:
+            begun = self.context.begin(choice, attempt.title, attended=False)
+        except InputError as error:
+            self.context.error(str(error))
+            begun = False
+        if begun:
+            self.update()
+        else:
+            self._stop(_("The lesson was not started."))
+
+    def finished(self, job: Job) -> None:
+        if not self.running:
+            return
+        if job.state == "done":
+            self.runs.append(job.run)
+            self._next()
+            return
+        self._stop(job.text)
+        if job.state == "failed":
+            self.context.error(job.text, "\n".join(job.log))
+
+    def _stop(self, text: str) -> None:
+        self.running = False
+        self._trouble = text
+        self.update()
+
+    def end(self) -> None:
+        """Remove what the lesson made; a result that the user locked stays."""
+        if self.lesson is None:
+            return
+        context = self.context
+        if self.running:
+            self.running = False
+            context.session.cancel()
+        context.display.show_before(False)
+        for run in list(self.runs):
+            if run.node.GetScene() is not None and not run.permanent:
+                context.remove(run)
+        context.display.restore_views()
+        for node in self._nodes.values():
+            if node.GetScene() is not None:
+                remove_node(slicer.mrmlScene, node)
+        for name, value in self._display_before.items():
+            setattr(self.parameters, name, value)
+        self.close()
+        context.update()
+
+    def close(self) -> None:
+        self.lesson, self.running = None, False
+        self._nodes, self.runs, self._display_before = {}, [], {}
+        self.update()
+
+    def run_about_to_be_removed(self, run: Run) -> None:
+        """Without one of its results a lesson cannot go on."""
+        if run in self.runs and self.lesson is not None and not self.running:
+            self.runs.remove(run)
+            self._trouble = _("A result of the lesson was deleted. Open the lesson again.")
+            self.update()
+
+    # ------------------------------------------------------------------ its steps
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to look at."""
+        return self.lesson is not None and not self.running and len(self.runs) == len(self.lesson.tries)
+
+    def go(self, number: int) -> None:
+        """Show a step, counted from 0; the one after the last is the summary."""
+        if not self.ready or not 0 <= number <= len(self.lesson.steps):
+            return
+        self._step = number
+        if number < len(self.lesson.steps):
+            step = self.lesson.steps[number]
+            self._show(step, step.shows)
+        self.update()
+
+    def _show_run(self, number: int) -> None:
+        """Show another registration in the way of the present step."""
+        if self.ready and number != self._shown_number():
+            self._show(self.lesson.steps[min(self._step, len(self.lesson.steps) - 1)], number)
+            self.update()
+
+    def _show(self, step: Step, number: int) -> None:
+        display, parameters, run = self.context.display, self.parameters, self.runs[number]
+        display.end_motion()
+        self.context.select(run)
+        parameters.reviewMode, parameters.reviewAmount = step.mode, step.amount
+        parameters.showGrid, parameters.showArrows = step.grid, step.arrows
+        display.show_before(step.before)
+        display.look(run)
+        try:
+            if step.time is not None:
+                display.show_time(step.time)
+            elif step.stage and number == step.shows:
+                names = display.stage_names()
+                display.show_stage(len(names) - 1 if step.stage == "last" else names.index(step.stage))
+        except ValueError as error:  # the user removed a volume
+            display.say_of_motion(_(str(error)))
+
+    def _shown_number(self) -> int:
+        selected = self.context.runs.selected
+        return self.runs.index(selected) if selected in self.runs else 0
+
+    # ------------------------------------------------------------------ the controls
+
+    def selection_changed(self) -> None:
+        self.update()
+
+    def view_changed(self) -> None:
+        self.update()
+
+    def started(self, job: Job) -> None:
+        self.update()
+
+    def update(self) -> None:
+        widgets, ready, lesson = self.widgets, self.ready, self.lesson
+        for button in self.buttons:
+            button.enabled = not self.context.session.busy
+        for widget in (
+            widgets.lessonLabel,
+            widgets.lessonBackButton,
+            widgets.lessonNextButton,
+            widgets.lessonEndButton,
+        ):
+            widget.visible = lesson is not None
+        widgets.lessonSlider.visible = ready and bool(lesson.slider)
+        widgets.lessonMetricsLabel.visible = ready
+        widgets.lessonBackButton.enabled = ready and self._step > 0
+        widgets.lessonNextButton.enabled = ready and self._step < len(lesson.steps)
+        if lesson is None:
+            return
+        widgets.lessonLabel.text = self._text(lesson)
+        if not ready:
+            return
+        number = self._shown_number()
+        if lesson.slider:
+            with signals_blocked(widgets.lessonSlider):
+                widgets.lessonSlider.maximum = len(self.runs) - 1
+                widgets.lessonSlider.value = number
+        text = self.context.display.motion_text or _metrics_text(self.runs[number])  # of the stage if one is shown
+        widgets.lessonMetricsLabel.text = f"<b>{_(lesson.tries[number].title)}</b><br>{text}"
+
+    def _text(self, lesson: Lesson) -> str:
+        title = f"<b>{_(lesson.title)}</b><br>"
+        if self._trouble:
+            return title + _(self._trouble)
+        if not self.ready:
+            number, count = len(self.runs) + 1, len(lesson.tries)
+            progress = _("Registering {number} of {count}...").format(number=number, count=count)
+            return f"{title}{_(lesson.question)}<br><br>{progress}"
+        if self._step == len(lesson.steps):
+            return title + _("Summary: ") + _(lesson.learned)
+        return f"{title}{self._step + 1}/{len(lesson.steps)}: {_(lesson.steps[self._step].text)}"
+
+
+def _metrics_text(run: Run) -> str:
+    values = run.facts.get("metrics", {})
+    known = [(METRICS[name], values.get(name)) for name in SHOWN]
+    lines = [f"{metric.title}: {value:.3g} {metric.unit}".strip() for metric, value in known if value is not None]
+    return "; ".join(lines).replace("<", "&lt;")

@@ -1,0 +1,173 @@
+"""The method, its preset and parameters, and where it computes. Qt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any
+
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange
+
+from ...catalog import refresh
+from ...methods import Method, linear_methods, method, methods
+from ...similarity import similarities
+from ...types import AUTOMATIC, MAX_UNCERTAINTY_RUNS, InputError, Request
+from ..context import read_settings
+from ..section import BaseSection, signals_blocked
+from ..settings_form import SettingsForm
+
+#: The presets: value and what people read.
+PRESETS = (
+    ("fast", _("Fast (half resolution)")),
+    ("standard", _("Standard")),
+    ("thorough", _("High quality (slower)")),
+)
+
+
+class MethodSection(BaseSection):
+    """Lets the user choose how to register."""
+
+    name = "method"
+    title = _("Method")
+    ui = "Method.ui"
+    order = 20
+
+    class Parameters:
+        """As in ``Request``; ``settings`` is JSON of the method's parameters that differ from their defaults."""
+
+        method: str = Request.method
+        linear: str = Request.linear
+        preset: str = Request.preset
+        similarity: str = Request.similarity
+        device: str = Request.device
+        uncertainty_runs: Annotated[int, WithinRange(0, MAX_UNCERTAINTY_RUNS)] = Request.uncertainty_runs
+        settings: str = "{}"
+
+    def __init__(self, context: Any, root: Any) -> None:
+        super().__init__(context, root)
+        widgets = self.widgets
+        self._form = SettingsForm(widgets.settingsWidget.layout(), self._set_settings)
+        #: The menus that show one parameter each.
+        self._menus = {
+            "preset": widgets.presetCombo,
+            "device": widgets.deviceCombo,
+            "linear": widgets.linearCombo,
+            "similarity": widgets.similarityCombo,
+        }
+        _fill(self._menus["preset"], PRESETS)
+        _fill(self._menus["linear"], [(name, _(chosen.title)) for name, chosen in linear_methods().items()])
+        metrics = [(name, _(metric.title)) for name, metric in similarities().items()]
+        _fill(self._menus["similarity"], [(AUTOMATIC, _("Automatic")), *metrics])
+        self._fill_methods()
+        self.devices_changed()
+        for name, combo in self._menus.items():
+            combo.connect("currentIndexChanged(int)", self._setter(name, combo))
+        widgets.methodCombo.connect("currentIndexChanged(int)", lambda index=0: self._set_method(""))
+        widgets.variantCombo.connect("currentIndexChanged(int)", lambda index=0: self._set_method(self._variant()))
+        widgets.restoreDefaultsButton.connect("clicked(bool)", lambda checked=False: self._set_settings({}))
+
+    @property
+    def controls(self) -> Mapping[str, Any]:
+        """The controls of the method's parameters, by the parameter's name."""
+        return self._form.controls
+
+    # ------------------------------------------------------------------ what the controls do
+
+    def _setter(self, name: str, combo: Any) -> Callable[[int], None]:
+        def choose(index: int = 0) -> None:
+            value = combo.itemData(combo.currentIndex)
+            if self.parameters is not None and value is not None:
+                setattr(self.parameters, name, value)
+
+        return choose
+
+    def _variant(self) -> str:
+        combo = self.widgets.variantCombo
+        return combo.itemData(combo.currentIndex) or ""
+
+    def _set_method(self, variant: str) -> None:
+        """Set the parameter, which is NAME or NAME:VARIANT."""
+        combo = self.widgets.methodCombo
+        name = combo.itemData(combo.currentIndex)
+        if self.parameters is not None and name is not None and name + variant != self.parameters.method:
+            self.parameters.settings = "{}"  # another method has other parameters
+            self.parameters.method = name + variant
+
+    def _set_settings(self, values: Mapping[str, Any]) -> None:
+        if self.parameters is not None:
+            self.parameters.settings = json.dumps(values)
+
+    # ------------------------------------------------------------------ what the controls show
+
+    def entered(self) -> None:
+        """Offer the networks that are there now: the user may have added one since."""
+        before = list(methods())
+        refresh()
+        if list(methods()) != before:
+            self._fill_methods()
+            self.context.update()
+
+    def _fill_methods(self) -> None:
+        _fill(self.widgets.methodCombo, [(name, _(chosen.title)) for name, chosen in methods().items()])
+
+    def devices_changed(self) -> None:
+        combo = self.widgets.deviceCombo
+        chosen = combo.itemData(combo.currentIndex) if combo.count else "auto"
+        devices = self.context.session.client.devices or [{"name": "cpu", "title": "CPU"}]
+        entries = [("auto", _("Automatic (GPU if available)"))]
+        for device in devices:
+            free = device.get("free_bytes")
+            title = device["title"] + (f", {free / 1e9:.0f} GB {_('free')}" if free else "")
+            entries.append((device["name"], title))
+        _fill(combo, entries)
+        _choose(combo, chosen)
+        notes = [_(device["note"]) for device in devices if device.get("note")]
+        combo.toolTip = " ".join([_("Where to compute, and how much memory is free there."), *notes])
+
+    def update(self) -> None:
+        parameters = self.parameters
+        for name, combo in self._menus.items():
+            _choose(combo, getattr(parameters, name))
+        base, _colon, variant = parameters.method.partition(":")
+        _choose(self.widgets.methodCombo, base)
+        self._show_variants(base, variant)
+        chosen = shown_method(parameters.method)
+        card = chosen.card
+        trained = "" if card.trained_on is None else _("Trained on: {data}.").format(data=card.trained_on) + " "
+        self.widgets.methodLabel.text = f"{_(card.summary)} {trained}{_('License')}: {card.license}."
+        preset = parameters.preset if parameters.preset in chosen.presets else Request.preset
+        self._form.show(chosen.presets[preset], read_settings(parameters.settings))
+
+    def _show_variants(self, base: str, variant: str) -> None:
+        """Offer the variants of the method, if it has some."""
+        combo = self.widgets.variantCombo
+        variants = methods()[base].card.variants if base in methods() else {}
+        offered = [("", _("Default")), *[(f":{name}", _(values["title"])) for name, values in variants.items()]]
+        if [combo.itemData(row) for row in range(combo.count)] != [value for value, _title in offered]:
+            _fill(combo, offered)
+        _choose(combo, f":{variant}" if variant else "")
+        for widget in (self.widgets.variantTitle, combo):
+            widget.visible = bool(variants)
+
+
+def shown_method(name: str) -> Method:
+    """Return the method of that name, or the default one if a scene names a method that is not there (any more)."""
+    try:
+        return method(name)
+    except InputError:
+        return method(Request.method)
+
+
+def _fill(combo: Any, entries: Iterable[tuple[str, str]]) -> None:
+    """Offer other entries, (value, title)."""
+    with signals_blocked(combo):
+        combo.clear()
+        for value, title in entries:
+            combo.addItem(title, value)
+
+
+def _choose(combo: Any, value: str) -> None:
+    """Choose the entry of a value, or the first one."""
+    with signals_blocked(combo):
+        combo.setCurrentIndex(max(0, combo.findData(value)))

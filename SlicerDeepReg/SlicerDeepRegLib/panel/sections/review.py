@@ -1,0 +1,139 @@
+"""How the selected result is shown in the slice views. Qt."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import qt
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange
+
+from ...mrml.runs import moving_is_where_it_was
+from ..section import BaseSection, signals_blocked
+from ..selection import complete
+
+MODES = (
+    ("fade", _("Fade")),
+    ("swipe", _("Swipe")),
+    ("difference", _("Difference")),
+    ("checkerboard", _("Checkerboard")),
+    ("jacobian", _("Jacobian determinant")),
+    ("log_jacobian", _("Jacobian (log scale)")),
+    ("magnitude", _("Displacement magnitude (mm)")),
+)
+LAYOUTS = (
+    ("", _("Your own views")),
+    ("review", _("Review in three planes")),
+    ("before_after", _("Before and after")),
+    ("deformation", _("Deformation")),
+)
+#: How long flickering shows each volume.
+FLICKER_MS = 450
+
+
+class ReviewSection(BaseSection):
+    """Lets the user choose display mode, layout and overlays."""
+
+    name = "review"
+    title = _("Review")
+    ui = "Review.ui"
+    order = 60
+
+    class Parameters:
+        """How runs are displayed; a grid spacing of 0 mm is chosen automatically."""
+
+        reviewMode: str = "fade"
+        reviewAmount: Annotated[float, WithinRange(0, 1)] = 0.5
+        showGrid: bool = False
+        showArrows: bool = False
+        showIn3D: bool = False
+        gridSpacing: Annotated[float, WithinRange(0, 50)] = 0.0
+
+    def __init__(self, context: Any, root: Any) -> None:
+        super().__init__(context, root)
+        self._flicker = qt.QTimer()
+        self._flicker.interval = FLICKER_MS
+        self._flicker.connect("timeout()", self._flick)
+        self._shows_warped = False  # while flickering
+        widgets, display = self.widgets, context.display
+        for value, title in MODES:
+            widgets.modeCombo.addItem(title, value)
+        for value, title in LAYOUTS:
+            widgets.layoutCombo.addItem(title, value)
+        widgets.modeCombo.connect("currentIndexChanged(int)", lambda index=0: self._set_mode())
+        widgets.layoutCombo.connect("currentIndexChanged(int)", lambda index=0: self._arrange())
+        widgets.beforeButton.connect("toggled(bool)", lambda checked=False: display.show_before(checked))
+        widgets.flickerButton.connect("toggled(bool)", self._set_flicker)
+        widgets.minimumJacobianButton.connect("clicked(bool)", lambda checked=False: display.go_to_minimum_jacobian())
+        widgets.restoreViewsButton.connect("clicked(bool)", lambda checked=False: self._restore_views())
+
+    # ------------------------------------------------------------------ what is shown
+
+    def update(self) -> None:
+        with signals_blocked(self.widgets.modeCombo):
+            row = self.widgets.modeCombo.findData(self.parameters.reviewMode)
+            self.widgets.modeCombo.setCurrentIndex(max(0, row))
+        self.view_changed()
+
+    def selection_changed(self) -> None:
+        self.view_changed()
+
+    def view_changed(self) -> None:
+        widgets, display, run = self.widgets, self.context.display, self.context.runs.selected
+        is_complete = complete(run)
+        layout = display.layout
+        with signals_blocked(widgets.layoutCombo, widgets.beforeButton):
+            widgets.layoutCombo.setCurrentIndex(max(0, widgets.layoutCombo.findData(layout)))
+            widgets.beforeButton.checked = display.before
+        widgets.layoutCombo.enabled = is_complete or bool(layout)
+        for widget in (
+            widgets.modeCombo,
+            widgets.amountSlider,
+            widgets.gridCheck,
+            widgets.arrowsCheck,
+            widgets.grid3dCheck,
+            widgets.spacingSlider,
+            widgets.flickerButton,
+            widgets.minimumJacobianButton,
+        ):
+            widget.enabled = is_complete
+        widgets.beforeButton.enabled = is_complete and moving_is_where_it_was(run)
+        widgets.restoreViewsButton.enabled = self.context.review.shown is not None or bool(layout)
+        widgets.legendLabel.text = display.legend
+
+    # ------------------------------------------------------------------ what the controls do
+
+    def _set_mode(self) -> None:
+        mode = self.widgets.modeCombo.itemData(self.widgets.modeCombo.currentIndex)
+        if self.parameters is not None and mode is not None:
+            self.parameters.reviewMode = mode
+
+    def _arrange(self) -> None:
+        self.context.display.arrange(self.widgets.layoutCombo.itemData(self.widgets.layoutCombo.currentIndex) or "")
+
+    def _restore_views(self) -> None:
+        self.views_taken()
+        self.context.display.arrange("")
+        self.context.display.restore_views()
+
+    def _set_flicker(self, on: bool) -> None:
+        if on:
+            self._flicker.start()
+        else:
+            self._flicker.stop()
+            self.context.display.look()
+
+    def _flick(self) -> None:
+        run = self.context.review.shown
+        if run is None or run.node.GetScene() is None or not complete(run):
+            self.views_taken()
+            return
+        self._shows_warped = not self._shows_warped
+        self.context.review.show(run, "fade", float(self._shows_warped))
+
+    def views_taken(self) -> None:
+        self.widgets.flickerButton.checked = False
+
+    def close(self) -> None:
+        self.views_taken()
+        self._flicker.stop()

@@ -1,0 +1,95 @@
+"""The checked results side by side, and a blinded reading of them. Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
+from ...mrml.runs import Run
+from ...mrml.side_by_side import FEWEST, MOST, SideBySide
+from ...types import InputError
+from ..blinded import LETTERS, TABLE, read_ranking, save_ranking, shuffled
+from ..section import BaseSection
+from ..session import Job
+from ..titles import method_title, preset_title
+
+
+class SideBySideSection(BaseSection):
+    """Shows runs in linked views, under letters and in random order for a blinded reading.
+
+    Attributes:
+        views: arranges and fills the views.
+    """
+
+    name = "side_by_side"
+    ui = "SideBySide.ui"
+    order = 51
+    container = "resultsSectionsWidget"
+
+    def __init__(self, context: Any, root: Any) -> None:
+        super().__init__(context, root)
+        self.views = SideBySide(context.layouts)
+        widgets = self.widgets
+        widgets.sideBySideButton.connect("clicked(bool)", lambda checked=False: self.compare(context.runs.checked))
+        widgets.leaveSideBySideButton.connect("clicked(bool)", lambda checked=False: self.restore())
+        widgets.saveRankingButton.connect("clicked(bool)", lambda checked=False: self.rank())
+
+    def update(self) -> None:
+        widgets, shown = self.widgets, bool(self.views.shown)
+        count, free = len(self.context.runs.checked), not self.context.launcher.unattended
+        widgets.sideBySideButton.enabled = free and FEWEST <= count <= MOST
+        widgets.leaveSideBySideButton.enabled = shown
+        widgets.rankingEdit.enabled = widgets.saveRankingButton.enabled = shown and self.views.blind is not None
+
+    def selection_changed(self) -> None:
+        self.update()
+
+    def started(self, job: Job) -> None:
+        self.update()
+
+    def compare(self, runs: Sequence[Run]) -> None:
+        blinded = self.widgets.blindedCheck.checked and FEWEST <= len(runs) <= MOST
+        try:
+            if blinded:
+                self.views.show(shuffled(runs), list(LETTERS[: len(runs)]))
+            else:
+                self.views.show(runs)
+        except ValueError as error:
+            slicer.util.errorDisplay(_(str(error)), windowTitle=_("DeepReg"))
+        self.update()
+
+    def rank(self) -> None:
+        """Save the reader's ranking, then reveal which run was which."""
+        runs = list(self.views.shown)
+        try:
+            ranking = read_ranking(self.widgets.rankingEdit.text, len(runs))
+        except InputError as error:
+            slicer.util.errorDisplay(_(str(error)), windowTitle=_("DeepReg"))
+            return
+        save_ranking(slicer.mrmlScene, [_described(runs[index]) for index in ranking])
+        self.widgets.rankingEdit.text = ""
+        self.views.show(runs)
+        text = _("Saved in the table {table}. Ranked first: {best}.")
+        self.context.display.explain(text.format(table=TABLE, best=_described(runs[ranking[0]])))
+        self.update()
+
+    def restore(self) -> None:
+        """Restore the layout that was there before."""
+        self.views.restore()
+        self.update()
+
+    def run_about_to_be_removed(self, run: Run) -> None:
+        self.views.forget(run)
+
+    def close(self) -> None:
+        if self.views.shown:
+            self.views.restore()
+
+
+def _described(run: Run) -> str:
+    facts = run.facts
+    return f"{run.name} ({method_title(facts.get('method', ''))}, {preset_title(facts.get('preset', ''))})"

@@ -1,0 +1,46 @@
+"""What the panel calls methods, presets, settings and stages on the screen. No Qt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ..methods import method
+from ..settings import numbers_of
+from ..types import InputError, Request
+
+PRESETS = {"fast": _("Fast"), "standard": _("Standard"), "thorough": _("High quality")}
+
+
+def method_title(name: str) -> str:
+    """Return the title of a method, or its name if it is not there (any more)."""
+    try:
+        return method(name).title
+    except InputError:
+        return name
+
+
+def preset_title(preset: str) -> str:
+    """Return the title of a preset."""
+    return PRESETS.get(preset, preset)
+
+
+def settings_text(name: str, settings: Mapping[str, Any]) -> str:
+    """Return settings as people read them, such as "Iterations: 10"."""
+    try:
+        numbers = numbers_of(method(name).presets[Request.preset])
+    except InputError:
+        numbers = []
+    titles = {number.name: _(number.title) for number in numbers}
+    return ", ".join(f"{titles.get(setting, setting)}: {value:g}" for setting, value in settings.items())
+
+
+def stage_title(name: str) -> str:
+    """Return the title of a stage: "scale 1/4" is shown as "1/4 resolution"."""
+    if name == "as given":
+        return _("Before registration")
+    name = re.sub(r"scale 1$", _("full resolution"), name)
+    return re.sub(r"scale (\d+/\d+)", rf"\1 {_('resolution')}", name)

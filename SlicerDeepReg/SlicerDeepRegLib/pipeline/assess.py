@@ -1,0 +1,102 @@
+"""Measure a registration: metrics as given, after the linear alignment and at the end; and where to look first."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..checks import Inputs
+from ..metrics.landmarks import target_registration_errors
+from ..metrics.measure import Measurer
+from ..preparation.resample import warp_image, warp_labels
+from ..types import Image, Location, Stage, Transform
+from .align import Alignment
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """What was measured.
+
+    Attributes:
+        metrics: {"before": {...}, "linear": {...}, "after": {...}}; empty where nothing was measured.
+        locations: where to look first.
+        notes: sentences about how it was measured.
+        measurer: measures more of the same pair.
+    """
+
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    locations: tuple[Location, ...] = ()
+    notes: tuple[str, ...] = ()
+    measurer: Measurer | None = None
+
+    def with_uncertainty(self, uncertainty: Image) -> Assessment:
+        """Return the same with the metrics of an uncertainty map."""
+        after = {**self.metrics.get("after", {}), **self.measurer.uncertainty(uncertainty)}
+        return dataclasses.replace(self, metrics={**self.metrics, "after": after})
+
+
+def assess(
+    inputs: Inputs,
+    alignment: Alignment,
+    warped: Image,
+    labels: Image | None,
+    jacobian: Image,
+    measure: bool = True,
+) -> Assessment:
+    """Measure every state of a registration.
+
+    Args:
+        warped, labels, jacobian: of the result, on the fixed grid.
+        measure: False prepares for ``with_uncertainty`` alone.
+    """
+    fixed, moving = inputs.pair.fixed, inputs.pair.moving
+    measurer = Measurer(
+        fixed=fixed,
+        moving=moving,
+        mask=inputs.pair.fixed_mask,
+        fixed_labels=inputs.fixed_labels,
+        moving_labels=inputs.moving_labels,
+        fixed_points=inputs.fixed_points,
+        moving_points=inputs.moving_points,
+    )
+    if not measure:
+        return Assessment(measurer=measurer)
+    metrics = {}
+    for state, transform in (("before", Transform(np.eye(4))), ("linear", Transform(alignment.stages[0].linear_lps))):
+        moved_labels = warp_labels(inputs.moving_labels, fixed, transform) if inputs.fixed_labels else None
+        metrics[state] = measurer.metrics(warp_image(moving, fixed, transform), moved_labels, transform)
+    after = measurer.metrics(warped, labels, alignment.transform)
+    if labels is not None:
+        after.update(measurer.structures(labels))
+    after["jacobian_min_anywhere"] = float(jacobian.values.min())
+    metrics["after"] = after
+    return Assessment(
+        metrics=metrics,
+        locations=measurer.locations(warped, jacobian, alignment.transform, after),
+        notes=_notes(measurer, alignment.transform),
+        measurer=measurer,
+    )
+
+
+def with_landmark_errors(stages: tuple[Stage, ...], inputs: Inputs) -> tuple[Stage, ...]:
+    """Return the stages with the mean distance of the landmarks at the end of each, where there are some."""
+    if inputs.fixed_points is None or inputs.moving_points is None:
+        return stages
+    measured = []
+    for stage in stages:
+        moved = Transform(stage.linear_lps, stage.field)
+        errors_mm = target_registration_errors(moved, inputs.fixed_points, inputs.moving_points)
+        metrics = {"tre_mm": float(errors_mm.mean()), **stage.metrics}
+        measured.append(dataclasses.replace(stage, metrics=metrics))
+    return tuple(measured)
+
+
+def _notes(measurer: Measurer, transform: Transform) -> tuple[str, ...]:
+    if measurer.every == 1:
+        return ()
+    what = "similarity, Jacobian and folds were" if measurer.coarse_enough(transform.field) else "similarity was"
+    return (f"The image is large: {what} measured {measurer.every} voxels apart along each axis.",)

@@ -1,0 +1,129 @@
+"""``register(request) -> result``: the one function that the command line, the panel's worker and the tests call."""
+
+from __future__ import annotations
+
+from .. import device as devices
+from ..checks import Inputs, read_inputs
+from ..files.images import checksum
+from ..geometry.jacobian import jacobian_of_transform
+from ..methods.base import scaled
+from ..preparation.resample import warp_image, warp_labels
+from ..types import Image, Progress, ProgressCallback, Request, Result
+from ..warping.path import path_of
+from .align import Alignment, Plan, align
+from .assess import Assessment, assess, with_landmark_errors
+from .clock import Clock
+from .provenance import provenance
+from .uncertainty import uncertainty_map
+
+
+def register(request: Request, report: ProgressCallback | None = None) -> Result:
+    """Register a pair: checks, linear alignment, method, result.
+
+    Args:
+        request: what to register, and how.
+        report: called with :class:`Progress` many times a second at most; raise ``Canceled`` in it to stop.
+
+    Returns:
+        The transform from fixed to moving points with its inverse, the warped image (linear interpolation)
+        and labels (nearest neighbor) on the fixed grid, the Jacobian, and every metric before and after.
+
+    Raises:
+        InputError: something given cannot be used; said before any work where it can be known by then.
+        DeviceMemoryError, DeviceLostError: the GPU's memory ran out; the GPU stopped working.
+        MemoryError: this computer's memory ran out.
+        Canceled: ``report`` asked for it.
+    """
+    try:
+        return _register(request, report or _silent)
+    except RuntimeError as error:
+        explained = devices.in_words(error)
+        if explained is error:
+            raise
+        raise explained from error
+
+
+def _register(request: Request, report: ProgressCallback) -> Result:
+    plan = Plan.of(request)
+    clock = Clock(plan.device)
+    share = 1 / (1 + request.uncertainty_runs)
+    progress = scaled(report, 0.0, share)
+
+    progress(Progress(0.0, "reading"))
+    inputs = read_inputs(request)
+    warnings = plan.check(inputs.facts)
+    checksums = _checksums(request)  # now: a disk that is taken away in the meantime should not lose the result
+    clock.done("read")
+
+    alignment = align(inputs.pair, plan, inputs.facts, progress, clock)
+
+    progress(Progress(0.92, "warping"))
+    fixed, transform = inputs.pair.fixed, alignment.transform
+    warped = warp_image(inputs.pair.moving, fixed, transform)
+    labels = warp_labels(inputs.moving_labels, fixed, transform)
+    jacobian = Image(jacobian_of_transform(transform, fixed.grid), fixed.grid, "jacobian", fixed.dimensions)
+    clock.done("warp")
+
+    progress(Progress(0.95, "measuring"))
+    assessment = _assessment(request, inputs, alignment, warped, labels, jacobian)
+    clock.done("measure")
+    path = _path(alignment, plan) if request.measure else ()
+    clock.done("path")
+    uncertainty = None
+    if request.uncertainty_runs:
+        uncertainty = uncertainty_map(inputs, plan, transform, scaled(report, share, 1 - share))
+        assessment = assessment.with_uncertainty(uncertainty)
+        clock.done("uncertainty")
+
+    report(Progress(1.0, "done"))
+    return Result(
+        request=request,
+        fixed=fixed,
+        moving=inputs.pair.moving,
+        transform=transform,
+        warped=warped,
+        jacobian=jacobian,
+        warped_labels=labels,
+        fixed_labels=inputs.fixed_labels,
+        stages=with_landmark_errors(alignment.stages, inputs),
+        metrics=assessment.metrics,
+        seconds=clock.seconds,
+        provenance=provenance(checksums, plan.device, alignment.similarity),
+        notes=(*inputs.notes, *warnings, *alignment.notes, *assessment.notes),
+        locations=assessment.locations,
+        path=path,
+        uncertainty=uncertainty,
+        peak_gb=clock.peak_gb,
+    )
+
+
+def _assessment(
+    request: Request, inputs: Inputs, alignment: Alignment, warped: Image, labels: Image | None, jacobian: Image
+) -> Assessment:
+    if not request.measure and not request.uncertainty_runs:
+        return Assessment()
+    return assess(inputs, alignment, warped, labels, jacobian, measure=request.measure)
+
+
+def _checksums(request: Request) -> dict[str, str]:
+    sources = {
+        "fixed": request.fixed,
+        "moving": request.moving,
+        "fixed_mask": request.fixed_mask,
+        "moving_mask": request.moving_mask,
+        "fixed_labels": request.fixed_labels,
+        "moving_labels": request.moving_labels,
+    }
+    return {role: checksum(source) for role, source in sources.items() if source is not None}
+
+
+def _path(alignment: Alignment, plan: Plan) -> tuple:
+    """Return the way of the deformation; none where memory does not suffice for something that is only looked at."""
+    try:
+        return path_of(alignment.transform.field, plan.device)
+    except (RuntimeError, MemoryError):  # torch raises the first for a GPU that is full
+        return ()
+
+
+def _silent(progress: Progress) -> None:
+    """Report to nobody."""

@@ -1,0 +1,56 @@
+"""Uncertainty from registrations of perturbed inputs: how far their results lie from their mean."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ..checks import Inputs
+from ..geometry.grids import sampled
+from ..geometry.points import apply_matrix, fixed_to_moving, spread_mm, voxel_centers_lps
+from ..preparation.perturb import perturbed_pair
+from ..types import Image, ImagePair, Progress, ProgressCallback, Transform
+from .align import Plan, align
+from .clock import Clock
+
+#: The map is computed at so many points at most: it is smooth, and to be looked at.
+MAX_POINTS = 100_000
+
+
+def uncertainty_map(inputs: Inputs, plan: Plan, transform: Transform, progress: ProgressCallback) -> Image:
+    """Register perturbed inputs again and again.
+
+    Args:
+        transform: the result for the inputs as given.
+
+    Returns:
+        The root mean square distance of all results from their mean, mm, on a coarse grid over the fixed image.
+    """
+    fixed, count = inputs.pair.fixed, plan.request.uncertainty_runs
+    grid = sampled(fixed.grid, MAX_POINTS)
+    points = voxel_centers_lps(grid).reshape(-1, 3)
+    results = [fixed_to_moving(transform, points)]
+    for number in range(count):
+        name = f"perturbed {number + 1} of {count}"
+
+        def named(p: Progress, number: int = number, name: str = name) -> None:
+            progress(Progress((number + p.fraction) / count, name))
+
+        pair, motion = _perturbed(inputs.pair, number)
+        moved = align(pair, plan, inputs.facts, named, Clock(None)).transform
+        results.append(apply_matrix(np.linalg.inv(motion), fixed_to_moving(moved, points)))
+    values = spread_mm(np.stack(results)).astype(np.float32).reshape(grid.shape_kji)
+    return Image(values, grid, "uncertainty", fixed.dimensions)
+
+
+def _perturbed(pair: ImagePair, seed: int) -> tuple[ImagePair, np.ndarray]:
+    """Return another look at the pair, and the (4, 4) motion of the moving image that must be taken out again."""
+    fixed, moving, motion = perturbed_pair(pair.fixed, pair.moving, seed=seed)
+    mask = pair.moving_mask
+    return ImagePair(
+        fixed=fixed,
+        moving=moving,
+        fixed_mask=pair.fixed_mask,
+        moving_mask=dataclasses.replace(mask, grid=moving.grid) if mask is not None else None,
+    ), motion

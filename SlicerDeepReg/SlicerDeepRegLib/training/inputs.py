@@ -1,0 +1,364 @@
+"""From what was asked to what a training works with: where its batches come from, and its plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..catalog import WEIGHTS_FILE, Card
+from ..files.weights import file_sha256
+from ..types import InputError
+from .annotated import annotated_pairs, classes_of, sliced
+from .dataset.index import DatasetIndex, Pair
+from .dataset.pairs import make_pairs
+from .dataset.read import read_dataset_index
+from .dataset.splits import with_splits
+from .distributed import Distributed
+from .plan import Plan
+from .recipe import Prepared, prepare_subjects
+from .request import TrainingRequest, default_name, schedule_name
+from .schedules import Schedule
+from .sources import HELD_OUT, PairSource, Source, SyntheticSource
+from .synthetic import SyntheticSettings
+
+#: What the kinds of synthetic pairs are called on a model's card.
+_KIND_TEXTS = {
+    "mixed": "shapes of noise and brain-like structures",
+    "shapes": "shapes of noise",
+    "brains": "brain-like structures",
+}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One training as it was asked for, and where it runs.
+
+    Attributes:
+        request: as asked for.
+        card: of the network.
+        schedule: the defaults of what the request leaves out.
+        distributed: the processes that train together.
+        device: of this process.
+        say: called with a line of text now and then.
+    """
+
+    request: TrainingRequest
+    card: Card
+    schedule: Schedule
+    distributed: Distributed
+    device: torch.device
+    say: Callable[[str], None]
+
+    @property
+    def augment(self) -> str:
+        """Name of the augmentation."""
+        return self.request.augment or self.schedule.augment
+
+    @property
+    def mirrored_axes(self) -> tuple[int, ...]:
+        """Axes that are mirrored half of the time, of i, j, k as 0, 1, 2."""
+        return tuple("ijk".index(letter) for letter in self.request.mirror)
+
+    @property
+    def workers(self) -> int:
+        """Number of processes that read images."""
+        if self.request.workers is not None:
+            return self.request.workers
+        return min(8, (os.cpu_count() or 1) // self.distributed.size) if self.device.type == "cuda" else 0
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What a training works with: pairs to train on, pairs to validate on if there are any, and the plan."""
+
+    source: Source
+    held_out: Source | None
+    plan: Plan
+
+
+def training_inputs(setup: Setup) -> TrainingInputs:
+    """Read and prepare the data, and decide everything that the request leaves open.
+
+    Raises:
+        InputError: the data cannot be used, or the network does not take such images.
+    """
+    return _synthetic_inputs(setup) if setup.request.synthetic else _image_inputs(setup)
+
+
+def weights_of(model: Path) -> Path:
+    """Return the file of a model's weights; the model is a folder, or that file.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    path = model / WEIGHTS_FILE if model.is_dir() else model
+    if not path.is_file():
+        raise InputError(
+            f"The weights {path} are not there. Give the folder of a model, or a file of weights: --start."
+        )
+    return path
+
+
+# ------------------------------------------------------------------------------------------ synthetic pairs
+
+
+def _synthetic_inputs(setup: Setup) -> TrainingInputs:
+    request = setup.request
+    dimensions = request.dimensions or (len(request.size_ijk) if request.size_ijk else max(setup.card.dimensions))
+    size = request.size_ijk or ((96, 96, 96) if dimensions == 3 else (128, 128))
+    if len(size) != dimensions:
+        raise InputError(f"--size has {len(size)} numbers and the images have {dimensions} axes. Give one for each.")
+    shape = tuple(size[::-1])
+    settings = SyntheticSettings(kind=request.synthetic)
+    plan = _plan(
+        setup,
+        data={"synthetic": dataclasses.asdict(settings)},
+        about_data=f"synthetic pairs ({_KIND_TEXTS[settings.kind]}; no scan)",
+        shape=shape,
+        recipe={"intensity": "unit", "voxel_mm": request.voxel_mm, "orientation": None},
+        pairs=None,
+        known_field=True,
+    )
+    source = SyntheticSource(shape, request.seed, settings)
+    return TrainingInputs(source, SyntheticSource(shape, request.seed, settings, stream=HELD_OUT), plan)
+
+
+# ------------------------------------------------------------------------------------------ images
+
+
+def _image_inputs(setup: Setup) -> TrainingInputs:
+    request = setup.request
+    recipe: dict[str, Any] = {"intensity": "unit", "voxel_mm": request.voxel_mm, "orientation": request.orientation}
+    index, subjects = _subjects(setup, recipe)
+    if request.joint:
+        return _joint_inputs(setup, index, subjects, recipe)
+    pairing = request.pairing or ("given" if _gives_training_pairs(index) else setup.schedule.pairing)
+    pairs = make_pairs(index, pairing, "train", request.atlas)
+    held_out = make_pairs(index, pairing, "val", request.atlas)[: request.validation_pairs]
+    first = _complete(recipe, subjects)
+    if not held_out:
+        setup.say("Nothing to validate on: the held-out images make no pair. The last weights will be the model.")
+    used = sorted({name for pair in pairs for name in (pair.moving, pair.fixed)})
+    plan = _plan(
+        setup,
+        data={
+            "images": len(used),
+            "pairs": len(pairs),
+            "pairing": pairing,
+            "files": _fingerprint(pairs, subjects),
+        },
+        about_data=f"{len(used)} images of {request.data.resolve().name} ({len(pairs)} pairs, {pairing})",
+        shape=first.shape,
+        recipe=recipe,
+        pairs=len(pairs),
+    )
+    source = PairSource(
+        pairs,
+        subjects,
+        request.seed,
+        redraw=pairing == "random",
+        groups={name: subject.group for name, subject in index.subjects.items()},
+        augment=setup.augment,
+        mirrored_axes=setup.mirrored_axes,
+        workers=setup.workers,
+    )
+    return TrainingInputs(source, _validation_source(held_out, subjects, request.seed), plan)
+
+
+def _joint_inputs(
+    setup: Setup, index: DatasetIndex, subjects: dict[str, Prepared], recipe: dict[str, Any]
+) -> TrainingInputs:
+    """Pairs from annotated images to others; the fixed images' labels are for validation alone."""
+    request = setup.request
+    _complete(recipe, subjects)
+    if request.slices:
+        subjects, index = sliced(subjects, index, request.slices)
+    pairs, annotated = annotated_pairs(index, subjects, "train", request.ratio)
+    held_out, _ = annotated_pairs(index, subjects, "val", request.ratio)
+    if len(held_out) > request.validation_pairs:  # spread over all series
+        places = np.linspace(0, len(held_out) - 1, request.validation_pairs).round().astype(int)
+        held_out = [held_out[n] for n in places]
+    count = sum(1 for subject in index.subjects.values() if subject.split == "train")
+    plan = _plan(
+        setup,
+        data={"annotated": len(annotated), "pairs": len(pairs), "files": _fingerprint(pairs, subjects)},
+        about_data=f"{len(annotated)} annotated of {count} images of {request.data.resolve().name}",
+        shape=next(iter(subjects.values())).shape,
+        recipe=recipe,
+        pairs=len(pairs),
+        joint={
+            "network": request.joint,
+            "alone": request.alone,
+            "ratio": request.ratio,
+            "slices": request.slices,
+            "classes": classes_of(subjects, annotated),
+            "weight": request.segmentation_weight,
+        },
+    )
+    source = PairSource(
+        pairs,
+        subjects,
+        request.seed,
+        augment=setup.augment,
+        mirrored_axes=setup.mirrored_axes,
+        workers=setup.workers,
+    )
+    return TrainingInputs(source, _validation_source(held_out, subjects, request.seed), plan)
+
+
+def _subjects(setup: Setup, recipe: Mapping[str, Any]) -> tuple[DatasetIndex, dict[str, Prepared]]:
+    """Return the index of the data with splits, and the prepared subjects by name."""
+    request, schedule = setup.request, setup.schedule
+    index = read_dataset_index(request.data, request.images, request.labels, request.masks)
+    subjects, left_out = _prepared(setup, index, recipe)
+    for why in left_out:
+        setup.say(f"Left out: {why}")
+    if len(subjects) < 2:
+        raise InputError(
+            f"{request.data} has {len(subjects)} image that can be used: a pair needs two. Add images, or use "
+            "synthetic pairs: --synthetic."
+        )
+    part = 0.1 if request.validation is None else request.validation
+    counts = schedule.split if request.validation is None else None
+    usable = index.without(set(index.subjects) - set(subjects))
+    index, note = with_splits(usable, part, request.seed, counts, request.atlas)
+    if note:
+        setup.say(note)
+    return index, subjects
+
+
+def _prepared(setup: Setup, index: DatasetIndex, recipe: Mapping[str, Any]) -> tuple[dict[str, Prepared], list[str]]:
+    """Prepare all images in the first process; the others then read what it kept."""
+    request, distributed = setup.request, setup.distributed
+    size = request.size_ijk or setup.schedule.size_ijk
+    free_axis = None if not request.slices else "ijk".index(request.slices)
+    if request.slices and size and len(size) == 2:  # of the slices; as many of them as there are
+        size = list(size)
+        size.insert(free_axis, 0)
+
+    def prepare(tell: Callable[[str], None]) -> tuple[dict[str, Prepared], list[str]]:
+        cache = request.cache or request.output / "prepared"
+        return prepare_subjects(index, recipe, size, cache, request.skip_bad, free_axis, tell)
+
+    if distributed.is_main:
+        prepared = prepare(setup.say)
+    distributed.barrier()
+    if not distributed.is_main:
+        prepared = prepare(lambda text: None)
+    return prepared
+
+
+def _validation_source(pairs: Sequence[Pair], subjects: Mapping[str, Prepared], seed: int) -> PairSource | None:
+    return PairSource(pairs, subjects, seed, shuffle=False) if pairs else None
+
+
+def _complete(recipe: dict[str, Any], subjects: Mapping[str, Prepared]) -> Prepared:
+    """Write what all images have in common into the recipe; returns one of them."""
+    first = next(iter(subjects.values()))
+    if first.orientation:
+        recipe["orientation"] = first.orientation
+    if recipe["voxel_mm"] is None and max(first.spacing_kji_mm) < 1.01 * min(first.spacing_kji_mm):
+        recipe["voxel_mm"] = round(first.spacing_kji_mm[0], 4)
+    return first
+
+
+def _gives_training_pairs(index: DatasetIndex) -> bool:
+    return any(pair.split in (None, "train") for pair in index.given)
+
+
+def _fingerprint(pairs: Sequence[Pair], subjects: Mapping[str, Prepared]) -> str:
+    """Return a checksum of the pairs, and of the files and the recipe that their arrays come from."""
+    lines = [f"{p.moving} {subjects[p.moving].base.name} {p.fixed} {subjects[p.fixed].base.name}" for p in pairs]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+# ------------------------------------------------------------------------------------------ the plan
+
+
+def _plan(
+    setup: Setup,
+    data: Mapping[str, Any],
+    about_data: str,
+    shape: tuple[int, ...],
+    recipe: Mapping[str, Any],
+    pairs: int | None,
+    known_field: bool = False,
+    joint: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Return the plan; ``pairs`` is their number in an epoch, if it can be counted."""
+    request, card, schedule = setup.request, setup.card, setup.schedule
+    if len(shape) not in card.dimensions:
+        axes = " and ".join(f"{n}D" for n in card.dimensions)
+        raise InputError(f"{card.title} takes {axes} images; these have {len(shape)} axes. Choose another network.")
+    pairs_per_step = (request.batch or schedule.batch) * request.accumulate * setup.distributed.size
+    if request.start:
+        about_data += f", from the weights of {request.start.resolve().name} on"
+    return Plan(
+        name=request.name or default_name(request.output),
+        network=card.network,
+        configuration=dict(card.configuration),
+        dimensions=len(shape),
+        recipe=recipe,
+        data=data,
+        about_data=about_data,
+        shape=shape,
+        loss=_loss_arguments(setup),
+        weights=_weights(request, known_field),
+        steps=_steps(setup, pairs, pairs_per_step),
+        pairs_per_step=pairs_per_step,
+        optimizer=request.optimizer or schedule.optimizer,
+        learning_rate=request.learning_rate or schedule.learning_rate,
+        decay=request.decay or schedule.decay,
+        clip=request.clip,
+        ema=request.ema,
+        precision=_precision(request.precision, setup.device),
+        seed=request.seed,
+        joint=joint,
+        schedule=schedule_name(request),
+        augment=setup.augment,
+        mirror=request.mirror,
+        start=file_sha256(weights_of(request.start)) if request.start else None,
+    )
+
+
+def _steps(setup: Setup, pairs: int | None, pairs_per_step: int) -> int:
+    steps = setup.request.steps
+    epochs = setup.request.epochs or (None if steps else setup.schedule.epochs)
+    if steps is None and epochs and pairs:
+        steps = epochs * max(1, round(pairs / pairs_per_step))
+    return steps or setup.schedule.steps or 10000
+
+
+def _loss_arguments(setup: Setup) -> dict[str, Any]:
+    loss = dict(setup.schedule.loss)
+    if setup.request.regularity is not None:
+        loss["regularity"] = setup.request.regularity
+    elif "regularity" not in loss:
+        loss["regularity"] = setup.card.settings.get("regularity", 1.0)
+    return loss
+
+
+def _weights(request: TrainingRequest, known_field: bool) -> dict[str, float]:
+    """Return the weights of the objective's terms; labels and field count by themselves where the field is known."""
+    labels, field = (1.0, 0.3) if known_field else (0.0, 0.0)
+    return {
+        "image": request.image_weight,
+        "labels": labels if request.label_weight is None else request.label_weight,
+        "field": field if request.field_weight is None else request.field_weight,
+    }
+
+
+def _precision(asked: str, device: torch.device) -> str:
+    if asked != "auto":
+        return asked
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"  # older ones only emulate it

@@ -1,0 +1,185 @@
+"""What is wrong with a request, found before any work: the same findings for the command and the panel."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from helpers.geometry import make_grid
+from SlicerDeepRegLib.checks import AttachmentFacts, PairFacts, PointFacts, VolumeFacts, check, read_inputs
+from SlicerDeepRegLib.methods import method, settings_of
+from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.types import Grid, Image, InputError, Request
+
+GRID = make_grid((12, 13, 14), (1.0, 1.0, 2.0), np.eye(3))
+
+
+def image(values=None, grid=GRID, name="scan"):
+    if values is None:
+        values = np.random.default_rng(0).random(grid.shape_kji).astype(np.float32)
+    return Image(values, grid, name)
+
+
+def request(**changes):
+    return dataclasses.replace(Request(image(), image()), **changes)
+
+
+def moved(grid, by_mm):
+    matrix = grid.ijk_to_lps.copy()
+    matrix[:3, 3] += by_mm
+    return Grid(grid.size_ijk, matrix)
+
+
+def refused(control, text, **changes):
+    """The request is refused because of that control."""
+    with pytest.raises(InputError, match=text) as said:
+        read_inputs(request(**changes))
+    assert said.value.control == control
+
+
+def test_good_inputs_pass_without_a_note():
+    inputs = read_inputs(request())
+    assert inputs.notes == ()
+    assert check(inputs.facts, method("svf"), settings_of(method("svf"), "standard")) == []
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_voxels_that_are_not_finite(bad):
+    values = image().values.copy()
+    values[3, 4, 5] = bad
+    refused("moving", "moving image .* has 1 voxels that are NaN or infinite", moving=image(values))
+
+
+def test_complex_constant_and_tiny_images():
+    refused("fixed", "complex voxels", fixed=image(np.ones(GRID.shape_kji, np.complex64)))
+    refused("fixed", "constant: every voxel is 7", fixed=image(np.full(GRID.shape_kji, 7, np.int16)))
+    refused("fixed", "at least 8", fixed=image(grid=make_grid((4, 12, 12), (1, 1, 1), np.eye(3))))
+
+
+def test_slice_to_volume():
+    slice_ = image(grid=make_grid((12, 12, 1), (1, 1, 1), np.eye(3)))
+    refused("moving", "fixed image is a single slice", fixed=slice_)
+    refused("moving", "One image is 2D", fixed=slice_, moving=dataclasses.replace(slice_, dimensions=2))
+
+
+def test_no_overlap_is_only_an_error_without_linear_alignment():
+    far = image(grid=moved(GRID, [500, 0, 0]))
+    refused("linear", "do not overlap in space.*center of mass", moving=far, linear="none")
+    read_inputs(request(moving=far, linear="center"))
+
+
+def test_empty_masks_and_labels():
+    nothing = image(np.zeros(GRID.shape_kji, np.uint8))
+    refused("moving_mask", "moving mask .* is empty", moving_mask=nothing)
+    refused("fixed_labels", "fixed labels .* are empty", fixed_labels=nothing)
+
+
+def test_labels_must_be_whole_numbers_that_a_label_map_holds():
+    refused("fixed_labels", "whole numbers", fixed_labels=image())
+    refused("moving_labels", "above 65535", moving_labels=image(np.full(GRID.shape_kji, 70000, np.int32)))
+    flat = image(np.ones((1, 12, 12), np.uint8), make_grid((12, 12, 1), (1, 1, 1), np.eye(3)))
+    refused("moving_labels", "are a single slice and the moving image is a volume", moving_labels=flat)
+
+
+def test_mask_and_labels_in_another_geometry_are_resampled_and_said():
+    other = make_grid((24, 26, 28), (0.5, 0.5, 1.0), np.eye(3))
+    half = np.zeros(other.shape_kji, np.uint8)
+    half[:14] = 3
+    inputs = read_inputs(request(fixed_mask=image(half, other), fixed_labels=image(half, other)))
+    assert inputs.pair.fixed_mask.shape == GRID.shape_kji
+    assert inputs.pair.fixed_mask[:6].all() and not inputs.pair.fixed_mask[8:].any()
+    assert set(np.unique(inputs.fixed_labels.values)) == {0, 3}
+    assert len(inputs.notes) == 2 and all("another geometry" in note for note in inputs.notes)
+
+
+def test_points():
+    inside = GRID.center_lps_mm[None]
+    outside = np.concatenate([inside, inside + [0, 200, 0]])
+    refused("moving_points", "needed in both images", fixed_points=inside)
+    refused("moving_points", "1 fixed and 2 moving", fixed_points=inside, moving_points=outside)
+    both = np.concatenate([inside] * 2)
+    refused(
+        "moving_points",
+        "1 of the moving points lie outside .*number 2",
+        fixed_points=both,
+        moving_points=outside,
+    )
+
+
+@pytest.mark.parametrize("name", ["linear", "preset", "similarity", "device", "method"])
+def test_unknown_choices(name):
+    with pytest.raises(InputError, match="must be one of|There is no method") as said:
+        register(request(**{name: "wrong"}))
+    assert said.value.control == name
+
+
+# ------------------------------------------------------------------ what only a scene can tell
+
+
+def volume(role, **more):
+    return VolumeFacts(role=role, name=role.title(), noun="volume", **{"grid": GRID, "low": 0.0, "high": 100.0, **more})
+
+
+def sentences(facts, severity, name="svf"):
+    findings = check(facts, method(name), settings_of(method(name), facts.preset))
+    assert findings == sorted(findings, key=lambda f: ("error", "warning", "note").index(f.severity))
+    return [(f.control, f.sentence) for f in findings if f.severity == severity]
+
+
+def test_what_is_missing_or_twice_the_same_is_an_error_at_its_control():
+    assert sentences(PairFacts(None, None), "error") == [("fixed", "Choose a fixed and a moving volume.")]
+    assert sentences(PairFacts(volume("fixed"), None), "error") == [("moving", "Choose a moving volume.")]
+    same = PairFacts(volume("fixed"), volume("moving"), same_image=True)
+    assert sentences(same, "error")[0][0] == "moving"
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        ({"geometry_error": "Its axes are parallel."}, "axes are parallel"),
+        ({"grid": None}, "holds no voxels"),
+        ({"components": 3}, "3 values for each voxel"),
+        ({"low": 5.0, "high": 5.0}, "constant: every voxel is 5"),
+    ],
+)
+def test_a_volume_that_cannot_be_registered_is_an_error_and_ends_the_checks(changes, text):
+    facts = PairFacts(volume("fixed", **changes), volume("moving"), free_bytes=1)
+    ((control, sentence),) = sentences(facts, "error")
+    assert control == "fixed" and text in sentence
+
+
+def test_notes_and_warnings_do_not_forbid():
+    thick = make_grid((12, 13, 14), (1.0, 1.0, 6.0), np.eye(3))
+    near = moved(GRID, [10.0, 0, 0])
+    facts = PairFacts(
+        volume("fixed", grid=thick, parent="Turn", low=-1000.0, high=1200.0),
+        volume("moving", grid=near, parent="Bend", parent_is_linear=False),
+        similarity="lncc",
+        linear="none",
+    )
+    assert sentences(facts, "error") == []
+    assert [control for control, _ in sentences(facts, "warning")] == ["linear", "similarity"]
+    notes = " ".join(text for _, text in sentences(facts, "note"))
+    assert "thick slices" in notes and "under Turn; that transform is taken into account" in notes
+    assert "under Bend, which is not linear" in notes
+    assert "centers are matched first" in str(sentences(dataclasses.replace(facts, linear="rigid"), "note"))
+
+
+def test_segmentations_and_landmarks_of_a_scene():
+    pair = PairFacts(volume("fixed"), volume("moving"))
+    for changes, text in (({"segments": 0}, "has no segment"), ({"same_transform": False}, "different transforms")):
+        attached = AttachmentFacts("fixed_labels", "Lobes", "segmentation", volume="Fixed", **changes)
+        ((control, sentence),) = sentences(dataclasses.replace(pair, attachments=(attached,)), "error")
+        assert control == "fixed_labels" and text in sentence
+    ((control, sentence),) = sentences(dataclasses.replace(pair, points=PointFacts(0, 0)), "error")
+    assert control == "moving_points" and "0 fixed and 0 moving" in sentence
+
+
+def test_what_a_method_forbids_names_the_control_to_change():
+    pair = PairFacts(volume("fixed"), volume("moving"), similarity="mind")
+    assert sentences(pair, "error", "svf") == []
+    ((control, sentence),) = sentences(pair, "error", "demons")
+    assert control == "similarity" and "MIND" in sentence
+    flat = make_grid((40, 40, 1), (1, 1, 1), np.eye(3))
+    slices = PairFacts(volume("fixed", grid=flat), volume("moving", grid=flat))
+    ((control, sentence),) = sentences(slices, "error", "caml")
+    assert control == "method" and "takes 3D images" in sentence

@@ -1,0 +1,67 @@
+"""A DICOM series of an image, and a Deformable Spatial Registration applied as the standard says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+MR = "1.2.840.10008.5.1.4.1.1.4"
+
+
+def write_series(folder, image, name="Doe^Jane", study=None, frame=None):
+    """An MR series of an image whose grid is right-handed."""
+    folder.mkdir()
+    study, series, frame = study or generate_uid(), generate_uid(), frame or generate_uid()
+    grid, values = image.grid, np.clip(image.values * 10, 0, 4000).astype(np.uint16)
+    for k in range(grid.size_ijk[2]):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MR, generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        one = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+        one.SOPClassUID, one.SOPInstanceUID, one.Modality = MR, meta.MediaStorageSOPInstanceUID, "MR"
+        one.PatientName, one.PatientID, one.PatientBirthDate, one.PatientSex = name, "4711", "19700101", "F"
+        one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID = study, series, frame
+        one.StudyDate, one.StudyTime, one.StudyID, one.AccessionNumber = "20260101", "120000", "1", ""
+        one.ReferringPhysicianName = ""
+        one.Rows, one.Columns, one.InstanceNumber = grid.size_ijk[1], grid.size_ijk[0], k + 1
+        one.PixelSpacing = [float(grid.spacing_mm[1]), float(grid.spacing_mm[0])]
+        one.SliceThickness = float(grid.spacing_mm[2])
+        one.ImageOrientationPatient = [f"{v:.10f}" for v in (*grid.direction[:, 0], *grid.direction[:, 1])]
+        one.ImagePositionPatient = [f"{v:.8f}" for v in grid.ijk_to_lps[:3, :3] @ [0, 0, k] + grid.origin_lps_mm]
+        one.SamplesPerPixel, one.PhotometricInterpretation, one.PixelRepresentation = 1, "MONOCHROME2", 0
+        one.BitsAllocated, one.BitsStored, one.HighBit = 16, 16, 15
+        one.PixelData = values[k].tobytes()
+        if int(pydicom.__version__.split(".")[0]) >= 3:
+            one.save_as(folder / f"{k:03d}.dcm", enforce_file_format=True)
+        else:
+            one.is_little_endian, one.is_implicit_VR = True, False
+            one.save_as(folder / f"{k:03d}.dcm", write_like_original=False)
+    return folder
+
+
+def applied(path, points_lps_mm):
+    """What the object says of points of the fixed image: PS3.3 C.20.3.1.1, written from the standard."""
+    item = pydicom.dcmread(path).DeformableRegistrationSequence[0]
+    pre, post = (
+        np.array(sequence[0].FrameOfReferenceTransformationMatrix, float).reshape(4, 4)
+        for sequence in (item.PreDeformationMatrixRegistrationSequence, item.PostDeformationMatrixRegistrationSequence)
+    )
+    grid = item.DeformableRegistrationGridSequence[0]
+    size = [int(n) for n in grid.GridDimensions]
+    row, column = np.array(grid.ImageOrientationPatient, float).reshape(2, 3)
+    axes = np.stack([row, column, np.cross(row, column)], axis=1) * np.array(grid.GridResolution, float)
+    vectors = np.frombuffer(grid.VectorGridData, "<f4").reshape(*size[::-1], 3)
+    moved = []
+    for point in points_lps_mm:
+        ijk = np.linalg.solve(axes, point - np.array(grid.ImagePositionPatient, float))
+        low = np.clip(np.floor(ijk).astype(int), 0, np.array(size) - 2)
+        part, offset = ijk - low, np.zeros(3)
+        for corner in np.ndindex(2, 2, 2):
+            weight = np.prod(np.where(corner, part, 1 - part))
+            i, j, k = low + corner
+            offset += weight * vectors[k, j, i]
+        through = (pre @ [*point, 1])[:3] + offset
+        moved.append((post @ [*through, 1])[:3])
+    return np.array(moved)

@@ -1,0 +1,22 @@
+"""Requests of the tests: on the CPU, with everything else as ``Request`` has it unless the test says otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from SlicerDeepRegLib.types import Image, Request
+
+from .cases import Case
+
+
+def request(fixed: Image, moving: Image, **options: Any) -> Request:
+    """Return a request for that pair on the CPU; ``options`` are fields of ``Request``."""
+    options.setdefault("device", "cpu")
+    return Request(fixed, moving, **options)
+
+
+def fast_request(case: Case, **options: Any) -> Request:
+    """Return a request for that pair with the preset "fast" and without metrics."""
+    options.setdefault("preset", "fast")
+    options.setdefault("measure", False)
+    return request(case.fixed, case.moving, **options)

@@ -1,0 +1,117 @@
+"""The lessons in the panel: one click, steps, a slider, and nothing left behind."""
+
+import pytest
+import slicer
+from helpers.panel import layers, scene_state
+from SlicerDeepRegLib.mrml.runs import runs
+from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.teaching.lessons import LESSONS
+from SlicerDeepRegLib.types import Request
+
+
+@pytest.fixture
+def taught(desktop, widget):
+    widget.panel.sections["lessons"].box.collapsed = False
+    return widget
+
+
+def open_lesson(desktop, widget, number):
+    teaching = widget.panel.sections["lessons"]
+    teaching.buttons[number].click()
+    assert teaching.running and "Registering 1 of" in widget.ui.lessonLabel.text
+    assert not any(button.enabled for button in teaching.buttons)
+    desktop.wait(lambda: not teaching.running, 120)
+    return teaching
+
+
+def test_a_lesson_is_opened_by_one_click_and_leaves_nothing_behind(desktop, taught):
+    ui, scene, parameters = taught.ui, desktop.host.scene, taught.panel.parameters
+    parameters.showGrid, parameters.reviewMode = True, "checkerboard"
+    before, shown, chosen = scene_state(scene), layers(desktop), (parameters.fixed, parameters.moving)
+    names = {scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())}
+    teaching = open_lesson(desktop, taught, 0)
+    lesson = LESSONS["field"]
+    assert teaching.ready and len(runs(scene)) == 1 and ui.lessonSlider.isHidden()
+    assert (parameters.fixed, parameters.moving) == chosen
+    texts = []
+    for number, step in enumerate(lesson.steps):
+        assert ui.lessonLabel.text.startswith(f"<b>{lesson.title}</b><br>{number + 1}/{len(lesson.steps)}: ")
+        assert "TRE: 1." in ui.lessonMetricsLabel.text or step.time is not None
+        assert (parameters.reviewMode, parameters.showGrid, parameters.showArrows) == (
+            step.mode,
+            step.grid,
+            step.arrows,
+        )
+        assert ui.beforeButton.checked == step.before
+        texts.append(ui.lessonLabel.text)
+        ui.lessonNextButton.click()
+    assert len(set(texts)) == len(lesson.steps) and lesson.learned in ui.lessonLabel.text
+    assert not ui.lessonNextButton.enabled
+    ui.lessonBackButton.click()
+    assert ui.lessonLabel.text == texts[-1]
+    ui.lessonEndButton.click()
+    assert not runs(scene) and ui.lessonLabel.isHidden() and scene_state(scene) == before
+    assert layers(desktop) == shown and (parameters.showGrid, parameters.reviewMode) == (True, "checkerboard")
+    left = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
+    left = [node for node in left if node.GetID() not in names and not node.IsA("vtkMRMLColorNode")]
+    assert not [node.GetClassName() for node in left if not node.IsA("vtkMRMLStorageNode")]
+
+
+def test_stages_are_steps_and_the_slider_goes_through_the_registrations(desktop, taught, monkeypatch):
+    """The registrations come from a worker that pretends: what is tested is the course of the lesson."""
+    from helpers.panel import PretendedClient
+
+    session = taught.logic.session
+    session.client.close()
+    client = session.client = PretendedClient()
+    teaching, ui = taught.panel.sections["lessons"], taught.ui
+    teaching.buttons[3].click()
+    lesson, result = LESSONS["stages"], None
+    for number, one in enumerate(lesson.tries):
+        assert f"Registering {number + 1} of 3" in ui.lessonLabel.text
+        request = client.requests[-1]
+        assert (request.method, dict(request.settings), request.device) == (one.method, dict(one.settings), "cpu")
+        assert request.fixed_points is not None and request.fixed_labels is not None
+        if result is None:
+            result = register(Request(request.fixed, request.moving, linear="rigid", device="cpu"))
+        client.say("done", result=result)
+        desktop.wait(lambda count=number + 1: len(teaching.runs) == count, 20)
+    assert teaching.ready and not ui.lessonSlider.isHidden() and ui.lessonSlider.maximum == 2
+    assert ui.stageCombo.itemText(ui.stageCombo.currentIndex) == "Before registration"
+    ui.lessonNextButton.click()
+    assert ui.stageCombo.itemText(ui.stageCombo.currentIndex) == "linear" and "linear" in ui.lessonMetricsLabel.text
+    ui.lessonNextButton.click()
+    ui.lessonNextButton.click()
+    assert ui.stageCombo.currentIndex == ui.stageCombo.count - 1
+    ui.lessonNextButton.click()
+    assert taught.panel.context.runs.selected == teaching.runs[1] and ui.lessonSlider.value == 1
+    ui.lessonSlider.value = 2
+    assert taught.panel.context.runs.selected == teaching.runs[2]
+    assert lesson.tries[2].title in ui.lessonMetricsLabel.text
+    ui.deleteButton.click()
+    assert not teaching.ready and "deleted" in ui.lessonLabel.text and not ui.lessonNextButton.enabled
+    ui.lessonEndButton.click()
+    assert not runs(desktop.host.scene)
+
+
+def test_a_lesson_that_fails_or_is_canceled_says_so_and_goes(desktop, taught, pretended):
+    ui, teaching, scene = taught.ui, taught.panel.sections["lessons"], desktop.host.scene
+    before = scene_state(scene)
+    teaching.buttons[2].click()
+    ui.applyButton.click()  # Cancel
+    desktop.wait(lambda: not teaching.running, 10)
+    assert "Canceled" in ui.lessonLabel.text and not ui.lessonNextButton.enabled
+    ui.lessonEndButton.click()
+    assert scene_state(scene) == before
+    teaching.buttons[2].click()
+    pretended.say("failed", reason="memory", text="Memory ran out.")
+    desktop.wait(lambda: not teaching.running, 10)
+    assert "Memory ran out." in ui.lessonLabel.text
+    teaching.buttons[0].click()  # another one takes its place
+    assert teaching.lesson is LESSONS["field"] and teaching.running
+    ui.lessonEndButton.click()  # while it runs
+    desktop.wait(lambda: not taught.logic.session.busy, 10)
+    assert teaching.lesson is None and scene_state(scene) == before and not runs(scene)
+    teaching.buttons[0].click()
+    slicer.mrmlScene.Clear()
+    assert teaching.lesson is None and not teaching.running

@@ -1,0 +1,151 @@
+"""Several methods in the panel, one after another, and their runs side by side."""
+
+import json
+
+import pytest
+import slicer.util
+from helpers.panel import PretendedClient, finish, scene_state
+from SlicerDeepRegLib.mrml.runs import runs
+from SlicerDeepRegLib.mrml.side_by_side import LAYOUT, cells_of
+
+METHODS = [
+    {"method": "svf", "preset": "fast", "settings": {}},
+    {"method": "demons", "preset": "fast", "settings": {"iterations": 10}},
+]
+
+
+@pytest.fixture
+def opened(widget):
+    """The panel with the list of methods open: in a closed box its buttons cannot be clicked."""
+    widget.panel.sections["several_methods"].box.collapsed = False
+    return widget
+
+
+@pytest.fixture
+def with_views(desktop, opened):
+    """The desktop makes the views of a layout by itself; here they are made when they are asked for."""
+
+    def arranged(cells):
+        for cell in cells:
+            if cell.name not in desktop.host.views:
+                desktop.host.add_view(cell.name, cell.plane, (160, 160))
+
+    opened.panel.context.layouts.arranged = arranged
+    return opened
+
+
+def round_of(desktop, widget, seconds=120):
+    desktop.wait(
+        lambda: not widget.panel.sections["several_methods"].running and not widget.logic.session.busy, seconds
+    )
+
+
+def arrangement(desktop):
+    nodes = slicer.util.getNodesByClass("vtkMRMLLayoutNode", desktop.host.scene)
+    return nodes[0].GetViewArrangement() if nodes else None
+
+
+def test_methods_are_listed_run_and_shown_side_by_side(desktop, with_views, pair):
+    widget, parameters = with_views, with_views.panel.parameters
+    parameters.device, parameters.preset = "cpu", "fast"
+    assert not widget.ui.runMethodsButton.enabled
+    widget.ui.addMethodButton.click()
+    widget.ui.addMethodButton.click()  # the same again is not put in twice
+    parameters.method = "demons"
+    parameters.settings = '{"iterations": 10}'
+    widget.ui.addMethodButton.click()
+    assert json.loads(parameters.methods) == METHODS and widget.ui.methodsTable.rowCount == 2
+    widget.ui.runMethodsButton.click()
+    assert not widget.ui.addMethodButton.enabled and not widget.ui.sideBySideButton.enabled
+    round_of(desktop, widget)
+    made = runs(desktop.host.scene)
+    assert [run.facts["method"] for run in made] == ["svf", "demons"]
+    assert widget.panel.sections["side_by_side"].views.shown == tuple(made) and arrangement(desktop) == LAYOUT
+    assert desktop.host.views[cells_of(2)[1][0].name].composite.GetBackgroundVolumeID() == made[1].get("warped").GetID()
+    widget.ui.leaveSideBySideButton.click()
+    assert arrangement(desktop) != LAYOUT and not widget.ui.leaveSideBySideButton.enabled
+    assert widget.ui.sideBySideButton.enabled  # both are ticked
+    widget.ui.sideBySideButton.click()
+    assert arrangement(desktop) == LAYOUT
+    widget.panel.context.select(made[0])
+    widget.ui.deleteButton.click()
+    assert arrangement(desktop) != LAYOUT and not widget.ui.sideBySideButton.enabled
+    widget.ui.clearMethodsButton.click()
+    assert json.loads(parameters.methods) == [] and widget.ui.methodsTable.rowCount == 0
+
+
+def test_a_method_that_fails_does_not_end_the_round(desktop, with_views, pair):
+    widget = with_views
+    widget.panel.parameters.device = "cpu"
+    bad = {"method": "niftyreg", "preset": "fast", "settings": {}}
+    gone = {"method": "taken-away", "preset": "fast", "settings": {}}
+    widget.panel.parameters.methods = json.dumps([bad, gone, METHODS[1]])
+    widget.ui.runMethodsButton.click()
+    round_of(desktop, widget)
+    assert [run.facts["method"] for run in runs(desktop.host.scene)] == ["demons"]
+    assert "NiftyReg" in widget.ui.stageLabel.text and "taken-away" in widget.ui.stageLabel.text
+
+
+def test_cancel_ends_the_round_and_the_scene_is_as_it_was(desktop, opened, pair):
+    widget = opened
+    widget.panel.session.client.close()
+    client = PretendedClient()
+    widget.panel.session.client = client
+    before = scene_state(desktop.host.scene)
+    widget.panel.parameters.methods = json.dumps(METHODS)
+    widget.ui.runMethodsButton.click()
+    assert len(client.requests) == 1
+    widget.ui.applyButton.click()  # it says Cancel now
+    finish(desktop, widget, 10)
+    assert len(client.requests) == 1 and not widget.panel.sections["several_methods"].running
+    assert scene_state(desktop.host.scene) == before
+
+
+def test_a_list_that_was_edited_by_hand_does_no_harm(desktop, opened, pair):
+    widget = opened
+    for text in ("nonsense", "{}", '[1, {"method": "svf"}]'):
+        widget.panel.parameters.methods = text
+        assert widget.panel.sections["several_methods"].methods() == [] and not widget.ui.runMethodsButton.enabled
+
+
+def table_named(desktop, name):
+    nodes = slicer.util.getNodesByClass("vtkMRMLTableNode", desktop.host.scene)
+    return next((node.GetTable() for node in nodes if node.GetName() == name), None)
+
+
+def test_a_blind_reading_hides_names_and_keeps_the_ranking(desktop, with_views, pair, monkeypatch):
+    widget = with_views
+    ui, views = widget.ui, widget.panel.sections["side_by_side"].views
+    widget.panel.parameters.device = "cpu"
+    widget.panel.parameters.methods = json.dumps(METHODS)
+    ui.blindedCheck.checked = True
+    monkeypatch.setattr("SlicerDeepRegLib.panel.sections.side_by_side.shuffled", lambda runs: list(reversed(runs)))
+    assert not ui.saveRankingButton.enabled
+    ui.runMethodsButton.click()
+    round_of(desktop, widget)
+    made = runs(desktop.host.scene)
+    assert views.shown == tuple(reversed(made))
+    assert [run.get("warped").GetName() for run in views.shown] == ["A: warped", "B: warped"]
+    shown = table_named(desktop, "DeepReg comparison")
+    assert shown.GetNumberOfColumns() == 1 and [shown.GetColumn(0).GetValue(n) for n in range(2)] == ["1: A", "2: B"]
+    ui.rankingEdit.text = "A A"
+    ui.saveRankingButton.click()
+    assert "each of A, B once" in desktop.messages[-1] and table_named(desktop, "DeepReg rankings") is None
+    ui.rankingEdit.text = "b, a"
+    ui.saveRankingButton.click()
+    kept = table_named(desktop, "DeepReg rankings")
+    assert kept.GetNumberOfRows() == 1
+    assert [made[0].name in kept.GetColumn(1).GetValue(0), made[1].name in kept.GetColumn(2).GetValue(0)] == [
+        True,
+        True,
+    ]
+    assert made[0].name in ui.legendLabel.text and not ui.saveRankingButton.enabled
+    assert table_named(desktop, "DeepReg comparison").GetNumberOfColumns() > 2  # the names are told
+    assert made[0].get("warped").GetName() == f"{made[0].name}: warped"
+
+
+def test_any_order_may_come_out_of_a_shuffle():
+    from SlicerDeepRegLib.panel.blinded import read_ranking, shuffled
+
+    assert len({tuple(shuffled("ABC")) for _ in range(300)}) == 6
+    assert read_ranking("C > A > B", 3) == [2, 0, 1]
