@@ -2,7 +2,7 @@
 
     python docs/teaching/regularity.py [--output DIR]
 
-Registers one pair five times and changes one number only, the weight of smoothness. The likeness of the images (NCC) is
+Registers one pair five times and changes one number only, the weight of smoothness. The similarity of the images (NCC) is
 all that a method can see. The distance to the true field (TRE) is what we want, and is known, because the pair is made.
 """
 
@@ -11,7 +11,7 @@ from SlicerDeepRegLib.teaching.lessons import LESSONS
 
 
 def look(pair, results):
-    """Where likeness and truth are best, and by how much they tell weights apart."""
+    """Return where similarity and truth are best, and by how much they tell weights apart."""
     weights = [one.settings["lncc.regularity"] for one in LESSONS["regularity"].tries]
     metrics = [result.metrics["after"] for result in results]
     by_truth = min(zip(weights, metrics), key=lambda pair: pair[1]["tre_mm"])
@@ -20,7 +20,7 @@ def look(pair, results):
     print(f"Too much ({weights[-1]:g}): {metrics[-1]['tre_mm']:.2f} mm off, NCC {metrics[-1]['ncc']:.3f}.")
     part = metrics[0]["tre_mm"] / by_truth[1]["tre_mm"] - 1
     seen = abs(metrics[0]["ncc"] - by_truth[1]["ncc"])
-    print(f"Too little is {part:.0%} further off than the best, and the likeness differs by {seen:.4f}.")
+    print(f"Too little is {part:.0%} further off than the best, and the similarity differs by {seen:.4f}.")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "register",
         help="register one image to another",
         description="Register MOVING to FIXED and write the warped image, the transform, its inverse, the Jacobian "
-        "and every figure to DIR. Images: NIfTI, NRRD, MetaImage, or a folder with one DICOM series; 2D or 3D.",
+        "and the metrics to DIR. Images: NIfTI, NRRD, MetaImage, or a folder with one DICOM series; 2D or 3D.",
     )
     parser.add_argument("--fixed", required=True, metavar="F", help="the image that stays")
     parser.add_argument("--moving", required=True, metavar="M", help="the image that is warped onto it")

@@ -38,9 +38,19 @@ class Choice:
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def nodes(self) -> list[Any]:
-        """Every node that the run depends on."""
-        values = [getattr(self, f.name) for f in dataclasses.fields(self)]
-        return [value for value in values if hasattr(value, "GetID")]
+        """Return every node that the registration depends on."""
+        nodes = [
+            self.fixed,
+            self.moving,
+            self.fixed_mask,
+            self.moving_mask,
+            self.fixed_segmentation,
+            self.moving_segmentation,
+            self.fixed_points,
+            self.moving_points,
+            self.initial,
+        ]
+        return [node for node in nodes if node is not None]
 
 
 #: Findings that the worker settles by itself, because it knows better or can take a faster preset: warnings here.

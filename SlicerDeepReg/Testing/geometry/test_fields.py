@@ -1,4 +1,4 @@
-"""Displacements in voxels and in LPS mm: the conversion against points, and there and back."""
+"""Displacements in voxels and in LPS mm: the conversion against points, and its round trip."""
 
 import numpy as np
 import pytest
