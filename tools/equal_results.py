@@ -4,7 +4,7 @@
     python tools/equal_results.py compare OLD NEW       exit code 1 where a result differs
 
 Use it around a change that must not alter results: write before and after it, on one machine with the same version of
-torch, then compare.
+torch, then compare. DEEPREG_TREE names another checkout to take the library from.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +23,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("SLICERDEEPREG_MODELS", tempfile.mkdtemp())
 
 import numpy as np  # noqa: E402
+import torch  # noqa: E402
 
 ROOT = Path(os.environ.get("DEEPREG_TREE", Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(ROOT / "SlicerDeepReg"))
 
-import torch  # noqa: E402
-
-try:
-    from SlicerDeepRegLib import types as kinds
-    from SlicerDeepRegLib.methods import methods
-
-    def cards():
-        return {name: method.card for name, method in methods().items()}
-
-except ImportError:  # the tree before 0.2
-    from SlicerDeepRegLib import contracts as kinds
-    from SlicerDeepRegLib.catalogue import cards
+from SlicerDeepRegLib.methods import methods  # noqa: E402
 from SlicerDeepRegLib.pipeline import register  # noqa: E402
+from SlicerDeepRegLib.types import Grid, Image, Request, Result  # noqa: E402
 
-OLD = hasattr(kinds, "EFFORTS")
-
-#: Names of today and, where the tree is older, of then.
-SVF, CENTER, PRESET = ("optimise", "centre", "effort") if OLD else ("svf", "center", "preset")
-STEPS, RUNS = ("fit", "perturbed") if OLD else ("instance_steps", "uncertainty_runs")
-#: Configurations of method.
+#: Methods that need what may not be installed.
 ENGINES = ("ants", "elastix", "niftyreg")
+#: Networks that are also refined.
+REFINED = ("voxelmorph", "fmirnet", "wavemorph")
 
 
-def rotation(degrees) -> np.ndarray:
+def rotation(degrees: tuple[float, float, float]) -> np.ndarray:
     matrix = np.eye(3)
     for axis, angle in enumerate(np.deg2rad(degrees)):
         a, b = (n for n in range(3) if n != axis)
@@ -66,11 +55,19 @@ def texture(points: np.ndarray) -> np.ndarray:
     return head * (60 + 18 * np.sin(x / 4.5 + 0.4) * np.cos(y / 5.5) + 14 * np.sin(z / 4 + x / 9) + 6 * np.cos(y / 3.5))
 
 
-def image(size, spacing, direction, center, name, shift=0.0, contrast=False):
+def image(
+    size: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    direction: np.ndarray,
+    center: tuple[float, float, float],
+    name: str,
+    shift: float = 0.0,
+    contrast: bool = False,
+) -> Image:
     matrix = np.eye(4)
     matrix[:3, :3] = direction * np.asarray(spacing, float)
     matrix[:3, 3] = np.asarray(center, float) - matrix[:3, :3] @ ((np.asarray(size) - 1) / 2)
-    grid = kinds.Grid(tuple(size), matrix)
+    grid = Grid(size, matrix)
     k, j, i = np.indices(grid.shape_kji)
     points = np.stack([i, j, k], -1) @ matrix[:3, :3].T + matrix[:3, 3]
     x, y, z = np.moveaxis(points, -1, 0)
@@ -78,78 +75,67 @@ def image(size, spacing, direction, center, name, shift=0.0, contrast=False):
     values = texture(moved).astype(np.float32)
     if contrast:
         values = np.where(values > 1, 110 - values, 0).astype(np.float32)
-    return kinds.Image(values, grid, name)
+    return Image(values, grid, name)
 
 
-def pair(axes: int, contrast: bool = False):
+def pair(axes: int, contrast: bool = False) -> tuple[Image, Image]:
     depth_fixed, depth_moving = (28, 32) if axes == 3 else (1, 1)
-    turned = rotation([12, -8, 6]) if axes == 3 else np.eye(3)
-    return (
-        image((30, 34, depth_fixed), (2.0, 2.0, 2.2), np.eye(3), (0, 0, 0), "fixed", shift=3.0),
-        image((36, 32, depth_moving), (1.9, 2.3, 2.0), turned, (1, -2, 0.0), "moving", contrast=contrast),
+    turned = rotation((12, -8, 6)) if axes == 3 else np.eye(3)
+    fixed = image((30, 34, depth_fixed), (2.0, 2.0, 2.2), np.eye(3), (0, 0, 0), "fixed", shift=3.0)
+    moving = image((36, 32, depth_moving), (1.9, 2.3, 2.0), turned, (1, -2, 0), "moving", contrast=contrast)
+    return fixed, moving
+
+
+def request(axes: int, contrast: bool = False, **options: Any) -> Request:
+    fixed, moving = pair(axes, contrast)
+    options.setdefault("preset", "fast")
+    return Request(fixed, moving, device="cpu", **options)
+
+
+def velocity_fields(axes: int) -> Iterator[tuple[str, Request]]:
+    """Every preset, metric and linear method."""
+    for preset in ("fast", "standard", "thorough"):
+        for metric in ("auto", "lncc", "mind"):
+            yield f"svf {axes}D {preset} {metric}", request(axes, preset=preset, similarity=metric)
+    for linear in ("none", "center", "rigid", "affine"):
+        yield f"svf {axes}D linear {linear}", request(axes, linear=linear)
+    yield f"svf {axes}D contrast", request(axes, contrast=True)
+    fixed, moving = pair(axes)
+    everything = request(
+        axes,
+        fixed_mask=Image((fixed.values > 20).astype(np.uint8), fixed.grid),
+        moving_mask=Image((moving.values > 10).astype(np.uint8), moving.grid),
+        fixed_labels=Image((fixed.values / 25).astype(np.int32), fixed.grid),
+        moving_labels=Image((moving.values / 25).astype(np.int32), moving.grid),
+        fixed_points=np.array([[1.0, 2.0, 0.0], [-6.0, 4.0, 0.0]]),
+        moving_points=np.array([[2.0, 1.0, 0.0], [-5.0, 4.5, 0.0]]),
+        uncertainty_runs=1,
     )
+    yield f"svf {axes}D everything", everything
 
 
-def like(source, values):
-    return kinds.Image(values, source.grid, "like")
+def other_methods(axes: int) -> Iterator[tuple[str, Request]]:
+    """Every network, a few steps; every engine and variant."""
+    for name, method in methods().items():
+        if name == "svf" or name in ENGINES or axes not in method.dimensions:
+            continue
+        if method.card.network:
+            yield f"{name} {axes}D fitted", request(axes, method=name, settings={"instance_steps": 2})
+            if name in REFINED:
+                steps = {"instance_steps": 2, "refine": 3}
+                yield f"{name} {axes}D refined", request(axes, method=name, settings=steps)
+            continue
+        for variant in ["", *(f":{variant}" for variant in method.card.variants)]:
+            yield f"{name}{variant} {axes}D", request(axes, method=name + variant, settings={"iterations": 5})
 
 
-def requests() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    def add(name: str, axes: int = 3, contrast: bool = False, **values: Any) -> None:
-        fixed, moving = pair(axes, contrast)
-        values = {"method": SVF, PRESET: "fast", "device": "cpu", **values}
-        found[name] = kinds.Request(fixed, moving, **values)
-
-    for axes in (2, 3):
-        for preset in ("fast", "standard", "thorough"):
-            for metric in ("auto", "lncc", "mind"):
-                add(f"svf {axes}D {preset} {metric}", axes, **{PRESET: preset, "similarity": metric})
-        for linear in ("none", CENTER, "rigid", "affine"):
-            add(f"svf {axes}D linear {linear.replace('centre', 'center')}", axes, linear=linear)
-        add(f"svf {axes}D contrast", axes, contrast=True)
-        fixed, moving = pair(axes)
-        add(
-            f"svf {axes}D everything",
-            axes,
-            fixed_mask=like(fixed, (fixed.values > 20).astype(np.uint8)),
-            moving_mask=like(moving, (moving.values > 10).astype(np.uint8)),
-            fixed_labels=like(fixed, (fixed.values / 25).astype(np.int32)),
-            moving_labels=like(moving, (moving.values / 25).astype(np.int32)),
-            fixed_points=np.array([[1.0, 2.0, 0.0], [-6.0, 4.0, 0.0]]),
-            moving_points=np.array([[2.0, 1.0, 0.0], [-5.0, 4.5, 0.0]]),
-            **{RUNS: 1},
-        )
-        for name, card in cards().items():
-            if name == SVF or name in ENGINES or axes not in card.dimensions:
-                continue
-            if card.network:
-                add(f"{name} {axes}D fitted", axes, method=name, settings={STEPS: 2})
-                if name in ("voxelmorph", "fmirnet", "wavemorph"):
-                    add(f"{name} {axes}D refined", axes, method=name, settings={STEPS: 2, "refine": 3})
-            else:
-                for variant in ["", *(f":{v}" for v in card.variants)]:
-                    add(f"{name}{variant} {axes}D", axes, method=name + variant, settings={"iterations": 5})
-    return found
-
-
-def checksum(values) -> str:
+def checksum(values: Any) -> str:
     array = np.ascontiguousarray(values)
     return hashlib.sha256(str((array.shape, array.dtype)).encode() + array.tobytes()).hexdigest()[:16]
 
 
-def summary(result) -> dict[str, Any]:
-    measured = result.figures if OLD else result.metrics
-    uncertainty = result.spread if OLD else result.uncertainty
-    locations = result.places if OLD else result.locations
+def summary(result: Result) -> dict[str, Any]:
     fields = [result.transform.field, *result.transform.inverse_fields, *(s.field for s in result.stages), *result.path]
-    numbers = {
-        state: {k.replace("spread", "uncertainty"): v for k, v in values.items()} for state, values in measured.items()
-    }
-    numbers = {
-        state: {k.replace("centre", "center"): v for k, v in values.items()} for state, values in numbers.items()
-    }
     return {
         "linear": checksum(result.transform.linear_lps),
         "fields": [checksum(f.displacement_lps_mm) if f is not None else None for f in fields],
@@ -157,40 +143,43 @@ def summary(result) -> dict[str, Any]:
         "warped": checksum(result.warped.values),
         "labels": checksum(result.warped_labels.values) if result.warped_labels is not None else None,
         "jacobian": checksum(result.jacobian.values),
-        "uncertainty": checksum(uncertainty.values) if uncertainty is not None else None,
+        "uncertainty": checksum(result.uncertainty.values) if result.uncertainty is not None else None,
         "curves": [checksum(np.array(stage.curve, float)) for stage in result.stages],
-        "metrics": json.loads(json.dumps(numbers, sort_keys=True, default=str)),
-        "locations": [[*location.position_lps_mm, location.value] for location in locations],
+        "metrics": json.loads(json.dumps(result.metrics, sort_keys=True, default=str)),
+        "locations": [[*location.position_lps_mm, location.value] for location in result.locations],
     }
+
+
+def write(file: Path, only: str) -> int:
+    torch.set_num_threads(1)
+    results = {}
+    for axes in (2, 3):
+        for name, asked in (*velocity_fields(axes), *other_methods(axes)):
+            if only in name:
+                results[name] = summary(register(asked))
+                print(name, results[name]["warped"], flush=True)
+    file.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    return 0
+
+
+def compare(old_file: Path, new_file: Path) -> int:
+    old, new = (json.loads(path.read_text(encoding="utf-8")) for path in (old_file, new_file))
+    names = sorted({*old, *new})
+    differing = [name for name in names if old.get(name) != new.get(name)]
+    for name in differing:
+        before, after = old.get(name, {}), new.get(name, {})
+        print(f"{name}: {', '.join(k for k in {**before, **after} if before.get(k) != after.get(k))}")
+    print(f"{len(names) - len(differing)} of {len(names)} results are equal to the last bit.")
+    return 1 if differing or not names else 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=("write", "compare"))
     parser.add_argument("files", nargs="+", type=Path)
-    parser.add_argument("--only", default="", help="names that contain this")
+    parser.add_argument("--only", default="", help="write those whose names contain this")
     options = parser.parse_args()
-    if options.action == "compare":
-        old, new = (json.loads(path.read_text(encoding="utf-8")) for path in options.files)
-        names = sorted({*old, *new}) if not options.only else sorted(n for n in new if options.only in n)
-        differing = [name for name in names if old.get(name) != new.get(name)]
-        for name in differing:
-            a, b = old.get(name) or {}, new.get(name) or {}
-            print(f"{name}: {', '.join(k for k in {**a, **b} if a.get(k) != b.get(k))}")
-        print(f"{len(names) - len(differing)} of {len(names)} results are equal to the last bit.")
-        return 1 if differing or not names else 0
-    torch.set_num_threads(1)
-    results = {}
-    for name, request in requests().items():
-        if options.only not in name:
-            continue
-        try:
-            results[name] = summary(register(request))
-        except Exception as error:  # a method that refuses must go on refusing
-            results[name] = {"error": type(error).__name__}
-        print(name, results[name].get("error", results[name].get("warped")), flush=True)
-    options.files[0].write_text(json.dumps(results, indent=1), encoding="utf-8")
-    return 0
+    return write(options.files[0], options.only) if options.action == "write" else compare(*options.files[:2])
 
 
 if __name__ == "__main__":

@@ -25,12 +25,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "SlicerDeepReg"))
 
 from SlicerDeepRegLib.catalog import Card, cards  # noqa: E402
+from SlicerDeepRegLib.methods import methods  # noqa: E402
 from SlicerDeepRegLib.models.weights import built  # noqa: E402
-from SlicerDeepRegLib.networks import network_class  # noqa: E402
-from SlicerDeepRegLib.networks.base import TOKENS  # noqa: E402
 from SlicerDeepRegLib.networks.size import parameters  # noqa: E402
 
 SHAPE = (160, 192, 224)
+#: Ends the title of a block whose tensors have their channels last, as tokens of a transformer do: (B, voxels, C).
+TOKENS = ", tokens"
 COLORS = {"warp": "#f3d9a4", "head": "#c9e4c5", "phi": "#c9e4c5", "image": "#e3e6ec"}
 FILL, INK, LINE = "#cfdff2", "#1c2330", "#7a8699"
 #: Of a box, and between two of them, in pixels.
@@ -59,7 +60,7 @@ class Trace(TorchFunctionMode):
     """Follow each tensor of a pass from the block that it came from, through everything that torch does in between.
 
     Args:
-        network: whose modules are the blocks. titles: by patterns of the names of its modules, see ``Diagram``.
+        network: whose modules are the blocks. titles: by patterns of the names of its modules, see ``Card``.
     """
 
     def __init__(self, network: torch.nn.Module, titles: Mapping[str, str]) -> None:
@@ -116,17 +117,17 @@ class Trace(TorchFunctionMode):
 
 def traced(name: str) -> list[Box]:
     """Return the boxes of one pass through a network."""
-    drawn = network_class(name).diagram
+    drawn = cards()[name].diagram
     with torch.device("meta"):
-        network = built(cards()[name], **drawn.configuration)
+        network = built(cards()[name], **drawn.get("configuration", {}))
         moving, fixed = torch.empty(1, 1, *SHAPE), torch.empty(1, 1, *SHAPE)
-    trace = Trace(network, drawn.blocks)
+    trace = Trace(network, drawn["blocks"])
     trace.add("moving", moving)
     trace.add("fixed", fixed)
     with trace:  # with gradients: positions are then made of new tensors, which can be followed
         network(moving, fixed)
     if len(trace.boxes) <= 5 or not all(box.sources for box in trace.boxes[2:]):
-        raise SystemExit(f"{name}: its diagram has too few blocks, or one that comes from nowhere. See its class.")
+        raise SystemExit(f"{name}: its diagram has too few blocks, or one that comes from nowhere. See its card.")
     return merged(trace.boxes)
 
 
@@ -274,7 +275,7 @@ def page() -> str:
 def engines() -> list[str]:
     """Return the table of the methods that are no networks."""
     lines = ["### Methods without training", "", "| name | what it is | variants |", "| --- | --- | --- |"]
-    for card in cards().values():
+    for card in (method.card for method in methods().values()):
         if card.network is None:
             variants = ", ".join(f"`{card.name}:{name}`" for name in card.variants)
             lines.append(f"| `{card.name}` | {card.summary} {card.references[0]} | {variants} |")
@@ -288,7 +289,7 @@ def section(card: Card, rows: dict[tuple[str, str], dict[str, str]]) -> list[str
     if card.verified:
         lines += ["", "### How it was compared with its public code", "", card.verified]
     lines += ["", f"![One pass through {card.title}](models/{card.name}.svg)", ""]
-    lines += [network_class(card.name).diagram.note, ""]
+    lines += [card.diagram["note"], ""]
     if card.published:
         lines += ["### What is reported of it, and what can be compared", "", "| metric | reported | here |"]
         lines += ["| --- | --- | --- |"]

@@ -96,6 +96,7 @@ def picture_of_lesson(desktop, widget, path):
     lessons = widget.panel.sections["lessons"]
     lessons.open(LESSONS["regularity"])
     desktop.wait(lambda: not lessons.running, 300)
+    assert lessons.ready, widget.ui.lessonLabel.text
     lessons.go(len(LESSONS["regularity"].steps) - 1)
     desktop.screenshot(path, *SIZE)
     lessons.end()

@@ -62,6 +62,9 @@ class Card:
         bytes_per_voxel: memory for each voxel of the working grid, rounded up from benchmarks, to "fit", to fit
             "checkpointed", and to "infer".
         published: metrics of the paper, for docs/models.md.
+        diagram: how a network is drawn in docs/models.md, from one pass through it: ``blocks``, patterns (regular
+            expressions) of the names of its modules with the title of each box, which ends in ", tokens" where
+            tensors have their channels last; a ``note`` for readers; a ``configuration`` where it differs.
         left_open: what the paper leaves open and what was chosen, for docs/models.md.
         verified: of a network of others with public code: how ours was compared with it; None for our own five.
         sha256: of the weights.
@@ -89,6 +92,7 @@ class Card:
     settings: Mapping[str, Any] = field(default_factory=dict)
     bytes_per_voxel: Mapping[str, int] = field(default_factory=dict)
     published: Tuple[Mapping[str, Any], ...] = ()
+    diagram: Mapping[str, Any] = field(default_factory=dict)
     left_open: Tuple[str, ...] = ()
     verified: Optional[str] = None
     sha256: Optional[str] = None

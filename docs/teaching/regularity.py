@@ -12,7 +12,7 @@ from SlicerDeepRegLib.teaching.lessons import LESSONS
 
 def look(pair, results):
     """Where likeness and truth are best, and by how much they tell weights apart."""
-    weights = [one.settings["regularity_lncc"] for one in LESSONS["regularity"].tries]
+    weights = [one.settings["lncc.regularity"] for one in LESSONS["regularity"].tries]
     metrics = [result.metrics["after"] for result in results]
     by_truth = min(zip(weights, metrics), key=lambda pair: pair[1]["tre_mm"])
     print(f"Nearest to the truth: weight {by_truth[0]:g}, {by_truth[1]['tre_mm']:.2f} mm off.")

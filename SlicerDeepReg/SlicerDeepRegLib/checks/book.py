@@ -215,7 +215,7 @@ def _overlap(facts: PairFacts) -> Iterable[Finding]:
             "linear",
         )
     elif part < LITTLE_OVERLAP and facts.linear == "none":
-        text = f"Only {100 * part:.0f} % of the fixed {noun} overlaps the moving one, and linear alignment is off."
+        text = f"Only {100 * part:.0f} % of the fixed {noun} overlaps the moving one without linear alignment."
         yield Finding("warning", text, control="linear")
     elif part < LITTLE_OVERLAP:
         text = f"{100 * part:.0f} % of the fixed {noun} overlaps the moving one; their centers are matched first."

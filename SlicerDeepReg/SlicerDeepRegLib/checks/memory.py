@@ -8,7 +8,7 @@ import sys
 
 
 def free_memory_bytes() -> int:
-    """Return the bytes that a new program may take on this computer: the least of free memory and the limits set on this process."""
+    """Return the bytes that a new program may take: the least of free memory and of the limits set on this process."""
     amounts = [_windows_available() if sys.platform == "win32" else _meminfo_available(), address_space_left()]
     known = [amount for amount in amounts if amount is not None]
     return min(known) if known else 1 << 62

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options)
     except InputError as error:
-        print(f"slicerdeepreg: {error}", file=sys.stderr)
+        print(f"slicerdeepreg: {error}{_option_of(error)}", file=sys.stderr)
     except (KeyboardInterrupt, Canceled):
         print("slicerdeepreg: interrupted; nothing was written. Start it again to register.", file=sys.stderr)
     except MemoryError:
@@ -54,3 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
     return 2
+
+
+def _option_of(error: InputError) -> str:
+    """Name the option that an error is about, where its text does not."""
+    if not error.control:
+        return ""
+    option = "--set" if error.control == "settings" else f"--{error.control.replace('_', '-')}"
+    return "" if option in str(error) else f" (Option {option}.)"

@@ -54,8 +54,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--method",
         metavar="NAME",
         default=DEFAULTS["method"],
-        help=f"how to register: {', '.join(methods())}; NAME:VARIANT for a variant, as 'slicerdeepreg models' lists them "
-        "(default: %(default)s)",
+        help=f"how to register: {', '.join(methods())}; NAME:VARIANT for a variant, as 'slicerdeepreg models' lists "
+        "them (default: %(default)s)",
     )
     for name, choices, text in (
         ("linear", linear_methods(), "linear part before the method"),

@@ -1,7 +1,7 @@
 """Registration methods, one file each: a file declares them as ``METHODS``; every card of a network is one more.
 
-Menus, command-line choices, memory estimates, checks, the comparison and the tests over the registry read what is declared.
-Nothing here imports torch before a method runs.
+Menus, command-line choices, memory estimates, checks, the comparison and the tests over the registry read what is
+declared. Nothing here imports torch before a method runs.
 """
 
 from __future__ import annotations

@@ -34,11 +34,11 @@ class Elastix(Engine):
     card = Card(
         name="elastix",
         title="elastix (B-splines)",
-        summary="elastix' B-splines with its defaults, in a process of its own. Needs the extra elastix (itk-elastix); one "
-        "modality or several.",
+        summary="elastix' B-splines with its defaults, in a process of its own. Needs the extra elastix (itk-elastix); "
+        "one modality or several.",
         references=(
-            "Klein S, Staring M, Murphy K, Viergever MA, Pluim JPW. elastix: a toolbox for intensity-based medical image "
-            "registration. IEEE Trans Med Imaging 2010, 29(1): 196-205. doi:10.1109/TMI.2009.2035616",
+            "Klein S, Staring M, Murphy K, Viergever MA, Pluim JPW. elastix: a toolbox for intensity-based medical "
+            "image registration. IEEE Trans Med Imaging 2010, 29(1): 196-205. doi:10.1109/TMI.2009.2035616",
         ),
         license="Apache-2.0 (elastix, of its own)",
         dimensions=(2, 3),

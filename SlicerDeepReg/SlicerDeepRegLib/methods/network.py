@@ -1,8 +1,8 @@
-"""A network on a pair: with its weights, or optimized for the pair, and refined by velocity-field optimization on request.
+"""A network on a pair: with its weights, or optimized for the pair; refined by velocity fields on request.
 
-Instance optimization changes the network's weights for this one pair, from their random start or from trained ones, by the
-loss of its paper. The result says nothing about what the network does on pairs it was not optimized for, and its notes
-say so. No torch before it runs: what a card declares suffices for menus, checks and memory.
+Instance optimization changes the network's weights for this one pair, from their random start or from trained ones, by
+the loss of its paper. The result says nothing about what the network does on pairs it was not optimized for, and its
+notes say so. No torch before it runs: what a card declares suffices for menus, checks and memory.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def notes_of(card: Card, work: WorkingPair, settings: NetworkSettings, recompute
     voxel_mm, finest_mm = card.recipe.get("voxel_mm"), float(work.grid.spacing_mm[list(work.axes_ijk)].min())
     if card.weights and voxel_mm and abs(finest_mm / voxel_mm - 1) > 0.1:
         notes.append(
-            f"The network was trained at voxels of {voxel_mm:g} mm and worked at {finest_mm:.2g} mm, because of the preset "
-            f"({work.preset}) or the size of the image."
+            f"The network was trained at voxels of {voxel_mm:g} mm and worked at {finest_mm:.2g} mm, because of the "
+            f"preset ({work.preset}) or the size of the image."
         )
     notes += modality_notes(work)
     if recomputed:

@@ -42,8 +42,8 @@ class NiftyReg(Engine):
     card = Card(
         name="niftyreg",
         title="NiftyReg (free-form deformation)",
-        summary="NiftyReg's B-splines with bending energy, by its programs reg_f3d and reg_transform where they are on the "
-        "path; one modality or several.",
+        summary="NiftyReg's B-splines with bending energy, by its programs reg_f3d and reg_transform where they are on "
+        "the path; one modality or several.",
         references=(
             "Modat M, Ridgway GR, Taylor ZA, Lehmann M, Barnes J, Hawkes DJ, Fox NC, Ourselin S. Fast free-form "
             "deformation using graphics processing units. Comput Methods Programs Biomed 2010, 98(3): 278-284. "

@@ -11,7 +11,7 @@ import importlib
 import pkgutil
 from typing import Any
 
-from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 
 
 def discover() -> dict[str, type[RegistrationNetwork]]:
@@ -62,4 +62,4 @@ def takes_dimensions(name: str) -> bool:
     return len(network_class(name).dimensions) > 1
 
 
-__all__ = ["NETWORKS", "Diagram", "NetworkOutput", "RegistrationNetwork", "build", "network_class", "takes_dimensions"]
+__all__ = ["NETWORKS", "NetworkOutput", "RegistrationNetwork", "build", "network_class", "takes_dimensions"]

@@ -15,8 +15,6 @@ from ..losses.papers import PaperLoss
 from ..warping.velocity import integrate
 
 INTEGRATIONS = ("displacement", "velocity")
-#: Ends the title of a block whose tensors have their channels last, as tokens of a transformer do: (B, voxels, C).
-TOKENS = ", tokens"
 
 
 @dataclass
@@ -37,30 +35,14 @@ class NetworkOutput:
     velocity: torch.Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Diagram:
-    """How the block diagram of a network in the documentation is drawn, from one pass through it.
-
-    Attributes:
-        blocks: the blocks that the paper names: patterns (regular expressions) of their names among the network's
-            modules, and the title of each. A title that ends in ``TOKENS`` is of tensors with channels last.
-        note: what a reader of the diagram should know beside the boxes.
-        configuration: the network that is drawn, where it differs from the card's.
-    """
-
-    blocks: Mapping[str, str]
-    note: str = ""
-    configuration: Mapping[str, Any] = field(default_factory=dict)
-
-
 class RegistrationNetwork(nn.Module):
     """A network for pairs of any size: padded at the far ends to a multiple of ``divisor``, and cropped again.
 
     Subclasses implement ``estimate(moving, fixed)`` for sizes that are multiples. Images are (B, 1, K, J, I) or
     (B, 1, J, I), intensities 0..1 with 0 outside, on one grid, in single precision; for half precision use autocast.
 
-    A subclass is offered under the name of its file when that file says ``NETWORK = TheClass``. It declares ``loss``
-    and ``diagram``, and the other class attributes where it differs.
+    A subclass is offered under the name of its file when that file says ``NETWORK = TheClass``. It declares ``loss``,
+    and the other class attributes where it differs.
 
     Args:
         head_scale: factor from the output of a head to its displacement or velocity.
@@ -72,8 +54,6 @@ class RegistrationNetwork(nn.Module):
 
     #: The loss of its paper, see ``losses/papers.py``.
     loss: ClassVar[type[PaperLoss]]
-    #: How it is drawn in docs/models.md.
-    diagram: ClassVar[Diagram]
     #: Arguments of a small network for quick tests, where the default one is large.
     small: ClassVar[Mapping[str, Any]] = {}
     #: Numbers of axes that images may have. A class of more than one takes ``dimensions`` as an argument, and each of

@@ -39,7 +39,7 @@ from torch import nn
 from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import compose, warp
 from .attention import neighbor_attention
-from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import ChannelNorm, Conv3d, ConvTranspose3d, InstanceNorm, Pointwise, head
 
 
@@ -62,22 +62,6 @@ class CAML(RegistrationNetwork):
 
     loss = LNCCAndDiffusion
     small = {"width": 16, "depths": (1, 1, 1)}
-    diagram = Diagram(
-        blocks={
-            r"passes\.\d\.embed": "patches",
-            r"passes\.\d\.encoder\.\d\.\d": "attention",
-            r"passes\.\d\.decoder\.\d\.\d": "attention",
-            r"passes\.\d\.merge\.\d": "merge",
-            r"passes\.\d\.expand\.\d": "expand",
-            r"passes\.\d\.finer\.\d": "pool (CAML)",
-            r"passes\.\d\.skip\.\d": "RBSC",
-            r"passes\.\d\.join\.\d": "join",
-            r"passes\.\d\.spread": "spread",
-            r"passes\.\d\.head": "head",
-        },
-        note="One run of the cascade; the second has the same boxes. The two streams are the two halves of one batch.",
-        configuration={"cascades": 1},
-    )
     dimensions = (3,)
     PATCH = 4
 

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from ..losses.papers import LNCCAndDiffusion
-from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, ConvTranspose3d, head
 
 
@@ -35,15 +35,6 @@ class CycleMorph(RegistrationNetwork):
     """
 
     loss = LNCCAndDiffusion
-    diagram = Diagram(
-        blocks={
-            r"down\.\d": "conv",
-            r"up\.\d": "up, join",
-            r"between": "conv",
-            r"head": "head",
-        },
-        note="Lines to the right are the skips.",
-    )
     dimensions = (3,)
 
     def __init__(

@@ -31,7 +31,7 @@ from torch import nn
 
 from ..losses.papers import Structural
 from ..warping.sample import resize
-from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import CONVOLUTION, head, normalization
 
 ATTENTIONS = ("sigmoid", "residual", "none")
@@ -52,15 +52,6 @@ class FMIRNet(RegistrationNetwork):
 
     loss = Structural
     small = {"channels": (8, 16, 16)}
-    diagram = Diagram(
-        blocks={
-            r"estimators\.\d\.down\.\d": "residual unit",
-            r"estimators\.\d\.up\.\d": "up",
-            r"estimators\.\d\.head": "phi",
-            r"weigh": "attention",
-        },
-        note="Three ResUNets, one for each scale; their fields are summed and weighed.",
-    )
     dimensions = (2, 3)
 
     def __init__(

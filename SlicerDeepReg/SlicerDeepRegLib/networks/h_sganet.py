@@ -26,7 +26,7 @@ from torch import nn
 
 from ..losses.papers import MSEAndDiffusion
 from ..types import InputError
-from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, InstanceNorm, head, normalization, unit
 
 
@@ -43,16 +43,6 @@ class HSGANet(RegistrationNetwork):
 
     loss = MSEAndDiffusion
     small = {"channels": (8, 8, 8, 8), "hop": 3, "positions": 8}
-    diagram = Diagram(
-        blocks={
-            r"down\.\d": "conv",
-            r"graphs\.[013]": "graph",
-            r"attention": "attention",
-            r"up\.\d": "join",
-            r"head": "head",
-        },
-        note="Lines to the right are the skips.",
-    )
     dimensions = (3,)
     divisor = 8
 

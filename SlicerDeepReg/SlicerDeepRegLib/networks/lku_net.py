@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from ..losses.papers import LNCCAndDiffusion
-from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import CONVOLUTION, TRANSPOSED
 
 
@@ -35,16 +35,6 @@ class LKUNet(RegistrationNetwork):
 
     loss = LNCCAndDiffusion
     small = {"width": 4, "head_scale": 0.1}
-    diagram = Diagram(
-        blocks={
-            r"enter": "conv",
-            r"down\.\d": "large kernel",
-            r"up\.\d": "up",
-            r"join\.\d": "join",
-            r"head": "head",
-        },
-        note="Lines to the right are the skips.",
-    )
     dimensions = (2, 3)
 
     def __init__(

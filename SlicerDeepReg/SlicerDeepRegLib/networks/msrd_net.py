@@ -33,7 +33,7 @@ from torch import nn
 from ..losses.papers import MultiResolution
 from ..warping.sample import compose, resize, warp
 from .attention import window_attention
-from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, ConvTranspose3d, InstanceNorm, head, unit
 
 
@@ -56,17 +56,6 @@ class MSRDNet(RegistrationNetwork):
     """
 
     loss = MultiResolution
-    diagram = Diagram(
-        blocks={
-            r"encoder\.\d": "MSR",
-            r"fusions\.\d": "SRF",
-            r"attentions\.[234]": "Dilformer",
-            r"up\.\d": "up",
-            r"heads\.\d": "head",
-        },
-        note="Both images are one batch, so each MSR box runs for both. Warp boxes take the moving features "
-        "through the field so far, and put fields together.",
-    )
     dimensions = (3,)
 
     def __init__(

@@ -18,7 +18,7 @@ from torch import nn
 
 from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import compose, recentered, resize_by_corners, warp
-from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, head
 from .swin import SwinStage
 
@@ -35,15 +35,6 @@ class PIViT(RegistrationNetwork):
 
     loss = LNCCAndDiffusion
     small = {"width": 8, "window": 3}
-    diagram = Diagram(
-        blocks={
-            r"encoder\.\d": "conv",
-            r"attend\.\d": "Swin, conv",
-            r"refine\.\d": "conv",
-            r"heads\.\d": "head",
-        },
-        note="Both images are one batch. Warp boxes take moving features through the field, and put fields together.",
-    )
     dimensions = (3,)
     divisor = 8
 

@@ -21,7 +21,7 @@ from torch import nn
 from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import compose, recentered, resize_by_corners, warp
 from ..warping.velocity import integrate
-from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, ConvTranspose3d, InstanceNorm, head, unit
 
 
@@ -37,16 +37,6 @@ class RDPNet(RegistrationNetwork):
 
     loss = LNCCAndDiffusion
     small = {"width": 4}
-    diagram = Diagram(
-        blocks={
-            r"encoder_(moving|fixed)\.(enter|down\.\d)": "residual",
-            r"decode\.\d": "decode",
-            r"again\.[123]": "again",
-            r"up\.\d": "up",
-            r"heads\.\d": "head",
-        },
-        note="Warp boxes take the moving features through the field, square velocities, and put fields together.",
-    )
     dimensions = (3,)
     divisor = 8
 

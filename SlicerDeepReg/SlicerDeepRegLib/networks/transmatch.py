@@ -25,7 +25,7 @@ from torch import nn
 
 from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import as_sampled_by_edges
-from .base import TOKENS, Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import UpAndJoin, head, unit
 from .swin import Run, SwinBlock, SwinEncoder, shifted
 
@@ -44,18 +44,6 @@ class TransMatch(RegistrationNetwork):
 
     loss = LNCCAndDiffusion
     small = {"width": 12, "depths": (2, 2), "heads": (2, 2), "window": (2, 3, 4)}
-    diagram = Diagram(
-        blocks={
-            r"transformer\.embed": "patches",
-            r"transformer\.stages\.\d\.blocks\.\d+": "Swin" + TOKENS,
-            r"transformer\.merge\.\d": "merge" + TOKENS,
-            r"matching\.\d\.blocks\.\d": "matching" + TOKENS,
-            r"skip_\w+": "conv",
-            r"up\.\d": "up, join",
-            r"head": "head",
-        },
-        note="Both images are one batch, and so are the two directions of matching.",
-    )
     dimensions = (3,)
 
     def __init__(

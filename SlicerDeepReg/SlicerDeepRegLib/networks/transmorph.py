@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..losses.papers import LNCCAndDiffusion
-from .base import TOKENS, Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import UpAndJoin, head, unit
 from .swin import SwinEncoder
 
@@ -39,17 +39,6 @@ class TransMorph(RegistrationNetwork):
 
     loss = LNCCAndDiffusion
     small = {"width": 12, "depths": (2, 2), "heads": (2, 2), "window": (2, 3, 4)}
-    diagram = Diagram(
-        blocks={
-            r"transformer\.embed": "patches",
-            r"transformer\.stages\.\d\.blocks\.\d+": "Swin" + TOKENS,
-            r"transformer\.merge\.\d": "merge" + TOKENS,
-            r"skip_\w+": "conv",
-            r"up\.\d": "up, join",
-            r"head": "head",
-        },
-        note="Lines to the right are the skips, those of two plain convolutions among them.",
-    )
     dimensions = (3,)
 
     def __init__(

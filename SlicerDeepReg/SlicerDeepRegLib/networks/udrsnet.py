@@ -25,7 +25,7 @@ from torch import nn
 
 from ..losses.papers import SSIMAndDiffusion
 from ..warping.sample import compose, warp
-from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import CONVOLUTION, TRANSPOSED
 from .fmirnet import ResUNet
 
@@ -46,14 +46,6 @@ class UDRSNet(RegistrationNetwork):
 
     loss = SSIMAndDiffusion
     small = {"channels": (8, 16, 16)}
-    diagram = Diagram(
-        blocks={
-            r"networks\.\d\.down\.\d": "residual unit",
-            r"networks\.\d\.up\.\d": "up",
-            r"networks\.\d\.head": "head",
-        },
-        note="Two cascades; the moving image is warped before the second.",
-    )
     dimensions = (2, 3)
 
     def __init__(

@@ -37,7 +37,7 @@ from torch import nn
 from ..losses.papers import Decoupled
 from ..warping.sample import compose, resize, warp
 from .attention import whole_attention
-from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, head, normalization
 
 DENOISERS = ("dncnn", "unet", "convolutions")
@@ -61,19 +61,6 @@ class Unfolding(RegistrationNetwork):
 
     loss = Decoupled
     small = {"channels": (4, 8, 8), "layers": 2, "mlp": 32, "denoise_width": 4, "denoise_depth": 3}
-    diagram = Diagram(
-        blocks={
-            r"fidelity\.0\.down\.\d": "conv",
-            r"fidelity\.0\.transformer\.\d": "transformer",
-            r"fidelity\.0\.up\.\d": "up, join",
-            r"fidelity\.0\.last": "conv",
-            r"fidelity\.0\.head": "head",
-            r"fidelity\.[12]": "TransUNet",
-            r"denoising\.\d": "DnCNN",
-        },
-        note="Three stages, each a TransUNet, drawn in full for the first, and a DnCNN; the moving image is "
-        "warped by v before the next, and fields are put together by warps too.",
-    )
     dimensions = (3,)
 
     def __init__(

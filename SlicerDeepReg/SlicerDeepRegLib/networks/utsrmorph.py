@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import as_sampled_by_edges
-from .base import TOKENS, Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, UpAndJoin, head, unit
 from .swin import Run, SwinBlock, SwinEncoder, SwinStage, perceptron
 
@@ -47,18 +47,6 @@ class UTSRMorph(RegistrationNetwork):
 
     loss = LNCCAndDiffusion
     small = {"width": 12, "depths": (2, 2), "heads": (2, 2), "window": (2, 3, 4), "squeeze": 4}
-    diagram = Diagram(
-        blocks={
-            r"transformer\.embed": "patches",
-            r"transformer\.stages\.\d\.blocks\.\d+": "fusion" + TOKENS,
-            r"transformer\.stages\.\d\.overlapping": "overlapping" + TOKENS,
-            r"transformer\.merge\.\d": "merge" + TOKENS,
-            r"skip_\w+": "conv",
-            r"up\.\d": "up, join",
-            r"head": "head",
-        },
-        note="Lines to the right are the skips.",
-    )
     dimensions = (3,)
 
     def __init__(

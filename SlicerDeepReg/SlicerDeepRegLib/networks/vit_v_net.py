@@ -24,7 +24,7 @@ from torch import nn
 
 from ..losses.papers import MSEAndDiffusion
 from .attention import whole_attention
-from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import Conv3d, head, normalization
 
 
@@ -43,17 +43,6 @@ class ViTVNet(RegistrationNetwork):
 
     loss = MSEAndDiffusion
     small = {"width": 24, "layers": 2, "heads": 2, "inner": 32, "first": 32, "decoder": (16, 16, 8, 8, 8)}
-    diagram = Diagram(
-        blocks={
-            r"levels\.\d": "conv",
-            r"patches": "patches",
-            r"transformer\.\d+": "transformer",
-            r"enter": "conv",
-            r"up\.\d": "join",
-            r"head": "head",
-        },
-        note="Lines to the right are the skips; tokens are at 1/32.",
-    )
     dimensions = (3,)
     divisor = 32
     PATCH = 8

@@ -23,7 +23,7 @@ from torch import nn
 from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import resize_by_corners
 from ..warping.velocity import integrate
-from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import CONVOLUTION, JoinedConv3d, head
 
 
@@ -42,14 +42,6 @@ class VoxelMorph(RegistrationNetwork):
     """
 
     loss = LNCCAndDiffusion
-    diagram = Diagram(
-        blocks={
-            r"(encoder|decoder)\.\d\.\d": "conv",
-            r"last\.\d": "conv",
-            r"head": "head",
-        },
-        note="The warp boxes are the squarings of the velocity, at half resolution.",
-    )
     dimensions = (2, 3)
 
     def __init__(

@@ -33,7 +33,7 @@ from torch import nn
 
 from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import warp
-from .base import Diagram, NetworkOutput, RegistrationNetwork
+from .base import NetworkOutput, RegistrationNetwork
 from .blocks import ChannelNorm, Conv3d, CountsProducts, InstanceNorm, head, unit
 
 DOWN = ("mswf", "wavelet", "patchmerging", "maxpool")
@@ -52,17 +52,6 @@ class WaveMorph(RegistrationNetwork):
     """
 
     loss = LNCCAndDiffusion
-    diagram = Diagram(
-        blocks={
-            r"stem": "stem",
-            r"down\.\d": "MSWF",
-            r"bottleneck\.\d": "ConvNeXt V2",
-            r"up\.\d": "DySample",
-            r"join\.\d": "join",
-            r"head": "head",
-        },
-        note="The fast size. Lines to the right are the skips.",
-    )
     dimensions = (3,)
     LEVELS = 4
 

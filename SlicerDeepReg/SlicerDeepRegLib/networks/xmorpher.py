@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ..warping.sample import as_sampled_by_edges
-from .base import Diagram, NetworkOutput
+from .base import NetworkOutput
 from .caml import CAML
 
 
@@ -30,21 +30,6 @@ class XMorpher(CAML):
         multi_layers, residual_skips, cascades, normalize_search: CAML's parts; off by default.
         others: the other arguments of CAML.
     """
-
-    diagram = Diagram(
-        blocks={
-            r"passes\.\d\.embed": "patches",
-            r"passes\.\d\.encoder\.\d\.\d": "attention",
-            r"passes\.\d\.decoder\.\d\.\d": "attention",
-            r"passes\.\d\.merge\.\d": "merge",
-            r"passes\.\d\.expand\.\d": "expand",
-            r"passes\.\d\.skip\.\d": "RBSC",
-            r"passes\.\d\.join\.\d": "join",
-            r"passes\.\d\.spread": "spread",
-            r"passes\.\d\.head": "head",
-        },
-        note="The two streams are the two halves of one batch.",
-    )
 
     def __init__(
         self,

@@ -13,7 +13,6 @@ import vtk
 
 from ..mrml.runs import Run
 from ..types import InputError
-from .titles import method_title, preset_title
 
 #: The table that keeps the rankings with the scene.
 TABLE = "DeepReg rankings"
@@ -43,13 +42,12 @@ def read_ranking(text: str, count: int) -> list[int]:
     return [wanted.index(letter) for letter in letters]
 
 
-def save_ranking(scene: Any, runs: Sequence[Run], ranking: Sequence[int]) -> Any:
-    """Add a row to the scene's table of rankings: the time, then run and method from best to worst.
+def save_ranking(scene: Any, ranked: Sequence[str]) -> Any:
+    """Add a row to the scene's table of rankings: the time, then what was ranked.
 
     Args:
         scene: the MRML scene.
-        runs: those that were read.
-        ranking: their indices, the best first.
+        ranked: run and method in words, the best first.
 
     Returns:
         The table node.
@@ -63,12 +61,7 @@ def save_ranking(scene: Any, runs: Sequence[Run], ranking: Sequence[int]) -> Any
             column.SetName(title)
             node.AddColumn(column)
         node.SetUseColumnTitleAsColumnHeader(True)
-    ranked = [runs[index] for index in ranking]
-    names = [
-        f"{run.name} ({method_title(run.facts.get('method', ''))}, {preset_title(run.facts.get('preset', ''))})"
-        for run in ranked
-    ]
-    values = [datetime.datetime.now().isoformat(timespec="seconds"), *names, *([""] * (len(LETTERS) - len(names)))]
+    values = [datetime.datetime.now().isoformat(timespec="seconds"), *ranked, *([""] * (len(LETTERS) - len(ranked)))]
     table = node.GetTable()
     for column, value in enumerate(values):
         table.GetColumn(column).InsertNextValue(value)

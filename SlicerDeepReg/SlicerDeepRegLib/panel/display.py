@@ -13,7 +13,7 @@ from ..mrml.motion import Morph, Stages, stage_names
 from ..mrml.review import Review
 from ..mrml.runs import Run, moving_is_where_it_was
 from .selection import complete
-from .titles import stage_title
+from .titles import metric_title, stage_title
 
 LEGENDS = {
     "fade": _("The slider fades from the fixed volume to the warped volume."),
@@ -238,7 +238,8 @@ class Display:
 
 
 def _stage_text(facts: dict[str, Any]) -> str:
-    metrics = ", ".join(f"{name} {value:.4g}" for name, value in facts["metrics"].items() if _is_number(value))
+    values = [(metric_title(name), value) for name, value in facts["metrics"].items() if _is_number(value)]
+    metrics = ", ".join(f"{title} {value:.4g}" for title, value in values)
     text = f"{stage_title(facts['name'])}: {facts['seconds']:.1f} s"
     return ". ".join(part for part in (text, metrics, facts["note"]) if part)
 

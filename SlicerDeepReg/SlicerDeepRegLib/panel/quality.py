@@ -8,7 +8,20 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..metrics.status import AMBER, GRAY, GREEN, RED, Status, statuses
+from ..metrics.status import (
+    AMBER,
+    CONSISTENCY,
+    GRAY,
+    GREEN,
+    JACOBIAN_RANGE,
+    LANDMARKS,
+    OVERLAP,
+    RED,
+    SURFACES,
+    UNCERTAINTY,
+    Status,
+    statuses,
+)
 from ..mrml.runs import Run
 
 #: The words for a color, so that nobody needs to tell colors apart, and how the color is drawn.
@@ -18,12 +31,14 @@ STATUS_WORDS = {
     RED: (_("Out of tolerance"), "#d43a3a"),
     GRAY: (_("Not measured"), "#8a8f98"),
 }
-#: What the panel calls the measures.
+#: The names of the measures, translated.
 MEASURES = {
-    "Landmarks": _("Landmarks (TRE)"),
-    "Surfaces (HD95)": _("Surface distance (HD95)"),
-    "Consistency": _("Inverse consistency"),
-    "Repeatability": _("Uncertainty"),
+    LANDMARKS: _("Landmarks (TRE)"),
+    OVERLAP: _("Overlap (Dice)"),
+    SURFACES: _("Surface distance (HD95)"),
+    JACOBIAN_RANGE: _("Jacobian"),
+    CONSISTENCY: _("Inverse consistency"),
+    UNCERTAINTY: _("Uncertainty"),
 }
 #: Findings at a location: what was found, and its value in words.
 LOCATIONS = {
@@ -40,7 +55,7 @@ def run_statuses(run: Run) -> list[Status]:
     kept, both_ways = [Status(**values) for values in facts.get("statuses", [])], facts.get("both_ways")
     if both_ways is not None:
         measured = {status.name: status for status in statuses(both_ways, facts["spacing_mm"])}
-        kept = [measured["Consistency"] if status.name == "Consistency" else status for status in kept]
+        kept = [measured[CONSISTENCY] if status.name == CONSISTENCY else status for status in kept]
     return [dataclasses.replace(status, name=MEASURES.get(status.name, status.name)) for status in kept]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..methods import method
+from ..metrics import METRICS
 from ..settings import numbers_of
 from ..types import InputError, Request
 
@@ -36,6 +37,11 @@ def settings_text(name: str, settings: Mapping[str, Any]) -> str:
         numbers = []
     titles = {number.name: _(number.title) for number in numbers}
     return ", ".join(f"{titles.get(setting, setting)}: {value:g}" for setting, value in settings.items())
+
+
+def metric_title(name: str) -> str:
+    """Return the title of a metric of a result or a stage."""
+    return METRICS[name].heading if name in METRICS else name.replace("_", " ")
 
 
 def stage_title(name: str) -> str:

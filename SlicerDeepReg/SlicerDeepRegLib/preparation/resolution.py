@@ -30,8 +30,8 @@ RESOLUTIONS = {
 #: Bytes a voxel of the fixed image while a method works, and a fixed part, measured by benchmarks/memory.py
 #: (benchmarks/RESULTS.md).
 HELD_BYTES, FIXED_BYTES = 8, 700_000_000
-#: The same of a GPU's memory, where only torch's arrays are: bytes a voxel of the fixed image while fields are put on its
-#: voxels, unless it is too large for that; and a fixed part. A slow test counts what torch allocates.
+#: The same of a GPU's memory, where only torch's arrays are: bytes a voxel of the fixed image while fields are put on
+#: its voxels, unless it is too large for that; and a fixed part. A slow test counts what torch allocates.
 DEVICE_BYTES_PER_FIXED_VOXEL, DEVICE_FIXED_BYTES = 80, 300_000_000
 #: Up to so many fixed voxels the transform is given at each of them, beyond on the voxels on which it was found.
 MAX_DENSE_VOXELS = 30_000_000
@@ -40,7 +40,7 @@ BYTES_PER_FIXED_VOXEL = (230, 42)
 
 
 def coarsening(grid: Grid, preset: str) -> float:
-    """Return by how much all voxels of a preset grow so that its finest grid is not larger than it allows; at least 1."""
+    """Return the factor, at least 1, by which voxels grow so that the finest grid is as small as the preset asks."""
     resolution, growth = RESOLUTIONS[preset], 1.0
     while voxels(level_size(grid, resolution.factor * growth)) > resolution.max_voxels:
         growth *= 1.1

@@ -36,7 +36,8 @@ class WorkingPair:
         inside: (K, J, I) bool, the voxels that count: the fixed mask, where moving content exists.
         grid: the working grid: ``content_grid`` at the resolution of the preset.
         margin_ijk: voxels around ``grid`` that the moving image is known on.
-        content_grid: the fixed grid cropped to its content, its axes turned and its voxels sized where a recipe asks for it.
+        content_grid: the fixed grid cropped to its content, its axes turned and its voxels sized where a recipe asks
+            for it.
         fixed_grid: the grid of the fixed image.
         linear_lps: (4, 4) the linear part that was applied.
         similarity: the name of the metric, decided.

@@ -25,14 +25,14 @@ _BLOCK = (
 
 
 def _under(theirs: str, ours: str, rules: Sequence[Rule]) -> tuple[Rule, ...]:
-    """Rules for what lies below a place; the place may have one group, \\1, and the groups of the rules follow it."""
+    """Return rules for what lies below a place, which may have one group, \\1; the rules' groups follow it."""
     count = theirs.count("(") - theirs.count("(?:")
-    rules = []
+    placed = []
     for pattern, target in rules:
         for number in range(9, 0, -1):
             target = target.replace(f"\\{number}", f"\\{number + count}")
-        rules.append((theirs + pattern, ours + target))
-    return tuple(rules)
+        placed.append((theirs + pattern, ours + target))
+    return tuple(placed)
 
 
 def _swin(theirs: str) -> tuple[Rule, ...]:

@@ -1,7 +1,7 @@
 """Similarity metrics that a registration can lower, one file each: a file declares them as ``SIMILARITIES``.
 
-Menus, command-line choices, memory estimates, checks and the tests over the registry read what is declared there. Nothing
-here imports torch before a metric is prepared.
+Menus, command-line choices, memory estimates, checks and the tests over the registry read what is declared there.
+Nothing here imports torch before a metric is prepared.
 """
 
 from __future__ import annotations

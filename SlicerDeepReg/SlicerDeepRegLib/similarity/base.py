@@ -19,7 +19,8 @@ class Comparison:
     Attributes:
         settings: the numbers of the metric.
         voxel_ijk: lengths of a voxel along i, j(, k), in units of the shortest of them.
-        warp_initial: warps an image like the moving one, (1, C, ...), by the displacement from which the resolution starts.
+        warp_initial: warps an image like the moving one, (1, C, ...), by the displacement from which the resolution
+            starts.
     """
 
     settings: Any
@@ -51,8 +52,8 @@ class Similarity(Protocol):
         matches_intensities: whether the moving intensities are mapped to the distribution of the fixed ones before.
         stiffness_on_coarse_field: the factor of the regularity where the field is coarser than the images, which is
             stiffer by itself.
-        Settings: a frozen dataclass of numbers (see ``settings.number``); ``regularity`` is one of them, the weight of the
-            diffusion energy beside this metric.
+        Settings: a frozen dataclass of numbers (see ``settings.number``); ``regularity`` is one of them, the weight of
+            the diffusion energy beside this metric.
         presets: the settings by name of the preset.
     """
 

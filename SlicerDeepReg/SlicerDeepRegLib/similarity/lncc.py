@@ -1,7 +1,7 @@
 """Local normalized cross-correlation (LNCC) with the squared difference of matched intensities, for one modality.
 
-``-LNCC^2 + 1/2 MSE / s^2`` with ``s`` the deviation of the difference from which a resolution starts. The squared difference
-tells tissues apart beyond the window: without it the same overlap cost more spread of volume change.
+``-LNCC^2 + 1/2 MSE / s^2`` with ``s`` the deviation of the difference from which a resolution starts. The squared
+difference tells tissues apart beyond the window: without it the same overlap cost more spread of volume change.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class LNCCSimilarity:
     modality = "same"
     automatic = True
     matches_intensities = True
-    #: Chosen on the brains and the lung of benchmarks/RESULTS.md: changes volumes about as much as a field at full size.
+    #: Chosen on the brains and the lung of benchmarks/RESULTS.md: changes volumes about as much as a field at full
+    #: size.
     stiffness_on_coarse_field = 0.6
     Settings = LNCCSettings
     presets = {

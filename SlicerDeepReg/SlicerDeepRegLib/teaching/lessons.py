@@ -146,7 +146,7 @@ _REGULARITY = Lesson(
     "Why a field must be smooth",
     "What happens when smoothness is weighted too little, or too much?",
     "head",
-    tuple(Try(f"Weight {weight:g}", settings={"regularity_lncc": weight}) for weight in (0.05, 0.3, 1.6, 6.0, 20.0)),
+    tuple(Try(f"Weight {weight:g}", settings={"lncc.regularity": weight}) for weight in (0.05, 0.3, 1.6, 6.0, 20.0)),
     (
         Step("A large weight on smoothness: the field is stiff, and differences remain.", 4, "difference"),
         Step("Its grid is hardly deformed.", 4, grid=True),

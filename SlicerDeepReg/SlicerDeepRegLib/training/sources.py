@@ -129,11 +129,11 @@ class PairSource:
             yield augmented(batch, seeds, self.augment, self.mirrored_axes)
 
 
-def _ignore_signals(number: int) -> None:
+def _ignore_signals(worker: int) -> None:
     """A reader ends with its training; a signal that goes to all processes must leave it to give the last batches."""
-    for number in signal.Signals:
-        if number.name in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+    for asking in signal.Signals:
+        if asking.name in SIGNALS:
+            signal.signal(asking, signal.SIG_IGN)
 
 
 def _explained(loader: DataLoader) -> Iterator[Batch]:

@@ -98,8 +98,8 @@ def written(request, sha256=()):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("", "no JSON"),
-        ("[" * 100_000, "no JSON"),
+        ("", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ("{}", "lacks request"),
         (written({}), "no fixed or moving image"),
         (written({"fixed": "a", "moving": "b", "x": 1}), "another version"),

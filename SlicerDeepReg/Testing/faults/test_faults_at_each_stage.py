@@ -114,7 +114,7 @@ def zygote(tmp_path_factory):
     opened = Zygote(programs)
     yield opened
     opened.process.stdin.close()
-    opened.process.wait(10)
+    opened.process.wait(60)
     opened.process.stdout.close()
 
 

@@ -8,7 +8,7 @@ from .paths import PROJECT
 
 
 def example_files(folder: str) -> dict[str, str]:
-    """Return the text of the examples whose file lies under a folder of the library (or "Resources"), by its name there."""
+    """Return the text of the examples under a folder of the library (or of "Resources"), by the name of their file."""
     text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```\w+ file=(\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return {path[len(folder) + 1 :]: body for path, body in blocks if path.startswith(f"{folder}/")}

@@ -92,12 +92,16 @@ def test_everything_that_can_be_known_is_said_before_apply(desktop, pair):
     assert findings(Choice(fixed=pair[0], moving=pair[1])) == []
 
 
-def test_a_disabled_apply_says_why_and_a_mended_choice_enables_it(desktop, widget, pair):
+def test_a_disabled_apply_says_why_beside_the_control_and_a_corrected_choice_enables_it(desktop, widget, pair):
     widget.panel.parameters.moving = pair[0]
     assert not widget.ui.applyButton.enabled
     assert "same volume" in widget.ui.applyButton.toolTip and "same volume" in widget.ui.findingsLabel.text
+    assert widget.ui.movingTitle.text.startswith("\u26d4") and "same volume" in widget.ui.movingTitle.toolTip
     widget.panel.parameters.moving = pair[1]
     assert widget.ui.applyButton.enabled and not widget.ui.findingsLabel.visible
+    assert widget.ui.movingTitle.text.startswith("M") and "same volume" not in widget.ui.movingTitle.toolTip
+    widget.panel.parameters.method, widget.panel.parameters.similarity = "demons", "mind"
+    assert widget.ui.similarityTitle.text.startswith("\u26d4") and not widget.ui.methodTitle.text.startswith("\u26d4")
 
 
 def test_little_memory_is_a_warning_that_can_be_passed_over(desktop, widget, pretended, monkeypatch):

@@ -3,6 +3,7 @@
 import pytest
 import slicer
 from helpers.panel import layers, scene_state
+from SlicerDeepRegLib.methods import method, settings_of
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.teaching.lessons import LESSONS
@@ -115,3 +116,9 @@ def test_a_lesson_that_fails_or_is_canceled_says_so_and_goes(desktop, taught, pr
     teaching.buttons[0].click()
     slicer.mrmlScene.Clear()
     assert teaching.lesson is None and not teaching.running
+
+
+def test_the_settings_of_every_lesson_are_those_of_its_method():
+    for lesson in LESSONS.values():
+        for attempt in lesson.tries:
+            settings_of(method(attempt.method), attempt.preset, attempt.settings)  # raises for an unknown one

@@ -136,7 +136,7 @@ def test_the_opposite_registration_makes_inverse_consistency_measurable(desktop,
     assert ui.inverseConsistencyButton.enabled
     ui.inverseConsistencyButton.click()
     assert "Inverse consistency with" in ui.qualityLabel.text
-    assert "two registrations" in cells(ui.statusTable, 2)[4] and run.get("consistency") is not None
+    assert "registrations in both directions" in cells(ui.statusTable, 2)[4] and run.get("consistency") is not None
 
 
 def test_the_disagreement_of_selected_runs(desktop, judged):

@@ -15,7 +15,14 @@ METHODS = [
 
 
 @pytest.fixture
-def with_views(desktop, widget):
+def opened(widget):
+    """The panel with the list of methods open: in a closed box its buttons cannot be clicked."""
+    widget.panel.sections["several_methods"].box.collapsed = False
+    return widget
+
+
+@pytest.fixture
+def with_views(desktop, opened):
     """The desktop makes the views of a layout by itself; here they are made when they are asked for."""
 
     def arranged(cells):
@@ -23,8 +30,8 @@ def with_views(desktop, widget):
             if cell.name not in desktop.host.views:
                 desktop.host.add_view(cell.name, cell.plane, (160, 160))
 
-    widget.panel.context.layouts.arranged = arranged
-    return widget
+    opened.panel.context.layouts.arranged = arranged
+    return opened
 
 
 def round_of(desktop, widget, seconds=120):
@@ -79,7 +86,8 @@ def test_a_method_that_fails_does_not_end_the_round(desktop, with_views, pair):
     assert "NiftyReg" in widget.ui.stageLabel.text and "taken-away" in widget.ui.stageLabel.text
 
 
-def test_cancel_ends_the_round_and_the_scene_is_as_it_was(desktop, widget, pair):
+def test_cancel_ends_the_round_and_the_scene_is_as_it_was(desktop, opened, pair):
+    widget = opened
     widget.panel.session.client.close()
     client = PretendedClient()
     widget.panel.session.client = client
@@ -93,7 +101,8 @@ def test_cancel_ends_the_round_and_the_scene_is_as_it_was(desktop, widget, pair)
     assert scene_state(desktop.host.scene) == before
 
 
-def test_a_list_that_was_edited_by_hand_does_no_harm(desktop, widget, pair):
+def test_a_list_that_was_edited_by_hand_does_no_harm(desktop, opened, pair):
+    widget = opened
     for text in ("nonsense", "{}", '[1, {"method": "svf"}]'):
         widget.panel.parameters.methods = text
         assert widget.panel.sections["several_methods"].methods() == [] and not widget.ui.runMethodsButton.enabled

@@ -59,8 +59,8 @@ class Lddmm(Engine):
     card = Card(
         name="lddmm",
         title="LDDMM",
-        summary="Velocities that change in time, on the shortest path of deformations, with a Sobolev kernel; on images of "
-        "one modality. Needs no training.",
+        summary="Velocities that change in time, on the shortest path of deformations, with a Sobolev kernel; on "
+        "images of one modality. Needs no training.",
         references=(
             "Beg MF, Miller MI, Trouvé A, Younes L. Computing large deformation metric mappings via geodesic flows of "
             "diffeomorphisms. Int J Comput Vis 2005, 61: 139-157. doi:10.1023/B:VISI.0000043755.93987.aa",

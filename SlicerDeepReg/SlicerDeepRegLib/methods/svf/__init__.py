@@ -40,8 +40,8 @@ class VelocityFieldOptimization(BaseMethod):
     card = Card(
         name="svf",
         title="Velocity-field optimization",
-        summary="Optimizes velocity fields for the pair at hand, from coarse to fine. Needs no training and no weights, and "
-        "comes with its inverse.",
+        summary="Optimizes velocity fields for the pair at hand, from coarse to fine. Needs no training, no weights, "
+        "and comes with its inverse.",
         references=(
             "Avants BB et al. Symmetric diffeomorphic image registration with cross-correlation. Med Image Anal 2008. "
             "doi:10.1016/j.media.2007.06.004",
@@ -59,7 +59,7 @@ class VelocityFieldOptimization(BaseMethod):
         return []
 
     def memory(self, pair: PairDescription, settings: Any) -> Memory:
-        """See :class:`~..base.Method`; where "auto" chooses the metric, that of most pairs, one modality, is assumed."""
+        """See :class:`~..base.Method`; where "auto" chooses the metric, that of one modality is assumed."""
         metric = for_modality("same") if pair.similarity == AUTOMATIC else similarities()[pair.similarity]
         finest = levels(pair.fixed, pair.preset)[-1]
         coarse = finest.field_size_ijk != finest.size_ijk

@@ -46,10 +46,10 @@ class Schedule:
 
     Attributes:
         iterations: (factor, steps) of each level, coarsest first.
-        coarse_field: steps at the finest levels of an image with more than ``LARGE`` voxels there. The velocity is given at
-            every second voxel of these levels then, while the images are compared voxel by voxel. Steps are smoothed by
-            more than a voxel, so that little is lost, and integrating, composing and smoothing, most of the work, cost an
-            eighth.
+        coarse_field: steps at the finest levels of an image with more than ``LARGE`` voxels there. The velocity is
+            given at every second voxel of these levels then, while the images are compared voxel by voxel. Steps are
+            smoothed by more than a voxel, so that little is lost, and integrating, composing and smoothing, most of
+            the work, cost an eighth.
     """
 
     iterations: tuple[tuple[int, int], ...]

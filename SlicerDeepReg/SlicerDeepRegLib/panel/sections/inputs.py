@@ -19,6 +19,7 @@ from slicer import (
 from slicer.i18n import tr as _
 
 from ...mrml.runs import OWNED, runs
+from ..marks import SIGNS, TitleMarks
 from ..section import BaseSection
 
 # The same classes in the same order as the node types of the selectors in the .ui.
@@ -26,7 +27,6 @@ Labels = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]
 AnyTransform = Union[
     vtkMRMLTransformNode, vtkMRMLLinearTransformNode, vtkMRMLBSplineTransformNode, vtkMRMLGridTransformNode, None
 ]
-SIGNS = {"error": "\u26d4", "warning": "\u26a0", "note": "\u2139"}
 
 
 class InputsSection(BaseSection):
@@ -50,6 +50,10 @@ class InputsSection(BaseSection):
         movingPoints: vtkMRMLMarkupsFiducialNode
         initial: AnyTransform
 
+    def __init__(self, context: Any, root: Any) -> None:
+        super().__init__(context, root)
+        self._marks = TitleMarks(self.widgets)
+
     def bind(self, parameters: Any | None) -> None:
         if parameters is not None:
             self.choose_volumes()
@@ -66,6 +70,7 @@ class InputsSection(BaseSection):
         label = self.widgets.findingsLabel
         label.text = "<br>".join(f"{SIGNS[finding.severity]} {_escaped(_(finding.sentence))}" for finding in findings)
         label.visible = bool(findings)
+        self._marks.show(findings)
 
     def choose_volumes(self) -> None:
         """Choose the scene's first two volumes where none is chosen yet: then Apply suffices."""

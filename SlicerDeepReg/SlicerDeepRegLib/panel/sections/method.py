@@ -14,6 +14,7 @@ from ...methods import Method, linear_methods, method, methods
 from ...similarity import similarities
 from ...types import AUTOMATIC, MAX_UNCERTAINTY_RUNS, InputError, Request
 from ..context import read_settings
+from ..marks import TitleMarks
 from ..section import BaseSection, signals_blocked
 from ..settings_form import SettingsForm
 
@@ -47,6 +48,7 @@ class MethodSection(BaseSection):
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
         widgets = self.widgets
+        self._marks = TitleMarks(widgets)
         self._form = SettingsForm(widgets.settingsWidget.layout(), self._set_settings)
         #: The menus that show one parameter each.
         self._menus = {
@@ -138,6 +140,11 @@ class MethodSection(BaseSection):
         self.widgets.methodLabel.text = f"{_(card.summary)} {trained}{_('License')}: {card.license}."
         preset = parameters.preset if parameters.preset in chosen.presets else Request.preset
         self._form.show(chosen.presets[preset], read_settings(parameters.settings))
+        if not self.context.session.busy:
+            self.choice_changed()
+
+    def choice_changed(self) -> None:
+        self._marks.show(self.context.findings)
 
     def _show_variants(self, base: str, variant: str) -> None:
         """Offer the variants of the method, if it has some."""

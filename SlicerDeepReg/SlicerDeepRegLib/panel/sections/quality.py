@@ -202,6 +202,7 @@ def _set_columns(table: Any, titles: Sequence[str], height: int) -> None:
         table.horizontalHeader().setSectionResizeMode(
             column, qt.QHeaderView.Stretch if is_last else qt.QHeaderView.ResizeToContents
         )
+    table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)  # long values wrap
     table.verticalHeader().hide()
     table.setMaximumHeight(height)
 

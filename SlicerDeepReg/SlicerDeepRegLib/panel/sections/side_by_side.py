@@ -15,7 +15,7 @@ from ...types import InputError
 from ..blinded import LETTERS, TABLE, read_ranking, save_ranking, shuffled
 from ..section import BaseSection
 from ..session import Job
-from ..titles import method_title
+from ..titles import method_title, preset_title
 
 
 class SideBySideSection(BaseSection):
@@ -70,14 +70,11 @@ class SideBySideSection(BaseSection):
         except InputError as error:
             slicer.util.errorDisplay(_(str(error)), windowTitle=_("DeepReg"))
             return
-        save_ranking(slicer.mrmlScene, runs, ranking)
+        save_ranking(slicer.mrmlScene, [_described(runs[index]) for index in ranking])
         self.widgets.rankingEdit.text = ""
         self.views.show(runs)
-        best = runs[ranking[0]]
-        text = _("Saved in the table {table}. Ranked first: {name}, {method}.")
-        self.context.display.explain(
-            text.format(table=TABLE, name=best.name, method=method_title(best.facts.get("method", "")))
-        )
+        text = _("Saved in the table {table}. Ranked first: {best}.")
+        self.context.display.explain(text.format(table=TABLE, best=_described(runs[ranking[0]])))
         self.update()
 
     def restore(self) -> None:
@@ -91,3 +88,8 @@ class SideBySideSection(BaseSection):
     def close(self) -> None:
         if self.views.shown:
             self.views.restore()
+
+
+def _described(run: Run) -> str:
+    facts = run.facts
+    return f"{run.name} ({method_title(facts.get('method', ''))}, {preset_title(facts.get('preset', ''))})"
