@@ -27,8 +27,9 @@ CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
 SET_ASIDE = ".before-"
 #: The card of a segmentation network that was trained with a registration network.
 SEGMENTATION_CARD = "segmentation.json"
-#: What a recipe may say, and what it may say about it.
-RECIPE = {"intensity": ("unit",), "voxel_mm": None, "orientation": None}
+#: What a recipe may say, and the intensities that it may ask for.
+RECIPE = ("intensity", "voxel_mm", "orientation")
+INTENSITIES = ("unit",)
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,28 @@ class Card:
     verified: Optional[str] = None
     sha256: Optional[str] = None
     folder: Optional[Path] = None
+
+    @property
+    def network_name(self) -> str:
+        """The network of ``networks/`` that it is.
+
+        Raises:
+            ValueError: it is a method without one.
+        """
+        if self.network is None:
+            raise ValueError(f"{self.name} is no network")
+        return self.network
+
+    @property
+    def weights_path(self) -> Path:
+        """Where its weights lie.
+
+        Raises:
+            ValueError: it has none.
+        """
+        if self.folder is None or self.weights is None:
+            raise ValueError(f"{self.name} has no weights")
+        return self.folder / self.weights
 
     def describe(self) -> Dict[str, Any]:
         """The card as plain values."""
@@ -175,16 +198,29 @@ def read_user_card(folder: Path) -> Card:
     _check_values(values, base, path)
     own = {"title": values["name"], "weights": WEIGHTS_FILE, "trained_on": "not said", "license": "not said"}
     own["summary"] = f"{base.title} with weights that you added."
-    left = {"shown": None, "variants": {}, "references": base.references, "folder": folder}
+    left: Dict[str, Any] = {"shown": None, "variants": {}, "references": base.references, "folder": folder}
     settings = {**base.settings, "instance_steps": 0, **values.get("settings", {})}
     return dataclasses.replace(base, **{**own, **left, **_tidy(values), "settings": settings})
 
 
 #: What a user's card may say, and of which kind it is.
-_USER_VALUES = {
-    **dict.fromkeys(("name", "title", "network", "summary", "license", "weights", "sha256", "trained_on"), str),
-    **{"shown": (str, type(None)), "year": (int, type(None)), "parameters": int, "references": list},
-    **{"configuration": dict, "settings": dict, "recipe": dict, "dimensions": list},
+_USER_VALUES: Dict[str, Tuple[type, ...]] = {
+    "name": (str,),
+    "title": (str,),
+    "network": (str,),
+    "summary": (str,),
+    "license": (str,),
+    "weights": (str,),
+    "sha256": (str,),
+    "trained_on": (str,),
+    "shown": (str, type(None)),
+    "year": (int, type(None)),
+    "parameters": (int,),
+    "references": (list,),
+    "configuration": (dict,),
+    "settings": (dict,),
+    "recipe": (dict,),
+    "dimensions": (list,),
 }
 
 
@@ -215,7 +251,7 @@ def _check_recipe(recipe: Any, path: Path) -> None:
         raise InputError(f"{path} has no recipe: what is to be done to the images is not known. Add {wanted}.")
     voxel = recipe.get("voxel_mm")
     size = voxel is None or (isinstance(voxel, (int, float)) and not isinstance(voxel, bool) and 0.01 <= voxel <= 100)
-    known = {"intensity", "voxel_mm"} <= set(recipe) <= set(RECIPE) and recipe["intensity"] in RECIPE["intensity"]
+    known = {"intensity", "voxel_mm"} <= set(recipe) <= set(RECIPE) and recipe["intensity"] in INTENSITIES
     letters = recipe.get("orientation")
     turned = letters is None or (
         isinstance(letters, str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.abc
 import importlib.util
 import pkgutil
 import re
@@ -30,5 +31,6 @@ def declared(package: ModuleType, attribute: str) -> list[Any]:
 
 def _declares(module: str, attribute: str) -> bool:
     spec = importlib.util.find_spec(module)
-    source = spec.loader.get_source(module) if spec is not None and spec.loader is not None else ""
+    loader = spec.loader if spec is not None else None
+    source = loader.get_source(module) if isinstance(loader, importlib.abc.InspectLoader) else ""
     return re.search(rf"^{attribute}\b", source or "", re.MULTILINE) is not None

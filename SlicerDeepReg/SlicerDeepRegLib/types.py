@@ -100,12 +100,14 @@ class Grid:
     @property
     def spacing_mm(self) -> np.ndarray:
         """(3,) length of a voxel along i, j and k, in mm."""
-        return np.linalg.norm(self.ijk_to_lps[:3, :3], axis=0)
+        spacing_mm: np.ndarray = np.linalg.norm(self.ijk_to_lps[:3, :3], axis=0)
+        return spacing_mm
 
     @property
     def direction(self) -> np.ndarray:
         """(3, 3) unit vectors of i, j and k in LPS, as columns."""
-        return self.ijk_to_lps[:3, :3] / self.spacing_mm
+        direction: np.ndarray = self.ijk_to_lps[:3, :3] / self.spacing_mm
+        return direction
 
     @property
     def origin_lps_mm(self) -> np.ndarray:
@@ -118,7 +120,8 @@ class Grid:
     @property
     def center_lps_mm(self) -> np.ndarray:
         middle_ijk = (np.array(self.size_ijk) - 1) / 2
-        return self.ijk_to_lps[:3, :3] @ middle_ijk + self.origin_lps_mm
+        center_lps_mm: np.ndarray = self.ijk_to_lps[:3, :3] @ middle_ijk + self.origin_lps_mm
+        return center_lps_mm
 
     @property
     def voxels(self) -> int:

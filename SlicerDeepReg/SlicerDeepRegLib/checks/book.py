@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,8 +34,10 @@ SEVERITIES = ("error", "warning", "note")
 class Checkable(Protocol):
     """What the checks need of a method; see ``methods.base.Method``."""
 
-    name: str
-    presets: Any
+    @property
+    def presets(self) -> Mapping[str, Any]:
+        """Its settings by name of the preset."""
+        ...
 
     def check(self, pair: PairDescription, settings: Any) -> list[Finding]:
         """Say what forbids it."""
@@ -110,11 +112,9 @@ def check_image(image: Image, role: str) -> Image:
 
 def description_of(facts: PairFacts) -> PairDescription:
     """Return what methods are told of the pair."""
-    if facts.fixed is None or facts.moving is None or facts.fixed.grid is None or facts.moving.grid is None:
-        raise ValueError("a pair without grids cannot be described")
     return PairDescription(
-        fixed=facts.fixed.grid,
-        moving=facts.moving.grid,
+        fixed=facts.chosen_fixed.known_grid,
+        moving=facts.chosen_moving.known_grid,
         preset=facts.preset,
         similarity=facts.similarity,
         on_gpu=facts.device_free_bytes is not None,
@@ -128,7 +128,7 @@ def _chosen(facts: PairFacts) -> Iterable[Finding]:
         return
     if facts.same_image:
         yield Finding("error", "Fixed and moving are the same volume.", "Choose another for one of them.", "moving")
-    for volume in (facts.fixed, facts.moving):
+    for volume in (facts.chosen_fixed, facts.chosen_moving):
         if volume.geometry_error:
             yield Finding("error", volume.geometry_error, control=volume.role)
         elif volume.grid is None:
@@ -145,7 +145,7 @@ def _chosen(facts: PairFacts) -> Iterable[Finding]:
 
 
 def _images(facts: PairFacts) -> Iterable[Finding]:
-    for volume in (facts.fixed, facts.moving):
+    for volume in (facts.chosen_fixed, facts.chosen_moving):
         yield from _about_image(volume)
 
 
@@ -166,20 +166,22 @@ def _about_image(volume: VolumeFacts) -> Iterable[Finding]:
             "Check that this is the right one.",
             volume.role,
         )
-    sizes = [n for n in volume.grid.size_ijk if n > 1]
+    size_ijk = volume.known_grid.size_ijk
+    sizes = [n for n in size_ijk if n > 1]
     if len(sizes) < 2 or min(sizes) < SMALLEST_SIZE:
         yield Finding(
             "error",
-            f"{volume.called} has {' x '.join(map(str, volume.grid.size_ijk))} voxels; at least {SMALLEST_SIZE} are "
+            f"{volume.called} has {' x '.join(map(str, size_ijk))} voxels; at least {SMALLEST_SIZE} are "
             f"needed along each axis, or a single slice of {SMALLEST_SIZE} x {SMALLEST_SIZE}.",
             control=volume.role,
         )
 
 
 def _together(facts: PairFacts) -> Iterable[Finding]:
-    fixed, moving = facts.fixed, facts.moving
-    if fixed.grid.is_planar != moving.grid.is_planar:
-        flat, solid = (fixed, moving) if fixed.grid.is_planar else (moving, fixed)
+    fixed, moving = facts.chosen_fixed, facts.chosen_moving
+    planar = fixed.known_grid.is_planar
+    if planar != moving.known_grid.is_planar:
+        flat, solid = (fixed, moving) if planar else (moving, fixed)
         yield Finding(
             "error",
             f"The {flat.role} {flat.noun} is a single slice and the {solid.role} one is a volume.",
@@ -196,35 +198,33 @@ def _together(facts: PairFacts) -> Iterable[Finding]:
         )
         return
     yield from _overlap(facts)
-    if fixed.grid.is_planar:
+    if planar:
         yield Finding("note", "Both are single slices: they are registered in their plane.")
     for volume in (fixed, moving):
         yield from _about_placing(volume)
 
 
 def _overlap(facts: PairFacts) -> Iterable[Finding]:
-    part = overlap_fraction(facts.fixed.grid, facts.moving.grid)
+    noun = facts.chosen_fixed.noun
+    part = overlap_fraction(facts.chosen_fixed.known_grid, facts.chosen_moving.known_grid)
     if part == 0 and facts.linear == "none":
         yield Finding(
             "error",
-            f"The two {facts.fixed.noun}s do not overlap in space, so nothing can be compared without linear "
-            "alignment.",
+            f"The two {noun}s do not overlap in space, so nothing can be compared without linear alignment.",
             "Choose a linear alignment: center of mass, rigid or affine start from the centers.",
             "linear",
         )
     elif part < LITTLE_OVERLAP and facts.linear == "none":
-        text = (
-            f"Only {100 * part:.0f} % of the fixed {facts.fixed.noun} overlaps the moving one without linear alignment."
-        )
+        text = f"Only {100 * part:.0f} % of the fixed {noun} overlaps the moving one without linear alignment."
         yield Finding("warning", text, control="linear")
     elif part < LITTLE_OVERLAP:
-        overlap = f"{100 * part:.0f} % of the fixed {facts.fixed.noun} overlaps the moving one"
-        text = f"{overlap}; their centers are matched first."
+        text = f"{100 * part:.0f} % of the fixed {noun} overlaps the moving one; their centers are matched first."
         yield Finding("note", text)
 
 
 def _about_placing(volume: VolumeFacts) -> Iterable[Finding]:
-    spacing = volume.grid.spacing_mm[np.array(volume.grid.size_ijk) > 1]
+    grid = volume.known_grid
+    spacing = grid.spacing_mm[np.array(grid.size_ijk) > 1]
     if spacing.max() > THICK * spacing.min():
         text = (
             f"The {volume.role} {volume.noun} has thick slices ({spacing.max():.1f} mm); little is known between them."
@@ -245,7 +245,7 @@ def _attached(facts: PairFacts) -> Iterable[Finding]:
 
 def _about_attachment(attached: AttachmentFacts, facts: PairFacts) -> Iterable[Finding]:
     problem, remedy = "", ""
-    image = facts.fixed if attached.control.startswith("fixed") else facts.moving
+    image = facts.chosen_fixed if attached.control.startswith("fixed") else facts.chosen_moving
     if not attached.same_transform:
         problem = f"{attached.name} and {attached.volume} are under different transforms."
         remedy = "Put both under the same one."
@@ -262,7 +262,7 @@ def _about_attachment(attached: AttachmentFacts, facts: PairFacts) -> Iterable[F
         remedy = "Leave them out, or correct them."
     elif attached.high is not None and attached.high > LARGEST_LABEL:
         problem, remedy = f"{attached.called} hold labels above {LARGEST_LABEL}.", "Renumber them."
-    elif attached.is_planar is not None and image.grid is not None and attached.is_planar != image.grid.is_planar:
+    elif attached.is_planar is not None and attached.is_planar != image.known_grid.is_planar:
         one, other = ("a single slice", "a volume") if attached.is_planar else ("a volume", "a single slice")
         problem = f"{attached.called} are {one} and the {image.role} {image.noun} is {other}."
         remedy = "Give labels of that image."
@@ -298,7 +298,7 @@ def _landmarks(facts: PairFacts) -> Iterable[Finding]:
 
 def _contrast(facts: PairFacts) -> Iterable[Finding]:
     """CT is told by air at -1000 HU; other modalities cannot be told from their numbers."""
-    kinds = [_looks_like_ct(volume) for volume in (facts.fixed, facts.moving)]
+    kinds = [_looks_like_ct(volume) for volume in (facts.chosen_fixed, facts.chosen_moving)]
     if None not in kinds and kinds[0] != kinds[1] and facts.similarity == "lncc":
         text = "One volume looks like CT and the other does not."
         yield Finding("warning", text, "Choose the similarity metric MIND, or automatic.", "similarity")

@@ -48,6 +48,17 @@ class VolumeFacts:
         """How messages call it."""
         return f"The {self.role} {self.noun} ({self.name})"
 
+    @property
+    def known_grid(self) -> Grid:
+        """The grid of a volume that is known to have one.
+
+        Raises:
+            ValueError: it has none.
+        """
+        if self.grid is None:
+            raise ValueError(f"the {self.role} {self.noun} has no grid")
+        return self.grid
+
 
 @dataclass(frozen=True)
 class AttachmentFacts:
@@ -123,9 +134,33 @@ class PairFacts:
     free_bytes: int | None = None
     device_free_bytes: int | None = None
 
+    @property
+    def chosen_fixed(self) -> VolumeFacts:
+        """The fixed volume, once it is known that one was chosen.
+
+        Raises:
+            ValueError: none was.
+        """
+        return _chosen(self.fixed, "fixed")
+
+    @property
+    def chosen_moving(self) -> VolumeFacts:
+        """The moving volume, once it is known that one was chosen.
+
+        Raises:
+            ValueError: none was.
+        """
+        return _chosen(self.moving, "moving")
+
     def with_parts(self, attachments: tuple[AttachmentFacts, ...], points: PointFacts) -> PairFacts:
         """Return the same with what was read later."""
         return dataclasses.replace(self, attachments=attachments, points=points)
+
+
+def _chosen(volume: VolumeFacts | None, role: str) -> VolumeFacts:
+    if volume is None:
+        raise ValueError(f"no {role} volume was chosen")
+    return volume
 
 
 def facts_of_image(image: Image, role: str) -> VolumeFacts:

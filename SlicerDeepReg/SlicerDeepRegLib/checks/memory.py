@@ -41,7 +41,8 @@ class _MemoryStatus(ctypes.Structure):
 def _windows_available() -> int | None:
     status = _MemoryStatus()
     status.length = ctypes.sizeof(status)
-    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+    windows = ctypes.windll.kernel32  # type: ignore[attr-defined]  # known to the stubs on Windows only
+    if not windows.GlobalMemoryStatusEx(ctypes.byref(status)):
         return None
     return int(min(status.available, status.available_page))  # what may be promised, with the page file
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import __version__
 from ..methods import linear_methods, methods
@@ -19,12 +19,17 @@ from ..types import (
     DEVICES,
     OUTPUT_FILES,
     PRESETS,
+    Image,
     InputError,
     Progress,
     Request,
+    Source,
 )
 from .report import write_report
 from .slicer_side import check_slicer, write_pictures, write_scene
+
+if TYPE_CHECKING:
+    from ..files.dicom import Series
 
 DEFAULTS = {name: f.default for name, f in Request.__dataclass_fields__.items()}
 
@@ -131,14 +136,21 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _dicom_series(request: Request) -> tuple[Any, Any]:
+def _dicom_series(request: Request) -> tuple[Series, Series]:
     """Return the DICOM series of both images; raise InputError, before any work, if there are none."""
     from ..files.dicom import read_folder
 
-    return tuple(read_folder(Path(getattr(request, role)), f"{role} image") for role in ("fixed", "moving"))
+    fixed = read_folder(_path_of(request.fixed), "fixed image")
+    return fixed, read_folder(_path_of(request.moving), "moving image")
 
 
-def read_settings(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def _path_of(source: Source) -> Path:
+    if isinstance(source, Image):
+        raise ValueError("the command registers files")
+    return Path(source)
+
+
+def read_settings(pairs: Iterable[str]) -> dict[str, Any]:
     """Parse ``["step=0.2"]`` as a dictionary; raise InputError if one is not of that form."""
     for pair in pairs:
         if "=" not in pair:
@@ -153,8 +165,9 @@ def check_outputs(output: Path, request: Request) -> None:
 
     if output.exists() and not output.is_dir():
         raise InputError(f"The output {output} is a file. Give a folder.")
-    if Path(request.fixed).exists():
-        check_disk_space(output, approximate_voxels(request.fixed))
+    fixed = _path_of(request.fixed)
+    if fixed.exists():
+        check_disk_space(output, approximate_voxels(fixed))
 
 
 def register_to_folder(
@@ -163,7 +176,7 @@ def register_to_folder(
     scene: bool = False,
     show: ProgressBar | None = None,
     report: tuple[bool, bool] = (False, False),
-    series: tuple[Any, Any] | None = None,
+    series: tuple[Series, Series] | None = None,
 ) -> dict[str, Any]:
     """Register and write everything into ``output``; returns the content of result.json.
 

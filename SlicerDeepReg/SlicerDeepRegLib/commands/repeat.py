@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def read_description(path: Path) -> dict[str, Any]:
     return described
 
 
-def request_of(described: Mapping[str, Any], moved: list[str] = ()) -> Request:
+def request_of(described: Mapping[str, Any], moved: Sequence[str] = ()) -> Request:
     """Return the request of a result.json, with its inputs where they are now.
 
     Args:

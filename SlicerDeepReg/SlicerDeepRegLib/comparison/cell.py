@@ -63,9 +63,16 @@ def measure(cell: Cell, keep: str | None) -> tuple[dict[str, Any], dict[str, np.
 
     if cell.threads:
         torch.set_num_threads(cell.threads)
-    method = cell.method
+    method, files = cell.method, cell.pair.files
     request = Request(
-        **cell.pair.files,
+        fixed=files["fixed"],
+        moving=files["moving"],
+        fixed_labels=files.get("fixed_labels"),
+        moving_labels=files.get("moving_labels"),
+        fixed_mask=files.get("fixed_mask"),
+        moving_mask=files.get("moving_mask"),
+        fixed_points=files.get("fixed_points"),
+        moving_points=files.get("moving_points"),
         method=method.name,
         preset=method.preset,
         linear=cell.linear,
@@ -166,7 +173,7 @@ def main() -> None:
     asked = json.loads((folder / "cell.json").read_text("utf-8"))
     try:
         outcome, slices = measure(read_cell(asked["cell"]), asked["keep"])
-        np.savez_compressed(folder / SLICES, **slices)
+        np.savez_compressed(folder / SLICES, **slices)  # type: ignore[arg-type]  # numpy: may be its option allow_pickle
     except InputError as error:
         outcome = {"error": str(error)}
     except MemoryError:

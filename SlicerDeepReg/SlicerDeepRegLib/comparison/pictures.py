@@ -146,7 +146,7 @@ def _montage(pair: str, cells: Sequence[Cell], folder: Path) -> Path | None:
     titles = ("image", "minus fixed", f"grid, {GRID_MM:.0f} mm", "Jacobian")
     for place, title in enumerate(titles):  # the last two have nothing in the row of the fixed image
         panels[0 if place < 2 else 1, place].set_title(title, fontsize=10)
-    jacobian = None
+    jacobian: AxesImage | None = None
     for row, (label, values) in enumerate([("fixed", None), *done]):
         for panel in panels[row]:
             panel.set_xticks([])
@@ -168,6 +168,8 @@ def _montage(pair: str, cells: Sequence[Cell], folder: Path) -> Path | None:
         _difference(panels[row, 1], _scaled(values["warped"], limits[1]) - _scaled(values["fixed"], limits[0]), extent)
         _grid(panels[row, 2], values, limits[1], extent)
         jacobian = _jacobian(panels[row, 3], values["jacobian"], extent)
+    if jacobian is None:
+        raise ValueError("no method is shown in this montage")
     bar = figure.colorbar(jacobian, ax=panels[:, 3], shrink=0.5, location="right", ticks=np.log([0.25, 0.5, 1, 2, 4]))
     bar.ax.set_yticklabels(["¼", "½", "1", "2", "4"])
     bar.set_label("volume, moving to fixed (black: 0 or less)", fontsize=8)

@@ -120,9 +120,9 @@ def _on_cluster(address: str) -> Runner:
                 future = client.submit(run_cell, cell.values(), keep, key=key, retries=LOST_WORKERS, pure=False)
                 futures[future] = number
             for future in distributed.as_completed(futures):
-                error = future.exception()
-                if error is not None:
-                    yield futures[future], ({"error": f"The worker failed: {type(error).__name__}: {error}"}, b"")
+                failure = future.exception()
+                if failure is not None:
+                    yield futures[future], ({"error": f"The worker failed: {type(failure).__name__}: {failure}"}, b"")
                 else:
                     yield futures[future], future.result()
                 future.release()

@@ -102,9 +102,10 @@ def writing(
     Raises:
         InputError: of the type asked for, in place of OSError and the errors of ``also``.
     """
+    failures: tuple[type[Exception], ...] = (OSError, *also)
     try:
         yield
-    except (OSError, *also) as error:
+    except failures as error:
         raise error_type(f"{what} could not be written to {target} ({reason(error)}). {remedy}") from error
 
 

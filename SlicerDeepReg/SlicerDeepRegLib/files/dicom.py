@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +129,7 @@ def write_registration(transform: Transform, fixed: Series, moving: Series, path
         "Fixed to moving",
         "",
     )
-    registration.DeformableRegistrationSequence = [_registration(transform, moving)]
+    registration.DeformableRegistrationSequence = [_registration(transform.linear_lps, transform.field, moving)]
     _refer(registration, fixed, moving)
     _save(registration, path)
 
@@ -145,7 +145,7 @@ def _save(registration: Dataset, path: Path) -> None:
     registration.save_as(path, write_like_original=False)
 
 
-def _registration(transform: Transform, moving: Series) -> Dataset:
+def _registration(linear_lps: np.ndarray, field: Field, moving: Series) -> Dataset:
     from pydicom.dataset import Dataset
 
     item, code = Dataset(), Dataset()
@@ -154,8 +154,8 @@ def _registration(transform: Transform, moving: Series) -> Dataset:
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "125024", "DCM", "Image Content-based Alignment"
     item.RegistrationTypeCodeSequence = [code]
     item.PreDeformationMatrixRegistrationSequence = [_matrix(np.eye(4))]
-    item.PostDeformationMatrixRegistrationSequence = [_matrix(transform.linear_lps)]
-    field = _right_handed(transform.field)
+    item.PostDeformationMatrixRegistrationSequence = [_matrix(linear_lps)]
+    field = _right_handed(field)
     direction, grid = field.grid.direction, Dataset()
     if np.abs(direction.T @ direction - np.eye(3)).max() > 1e-3:
         raise InputError("The axes of the fixed image are not at right angles, and a DICOM grid cannot be sheared.")
@@ -189,7 +189,7 @@ def _matrix(matrix_lps: np.ndarray) -> Dataset:
     return item
 
 
-def _decimals(values: Sequence[float]) -> list[Any]:
+def _decimals(values: Iterable[float]) -> list[Any]:
     """Return decimal strings of 16 characters at most, as DICOM requires."""
     from pydicom.valuerep import DSfloat
 
@@ -208,7 +208,8 @@ def _refer(registration: Dataset, fixed: Series, moving: Series) -> None:
     """Name both series: in this object's study, or in others."""
     from pydicom.dataset import Dataset
 
-    here, elsewhere = [], []
+    here: list[Dataset] = []
+    elsewhere: list[Dataset] = []
     for series in (fixed, moving):
         item = Dataset()
         item.SeriesInstanceUID = series.first.SeriesInstanceUID

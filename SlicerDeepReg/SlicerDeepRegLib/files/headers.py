@@ -18,8 +18,16 @@ _DIMENSIONS = 10
 _META_BYTES = {b"CHAR": 1, b"SHORT": 2, b"INT": 4, b"LONG_LONG": 8, b"FLOAT": 4, b"DOUBLE": 8}
 _META_BYTES.update({b"U" + name: size for name, size in list(_META_BYTES.items())[:4]})
 #: Bytes of a voxel by the first of these words that occurs in NRRD's name of its type; other types have one byte.
-_NRRD_BYTES = ((b"8", 1), (b"double", 8), (b"longlong", 8), (b"64", 8), (b"float", 4), (b"short", 2), (b"16", 2))
-_NRRD_BYTES += ((b"int", 4),)
+_NRRD_BYTES = (
+    (b"8", 1),
+    (b"double", 8),
+    (b"longlong", 8),
+    (b"64", 8),
+    (b"float", 4),
+    (b"short", 2),
+    (b"16", 2),
+    (b"int", 4),
+)
 #: How many bytes a byte of the file can stand for at most: of what deflate packs a thousandth is left at best.
 _DEFLATE = 1100
 _NRRD_PACKS = {b"gzip": _DEFLATE, b"gz": _DEFLATE, b"bzip2": 100_000, b"bz2": 100_000}

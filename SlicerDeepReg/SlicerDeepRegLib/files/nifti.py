@@ -9,8 +9,8 @@ import gzip
 import struct
 import zlib
 from collections.abc import Sequence
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
-def _opened(path: Path) -> BinaryIO:
+def _opened(path: Path) -> BufferedIOBase:
     return gzip.open(path, "rb") if _is_packed(path) else open(path, "rb")
 
 
@@ -69,7 +69,7 @@ def _is_packed(path: Path) -> bool:
     return path.suffix.lower() == ".gz"
 
 
-def _rest(stream: BinaryIO) -> int:
+def _rest(stream: BufferedIOBase) -> int:
     length = 0
     while True:
         block = stream.read(1 << 22)

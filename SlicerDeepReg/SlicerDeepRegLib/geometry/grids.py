@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import permutations
 
 import numpy as np
@@ -11,6 +11,12 @@ from ..types import Field, Grid, InputError
 
 #: What each letter of an orientation means: the way in which an index grows, LPS.
 _TOWARDS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
+
+
+def triple(values: Iterable[float]) -> tuple[int, int, int]:
+    """Return three whole numbers, for i, j and k, as a grid's size takes them."""
+    i, j, k = values
+    return int(i), int(j), int(k)
 
 
 def resized(grid: Grid, size_ijk: tuple[int, int, int]) -> Grid:
@@ -24,7 +30,7 @@ def resized(grid: Grid, size_ijk: tuple[int, int, int]) -> Grid:
 def sampled(grid: Grid, most_voxels: int) -> Grid:
     """Return the grid itself, or a coarser one over the same box with about ``most_voxels`` voxels at most."""
     shrink = max(1.0, (grid.voxels / most_voxels) ** (1 / sum(n > 1 for n in grid.size_ijk)))
-    return resized(grid, tuple(max(2, round(n / shrink)) if n > 1 else 1 for n in grid.size_ijk))
+    return resized(grid, triple(max(2, round(n / shrink)) if n > 1 else 1 for n in grid.size_ijk))
 
 
 def coarser(grid: Grid, factor: int, size_ijk: tuple[int, int, int]) -> Grid:
@@ -39,7 +45,7 @@ def with_voxels(grid: Grid, voxel_mm: float, smallest: int = 8) -> Grid:
     """Return a grid over the same box with voxels of about that size; no axis gets fewer than ``smallest``."""
     wanted = np.round(np.array(grid.size_ijk) * grid.spacing_mm / voxel_mm)
     size = np.where(np.array(grid.size_ijk) > 1, np.maximum(wanted, smallest), 1)
-    return resized(grid, tuple(int(n) for n in size))
+    return resized(grid, triple(size))
 
 
 def padded(grid: Grid, margin_ijk: tuple[int, int, int]) -> Grid:
@@ -47,7 +53,7 @@ def padded(grid: Grid, margin_ijk: tuple[int, int, int]) -> Grid:
     margin = np.array(margin_ijk)
     matrix = grid.ijk_to_lps.copy()
     matrix[:3, 3] = grid.origin_lps_mm - grid.ijk_to_lps[:3, :3] @ margin
-    return Grid(tuple(np.array(grid.size_ijk) + 2 * margin), matrix)
+    return Grid(triple(np.array(grid.size_ijk) + 2 * margin), matrix)
 
 
 def level_size(grid: Grid, factor: float, smallest: int = 8) -> tuple[int, int, int]:
@@ -59,7 +65,7 @@ def level_size(grid: Grid, factor: float, smallest: int = 8) -> tuple[int, int, 
     target_mm = grid.spacing_mm[np.array(grid.size_ijk) > 1].min() * factor
     shrink = np.maximum(1.0, target_mm / grid.spacing_mm)
     size = np.maximum(np.round(np.array(grid.size_ijk) / shrink), np.minimum(grid.size_ijk, smallest))
-    return tuple(int(n) for n in size)
+    return triple(size)
 
 
 def overlap_fraction(first: Grid, second: Grid, samples: int = 24) -> float:
@@ -83,7 +89,7 @@ def covering(grid: Grid, other: Grid) -> Grid:
     )
     matrix = grid.ijk_to_lps.copy()
     matrix[:3, 3] -= grid.ijk_to_lps[:3, :3] @ before
-    return Grid(tuple(int(n) for n in size + before + after), matrix)
+    return Grid(triple(size + before + after), matrix)
 
 
 def on_grid(field: Field, grid: Grid) -> Field:
@@ -106,7 +112,8 @@ def _interpolated_along(values: np.ndarray, axis: int, position: np.ndarray) -> 
         return np.take(values, index, axis)
     lower = np.minimum(position.astype(int), values.shape[axis] - 2)
     weight = (position - lower).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
-    return np.take(values, lower, axis) * (1 - weight) + np.take(values, lower + 1, axis) * weight
+    between: np.ndarray = np.take(values, lower, axis) * (1 - weight) + np.take(values, lower + 1, axis) * weight
+    return between
 
 
 def oriented(grid: Grid, orientation: str) -> Grid:
@@ -160,4 +167,4 @@ def _turned(grid: Grid, order: Sequence[int], forward: Sequence[bool]) -> Grid:
         matrix[:3, c] = column if same else -column
         if not same:
             matrix[:3, 3] += column * (grid.size_ijk[axis] - 1)
-    return Grid(tuple(grid.size_ijk[axis] for axis in order), matrix)
+    return Grid(triple(grid.size_ijk[axis] for axis in order), matrix)

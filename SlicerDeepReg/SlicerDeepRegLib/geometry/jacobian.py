@@ -23,7 +23,10 @@ def jacobian_of_transform(transform: Transform, grid: Grid | None = None) -> np.
     """
     if transform.field is None:
         return None
-    return np.float32(np.linalg.det(transform.linear_lps[:3, :3])) * jacobian_of_field(transform.field, grid)
+    jacobian: np.ndarray = np.float32(np.linalg.det(transform.linear_lps[:3, :3])) * jacobian_of_field(
+        transform.field, grid
+    )
+    return jacobian
 
 
 def jacobian_of_field(field: Field, grid: Grid | None = None) -> np.ndarray:
@@ -52,7 +55,8 @@ def _in_voxels(field: Field, grid: Grid) -> Callable[[slice], np.ndarray]:
         matrix = grid.ijk_to_lps.copy()
         matrix[:3, 3] += planes.start * matrix[:3, 2]
         part = Grid((*grid.size_ijk[:2], planes.stop - planes.start), matrix)
-        return on_grid(field, part).displacement_lps_mm @ to_voxels
+        displacement: np.ndarray = on_grid(field, part).displacement_lps_mm @ to_voxels
+        return displacement
 
     return voxels_of_planes
 
@@ -89,12 +93,13 @@ def non_diffeomorphic_volume(
         chosen = counted[slab]
         if not chosen.any():
             continue
-        worst = None
+        worst: np.ndarray | None = None
         for determinant in _digital_determinants(voxels(wide), axes):
             values = determinant[inner][chosen]
             folded += float(np.maximum(-values, 0).sum(dtype=np.float64))
             worst = values if worst is None else np.minimum(worst, values)
-        failing += int((worst <= 0).sum())
+        if worst is not None:
+            failing += int((worst <= 0).sum())
     share = 12 if len(axes) == 3 else 4
     return 100 * folded / share / total, 100 * failing / total
 
@@ -159,13 +164,16 @@ def _corner(part: np.ndarray, bits: tuple[int, int, int]) -> np.ndarray:
 
 
 def _determinant(rows: list[list[np.ndarray]]) -> np.ndarray:
+    determinant: np.ndarray
     if len(rows) == 2:
-        return rows[0][0] * rows[1][1] - rows[0][1] * rows[1][0]
-    return (
+        determinant = rows[0][0] * rows[1][1] - rows[0][1] * rows[1][0]
+        return determinant
+    determinant = (
         rows[0][0] * (rows[1][1] * rows[2][2] - rows[1][2] * rows[2][1])
         - rows[0][1] * (rows[1][0] * rows[2][2] - rows[1][2] * rows[2][0])
         + rows[0][2] * (rows[1][0] * rows[2][1] - rows[1][1] * rows[2][0])
     )
+    return determinant
 
 
 def _gradient(values: np.ndarray, axis: int, shape: tuple[int, ...]) -> np.ndarray:

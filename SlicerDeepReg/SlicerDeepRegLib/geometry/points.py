@@ -9,13 +9,15 @@ from ..types import Field, Grid, Transform
 
 def apply_matrix(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Apply a (4, 4) matrix to (N, 3) points."""
-    return np.asarray(points, float) @ matrix[:3, :3].T + matrix[:3, 3]
+    moved: np.ndarray = np.asarray(points, float) @ matrix[:3, :3].T + matrix[:3, 3]
+    return moved
 
 
 def voxel_centers_lps(grid: Grid) -> np.ndarray:
     """Return the LPS mm position of every voxel center, (K, J, I, 3) float64."""
     kji = np.indices(grid.shape_kji, dtype=np.float64)
-    return np.moveaxis(kji[::-1], 0, -1) @ grid.ijk_to_lps[:3, :3].T + grid.origin_lps_mm
+    centers: np.ndarray = np.moveaxis(kji[::-1], 0, -1) @ grid.ijk_to_lps[:3, :3].T + grid.origin_lps_mm
+    return centers
 
 
 def interpolate_at_ijk(values: np.ndarray, points_ijk: np.ndarray) -> np.ndarray:
@@ -38,7 +40,8 @@ def interpolate_at_ijk(values: np.ndarray, points_ijk: np.ndarray) -> np.ndarray
 
 def spread_mm(positions_mm: np.ndarray) -> np.ndarray:
     """Return the root mean square distance, (N,), of the (R, N, 3) positions of R results from their mean."""
-    return np.sqrt(((positions_mm - positions_mm.mean(0)) ** 2).sum(-1).mean(0))
+    spread: np.ndarray = np.sqrt(((positions_mm - positions_mm.mean(0)) ** 2).sum(-1).mean(0))
+    return spread
 
 
 def displacement_at(field: Field | None, points_lps_mm: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ images. Values are means over the voxels of the mask. All are differentiable in 
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from typing import Any, Callable, Optional, Sequence, Tuple
 
 import torch
 
@@ -59,7 +59,7 @@ class LNCC:
 
 class _LNCCFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, warped: torch.Tensor, loss: LNCC) -> torch.Tensor:
+    def forward(ctx: Any, warped: torch.Tensor, loss: LNCC) -> torch.Tensor:
         means = loss.windows(torch.cat([warped, warped * warped, warped * loss.fixed], 1))
         mean, square, product = means[:, :1], means[:, 1:2], means[:, 2:]
         variance = square.addcmul_(mean, mean, value=-1).clamp_(min=0).add_(loss.epsilon)
@@ -74,7 +74,7 @@ class _LNCCFunction(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx, upstream: torch.Tensor):
+    def backward(ctx: Any, upstream: torch.Tensor) -> Tuple[torch.Tensor, None]:
         warped, mean, a, b = ctx.saved_tensors
         loss = ctx.loss
         spread = loss.windows.adjoint(torch.cat([a, b, a * loss.mean - b * mean], 1))
@@ -134,11 +134,12 @@ class SSIM:
 class WeightedSum:
     """The sum of losses, each with its weight."""
 
-    def __init__(self, *weighted) -> None:
+    def __init__(self, *weighted: Tuple[float, Callable[[torch.Tensor], torch.Tensor]]) -> None:
         self.weighted = weighted
 
     def __call__(self, warped: torch.Tensor) -> torch.Tensor:
-        return sum(weight * loss(warped) for weight, loss in self.weighted)
+        terms = [weight * loss(warped) for weight, loss in self.weighted]
+        return sum(terms[1:], terms[0])
 
 
 def mind_ssc(image: torch.Tensor, radius: int = 1, dilation: int = 2) -> torch.Tensor:

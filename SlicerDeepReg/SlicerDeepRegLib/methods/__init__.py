@@ -21,7 +21,9 @@ from .network import NetworkMethod
 def methods() -> dict[str, Method]:
     """Return every method that a request may name, in alphabetical order, then models that the user added."""
     own: dict[str, Method] = {m.name: m for m in _declared() if m.kind == "deformable"}
-    networks = {name: NetworkMethod(card) for name, card in catalog.cards().items() if name not in own}
+    networks: dict[str, Method] = {
+        name: NetworkMethod(card) for name, card in catalog.cards().items() if name not in own
+    }
     shipped = {name: m for name, m in networks.items() if catalog.is_shipped(name)}
     return {**dict(sorted({**own, **shipped}.items())), **networks}
 

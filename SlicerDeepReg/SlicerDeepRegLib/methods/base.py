@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from ..types import (
 
 #: What a result says of the similarity where the method compares by a measure of its own.
 OWN_MEASURE = "its own measure"
+
+Self = TypeVar("Self", bound="BaseMethod")
 
 
 def _ignore(*values: Any) -> None:
@@ -102,29 +104,52 @@ class Outcome:
 
 
 class Method(Protocol):
-    """A registration method.
+    """A registration method. What is a property here may be an attribute of the class."""
 
-    Attributes:
-        name: as ``--method`` (or ``--linear``) takes it.
-        title: for menus.
-        kind: "linear", or "deformable", which goes on from a linear one.
-        card: the rest of what is said about it: papers, license, variants.
-        dimensions: 2, 3 or both.
-        modalities: of the pairs that it takes: "same", "different" or both.
-        uses_similarity: whether it takes the request's similarity metric; else it has its own.
-        Settings: a frozen dataclass of numbers (see ``settings.number``).
-        presets: the settings by name of the preset.
-    """
+    @property
+    def name(self) -> str:
+        """Its name, as ``--method`` (or ``--linear``) takes it."""
+        ...
 
-    name: str
-    title: str
-    kind: str
-    card: Card
-    dimensions: tuple[int, ...]
-    modalities: tuple[str, ...]
-    uses_similarity: bool
-    Settings: type
-    presets: Mapping[str, Any]
+    @property
+    def title(self) -> str:
+        """Its title, for menus."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """Either "linear", or "deformable", which goes on from a linear one."""
+        ...
+
+    @property
+    def card(self) -> Card:
+        """The rest of what is said about it: papers, license, variants."""
+        ...
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """The numbers of axes that its images may have: 2, 3 or both."""
+        ...
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities of the pairs that it takes: "same", "different" or both."""
+        ...
+
+    @property
+    def uses_similarity(self) -> bool:
+        """Whether it takes the request's similarity metric; else it has its own."""
+        ...
+
+    @property
+    def Settings(self) -> type:
+        """The type of its settings: a frozen dataclass of numbers (see ``settings.number``)."""
+        ...
+
+    @property
+    def presets(self) -> Mapping[str, Any]:
+        """Its settings by name of the preset."""
+        ...
 
     def missing(self) -> Finding | None:
         """Say what is not installed that the method needs, and how to install it; None where all is there."""
@@ -197,7 +222,7 @@ class BaseMethod:
         """2, 3 or both."""
         return self.card.dimensions
 
-    def variant(self, name: str) -> BaseMethod:
+    def variant(self: Self, name: str) -> Self:
         """See :class:`Method`."""
         return type(self)(with_variant(self.card, name))
 

@@ -87,7 +87,7 @@ def main() -> None:
     arrays = {path.stem: np.load(path, allow_pickle=False) for path in folder.glob("*.npy")}
     values = json.loads((folder / "values.json").read_text(encoding="utf-8"))
     results = FUNCTIONS[sys.argv[1]](arrays, values)
-    np.savez(folder / "unfinished.npz", **results)
+    np.savez(folder / "unfinished.npz", **results)  # type: ignore[arg-type]  # numpy: may be its option allow_pickle
     os.replace(folder / "unfinished.npz", folder / "done.npz")
 
 

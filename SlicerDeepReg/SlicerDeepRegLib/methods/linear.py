@@ -250,7 +250,7 @@ def _best_start(pair: LinearPair) -> sitk.Transform:
     fixed, moving = pair.at(LEVEL_VOXELS[0] // 3)
     method = _method(pair, 0, fixed, moving)
     angles = np.deg2rad([-START_ROTATION_DEG, 0, START_ROTATION_DEG])
-    candidates = []
+    candidates: list[tuple[float, int, sitk.Transform]] = []
     for start in pair.starts():
         for turn in np.stack(np.meshgrid(*[angles] * (3 if pair.dimensions == 3 else 1)), -1).reshape(
             -1, 3 if pair.dimensions == 3 else 1

@@ -47,11 +47,11 @@ def register(card: Card, work: WorkingPair, settings: NetworkSettings, recompute
         load_weights(network, card)
     network = network.to(moving.device)
     if len(work.axes_ijk) == 3:  # the same numbers, faster on a CPU
-        network = network.to(memory_format=torch.channels_last_3d)
+        network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch: not in its stubs
     share = 0.6 if settings.refine else 0.97
     start = time.perf_counter()
     if settings.instance_steps:
-        loss = network_class(card.network).loss(moving, fixed, inside, regularity=settings.regularity)
+        loss = network_class(card.network_name).loss(moving, fixed, inside, regularity=settings.regularity)
         output, curve = _optimized(network, moving, fixed, loss, settings, context.part(0, share))
     else:
         output, curve = _inferred(network.eval(), moving, fixed), []
@@ -127,6 +127,8 @@ def _optimized(
         context.report(min(1.0, max(part, (step + 1) / settings.instance_steps)), INSTANCE_STAGE, curve[-1])
         if since >= PATIENCE:
             break
+    if kept is None:
+        raise ValueError("instance optimization needs at least one step")
     return kept, curve
 
 

@@ -50,7 +50,8 @@ def center_by_label(values: np.ndarray) -> dict[int, tuple[float, float, float]]
             depth = np.expand_dims(scipy.ndimage.distance_transform_cdt(flat, metric="chessboard"), axis)
             depth = np.pad(depth, [(1, 1) if d == axis else (0, 0) for d in range(3)])
         kji = np.unravel_index(int(depth.argmax()), depth.shape)
-        centers[label] = tuple(float(n - 1 + part.start) for n, part in zip(kji, box))[::-1]
+        k, j, i = (float(n - 1 + part.start) for n, part in zip(kji, box))
+        centers[label] = (i, j, k)
     return centers
 
 

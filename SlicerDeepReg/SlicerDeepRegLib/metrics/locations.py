@@ -39,7 +39,8 @@ def worst_locations(
     Returns:
         At most ``MOST`` of each kind, at least ``APART_MM`` from each other.
     """
-    grid, locations = grid or field.grid, []
+    grid = grid or field.grid
+    locations: list[Location] = []
     if folded:
         locations += _lowest("fold", smallest_digital_determinant(field, grid), mask, grid, 0.0)
     locations += _lowest("shrinks", jacobian, mask, grid, SHRINKS_BELOW)
@@ -53,12 +54,14 @@ def worst_locations(
 def _lowest(kind: str, values: np.ndarray, mask: np.ndarray, grid: Grid, limit: float, sign: int = 1) -> list[Location]:
     """Find the smallest values (largest for sign -1) beyond the limit."""
     inside = np.flatnonzero(mask & (sign * values <= sign * limit))
-    flat, locations = values.ravel(), []
+    flat = values.ravel()
+    locations: list[Location] = []
     positions_mm = None
     while len(inside) and len(locations) < MOST:
         best = inside[np.argmin(sign * flat[inside])]
         position = _positions(np.array([best]), values.shape, grid)[0]
-        locations.append(Location(kind, tuple(float(x) for x in position), float(flat[best])))
+        x, y, z = (float(coordinate) for coordinate in position)
+        locations.append(Location(kind, (x, y, z), float(flat[best])))
         if positions_mm is None:
             positions_mm = _positions(inside, values.shape, grid)
         far = np.linalg.norm(positions_mm - position, axis=1) >= APART_MM

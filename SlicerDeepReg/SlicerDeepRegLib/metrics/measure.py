@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..geometry.grids import triple
 from ..geometry.points import apply_matrix, voxel_centers_lps
 from ..types import Field, Grid, Image, Location, Transform
 from .intensities import similarity_metrics
@@ -71,7 +72,7 @@ class Measurer:
             self.fixed_scaled, _scaled(self._thin(warped.values), self.moving_range), self.mask
         )
         if self.fixed_labels is not None and warped_labels is not None:
-            result.update(self._overlap(warped_labels.values))
+            result.update(self._overlap(self.fixed_labels.values, warped_labels.values))
         if self.moving_labels is not None and warped_labels is not None and transform.field is not None:
             changes = topology_changes(self.moving_labels.values, warped_labels.values)
             result["topology_changes"] = len(changes)
@@ -80,7 +81,7 @@ class Measurer:
         where = (self.mask, self.grid) if thin else (self.whole_mask, self.whole_grid)
         result.update(regularity_metrics(transform.field, *where))
         result.update(inverse_metrics(transform, self.mask, grid=self.grid))
-        if self.fixed_points is not None:
+        if self.fixed_points is not None and self.moving_points is not None:
             errors = target_registration_errors(transform, self.fixed_points, self.moving_points)
             result.update(tre_mm=float(errors.mean()), tre_max_mm=float(errors.max()), tre_by_point_mm=errors.tolist())
         return result
@@ -93,11 +94,24 @@ class Measurer:
             return ()
         folded = bool(metrics.get("digital_folds_percent") or 0)
         if self.coarse_enough(transform.field):
-            scaled = _scaled(self._thin(warped.values), self.moving_range)
-            images = (self._thin(jacobian.values), self.fixed_scaled, scaled)
-            return worst_locations(transform.field, *images, self.mask, folded, self.grid)
-        scaled = [_scaled(self.fixed, _range(self.fixed)), _scaled(warped.values, self.moving_range)]
-        return worst_locations(transform.field, jacobian.values, *scaled, self.whole_mask, folded, self.whole_grid)
+            return worst_locations(
+                transform.field,
+                self._thin(jacobian.values),
+                self.fixed_scaled,
+                _scaled(self._thin(warped.values), self.moving_range),
+                self.mask,
+                folded,
+                self.grid,
+            )
+        return worst_locations(
+            transform.field,
+            jacobian.values,
+            _scaled(self.fixed, _range(self.fixed)),
+            _scaled(warped.values, self.moving_range),
+            self.whole_mask,
+            folded,
+            self.whole_grid,
+        )
 
     def uncertainty(self, uncertainty: Image) -> dict[str, float]:
         """Compute metrics of an uncertainty map, which has a grid of its own, over the mask."""
@@ -122,8 +136,7 @@ class Measurer:
             "center_by_label_lps_mm": centers,
         }
 
-    def _overlap(self, warped: np.ndarray) -> dict[str, Any]:
-        fixed = self.fixed_labels.values
+    def _overlap(self, fixed: np.ndarray, warped: np.ndarray) -> dict[str, Any]:
         dice = dice_by_label(fixed, warped)
         shape = tuple(n for n in fixed.shape if n > 1)
         spacing = tuple(s for s, n in zip(self.spacing_kji_mm, fixed.shape) if n > 1)
@@ -140,7 +153,7 @@ class Measurer:
 
 def _thinned(grid: Grid, every: int) -> Grid:
     """Return the grid of every n-th voxel along each axis, from the first one on."""
-    size = tuple(-(-n // every) for n in grid.size_ijk)
+    size = triple(-(-n // every) for n in grid.size_ijk)
     return Grid(size, grid.ijk_to_lps @ np.diag([*(every if n > 1 else 1 for n in grid.size_ijk), 1.0]))
 
 

@@ -41,7 +41,7 @@ class Status:
 
 
 def statuses(
-    metrics: Mapping[str, Any], spacing_mm: Sequence[float], label_names: Mapping[str, str] | None = None
+    metrics: Mapping[str, Any], spacing_mm: Sequence[float], label_names: Mapping[int, str] | None = None
 ) -> list[Status]:
     """Return the statuses of a result.
 
@@ -117,7 +117,7 @@ def _dice(metrics: Mapping[str, Any], names: dict[str, str]) -> Status:
     by_label = metrics.get("dice_by_label") or {}
     if not by_label:
         return Status(OVERLAP, GRAY, "not measured: segmentations of both images are needed", rule)
-    label = min(by_label, key=by_label.get)
+    label = min(by_label, key=lambda label: by_label[label])
     name = names.get(str(label), f"label {label}")
     text = f"lowest {by_label[label]:.2f} ({name}), mean {metrics['dice']:.2f} of {len(by_label)}"
     return _status(OVERLAP, by_label[label], *DICE, text, rule, higher=True)
@@ -130,7 +130,7 @@ def _surface(metrics: Mapping[str, Any], names: dict[str, str], limit: float) ->
     by_label = metrics.get("hd95_by_label_mm") or {}
     if not by_label:
         return Status(SURFACES, GRAY, "not measured: segmentations of both images are needed", rule)
-    label = max(by_label, key=by_label.get)
+    label = max(by_label, key=lambda label: by_label[label])
     name = names.get(str(label), f"label {label}")
     text = f"largest {by_label[label]:.1f} mm ({name}), mean {metrics['hd95_mm']:.1f} mm"
     return _status(SURFACES, by_label[label], 2 * limit, 4 * limit, text, rule)
@@ -143,7 +143,7 @@ def _jacobian(metrics: Mapping[str, Any]) -> Status:
         "the fixed segmentation or everything above the background; red if it folds there, amber if elsewhere"
     )
     least, most, folds = (metrics.get(name) for name in ("jacobian_min", "jacobian_max", "digital_folds_percent"))
-    if least is None:
+    if least is None or most is None:
         return Status(JACOBIAN_RANGE, GRAY, "not measured: the transform is linear or nothing was measured", rule)
     text = f"{least:.2f} to {most:.2f} (without the linear part)"
     if folds is None and least > 0:
@@ -177,7 +177,7 @@ def _consistency(metrics: Mapping[str, Any], limit: float) -> Status:
 def _uncertainty(metrics: Mapping[str, Any], limit: float) -> list[Status]:
     """Return a status for uncertainty runs, if there were any; the task group's report does not ask for it."""
     mean, most = metrics.get("uncertainty_mm"), metrics.get("uncertainty_p95_mm")
-    if mean is None:
+    if mean is None or most is None:
         return []
     rule = f"95 % of the volume within {limit:.1f} mm over perturbed runs, red above twice that (our choice)"
     text = f"over perturbed runs: mean {mean:.2f} mm, 95 % below {most:.2f} mm"

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Collection
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ def load_weights(network: RegistrationNetwork, card: Card) -> None:
     Raises:
         InputError: the file is not that of the card, or is not of this network.
     """
-    path = card.folder / card.weights
+    path = card.weights_path
     if card.sha256 and path.is_file() and file_sha256(path) != card.sha256:
         raise InputError(
             f"The weights {path} are not those that the card of {card.name} names (another checksum). They were "
@@ -46,7 +46,7 @@ def load_weights(network: RegistrationNetwork, card: Card) -> None:
     fill(network, read_weights(path), card.title)
 
 
-def fill(network: RegistrationNetwork, arrays: Dict[str, np.ndarray], title: str) -> None:
+def fill(network: torch.nn.Module, arrays: Dict[str, np.ndarray], title: str) -> None:
     """Put arrays into a network, name by name.
 
     Raises:
@@ -70,11 +70,11 @@ def fill(network: RegistrationNetwork, arrays: Dict[str, np.ndarray], title: str
     network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
 
 
-def _examples(names) -> str:
+def _examples(names: Sequence[str]) -> str:
     return f" ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})" if names else ""
 
 
-def built(card: Card, dimensions: Optional[int] = None, **more) -> RegistrationNetwork:
+def built(card: Card, dimensions: Optional[int] = None, **more: Any) -> RegistrationNetwork:
     """The network of a card, without its weights.
 
     Args:
@@ -84,10 +84,10 @@ def built(card: Card, dimensions: Optional[int] = None, **more) -> RegistrationN
     Raises:
         InputError: the card's configuration is not one of that network.
     """
-    if takes_dimensions(card.network):
+    if takes_dimensions(card.network_name):
         more["dimensions"] = dimensions or max(card.dimensions)
     try:
-        return build(card.network, **{**card.configuration, **more})
+        return build(card.network_name, **{**card.configuration, **more})
     except (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise InputError(f"The configuration on the card of {card.name} cannot be built: {error}.") from error
 
@@ -114,7 +114,7 @@ def install(path: Path, replace: bool = False, taken: Collection[str] = ()) -> C
     file = _weights_file(path, card)
     if card.sha256 and file_sha256(file) != card.sha256:
         raise InputError(f"The checksum of {file} is not the one on the card. Copy the model again.")
-    if takes_dimensions(card.network) and len(card.dimensions) != 1:
+    if takes_dimensions(card.network_name) and len(card.dimensions) != 1:
         raise InputError(f'Say on the card which images {card.name} takes: "dimensions": [2] or [3].')
     arrays = read_weights(file) if file.suffix == ".safetensors" else read_tensors(file)[0]
     network = built(card)

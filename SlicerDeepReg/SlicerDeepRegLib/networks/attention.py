@@ -38,8 +38,8 @@ def window_attention(
         there = F.pad(query.new_ones((len(query), 1, *shape)), extra)
         query, key, value = (F.pad(t, extra) for t in (query, key, value))
         mask = _windows(there, window_shape, 1).transpose(2, 3) > 0  # (B windows, 1, 1, voxels)
-    parts = [_windows(t, window_shape, heads) for t in (query, key, value)]
-    attended = _joined(attend(*parts, mask), window_shape, query.shape)
+    queries, keys, values = (_windows(t, window_shape, heads) for t in (query, key, value))
+    attended = _joined(attend(queries, keys, values, mask), window_shape, query.shape)
     return attended[:, :, : shape[0], : shape[1], : shape[2]]
 
 

@@ -48,7 +48,8 @@ class SegmentationNetwork(nn.Module):
         wide = [max(2 * divisor, -(-size // divisor) * divisor) for size in shape]
         padding = [amount for size, w in zip(shape[::-1], wide[::-1]) for amount in (0, w - size)]
         scores = self.scores(self.levels(F.pad(image, padding)))
-        return scores[(slice(None), slice(None), *(slice(0, size) for size in shape))]
+        inside = (slice(None), slice(None), *(slice(0, size) for size in shape))
+        return scores[inside]
 
     def levels(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the features of every level, from fine to coarse."""

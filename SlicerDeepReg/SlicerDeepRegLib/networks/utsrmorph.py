@@ -148,7 +148,9 @@ class FusionBlock(SwinBlock):
             nn.Linear(width, inner), nn.ReLU(inplace=True), nn.Linear(inner, width), nn.Sigmoid()
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
+        if asking is not None:
+            raise ValueError("a fusion block attends to its own tokens alone")
         given = self.norm1(x)
         convolved = self.convolve(given.movedim(-1, 1)).movedim(1, -1)
         weight = self.weigh(convolved.mean((1, 2, 3), keepdim=True))

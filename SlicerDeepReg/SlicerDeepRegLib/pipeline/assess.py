@@ -34,7 +34,13 @@ class Assessment:
     measurer: Measurer | None = None
 
     def with_uncertainty(self, uncertainty: Image) -> Assessment:
-        """Return the same with the metrics of an uncertainty map."""
+        """Return the same with the metrics of an uncertainty map.
+
+        Raises:
+            ValueError: nothing was prepared for it.
+        """
+        if self.measurer is None:
+            raise ValueError("nothing was prepared to measure an uncertainty map")
         after = {**self.metrics.get("after", {}), **self.measurer.uncertainty(uncertainty)}
         return dataclasses.replace(self, metrics={**self.metrics, "after": after})
 

@@ -8,7 +8,7 @@ from ..files.images import checksum
 from ..geometry.jacobian import jacobian_of_transform
 from ..methods.base import scaled
 from ..preparation.resample import warp_image, warp_labels
-from ..types import Image, Progress, ProgressCallback, Request, Result
+from ..types import Field, Image, Progress, ProgressCallback, Request, Result, Transform
 from ..warping.path import path_of
 from .align import Alignment, Plan, align
 from .assess import Assessment, assess, with_landmark_errors
@@ -61,7 +61,7 @@ def _register(request: Request, report: ProgressCallback) -> Result:
     fixed, transform = inputs.pair.fixed, alignment.transform
     warped = warp_image(inputs.pair.moving, fixed, transform)
     labels = warp_labels(inputs.moving_labels, fixed, transform)
-    jacobian = Image(jacobian_of_transform(transform, fixed.grid), fixed.grid, "jacobian", fixed.dimensions)
+    jacobian = _jacobian(transform, fixed)
     clock.done("warp")
 
     progress(Progress(0.95, "measuring"))
@@ -97,6 +97,13 @@ def _register(request: Request, report: ProgressCallback) -> Result:
     )
 
 
+def _jacobian(transform: Transform, fixed: Image) -> Image:
+    values = jacobian_of_transform(transform, fixed.grid)
+    if values is None:
+        raise ValueError("a deformable method must give a displacement field")
+    return Image(values, fixed.grid, "jacobian", fixed.dimensions)
+
+
 def _assessment(
     request: Request, inputs: Inputs, alignment: Alignment, warped: Image, labels: Image | None, jacobian: Image
 ) -> Assessment:
@@ -117,10 +124,13 @@ def _checksums(request: Request) -> dict[str, str]:
     return {role: checksum(source) for role, source in sources.items() if source is not None}
 
 
-def _path(alignment: Alignment, plan: Plan) -> tuple:
+def _path(alignment: Alignment, plan: Plan) -> tuple[Field, ...]:
     """Return the way of the deformation; none where memory does not suffice for something that is only looked at."""
+    field = alignment.transform.field
+    if field is None:
+        return ()
     try:
-        return path_of(alignment.transform.field, plan.device)
+        return path_of(field, plan.device)
     except (RuntimeError, MemoryError):  # torch raises the first for a GPU that is full
         return ()
 

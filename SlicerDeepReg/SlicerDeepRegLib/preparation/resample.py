@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -62,6 +64,14 @@ def warp_image(moving: Image, fixed: Image, transform: Transform, interpolator: 
     outside = 0.0 if labels else float(moving.values.min())
     values = _sampled(volume, fixed.grid, to_sitk_transform(transform, dimensions), interpolator, outside)
     return Image(values.reshape(fixed.grid.shape_kji), fixed.grid, f"{moving.name} warped", dimensions)
+
+
+@overload
+def warp_labels(labels: Image, fixed: Image, transform: Transform) -> Image: ...
+
+
+@overload
+def warp_labels(labels: None, fixed: Image, transform: Transform) -> None: ...
 
 
 def warp_labels(labels: Image | None, fixed: Image, transform: Transform) -> Image | None:

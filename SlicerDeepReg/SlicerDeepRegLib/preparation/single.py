@@ -7,7 +7,7 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..geometry.grids import oriented, with_voxels
+from ..geometry.grids import oriented, triple, with_voxels
 from ..types import Grid, Image, InputError
 from .intensity import background_level, robust_range, scaled
 from .resample import resample
@@ -72,4 +72,4 @@ def _sized(grid: Grid, image: Image, wanted_ijk: Sequence[int]) -> Grid:
     start = np.where(np.array(size_ijk) < grid.size_ijk, np.clip(start, 0, np.array(grid.size_ijk) - size_ijk), start)
     matrix = grid.ijk_to_lps.copy()
     matrix[:3, 3] = (grid.ijk_to_lps @ [*start, 1])[:3]
-    return Grid(tuple(size_ijk), matrix)
+    return Grid(triple(size_ijk), matrix)

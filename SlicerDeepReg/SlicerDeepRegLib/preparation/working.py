@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..geometry.fields import to_lps
-from ..geometry.grids import oriented, padded, resized, with_voxels
+from ..geometry.grids import oriented, padded, resized, triple, with_voxels
 from ..similarity import automatic, similarity
 from ..types import AUTOMATIC, Field, Grid, Image, ImagePair, InputError
 from . import intensity
@@ -102,7 +102,7 @@ def working_pair(
     if voxel_mm is not None:
         content_grid = with_voxels(content_grid, voxel_mm)
     grid = resized(content_grid, finest(content_grid, preset)[1])
-    margin_ijk = tuple(MOVING_MARGIN if n > 1 else 0 for n in grid.size_ijk)
+    margin_ijk = triple(MOVING_MARGIN if n > 1 else 0 for n in grid.size_ijk)
     wide, core = padded(grid, margin_ijk), _core(margin_ijk, grid)
     fixed = resample(pair.fixed, grid)
     moving = resample(pair.moving, wide, linear_lps)
@@ -182,4 +182,4 @@ def _crop(fixed: Image, fixed_mask: np.ndarray | None) -> Grid:
         high.append(min(content.shape[axis_kji], int(present[-1]) + 1 + CROP_MARGIN))
     matrix = fixed.grid.ijk_to_lps.copy()
     matrix[:3, 3] += matrix[:3, :3] @ np.array(low)
-    return Grid(tuple(np.array(high) - low), matrix)
+    return Grid(triple(np.array(high) - low), matrix)

@@ -24,7 +24,8 @@ def _voxelmorph(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
     if first[1] != 2:
         raise InputError(f"This VoxelMorph takes {first[1]} channels; here images have one each.")
     half = bool(last) and need(arrays, "unet_model.remaining.0.main.weight")[1] == decoder[-1]
-    steps, reduced = settings.get("int_steps"), settings.get("int_downsize")
+    steps: Any = settings.get("int_steps")
+    reduced: Any = settings.get("int_downsize")
     notes = []
     if steps is None:
         steps, reduced = 7, 2
@@ -87,7 +88,7 @@ CYCLEMORPH = Family(
 def _lku_net(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
     width = need(arrays, "eninput.0.weight")[0]
     large = need(arrays, "ec3.layer_largeKernel.0.weight")
-    arguments = {"dimensions": len(large) - 2, "width": width, "kernel": large[-1]}
+    arguments: dict[str, Any] = {"dimensions": len(large) - 2, "width": width, "kernel": large[-1]}
     if arguments["dimensions"] == 2:
         return arguments, []
     arguments["integration"] = "velocity"

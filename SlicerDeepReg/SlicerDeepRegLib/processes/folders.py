@@ -38,7 +38,7 @@ class PrivateFolder:
         OSError: it cannot be made.
     """
 
-    def __init__(self, prefix: str, parent: str | os.PathLike | None = None, sweeping: bool = True) -> None:
+    def __init__(self, prefix: str, parent: str | os.PathLike[str] | None = None, sweeping: bool = True) -> None:
         parent = Path(tempfile.gettempdir() if parent is None else parent)
         if sweeping:
             sweep(prefix, parent)
@@ -64,7 +64,7 @@ class PrivateFolder:
 
 
 @contextlib.contextmanager
-def private_folder(prefix: str, parent: str | os.PathLike | None = None) -> Iterator[Path]:
+def private_folder(prefix: str, parent: str | os.PathLike[str] | None = None) -> Iterator[Path]:
     """Yield the path of a :class:`PrivateFolder`, removed when the block ends, however it ends."""
     folder = PrivateFolder(prefix, parent)
     try:

@@ -58,6 +58,17 @@ def environment_for(base: Mapping[str, str] | None = None, threads: int | None =
     return variables
 
 
+def pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    """Return one of the pipes of a process.
+
+    Raises:
+        ValueError: there is none, because a log takes what the process prints.
+    """
+    if stream is None:
+        raise ValueError("this process was started without such a pipe")
+    return stream
+
+
 class Child:
     """A running process of ours.
 
@@ -70,7 +81,8 @@ class Child:
         own_group: start it as the head of a group of its own, which ``kill_group`` ends with all its children.
 
     Attributes:
-        stdin, stdout, stderr: the pipes, as of ``subprocess.Popen``; the latter two are None with a log.
+        stdin, stdout, stderr: the pipes, as of ``subprocess.Popen``; the latter two are None with a log
+            (see :func:`pipe`).
 
     Raises:
         InputError: it cannot be started.
@@ -100,7 +112,7 @@ class Child:
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"{title} could not be started with {command[0]} ({reason}).") from error
-        self.stdin, self.stdout, self.stderr = self._popen.stdin, self._popen.stdout, self._popen.stderr
+        self.stdin, self.stdout, self.stderr = pipe(self._popen.stdin), self._popen.stdout, self._popen.stderr
 
     @property
     def pid(self) -> int:
@@ -123,13 +135,17 @@ class Child:
             self._popen.wait(seconds)
         return not self.alive
 
-    def stop(self, patience_s: float = PATIENCE_S) -> None:
-        """End it: close its standard input, wait that long for it to end by itself, then kill it."""
+    def stop(self, patience_s: float = PATIENCE_S) -> int:
+        """End it: close its standard input, wait that long for it to end by itself, then kill it.
+
+        Returns:
+            Its exit code, negative for a signal.
+        """
         with contextlib.suppress(OSError):
-            self._popen.stdin.close()
+            self.stdin.close()
         if not self.wait(patience_s):
             self._popen.kill()
-            self._popen.wait()
+        return self._popen.wait()
 
     def kill_group(self) -> None:
         """Kill it at once together with its children; only for a process with a group of its own. Does not wait."""
@@ -178,8 +194,8 @@ def run(
                     progress(time.monotonic() - began)
                 child.wait(None if progress is None else PAUSE_S)
         finally:
-            child.stop()
-    return child.exit_code
+            code = child.stop()
+    return code
 
 
 def output_of(command: Sequence[str], environment: Mapping[str, str], timeout_s: float) -> bytes | None:

@@ -30,7 +30,7 @@ def run(command: Sequence[str]) -> int:
     return program.wait()
 
 
-def _kill_at_end_of_input(program: subprocess.Popen) -> None:
+def _kill_at_end_of_input(program: subprocess.Popen[bytes]) -> None:
     try:
         while os.read(0, 1024):
             pass

@@ -32,11 +32,19 @@ class Try:
 
     def request(self, pair: SyntheticPair) -> Request:
         """Return the request for ``register``; on the CPU, where every computer gives the same result."""
-        return Request(**pair.given(), **self.choices(), device="cpu")
-
-    def choices(self) -> dict[str, Any]:
-        """Return the fields of ``Request`` except the images."""
-        return {name: getattr(self, name) for name in ("method", "settings", "preset", "linear")}
+        return Request(
+            fixed=pair.fixed,
+            moving=pair.moving,
+            fixed_labels=pair.fixed_labels,
+            moving_labels=pair.moving_labels,
+            fixed_points=pair.fixed_points,
+            moving_points=pair.moving_points,
+            method=self.method,
+            settings=self.settings,
+            preset=self.preset,
+            linear=self.linear,
+            device="cpu",
+        )
 
 
 @dataclass(frozen=True)

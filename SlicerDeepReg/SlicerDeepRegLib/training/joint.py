@@ -115,9 +115,13 @@ class JointTask(RegistrationTask):
         self.better = {"segmentation_dice": max, **super().better}
 
     def measure(
-        self, network: JointNetwork, pair: Batch, output: JointOutput, spacing_kji_mm: Sequence[float], surfaces: bool
+        self, network: nn.Module, pair: Batch, output: NetworkOutput, spacing_kji_mm: Sequence[float], surfaces: bool
     ) -> dict[str, float]:
-        """Measure one held-out pair, its registration and its segmentation."""
+        """Measure one held-out pair, its registration and its segmentation.
+
+        Args:
+            network: a :class:`JointNetwork`.
+        """
         metrics = {} if self.alone else metrics_of(pair, output.displacement, spacing_kji_mm, surfaces)
         if not pair["fixed_labels"].any():
             return metrics

@@ -36,18 +36,20 @@ def warp(
         (B, C, ...) on the displacement's grid.
     """
     positions = _normalized(displacement, image.shape[2:], scale_ijk, offset_ijk)
-    how = {"mode": mode, "padding_mode": outside, "align_corners": False}
     parts = slab_count(image, positions)
     if parts == 1:
-        return F.grid_sample(image, positions, **how)
+        return F.grid_sample(image, positions, mode=mode, padding_mode=outside, align_corners=False)
     # On a CPU torch shares out the images of a batch among its threads, never one image: slabs are made a batch.
     length = positions.shape[1] // parts
     sampled = image.new_empty((image.shape[1], *positions.shape[1:-1]))
     slabs = positions[0, : parts * length].unflatten(0, (parts, length))
-    several = F.grid_sample(image.expand(parts, *image.shape[1:]), slabs, **how)
+    images = image.expand(parts, *image.shape[1:])
+    several = F.grid_sample(images, slabs, mode=mode, padding_mode=outside, align_corners=False)
     sampled[:, : parts * length].unflatten(1, (parts, length)).copy_(several.transpose(0, 1))
     if parts * length < positions.shape[1]:
-        sampled[:, parts * length :] = F.grid_sample(image, positions[:, parts * length :], **how)[0]
+        rest = positions[:, parts * length :]
+        last = F.grid_sample(image, rest, mode=mode, padding_mode=outside, align_corners=False)
+        sampled[:, parts * length :] = last[0]
     return sampled[None]
 
 
@@ -125,10 +127,10 @@ def resize(displacement: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     factor = displacement.new_tensor([new / before for new, before in zip(shape, old)][::-1]).view(
         1, -1, *[1] * len(old)
     )
-    how = {"size": tuple(shape), "mode": "trilinear" if len(old) == 3 else "bilinear", "align_corners": False}
+    size, mode = tuple(shape), "trilinear" if len(old) == 3 else "bilinear"
     if math.prod(shape) > math.prod(old):  # fewer values to multiply before
-        return F.interpolate(displacement * factor, **how)
-    return F.interpolate(displacement, **how) * factor
+        return F.interpolate(displacement * factor, size=size, mode=mode, align_corners=False)
+    return F.interpolate(displacement, size=size, mode=mode, align_corners=False) * factor
 
 
 def resize_by_corners(displacement: torch.Tensor, factor: float) -> torch.Tensor:

@@ -95,8 +95,9 @@ class WorkerClient:
             InputError: the worker cannot be started, or the disk of temporary files is full.
         """
         self.start()
+        connection = self._connected()
         job = f"job{next(self._numbers)}"
-        folder = self._connection.folder / job
+        folder = connection.folder / job
         try:
             _check_space(folder, request)
             folder.mkdir()
@@ -108,14 +109,14 @@ class WorkerClient:
                 "space there, or set the temporary folder to another disk."
             ) from error
         self._requests[job] = request
-        self._connection.send("register", job=job, request=values)
+        connection.send("register", job=job, request=values)
         return job
 
     def cancel(self, job: str) -> None:
         """Ask the worker to stop a job. If it does not answer at once, ``poll`` ends it."""
         if job in self._requests and job not in self._canceled:
             self._canceled[job] = time.monotonic()
-            self._connection.send("cancel", job=job)
+            self._connected().send("cancel", job=job)
 
     def poll(self) -> list[dict[str, Any]]:
         """Return the events since the last call. Never waits."""
@@ -123,8 +124,8 @@ class WorkerClient:
             return []
         # Slicer's main thread keeps Python's lock while Qt idles: without a pause the readers would not run.
         time.sleep(0.002)
-        events = [self._event_of(message) for message in self._connection.received()]
-        events = [event for event in events if event is not None]
+        answers = [self._event_of(message) for message in self._connection.received()]
+        events = [event for event in answers if event is not None]
         if self._connection is None:  # it was of another version, and was ended for that
             return events
         if any(event["kind"] == "failed" and event.get("reason") == "device" for event in events):
@@ -165,6 +166,12 @@ class WorkerClient:
             thread.join(timeout=5)
         atexit.unregister(self.close)
 
+    def _connected(self) -> Connection:
+        """Return the connection to the worker while there is one."""
+        if self._connection is None:
+            raise ValueError("no worker was started")
+        return self._connection
+
     # ------------------------------------------------------------------ from messages to events
 
     def _event_of(self, message: dict[str, Any]) -> dict[str, Any] | None:
@@ -178,16 +185,20 @@ class WorkerClient:
                 )
                 return {"kind": "no_torch", "text": text}
             return message
-        if kind == "alive" or (job is not None and job not in self._requests):
+        if kind == "alive":
             return None
         if kind == "devices":
             self.devices = message["devices"]
+        if job is None:
+            return message
+        if job not in self._requests:
+            return None
         if kind == "done" and job in self._canceled:
             message = {"kind": "canceled", "job": job}
             kind = "canceled"
         if kind == "done":
             request = self._requests.pop(job)
-            message["result"] = protocol.read_result(message["result"], self._connection.folder / job, request)
+            message["result"] = protocol.read_result(message["result"], self._connected().folder / job, request)
         if kind in ("failed", "canceled"):
             self._requests.pop(job, None)
             self._canceled.pop(job, None)
@@ -196,8 +207,8 @@ class WorkerClient:
 
     def _end(self, why: str) -> list[dict[str, Any]]:
         """End the process; an event for every job it had, or one without a job."""
-        jobs, canceled = list(self._requests), set(self._canceled)
-        connection = self._connection
+        jobs: list[str | None] = list(self._requests)
+        canceled, connection = set(self._canceled), self._connected()
         if why == "died":
             connection.wait_for_last_words()
             text = connection.reason_of_end()
@@ -207,7 +218,7 @@ class WorkerClient:
             text = f"The worker did not answer for {SILENCE_S:.0f} s; it was ended."
         last_words = connection.last_words()
         self.stop()
-        events = []
+        events: list[dict[str, Any]] = []
         for job in jobs or [None]:
             if job in canceled:
                 events.append({"kind": "canceled", "job": job})
@@ -220,7 +231,8 @@ def _check_space(folder: Path, request: Request) -> None:
     """Raise InputError if the disk of the private folder has no room for the volumes and the result."""
     images = [getattr(request, name) for name in ("fixed", "moving", "fixed_labels", "moving_labels")]
     needed = sum(image.values.nbytes for image in images if image is not None)
-    needed += request.fixed.grid.voxels * (2 * 12 + 3 * 4) + 20_000_000  # fields of the stages and result, volumes
+    voxels = protocol.in_memory(request.fixed).grid.voxels
+    needed += voxels * (2 * 12 + 3 * 4) + 20_000_000  # fields of the stages and result, volumes
     free = shutil.disk_usage(folder.parent).free
     if free < needed:
         raise InputError(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..processes.folders import PrivateFolder
-from ..processes.launch import LIBRARY, Child, describe_exit, environment_for, module_command, was_killed
+from ..processes.launch import LIBRARY, Child, describe_exit, environment_for, module_command, pipe, was_killed
 from ..types import InputError
 from . import protocol
 
@@ -123,7 +123,7 @@ class Connection:
 
     def _read_messages(self) -> None:
         with contextlib.suppress(ValueError, OSError):
-            for text in self._child.stdout:
+            for text in pipe(self._child.stdout):
                 self.last_heard = time.monotonic()
                 message = protocol.parse(text)
                 if message is not None:
@@ -131,7 +131,7 @@ class Connection:
 
     def _read_errors(self) -> None:
         with contextlib.suppress(ValueError, OSError):
-            for text in self._child.stderr:
+            for text in pipe(self._child.stderr):
                 self._error_lines.append(text.decode("utf-8", "replace").rstrip())
 
     def _write_messages(self) -> None:

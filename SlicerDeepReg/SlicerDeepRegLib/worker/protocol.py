@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..files.jsonable import jsonable
-from ..types import Field, Grid, Image, Location, Request, Result, Stage, Transform
+from ..types import Field, Grid, Image, Location, Request, Result, Source, Stage, Transform
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
 PROTOCOL = 4
@@ -112,7 +112,7 @@ def read_result(values: dict[str, Any], folder: Path, request: Request) -> Resul
             name=stage["name"],
             seconds=stage["seconds"],
             linear_lps=np.array(stage["linear_lps"]),
-            field=_read_field(stage["field"], folder),
+            field=_optional_field(stage["field"], folder),
             metrics=stage["metrics"],
             curve=tuple(stage["curve"]),
             note=stage["note"],
@@ -121,13 +121,13 @@ def read_result(values: dict[str, Any], folder: Path, request: Request) -> Resul
     )
     return Result(
         request=request,
-        fixed=request.fixed,
-        moving=request.moving,
-        transform=Transform(np.array(values["linear_lps"]), _read_field(values["field"], folder)),
+        fixed=in_memory(request.fixed),
+        moving=in_memory(request.moving),
+        transform=Transform(np.array(values["linear_lps"]), _optional_field(values["field"], folder)),
         warped=_read_image(values["warped"], folder),
         jacobian=_read_image(values["jacobian"], folder),
         warped_labels=_read_image(labels, folder) if labels is not None else None,
-        fixed_labels=request.fixed_labels,
+        fixed_labels=in_memory(request.fixed_labels) if request.fixed_labels is not None else None,
         stages=stages,
         metrics=values["metrics"],
         seconds=values["seconds"],
@@ -140,6 +140,17 @@ def read_result(values: dict[str, Any], folder: Path, request: Request) -> Resul
         path=tuple(_read_field(field, folder) for field in values["path"]),
         uncertainty=_read_image(uncertainty, folder) if uncertainty is not None else None,
     )
+
+
+def in_memory(source: Source) -> Image:
+    """Return an image of a request to the worker.
+
+    Raises:
+        ValueError: it is the path of a file.
+    """
+    if isinstance(source, str):
+        raise ValueError(f"the worker registers images in memory, and this is a file: {source}")
+    return source
 
 
 def _optional(image: Image | None, folder: Path, name: str) -> dict[str, Any] | None:
@@ -164,9 +175,11 @@ def _write_field(field: Field | None, folder: Path, name: str) -> dict[str, Any]
     return {"array": array, "ijk_to_lps": field.grid.ijk_to_lps.tolist()}
 
 
-def _read_field(values: dict[str, Any] | None, folder: Path) -> Field | None:
-    if values is None:
-        return None
+def _optional_field(values: dict[str, Any] | None, folder: Path) -> Field | None:
+    return _read_field(values, folder) if values is not None else None
+
+
+def _read_field(values: dict[str, Any], folder: Path) -> Field:
     array = _load(values["array"], folder)
     return Field(array, Grid(array.shape[2::-1], np.array(values["ijk_to_lps"])))
 

@@ -89,7 +89,7 @@ class MessageReader:
             if message is None:
                 continue
             if message["kind"] == "cancel":
-                self.canceled.add(message.get("job"))
+                self.canceled.add(message.get("job", ""))
             elif message["kind"] == "register" and message.get("job"):
                 self.jobs.put(message)
             elif message["kind"] == "quit":
@@ -209,18 +209,20 @@ def register_with_smaller_plans(request: Request, report: ProgressCallback | Non
 
 def _progress_sender(job: str, writer: MessageWriter, reader: MessageReader) -> Callable[[Progress], None]:
     """Send progress at most twenty times a second, every loss with it; raise Canceled when the client asked."""
-    state = {"last": 0.0, "losses": [], "stage": ""}
+    last, stage = 0.0, ""
+    losses: list[tuple[str, float]] = []
 
     def send(progress: Progress) -> None:
+        nonlocal last, stage, losses
         if job in reader.canceled:
             raise Canceled
         if progress.loss is not None:
-            state["losses"].append([progress.stage, progress.loss])
+            losses.append((progress.stage, progress.loss))
         now = time.monotonic()
-        if progress.stage == state["stage"] and now - state["last"] < 0.05:
+        if progress.stage == stage and now - last < 0.05:
             return
-        writer.send("progress", job=job, fraction=progress.fraction, stage=progress.stage, losses=state["losses"])
-        state.update(last=now, losses=[], stage=progress.stage)
+        writer.send("progress", job=job, fraction=progress.fraction, stage=progress.stage, losses=losses)
+        last, losses, stage = now, [], progress.stage
 
     return send
 

@@ -56,6 +56,8 @@ def solve(
 
         iterations = max(1, round(settings.iterations * part))
         velocities = descend(small, velocities, smoother, iterations, settings, tell, curve)
+    if velocities is None:
+        raise ValueError("a plan needs at least one scale")
     forth, back = flows([resize(v, whole) for v in velocities])
     return forth, back, curve
 
@@ -78,7 +80,7 @@ class Smoother:
             along = [1] * len(shape)
             along[axis] = count
             frequencies.append((2 - 2 * torch.cos(step)).view(along))
-        squared = sum(frequencies)  # minus the Laplacian
+        squared = sum(frequencies[1:], frequencies[0])  # minus the Laplacian
         if kernel == "gaussian":
             self.transfer = torch.exp(-0.5 * settings.width**2 * squared)
         else:

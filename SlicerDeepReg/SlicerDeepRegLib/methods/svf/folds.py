@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+from collections.abc import Iterator
 
 import torch
 
@@ -52,18 +54,19 @@ def min_jacobian(displacement: torch.Tensor) -> torch.Tensor:
     There are four in 2D and eight in 3D, as in the digital criterion (Liu et al., IJCV 2024); at the border a
     difference that does not exist counts as no change. ``displacement`` is (1, n, ...) voxels.
     """
+    return functools.reduce(torch.minimum, _one_sided_determinants(displacement))
+
+
+def _one_sided_determinants(displacement: torch.Tensor) -> Iterator[torch.Tensor]:
     n = displacement.shape[1]
     edges = [[_one_sided(displacement, c, ahead) for ahead in (True, False)] for c in range(n)]
-    least = None
     for first, second in itertools.product(edges[0], edges[1]):
         if n == 2:
-            candidates = [first[:, :1] * second[:, 1:] - first[:, 1:] * second[:, :1]]
+            yield first[:, :1] * second[:, 1:] - first[:, 1:] * second[:, :1]
         else:
             normal = torch.linalg.cross(first, second, dim=1)
-            candidates = [(normal * third).sum(1, keepdim=True) for third in edges[2]]
-        for determinant in candidates:
-            least = determinant if least is None else torch.minimum(least, determinant)
-    return least
+            for third in edges[2]:
+                yield (normal * third).sum(1, keepdim=True)
 
 
 def _one_sided(displacement: torch.Tensor, c: int, ahead: bool) -> torch.Tensor:

@@ -80,6 +80,8 @@ def _solve(
         state, stage = optimize_level(images, level, state, metric, weight, settings, tell)
         stages.append(stage)
         done += level.work
+    if state is None:
+        raise ValueError("a plan needs at least one level")
     context.report(0.98, "inverse")
     return Outcome(
         linear_lps=pair.linear_lps,
@@ -127,7 +129,7 @@ def optimize_level(
     fixed, moving, inside, relation = images.at(grid)
     # The field may be coarser than the images: what is measured in voxels is measured in those of the images.
     field_grid = resized(pair.grid, level.field_size_ijk)
-    before = resized_to(state, field_grid, images.axes)
+    before = resized_to(state, field_grid, images.axes) if state is not None else None
     shape, field_shape = (tuple(g.size_ijk[c] for c in images.axes)[::-1] for g in (grid, field_grid))
     identity = fixed.new_zeros((1, len(images.axes), *field_shape))
     begin = resize(before.displacement if before is not None else identity, shape)
@@ -188,7 +190,7 @@ def _force(warped: torch.Tensor, by_warped: torch.Tensor, thickness: np.ndarray)
 
 def _stiffness(whole: torch.Tensor, thickness: np.ndarray, weight: float) -> torch.Tensor:
     """Return minus the derivative of the diffusion energy, displacement and distance both in finest voxels."""
-    return laplacian(whole * _per_channel(whole, thickness), weight / thickness**2)
+    return laplacian(whole * _per_channel(whole, thickness), list(weight / thickness**2))
 
 
 def _per_channel(like: torch.Tensor, values_ijk: np.ndarray) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -29,6 +30,17 @@ class Deformation:
     grid: Grid
 
 
+class Relation(TypedDict):
+    """From the voxel indices of a level to those of the moving image there, as ``warp`` takes it.
+
+    Attributes:
+        scale_ijk, offset_ijk: along each axis that exists.
+    """
+
+    scale_ijk: list[float]
+    offset_ijk: list[float]
+
+
 class Images:
     """Both images on the device, at any level, and how their grids relate."""
 
@@ -47,7 +59,7 @@ class Images:
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
 
-    def at(self, grid: Grid) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict[str, list[float]]]:
+    def at(self, grid: Grid) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Relation]:
         """Return fixed, moving and mask at the resolution of ``grid``, and ``warp``'s arguments for the moving one.
 
         Images are (1, 1, ...), without the axis of a single slice.
@@ -73,10 +85,8 @@ class Images:
         return F.interpolate(gaussian(image, sigma_ijk), size=shape, mode=mode, align_corners=False)
 
 
-def resized_to(state: Deformation | None, grid: Grid, axes: Sequence[int]) -> Deformation | None:
-    """Return a deformation on another grid over the same box; None for none."""
-    if state is None:
-        return None
+def resized_to(state: Deformation, grid: Grid, axes: Sequence[int]) -> Deformation:
+    """Return a deformation on another grid over the same box."""
     shape = tuple(grid.size_ijk[c] for c in axes)[::-1]
     return Deformation(resize(state.displacement, shape), resize(state.inverse, shape), grid)
 

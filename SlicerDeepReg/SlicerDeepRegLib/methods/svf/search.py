@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...geometry.grids import resized
+from ...geometry.grids import resized, triple
 from ...losses.similarity import mind_ssc
 from ...similarity import Comparison, Similarity
 from ...types import Grid, Stage
@@ -56,7 +56,7 @@ def search(
     start = time.perf_counter()
     pair = images.pair
     size = settings.search_cell / finest.factor  # in voxels of the working grid
-    sides_mm = (pair.grid.size_ijk * pair.grid.spacing_mm)[images.axes]
+    sides_mm = (np.array(pair.grid.size_ijk) * pair.grid.spacing_mm)[images.axes]
     in_finest = np.prod(sides_mm / pair.grid.spacing_mm[images.axes].min())  # slices that are thick already are kept
     size = max(size, float(in_finest / MAX_CELLS) ** (1 / len(images.axes)))
     fine = resized(pair.grid, _cells(pair.grid, size / 3, images.axes))
@@ -68,8 +68,7 @@ def search(
     still = fixed.new_zeros((1, len(images.axes), *fixed.shape[2:]))
     aligned = warp(moving, still, **relation)
     shape = tuple(cells.size_ijk[c] for c in images.axes)[::-1]
-    pool = F.adaptive_avg_pool3d if len(images.axes) == 3 else F.adaptive_avg_pool2d
-    first, second = pool(mind_ssc(fixed), shape), pool(mind_ssc(aligned), shape)
+    first, second = _pooled(mind_ssc(fixed), shape), _pooled(mind_ssc(aligned), shape)
     displacement = coupled_search(first, second, settings.search_radius)
     context.report(0.06, "search")
     inverse = coupled_search(second, first, settings.search_radius)
@@ -92,6 +91,13 @@ def search(
         note="" if kept else "not kept: it did not bring the images closer",
     )
     return Start(stage, state if kept else None)
+
+
+def _pooled(image: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Average an image over the cells of a grid of that shape."""
+    if len(shape) == 3:
+        return F.adaptive_avg_pool3d(image, (shape[0], shape[1], shape[2]))
+    return F.adaptive_avg_pool2d(image, (shape[0], shape[1]))
 
 
 def _gain(images: Images, level: Level, state: Deformation, metric: Similarity, settings: SVFSettings) -> float:
@@ -119,13 +125,16 @@ def coupled_search(fixed: torch.Tensor, moving: torch.Tensor, radius: int) -> to
     offsets = list(itertools.product(range(-radius, radius + 1), repeat=n))  # slowest axis first: k, j, i
     candidates = fixed.new_tensor([offset[::-1] for offset in offsets])  # i, j(, k)
     flat, squared = costs.flatten(1), (candidates**2).sum(1, keepdim=True)
-    smooth, score = None, flat
-    for coupling in (0.0, 0.01, 0.03, 0.1, 0.3, 1.0):
-        if smooth is not None:  # |c - s|^2 without the part that is the same for every candidate
-            near = torch.cat([smooth[0].flatten(1), torch.ones_like(flat[:1])])
-            score = torch.addmm(flat, coupling * torch.cat([-2 * candidates, squared], 1), near)
+
+    def smoothed_best(score: torch.Tensor) -> torch.Tensor:
         chosen = candidates[score.min(0).indices]  # several times as fast as argmin
-        smooth = box_mean(chosen.t().reshape(1, n, *costs.shape[1:]), [1] * n)
+        return box_mean(chosen.t().reshape(1, n, *costs.shape[1:]), [1] * n)
+
+    smooth = smoothed_best(flat)
+    for coupling in (0.01, 0.03, 0.1, 0.3, 1.0):
+        # |c - s|^2 without the part that is the same for every candidate
+        near = torch.cat([smooth[0].flatten(1), torch.ones_like(flat[:1])])
+        smooth = smoothed_best(torch.addmm(flat, coupling * torch.cat([-2 * candidates, squared], 1), near))
     return smooth
 
 
@@ -166,7 +175,7 @@ def logarithm(displacement: torch.Tensor, rounds: int = 20) -> torch.Tensor:
 
 def _cells(grid: Grid, size: float, axes: list[int]) -> tuple[int, int, int]:
     smallest_mm = grid.spacing_mm[axes].min()
-    return tuple(
+    return triple(
         max(1, int(round(n * min(1.0, spacing / (smallest_mm * size)))))
         for n, spacing in zip(grid.size_ijk, grid.spacing_mm)
     )
