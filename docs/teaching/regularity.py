@@ -2,8 +2,8 @@
 
     python docs/teaching/regularity.py [--output DIR]
 
-Registers one pair five times and changes one number only, the weight of smoothness. The similarity of the images (NCC) is
-all that a method can see. The distance to the true field (TRE) is what we want, and is known, because the pair is made.
+Registers one pair five times and changes one number only, the weight of smoothness. A method sees the similarity of the
+images (NCC) alone. The distance to the true field (TRE) is what counts; it is known, because the pair is synthetic.
 """
 
 from lesson import run

@@ -160,7 +160,7 @@ def _serve(message: dict[str, Any], root: Path, writer: MessageWriter, reader: M
     refresh()  # a model may have been added since
     try:
         request = protocol.read_request(message["request"], folder)
-        result = register_with_smaller_plans(request, _progress_sender(job, writer, reader), register)
+        result = register_with_smaller_plans(request, progress_sender(job, writer, reader), register)
         writer.send("done", job=job, result=protocol.write_result(result, folder))
     except Canceled:
         writer.send("canceled", job=job)
@@ -207,7 +207,7 @@ def register_with_smaller_plans(request: Request, report: ProgressCallback | Non
     return dataclasses.replace(result, notes=(*result.notes, note))
 
 
-def _progress_sender(job: str, writer: MessageWriter, reader: MessageReader) -> Callable[[Progress], None]:
+def progress_sender(job: str, writer: MessageWriter, reader: MessageReader) -> Callable[[Progress], None]:
     """Send progress at most twenty times a second, every loss with it; raise Canceled when the client asked."""
     last, stage = 0.0, ""
     losses: list[tuple[str, float]] = []

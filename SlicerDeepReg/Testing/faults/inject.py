@@ -140,7 +140,7 @@ def worker(folder, order):
     """A worker whose first job meets the fault of the file ``order``: "fault@stage"."""
     from SlicerDeepRegLib.worker import protocol, serve
 
-    made = serve._teller
+    made = serve.progress_sender
 
     def teller(*given):
         fault, stage = None, ""
@@ -157,7 +157,7 @@ def worker(folder, order):
         return report
 
     written = protocol.write_result
-    serve._teller = teller
+    serve.progress_sender = teller
     sys.exit(serve.main(folder))
 
 

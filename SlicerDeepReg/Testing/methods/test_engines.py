@@ -14,8 +14,8 @@ from helpers.cases import Case
 from SlicerDeepRegLib.files.transforms import to_sitk_inverse, to_sitk_transform
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
 from SlicerDeepRegLib.methods import engine_process, lddmm, niftyreg
+from SlicerDeepRegLib.methods.lddmm import solver
 from SlicerDeepRegLib.pipeline import register
-from SlicerDeepRegLib.settings import LddmmSettings
 from SlicerDeepRegLib.types import Canceled, InputError, Request
 
 #: What part of the linear stage's error, which is 0.75 mm on average, each may leave on the synthetic pair.
@@ -196,24 +196,24 @@ def bumps(shape, shift):
 @pytest.mark.parametrize("shape", [(24, 28), (20, 22, 24)])
 def test_lddmm_lowers_its_energy_and_its_maps_undo_each_other(shape, kernel):
     moving, fixed = bumps(shape, 0.0), bumps(shape, 2.5)
-    settings = LddmmSettings(iterations=40)
+    settings = lddmm.LddmmSettings(iterations=40)
     velocities = [torch.zeros(1, len(shape), *shape) for _ in range(settings.times)]
-    smoother = lddmm.Smoother(shape, kernel, settings, torch.device("cpu"))
+    smoother = solver.Smoother(shape, kernel, settings, torch.device("cpu"))
     curve = []
     images = [moving, fixed, torch.ones_like(fixed)]
-    found = lddmm.descend(images, velocities, smoother, settings.iterations, settings, lambda *_: None, curve)
+    found = solver.descend(images, velocities, smoother, settings.iterations, settings, lambda *_: None, curve)
     assert len(curve) > 5 and all(b <= a for a, b in zip(curve, curve[1:])) and curve[-1] < 0.3 * curve[0]
-    forth, back = lddmm.flows(found)
+    forth, back = solver.flows(found)
     center = (0, 0, *[n // 2 for n in shape])
     assert float(forth[center]) == pytest.approx(2.4, abs=0.4)  # moving(x + 2.5 along i) = fixed(x)
-    undone = lddmm.compose(back, forth)
+    undone = solver.compose(back, forth)
     assert float(undone.abs().max()) < 0.12
-    assert float(lddmm.determinant(forth).min()) > 0
+    assert float(solver.determinant(forth).min()) > 0
 
 
 def test_its_kernel_is_symmetric_and_smooths():
-    settings = LddmmSettings()
-    smoother = lddmm.Smoother((12, 14), "sobolev", settings, torch.device("cpu"))
+    settings = lddmm.LddmmSettings()
+    smoother = solver.Smoother((12, 14), "sobolev", settings, torch.device("cpu"))
     torch.manual_seed(0)
     a, b = torch.randn(1, 1, 12, 14), torch.randn(1, 1, 12, 14)
     assert float((smoother(a) * b).sum()) == pytest.approx(float((a * smoother(b)).sum()), rel=1e-4)
@@ -225,7 +225,7 @@ def test_the_determinant_is_that_of_a_known_map():
     k, j, i = torch.meshgrid(*[torch.arange(8, dtype=torch.float32)] * 3, indexing="ij")
     displacement = torch.stack([0.1 * i + 0.2 * j, -0.1 * i, 0.3 * k])[None]
     matrix = np.array([[1.1, 0.2, 0], [-0.1, 1, 0], [0, 0, 1.3]])
-    assert float(lddmm.determinant(displacement)[0, 0, 4, 4, 4]) == pytest.approx(np.linalg.det(matrix), abs=1e-5)
+    assert float(solver.determinant(displacement)[0, 0, 4, 4, 4]) == pytest.approx(np.linalg.det(matrix), abs=1e-5)
 
 
 def test_straight_images_keep_their_axes():

@@ -19,7 +19,7 @@ from SlicerDeepRegLib.files.weights import file_sha256, read_weights, write_weig
 from SlicerDeepRegLib.geometry.grids import orientation_of, oriented, with_axes_of
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
-from SlicerDeepRegLib.methods import Context, method, network_solver, settings_of
+from SlicerDeepRegLib.methods import Context, declared_names, method, methods, network_solver, settings_of
 from SlicerDeepRegLib.models.torch_files import can_read
 from SlicerDeepRegLib.models.weights import built, install, remove
 from SlicerDeepRegLib.networks import NETWORKS, network_class
@@ -366,12 +366,18 @@ def test_a_broken_model_does_not_take_the_others_away(tmp_path, own_models, caps
     install(model(tmp_path / "given"))
     (own_models / "other").mkdir()
     (own_models / "other" / "card.json").write_text("no JSON")
-    shutil.copytree(own_models / "mine", own_models / "svf")  # by hand, under a name of ours
+    shutil.copytree(own_models / "mine", own_models / "caml")  # by hand, under a name of ours
     shutil.copytree(own_models / "mine", own_models / ".unfinished-1")
     catalog.refresh()
-    assert cards()["svf"].module == "svf" and "mine" in cards()
+    assert cards()["caml"].network == "caml" and "mine" in cards() and "mine" in methods()
     assert not {"other", ".unfinished-1"} & set(cards())
     said = capsys.readouterr().err
     assert "cannot be read" in said and "named mine" in said
     remove("other")
     assert not (own_models / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["svf", "ants"])
+def test_a_model_must_not_have_the_name_of_a_method(tmp_path, name):
+    with pytest.raises(InputError, match=f"There is a method {name} already"):
+        install(model(tmp_path / "given", name=name), taken=declared_names())
