@@ -26,6 +26,7 @@ import torch
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.files.results import write_result
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
+from SlicerDeepRegLib.methods.network_solver import INSTANCE_STAGE
 from SlicerDeepRegLib.metrics.labels import dice_by_label
 from SlicerDeepRegLib.metrics.regularity import regularity_metrics
 from SlicerDeepRegLib.networks import NETWORKS, build
@@ -190,7 +191,7 @@ def fits(pair, folder, options):
     for name in options.networks:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        settings = {"fit": options.steps}
+        settings = {"instance_steps": options.steps}
         if options.instance_seconds:
             settings["instance_seconds"] = options.instance_seconds
         try:
@@ -198,7 +199,7 @@ def fits(pair, folder, options):
         except (InputError, MemoryError) as error:  # too little memory is a result too
             yield {"network": name, "error": str(error)}
             continue
-        fit = next(stage for stage in result.stages if stage.name == "fit")
+        fit = next(stage for stage in result.stages if stage.name == INSTANCE_STAGE)
         yield {
             "network": name,
             "steps": fit.metrics["steps"],

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import json
 import subprocess
 import sys
@@ -49,10 +50,11 @@ def resampled(path, side, folder):
 
 def one(name, device, by_torch, folder):
     """Register that row's pair; what it took."""
+    from SlicerDeepRegLib.methods import method
+    from SlicerDeepRegLib.methods.svf.plan import levels
     from SlicerDeepRegLib.pipeline import register
-    from SlicerDeepRegLib.preparation import plan
     from SlicerDeepRegLib.processes.current import prepare_process
-    from SlicerDeepRegLib.types import Request
+    from SlicerDeepRegLib.types import PairDescription, Request
 
     sys.path.insert(0, str(run.ROOT / "SlicerDeepReg" / "Testing"))
     from helpers.memory import most_gb, take_few_steps
@@ -70,13 +72,16 @@ def one(name, device, by_torch, folder):
         return {"torch": most_gb(lambda: register(request))}
     result = register(request)
     grid = result.fixed.grid
+    pair_of = functools.partial(PairDescription, grid, result.moving.grid, preset, similarity)
+    host = method("svf").memory(pair_of(), None).host
+    with_gpu = method("svf").memory(pair_of(on_gpu=True), None)
     return {
         "voxels": grid.voxels,
-        "finest": plan.levels(grid, preset)[-1].size_ijk,
+        "finest": levels(grid, preset)[-1].size_ijk,
         "parts": dict(result.peak_gb["computer"]),
         "gpu": max(result.peak_gb["gpu"].values()) if "gpu" in result.peak_gb else None,
-        "estimated": plan.estimated_bytes(grid, preset, similarity) / 1e9,
-        "estimated_gpu": plan.estimated_bytes(grid, preset, similarity, on_gpu=True) / 1e9,
+        "estimated": host / 1e9,
+        "estimated_gpu": with_gpu.device / 1e9,
     }
 
 

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("DEEPREG_DATA", ROOT.parent / "shared" / "data")) / "open"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 #: What was measured last, so that --only can measure single rows again.
-FIGURES = ROOT / "benchmarks" / "work" / "metrics.json"
+METRICS_FILE = ROOT / "benchmarks" / "work" / "metrics.json"
 THIRTY = "2 3 4 7 8 10 11 12 13 14 15 16 17 18 24 28 31 41 42 43 46 47 49 50 51 52 53 54 60 63"
 CASES = {
     "brain_oasis": {"fixed": "fixed_t1", "moving": "moving_t1", "labels": ("fixed_aseg", "moving_aseg")},
@@ -448,7 +448,7 @@ def main():
     if options.linear:
         print(json.dumps(linear_metrics()))
         return
-    metrics = json.loads(FIGURES.read_text(encoding="utf-8")) if options.only and FIGURES.exists() else {}
+    metrics = json.loads(METRICS_FILE.read_text(encoding="utf-8")) if options.only and METRICS_FILE.exists() else {}
     for case, methods in PLAN.items():
         found = metrics.setdefault(case, {"as given": measure_as_given(case)})
         for method in methods:
@@ -457,13 +457,13 @@ def main():
             print(f"{case}: {method} ...", file=sys.stderr, flush=True)
             found[method] = in_process("--one", case, method)
             print(f"  {found[method]}", file=sys.stderr, flush=True)
-            FIGURES.parent.mkdir(exist_ok=True)  # after every row: a run takes more than an hour
-            FIGURES.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+            METRICS_FILE.parent.mkdir(exist_ok=True)  # after every row: a run takes more than an hour
+            METRICS_FILE.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     if not options.only or "linear stage" not in metrics:
         print("linear stage ...", file=sys.stderr, flush=True)
         metrics["linear stage"] = in_process("--linear")
-    FIGURES.parent.mkdir(exist_ok=True)
-    FIGURES.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    METRICS_FILE.parent.mkdir(exist_ok=True)
+    METRICS_FILE.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     pages = [
         case_table(case, {m: metrics[case][m] for m in ("as given", *PLAN[case]) if m in metrics[case]})
         for case in PLAN

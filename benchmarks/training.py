@@ -115,26 +115,27 @@ def train(options):
 
 def row(name, options):
     """One registration of the two brains in a process of its own; prints its metrics as JSON."""
-    from SlicerDeepRegLib import catalog
     from SlicerDeepRegLib.files.images import read_image
     from SlicerDeepRegLib.files.transforms import to_sitk_transform
+    from SlicerDeepRegLib.geometry.grids import with_voxels
     from SlicerDeepRegLib.pipeline import register
+    from SlicerDeepRegLib.preparation.resample import resample
     from SlicerDeepRegLib.processes.current import prepare_process
     from SlicerDeepRegLib.types import Request
 
     prepare_process()
     method, _, asked = name.partition("@")
     settings, preset = {}, "standard"
-    if method == "svf" and asked[0].isdigit():  # at the network's voxels
-        at_voxels = dataclasses.replace(catalog.card("svf"), recipe={"voxel_mm": float(asked)})
-        catalog.cards()["svf-at"] = at_voxels
-        method = "svf-at"
-    elif method == "svf":
+    voxel_mm = float(asked) if method == "svf" and asked[0].isdigit() else None
+    if method == "svf" and voxel_mm is None:
         preset = asked
-    elif method != "linear":
+    elif method not in ("linear", "svf"):
         settings = {"instance_steps": 0, "refine": int(asked or 0)}
     case = "brain_oasis"
     fixed, moving = (read_image(run.path(case, run.CASES[case][side])) for side in ("fixed", "moving"))
+    if voxel_mm is not None:  # the optimization is at the network's voxels
+        coarser = with_voxels(fixed.grid, voxel_mm)
+        fixed = dataclasses.replace(fixed, values=resample(fixed, coarser), grid=coarser)
     transform, timer = run.ours("linear")(case) if method == "linear" else (None, None)
     if transform is None:
         with run.Timer() as timer:
@@ -143,7 +144,7 @@ def row(name, options):
         transform = to_sitk_transform(result.transform, 3)
     metrics = run.measure(case, transform)
     kept = {key: metrics.get(key) for key in ("dice", "hd95_mm", "ndv_percent", "sdlogj")}
-    print("FIGURES " + json.dumps({**kept, "cpu_s": timer.cpu_s, "wall_s": timer.wall_s}))
+    print("METRICS " + json.dumps({**kept, "cpu_s": timer.cpu_s, "wall_s": timer.wall_s}))
 
 
 def table(options):
@@ -169,7 +170,7 @@ def table(options):
         for name in names:
             asked = [sys.executable, __file__, "--row", name, "--device", options.device]
             output = subprocess.run(asked, check=True, env=environment, capture_output=True, text=True).stdout
-            found = json.loads(output.split("FIGURES ")[1])
+            found = json.loads(output.split("METRICS ")[1])
             rows.append([shown(name), *numbers(found)])
             print(*rows[-1], flush=True)
     heading = ["brain_oasis", "Dice", "HD95 mm", "NDV %", "SDlogJ", "CPU s", "wall s"]

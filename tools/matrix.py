@@ -46,7 +46,22 @@ SETS = {
 #: The newest torch with wheels for a Python that later releases of torch have dropped.
 LAST_TORCH = {"3.9": "torch==2.8.0"}
 #: Folders of tests that need neither a scene nor the panel: what a Python without slicer-core runs.
-WITHOUT_SLICER = ("commands", "files", "geometry", "losses", "methods", "metrics", "networks", "preparation", "warping")
+WITHOUT_SLICER = (
+    "checks",
+    "commands",
+    "comparison",
+    "files",
+    "geometry",
+    "losses",
+    "methods",
+    "metrics",
+    "networks",
+    "preparation",
+    "processes",
+    "similarity",
+    "warping",
+    "worker",
+)
 #: The last line that pytest prints.
 SUMMARY = re.compile(r"\d+ (?:passed|failed|error)")
 

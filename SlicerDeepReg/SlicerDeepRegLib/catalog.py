@@ -1,8 +1,8 @@
-"""The cards: what each method is, where it comes from and what it needs. Read without torch.
+"""The cards: what each network is, where it comes from and what it needs. Read without torch.
 
 A card is ``card.json`` in a folder of its own: ``Resources/Models/<name>`` for what comes with the product, and
-``user_models_folder()/<name>`` for what a user has added. Adding a method is one file in ``methods/`` and one card;
-adding a network is one file in ``networks/`` and one card.
+``user_models_folder()/<name>`` for what a user has added. Adding a network is one file in ``networks/`` and one card.
+A method without a network has no card: it says on its own class what a card would say.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any
 
 from .processes.folders import restore
 from .types import InputError
@@ -34,7 +35,7 @@ INTENSITIES = ("unit",)
 
 @dataclass(frozen=True)
 class Card:
-    """One method.
+    """Describe one network, or one model: a network with weights.
 
     Attributes:
         name: what ``--method`` takes.
@@ -48,7 +49,7 @@ class Card:
         trained_on: what the weights have seen, or None.
         shown: what it has been shown to do, and by which command; or None.
         year: of the paper.
-        network: which network of ``networks/`` it is; None for a method that is none.
+        network: which network of ``networks/`` it is.
         configuration: where the network differs from its defaults.
         variants: by name, other configurations that can be asked for as NAME:VARIANT (a size, or an ablation of the
             paper): title, configuration, parameters, and as "memory" how much more memory it takes.
@@ -74,44 +75,44 @@ class Card:
     name: str
     title: str
     summary: str
-    references: Tuple[str, ...]
+    references: tuple[str, ...]
     license: str
-    dimensions: Tuple[int, ...]
+    dimensions: tuple[int, ...]
     parameters: int = 0
-    weights: Optional[str] = None
-    trained_on: Optional[str] = None
-    shown: Optional[str] = None
-    year: Optional[int] = None
-    network: Optional[str] = None
+    weights: str | None = None
+    trained_on: str | None = None
+    shown: str | None = None
+    year: int | None = None
+    network: str | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    operations: Optional[int] = None
-    multiply_accumulates: Optional[int] = None
+    operations: int | None = None
+    multiply_accumulates: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     bytes_per_voxel: Mapping[str, int] = field(default_factory=dict)
-    published: Tuple[Mapping[str, Any], ...] = ()
+    published: tuple[Mapping[str, Any], ...] = ()
     diagram: Mapping[str, Any] = field(default_factory=dict)
-    left_open: Tuple[str, ...] = ()
-    verified: Optional[str] = None
-    sha256: Optional[str] = None
-    folder: Optional[Path] = None
+    left_open: tuple[str, ...] = ()
+    verified: str | None = None
+    sha256: str | None = None
+    folder: Path | None = None
 
     @property
     def network_name(self) -> str:
-        """The network of ``networks/`` that it is.
+        """Return the name of its network.
 
         Raises:
-            ValueError: it is a method without one.
+            ValueError: the card names none.
         """
         if self.network is None:
-            raise ValueError(f"{self.name} is no network")
+            raise ValueError(f"the card of {self.name} names no network")
         return self.network
 
     @property
     def weights_path(self) -> Path:
-        """Where its weights lie.
+        """Return where its weights lie.
 
         Raises:
             ValueError: it has none.
@@ -120,15 +121,15 @@ class Card:
             raise ValueError(f"{self.name} has no weights")
         return self.folder / self.weights
 
-    def describe(self) -> Dict[str, Any]:
-        """The card as plain values."""
+    def describe(self) -> dict[str, Any]:
+        """Return the card as plain values."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         values["folder"] = str(self.folder) if self.folder else None
         return values
 
 
 def user_models_folder() -> Path:
-    """Where models that a user added lie: the variable SLICERDEEPREG_MODELS, or the system's place for such data."""
+    """Return where models that a user added lie: the variable SLICERDEEPREG_MODELS, or the system's place for data."""
     if os.environ.get("SLICERDEEPREG_MODELS"):
         return Path(os.environ["SLICERDEEPREG_MODELS"])
     if sys.platform == "win32":
@@ -141,26 +142,26 @@ def user_models_folder() -> Path:
 
 
 @cache
-def cards() -> Dict[str, Card]:
-    """Every card by name: those of the product in alphabetical order, then the user's."""
+def cards() -> dict[str, Card]:
+    """Return every card by name: those of the product in alphabetical order, then the user's."""
     return {**_shipped(), **_added()}  # no added one has the name of one of ours
 
 
 def refresh() -> None:
-    """Look again which cards there are."""
+    """Forget which cards there are, so that the next call looks again."""
     cards.cache_clear()
 
 
 @cache
-def _shipped() -> Dict[str, Card]:
-    found: Dict[str, Card] = {}
+def _shipped() -> dict[str, Card]:
+    found: dict[str, Card] = {}
     for folder in MODEL_FOLDERS:
         for path in sorted(folder.glob(f"*/{CARD_FILE}")):
             found.setdefault(path.parent.name, Card(**_tidy(json.loads(path.read_text("utf-8"))), folder=path.parent))
     return found
 
 
-def _added() -> Dict[str, Card]:
+def _added() -> dict[str, Card]:
     found = {}
     restore(SET_ASIDE, user_models_folder())
     for path in sorted(user_models_folder().glob(f"[!.]*/{CARD_FILE}")):
@@ -175,7 +176,7 @@ def _added() -> Dict[str, Card]:
 
 
 def read_user_card(folder: Path) -> Card:
-    """The card of a model that a user has; what it does not say about its network is as on the network's card.
+    """Read the card of a model that a user has; what it does not say is as on the card of its network.
 
     Raises:
         InputError: there is none, it cannot be read, or something that it must say is missing or wrong.
@@ -196,15 +197,24 @@ def read_user_card(folder: Path) -> Card:
     values.setdefault("name", folder.name)
     base = _shipped()[values["network"]]
     _check_values(values, base, path)
-    own = {"title": values["name"], "weights": WEIGHTS_FILE, "trained_on": "not said", "license": "not said"}
-    own["summary"] = f"{base.title} with weights that you added."
-    left: Dict[str, Any] = {"shown": None, "variants": {}, "references": base.references, "folder": folder}
-    settings = {**base.settings, "instance_steps": 0, **values.get("settings", {})}
-    return dataclasses.replace(base, **{**own, **left, **_tidy(values), "settings": settings})
+    unless_it_says = dataclasses.replace(
+        base,
+        title=values["name"],
+        summary=f"{base.title} with weights that you added.",
+        weights=WEIGHTS_FILE,
+        trained_on="not said",
+        license="not said",
+        shown=None,
+        variants={},
+        folder=folder,
+    )
+    # Its weights are trained: they are not fitted to the pair unless that is asked for.
+    values["settings"] = {**base.settings, "instance_steps": 0, **values.get("settings", {})}
+    return dataclasses.replace(unless_it_says, **_tidy(values))
 
 
 #: What a user's card may say, and of which kind it is.
-_USER_VALUES: Dict[str, Tuple[type, ...]] = {
+_USER_VALUES: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "title": (str,),
     "network": (str,),
@@ -224,7 +234,7 @@ _USER_VALUES: Dict[str, Tuple[type, ...]] = {
 }
 
 
-def _check_values(values: Dict[str, Any], base: Card, path: Path) -> None:
+def _check_values(values: dict[str, Any], base: Card, path: Path) -> None:
     unknown = sorted(set(values) - set(_USER_VALUES))
     if unknown:
         known = ", ".join(_USER_VALUES)
@@ -262,7 +272,7 @@ def _check_recipe(recipe: Any, path: Path) -> None:
         raise InputError(f"{path}: the recipe is {recipe!r}; this version knows {wanted}.")
 
 
-def _tidy(values: Dict[str, Any]) -> Dict[str, Any]:
+def _tidy(values: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
