@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -234,8 +234,8 @@ FITTED = (
 def measured() -> dict[tuple[str, str], dict[str, str]]:
     """Return the rows of benchmarks/RESULTS.md by case and method, as values by the names of their columns."""
     rows: dict[tuple[str, str], dict[str, str]] = {}
-    case: Optional[str] = None
-    heading: Optional[list[str]] = None
+    case: str | None = None
+    heading: list[str] | None = None
     for line in (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8").splitlines():
         if line.startswith(("## ", "### ")):
             case, heading = line[4:].strip() if line.startswith("### ") else None, None

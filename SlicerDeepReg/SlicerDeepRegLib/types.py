@@ -133,7 +133,7 @@ class Grid:
         return min(self.size_ijk) == 1
 
     def same_as(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
-        """True when both grids put every voxel at the same place to ``tolerance_mm``."""
+        """Tell whether both grids put every voxel at the same place to ``tolerance_mm``."""
         if self.size_ijk != other.size_ijk:
             return False
         corners_ijk = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
@@ -242,7 +242,7 @@ class Request:
             )
 
     def describe(self) -> dict[str, Any]:
-        """The request as plain values, for result.json. Images given in memory appear by name."""
+        """Return the request as plain values, for result.json. Images given in memory appear by name."""
 
         def jsonable(value: Any) -> Any:
             if isinstance(value, Image):
@@ -412,7 +412,7 @@ class Result:
     peak_gb: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     def most_gb(self, where: str = "computer") -> float | None:
-        """The peak over all parts; None where it is not known."""
+        """Return the peak over all parts; None where it is not known."""
         return max(self.peak_gb.get(where, {}).values(), default=None)
 
 

@@ -63,7 +63,7 @@ def _saved(figure: Figure, path: Path) -> Path:
 
 
 def _box_of_pairs(rows: Sequence[Row], name: str, title: str, path: Path) -> Path | None:
-    """A box for each method over the pairs, the pairs as points."""
+    """Draw a box for each method over the pairs, the pairs as points."""
     import matplotlib.pyplot as plt
 
     known = [(row.label, [v for v in row.values.get(name, ()) if v is not None]) for row in rows]
@@ -129,7 +129,7 @@ def _box_of_structures(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, An
 
 
 def _montage(pair: str, cells: Sequence[Cell], folder: Path) -> Path | None:
-    """A row for each method: warped, difference to the fixed image, the grid, and the Jacobian; one scale for all."""
+    """Draw a row for each method: warped, difference to fixed, the grid, and the Jacobian; one scale for all."""
     import matplotlib.pyplot as plt
 
     planes = [(cell.method.label, _planes(folder / "cells" / f"{cell.file_name}.npz")) for cell in cells]

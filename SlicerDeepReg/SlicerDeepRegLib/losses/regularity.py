@@ -6,7 +6,7 @@ import torch
 
 
 def diffusion(displacement: torch.Tensor) -> torch.Tensor:
-    """The mean squared forward difference, over components, axes and voxels: 0 for a translation.
+    """Compute the mean squared forward difference, over components, axes and voxels: 0 for a translation.
 
     Args:
         displacement: (B, n, ...) voxels; differences are per voxel.

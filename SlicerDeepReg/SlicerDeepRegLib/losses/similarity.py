@@ -6,7 +6,8 @@ images. Values are means over the voxels of the mask. All are differentiable in 
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, Callable
 
 import torch
 
@@ -38,9 +39,9 @@ class LNCC:
         self,
         fixed: torch.Tensor,
         radius_ijk: Sequence[int],
-        mask: Optional[torch.Tensor] = None,
+        mask: torch.Tensor | None = None,
         epsilon: float = 1e-5,
-        stride_ijk: Optional[Sequence[int]] = None,
+        stride_ijk: Sequence[int] | None = None,
     ) -> None:
         self.fixed, self.epsilon = fixed, epsilon
         stride_ijk = stride_ijk or [1] * len(radius_ijk)
@@ -74,7 +75,7 @@ class _LNCCFunction(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> Tuple[torch.Tensor, None]:
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, None]:
         warped, mean, a, b = ctx.saved_tensors
         loss = ctx.loss
         spread = loss.windows.adjoint(torch.cat([a, b, a * loss.mean - b * mean], 1))
@@ -93,7 +94,7 @@ class MSE:
         mask: (B, 1, ...) weights, or None.
     """
 
-    def __init__(self, fixed: torch.Tensor, scale: float = 1.0, mask: Optional[torch.Tensor] = None) -> None:
+    def __init__(self, fixed: torch.Tensor, scale: float = 1.0, mask: torch.Tensor | None = None) -> None:
         self.fixed = fixed
         weight = torch.ones_like(fixed[:, :1]) if mask is None else mask
         self.weight = weight / weight.sum() / scale**2
@@ -114,7 +115,7 @@ class SSIM:
 
     SIGMA, C1, C2 = 1.5, 0.01**2, 0.03**2
 
-    def __init__(self, fixed: torch.Tensor, mask: Optional[torch.Tensor] = None) -> None:
+    def __init__(self, fixed: torch.Tensor, mask: torch.Tensor | None = None) -> None:
         self.fixed, self.mean = fixed, self._smooth(fixed)
         self.variance = self._smooth(fixed * fixed) - self.mean**2
         weight = torch.ones_like(fixed) if mask is None else mask
@@ -134,7 +135,7 @@ class SSIM:
 class WeightedSum:
     """The sum of losses, each with its weight."""
 
-    def __init__(self, *weighted: Tuple[float, Callable[[torch.Tensor], torch.Tensor]]) -> None:
+    def __init__(self, *weighted: tuple[float, Callable[[torch.Tensor], torch.Tensor]]) -> None:
         self.weighted = weighted
 
     def __call__(self, warped: torch.Tensor) -> torch.Tensor:
@@ -143,7 +144,7 @@ class WeightedSum:
 
 
 def mind_ssc(image: torch.Tensor, radius: int = 1, dilation: int = 2) -> torch.Tensor:
-    """The modality-independent descriptor with self-similarity context (MIND-SSC).
+    """Compute the modality-independent descriptor with self-similarity context (MIND-SSC).
 
     Args:
         image: (B, 1, K, J, I) or (B, 1, J, I).
@@ -175,7 +176,7 @@ def mind_ssc(image: torch.Tensor, radius: int = 1, dilation: int = 2) -> torch.T
 
 
 def _shifted(image: torch.Tensor, axis: int, step: int) -> torch.Tensor:
-    """The image moved by ``step`` voxels along an axis, border repeated."""
+    """Return the image moved by ``step`` voxels along an axis, border repeated."""
     length = image.shape[axis]
     index = (torch.arange(length, device=image.device) + step).clamp(0, length - 1)
     return image.index_select(axis, index)

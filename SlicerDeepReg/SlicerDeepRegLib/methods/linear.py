@@ -161,7 +161,7 @@ class LinearPair:
         return flat, float(origin[2])
 
     def to_lps(self, transform: sitk.Transform) -> np.ndarray:
-        """The (4, 4) LPS matrix of a SimpleITK linear transform between the frames."""
+        """Return the (4, 4) LPS matrix of a SimpleITK linear transform between the frames."""
         n = self.dimensions
         origin = np.array(transform.TransformPoint([0.0] * n))
         columns = [np.array(transform.TransformPoint(np.eye(n)[c].tolist())) - origin for c in range(n)]
@@ -200,7 +200,7 @@ class LinearPair:
         return shrunk
 
     def starts(self) -> list[sitk.Transform]:
-        """Translations to begin from: centers of mass, centers of the boxes, none."""
+        """Return translations to begin from: centers of mass, centers of the boxes, none."""
         fixed, moving = self.at(LEVEL_VOXELS[0])
         found = []
         for mode in (sitk.CenteredTransformInitializerFilter.MOMENTS, sitk.CenteredTransformInitializerFilter.GEOMETRY):
@@ -246,7 +246,7 @@ def _optimize(
 
 
 def _best_start(pair: LinearPair) -> sitk.Transform:
-    """The best of a few translations and rotations by mutual information, each after a few steps."""
+    """Return the best of a few translations and rotations by mutual information, each after a few steps."""
     fixed, moving = pair.at(LEVEL_VOXELS[0] // 3)
     method = _method(pair, 0, fixed, moving)
     angles = np.deg2rad([-START_ROTATION_DEG, 0, START_ROTATION_DEG])

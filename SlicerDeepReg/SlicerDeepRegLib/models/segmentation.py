@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -23,7 +23,7 @@ _KINDS = {"segmentation": str, "classes": list, "dimensions": int, "recipe": dic
 
 
 def segment(image: Image, model: Path, device: torch.device) -> Image:
-    """The labels that the network sees in the image, on the image's voxels.
+    """Return the labels that the network sees in the image, on the image's voxels.
 
     Args:
         model: the folder "segmentation" of a joint training.
@@ -61,7 +61,7 @@ def _labels(network: torch.nn.Module, stack: torch.Tensor, device: torch.device)
     return torch.cat(parts)
 
 
-def _described(model: Path) -> Dict[str, Any]:
+def _described(model: Path) -> dict[str, Any]:
     path = model / SEGMENTATION_CARD
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def _described(model: Path) -> Dict[str, Any]:
     return values
 
 
-def _network(described: Dict[str, Any], model: Path) -> torch.nn.Module:
+def _network(described: dict[str, Any], model: Path) -> torch.nn.Module:
     path = model / WEIGHTS_FILE
     if path.is_file() and file_sha256(path) != described["sha256"]:
         raise InputError(f"The weights {path} are not those that {SEGMENTATION_CARD} names. Copy the model again.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ def can_read() -> bool:
     return tuple(int(n) for n in torch.__version__.split(".")[:2]) >= SAFE_TORCH
 
 
-def read_tensors(path: Path) -> Tuple[Dict[str, np.ndarray], Dict[str, Any]]:
-    """The arrays of a torch file by name, and what it says about the network beside them.
+def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the arrays of a torch file by name, and what it says about the network beside them.
 
     Raises:
         InputError: it cannot be read without running code, is cut short, or holds something else.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ def load_weights(network: RegistrationNetwork, card: Card) -> None:
     fill(network, read_weights(path), card.title)
 
 
-def fill(network: torch.nn.Module, arrays: Dict[str, np.ndarray], title: str) -> None:
+def fill(network: torch.nn.Module, arrays: dict[str, np.ndarray], title: str) -> None:
     """Put arrays into a network, name by name.
 
     Raises:
@@ -74,8 +74,8 @@ def _examples(names: Sequence[str]) -> str:
     return f" ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})" if names else ""
 
 
-def built(card: Card, dimensions: Optional[int] = None, **more: Any) -> RegistrationNetwork:
-    """The network of a card, without its weights.
+def built(card: Card, dimensions: int | None = None, **more: Any) -> RegistrationNetwork:
+    """Build the network of a card, without its weights.
 
     Args:
         dimensions: 2 or 3, for a network that takes both.
@@ -150,7 +150,7 @@ def _weights_file(path: Path, card: Card) -> Path:
     raise InputError(f'{path} has no {named.name}. Put it beside {CARD_FILE}, or name the file there as "weights".')
 
 
-def _put(place: Path, card: Card, arrays: Dict[str, np.ndarray], counted: int) -> None:
+def _put(place: Path, card: Card, arrays: dict[str, np.ndarray], counted: int) -> None:
     """Write the model, in place of one of the same name: the whole of it or nothing."""
     with writing("The model", place):
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,7 @@ def _windows(x: torch.Tensor, window: Sequence[int], heads: int) -> torch.Tensor
 
 
 def _joined(x: torch.Tensor, window: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
-    """The reverse of ``_windows``, to a (B, C, K, J, I) of that ``shape``."""
+    """Return the reverse of ``_windows``, to a (B, C, K, J, I) of that ``shape``."""
     counts = [size // w for size, w in zip(shape[2:], window)]
     x = x.reshape(shape[0], *counts, x.shape[1], *window, x.shape[3]).permute(0, 4, 8, 1, 5, 2, 6, 3, 7)
     return x.reshape(*shape)

@@ -83,7 +83,7 @@ class InstanceNorm(nn.GroupNorm):
         return self.reduced(x)
 
     def reduced(self, x: Tensor) -> Tensor:
-        """The same by a reduction of its own."""
+        """Normalize likewise, by one reduction over each channel."""
         x = x.float()  # as autocast has it
         variance, mean = torch.var_mean(x, tuple(range(2, x.ndim)), correction=0, keepdim=True)
         scale = torch.rsqrt(variance + self.eps)
@@ -130,7 +130,7 @@ class UpAndJoin(nn.Module):
 
 
 def head(before: int, dimensions: int = 3) -> nn.Module:
-    """The convolution that gives a field: its weights begin so near zero that the field is none."""
+    """Build the convolution that gives a field: its weights begin so near zero that the field is none."""
     layer = CONVOLUTION[dimensions](before, dimensions, 3, padding=1)
     nn.init.normal_(layer.weight, std=1e-5)
     nn.init.zeros_(layer.bias)

@@ -69,7 +69,7 @@ class HSGANet(RegistrationNetwork):
         self.head = head(channels[0])
 
     def padded_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """The shape that an image is padded to.
+        """Return the shape that an image is padded to.
 
         Raises:
             InputError: it is longer along i than the weights know.

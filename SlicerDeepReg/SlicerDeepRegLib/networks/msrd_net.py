@@ -115,7 +115,7 @@ class MSRDNet(RegistrationNetwork):
         return NetworkOutput(resize(flow, fixed.shape[2:]), fields)
 
     def features(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """The pyramid of each image of the batch, finest level first."""
+        """Return the pyramid of each image of the batch, finest level first."""
         levels = []
         for block in self.encoder:
             image = self.kept_small(block, image)

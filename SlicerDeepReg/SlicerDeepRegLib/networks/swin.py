@@ -21,7 +21,7 @@ Run = Callable[..., Tensor]
 
 
 def plain_run(block: nn.Module, *inputs: Tensor) -> Tensor:
-    """A block as it is; networks put ``kept_small`` in its place."""
+    """Call a block as it is; networks put ``kept_small`` in its place."""
     return block(*inputs)
 
 

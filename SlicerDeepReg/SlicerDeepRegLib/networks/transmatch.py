@@ -87,7 +87,7 @@ class TransMatch(RegistrationNetwork):
         return output
 
     def _matched(self, block: Matching, level: torch.Tensor) -> list[torch.Tensor]:
-        """Moving and fixed features, each asked by the other."""
+        """Return moving and fixed features, each asked by the other."""
         moving, fixed = level.chunk(2)
         other = torch.cat([fixed, moving])
         return list(block(level, other, self.kept_small).chunk(2))

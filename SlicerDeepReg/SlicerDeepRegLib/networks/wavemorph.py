@@ -94,7 +94,7 @@ class WaveMorph(RegistrationNetwork):
 
 
 def haar(x: torch.Tensor) -> torch.Tensor:
-    """The orthonormal 3D Haar transform: (B, C, K, J, I), even sizes, to (B, 8 C, K/2, J/2, I/2).
+    """Compute the orthonormal 3D Haar transform: (B, C, K, J, I), even sizes, to (B, 8 C, K/2, J/2, I/2).
 
     Channel 8 c + 4 a + 2 b + d is the sub-band of channel c with the low (0) or high (1) part along k, j and i.
     """
@@ -109,7 +109,7 @@ def haar(x: torch.Tensor) -> torch.Tensor:
 
 
 def inverse_haar(bands: torch.Tensor) -> torch.Tensor:
-    """The image whose :func:`haar` transform this is."""
+    """Return the image whose :func:`haar` transform this is."""
     parts = list(bands.unflatten(1, (-1, 8)).unbind(2))
     for axis in (4, 3, 2):
         joined = []

@@ -60,7 +60,7 @@ class Section(Protocol):
         """Make the controls show the parameter node, the runs and the job."""
 
     def entered(self) -> None:
-        """The user opened the module."""
+        """Respond to the opening of the module."""
 
     def close(self) -> None:
         """Let go of everything in the scene, before the scene or the module is closed."""
@@ -68,22 +68,22 @@ class Section(Protocol):
     # What happens elsewhere.
 
     def choice_changed(self) -> None:
-        """An input node was modified, so ``context.findings`` may differ."""
+        """Respond to a change of an input node: ``context.findings`` may differ."""
 
     def volume_added(self, node: Any) -> None:
-        """A scalar volume was added to the scene."""
+        """Respond to a scalar volume that was added to the scene."""
 
     def devices_changed(self) -> None:
-        """The worker reported other devices."""
+        """Respond to the devices that the worker reported."""
 
     def started(self, job: Job) -> None:
-        """A registration was started."""
+        """Respond to the start of a registration."""
 
     def progressed(self, job: Job) -> None:
-        """A registration made progress."""
+        """Respond to the progress of a registration."""
 
     def finished(self, job: Job) -> None:
-        """A registration is over; another may have been started by a section before this one."""
+        """Respond to the end of a registration; another may have been started by a section before this one."""
 
     def status_changed(self, text: str) -> None:
         """Show a line of text about what the module is doing."""
@@ -98,7 +98,7 @@ class Section(Protocol):
         """Another section is about to change the views: stop whatever changes them repeatedly."""
 
     def run_about_to_be_removed(self, run: Run) -> None:
-        """A run is about to be removed from the scene."""
+        """Let go of a run that is about to be removed from the scene."""
 
     def compare(self, runs: Sequence[Run]) -> None:
         """Show runs side by side."""

@@ -127,7 +127,7 @@ class Session:
 
     @staticmethod
     def rest() -> None:
-        """A short pause for a caller that waits in a loop."""
+        """Pause briefly for a caller that waits in a loop."""
         time.sleep(0.01)
 
     def close(self) -> None:

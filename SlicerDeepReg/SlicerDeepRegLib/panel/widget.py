@@ -140,18 +140,18 @@ class Panel:
         self.timer.interval = BUSY_MS if working else IDLE_MS
 
     def entered(self) -> None:
-        """The user opened the module."""
+        """Respond to the opening of the module."""
         for section in self.context.sections:
             section.entered()
 
     def volume_added(self, node: Any) -> None:
-        """A scalar volume was added to the scene."""
+        """Respond to a scalar volume that was added to the scene."""
         if self.parameters is not None and not self.session.busy:
             for section in self.context.sections:
                 section.volume_added(node)
 
     def node_removed(self, node: Any) -> None:
-        """A node left the scene: a registration that needs it cannot go on."""
+        """Respond to a node that left the scene: a registration that needs it cannot go on."""
         self.context.launcher.node_removed(node)
 
     def scene_closing(self) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 
 
-def robust_range(values: np.ndarray, mask: Optional[np.ndarray] = None) -> tuple:
-    """The 0.1 and 99.9 percentiles of the voxels (of the mask); widened to min and max if they coincide."""
+def robust_range(values: np.ndarray, mask: np.ndarray | None = None) -> tuple:
+    """Return the 0.1 and 99.9 percentiles of the voxels (of the mask); widened to min and max if they coincide."""
     chosen = values[mask] if mask is not None and mask.any() else values
     low, high = np.percentile(chosen[:: max(1, chosen.size // 2_000_000)] if chosen.ndim == 1 else chosen, [0.1, 99.9])
     if high <= low:
@@ -23,7 +21,7 @@ def scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def background_level(values: np.ndarray) -> float:
-    """The value that fills the outside of a stripped or padded image: the minimum, if it is frequent.
+    """Return the value that fills the outside of a stripped or padded image: the minimum, if it is frequent.
 
     Returns minus infinity when the minimum is not shared by at least one voxel in a hundred.
     """
@@ -32,7 +30,7 @@ def background_level(values: np.ndarray) -> float:
 
 
 def match_quantiles(moving: np.ndarray, fixed: np.ndarray, inside: np.ndarray, bins: int = 64) -> np.ndarray:
-    """The moving intensities mapped so that their distribution equals the fixed one's inside a mask.
+    """Return the moving intensities mapped so that their distribution equals the fixed one's inside a mask.
 
     Args:
         moving, fixed: arrays of one shape, 0..1.

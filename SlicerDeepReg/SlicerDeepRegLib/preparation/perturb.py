@@ -6,8 +6,6 @@ image, which is taken out of the transform again. Kinds and sizes are our choice
 
 from __future__ import annotations
 
-from typing import Tuple
-
 import numpy as np
 
 from ..geometry.points import voxel_centers_lps
@@ -21,7 +19,7 @@ GAIN = 0.05
 LEAST_NOISE = 0.01
 
 
-def perturbed_pair(fixed: Image, moving: Image, seed: int) -> Tuple[Image, Image, np.ndarray]:
+def perturbed_pair(fixed: Image, moving: Image, seed: int) -> tuple[Image, Image, np.ndarray]:
     """Another look at a pair; the same seed gives the same look.
 
     Returns:
@@ -39,7 +37,7 @@ def perturbed_pair(fixed: Image, moving: Image, seed: int) -> Tuple[Image, Image
 
 
 def noise_of(image: Image) -> float:
-    """The standard deviation of an image's noise, from its second differences along each axis.
+    """Return the standard deviation of an image's noise, from its second differences along each axis.
 
     The median is that of the noise as long as most voxels are not on an edge; voxels at the lowest value are left
     out, because a background that was set to one value has no noise.
@@ -74,7 +72,7 @@ def _extent_mm(grid: Grid) -> float:
 
 
 def _motion(grid: Grid, random: np.random.Generator) -> np.ndarray:
-    """A small turn about the grid's center and a shift; in the plane of a single slice."""
+    """Return a small turn about the grid's center and a shift; in the plane of a single slice."""
     flat = np.array(grid.size_ijk) == 1
     shift = random.normal(size=3) * SHIFT_VOXELS * grid.spacing_mm[~flat].max()
     turn = np.deg2rad(random.normal(size=3) * TURN_DEGREES)

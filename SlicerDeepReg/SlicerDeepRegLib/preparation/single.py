@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from .resample import resample
 from .working import CROP_MARGIN
 
 
-def grid_by_recipe(image: Image, recipe: Mapping[str, Any], size_ijk: Optional[Sequence[int]] = None) -> Grid:
+def grid_by_recipe(image: Image, recipe: Mapping[str, Any], size_ijk: Sequence[int] | None = None) -> Grid:
     """Where the network's voxels lie: in the recipe's orientation and size of voxels, cut or padded to a size.
 
     Raises:
@@ -28,7 +29,7 @@ def grid_by_recipe(image: Image, recipe: Mapping[str, Any], size_ijk: Optional[S
     return grid if size_ijk is None else _sized(grid, image, size_ijk)
 
 
-def unit_values(image: Image, grid: Grid, inside: Optional[np.ndarray] = None) -> np.ndarray:
+def unit_values(image: Image, grid: Grid, inside: np.ndarray | None = None) -> np.ndarray:
     """(K, J, I) float32, 0..1 by the robust range of what is shown (``inside``, where given), as a pair is prepared."""
     values = resample(image, grid, outside=float(image.values.min()))
     box = _shown(values)
@@ -44,15 +45,15 @@ def shows_more(image: Image, grid: Grid) -> bool:
     return bool((indices < -1.5).any() or (indices > np.array(grid.size_ijk) + 0.5).any())
 
 
-def _shown(values: np.ndarray) -> Tuple[slice, ...]:
-    """The box of what the image shows, with the margin of a registration's working grid, whose range is taken there."""
+def _shown(values: np.ndarray) -> tuple[slice, ...]:
+    """Return the box of what the image shows, with the margin that a registration's working grid has."""
     locations = np.argwhere(values > background_level(values))
     low, high = locations.min(0), locations.max(0)
     return tuple(slice(max(0, a - CROP_MARGIN), b + 1 + CROP_MARGIN) for a, b in zip(low, high))
 
 
 def _sized(grid: Grid, image: Image, wanted_ijk: Sequence[int]) -> Grid:
-    """The grid cut or padded to a size (0 leaves an axis), its middle at the middle of what the image shows."""
+    """Return the grid cut or padded to a size (0 leaves an axis), its middle at the middle of what the image shows."""
     size_ijk = list(wanted_ijk)
     if grid.is_planar:
         flat = [c for c in range(3) if grid.size_ijk[c] == 1]

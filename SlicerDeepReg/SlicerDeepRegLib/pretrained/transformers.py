@@ -36,7 +36,7 @@ def _under(theirs: str, ours: str, rules: Sequence[Rule]) -> tuple[Rule, ...]:
 
 
 def _swin(theirs: str) -> tuple[Rule, ...]:
-    """An encoder of stages."""
+    """Build an encoder of stages."""
     return (
         (rf"{theirs}patch_embed\.proj\.(\w+)", r"transformer.embed.\1"),
         (rf"{theirs}patch_embed\.norm\.(\w+)", r"transformer.embed_norm.\1"),

@@ -33,7 +33,7 @@ def write_checkpoint(state: dict[str, Any], folder: Path, final_step: int | None
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The state that was written last, or None.
+    """Return the state that was written last, or None.
 
     Raises:
         InputError: it cannot be read.

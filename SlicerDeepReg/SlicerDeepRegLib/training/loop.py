@@ -338,7 +338,7 @@ class Trainer:
 
     @contextmanager
     def _validated_weights(self) -> Iterator[None]:
-        """The running mean in the network's place, where there is one."""
+        """Return the running mean in the network's place, where there is one."""
         if self.mean is None:
             yield
             return

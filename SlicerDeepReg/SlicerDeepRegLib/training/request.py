@@ -100,7 +100,7 @@ def _is_name(text: str) -> bool:
 
 
 def default_name(output: Path) -> str:
-    """The output folder's name, as far as it can be a model's."""
+    """Return the output folder's name, as far as it can be a model's."""
     text = "".join(c if c.isalnum() or c in "-_." else "-" for c in output.resolve().name).lstrip(".") or "model"
     return text if _is_name(text) else f"{text}-trained"
 

@@ -130,7 +130,7 @@ class PairSource:
 
 
 def _ignore_signals(worker: int) -> None:
-    """A reader ends with its training; a signal that goes to all processes must leave it to give the last batches."""
+    """End a reader with its training; a signal that goes to all processes must leave it to give the last batches."""
     for asking in signal.Signals:
         if asking.name in SIGNALS:
             signal.signal(asking, signal.SIG_IGN)

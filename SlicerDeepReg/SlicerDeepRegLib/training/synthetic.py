@@ -265,7 +265,7 @@ class _Maker:
     # ---------------------------------------------------------------- images
 
     def _contrast(self, brain: bool) -> torch.Tensor:
-        """The mean intensity of each label; 0 for the background."""
+        """Return the mean intensity of each label; 0 for the background."""
         count = BRAIN_LABELS if brain else self.settings.labels
         means = self._rng.rand(count + 1) * 0.9 + 0.1
         means[0] = 0
@@ -307,7 +307,7 @@ class _Maker:
         return self._seen_at(image, shape)
 
     def _seen_at(self, image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-        """The means over the voxels of a coarser image, interpolated back."""
+        """Return the means over the voxels of a coarser image, interpolated back."""
         small = F.interpolate(image, size=tuple(shape), mode="area")
         kind = "trilinear" if self.n == 3 else "bilinear"
         return F.interpolate(small, size=self.shape, mode=kind, align_corners=False)
