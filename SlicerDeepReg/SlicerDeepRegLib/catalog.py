@@ -2,7 +2,7 @@
 
 A card is ``card.json`` in a folder of its own: ``Resources/Models/<name>`` for what comes with the product, and
 ``user_models_folder()/<name>`` for what a user has added. Adding a network is one file in ``networks/`` and one card.
-A method without a network has no card: it says on its own class what a card would say.
+A method without a network has no such file: it defines its ``Card`` on its own class.
 """
 
 from __future__ import annotations

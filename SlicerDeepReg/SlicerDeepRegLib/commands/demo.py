@@ -42,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "demo", help="register a synthetic pair (or yours) and write report.html and scene.mrb", description=__doc__
     )
-    parser.add_argument("--fixed", metavar="F", help="your fixed image, instead of the made patient")
+    parser.add_argument("--fixed", metavar="F", help="your fixed image, instead of the synthetic patient")
     parser.add_argument("--moving", metavar="M", help="your moving image, instead of the template")
     parser.add_argument("--output", metavar="DIR", type=Path, default=Path("demo"), help="default: %(default)s")
     parser.add_argument("--preset", default="standard", help="fast, standard or thorough (default: %(default)s)")

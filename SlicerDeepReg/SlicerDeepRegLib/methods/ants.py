@@ -21,7 +21,9 @@ ITERATIONS = {"fast": (40, 20, 0), "standard": (40, 20, 0), "thorough": (70, 70,
 class AntsSettings:
     """The numbers of ANTs' SyN; antspyx' own defaults unless said."""
 
-    cross_correlation: int = number(0, 0, 1, "Cross correlation", "1 for local correlation (slow), 0 for information.")
+    cross_correlation: int = number(
+        0, 0, 1, "Cross correlation", "1 for local correlation (slow), 0 for mutual information."
+    )
     radius: int = number(4, 1, 10, "Radius (voxels)", "Of the windows of the local correlation.")
     step: float = number(0.2, 0.01, 1.0, "Step (voxels)", "Length of a gradient step.")
     flow_sigma: float = number(3.0, 0.0, 10.0, "Step smoothing", "Of the gradient, as ANTs counts it.")

@@ -20,7 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "train",
         argument_default=argparse.SUPPRESS,  # every default stands in TrainingRequest
-        help="train a network on scans, or on pairs that are made",
+        help="train a network on scans or on synthetic pairs",
         description="Train a network and write a model that 'slicerdeepreg models add' takes. It can be stopped at any "
         "moment (Ctrl-C, a signal, --limit) and goes on with --resume; then the exit code is 3. On several GPUs: "
         "torchrun --nproc-per-node N -m SlicerDeepRegLib train ... See docs/training.md.",
@@ -38,7 +38,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data", metavar="PATH", type=Path, help="a folder of images, a CSV, or a dataset.json")
     group.add_argument(
-        "--synthetic", nargs="?", const="mixed", choices=KINDS, help="pairs that are made instead (default: mixed)"
+        "--synthetic", nargs="?", const="mixed", choices=KINDS, help="synthetic pairs instead of data (default: mixed)"
     )
     for name in ("images", "labels", "masks"):
         group.add_argument(f"--{name}", metavar="PATTERN", help=f"{name} in the folder, as '*/aligned_norm.nii.gz'")

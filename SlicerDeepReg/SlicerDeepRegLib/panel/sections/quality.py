@@ -40,7 +40,7 @@ class QualitySection(BaseSection):
         widgets = self.widgets
         _set_columns(widgets.statusTable, (_("Measure"), _("Status"), _("Value")), 130)
         _set_columns(widgets.locationsTable, (_("Finding"), _("Value")), 110)
-        _set_columns(widgets.structuresTable, (_("Structure"), _("Dice"), _("HD95 (mm)"), _("Volume (ml)")), 130)
+        _set_columns(widgets.structuresTable, (_("Segment"), _("Dice"), _("HD95 (mm)"), _("Volume (ml)")), 130)
         widgets.barsLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)  # not as wide as it was drawn
         for table, go in (
             (widgets.locationsTable, lambda row: self._go(self._locations, row)),
