@@ -246,7 +246,7 @@ def _check_values(values: dict[str, Any], base: Card, path: Path) -> None:
     if not name or not all(c.isalnum() or c in "-_." for c in name) or name[0] == ".":
         raise InputError(f'{path}: "name" must be of letters, digits, - and _; it is {name!r}.')
     dimensions = values.get("dimensions", list(base.dimensions))
-    if not dimensions or not set(dimensions) <= set(base.dimensions):
+    if not dimensions or not all(number in base.dimensions for number in dimensions):
         raise InputError(
             f'{path}: "dimensions" of {base.name} may be of {list(base.dimensions)}; it is {dimensions!r}.'
         )

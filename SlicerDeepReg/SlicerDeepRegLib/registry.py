@@ -33,4 +33,4 @@ def _declares(module: str, attribute: str) -> bool:
     spec = importlib.util.find_spec(module)
     loader = spec.loader if spec is not None else None
     source = loader.get_source(module) if isinstance(loader, importlib.abc.InspectLoader) else ""
-    return re.search(rf"^{attribute}\b", source or "", re.MULTILINE) is not None
+    return re.search(rf"^{attribute}\s*[:=]", source or "", re.MULTILINE) is not None

@@ -23,6 +23,9 @@ import numpy as np
 PRESETS = ("fast", "standard", "thorough")
 #: The choice of a similarity metric by the images themselves.
 AUTOMATIC = "auto"
+#: The fields of a request that are images, and those that are points.
+IMAGE_FIELDS = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
+POINT_FIELDS = ("fixed_points", "moving_points")
 #: The most repetitions on perturbed inputs that a request may ask for.
 MAX_UNCERTAINTY_RUNS = 50
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -214,7 +217,7 @@ class Request:
     method: str = "svf"
     linear: str = "affine"
     preset: str = "standard"
-    similarity: str = "auto"
+    similarity: str = AUTOMATIC
     device: str = "auto"
     fixed_mask: Source | None = None
     moving_mask: Source | None = None

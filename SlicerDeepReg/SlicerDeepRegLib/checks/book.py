@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..geometry.grids import overlap_fraction
+from ..similarity import for_modality, similarities
 from ..types import (
     PRESETS,
     DeviceMemoryError,
@@ -50,25 +51,24 @@ class Checkable(Protocol):
 
 def check_pair_alone(facts: PairFacts) -> list[Finding]:
     """Return the findings that need no method, errors first."""
-    return _run(facts, (_chosen, _images, _together, _attached, _landmarks))
+    return _run(facts, PAIR_RULES)
 
 
-def check(facts: PairFacts, method: Checkable, settings: Any) -> list[Finding]:
+def check(facts: PairFacts, method: Checkable, settings: Any, linear: Checkable | None = None) -> list[Finding]:
     """Return every finding about a request, errors first.
 
     Args:
         facts: what is known of it.
         method: the method that was asked for.
         settings: its settings.
+        linear: the linear method that comes first, where one does.
     """
     return _run(
         facts,
         (
-            _chosen,
-            _images,
-            _together,
-            lambda f: (*_attached(f), *_landmarks(f)),
+            *PAIR_RULES,
             _contrast,
+            lambda f: [] if linear is None else linear.check(description_of(f), linear.presets[f.preset]),
             lambda f: method.check(description_of(f), settings),
             lambda f: memory_findings(f, method, settings, description_of(f)),
         ),
@@ -299,9 +299,11 @@ def _landmarks(facts: PairFacts) -> Iterable[Finding]:
 def _contrast(facts: PairFacts) -> Iterable[Finding]:
     """CT is told by air at -1000 HU; other modalities cannot be told from their numbers."""
     kinds = [_looks_like_ct(volume) for volume in (facts.chosen_fixed, facts.chosen_moving)]
-    if None not in kinds and kinds[0] != kinds[1] and facts.similarity == "lncc":
+    metric = similarities().get(facts.similarity)
+    if None not in kinds and kinds[0] != kinds[1] and metric is not None and metric.modality == "same":
         text = "One volume looks like CT and the other does not."
-        yield Finding("warning", text, "Choose the similarity metric MIND, or automatic.", "similarity")
+        remedy = f"Choose the similarity metric {for_modality('different').title}, or automatic."
+        yield Finding("warning", text, remedy, "similarity")
 
 
 def _looks_like_ct(volume: VolumeFacts) -> bool | None:
@@ -325,7 +327,7 @@ def memory_findings(facts: PairFacts, method: Checkable, settings: Any, descript
             continue
         on_gpu = where == "the GPU"
         remedy = "Close other programs, resample the fixed image to larger voxels, or use a computer with more memory."
-        smaller = _fitting_preset(facts, method, description, on_gpu, free)
+        smaller = _fitting_preset(method, description, on_gpu, free)
         if smaller is not None:
             remedy = f"Use the preset {smaller[0]}, which needs about {smaller[1] / 1e9:.1f} GB."
         if on_gpu:
@@ -337,9 +339,7 @@ def memory_findings(facts: PairFacts, method: Checkable, settings: Any, descript
     return findings
 
 
-def _fitting_preset(
-    facts: PairFacts, method: Checkable, description: PairDescription, on_gpu: bool, free: int
-) -> tuple[str, int] | None:
+def _fitting_preset(method: Checkable, description: PairDescription, on_gpu: bool, free: int) -> tuple[str, int] | None:
     """Return the slowest of the faster presets that fits, with the bytes that it needs."""
     for preset in reversed(PRESETS[: PRESETS.index(description.preset)]):
         memory = method.memory(dataclasses.replace(description, preset=preset), method.presets[preset])
@@ -347,3 +347,7 @@ def _fitting_preset(
         if needed <= free:
             return preset, needed
     return None
+
+
+#: The rules that need no method, in the order of the checks; the first group with an error is the last.
+PAIR_RULES = (_chosen, _images, _together, lambda facts: (*_attached(facts), *_landmarks(facts)))

@@ -117,7 +117,7 @@ class PairFacts:
         same_image: whether both are one and the same.
         attachments: masks, labels and segmentations.
         points: the landmarks.
-        linear, preset, similarity, device: as in ``Request``.
+        linear, preset, similarity: as in ``Request``.
         free_bytes: of this computer's memory; None where it is not known.
         device_free_bytes: of the GPU's own memory where the method would compute there; None elsewhere.
     """
@@ -130,7 +130,6 @@ class PairFacts:
     linear: str = Request.linear
     preset: str = Request.preset
     similarity: str = Request.similarity
-    device: str = Request.device
     free_bytes: int | None = None
     device_free_bytes: int | None = None
 

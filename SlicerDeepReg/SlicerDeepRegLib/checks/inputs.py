@@ -52,7 +52,6 @@ def read_inputs(request: Request) -> Inputs:
         linear=request.linear,
         preset=request.preset,
         similarity=request.similarity,
-        device=request.device,
     )
     raise_error(check_pair_alone(facts))  # before what belongs to the images is read and brought to their grids
     fixed_mask = reader.mask(request.fixed_mask, fixed, "fixed_mask")

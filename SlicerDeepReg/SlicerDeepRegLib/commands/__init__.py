@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"slicerdeepreg: {error}{_option_of(error)}", file=sys.stderr)
     except (KeyboardInterrupt, Canceled):
-        print("slicerdeepreg: interrupted; nothing was written. Start it again to register.", file=sys.stderr)
+        print("slicerdeepreg: interrupted; nothing was written.", file=sys.stderr)
     except MemoryError:
         print(
             "slicerdeepreg: memory ran out. Use --preset fast, close other programs, or resample the fixed image to "

@@ -18,7 +18,7 @@ import numpy as np
 import scipy.ndimage
 
 from ..geometry.points import fixed_to_moving, voxel_centers_lps
-from ..types import Field, Grid, Image, InputError, Request, Result, Transform
+from ..types import PRESETS, Field, Grid, Image, InputError, Request, Result, Transform
 from .report import write_report
 from .slicer_side import check_slicer, write_scene
 
@@ -45,7 +45,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--fixed", metavar="F", help="your fixed image, instead of the synthetic patient")
     parser.add_argument("--moving", metavar="M", help="your moving image, instead of the template")
     parser.add_argument("--output", metavar="DIR", type=Path, default=Path("demo"), help="default: %(default)s")
-    parser.add_argument("--preset", default="standard", help="fast, standard or thorough (default: %(default)s)")
+    parser.add_argument("--preset", choices=PRESETS, default=Request.preset, help="default: %(default)s")
     parser.set_defaults(run=run)
 
 

@@ -21,9 +21,14 @@ from .network import NetworkMethod
 def methods() -> dict[str, Method]:
     """Return every method that a request may name, in alphabetical order, then models that the user added."""
     own: dict[str, Method] = {m.name: m for m in _declared() if m.kind == "deformable"}
-    networks: dict[str, Method] = {
-        name: NetworkMethod(card) for name, card in catalog.cards().items() if name not in own
-    }
+    networks: dict[str, Method] = {}
+    for name, card in catalog.cards().items():
+        if name in own:
+            continue
+        try:
+            networks[name] = NetworkMethod(card)
+        except InputError as error:  # one bad card of a user must not take the others away
+            print(f"slicerdeepreg: {error}", file=sys.stderr)
     shipped = {name: m for name, m in networks.items() if catalog.is_shipped(name)}
     return {**dict(sorted({**own, **shipped}.items())), **networks}
 
@@ -69,8 +74,10 @@ def settings_of(chosen: Method, preset: str, values: Any = None) -> Any:
         values: number or text by name, or None.
 
     Raises:
-        InputError: the method has no such setting, or a value is out of its range.
+        InputError: there is no such preset, the method has no such setting, or a value is out of its range.
     """
+    if preset not in chosen.presets:
+        raise InputError(f"preset must be one of {', '.join(chosen.presets)}; it was {preset!r}.", "preset")
     return changed(chosen.presets[preset], values or {}, chosen.name)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from ..catalog import Card, with_variant
-from ..preparation.resolution import finest, registration_memory, voxels
+from ..preparation.resolution import DEVICE_BYTES_PER_FIXED_VOXEL, finest, registration_memory, voxels
 from ..settings import NoSettings
+from ..similarity import similarities
 from ..types import (
     PRESETS,
     Field,
@@ -46,7 +47,6 @@ class Context:
         free: memory that is free now.
         require: raises InputError where the memory for a pair that is now known better is not free.
         done: told that a part of the run ended ("prepare"), for its seconds.
-        rng: draws random numbers; the same ones in each run.
     """
 
     preset: str = "standard"
@@ -57,7 +57,6 @@ class Context:
     free: Memory = Memory(1 << 62, 1 << 62)
     require: Callable[[PairDescription], None] = _ignore
     done: Callable[[str], None] = _ignore
-    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     def report(self, fraction: float, stage: str, loss: float | None = None) -> None:
         """Tell how far the method is.
@@ -137,11 +136,6 @@ class Method(Protocol):
         ...
 
     @property
-    def uses_similarity(self) -> bool:
-        """Whether it takes the request's similarity metric; else it has its own."""
-        ...
-
-    @property
     def Settings(self) -> type:
         """The type of its settings: a frozen dataclass of numbers (see ``settings.number``)."""
         ...
@@ -192,12 +186,12 @@ class BaseMethod:
 
     Attributes:
         bytes_per_voxel: of the working grid, that it takes while it works; rounded up from benchmarks.
-        on_device: whether it computes on the device of the registration, else always on the CPU.
+        on_device: whether it computes on the device of the registration; else on the CPU, and only its field is
+            inverted on the device.
     """
 
     kind = "deformable"
     modalities: tuple[str, ...] = ("same", "different")
-    uses_similarity = False
     Settings: type = NoSettings
     presets: Mapping[str, Any] = {preset: NoSettings() for preset in PRESETS}
     bytes_per_voxel = 300
@@ -234,7 +228,7 @@ class BaseMethod:
         """See :class:`Method`."""
         missing = self.missing()
         findings = [missing] if missing is not None else []
-        metric = _metric(pair.similarity)
+        metric = similarities().get(pair.similarity)
         if metric is not None and metric.modality not in (*self.modalities, "any"):
             findings.append(
                 Finding(
@@ -260,11 +254,5 @@ class BaseMethod:
         """See :class:`Method`."""
         size = voxels(finest(pair.fixed, pair.preset)[1])
         needed = size * self.bytes_per_voxel
-        where = pair if self.on_device else dataclasses.replace(pair, on_gpu=False)
-        return registration_memory(where, Memory(needed, needed))
-
-
-def _metric(name: str) -> Any:
-    from ..similarity import similarities
-
-    return similarities().get(name)
+        on_gpu = needed if self.on_device else size * DEVICE_BYTES_PER_FIXED_VOXEL  # its field is inverted there
+        return registration_memory(pair, Memory(needed, on_gpu), self.on_device)

@@ -52,18 +52,13 @@ class Frames:
 
 
 class LinearMethod(BaseMethod):
-    """A linear registration by mutual information, coarse to fine, from several starts.
-
-    Attributes:
-        model: "none", "center", "rigid" or "affine".
-    """
+    """A linear registration by mutual information, coarse to fine, from several starts."""
 
     kind = "linear"
 
-    def __init__(self, model: str, title: str, summary: str) -> None:
-        self.model = model
+    def __init__(self, name: str, title: str, summary: str) -> None:
         super().__init__(
-            Card(name=model, title=title, summary=summary, references=(), license="Apache-2.0", dimensions=(2, 3))
+            Card(name=name, title=title, summary=summary, references=(), license="Apache-2.0", dimensions=(2, 3))
         )
 
     def run(self, pair: ImagePair, start: np.ndarray, settings: NoSettings, context: Context) -> Outcome:
@@ -73,7 +68,7 @@ class LinearMethod(BaseMethod):
             InputError: the optimizer found no overlap to work on.
         """
         began = time.perf_counter()
-        if self.model == "none":
+        if self.name == "none":
             identity = np.eye(4)
             return Outcome(identity, [Stage("linear", 0.0, identity, note="no linear part")])
         notes: list[str] = []
@@ -82,10 +77,10 @@ class LinearMethod(BaseMethod):
         if overlap_fraction(pair.fixed.grid, pair.moving.grid) == 0:
             notes.append("The images do not overlap in space; the registration started from their centers.")
         curve: list[float] = []
-        if self.model == "center":
+        if self.name == "center":
             transform = images.starts()[0]
         else:
-            transform = _optimize(images, self.model, lambda part: context.report(part, "linear"), curve, notes)
+            transform = _optimize(images, self.name, lambda part: context.report(part, "linear"), curve, notes)
         matrix = images.to_lps(transform)
         stage = Stage(
             name="linear",
@@ -96,7 +91,7 @@ class LinearMethod(BaseMethod):
                 "volume_factor": float(np.linalg.det(matrix[:3, :3])),
             },
             curve=tuple(curve),
-            note=self.model,
+            note=self.name,
         )
         return Outcome(matrix, [stage], notes=notes)
 

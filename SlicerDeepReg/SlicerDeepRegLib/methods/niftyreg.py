@@ -75,7 +75,7 @@ class NiftyReg(Engine):
                 sitk.WriteImage(straight_image(values, pair.spacing_mm), str(folder / f"{role}.nii.gz"))
             for command in self._commands(settings, pair.one_modality):
                 engine_process.run_program(
-                    [str(shutil.which(command[0])), *command[1:]], self.title, context.progress, folder
+                    [str(shutil.which(command[0])), *command[1:]], self.title, context.progress, folder, context.threads
                 )
             positions = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "deformation.nii.gz")))
         return Displacement(_displacements(positions, pair.fixed, pair.spacing_mm))

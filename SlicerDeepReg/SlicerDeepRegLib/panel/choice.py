@@ -13,7 +13,8 @@ from ..checks import AttachmentFacts, PairFacts, PointFacts, VolumeFacts, check,
 from ..methods import linear_method, method, settings_of
 from ..mrml.segments import segments_of
 from ..mrml.world import Placed, grid_in_world, labels_of, placed_volume, points_in_world
-from ..types import Finding, Image, InputError, Request
+from ..similarity import similarity
+from ..types import AUTOMATIC, Finding, Image, InputError, Request
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +70,13 @@ def findings(
     try:
         chosen = method(choice.method)
         settings = settings_of(chosen, choice.preset, choice.settings)
-        linear_method(choice.linear)
+        linear = linear_method(choice.linear)
+        if choice.similarity != AUTOMATIC:
+            similarity(choice.similarity)
     except InputError as error:  # a scene of another version, or a model that was taken away
         return [Finding("error", str(error), control=error.control)]
-    return [_for_panel(finding) for finding in check(facts_of(choice, devices, free_bytes), chosen, settings)]
+    facts = facts_of(choice, devices, free_bytes)
+    return [_for_panel(finding) for finding in check(facts, chosen, settings, linear)]
 
 
 def _for_panel(finding: Finding) -> Finding:
@@ -99,7 +103,6 @@ def facts_of(
         linear=choice.linear,
         preset=choice.preset,
         similarity=choice.similarity,
-        device=choice.device,
         free_bytes=free_bytes,
         device_free_bytes=gpu.get("free_bytes") if gpu is not None else None,
     )

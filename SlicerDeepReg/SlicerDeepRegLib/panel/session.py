@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +81,8 @@ class Session:
     def warm_up(self) -> None:
         """Start the worker, so that torch is loaded by the time it is wanted."""
         if not self.trouble:
-            self.client.start()
+            with suppress(InputError):  # Apply tries again, and says why where it fails
+                self.client.start()
 
     def start(self, choice: Choice, name: str = "") -> Job:
         """Begin a registration.
@@ -179,7 +182,8 @@ class Session:
                 job.prepared.label_names,
             )
             keep_motion(slicer.mrmlScene, job.run, result)
-        except (RuntimeError, ValueError, MemoryError) as error:
+        except Exception as error:  # whatever it is, the job must end, and the scene be as it was
+            job.log.append(traceback.format_exc())
             if job.run is not None:
                 remove(slicer.mrmlScene, job.run, also_permanent=True)
                 job.run = None

@@ -13,7 +13,15 @@ from ..metrics import METRICS
 from ..settings import numbers_of
 from ..types import InputError, Request
 
+#: Each preset, and what the menu adds to it.
 PRESETS = {"fast": _("Fast"), "standard": _("Standard"), "thorough": _("High quality")}
+PRESET_HINTS = {"fast": _("half resolution"), "thorough": _("slower")}
+
+
+def preset_choice(name: str) -> str:
+    """Return a preset as the menu has it, such as "Fast (half resolution)"."""
+    hint = PRESET_HINTS.get(name)
+    return f"{PRESETS[name]} ({hint})" if hint is not None else PRESETS[name]
 
 
 def method_title(name: str) -> str:
@@ -49,4 +57,4 @@ def stage_title(name: str) -> str:
     if name == "as given":
         return _("Before registration")
     name = re.sub(r"scale 1$", _("full resolution"), name)
-    return re.sub(r"scale (\d+/\d+)", rf"\1 {_('resolution')}", name)
+    return re.sub(r"scale (1/[\d.]+)", rf"\1 {_('resolution')}", name)

@@ -72,7 +72,7 @@ class Plan:
         Raises:
             InputError: the method cannot do this, or memory does not suffice.
         """
-        findings = check(self._where_it_computes(facts), self.method, self.settings)
+        findings = check(self._where_it_computes(facts), self.method, self.settings, self.linear)
         raise_error(findings)
         return [finding.sentence for finding in findings if finding.severity == "warning"]
 

@@ -8,7 +8,7 @@ from ..files.images import checksum
 from ..geometry.jacobian import jacobian_of_transform
 from ..methods.base import scaled
 from ..preparation.resample import warp_image, warp_labels
-from ..types import Field, Image, Progress, ProgressCallback, Request, Result, Transform
+from ..types import IMAGE_FIELDS, Field, Image, Progress, ProgressCallback, Request, Result, Transform
 from ..warping.path import path_of
 from .align import Alignment, Plan, align
 from .assess import Assessment, assess, with_landmark_errors
@@ -113,14 +113,7 @@ def _assessment(
 
 
 def _checksums(request: Request) -> dict[str, str]:
-    sources = {
-        "fixed": request.fixed,
-        "moving": request.moving,
-        "fixed_mask": request.fixed_mask,
-        "moving_mask": request.moving_mask,
-        "fixed_labels": request.fixed_labels,
-        "moving_labels": request.moving_labels,
-    }
+    sources = {role: getattr(request, role) for role in IMAGE_FIELDS}
     return {role: checksum(source) for role, source in sources.items() if source is not None}
 
 
@@ -131,8 +124,12 @@ def _path(alignment: Alignment, plan: Plan) -> tuple[Field, ...]:
         return ()
     try:
         return path_of(field, plan.device)
-    except (RuntimeError, MemoryError):  # torch raises the first for a GPU that is full
+    except MemoryError:
         return ()
+    except RuntimeError as error:  # what torch raises for a GPU that is full, and for much else
+        if isinstance(devices.in_words(error), (devices.DeviceMemoryError, MemoryError)):
+            return ()
+        raise
 
 
 def _silent(progress: Progress) -> None:

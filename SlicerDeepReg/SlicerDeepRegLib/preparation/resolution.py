@@ -53,15 +53,16 @@ def finest(grid: Grid, preset: str) -> tuple[float, tuple[int, int, int]]:
     return factor, level_size(grid, factor)
 
 
-def registration_memory(description: PairDescription, working: Memory) -> Memory:
+def registration_memory(description: PairDescription, working: Memory, on_device: bool = True) -> Memory:
     """Estimate the peak memory of a whole registration.
 
     Args:
         description: the pair.
-        working: what the method itself takes while it works: on the host, or on the device where it computes there.
+        working: what the method takes while it works, on the host or on the device.
+        on_device: whether the method itself computes there; its field is inverted there in any case.
     """
     fixed = description.fixed.voxels
-    during = fixed * HELD_BYTES + (0 if description.on_gpu else working.host)
+    during = fixed * HELD_BYTES + (0 if description.on_gpu and on_device else working.host)
     after = fixed * BYTES_PER_FIXED_VOXEL[fixed > MAX_DENSE_VOXELS]
     device = 0
     if description.on_gpu:

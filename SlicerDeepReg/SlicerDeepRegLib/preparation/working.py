@@ -38,7 +38,6 @@ class WorkingPair:
         margin_ijk: voxels around ``grid`` that the moving image is known on.
         content_grid: the fixed grid cropped to its content, its axes turned and its voxels sized where a recipe asks
             for it.
-        fixed_grid: the grid of the fixed image.
         linear_lps: (4, 4) the linear part that was applied.
         similarity: the name of the metric, decided.
         preset: the preset that was asked for.
@@ -50,7 +49,6 @@ class WorkingPair:
     grid: Grid
     margin_ijk: tuple[int, int, int]
     content_grid: Grid
-    fixed_grid: Grid
     linear_lps: np.ndarray
     similarity: str
     preset: str
@@ -120,7 +118,6 @@ def working_pair(
         grid=grid,
         margin_ijk=margin_ijk,
         content_grid=content_grid,
-        fixed_grid=pair.fixed.grid,
         linear_lps=linear_lps,
         similarity=chosen.name,
         preset=preset,

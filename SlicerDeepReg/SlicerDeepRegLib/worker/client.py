@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..types import InputError, Request
+from ..types import IMAGE_FIELDS, InputError, Request
 from . import protocol
 from .connection import Connection
 
@@ -94,6 +94,8 @@ class WorkerClient:
         Raises:
             InputError: the worker cannot be started, or the disk of temporary files is full.
         """
+        if self._requests and self._requests.keys() <= self._canceled.keys():
+            self.stop()  # nobody waits for what was canceled: this one need not wait for it to end
         self.start()
         connection = self._connected()
         job = f"job{next(self._numbers)}"
@@ -193,17 +195,25 @@ class WorkerClient:
             return message
         if job not in self._requests:
             return None
-        if kind == "done" and job in self._canceled:
-            message = {"kind": "canceled", "job": job}
-            kind = "canceled"
         if kind == "done":
-            request = self._requests.pop(job)
-            message["result"] = protocol.read_result(message["result"], self._connected().folder / job, request)
-        if kind in ("failed", "canceled"):
-            self._requests.pop(job, None)
-            self._canceled.pop(job, None)
+            message = self._finished(message, job)
+        if message["kind"] in ("failed", "canceled"):
             self.release(job)
+        if message["kind"] in ("done", "failed", "canceled"):
+            self._requests.pop(job)
+            self._canceled.pop(job, None)
         return message
+
+    def _finished(self, message: dict[str, Any], job: str) -> dict[str, Any]:
+        """Return the message of a finished job with its result, or what came instead of it."""
+        if job in self._canceled:
+            return {"kind": "canceled", "job": job}
+        try:
+            result = protocol.read_result(message["result"], self._connected().folder / job, self._requests[job])
+        except (OSError, ValueError, KeyError) as error:
+            text = f"The result could not be read from the temporary folder: {error}. Register again."
+            return {"kind": "failed", "job": job, "reason": "disk", "text": text}
+        return {**message, "result": result}
 
     def _end(self, why: str) -> list[dict[str, Any]]:
         """End the process; an event for every job it had, or one without a job."""
@@ -214,6 +224,8 @@ class WorkerClient:
             text = connection.reason_of_end()
         elif why == "device":
             text = "The GPU stopped working before this registration began. Press Apply to try again."
+        elif why == "canceled":
+            text = "The worker was ended with a canceled registration that did not stop. Press Apply to try again."
         else:
             text = f"The worker did not answer for {SILENCE_S:.0f} s; it was ended."
         last_words = connection.last_words()
@@ -229,7 +241,7 @@ class WorkerClient:
 
 def _check_space(folder: Path, request: Request) -> None:
     """Raise InputError if the disk of the private folder has no room for the volumes and the result."""
-    images = [getattr(request, name) for name in ("fixed", "moving", "fixed_labels", "moving_labels")]
+    images = [getattr(request, name) for name in IMAGE_FIELDS]
     needed = sum(image.values.nbytes for image in images if image is not None)
     voxels = protocol.in_memory(request.fixed).grid.voxels
     needed += voxels * (2 * 12 + 3 * 4) + 20_000_000  # fields of the stages and result, volumes

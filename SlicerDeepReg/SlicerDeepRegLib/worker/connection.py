@@ -32,12 +32,17 @@ class Connection:
         last_heard: when the last line came, ``time.monotonic()``.
 
     Raises:
-        InputError: the process cannot be started.
-        OSError: the private folder cannot be made.
+        InputError: the process cannot be started, or its private folder cannot be made.
     """
 
     def __init__(self, python: Sequence[str], environment: Mapping[str, str] | None) -> None:
-        self._private = PrivateFolder("deepreg-worker-")
+        try:
+            self._private = PrivateFolder("deepreg-worker-")
+        except OSError as error:
+            raise InputError(
+                f"The temporary folder cannot be written to: {error.strerror or error}. Free some space there, or set "
+                "the temporary folder to another disk."
+            ) from error
         self.folder: Path = self._private.path
         variables = environment_for(environment)
         variables["PYTHONUNBUFFERED"] = "1"

@@ -15,15 +15,24 @@ from typing import Any
 import numpy as np
 
 from ..files.jsonable import jsonable
-from ..types import Field, Grid, Image, Location, Request, Result, Source, Stage, Transform
+from ..types import (
+    IMAGE_FIELDS,
+    POINT_FIELDS,
+    Field,
+    Grid,
+    Image,
+    Location,
+    Request,
+    Result,
+    Source,
+    Stage,
+    Transform,
+)
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
-PROTOCOL = 4
+PROTOCOL = 5
 #: torch older than this lacks what the code uses.
 OLDEST_TORCH = (2, 2)
-
-_IMAGES = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
-_POINTS = ("fixed_points", "moving_points")
 
 
 def line(kind: str, **values: Any) -> bytes:
@@ -48,9 +57,9 @@ def write_request(request: Request, folder: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name in request.__dataclass_fields__:
         value = getattr(request, name)
-        if value is not None and name in _IMAGES:
+        if value is not None and name in IMAGE_FIELDS:
             value = _write_image(value, folder, name)
-        elif value is not None and name in _POINTS:
+        elif value is not None and name in POINT_FIELDS:
             value = np.asarray(value, float).tolist()
         values[name] = value
     return values
@@ -59,10 +68,10 @@ def write_request(request: Request, folder: Path) -> dict[str, Any]:
 def read_request(values: dict[str, Any], folder: Path) -> Request:
     """Return the request that ``write_request`` wrote, its images read into memory."""
     given = dict(values)
-    for name in _IMAGES:
+    for name in IMAGE_FIELDS:
         if given[name] is not None:
             given[name] = _read_image(given[name], folder, mapped=False)
-    for name in _POINTS:
+    for name in POINT_FIELDS:
         if given[name] is not None:
             given[name] = np.array(given[name], float).reshape(-1, 3)
     return Request(**given)
@@ -75,6 +84,7 @@ def write_result(result: Result, folder: Path) -> dict[str, Any]:
     """
     return jsonable(
         {
+            "preset": result.request.preset,
             "warped": _write_image(result.warped, folder, "warped"),
             "jacobian": _write_image(result.jacobian, folder, "jacobian"),
             "warped_labels": _optional(result.warped_labels, folder, "warped_labels"),
@@ -105,7 +115,10 @@ def write_result(result: Result, folder: Path) -> dict[str, Any]:
 
 
 def read_result(values: dict[str, Any], folder: Path, request: Request) -> Result:
-    """Return the result of ``write_result`` for the client's own request; arrays are mapped, not copied."""
+    """Return the result of ``write_result`` for the client's own request; arrays are mapped, not copied.
+
+    Its request has the preset that was used: a faster one than was asked for where memory did not suffice.
+    """
     labels, uncertainty = values["warped_labels"], values["uncertainty"]
     stages = tuple(
         Stage(
@@ -120,7 +133,7 @@ def read_result(values: dict[str, Any], folder: Path, request: Request) -> Resul
         for stage in values["stages"]
     )
     return Result(
-        request=request,
+        request=dataclasses.replace(request, preset=values["preset"]),
         fixed=in_memory(request.fixed),
         moving=in_memory(request.moving),
         transform=Transform(np.array(values["linear_lps"]), _optional_field(values["field"], folder)),

@@ -83,13 +83,12 @@ def test_an_engine_asks_where_it_computes():
 
 @pytest.mark.parametrize("name", sorted(methods()))
 def test_every_method_estimates_more_for_larger_images_and_finer_presets(name):
-    chosen = method(name)
     for on_gpu in (False, True):
         small, large = (needed(name, grid, on_gpu=on_gpu) for grid in (BRAIN, HUGE))
         assert 0 < small.host < large.host and small.device <= large.device
         fast = needed(name, BRAIN, "fast", on_gpu=on_gpu)
         assert fast.host <= small.host and fast.device <= small.device
-        assert (small.device > 0) == (on_gpu and chosen.on_device)
+        assert (small.device > 0) == on_gpu  # whatever computes the field, it is inverted on the device
 
 
 #: Registers a synthetic pair with few steps; prints what was estimated and what was needed, in 10^9 bytes.

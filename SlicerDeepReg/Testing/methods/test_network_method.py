@@ -368,11 +368,15 @@ def test_a_broken_model_does_not_take_the_others_away(tmp_path, own_models, caps
     (own_models / "other" / "card.json").write_text("no JSON")
     shutil.copytree(own_models / "mine", own_models / "caml")  # by hand, under a name of ours
     shutil.copytree(own_models / "mine", own_models / ".unfinished-1")
+    shutil.copytree(own_models / "mine", own_models / "wrong")  # by hand, with a setting that no network has
+    values = json.loads((own_models / "wrong" / "card.json").read_text())
+    (own_models / "wrong" / "card.json").write_text(json.dumps({**values, "name": "wrong", "settings": {"foo": 1}}))
     catalog.refresh()
     assert cards()["caml"].network == "caml" and "mine" in cards() and "mine" in methods()
     assert not {"other", ".unfinished-1"} & set(cards())
     said = capsys.readouterr().err
-    assert "cannot be read" in said and "named mine" in said
+    assert "cannot be read" in said and "named mine" in said and "'foo'" in said
+    assert "wrong" not in methods()
     remove("other")
     assert not (own_models / "other").exists()
 

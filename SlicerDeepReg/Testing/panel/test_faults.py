@@ -80,6 +80,10 @@ def cases(desktop, pair):
             "3 fixed and 2 moving",
         ),
         (dict(fixed=fixed, moving=moving, fixed_mask=blank), "error", "has no segment"),
+        # A scene of another version may hold what this one does not have.
+        (dict(fixed=fixed, moving=moving, preset="best"), "error", "preset must be one of"),
+        (dict(fixed=fixed, moving=moving, similarity="cc"), "error", "'cc'"),
+        (dict(fixed=fixed, moving=moving, linear="similarity"), "error", "linear must be one of"),
     ]
 
 

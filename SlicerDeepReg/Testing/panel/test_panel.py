@@ -449,3 +449,11 @@ def test_a_model_that_was_added_while_the_panel_was_open(own_models, desktop, wi
     (folder / "card.json").unlink()
     widget.enter()
     assert menu.findData("mine") < 0 and "License" in widget.ui.methodLabel.text  # and the panel goes on
+
+
+def test_stages_have_titles_at_any_resolution(desktop):
+    from SlicerDeepRegLib.panel.titles import stage_title
+
+    assert stage_title("scale 1/2") == "1/2 resolution"
+    assert stage_title("refine, scale 1") == "refine, full resolution"
+    assert stage_title("scale 1/2.2") == "1/2.2 resolution"  # of an image that is too large for the preset

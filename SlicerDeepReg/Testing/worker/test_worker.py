@@ -20,7 +20,7 @@ from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import DeviceMemoryError, Image, InputError
 from SlicerDeepRegLib.worker import client as client_module
-from SlicerDeepRegLib.worker import protocol
+from SlicerDeepRegLib.worker import connection, protocol
 from SlicerDeepRegLib.worker.client import WorkerClient
 from SlicerDeepRegLib.worker.serve import register_with_smaller_plans
 
@@ -102,6 +102,36 @@ def test_cancel_is_quick_and_the_next_job_runs(client, case):
     again = client.submit(fast_request(case))
     wait_for_event(client, "done", job=again)
     assert client.pid == pid or has_ended(pid)
+
+
+def test_a_job_after_a_canceled_one_does_not_wait_for_it(client, case):
+    job = client.submit(long_request(case))
+    wait_for_event(client, "progress", job=job)
+    os.kill(client.pid, signal.SIGSTOP)  # it will not answer
+    client.cancel(job)
+    again = client.submit(fast_request(case))
+    wait_for_event(client, "done", job=again)
+
+
+def test_a_result_that_was_removed_is_said_and_the_next_job_runs(client, case, monkeypatch):
+    def removed(*arguments):
+        raise FileNotFoundError("warped.npy")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(protocol, "read_result", removed)
+        job = client.submit(fast_request(case))
+        said = wait_for_event(client, "failed", job=job)[-1]
+    assert said["reason"] == "disk" and "warped.npy" in said["text"] and not client.busy
+    wait_for_event(client, "done", job=client.submit(fast_request(case)))
+
+
+def test_a_folder_that_cannot_be_made_is_said(case, monkeypatch):
+    def full(prefix):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(connection, "PrivateFolder", full)
+    with pytest.raises(InputError, match="No space left"):
+        WorkerClient().submit(fast_request(case))
 
 
 def test_a_worker_that_does_not_answer_a_cancel_is_ended(client, case):
@@ -257,7 +287,7 @@ def test_a_folder_with_spaces_accents_and_chinese(tmp_path, monkeypatch, case):
     assert not list(folder.iterdir())
 
 
-def test_a_small_gpu_gets_the_smaller_plan(case):
+def test_a_small_gpu_gets_the_smaller_plan(case, tmp_path):
     tried = []
 
     def pretended(asked, report):
@@ -269,6 +299,9 @@ def test_a_small_gpu_gets_the_smaller_plan(case):
     result = register_with_smaller_plans(fast_request(case, preset="thorough"), None, pretended)
     assert tried == ["thorough", "standard", "fast"]
     assert "fast was used" in result.notes[-1]
+    values = protocol.parse(protocol.line("x", r=protocol.write_result(result, tmp_path)))["r"]
+    received = protocol.read_result(values, tmp_path, fast_request(case, preset="thorough"))
+    assert received.request.preset == "fast"
 
     def never(asked, report):
         raise DeviceMemoryError("too small")

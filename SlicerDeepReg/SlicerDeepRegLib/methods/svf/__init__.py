@@ -24,7 +24,7 @@ from ...catalog import Card
 from ...preparation.resolution import registration_memory, voxels
 from ...preparation.working import working_pair
 from ...similarity import for_modality, similarities
-from ...types import AUTOMATIC, Finding, ImagePair, Memory, PairDescription
+from ...types import AUTOMATIC, ImagePair, Memory, PairDescription
 from ..base import BaseMethod, Context, Outcome
 from .plan import levels
 from .settings import PRESET_SETTINGS, SVFSettings
@@ -33,7 +33,6 @@ from .settings import PRESET_SETTINGS, SVFSettings
 class VelocityFieldOptimization(BaseMethod):
     """See the head of the file."""
 
-    uses_similarity = True
     on_device = True
     Settings = SVFSettings
     presets = PRESET_SETTINGS
@@ -53,10 +52,6 @@ class VelocityFieldOptimization(BaseMethod):
         license="Apache-2.0",
         dimensions=(2, 3),
     )
-
-    def check(self, pair: PairDescription, settings: Any) -> list[Finding]:
-        """See :class:`~..base.Method`: it takes any pair."""
-        return []
 
     def memory(self, pair: PairDescription, settings: Any) -> Memory:
         """See :class:`~..base.Method`; where "auto" chooses the metric, that of one modality is assumed."""

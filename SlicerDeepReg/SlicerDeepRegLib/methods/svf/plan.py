@@ -32,7 +32,7 @@ class Level:
     @property
     def name(self) -> str:
         """What the stage is called."""
-        return f"scale 1/{self.factor:g}" if self.factor > 1 else "scale 1"
+        return f"scale 1/{self.factor:.3g}" if self.factor > 1 else "scale 1"
 
     @property
     def work(self) -> int:

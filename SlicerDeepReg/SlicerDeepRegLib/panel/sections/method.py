@@ -12,18 +12,12 @@ from slicer.parameterNodeWrapper import WithinRange
 from ...catalog import refresh
 from ...methods import Method, linear_methods, method, methods
 from ...similarity import similarities
-from ...types import AUTOMATIC, MAX_UNCERTAINTY_RUNS, InputError, Request
+from ...types import AUTOMATIC, MAX_UNCERTAINTY_RUNS, PRESETS, InputError, Request
 from ..context import read_settings
 from ..marks import TitleMarks
 from ..section import BaseSection, signals_blocked
 from ..settings_form import SettingsForm
-
-#: The presets: value and what people read.
-PRESETS = (
-    ("fast", _("Fast (half resolution)")),
-    ("standard", _("Standard")),
-    ("thorough", _("High quality (slower)")),
-)
+from ..titles import preset_choice
 
 
 class MethodSection(BaseSection):
@@ -57,7 +51,7 @@ class MethodSection(BaseSection):
             "linear": widgets.linearCombo,
             "similarity": widgets.similarityCombo,
         }
-        _fill(self._menus["preset"], PRESETS)
+        _fill(self._menus["preset"], [(preset, preset_choice(preset)) for preset in PRESETS])
         _fill(self._menus["linear"], [(name, _(chosen.title)) for name, chosen in linear_methods().items()])
         metrics = [(name, _(metric.title)) for name, metric in similarities().items()]
         _fill(self._menus["similarity"], [(AUTOMATIC, _("Automatic")), *metrics])

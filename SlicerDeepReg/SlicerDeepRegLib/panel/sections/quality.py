@@ -63,6 +63,8 @@ class QualitySection(BaseSection):
         is_complete = complete(run)
         self.box.enabled = is_complete
         widgets.disagreementButton.enabled = len(self.context.runs.checked) >= 2
+        widgets.uncertaintyButton.enabled = is_complete and run.get("uncertainty") is not None
+        widgets.inverseConsistencyButton.enabled = is_complete and self._opposite(run) is not None
         theme = self.root.palette.color(qt.QPalette.Base).name()  # the bars are drawn in its colors
         state = (run, is_complete, str(run.facts.get("both_ways")) if is_complete else "", theme)
         if state == self._shown:
@@ -73,8 +75,6 @@ class QualitySection(BaseSection):
         self._fill_locations(facts.get("locations", []))
         self._fill_structures(facts.get("structures", []))
         widgets.landmarkErrorsButton.enabled = bool(facts.get("points"))
-        widgets.uncertaintyButton.enabled = is_complete and run.get("uncertainty") is not None
-        widgets.inverseConsistencyButton.enabled = is_complete and self._opposite(run) is not None
         widgets.qualityLabel.text = ""
 
     def selection_changed(self) -> None:
