@@ -71,14 +71,15 @@ def in_words(error: RuntimeError) -> Exception:
     text = str(error)
     if isinstance(error, torch.cuda.OutOfMemoryError) or any(words in text for words in _NO_GPU_MEMORY):
         return DeviceMemoryError(
-            "The GPU ran out of memory during the registration. Use --device cpu, or --preset fast."
+            "The GPU ran out of memory during the registration. Compute on the CPU, or use a faster preset.", "device"
         )
     if any(words in text for words in _NO_MEMORY):
         return MemoryError(text)
     if any(words in text for words in _LOST) and not any(words in text for words in _CANNOT):
         return DeviceLostError(
             f"The GPU stopped working during the registration ({text.splitlines()[0][:200]}). Try again; if it happens "
-            "again, use --device cpu, and look for news of the GPU's driver."
+            "again, compute on the CPU, and update the driver of the GPU.",
+            "device",
         )
     return error
 

@@ -72,7 +72,7 @@ def run_engine(
     log = folder / "log.txt"
     code = run(command, title, log, folder, threads, progress)
     if code:
-        remedy = " Close other programs, or use --preset fast." if was_killed(code) else ""
+        remedy = " Close other programs, or use a faster preset." if was_killed(code) else ""
         raise InputError(f"{title} {describe_exit(code)}.{remedy} Its last words: {last_words(log)}")
 
 

@@ -78,7 +78,7 @@ class HSGANet(RegistrationNetwork):
         if shape[-1] > most:
             raise InputError(
                 f"H-SGANet knows images of at most {most} voxels along their first axis, and this one has {shape[-1]} "
-                "there. Use --preset fast, or another network."
+                "there. Use a faster preset, or another network."
             )
         return (*super().padded_shape(shape)[:-1], most)
 

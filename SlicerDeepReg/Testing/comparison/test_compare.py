@@ -178,6 +178,7 @@ def test_a_cell_whose_memory_runs_out_is_named(files, monkeypatch):
     assert "memory ran out" in outcome["error"] and slices == b""
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_finishes(files, tmp_path):
     distributed = pytest.importorskip("distributed", reason='needs pip install "SlicerDeepReg[dask]"')
     pairs = read_pairs(files / "pairs.csv")

@@ -32,15 +32,10 @@ def network(case):
     return network_of(*case)
 
 
-#: What takes longest is done every time for the five systems and the one that all are measured against; for the others
-#: with ``-m slow``.
-EVERY_TIME = ("msrd-net", "unfolding", "caml", "fmirnet", "wavemorph", "voxelmorph")
-long_test = pytest.mark.parametrize(
-    "case",
-    [pytest.param(pair, marks=[] if pair[0] in EVERY_TIME else [pytest.mark.slow]) for pair in INPUTS],
-    ids=IDS,
-    indirect=True,
-)
+def every_time(*quick):
+    """Run a test for these cases each time, and for the others in ``make test-all``."""
+    marked = [pytest.param(pair, marks=[] if name in quick else [pytest.mark.slow]) for pair, name in zip(INPUTS, IDS)]
+    return pytest.mark.parametrize("case", marked, ids=IDS, indirect=True)
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
@@ -236,7 +231,7 @@ def test_velocity_is_integrated(case):
         network_of(*case, integration="euler")
 
 
-@long_test
+@every_time("msrd-net-3d", "caml-3d", "fmirnet-2d", "fmirnet-3d", "wavemorph-3d", "voxelmorph-3d", "unfolding-2d")
 def test_a_translation_is_learned_in_few_steps(case, network):
     """moving(x + 1.5 along i) = fixed(x), by the loss of its paper."""
     moving, fixed = images(case[1], shift=1.5)
@@ -255,7 +250,7 @@ def test_a_translation_is_learned_in_few_steps(case, network):
 
 
 @pytest.mark.skipif(torch.__version__ < "2.5", reason="PyTorch 2.2's compiler does not follow caches of functions")
-@long_test
+@every_time("fmirnet-2d", "wavemorph-3d", "voxelmorph-3d")
 @torch.no_grad()
 def test_it_compiles(case):
     """The graph is taken whole by torch.compile, without breaks; code is not generated here."""
