@@ -351,7 +351,13 @@ def test_too_little_memory_is_said_before(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------ what it does
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+#: The five systems and the one that all are measured against every time, the others in ``make test-all``.
+EVERY_TIME = ("msrd-net", "unfolding", "caml", "fmirnet", "wavemorph", "voxelmorph")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in EVERY_TIME else [pytest.mark.slow]) for n in sorted(NETWORKS)]
+)
 def test_every_network_takes_a_step(tmp_path, name, monkeypatch):
     monkeypatch.setattr(start, "build", lambda name, **asked: build(name, **network_class(name).small, **asked))
     request = small(tmp_path / name, network=name, dimensions=3, size_ijk=(32, 32, 32), batch=1, steps=2)
