@@ -60,7 +60,10 @@ def run_engine(
     folder: Path,
     threads: int | None = None,
 ) -> None:
-    """Run a process of ours in a folder, to its end.
+    """Run a process in a folder, to its end.
+
+    A program that is not ours is started through ``processes.supervise``, which ends it when this process ends, even by
+    a kill.
 
     Raises:
         InputError: it cannot be started, or ends with an error.
@@ -74,18 +77,3 @@ def run_engine(
     if code:
         remedy = " Close other programs, or use a faster preset." if was_killed(code) else ""
         raise InputError(f"{title} {describe_exit(code)}.{remedy} Its last words: {last_words(log)}")
-
-
-def run_program(
-    command: Sequence[str],
-    title: str,
-    report: Callable[[Progress], None],
-    folder: Path,
-    threads: int | None = None,
-) -> None:
-    """Run a program that is not ours in a folder, until it ends or this process does, even by a kill.
-
-    Raises:
-        InputError: it cannot be started, or ends with an error.
-    """
-    run_engine(module_command("processes.supervise", *command), title, report, folder, threads)

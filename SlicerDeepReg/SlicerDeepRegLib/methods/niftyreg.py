@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from ..catalog import Card
 from ..processes.folders import private_folder
+from ..processes.launch import module_command
 from ..settings import number
 from ..types import PRESETS, Finding
 from . import engine_process
@@ -74,9 +75,8 @@ class NiftyReg(Engine):
             for role, values in (("fixed", pair.fixed), ("moving", pair.moving)):
                 sitk.WriteImage(straight_image(values, pair.spacing_mm), str(folder / f"{role}.nii.gz"))
             for command in self._commands(settings, pair.one_modality):
-                engine_process.run_program(
-                    [str(shutil.which(command[0])), *command[1:]], self.title, context.progress, folder, context.threads
-                )
+                program = module_command("processes.supervise", str(shutil.which(command[0])), *command[1:])
+                engine_process.run_engine(program, self.title, context.progress, folder, context.threads)
             positions = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "deformation.nii.gz")))
         return Displacement(_displacements(positions, pair.fixed, pair.spacing_mm))
 

@@ -13,7 +13,7 @@ import vtk
 from ..types import Image, Result
 from .display import add_legend, diverging_colors, set_range
 from .facts import scene_facts
-from .nodes import FLIP, add_transform, add_volume
+from .nodes import FLIP, add_text_columns, add_transform, add_volume
 from .runs import MARK, OWNED, Run, matrix_to_world, node_name, put_into, remove
 from .scene import JACOBIAN_COLORS, add_distances, display_range
 from .segments import add_segment
@@ -132,13 +132,7 @@ def _add_table(
     node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
     columns = [("Metric", [title for title, _ in rows])]
     columns += [(state, [values[n] for _, values in rows]) for n, state in enumerate(("as given", "linear", "result"))]
-    for title, values in columns:
-        column = vtk.vtkStringArray()
-        column.SetName(title)
-        for value in values:
-            column.InsertNextValue(value)
-        node.AddColumn(column)
-    node.SetUseColumnTitleAsColumnHeader(True)
+    add_text_columns(node, columns)
     return node
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import slicer
@@ -135,6 +135,17 @@ def resampled(
     node.SetAndObserveTransformNodeID(None)  # it comes back under the input's transform: warped twice
     node.SetName(name)
     return node
+
+
+def add_text_columns(node: slicer.vtkMRMLTableNode, columns: Iterable[tuple[str, Iterable[str]]]) -> None:
+    """Append columns of text, each with its title and values, to a table node; the titles are its heading."""
+    for title, values in columns:
+        column = vtk.vtkStringArray()
+        column.SetName(title)
+        for value in values:
+            column.InsertNextValue(value)
+        node.AddColumn(column)
+    node.SetUseColumnTitleAsColumnHeader(True)
 
 
 def grid_part(transform: vtk.vtkAbstractTransform) -> vtk.vtkAbstractTransform | None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import slicer
 import slicer.util
-import vtk
 
 from ..metrics import METRICS
 from .layouts import PREFIX, RUN_COLORS, SHOWS, Cell, Layouts, description
+from .nodes import add_text_columns
 from .runs import Run
 
 #: How many runs go beside each other.
@@ -133,13 +133,7 @@ class SideBySide:
         columns = table_columns(self._runs)
         if self.blind is not None:
             columns = [("Run", [f"{number + 1}: {name}" for number, name in enumerate(self.blind)])]
-        for title, values in columns:
-            column = vtk.vtkStringArray()
-            column.SetName(title)
-            for value in values:
-                column.InsertNextValue(value)
-            node.AddColumn(column)
-        node.SetUseColumnTitleAsColumnHeader(True)
+        add_text_columns(node, columns)
         for view in slicer.util.getNodesByClass("vtkMRMLTableViewNode", self.scene):
             if PREFIX in (view.GetSingletonTag() or "", view.GetLayoutName() or ""):
                 view.SetTableNodeID(node.GetID())

@@ -48,8 +48,9 @@ class SegmentationNetwork(nn.Module):
         wide = [max(2 * divisor, -(-size // divisor) * divisor) for size in shape]
         padding = [amount for size, w in zip(shape[::-1], wide[::-1]) for amount in (0, w - size)]
         scores = self.scores(self.levels(F.pad(image, padding)))
-        inside = (slice(None), slice(None), *(slice(0, size) for size in shape))
-        return scores[inside]
+        for axis, size in enumerate(shape, start=2):
+            scores = scores.narrow(axis, 0, size)
+        return scores
 
     def levels(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the features of every level, from fine to coarse."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import slicer
 import slicer.util
-import vtk
 
+from ..mrml.nodes import add_text_columns
 from ..mrml.runs import Run
 from ..types import InputError
 
@@ -54,14 +54,11 @@ def save_ranking(scene: Any, ranked: Sequence[str]) -> Any:
     """
     tables = [node for node in slicer.util.getNodesByClass("vtkMRMLTableNode", scene) if node.GetName() == TABLE]
     node = tables[0] if tables else scene.AddNewNodeByClass("vtkMRMLTableNode", TABLE)
-    titles = ["Read at", *(f"Rank {rank + 1}" for rank in range(len(LETTERS)))]
+    titles = ["Read at"] + [f"Rank {rank + 1}" for rank in range(len(LETTERS))]
     if not tables:
-        for title in titles:
-            column = vtk.vtkStringArray()
-            column.SetName(title)
-            node.AddColumn(column)
-        node.SetUseColumnTitleAsColumnHeader(True)
-    values = [datetime.datetime.now().isoformat(timespec="seconds"), *ranked, *([""] * (len(LETTERS) - len(ranked)))]
+        add_text_columns(node, [(title, []) for title in titles])
+    unused = [""] * (len(LETTERS) - len(ranked))
+    values = [datetime.datetime.now().isoformat(timespec="seconds"), *ranked, *unused]
     table = node.GetTable()
     for column, value in enumerate(values):
         table.GetColumn(column).InsertNextValue(value)

@@ -115,8 +115,8 @@ def test_unknown_choices(name):
 # ------------------------------------------------------------------ what only a scene can tell
 
 
-def volume(role, **more):
-    return VolumeFacts(role=role, name=role.title(), noun="volume", **{"grid": GRID, "low": 0.0, "high": 100.0, **more})
+def volume(role, grid=GRID, low=0.0, high=100.0, **more):
+    return VolumeFacts(role=role, name=role.title(), noun="volume", grid=grid, low=low, high=high, **more)
 
 
 def sentences(facts, severity, name="svf"):

@@ -163,6 +163,25 @@ def test_an_empty_mask_and_points_outside_are_said_by_the_worker(desktop, widget
     assert not runs(desktop.host.scene)
 
 
+@pytest.mark.parametrize(
+    "error", [KeyError("field"), OSError("gone"), TypeError("odd")], ids=lambda e: type(e).__name__
+)
+def test_a_result_that_cannot_be_put_into_the_scene_ends_the_job(desktop, widget, pair, monkeypatch, error):
+    from SlicerDeepRegLib.panel import session
+
+    def fails(*arguments):
+        raise error
+
+    before = scene_state(desktop.host.scene)
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "keep_motion", fails)
+        widget.ui.applyButton.click()
+        job = finish(desktop, widget)
+    assert job.reason == "error" and "could not be put into the scene" in desktop.messages[-1]
+    assert "Traceback" in "".join(job.log)
+    assert not runs(desktop.host.scene) and scene_state(desktop.host.scene) == before
+
+
 def test_a_device_that_is_not_there(desktop, widget, pair):
     widget.panel.parameters.device = "mps"
     widget.ui.applyButton.click()
