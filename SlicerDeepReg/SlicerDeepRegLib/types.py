@@ -154,12 +154,16 @@ class Image:
         grid: where its voxels lie.
         name: what to call it in messages and in the scene.
         dimensions: 2 when it came from a 2D file (then K is 1), otherwise 3.
+        notes: sentences about what its reader changed or assumed; people are told.
+        files: the files that its voxels and geometry were read from; empty where it was made in memory.
     """
 
     values: np.ndarray
     grid: Grid
     name: str = "image"
     dimensions: int = 3
+    notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if tuple(self.values.shape) != self.grid.shape_kji:

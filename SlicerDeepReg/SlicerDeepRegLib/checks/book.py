@@ -150,6 +150,8 @@ def _images(facts: PairFacts) -> Iterable[Finding]:
 
 
 def _about_image(volume: VolumeFacts) -> Iterable[Finding]:
+    for note in volume.notes:
+        yield Finding("warning", note, control=volume.role)
     if volume.is_complex:
         yield Finding("error", f"{volume.called} has complex voxels.", "Convert it to magnitude.", volume.role)
     elif volume.not_finite:

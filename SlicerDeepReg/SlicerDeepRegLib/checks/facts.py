@@ -27,6 +27,7 @@ class VolumeFacts:
         not_finite: how many voxels are NaN or infinite, as far as is known.
         parent: the name of the transform that the node is under, or "".
         parent_is_linear: whether that transform is linear.
+        notes: what its reader changed or assumed.
     """
 
     role: str
@@ -42,6 +43,7 @@ class VolumeFacts:
     not_finite: int = 0
     parent: str = ""
     parent_is_linear: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def called(self) -> str:
@@ -178,4 +180,5 @@ def facts_of_image(image: Image, role: str) -> VolumeFacts:
         low=float(values.min()) if known else None,
         high=float(values.max()) if known else None,
         not_finite=not_finite,
+        notes=image.notes,
     )
