@@ -229,6 +229,9 @@ class Request:
     moving_labels: Source | None = None
     fixed_points: PointsSource | None = None
     moving_points: PointsSource | None = None
+    #: Which image of a DICOM folder that holds several: its number in the list that the message gives, or a series UID.
+    fixed_series: str = ""
+    moving_series: str = ""
     #: Numbers of the method that differ from its defaults (see settings.py).
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     #: Measure the metrics before, between and after; switch off where only the transform matters.

@@ -11,7 +11,7 @@ from ..files.images import load
 from ..files.points import load_points
 from ..geometry.points import apply_matrix
 from ..preparation.resample import resample
-from ..types import Image, ImagePair, Request
+from ..types import Image, ImagePair, Request, Source
 from .book import check_pair_alone, raise_error
 from .facts import AttachmentFacts, PairFacts, PointFacts, facts_of_image
 
@@ -45,7 +45,10 @@ def read_inputs(request: Request) -> Inputs:
         InputError: a file cannot be read, or an image cannot be registered.
     """
     reader = _Reader()
-    fixed, moving = load(request.fixed, "fixed image"), load(request.moving, "moving image")
+    fixed, moving = (
+        _load(request.fixed, "fixed", request.fixed_series),
+        _load(request.moving, "moving", request.moving_series),
+    )
     facts = PairFacts(
         fixed=facts_of_image(fixed, "fixed"),
         moving=facts_of_image(moving, "moving"),
@@ -87,6 +90,10 @@ def read_inputs(request: Request) -> Inputs:
     )
 
 
+def _load(source: Source, side: str, series: str) -> Image:
+    return load(source, f"{side} image", series)
+
+
 class _Reader:
     """Reads masks and labels, and keeps the facts about them."""
 
@@ -106,7 +113,7 @@ class _Reader:
         if source is None:
             return None
         role = control.replace("_", " ")
-        mask = load(source, role)
+        mask = load(source, role, straight=False)
         binary = Image((mask.values > 0).astype(np.uint8), mask.grid, mask.name)
         inside = self.on_grid(binary, image, role).values > 0
         self.facts.append(AttachmentFacts(control, mask.name, "mask", empty=not bool(inside.any())))
@@ -115,7 +122,7 @@ class _Reader:
     def labels(self, source: str | Image | None, control: str) -> Image | None:
         if source is None:
             return None
-        labels = load(source, control.replace("_", " "))
+        labels = load(source, control.replace("_", " "), straight=False)
         values = labels.values
         whole = bool(np.isfinite(values).all() and (values >= 0).all() and (values == np.round(values)).all())
         self.facts.append(

@@ -69,6 +69,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     for kind, text in (("mask", "image, above 0 where to compare"), ("labels", "label map"), ("points", "landmarks")):
         for side in ("fixed", "moving"):
             parser.add_argument(f"--{side}-{kind}", metavar="FILE", help=f"{side} {text}")
+    for side in ("fixed", "moving"):
+        parser.add_argument(
+            f"--{side}-series",
+            metavar="N",
+            default="",
+            help=f"which image of the {side} folder, if it holds several DICOM series: its number in the list that is "
+            "then printed, or a series instance UID",
+        )
     parser.add_argument(
         "--set",
         action="append",

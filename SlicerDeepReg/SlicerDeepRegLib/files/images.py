@@ -1,90 +1,118 @@
-"""Images from and to files, with SimpleITK: NIfTI, NRRD, MetaImage, and a folder of one DICOM series."""
+"""Images from and to files: NIfTI, NRRD, MetaImage, DICOM, and pictures of one slice."""
 
 from __future__ import annotations
 
+import dataclasses
 import errno
-import gzip
 import hashlib
 import os
-import zlib
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from ..geometry.grids import at_right_angles
 from ..types import Grid, Image, InputError, Source
 from . import nifti
 from .atomic import whole_files
+from .dicom_images import read_dicom
+from .dicom_slices import is_dicom
 from .headers import header_fault_of
 
-FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or a folder with one DICOM series"
+FORMATS = (
+    "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM (the folder of a series, or a file), or "
+    "a gray picture (.png, .tif)"
+)
+#: ITK's readers that may be used, by the ending of a file's name: no other one is ever tried on a stranger's bytes.
+_READERS = {
+    ".nrrd": "NrrdImageIO",
+    ".nhdr": "NrrdImageIO",
+    ".mha": "MetaImageIO",
+    ".mhd": "MetaImageIO",
+    ".png": "PNGImageIO",
+    ".tif": "TIFFImageIO",
+    ".tiff": "TIFFImageIO",
+}
+#: Cosines between the axes of a grid that ITK, and what it writes, take for right angles.
+_SHEARED = 1e-4
 
 
-def load(source: Source, role: str) -> Image:
-    """Return the image, read first if it is a path. ``role`` names it in messages ("fixed image")."""
-    return source if isinstance(source, Image) else read_image(source, role)
+def load(source: Source, role: str, series: str = "", straight: bool = True) -> Image:
+    """Return the image, read first if it is a path; see :func:`read_image`."""
+    return source if isinstance(source, Image) else read_image(source, role, series, straight)
 
 
-def read_image(path: str | os.PathLike, role: str = "image") -> Image:
+def read_image(path: str | os.PathLike, role: str = "image", series: str = "", straight: bool = True) -> Image:
     """Read one scalar 2D or 3D image.
 
     Args:
-        path: a file, or a folder that holds one DICOM series.
+        path: a file, or a folder that holds a DICOM series.
         role: what the image is for, as the messages should call it ("fixed image").
+        series: which of several DICOM images in the folder; see :func:`~.dicom_slices.chosen`.
+        straight: whether a sheared grid is resampled to one with axes at right angles; not for labels, which are
+            brought to another grid later.
 
     Returns:
         The image with the pixel type of the file; a 2D file becomes one slice, ``dimensions`` 2.
 
     Raises:
-        InputError: missing, unreadable, truncated, empty, 4D, vector or color data, or a bad header.
+        InputError: missing, unreadable, truncated, empty, 4D, vector or color data, a bad header, or several DICOM
+            images of which none was chosen.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"The {role} {path} does not exist. Check the path.")
+    if path.is_dir() or (path.is_file() and path.suffix.lower() not in _READERS and _is_dicom_file(path)):
+        return read_dicom(path, role, series)
+    if series:
+        raise InputError(f"A DICOM series was chosen, and the {role} {path} is no DICOM. Leave the choice out.")
     try:
-        itk_image = _read_dicom_folder(path, role) if path.is_dir() else _read_file(path, role)
+        image = _read_file(path, role)
     except RuntimeError as error:
         check_memory_ran_out(error)
         raise InputError(_explain(path, role, str(error))) from error
-    itk_image = _single_volume(itk_image, path, role)
-    return from_sitk(itk_image, path.name)
+    return straightened(image, role) if straight else image
 
 
-def _read_file(path: Path, role: str) -> sitk.Image:
+def _is_dicom_file(path: Path) -> bool:
+    return not nifti.is_nifti(path) and (is_dicom(path) or path.suffix.lower() in (".dcm", ".dicom", ".ima"))
+
+
+def _read_file(path: Path, role: str) -> Image:
+    if not path.is_file():
+        raise InputError(f"The {role} {path} is no regular file. Give {FORMATS}.")
     if path.stat().st_size == 0:
         raise InputError(f"The {role} {path} is empty (0 bytes). Copy or export it again.")
-    fault = nifti.fault_of(path) if nifti.is_nifti(path) else header_fault_of(path)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None and not nifti.is_nifti(path):
+        raise InputError(f"The {role} {path} is not an image that can be read here. Give {FORMATS}.")
+    fault = nifti.fault_of(path) if reader is None else header_fault_of(path)
     if fault:
         raise InputError(f"The {role} {path} cannot be read: {fault}. Copy or export it again.")
-    _check_gzip(path, role)
-    return sitk.ReadImage(str(path))
+    if reader is None:
+        return nifti.read(path, role)
+    itk_image = _single_volume(sitk.ReadImage(str(path), imageIO=reader), path, role)
+    return dataclasses.replace(from_sitk(itk_image, path.name), files=(str(path),))
 
 
-def _check_gzip(path: Path, role: str) -> None:
-    """Read a .gz to its checksum: a truncated one would silently be read as zeros."""
-    if path.suffix.lower() != ".gz" or nifti.is_nifti(path):  # those were read to their end already
-        return
-    try:
-        with gzip.open(path, "rb") as stream:
-            while stream.read(1 << 24):
-                pass
-    except (EOFError, OSError, zlib.error) as error:
-        raise InputError(f"The {role} {path} is damaged or cut short ({error}). Copy or export it again.") from error
+def straightened(image: Image, role: str) -> Image:
+    """Return the image on a grid whose axes are at right angles: itself, if its own are; else resampled, with a note.
 
-
-def _read_dicom_folder(path: Path, role: str) -> sitk.Image:
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
-    if not series:
-        raise InputError(f"The {role} folder {path} holds no DICOM series. Give {FORMATS}.")
-    if len(series) > 1:
-        counts = [len(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), uid)) for uid in series]
-        raise InputError(
-            f"The {role} folder {path} holds {len(series)} DICOM series (of {', '.join(map(str, counts))} files). "
-            "Put the series to be registered in a folder of its own."
-        )
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), series[0]))
-    return reader.Execute()
+    Viewers and file formats differ in what they make of a sheared grid, and most drop the shear without a word.
+    """
+    direction = image.grid.direction
+    if np.abs(direction.T @ direction - np.eye(3)).max() <= _SHEARED:
+        return image
+    if image.values.dtype.kind == "c":
+        raise InputError(f"The {role} ({image.name}) is complex and its axes are not at right angles.")
+    grid = at_right_angles(image.grid)
+    lowest = float(image.values.min())
+    target = sitk.Image(grid.size_ijk, sitk.sitkUInt8)
+    place(target, grid)
+    source = sitk.Cast(to_sitk(image, 3), sitk.sitkFloat32)
+    values = sitk.Resample(source, target, sitk.Transform(3, sitk.sitkIdentity), sitk.sitkLinear, lowest)
+    note = f"The axes of the {role} are not at right angles (it is sheared, as by a gantry tilt); it was resampled."
+    return dataclasses.replace(image, values=sitk.GetArrayFromImage(values), grid=grid, notes=(*image.notes, note))
 
 
 def _explain(path: Path, role: str, message: str) -> str:

@@ -1,6 +1,7 @@
-"""The header of a NIfTI file, checked before ITK reads it: a damaged one can crash ITK's process, or be read as zeros.
+"""NIfTI files: read with nibabel, and their headers checked before, so that no damaged one is read as zeros.
 
-NIfTI-1 (348 bytes) and NIfTI-2 (540 bytes), in either byte order: https://nifti.nimh.nih.gov.
+NIfTI-1 (348 bytes) and NIfTI-2 (540 bytes), in either byte order: https://nifti.nimh.nih.gov. ITK, which writes them
+here, cannot read NIfTI-2, refuses sheared grids, and does not say which of two geometries it took.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..types import Grid, Image, InputError
+
 #: Nothing lies so far away.
 _FAR_MM = 1e9
 #: Enough for either header.
@@ -26,6 +29,117 @@ _KINDS = (
     (348, b"n+1\0", 344, (40, "8h"), (70, "h"), (108, "f")),
     (540, b"n+2\0", 4, (16, "8q"), (12, "h"), (168, "q")),
 )
+
+
+#: Millimeters of the units that a header may name.
+_UNITS_MM = {"meter": 1000.0, "micron": 0.001}
+#: RAS, which NIfTI speaks, to LPS.
+_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+#: Two geometries agree if no corner is farther apart, and axes are at right angles if no cosine is larger.
+_AGREE_MM, _SHEARED = 0.1, 1e-4
+
+
+def read(path: Path, role: str) -> Image:
+    """Read a file whose header was checked (see :func:`fault_of`).
+
+    Of qform and sform the one is taken that ITK takes, and so Slicer: the sform if its code is 1 or there is no qform,
+    else the qform; but the sform where it is sheared, because a qform cannot be.
+
+    Args:
+        path: a .nii or .nii.gz.
+        role: what messages call the image.
+
+    Returns:
+        The image with the type of the file, float32 where it has a slope; notes say which geometry was taken if two
+        disagree, and that there is none.
+
+    Raises:
+        InputError: it is damaged, a series of volumes, or holds colors or vectors.
+    """
+    import nibabel
+
+    try:
+        file = nibabel.load(path)
+        header, data = file.header, file.dataobj
+        slope, intercept = float(data.slope), float(data.inter)
+        shape = tuple(side or 1 for side in data.shape)  # some write 0 for the sides after the third
+        stored = nibabel.arrayproxy.ArrayProxy(str(path), (shape, data.dtype, data.offset, slope, intercept))
+        values = np.array(stored.get_unscaled())
+        forms = [(header.get_sform(), int(header["sform_code"])), (header.get_qform(), int(header["qform_code"]))]
+        unit, sides = header.get_xyzt_units()[0], [float(side) for side in header.get_zooms()[:3]]
+    except MemoryError:
+        raise
+    except Exception as error:  # nibabel raises all kinds on damaged files
+        words = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise InputError(f"The {role} {path} cannot be read: it is damaged ({words[0]}). Export it again.") from error
+    values = _scalars(values, path, role)
+    dimensions = 2 if values.ndim == 2 else 3
+    values = values.reshape(values.shape + (1,) * (3 - values.ndim))
+    if (slope, intercept) != (1.0, 0.0):
+        values = (values * slope + intercept).astype(np.float32 if values.dtype.kind != "c" else np.complex64)
+    values = np.ascontiguousarray(values.T.astype(values.dtype.newbyteorder("="), copy=False))
+    matrix, notes = _matrix(forms, sides, values.shape[::-1], role)
+    factor = _UNITS_MM.get(unit, 1.0)
+    if factor != 1:
+        notes.append(f"The {role} gives its geometry in {unit}s; it was converted to mm.")
+    lps = np.diag([factor] * 3 + [1.0]) @ matrix
+    if dimensions == 2:
+        lps = _in_plane(lps)
+    return Image(values, Grid(values.shape[::-1], lps), path.name, dimensions, tuple(notes), (str(path),))
+
+
+def _scalars(values: np.ndarray, path: Path, role: str) -> np.ndarray:
+    """Return a 2D or 3D array of numbers."""
+    if values.dtype.fields is not None or (values.ndim == 5 and values.shape[4] > 1 and values.shape[3] == 1):
+        count = len(values.dtype.fields) if values.dtype.fields is not None else values.shape[4]
+        raise InputError(
+            f"The {role} {path} has {count} values in each voxel (color, vector or field). Convert it to a scalar "
+            "image, one value in each voxel."
+        )
+    if any(side != 1 for side in values.shape[3:]):
+        raise InputError(
+            f"The {role} {path} is a 4D series of {int(np.prod(values.shape[3:]))} volumes. Extract the one volume "
+            "that is to be registered."
+        )
+    if values.ndim < 2:
+        raise InputError(f"The {role} {path} has {values.ndim} dimensions; 2 or 3 are needed.")
+    return values.reshape(values.shape[:3])
+
+
+def _matrix(
+    forms: Sequence[tuple[np.ndarray, int]], sides: Sequence[float], size_ijk: Sequence[int], role: str
+) -> tuple[np.ndarray, list[str]]:
+    """Return (4, 4) from voxels to LPS in the file's unit, and notes."""
+    (sform, sform_code), (qform, qform_code) = forms
+    if sform_code <= 0 and qform_code <= 0:
+        note = f"The {role} has no orientation (neither qform nor sform): which side is left is not known."
+        return np.diag([*sides, *[1.0] * (3 - len(sides)), 1.0]), [note]
+    if qform_code <= 0:
+        return _TO_LPS @ sform, []
+    if sform_code <= 0:
+        return _TO_LPS @ qform, []
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
+    corners[:, :3] *= np.array(size_ijk) - 1
+    apart_mm = float(np.linalg.norm(corners @ (sform - qform).T, axis=1).max())
+    axes = sform[:3, :3] / np.maximum(np.linalg.norm(sform[:3, :3], axis=0), 1e-12)
+    sheared = bool(np.abs(axes.T @ axes - np.eye(3)).max() > _SHEARED)
+    taken = "sform" if sheared or sform_code == 1 else "qform"
+    matrix = _TO_LPS @ (sform if taken == "sform" else qform)
+    if apart_mm <= _AGREE_MM:
+        return matrix, []
+    why = "because it is sheared, which a qform cannot be" if sheared else "as Slicer takes it"
+    return matrix, [
+        f"The qform and sform of the {role} disagree by up to {apart_mm:.1f} mm; the {taken} was taken, {why}."
+    ]
+
+
+def _in_plane(matrix: np.ndarray) -> np.ndarray:
+    """Return what a 2D file says of its own plane, as a plane z = 0."""
+    flat = np.eye(4)
+    flat[:2, :2], flat[:2, 3] = matrix[:2, :2], matrix[:2, 3]
+    if abs(np.linalg.det(flat[:2, :2])) < 1e-3 * np.prod(np.linalg.norm(matrix[:3, :2], axis=0)):
+        flat[:2, :2] = np.diag(np.linalg.norm(matrix[:3, :2], axis=0))  # it stands on the plane of x and y
+    return flat
 
 
 def fault_of(path: Path) -> str | None:

@@ -68,6 +68,25 @@ def level_size(grid: Grid, factor: float, smallest: int = 8) -> tuple[int, int, 
     return triple(size)
 
 
+def at_right_angles(grid: Grid) -> Grid:
+    """Return a grid with axes at right angles that covers a sheared one: i and the plane of i and j stay as they are.
+
+    The voxels' sides are those of the sheared box, measured along the new axes, so that no plane of voxels that was at
+    right angles to others is moved between two planes.
+    """
+    axes, sides = np.linalg.qr(grid.ijk_to_lps[:3, :3])  # the columns are axes @ sides, and sides is upper triangular
+    signs = np.sign(np.diag(sides))
+    axes, spacing_mm = axes * signs, np.abs(np.diag(sides))
+    size = np.array(grid.size_ijk)
+    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (size - 1)
+    places = corners @ (grid.ijk_to_lps[:3, :3].T @ axes) / spacing_mm  # in new voxels, from the old first voxel
+    low, high = np.floor(places.min(axis=0) + 1e-6), np.ceil(places.max(axis=0) - 1e-6)
+    matrix = np.eye(4)
+    matrix[:3, :3] = axes * spacing_mm
+    matrix[:3, 3] = grid.origin_lps_mm + matrix[:3, :3] @ low
+    return Grid(triple(high - low + 1), matrix)
+
+
 def overlap_fraction(first: Grid, second: Grid, samples: int = 24) -> float:
     """Return the fraction of ``first``'s voxel centers that lie inside ``second``, on a coarse lattice."""
     axes = [np.linspace(0, n - 1, min(n, samples)) for n in first.size_ijk]

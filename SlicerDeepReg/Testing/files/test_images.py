@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -13,8 +14,9 @@ from helpers.geometry import OBLIQUE, make_grid
 from helpers.images import noise_image
 from helpers.paths import PROJECT
 from SlicerDeepRegLib.files.headers import header_fault_of
-from SlicerDeepRegLib.files.images import checksum, read_image, write_image
-from SlicerDeepRegLib.types import InputError
+from SlicerDeepRegLib.files.images import checksum, from_sitk, read_image, write_image
+from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centers_lps
+from SlicerDeepRegLib.types import Grid, InputError
 
 
 def oblique_image(size=(9, 10, 11), dtype=np.float32, direction=OBLIQUE):
@@ -41,6 +43,101 @@ def test_2d_files_stay_2d(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(np.arange(120, dtype=np.uint8).reshape(10, 12)), str(tmp_path / "flat.png"))
     flat = read_image(tmp_path / "flat.png")
     assert flat.dimensions == 2 and flat.grid.size_ijk == (12, 10, 1) and flat.grid.is_planar
+
+
+def nifti_file(path, sform=None, qform=None, codes=(0, 0), kind=nib.Nifti1Image, unit="mm"):
+    """A NIfTI with those geometries, RAS; returns the path and the values (K, J, I)."""
+    values = np.random.default_rng(2).random((9, 10, 11)).astype(np.float32)
+    image = kind(values, None)
+    image.header.set_zooms((1.5, 2.0, 3.0))
+    image.header.set_xyzt_units(unit)
+    image.header["qform_code"] = image.header["sform_code"] = 0
+    if qform is not None:
+        image.set_qform(qform, codes[1])
+    if sform is not None:
+        image.set_sform(sform, codes[0])
+    nib.save(image, path)
+    return path, values.T
+
+
+PLAIN = np.array([[1.5, 0, 0, -5], [0, 2.0, 0, -6], [0, 0, 3.0, -7], [0, 0, 0, 1]])
+SHEARED = PLAIN + np.array([[0, 0.1, 0, 0]] + [[0.0] * 4] * 3)
+ELSEWHERE = PLAIN + np.array([[0, 0, 0, 30.0]] + [[0.0] * 4] * 3)
+RAS_TO_LPS = np.diag([-1, -1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    "sform, qform, codes, taken, words",
+    [
+        (PLAIN, PLAIN, (1, 1), PLAIN, ""),
+        (PLAIN, None, (2, 0), PLAIN, ""),
+        (None, PLAIN, (0, 1), PLAIN, ""),
+        (PLAIN, ELSEWHERE, (1, 1), PLAIN, "disagree by up to 30.0 mm; the sform was taken"),
+        (PLAIN, ELSEWHERE, (2, 1), ELSEWHERE, "disagree by up to 30.0 mm; the qform was taken"),
+        (SHEARED, PLAIN, (1, 1), SHEARED, "the sform was taken, because it is sheared"),
+        (None, None, (0, 0), RAS_TO_LPS @ np.diag([1.5, 2, 3, 1]), "no orientation"),
+    ],
+)
+def test_the_geometry_of_a_nifti_and_which_of_two_was_taken(tmp_path, sform, qform, codes, taken, words):
+    path, values = nifti_file(tmp_path / "image.nii", sform, qform, codes)
+    image = read_image(path, "moving image", straight=False)
+    assert np.allclose(image.grid.ijk_to_lps, RAS_TO_LPS @ taken, atol=1e-5) and (image.values == values).all()
+    assert words in " ".join(image.notes) and bool(image.notes) == bool(words)
+    if taken is not SHEARED:  # ITK, and so Slicer, puts the voxels at the same place
+        assert from_sitk(sitk.ReadImage(str(path)), "").grid.same_as(image.grid)
+
+
+def test_nifti_2_and_other_units(tmp_path):
+    path, values = nifti_file(tmp_path / "two.nii.gz", PLAIN, PLAIN, (1, 1), nib.Nifti2Image)
+    two = read_image(path)
+    assert np.allclose(two.grid.ijk_to_lps, RAS_TO_LPS @ PLAIN) and (two.values == values).all() and not two.notes
+    small = PLAIN.copy()
+    small[:3] /= 1000
+    meters = read_image(nifti_file(tmp_path / "meters.nii", small, None, (1, 0), unit="meter")[0])
+    assert np.allclose(meters.grid.ijk_to_lps, RAS_TO_LPS @ PLAIN, atol=1e-4) and "converted to mm" in meters.notes[0]
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nrrd"])
+def test_a_sheared_grid_is_straightened_exactly_and_said(tmp_path, ending):
+    """An image that grows linearly stays exactly so under linear interpolation, wherever the voxels lie."""
+    matrix = np.array([[-4.0, 0.8, 0.3, 60], [0.0, -4.0, 1.1, 50], [0, 0, 4, -40], [0, 0, 0, 1]])
+    along = np.array([0.5, -0.7, 0.4])
+    grid = Grid((16, 18, 20), matrix)
+    values = (voxel_centers_lps(grid) @ along + 1000).astype(np.float32)
+    path = tmp_path / f"sheared{ending}"
+    if ending == ".nii":
+        made = nib.Nifti1Image(values.T, None)
+        made.header["qform_code"] = 0
+        made.set_sform(RAS_TO_LPS @ matrix, 1)
+        nib.save(made, path)
+    else:
+        rows = " ".join("(" + ",".join(str(n) for n in matrix[:3, c]) + ")" for c in range(3))
+        head = (
+            "NRRD0004\ntype: float\ndimension: 3\nspace: left-posterior-superior\nsizes: 16 18 20\n"
+            f"space directions: {rows}\nkinds: domain domain domain\nendian: little\nencoding: raw\n"
+            "space origin: (60,50,-40)\n\n"
+        )
+        path.write_bytes(head.encode() + values.astype("<f4").tobytes())
+    image = read_image(path, "fixed image")
+    direction = image.grid.direction
+    assert np.abs(direction.T @ direction - np.eye(3)).max() < 1e-9
+    inside = image.values > values.min()
+    assert inside.mean() > 0.5
+    expected = voxel_centers_lps(image.grid) @ along + 1000
+    assert np.abs(image.values - expected)[inside].max() < 0.01
+    assert "not at right angles" in image.notes[0]
+    low, high = (voxel_centers_lps(g).reshape(-1, 3) for g in (image.grid, grid))
+    assert (low.min(0) <= high.min(0) + 1e-6).all() and (low.max(0) >= high.max(0) - 1e-6).all()
+
+
+@pytest.mark.parametrize("name", ["scan.vtk", "scan.mnc", "scan.gipl", "scan.hdr", "scan"])
+def test_only_known_formats_are_tried(tmp_path, name):
+    """A legacy VTK header of 284 bytes made ITK ask for 8 GB."""
+    (tmp_path / name).write_text(
+        "# vtk DataFile Version 3.0\nx\nBINARY\nDATASET STRUCTURED_POINTS\nDIMENSIONS 2000 2000 1000\n"
+    )
+    with pytest.raises(InputError, match="not an image that can be read here. Give NIfTI"):
+        read_image(tmp_path / name, "fixed image")
 
 
 def test_dicom_folder(tmp_path):

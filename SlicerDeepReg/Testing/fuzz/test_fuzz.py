@@ -14,7 +14,7 @@ from SlicerDeepRegLib.types import InputError
 from SlicerDeepRegLib.worker import protocol
 
 pytest.importorskip("resource", reason="limits on memory and time are those of Unix")
-from . import run, targets  # noqa: E402
+from . import dicom_folders, run, targets  # noqa: E402
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)
@@ -149,3 +149,20 @@ def test_brackets_without_end_are_refused_and_the_worker_goes_on(tmp_path):
     for job in ("../out", "a/b", 3, None, ["x"]):
         assert protocol.parse(protocol.line("register", job=job, request={})) is None
     assert protocol.parse(protocol.line("register", job="job1"))["job"] == "job1"
+
+
+def test_folders_of_dicom_slices_are_read_right_or_refused_or_noted(tmp_path):
+    """Three of each kind; what each kind must come to, so that a kind that is always refused does not pass for good."""
+    ended, faults = dicom_folders.run(range(3 * len(dicom_folders.KINDS)), tmp_path)
+    assert not faults
+    for kind in ("clean", "renamed", "shuffled_numbers", "upside_down", "slopes", "one_uid_for_all"):
+        assert ended[kind] == {"read": 3}, kind
+    for kind in ("copied", "tilted", "wandering", "uneven", "two_thicknesses", "with_others"):
+        assert ended[kind] == {"noted": 3}, kind
+    for kind in ("second_series", "second_acquisition", "second_acquisition_between", "doubled_with_other_values"):
+        assert ended[kind] == {"refused": 3}, kind
+
+
+@pytest.mark.slow
+def test_two_thousand_folders_of_dicom_slices(tmp_path):
+    assert not dicom_folders.run(range(2000), tmp_path)[1]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pydicom
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-MR = "1.2.840.10008.5.1.4.1.1.4"
+MR, ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 
 
-def write_series(folder, image, name="Doe^Jane", study=None, frame=None):
-    """An MR series of an image whose grid is right-handed."""
-    folder.mkdir()
+def write_series(folder, image, name="Doe^Jane", study=None, frame=None, change=None, prefix="", most=4000):
+    """An MR series of an image whose grid is right-handed; ``change(k, header)`` may alter each slice's header."""
+    folder.mkdir(exist_ok=True)
     study, series, frame = study or generate_uid(), generate_uid(), frame or generate_uid()
-    grid, values = image.grid, np.clip(image.values * 10, 0, 4000).astype(np.uint16)
+    grid, values = image.grid, np.clip(image.values * 10, 0, most).astype(np.uint16)
     for k in range(grid.size_ijk[2]):
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MR, generate_uid()
@@ -33,12 +33,19 @@ def write_series(folder, image, name="Doe^Jane", study=None, frame=None):
         one.SamplesPerPixel, one.PhotometricInterpretation, one.PixelRepresentation = 1, "MONOCHROME2", 0
         one.BitsAllocated, one.BitsStored, one.HighBit = 16, 16, 15
         one.PixelData = values[k].tobytes()
-        if int(pydicom.__version__.split(".")[0]) >= 3:
-            one.save_as(folder / f"{k:03d}.dcm", enforce_file_format=True)
-        else:
-            one.is_little_endian, one.is_implicit_VR = True, False
-            one.save_as(folder / f"{k:03d}.dcm", write_like_original=False)
+        if change is not None:
+            change(k, one)
+        save(one, folder / f"{prefix}{k:03d}.dcm")
     return folder
+
+
+def save(one, path):
+    """Write a dataset with the preamble and header of a DICOM file."""
+    if int(pydicom.__version__.split(".")[0]) >= 3:
+        one.save_as(path, enforce_file_format=True)
+    else:
+        one.is_little_endian, one.is_implicit_VR = True, False
+        one.save_as(path, write_like_original=False)
 
 
 def applied(path, points_lps_mm):
@@ -65,3 +72,33 @@ def applied(path, points_lps_mm):
         through = (pre @ [*point, 1])[:3] + offset
         moved.append((post @ [*through, 1])[:3])
     return np.array(moved)
+
+
+def write_enhanced(path, image, order, slopes=None):
+    """One Enhanced MR file with the slices of an image as frames in the given order, each with its own slope."""
+    grid, values = image.grid, np.clip(image.values * 10, 0, 4000)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ENHANCED_MR, generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    whole = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    whole.SOPClassUID, whole.SOPInstanceUID, whole.Modality = ENHANCED_MR, meta.MediaStorageSOPInstanceUID, "MR"
+    whole.StudyInstanceUID, whole.SeriesInstanceUID, whole.FrameOfReferenceUID = (generate_uid() for _ in range(3))
+    whole.Rows, whole.Columns, whole.NumberOfFrames = grid.size_ijk[1], grid.size_ijk[0], len(order)
+    whole.SamplesPerPixel, whole.PhotometricInterpretation, whole.PixelRepresentation = 1, "MONOCHROME2", 0
+    whole.BitsAllocated, whole.BitsStored, whole.HighBit = 16, 16, 15
+    shared, turn, measures = Dataset(), Dataset(), Dataset()
+    turn.ImageOrientationPatient = [f"{v:.10f}" for v in (*grid.direction[:, 0], *grid.direction[:, 1])]
+    measures.PixelSpacing = [float(grid.spacing_mm[1]), float(grid.spacing_mm[0])]
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [turn], [measures]
+    whole.SharedFunctionalGroupsSequence, whole.PerFrameFunctionalGroupsSequence = [shared], []
+    planes = []
+    for k, slope in zip(order, slopes or [1.0] * len(order)):
+        frame, place, scale = Dataset(), Dataset(), Dataset()
+        place.ImagePositionPatient = [f"{v:.8f}" for v in grid.ijk_to_lps[:3, :3] @ [0, 0, k] + grid.origin_lps_mm]
+        scale.RescaleSlope, scale.RescaleIntercept, scale.RescaleType = str(slope), "0", "US"
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [place], [scale]
+        whole.PerFrameFunctionalGroupsSequence.append(frame)
+        planes.append(np.round(values[k] / slope).astype(np.uint16))
+    whole.PixelData = np.stack(planes).tobytes()
+    save(whole, path)
+    return path

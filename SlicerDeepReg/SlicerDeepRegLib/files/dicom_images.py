@@ -1,0 +1,255 @@
+"""Read one image of DICOM files: the folder of a series, a single slice, or a file of many frames.
+
+What the positions of the slices say is done exactly: a gantry tilt and uneven gaps are resampled to a regular grid.
+What they do not say, and what is missing or doubled, is refused or told in a note.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..geometry.stacks import Stack
+from ..types import Grid, Image, InputError
+from .dicom_slices import Group, Slice, chosen, groups_in, siblings
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+
+def read_dicom(path: Path, role: str, series: str = "") -> Image:
+    """Read an image.
+
+    Args:
+        path: a folder, or a file.
+        role: what messages call the image ("fixed image").
+        series: which image of several; see :func:`~.dicom_slices.chosen`.
+
+    Returns:
+        The image on a regular grid, with notes about what was resampled, left out or inverted, and its files.
+
+    Raises:
+        InputError: nothing there can be read as one image whose geometry is known.
+    """
+    groups, notes = groups_in(path, role)
+    group = chosen(groups, series, path, role)
+    if not path.is_dir():
+        count = siblings(path, group, role)
+        if count > 1:
+            raise InputError(
+                f"The {role} {path} is one slice of a DICOM series; {count} slices of it lie in {path.parent}. Give "
+                "that folder, or copy the slice to a folder of its own."
+            )
+    if group.stack is None:
+        grid, placing = _unplaced(group, path, role)
+        values, inverted = _voxels(group.slices, role)
+    else:
+        group, placing = _whole(group, path, role)
+        values, inverted = _voxels(group.slices, role)
+        stack = _stack(group)
+        grid = stack.grid(group.slices[0].size_ij)
+        values = stack.values_on(grid, values, float(values.min()))
+    return Image(
+        values=values,
+        grid=grid,
+        name=path.name,
+        notes=(*notes, *group.notes, *placing, *inverted),
+        files=tuple(dict.fromkeys(str(one.file) for one in group.slices)),
+    )
+
+
+def _unplaced(group: Group, path: Path, role: str) -> tuple[Grid, list[str]]:
+    """Return the plane z = 0 for a single image without a position, such as a radiograph."""
+    first = group.slices[0]
+    if len(group.slices) > 1 or first.pixel_mm is None:
+        lacking = "pixel spacing" if first.pixel_mm is None else "position and orientation (ImagePositionPatient)"
+        raise InputError(
+            f"The slices of the {role} {path} have no {lacking} in their DICOM headers, so where they lie is not "
+            "known. Export the series again with its geometry, or convert it with a program that knows the scanner."
+        )
+    matrix = np.diag([*first.pixel_mm, 1.0, 1.0])
+    note = f"The {role} has no position in its DICOM header; it was put into the plane z = 0."
+    return Grid((*first.size_ij, 1), matrix), [note]
+
+
+def _whole(group: Group, path: Path, role: str) -> tuple[Group, list[str]]:
+    """Return the group without slices that are there twice, and notes about its geometry; refuse what is not whole."""
+    stack = _stack(group)
+    if stack.doubled:
+        group = _without_doubles(group, path, role)
+        stack = _stack(group)
+        if stack.doubled:
+            raise InputError(_mixed(group, stack, path, role))
+    if stack.is_torn:
+        n = int(stack.gaps_mm.argmax())
+        raise InputError(
+            f"Slices of the {role} {path} are missing: between {group.slices[n].file.name} and "
+            f"{group.slices[n + 1].file.name} there is a gap of {stack.gaps_mm[n]:.1f} mm, where slices lie "
+            f"{stack.usual_gap_mm:.1f} mm apart. Copy or export the whole series again."
+        )
+    return group, geometry_notes(stack, f"The {role}", [one.file.name for one in group.slices])
+
+
+def _stack(group: Group) -> Stack:
+    if group.stack is None:
+        raise ValueError("these slices have no place")
+    return group.stack
+
+
+def geometry_notes(stack: Stack, called: str, names: Sequence[str] = ()) -> list[str]:
+    """Say what is irregular about a stack of slices: missing ones, uneven gaps, a tilt.
+
+    Args:
+        stack: the slices.
+        called: what to call the image at the beginning of a sentence ("The fixed image").
+        names: of the slices' files, sorted as the stack is.
+    """
+    notes = []
+    gaps = stack.gaps_mm
+    if stack.missing:
+        lost = sum(count for _, count in stack.missing)
+        where = ""
+        if names:
+            where = " after " + ", ".join(names[n] for n, _ in stack.missing[:5])
+        notes.append(
+            f"{called} lacks {lost} of its slices{where}; they were filled in between their neighbors. Look there with "
+            "care, or export the whole series again."
+        )
+    elif not stack.is_even:
+        notes.append(
+            f"{called} has slices that do not lie evenly ({gaps.min():.2f} to {gaps.max():.2f} mm apart); it was "
+            f"resampled to slices every {stack.step_mm:.2f} mm."
+        )
+    if not stack.is_straight:
+        tilt = stack.tilt_degrees
+        how = f"is tilted by {tilt:.1f} degrees (gantry tilt)" if tilt is not None else "has slices that are moved"
+        notes.append(f"{called} {how}; it was resampled to a grid whose axes are at right angles.")
+    return notes
+
+
+def _mixed(group: Group, stack: Stack, path: Path, role: str) -> str:
+    n = stack.doubled[0]
+    names = f"{group.slices[n].file.name} and {group.slices[n + 1].file.name}"
+    return (
+        f"The {role} {path} mixes several images: {len(stack.doubled)} of its {len(group.slices)} slices lie where "
+        f"another one lies, first {names}, and nothing in their headers tells them apart. Put those of one image into "
+        "a folder of their own."
+    )
+
+
+def _without_doubles(group: Group, path: Path, role: str) -> Group:
+    """Leave out slices that lie at the place of another one and have its pixels; those that differ are refused."""
+    stack = _stack(group)
+    left_out = []
+    for n in stack.doubled:
+        same_plane = stack.gaps_mm[n] < 1e-3 and np.abs(stack.moved_mm[n + 1] - stack.moved_mm[n]).max() < 1e-3
+        one, other = group.slices[n], group.slices[n + 1]
+        if not same_plane or not np.array_equal(_voxels([one], role)[0], _voxels([other], role)[0]):
+            raise InputError(_mixed(group, stack, path, role))
+        left_out.append(n + 1)
+    kept = [n for n in range(len(group.slices)) if n not in left_out]
+    names = ", ".join(group.slices[n].file.name for n in left_out[:3])
+    note = f"{len(left_out)} slices of the {role} are there twice ({names}{', ...' if len(left_out) > 3 else ''})."
+    reduced = Stack(
+        order=np.arange(len(kept)),
+        distance_mm=stack.distance_mm[kept],
+        moved_mm=stack.moved_mm[kept],
+        axes=stack.axes,
+        pixel_mm=stack.pixel_mm,
+        first_lps_mm=stack.first_lps_mm,
+    )
+    slices = tuple(group.slices[n] for n in kept)
+    return dataclasses.replace(group, slices=slices, stack=reduced, notes=(*group.notes, note))
+
+
+def _voxels(slices: Sequence[Slice], role: str) -> tuple[np.ndarray, list[str]]:
+    """Return (N, J, I) values, rescaled slice by slice, and notes; small values bright are turned round."""
+    frames: dict[Path, np.ndarray] = {}
+    planes, notes = [], []
+    for one in slices:
+        if one.frame is None:
+            stored = _stored(one.file, role)
+        else:
+            if one.file not in frames:
+                frames[one.file] = _stored(one.file, role)
+            stored = frames[one.file]
+            if one.frame >= len(stored):
+                raise InputError(
+                    f"The {role} file {one.file} holds fewer frames than its header lists. Export it again."
+                )
+            stored = stored[one.frame]
+        stored = stored.reshape(stored.shape[-2:])
+        if [*stored.shape] != [one.size_ij[1], one.size_ij[0]]:
+            raise InputError(f"The {role} file {one.file} holds another size than its header says. Export it again.")
+        planes.append(stored)
+    slopes, intercepts = ({getattr(one, name) for one in slices} for name in ("slope", "intercept"))
+    if not all(np.isfinite(n) for n in (*slopes, *intercepts)) or 0.0 in slopes:
+        raise InputError(f"The {role} has a rescale slope of 0, or one that is no number, in {slices[0].file}.")
+    values = np.stack(planes)
+    if slopes != {1.0} or not all(float(n).is_integer() for n in intercepts):
+        slope, intercept = (
+            np.array([getattr(one, name) for one in slices]).reshape(-1, 1, 1) for name in ("slope", "intercept")
+        )
+        values = (values * slope + intercept).astype(np.float32)
+    elif intercepts != {0.0}:
+        shift = np.array([int(one.intercept) for one in slices], np.int32).reshape(-1, 1, 1)
+        values = values.astype(np.int32) + shift
+    if slices[0].inverted:
+        values = (int(values.max()) + int(values.min()) - values) if values.dtype.kind in "iu" else -values
+        notes.append(f"The {role} is stored with low values for bright (MONOCHROME1); it was inverted.")
+    return values, notes
+
+
+def _stored(file: Path, role: str) -> np.ndarray:
+    """Return the stored values, without rescaling: (J, I), or (frames, J, I)."""
+    import pydicom
+
+    try:
+        whole = pydicom.dcmread(file, force=True)
+        if "ModalityLUTSequence" in whole:
+            raise InputError(
+                f"The {role} file {file} has a lookup table for its values (Modality LUT), which is not supported. "
+                "Convert it to NIfTI or NRRD first."
+            )
+        syntax = whole.file_meta.get("TransferSyntaxUID")
+        if syntax is not None and syntax.is_encapsulated and "NumberOfFrames" not in whole:
+            return _decoded(file, whole)
+        values: np.ndarray = whole.pixel_array  # of many compressed frames, where pydicom has a decoder for them
+        return _used_bits(values, whole)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # pydicom and GDCM raise all kinds on damaged pixels
+        words = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise InputError(
+            f"The pixels of the {role} file {file} are damaged or cut short ({words[0]}). Copy or export it again."
+        ) from error
+
+
+def _used_bits(values: np.ndarray, header: Dataset) -> np.ndarray:
+    """Clear what old scanners keep in the unused high bits, such as overlays."""
+    if values.dtype.kind not in "iu":
+        return values
+    stored, allocated = int(header.BitsStored), int(header.BitsAllocated)
+    if stored >= allocated or int(header.HighBit) != stored - 1:
+        return values
+    kept = values.astype(np.int64) & ((1 << stored) - 1)
+    if int(header.PixelRepresentation):
+        kept = np.where(kept >= 1 << (stored - 1), kept - (1 << stored), kept)
+    return kept.astype(np.int32 if allocated <= 16 else np.int64)
+
+
+def _decoded(file: Path, header: Dataset) -> np.ndarray:
+    """Return compressed values, decoded by ITK's GDCM, which applies what the header says: that is undone."""
+    image = sitk.ReadImage(str(file), imageIO="GDCMImageIO")
+    values: np.ndarray = sitk.GetArrayFromImage(image)
+    slope, intercept = float(header.get("RescaleSlope", 1) or 1), float(header.get("RescaleIntercept", 0) or 0)
+    if slope != 1 or intercept != 0:
+        values = np.round((values.astype(np.float64) - intercept) / slope)
+    if str(header.get("PhotometricInterpretation", "")) == "MONOCHROME1":  # GDCM turns them round; an offset remains
+        values = (1 << int(header.BitsAllocated)) - 1 - values
+    return values.astype(np.int32)

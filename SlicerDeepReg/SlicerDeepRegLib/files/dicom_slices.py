@@ -1,0 +1,490 @@
+"""The slices in a folder of DICOM files, or in one file, and which of them belong together as one image.
+
+Headers are read with pydicom. Files are listed here, one by one: what is no regular file (a link that leads nowhere, a
+pipe) is named, never a reason to stop in the middle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..geometry.stacks import Stack, stack_of
+from ..types import InputError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+#: Slices are parallel if no cosine of their axes differs by more, and their pixels equal if no side (mm) does.
+_SAME_AXES, _SAME_PIXEL = 1e-3, 1e-4
+#: Modalities whose objects may have rows and columns, but are no images to register.
+_NO_IMAGES = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "SR", "PR", "KO", "REG", "DOC", "RTRECORD", "PLAN", "FID", "AU"}
+#: With so few images of another orientation beside a volume of one series, these are its scouts.
+_MOST_SCOUTS, _LEAST_SLICES = 3, 8
+#: What tells images apart that lie at the same places under one series UID, the surest first.
+_SPLITS = ("acquisition", "temporal", "b_value", "trigger", "image_type", "acquisition_time", "content_time")
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """One image plane.
+
+    Attributes:
+        file: where it stands.
+        frame: its number in a file of several frames; None where the file is this slice.
+        position: (3,) center of its first pixel, LPS mm; None where the header has none.
+        axes_ij: (3, 2) unit vectors of i and j, LPS, as columns; None where the header has none.
+        pixel_mm: (2,) sides of a pixel along i and j; None where the header has none.
+        size_ij: pixels along i and j.
+        slope, intercept: of its stored values.
+        inverted: whether small stored values are bright (MONOCHROME1).
+        series: the series' instance UID.
+        uid: its own instance UID (of the whole file, for a frame).
+        tags: what else tells images of one series apart, by the names of ``_SPLITS``, and what names them to people.
+    """
+
+    file: Path
+    frame: int | None
+    position: np.ndarray | None
+    axes_ij: np.ndarray | None
+    pixel_mm: np.ndarray | None
+    size_ij: tuple[int, int]
+    slope: float
+    intercept: float
+    inverted: bool
+    series: str
+    uid: str
+    tags: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Slices that form one image.
+
+    Attributes:
+        slices: sorted along their normal.
+        stack: how they lie; None where the header of a single image does not say.
+        told_by: what tells it apart from others of its series ("acquisition 2"), or "".
+        notes: what was left out.
+    """
+
+    slices: tuple[Slice, ...]
+    stack: Stack | None
+    told_by: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """What it is, for a list to choose from."""
+        first, (i, j) = self.slices[0], self.slices[0].size_ij
+        words = [f'"{first.tags["description"]}"' if first.tags.get("description") else "without a description"]
+        if first.tags.get("number") is not None:
+            words.append(f"series number {first.tags['number']}")
+        words.append(f"{len(self.slices)} {_plane(first)} slice{'s' * (len(self.slices) > 1)} of {i} x {j}")
+        return ", ".join([*words, self.told_by]) if self.told_by else ", ".join(words)
+
+
+def groups_in(path: Path, role: str) -> tuple[list[Group], tuple[str, ...]]:
+    """Find the images in a folder (not in folders inside it) or in one file.
+
+    Args:
+        path: the folder or file.
+        role: what messages call the image ("fixed image").
+
+    Returns:
+        The images, in a stable order, and notes about what was not read.
+
+    Raises:
+        InputError: there is no image, a file cannot be opened, or slices of one image cannot be told apart.
+    """
+    slices, notes = _slices_in(path, role)
+    slices, doubled = _without_copies(slices)
+    if doubled:
+        notes.append(f"{_names(doubled)} in the folder of the {role} are copies of others there, and were left out.")
+    groups: list[Group] = []
+    for alike in _alike(slices):
+        groups += _told_apart(alike, path, role)
+    groups.sort(key=lambda group: (_number(group), group.slices[0].series, -len(group.slices), group.told_by))
+    return groups, tuple(notes)
+
+
+def _slices_in(path: Path, role: str) -> tuple[list[Slice], list[str]]:
+    slices: list[Slice] = []
+    odd: list[str] = []
+    unreadable: list[str] = []
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if file.is_dir():
+            continue
+        if not file.is_file():
+            odd.append(file.name)
+            continue
+        header = _header(file, role)
+        if isinstance(header, str):
+            unreadable.append(file.name)
+        elif header is not None:
+            slices += _slices_of(file, header, role)
+    if not slices:
+        raise InputError(_nothing(path, role, unreadable))
+    where, notes = f"in the folder of the {role}", []
+    if odd:
+        notes.append(f"{_names(odd)} {where} lead nowhere or are no files, and were not read.")
+    if unreadable:
+        notes.append(f"{_names(unreadable)} {where} look like DICOM images but cannot be read, and were left out.")
+    return slices, notes
+
+
+def _number(group: Group) -> int:
+    number = group.slices[0].tags.get("number")
+    return int(number) if number is not None else 0
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{len(names)} files ({shown}, ...)" if len(names) > 3 else shown
+
+
+def _nothing(path: Path, role: str, unreadable: Sequence[str]) -> str:
+    if not path.is_dir():
+        return f"The {role} {path} is a DICOM object, but no image that can be registered. Give an image."
+    if unreadable:
+        return (
+            f"The {role} folder {path} holds no DICOM series that can be read; {_names(unreadable)} are damaged or cut "
+            "short. Copy or export it again."
+        )
+    inside = [folder.name for folder in sorted(path.iterdir()) if folder.is_dir()]
+    if inside:
+        return (
+            f"The {role} folder {path} holds no DICOM series itself, but folders ({_names(inside)}). Give the folder "
+            "that holds the slices."
+        )
+    return (
+        f"The {role} folder {path} holds no DICOM series. Give a file in NIfTI, NRRD or MetaImage, or the folder that "
+        "holds the slices."
+    )
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a file begins as DICOM files do."""
+    with open(path, "rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def _header(file: Path, role: str) -> Dataset | str | None:
+    """Return the header; None if it is no DICOM image; words if it looks like one and cannot be read."""
+    import pydicom
+
+    try:
+        begins = is_dicom(file)
+        if not begins and file.suffix.lower() not in (".dcm", ".dicom", ".ima", ""):
+            return None
+        header = pydicom.dcmread(file, stop_before_pixels=True, force=not begins)
+        modality, sop = str(header.get("Modality", "")), str(header.get("SOPClassUID", ""))
+    except OSError as error:
+        raise InputError(f"The {role} file {file} cannot be opened ({error.strerror or error}).") from error
+    except Exception:  # pydicom raises all kinds on damaged files
+        return "damaged" if file.suffix.lower() in (".dcm", ".ima", ".dicom") or begins else None
+    if modality in _NO_IMAGES or "DirectoryRecordSequence" in header or (not begins and not sop):
+        return None
+    return header if "Rows" in header and "Columns" in header else "without rows and columns"
+
+
+def _slices_of(file: Path, header: Dataset, role: str) -> Iterator[Slice]:
+    try:
+        if int(header.get("SamplesPerPixel", 1)) != 1:
+            raise InputError(
+                f"The {role} file {file} holds color. Convert it to a scalar image, one value in each pixel."
+            )
+        if "PerFrameFunctionalGroupsSequence" in header:
+            yield from _frames(file, header)
+        elif int(header.get("NumberOfFrames", None) or 1) > 1:
+            raise InputError(
+                f"The {role} file {file} has several frames and does not say where each lies. Load it in the program "
+                "of its maker, and export it as a series of slices."
+            )
+        else:
+            yield _slice(file, None, header, (header,), ())
+    except InputError:
+        raise
+    except Exception as error:  # a header may hold anything
+        raise InputError(f"The header of the {role} file {file} is damaged ({error}). Export it again.") from error
+
+
+def _frames(file: Path, header: Dataset) -> Iterator[Slice]:
+    shared = header.get("SharedFunctionalGroupsSequence") or []
+    for number, own in enumerate(header.PerFrameFunctionalGroupsSequence):
+        groups = [own, *shared[:1]]  # what a frame says of itself goes first
+        parts = [element.value[0] for group in groups for element in group if element.VR == "SQ" and element.value]
+        yield _slice(file, number, header, (*parts, header), parts)
+
+
+def _slice(file: Path, frame: int | None, header: Dataset, parts: Sequence[Dataset], own: Sequence[Dataset]) -> Slice:
+    def first(name: str) -> Any:
+        value = next((part.get(name) for part in parts if part.get(name) not in (None, "", [])), None)
+        return value
+
+    position, turn, pixel = first("ImagePositionPatient"), first("ImageOrientationPatient"), first("PixelSpacing")
+    if pixel is None:
+        pixel = first("ImagerPixelSpacing")
+    values = [None if value is None else np.array([float(n) for n in value]) for value in (position, turn, pixel)]
+    axes = None if values[1] is None or len(values[1]) != 6 else values[1].reshape(2, 3).T
+    if axes is not None and (np.linalg.norm(axes, axis=0) < 0.5).any():
+        axes = None
+    slope, intercept = first("RescaleSlope"), first("RescaleIntercept")
+    return Slice(
+        file=file,
+        frame=frame,
+        position=values[0] if values[0] is not None and len(values[0]) == 3 else None,
+        axes_ij=None if axes is None else axes / np.linalg.norm(axes, axis=0),
+        pixel_mm=None if values[2] is None or len(values[2]) != 2 or (values[2] <= 0).any() else values[2][::-1],
+        size_ij=(int(header.Columns), int(header.Rows)),
+        slope=1.0 if slope is None else float(slope),
+        intercept=0.0 if intercept is None else float(intercept),
+        inverted=str(header.get("PhotometricInterpretation", "")) == "MONOCHROME1",
+        series=str(header.get("SeriesInstanceUID", "")),
+        uid=str(header.get("SOPInstanceUID", file.name)),
+        tags={
+            "description": str(header.get("SeriesDescription", "") or ""),
+            "number": header.get("SeriesNumber", None),
+            "instance": (int(first("InstanceNumber") or 0), frame or 0),
+            "frame_of_reference": str(header.get("FrameOfReferenceUID", "")),
+            "echo": str(first("EchoNumbers") or ""),
+            "echo_time": _rounded(first("EffectiveEchoTime") or first("EchoTime")),
+            "acquisition": str(first("FrameAcquisitionNumber") or first("AcquisitionNumber") or ""),
+            "stack": str(first("StackID") or "") if own else "",
+            "temporal": str(first("TemporalPositionIndex") or first("TemporalPositionIdentifier") or ""),
+            "b_value": _rounded(first("DiffusionBValue")),
+            "trigger": _rounded(first("NominalCardiacTriggerDelayTime") or first("TriggerTime")),
+            "image_type": "/".join(str(word) for word in (first("FrameType") or first("ImageType") or [])),
+            "acquisition_time": str(first("AcquisitionTime") or ""),
+            "content_time": str(first("ContentTime") or ""),
+        },
+    )
+
+
+def _rounded(value: Any) -> float | None:
+    return None if value is None else round(float(value), 2)
+
+
+def _plane(first: Slice) -> str:
+    if first.axes_ij is None:
+        return "unplaced"
+    normal = np.abs(np.cross(first.axes_ij[:, 0], first.axes_ij[:, 1]))
+    return ("sagittal", "coronal", "axial")[int(normal.argmax())]
+
+
+def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
+    """Leave out what is there twice under one instance UID, as a file that was copied is."""
+    kept: dict[tuple[str, str, int | None], Slice] = {}
+    copies = []
+    for one in slices:
+        key = (one.series, one.uid, one.frame)
+        known = kept.get(key)
+        if known is None:
+            kept[key] = one
+        elif _same_place(known, one):
+            copies.append(one.file.name)
+        else:  # a UID that was used for two images, against the standard
+            kept[one.series, one.uid, -len(kept) - 1] = one
+    return list(kept.values()), copies
+
+
+def _same_place(one: Slice, other: Slice) -> bool:
+    if one.position is None or other.position is None:
+        return one.position is other.position and one.tags["instance"] == other.tags["instance"]
+    return bool(np.abs(one.position - other.position).max() < 1e-3) and _parallel(one, other)
+
+
+def _parallel(one: Slice, other: Slice) -> bool:
+    if one.axes_ij is None or other.axes_ij is None:
+        return one.axes_ij is other.axes_ij
+    return bool(np.abs(one.axes_ij - other.axes_ij).max() < _SAME_AXES)
+
+
+def _alike(slices: Sequence[Slice]) -> list[list[Slice]]:
+    """Part the slices by series, echo and geometry of their plane."""
+    groups: list[list[Slice]] = []
+    for one in slices:
+        for group in groups:
+            if _belongs(one, group[0]):
+                group.append(one)
+                break
+        else:
+            groups.append([one])
+    return groups
+
+
+def _belongs(one: Slice, other: Slice) -> bool:
+    same = one.series == other.series and one.size_ij == other.size_ij and one.inverted == other.inverted
+    names = ("frame_of_reference", "echo", "echo_time", "stack")
+    if not same or any(one.tags[name] != other.tags[name] for name in names) or not _parallel(one, other):
+        return False
+    if one.pixel_mm is None or other.pixel_mm is None:
+        return one.pixel_mm is other.pixel_mm
+    return bool(np.abs(one.pixel_mm - other.pixel_mm).max() < _SAME_PIXEL)
+
+
+def _told_apart(slices: Sequence[Slice], path: Path, role: str) -> list[Group]:
+    """Return the images that slices of one geometry form: one, or several at the same places."""
+    first = slices[0]
+    if first.axes_ij is None or first.pixel_mm is None or any(one.position is None for one in slices):
+        if len(slices) == 1:
+            return [Group(tuple(slices), None)]
+        return [Group(tuple(sorted(slices, key=lambda one: one.tags["instance"])), None, "without positions")]
+    whole = _group(slices)
+    if not _is_broken(whole):
+        groups = _parted(slices, "acquisition")
+        return groups if _overlap(groups) else [_with_order_noted(whole, role)]
+    for name in _SPLITS:
+        groups = _parted(slices, name)
+        if groups:
+            return groups
+    return _in_passes(whole) or [whole]
+
+
+def _parted(slices: Sequence[Slice], name: str) -> list[Group]:
+    """Part slices by a tag; [] if that does not give whole images."""
+    parts: dict[Any, list[Slice]] = {}
+    for one in slices:
+        parts.setdefault(one.tags[name], []).append(one)
+    if not 1 < len(parts) <= len(slices) // 2:
+        return []
+    groups = [_group(part, f"{name.replace('_', ' ')} {value or '?'}") for value, part in parts.items()]
+    return [] if any(_is_broken(group) for group in groups) else groups
+
+
+def _overlap(groups: Sequence[Group]) -> bool:
+    """Return whether images of one direction lie within one another, as two acquisitions of one place do.
+
+    Acquisitions of which each continues the one before, as of a scanner that goes step by step, do not.
+    """
+    ranges = []
+    for group in groups:
+        if group.stack is None:
+            return False
+        begin = float(group.stack.first_lps_mm @ group.stack.axes[:, 2])
+        ranges.append((begin, begin + float(group.stack.distance_mm[-1])))
+    ranges.sort()
+    return any(after[0] < before[1] for before, after in zip(ranges, ranges[1:]))
+
+
+def _with_order_noted(group: Group, role: str) -> Group:
+    """Add a note where the images' numbers run through the volume more than once, as two mixed scans' do."""
+    numbers = [one.tags["instance"][0] for one in group.slices]
+    if len(set(numbers)) < len(numbers) or len(numbers) < 2 * _LEAST_SLICES:
+        return group
+    places = np.argsort(numbers)  # the place of image 1, 2, ...
+    turns = np.flatnonzero(np.abs(np.diff(places)) > len(numbers) // 2)
+    steps = np.abs(np.diff(places))
+    if len(turns) != 1 or np.median(steps) != 2:
+        return group
+    note = f"The images of the {role} are numbered through the volume twice; check that they are of one scan."
+    return dataclasses.replace(group, notes=(*group.notes, note))
+
+
+def _group(slices: Sequence[Slice], told_by: str = "", notes: tuple[str, ...] = ()) -> Group:
+    first = slices[0]
+    positions = np.array([one.position for one in slices])
+    if first.axes_ij is None or first.pixel_mm is None:
+        raise ValueError("these slices have no place")
+    stack = stack_of(positions, first.axes_ij, first.pixel_mm)
+    return Group(tuple(slices[n] for n in stack.order), stack, told_by, notes)
+
+
+def _is_broken(group: Group) -> bool:
+    return group.stack is not None and bool(group.stack.doubled or group.stack.is_torn)
+
+
+def _in_passes(group: Group) -> list[Group]:
+    """Part slices that lie so many at each place, by the order of their numbers at a place; [] if they do not."""
+    stack = group.stack
+    if stack is None or not stack.doubled:
+        return []
+    doubled, places = set(stack.doubled), [[group.slices[0]]]
+    for n, one in enumerate(group.slices[1:]):
+        if n in doubled:
+            places[-1].append(one)
+        else:
+            places.append([one])
+    count = len(places[0])
+    if any(len(place) != count for place in places) or len(places) < 2:
+        return []
+    ordered = [sorted(place, key=lambda one: one.tags["instance"]) for place in places]
+    if any(len({one.tags["instance"] for one in place}) != count for place in ordered):
+        return []
+    parts = []
+    for n in range(count):
+        slices = [place[n] for place in ordered]
+        numbers = sorted(one.tags["instance"][0] for one in slices)
+        parts.append(_group(slices, f"number {n + 1} of {count} at each place (images {numbers[0]} to {numbers[-1]})"))
+    return [] if any(_is_broken(part) for part in parts) else parts
+
+
+def chosen(groups: Sequence[Group], series: str, path: Path, role: str) -> Group:
+    """Return the image to be read.
+
+    Args:
+        groups: what the folder or file holds.
+        series: the number in the list that the message gives, or a series instance UID; "" for the only one.
+        path: the folder or file.
+        role: what messages call the image.
+
+    Raises:
+        InputError: there are several and none was chosen, or there is none of that number or UID.
+    """
+    control = f"{role.split()[0]}_series" if role.split()[0] in ("fixed", "moving") else ""
+    listed = "; ".join(f"{n}: {group.description}" for n, group in enumerate(groups[:12], 1))
+    more = f"; and {len(groups) - 12} more" if len(groups) > 12 else ""
+    if series:
+        matching = [group for n, group in enumerate(groups, 1) if series in (str(n), group.slices[0].series)]
+        if len(matching) == 1:
+            return matching[0]
+        problem = "are several with" if matching else "is none with"
+        raise InputError(
+            f"The {role} {path} holds {_count(groups)}, and there {problem} the number or series UID {series!r}: "
+            f"{listed}{more}.",
+            control,
+        )
+    if len(groups) == 1:
+        return groups[0]
+    scouts = _scouts(groups)
+    if scouts is not None:
+        return scouts
+    how = "Choose one by its number" if control else "Put the one that is meant into a folder of its own"
+    raise InputError(f"The {role} {path} holds {_count(groups)}. {how}: {listed}{more}.", control)
+
+
+def _count(groups: Sequence[Group]) -> str:
+    series = len({group.slices[0].series for group in groups})
+    return f"{series} DICOM series" if series == len(groups) else f"{len(groups)} images in {series} DICOM series"
+
+
+def _scouts(groups: Sequence[Group]) -> Group | None:
+    """Return the volume of a series that has nothing beside it but a few scouts; None if it is not so."""
+    largest = max(groups, key=lambda group: len(group.slices))
+    others = [group for group in groups if group is not largest]
+    count = sum(len(group.slices) for group in others)
+    if len({group.slices[0].series for group in groups}) > 1 or count > _MOST_SCOUTS:
+        return None
+    if len(largest.slices) < _LEAST_SLICES or any(_parallel(group.slices[0], largest.slices[0]) for group in others):
+        return None
+    names = _names([one.file.name for group in others for one in group.slices])
+    note = f"{names} of the same series have another orientation (a scout, most likely) and were left out."
+    return dataclasses.replace(largest, notes=(*largest.notes, note))
+
+
+def siblings(file: Path, group: Group, role: str) -> int:
+    """Return how many slices of the same series lie beside a file of a single slice, itself among them."""
+    if len(group.slices) > 1 or group.slices[0].frame is not None:
+        return 1
+    count, series = 1, group.slices[0].series
+    for other in file.parent.iterdir():
+        if other != file and other.is_file():
+            header = _header(other, role)
+            if header is not None and not isinstance(header, str):
+                count += str(header.get("SeriesInstanceUID", "")) == series
+    return count

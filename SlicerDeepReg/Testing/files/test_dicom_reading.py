@@ -1,0 +1,248 @@
+"""DICOM as hospitals leave it: put where the headers say, or refused, or told; never silently elsewhere."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from helpers.dicom import save, write_enhanced, write_series
+from helpers.geometry import OBLIQUE, make_grid
+from helpers.images import texture
+from pydicom import dcmread
+from pydicom.uid import generate_uid
+from SlicerDeepRegLib.commands import main
+from SlicerDeepRegLib.files.images import read_image, write_image
+from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
+from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.types import Image, InputError, Request
+
+GRID = make_grid((24, 28, 20), (2.5, 2.3, 3.0), OBLIQUE)
+NORMAL = GRID.direction[:, 2]
+
+
+def image_at(positions=None):
+    """The texture where the slices lie; positions are (K, 3) of their first pixels."""
+    points = voxel_centers_lps(GRID)
+    if positions is not None:
+        points = points + (positions - (GRID.origin_lps_mm + np.outer(np.arange(20) * 3.0, NORMAL)))[:, None, None]
+    return Image(texture(points).astype(np.float32), GRID, "scan")
+
+
+def positions_of(kind):
+    along = np.arange(20) * 3.0
+    across = np.zeros((20, 3))
+    if kind == "tilted":
+        across = np.outer(along, np.tan(np.radians(15)) * GRID.direction[:, 1])
+        across -= across.mean(axis=0)
+    elif kind == "uneven":
+        along = np.concatenate([along[:12], along[11] + np.arange(1, 9) * 4.2])
+    return GRID.origin_lps_mm + np.outer(along, NORMAL) + across
+
+
+def scan(folder, kind):
+    """A folder of slices of the texture; each slice holds what lies at its own position."""
+    positions = positions_of(kind)
+
+    def placed(k, header):
+        header.ImagePositionPatient = [f"{v:.8f}" for v in positions[k]]
+
+    return write_series(folder, image_at(positions), change=placed)
+
+
+def error_of(image):
+    """The largest difference from the texture, of 100, where the image shows some of it."""
+    truth = np.clip(texture(voxel_centers_lps(image.grid)) * 10, 0, 4000)
+    shown = image.values > image.values.min()
+    return float(np.abs(np.where(shown, image.values - truth, 0)).max() / 10)
+
+
+@pytest.mark.parametrize(
+    "kind, words, largest",
+    [("regular", "", 0.2), ("tilted", "tilted by 15.0 degrees", 9.0), ("uneven", "3.00 to 4.20 mm apart", 22.0)],
+)
+def test_slices_are_put_where_their_headers_say(tmp_path, kind, words, largest):
+    """What linear interpolation may cost is bounded; the wrong geometry costs above 60 of 100."""
+    image = read_image(scan(tmp_path / kind, kind), "moving image")
+    assert error_of(image) < largest
+    assert " ".join(image.notes).count(words) and bool(image.notes) == bool(words)
+    direction = image.grid.direction
+    assert np.abs(direction.T @ direction - np.eye(3)).max() < 1e-9
+
+
+@pytest.mark.parametrize("kind", ["tilted", "uneven", "missing", "enhanced"])
+def test_a_registration_to_such_a_scan_is_right(tmp_path, kind):
+    """The scan shows the same thing as the fixed image: nothing is to be moved."""
+    fixed = image_at()
+    write_image(Image(np.clip(fixed.values * 10, 0, 4000), GRID, "fixed"), tmp_path / "fixed.nrrd")
+    folder = tmp_path / "scan"
+    if kind == "enhanced":
+        folder = write_enhanced(tmp_path / "scan.dcm", fixed, np.random.default_rng(0).permutation(20))
+    else:
+        scan(folder, kind)
+    if kind == "missing":
+        for k in (9, 10):
+            (folder / f"{k:03d}.dcm").unlink()
+    request = Request(
+        str(tmp_path / "fixed.nrrd"), str(folder), linear="rigid", preset="fast", device="cpu", measure=False
+    )
+    result = register(request)
+    points = voxel_centers_lps(GRID)[fixed.values > 20]
+    off = np.linalg.norm(fixed_to_moving(result.transform, points) - points, axis=1)
+    assert off.mean() < 0.5, off.mean()
+    assert bool(result.notes) == (kind != "enhanced")
+
+
+def test_missing_slices_are_named_and_too_many_are_refused(tmp_path):
+    folder = scan(tmp_path / "scan", "regular")
+    (folder / "007.dcm").unlink()
+    image = read_image(folder, "fixed image")
+    assert image.grid.size_ijk == GRID.size_ijk and "lacks 1 of its slices after 006.dcm" in image.notes[0]
+    assert len(image.files) == 19
+    for k in range(8, 12):
+        (folder / f"{k:03d}.dcm").unlink()
+    with pytest.raises(InputError, match="between 006.dcm and 012.dcm there is a gap of 18.0 mm"):
+        read_image(folder, "fixed image")
+
+
+def test_a_scout_under_the_same_series_is_left_out_with_a_note(tmp_path):
+    folder = scan(tmp_path / "scan", "regular")
+    first = dcmread(folder / "000.dcm")
+    first.ImageOrientationPatient = [f"{v:.8f}" for v in (*GRID.direction[:, 1], *GRID.direction[:, 2])]
+    first.SOPInstanceUID = first.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    save(first, folder / "scout.dcm")
+    image = read_image(folder, "fixed image")
+    assert error_of(image) < 0.2 and "scout.dcm of the same series" in image.notes[0]
+    assert not any(file.endswith("scout.dcm") for file in image.files)
+
+
+@pytest.mark.parametrize("tag", ["AcquisitionNumber", "EchoNumbers", "InstanceNumber"])
+def test_two_scans_at_the_same_places_are_told_apart_and_one_is_chosen(tmp_path, tag):
+    folder, series = tmp_path / "scan", generate_uid()
+    for n, prefix in enumerate("ab"):
+
+        def told(k, header, n=n):
+            header.SeriesInstanceUID, header.SeriesDescription = series, "PD and T2"
+            setattr(header, tag, k + 1 + 20 * n if tag == "InstanceNumber" else n + 1)
+
+        write_series(folder, Image(image_at().values * (n + 1), GRID), frame="1.2.3", change=told, prefix=prefix)
+    with pytest.raises(
+        InputError, match="2 images in 1 DICOM series. Choose one by its number: 1: .PD and T2"
+    ) as caught:
+        read_image(folder, "moving image")
+    assert caught.value.control == "moving_series"
+    first, second = (read_image(folder, "moving image", series=number) for number in "12")
+    assert error_of(first) < 0.2 and np.abs(second.values - 2.0 * first.values).max() <= 2
+    with pytest.raises(InputError, match="none with the number or series UID '3'"):
+        read_image(folder, "moving image", series="3")
+
+
+def test_the_command_names_the_option_that_chooses(tmp_path, capsys):
+    for name in ("a", "b"):
+        write_series(tmp_path / "both", image_at(), prefix=name)
+    call = ["register", "--fixed", str(tmp_path / "both"), "--moving", str(tmp_path / "both")]
+    assert main([*call, "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "2 DICOM series" in said and "--fixed-series" in said and not (tmp_path / "out").exists()
+
+
+def test_slices_that_are_there_twice(tmp_path):
+    folder = scan(tmp_path / "scan", "regular")
+    shutil.copy(folder / "003.dcm", folder / "003 again.dcm")
+    image = read_image(folder, "fixed image")
+    assert error_of(image) < 0.2 and "copies of others" in image.notes[0]
+    again = dcmread(folder / "003.dcm")
+    again.SOPInstanceUID = again.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    save(again, folder / "003 again.dcm")
+    image = read_image(folder, "fixed image")
+    assert error_of(image) < 0.2 and "there twice" in image.notes[0]
+    again.PixelData = bytes(len(again.PixelData))
+    save(again, folder / "003 again.dcm")
+    with pytest.raises(InputError, match="mixes several images"):
+        read_image(folder, "fixed image")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes in folders")
+def test_what_is_no_file_does_not_end_the_reading(tmp_path):
+    folder = scan(tmp_path / "scan", "regular")
+    (folder / "001 link.dcm").symlink_to(folder / "nowhere.dcm")
+    os.mkfifo(folder / "001 pipe.dcm")
+    (folder / "notes.txt").write_text("hello")
+    image = read_image(folder, "fixed image")
+    assert error_of(image) < 0.2 and len(image.files) == 20
+    assert image.notes == (
+        "001 link.dcm, 001 pipe.dcm in the folder of the fixed image lead nowhere or are no files, and were not read.",
+    )
+
+
+def test_low_values_for_bright_are_turned_round(tmp_path):
+    regular = read_image(scan(tmp_path / "scan", "regular"))
+
+    def inverted(k, header):
+        header.PhotometricInterpretation = "MONOCHROME1"
+        header.PixelData = (5000 - np.frombuffer(header.PixelData, np.uint16)).tobytes()
+
+    image = read_image(write_series(tmp_path / "inverted", image_at(), change=inverted), "fixed image")
+    shift = image.values.astype(int) - regular.values
+    assert shift.min() == shift.max() and "MONOCHROME1" in image.notes[0]
+
+
+@pytest.mark.parametrize(
+    "slopes", [None, [round(0.25 + 0.05 * k, 2) for k in range(20)]], ids=["one slope", "a slope for each"]
+)
+def test_an_enhanced_file_whose_frames_are_in_no_order(tmp_path, slopes):
+    order = np.random.default_rng(1).permutation(20)
+    image = read_image(write_enhanced(tmp_path / "enhanced.dcm", image_at(), order, slopes))
+    assert image.grid.same_as(GRID, 1e-3) and error_of(image) < 0.2
+
+
+def test_a_slope_for_each_slice(tmp_path):
+    def scaled(k, header):
+        slope = round(0.5 + 0.1 * k, 1)
+        header.RescaleSlope, header.RescaleIntercept = str(slope), "-100"
+        values = np.round((np.frombuffer(header.PixelData, np.uint16) + 100.0) / slope)
+        header.PixelData = values.astype(np.uint16).tobytes()
+
+    assert error_of(read_image(write_series(tmp_path / "scan", image_at(), change=scaled))) < 0.25
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ("one slice", "is one slice of a DICOM series; 20 slices of it lie in"),
+        ("no position", "no position and orientation"),
+        ("no spacing", "no pixel spacing"),
+        ("cut short", "005.dcm are damaged or cut short"),
+        ("color", "holds color"),
+        ("folders", "but folders .scan"),
+        ("no image", "holds no DICOM series"),
+    ],
+)
+def test_refused_in_words(tmp_path, kind, words):
+    def change(k, header):
+        if kind == "no position":
+            del header.ImagePositionPatient
+        elif kind == "no spacing":
+            del header.PixelSpacing
+        elif kind == "color":
+            header.SamplesPerPixel = 3
+
+    folder = write_series(tmp_path / "scan", image_at(), change=change)
+    path = {"one slice": folder / "005.dcm", "folders": tmp_path, "no image": tmp_path / "other"}.get(kind, folder)
+    if kind == "cut short":
+        file = folder / "005.dcm"
+        file.write_bytes(file.read_bytes()[:-200])
+    if kind == "no image":
+        path.mkdir()
+        (path / "readme").write_text("nothing")
+    with pytest.raises(InputError, match=words) as caught:
+        read_image(path, "fixed image")
+    assert "fixed image" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_one_slice_alone_is_a_planar_image(tmp_path):
+    folder = scan(tmp_path / "scan", "regular")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(folder / "005.dcm", alone)
+    for path in (alone, alone / "005.dcm"):
+        assert read_image(path).grid.size_ijk == (24, 28, 1)
