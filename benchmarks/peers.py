@@ -178,7 +178,7 @@ def _of_pair(network):
 PEERS = {
     "voxelmorph": (voxelmorph, (48, 64, 80), {}),
     "cyclemorph": (cyclemorph, (48, 64, 80), {}),
-    "lku-net": (lku_net, (48, 64, 80), {"integration": "displacement"}),
+    "lku-net": (lku_net, (48, 64, 80), {"integration": "displacement", "image_size": [48, 64, 80]}),
     "vit-v-net": (vit_v_net, (64, 96, 64), {"positions": [2, 3, 2]}),
     "transmorph": (transmorph, (64, 96, 128), {}),
     "transmatch": (transmatch, (160, 192, 160), {}),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -28,9 +29,10 @@ CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
 SET_ASIDE = ".before-"
 #: The card of a segmentation network that was trained with a registration network.
 SEGMENTATION_CARD = "segmentation.json"
-#: What a recipe may say, and the intensities that it may ask for.
+#: What a recipe may say.
 RECIPE = ("intensity", "voxel_mm", "orientation")
-INTENSITIES = ("unit",)
+#: The intensities that a recipe may ask for: this one, or this and a number.
+UNIT, DIVIDED = "unit", "divide:"
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,10 @@ class Card:
         variants: by name, other configurations that can be asked for as NAME:VARIANT (a size, or an ablation of the
             paper): title, configuration, parameters, and as "memory" how much more memory it takes.
         recipe: what the network needs done to its input: ``intensity`` ("unit": 0 to 1 by robust range, the moving
-            image matched to the fixed one), ``voxel_mm`` (the voxel size that it was trained at; None for any) and
-            ``orientation`` (the ways in which i, j and k grow, as "RAS"; None or left out for any).
+            image matched to the fixed one; "divide:255": the values divided by that number, nothing else),
+            ``voxel_mm`` (the voxel size that it was trained at; None for any) and ``orientation`` (the ways in which
+            i, j and k grow, as "RAS"; None or left out for axes as the fixed image stores them). Single slices are
+            never turned.
         training: schedules to train the network by, by name, see ``training/schedules.py``.
         operations: of one pair of 160 x 192 x 224, as the profiler of MSRD-Net's table counts (see networks/size.py).
         multiply_accumulates: those that our code does in the same pass, products of attention included.
@@ -234,6 +238,26 @@ _USER_VALUES: dict[str, tuple[type, ...]] = {
 }
 
 
+def divisor_of(intensity: Any) -> float | None:
+    """Return the number that a recipe's intensity divides values by ("divide:255"); None for "unit".
+
+    Raises:
+        InputError: it is neither.
+    """
+    if intensity == UNIT:
+        return None
+    try:
+        divisor = float(intensity[len(DIVIDED) :]) if intensity.startswith(DIVIDED) else math.nan
+    except (ValueError, AttributeError):  # no number, or no text at all
+        divisor = math.nan
+    if not 0 < divisor < math.inf:
+        raise InputError(
+            f'The intensity is {intensity!r}; this version knows "{UNIT}", and "{DIVIDED}" with a number above 0 '
+            f'("{DIVIDED}255").'
+        )
+    return divisor
+
+
 def _check_values(values: dict[str, Any], base: Card, path: Path) -> None:
     unknown = sorted(set(values) - set(_USER_VALUES))
     if unknown:
@@ -255,13 +279,14 @@ def _check_values(values: dict[str, Any], base: Card, path: Path) -> None:
 
 
 def _check_recipe(recipe: Any, path: Path) -> None:
-    wanted = '"recipe": {"intensity": "unit", "voxel_mm": null} (or the voxel size that it was trained at, and if the '
-    wanted += 'network knows one orientation alone, as "orientation": "RAS")'
+    wanted = '"recipe": {"intensity": "unit", "voxel_mm": null} (or "divide:255", if it learned from values divided by '
+    wanted += "255; or the voxel size that it was trained at; and if the network knows one orientation alone, as "
+    wanted += '"orientation": "RAS")'
     if not isinstance(recipe, dict):
         raise InputError(f"{path} has no recipe: what is to be done to the images is not known. Add {wanted}.")
     voxel = recipe.get("voxel_mm")
     size = voxel is None or (isinstance(voxel, (int, float)) and not isinstance(voxel, bool) and 0.01 <= voxel <= 100)
-    known = {"intensity", "voxel_mm"} <= set(recipe) <= set(RECIPE) and recipe["intensity"] in INTENSITIES
+    known = {"intensity", "voxel_mm"} <= set(recipe) <= set(RECIPE)
     letters = recipe.get("orientation")
     turned = letters is None or (
         isinstance(letters, str)
@@ -270,6 +295,10 @@ def _check_recipe(recipe: Any, path: Path) -> None:
     )
     if not known or not size or not turned:
         raise InputError(f"{path}: the recipe is {recipe!r}; this version knows {wanted}.")
+    try:
+        divisor_of(recipe["intensity"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _tidy(values: dict[str, Any]) -> dict[str, Any]:

@@ -326,6 +326,7 @@ class PairDescription:
         fixed, moving: the grids of the images.
         preset, similarity: as in :class:`Request`; a similarity may be "auto".
         on_gpu: whether the device is a GPU with memory of its own.
+        fixed_range, moving_range: the lowest and the highest value of the images; None where they are not known.
     """
 
     fixed: Grid
@@ -333,6 +334,8 @@ class PairDescription:
     preset: str
     similarity: str = AUTOMATIC
     on_gpu: bool = False
+    fixed_range: tuple[float, float] | None = None
+    moving_range: tuple[float, float] | None = None
 
     @property
     def dimensions(self) -> int:

@@ -118,7 +118,13 @@ def description_of(facts: PairFacts) -> PairDescription:
         preset=facts.preset,
         similarity=facts.similarity,
         on_gpu=facts.device_free_bytes is not None,
+        fixed_range=_range_of(facts.chosen_fixed),
+        moving_range=_range_of(facts.chosen_moving),
     )
+
+
+def _range_of(volume: VolumeFacts) -> tuple[float, float] | None:
+    return None if volume.low is None or volume.high is None else (volume.low, volume.high)
 
 
 def _chosen(facts: PairFacts) -> Iterable[Finding]:

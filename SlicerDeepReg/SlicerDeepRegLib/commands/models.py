@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..catalog import Card
+from ..catalog import Card, divisor_of
 from ..methods import declared_names, methods
 from ..types import InputError
 
@@ -40,7 +40,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="what the file cannot tell about the network, as JSON: --set window=[5,6,7]",
     )
     released.add_argument(
-        "--orientation", help='the ways in which i, j and k of its images grew, as RAS; "any" for as stored'
+        "--orientation",
+        help="for volumes: the ways in which i, j and k grew in its training; i is the last axis of a tensor, k the "
+        "first. AIL: arrays of volumes stored as LIA went in as nibabel reads them; LIA: with their axes reversed; "
+        "any: axes as each fixed image stores them",
+    )
+    released.add_argument(
+        "--intensity",
+        help="how its training scaled values: unit (0 to 1 between robust limits), or divide:NUMBER (divide:255 for "
+        "FreeSurfer's norm.mgz / 255)",
     )
     released.add_argument("--voxel-mm", default="1", help="the size of their voxels in mm (1), or any")
     remove = actions.add_parser("remove", help="take away a model that you added")
@@ -75,8 +83,13 @@ def _added(options: argparse.Namespace) -> tuple[Card, list[str]]:
     if path.is_dir() or not path.exists():
         from ..models.weights import install
 
-        given = ("--name", options.name), ("--set", options.settings), ("--orientation", options.orientation)
-        for flag, value in given:
+        given = {
+            "--name": options.name,
+            "--set": options.settings,
+            "--orientation": options.orientation,
+            "--intensity": options.intensity,
+        }
+        for flag, value in given.items():
             if value:
                 raise InputError(f"{flag} is for a file; for a folder, say it in {path / 'card.json'}.")
         return install(path, options.replace, declared_names()), []
@@ -93,13 +106,32 @@ def _added(options: argparse.Namespace) -> tuple[Card, list[str]]:
     voxel_mm = None if options.voxel_mm == "any" else _millimeters(options.voxel_mm)
     configuration = dict(_setting(text) for text in options.settings)
     card, recognized = install_pretrained(
-        path, options.name, configuration, options.orientation, voxel_mm, options.replace, declared_names()
+        path,
+        options.name,
+        configuration,
+        options.orientation,
+        voxel_mm,
+        options.intensity,
+        options.replace,
+        declared_names(),
     )
     shown = ", ".join(f"{key} {value}" for key, value in {**recognized.configuration, **configuration}.items())
-    orientation = card.recipe.get("orientation")
-    turned = f"turned to {orientation}" if orientation else "with their axes as stored (--orientation says otherwise)"
+    return card, [f"This is {recognized.title}: {shown}.", *recognized.notes, _preparation(card)]
+
+
+def _preparation(card: Card) -> str:
+    """Say what the recipe of an added checkpoint does to images."""
+    orientation, voxel_mm = card.recipe.get("orientation"), card.recipe.get("voxel_mm")
+    divisor = divisor_of(card.recipe["intensity"])
+    if card.dimensions == (2,):
+        turned = "Slices go in with their axes as stored"
+    elif orientation:
+        turned = f"Images go in turned to {orientation}"
+    else:
+        turned = "Images go in with their axes as stored (--orientation says otherwise)"
     size = f"at {voxel_mm:g} mm" if voxel_mm else "at their own voxel size"
-    return card, [f"This is {recognized.title}: {shown}.", *recognized.notes, f"Images go in {turned}, {size}."]
+    scaled = f"divided by {divisor:g}" if divisor else "scaled to 0 to 1 between robust limits"
+    return f"{turned}, {size}; values are {scaled} (--intensity says otherwise)."
 
 
 def _millimeters(text: str) -> float:

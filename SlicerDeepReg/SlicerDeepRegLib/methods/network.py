@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..catalog import Card
+from ..catalog import Card, divisor_of
 from ..geometry.grids import with_voxels
 from ..models.settings import NetworkSettings
+from ..preparation.intensity import fits_divisor
 from ..preparation.resolution import finest, registration_memory, voxels
 from ..preparation.working import WorkingPair, working_pair
 from ..settings import changed
@@ -42,6 +43,20 @@ class NetworkMethod(BaseMethod):
         if settings.instance_steps == 0 and self.card.weights is None:
             remedy = "Optimize it for this pair: set the steps of instance optimization to 200."
             findings.append(Finding("error", f"{self.title} has no weights.", remedy, "settings"))
+        return findings + self._about_values(pair)
+
+    def _about_values(self, pair: PairDescription) -> list[Finding]:
+        """Say where an image cannot be divided by the recipe's number; ``working_pair`` decides by the same rule."""
+        divisor, findings = divisor_of(self.card.recipe["intensity"]), []
+        for role, limits in (("fixed", pair.fixed_range), ("moving", pair.moving_range)):
+            if divisor is not None and limits is not None and not fits_divisor(*limits, divisor):
+                text = (
+                    f"{self.title} learned from images with values of 0 to {divisor:g}, and those of the {role} image "
+                    f"go from {limits[0]:g} to {limits[1]:g}. Both images are scaled to 0 to 1 between robust limits "
+                    "instead, and the result may be worse."
+                )
+                remedy = "Give images with values as it learned from, for most brains those of FreeSurfer's norm.mgz."
+                findings.append(Finding("warning", text, remedy, role))
         return findings
 
     def memory(self, pair: PairDescription, settings: NetworkSettings) -> Memory:
@@ -52,9 +67,16 @@ class NetworkMethod(BaseMethod):
         """See :class:`~.base.Method`."""
         from .network_solver import register
 
-        orientation = None if pair.fixed.grid.is_planar else self.card.recipe.get("orientation")
-        voxel_mm = self.card.recipe.get("voxel_mm")
-        work = working_pair(pair, start, context.preset, for_modality("same").name, voxel_mm, orientation)
+        recipe = self.card.recipe
+        work = working_pair(
+            pair,
+            start,
+            context.preset,
+            for_modality("same").name,
+            recipe.get("voxel_mm"),
+            recipe.get("orientation"),
+            divisor_of(recipe["intensity"]),
+        )
         context.done("prepare")
         description = PairDescription(
             fixed=pair.fixed.grid, moving=pair.moving.grid, preset=context.preset, on_gpu=context.on_gpu

@@ -6,13 +6,16 @@ registration? MLMI 2022, doi:10.1007/978-3-031-21014-3_16.
 Known of its public code (no license: only the structure is taken): moving image first; channels c, 2c, 4c, 8c, 8c from
 full resolution to 1/16; kernels of 5 voxels in 3D and 7 in 2D; rectifiers with one trained slope each; transposed
 convolutions of 2 voxels; a head without bias whose field, through x / (1 + |x|), is in normalized units of [-1, 1], so
-that u = f (S - 1) / 2 voxels along an axis of S. Its IXI code integrates that field (7 squarings), its 2D code not.
+that u = f (S - 1) / 2 voxels along an axis of S. S is that of the images that it learned from: the same anatomy gives
+the same f in an image that is cropped or padded, and must move as far there. Its IXI code integrates that field (7
+squarings), its 2D code not.
 Pretrained: 522,950, 2,087,638 and 8,342,294 parameters (c = 4, 8, 16), of which a second head (1,296 at c = 8) is used
 by nothing and is left out here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,6 +25,9 @@ from ..losses.papers import LNCCAndDiffusion
 from .base import NetworkOutput, RegistrationNetwork
 from .blocks import CONVOLUTION, TRANSPOSED
 
+#: Voxels of the images of its papers, in the order of the tensor's axes, by the number of axes.
+IMAGE_SIZE = {2: (160, 192), 3: (160, 192, 224)}
+
 
 class LKUNet(RegistrationNetwork):
     """A U-Net with large kernels at the coarser levels.
@@ -30,6 +36,8 @@ class LKUNet(RegistrationNetwork):
         dimensions: 2 or 3.
         width: channels at full resolution (c).
         kernel: size of the large kernel; None for 5 in 3D and 7 in 2D.
+        image_size: voxels along (k,) j and i of the images that it learns or learned from, which scale its field; None
+            for those of its papers, 160 x 192 x 224 and 160 x 192. Images that it registers may have any size.
         common: head_scale, integration, squarings, checkpointing: see RegistrationNetwork.
     """
 
@@ -38,11 +46,20 @@ class LKUNet(RegistrationNetwork):
     dimensions = (2, 3)
 
     def __init__(
-        self, dimensions: int = 3, width: int = 8, kernel: int | None = None, head_scale: float = 1.0, **common: Any
+        self,
+        dimensions: int = 3,
+        width: int = 8,
+        kernel: int | None = None,
+        image_size: Sequence[int] | None = None,
+        head_scale: float = 1.0,
+        **common: Any,
     ) -> None:
         super().__init__(head_scale, **common)
         self.dimensions, self.divisor = (dimensions,), 16
         kernel = kernel or {2: 7, 3: 5}[dimensions]
+        self.image_size = tuple(image_size or IMAGE_SIZE[dimensions])
+        if len(self.image_size) != dimensions or min(self.image_size) < 2:
+            raise ValueError(f"image_size must be {dimensions} numbers of voxels; it was {self.image_size}")
         c, n = width, dimensions
         widths = [c, 2 * c, 4 * c, 8 * c, 8 * c]
         self.enter = nn.Sequential(_layer(2, c, n), _layer(c, c, n))
@@ -68,7 +85,7 @@ class LKUNet(RegistrationNetwork):
         levels.pop()
         for up, join in zip(self.up, self.join):
             x = self.kept_small(join, torch.cat([up(x), levels.pop()], 1))
-        half = [(size - 1) / 2 for size in fixed.shape[:1:-1]]
+        half = [(size - 1) / 2 for size in self.image_size[::-1]]
         voxels = fixed.new_tensor(half, dtype=torch.float32).view(1, -1, *[1] * (fixed.ndim - 2))
         return self.output_of(nn.functional.softsign(self.head(x).float()) * voxels)
 

@@ -14,6 +14,16 @@ def robust_range(values: np.ndarray, mask: np.ndarray | None = None) -> tuple:
     return float(low), float(high)
 
 
+def fits_divisor(low: float, high: float, divisor: float) -> bool:
+    """Return whether values from ``low`` to ``high`` can be meant to be divided by ``divisor``.
+
+    They cannot where they are negative (CT), larger than it (12-bit images), or all below a quarter of it (an image
+    that was divided before). A fiftieth of it is allowed beyond both ends, for what interpolation overshoots.
+    """
+    slack = divisor / 50
+    return low >= -slack and divisor / 4 <= high <= divisor + slack
+
+
 def scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """float32, ``low`` to 0, ``high`` to 1, cut at both ends."""
     result = (values.astype(np.float32) - np.float32(low)) * np.float32(1 / (high - low))

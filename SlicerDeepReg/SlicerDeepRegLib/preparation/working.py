@@ -80,6 +80,7 @@ def working_pair(
     metric: str,
     voxel_mm: float | None = None,
     orientation: str | None = None,
+    divisor: float | None = None,
 ) -> WorkingPair:
     """Bring both images to one working grid.
 
@@ -89,13 +90,17 @@ def working_pair(
         preset: sets the resolution of the working grid.
         metric: the name of a similarity metric, or "auto".
         voxel_mm: the size of the finest voxels, where a recipe asks for one; None for those of the fixed image.
-        orientation: order and direction of the axes, where a recipe asks for one ("RAS"); None for the fixed image's.
+        orientation: order and direction of the axes, where a recipe asks for one ("RAS"); None for the fixed image's,
+            and without effect on a single slice, which has no three axes to turn.
+        divisor: what the values are divided by, where a recipe asks for that and those of both images fit it (see
+            ``intensity.fits_divisor``); otherwise each image is scaled to 0..1 between its robust limits, and the
+            moving one matched to the fixed one where the metric compares values.
 
     Raises:
         InputError: one of the images has a single value where both are.
     """
     content_grid = _crop(pair.fixed, pair.fixed_mask)
-    if orientation is not None:
+    if orientation is not None and not content_grid.is_planar:
         content_grid = oriented(content_grid, orientation)
     if voxel_mm is not None:
         content_grid = with_voxels(content_grid, voxel_mm)
@@ -105,10 +110,14 @@ def working_pair(
     fixed = resample(pair.fixed, grid)
     moving = resample(pair.moving, wide, linear_lps)
     inside = _inside(pair, grid, wide, core, linear_lps)
-    fixed, moving = _unit_range(pair, fixed, moving, inside, core)
+    divided = divisor is not None and all(
+        intensity.fits_divisor(float(image.values.min()), float(image.values.max()), divisor)
+        for image in (pair.fixed, pair.moving)
+    )
+    fixed, moving = _unit_range(pair, fixed, moving, inside, core, divisor if divided else None)
     content = inside & ((fixed > 0) | (moving[core] > 0))
     chosen = automatic(fixed[content], moving[core][content]) if metric == AUTOMATIC else similarity(metric)
-    if chosen.matches_intensities:
+    if chosen.matches_intensities and not divided:
         both = inside & (fixed > 0) & (moving[core] > 0)
         moving = _match(moving, fixed, core, both)
     return WorkingPair(
@@ -145,7 +154,12 @@ def _presence(pair: ImagePair) -> Image:
 
 
 def _unit_range(
-    pair: ImagePair, fixed: np.ndarray, moving: np.ndarray, inside: np.ndarray, core: tuple[slice, ...]
+    pair: ImagePair,
+    fixed: np.ndarray,
+    moving: np.ndarray,
+    inside: np.ndarray,
+    core: tuple[slice, ...],
+    divisor: float | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     ranges = [intensity.robust_range(values[inside]) for values in (fixed, moving[core])]
     for image, (low, high) in zip((pair.fixed, pair.moving), ranges):
@@ -154,6 +168,8 @@ def _unit_range(
                 f"Where the two images overlap, {image.name} has one value everywhere: there is nothing to compare. "
                 "Check that both show the same part of the body, and the masks."
             )
+    if divisor is not None:
+        ranges = [(0.0, divisor)] * 2
     return intensity.scaled(fixed, *ranges[0]), intensity.scaled(moving, *ranges[1])
 
 

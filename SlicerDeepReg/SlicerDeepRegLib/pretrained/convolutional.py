@@ -6,13 +6,20 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..catalog import DIVIDED
+from ..networks.lku_net import IMAGE_SIZE
 from ..types import InputError
 from .family import COMPUTED, Arrays, Family, need, numbered
 
 #: Arguments of our network, and what to say about them.
 Configuration = tuple[dict[str, Any], list[str]]
-#: 160 x 192 x 224 of the brains that VoxelMorph and TransMorph distribute: first axis to the left, second down.
+#: 160 x 192 x 224 of the brains that VoxelMorph and TransMorph distribute, whose axes go left, down and to the front.
+#: Code that passes such an array on as it is makes its last axis i, and the letters are those of i, j and k.
 CONFORMED = "AIL"
+#: Code that reverses the axes of such an array first.
+REVERSED = CONFORMED[::-1]
+#: FreeSurfer's norm.mgz, divided by the largest value that it can hold.
+NORM = f"{DIVIDED}255"
 
 
 def _voxelmorph(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
@@ -57,6 +64,7 @@ VOXELMORPH = Family(
     ),
     _voxelmorph,
     orientation=CONFORMED,
+    intensity=NORM,
 )
 
 
@@ -81,7 +89,8 @@ CYCLEMORPH = Family(
         (r"model\.outconv\.upconv\.(\w+)", r"head.\1"),
     ),
     _cyclemorph,
-    orientation=CONFORMED,
+    orientation=REVERSED,
+    intensity=NORM,
 )
 
 
@@ -89,12 +98,22 @@ def _lku_net(arrays: Arrays, settings: Mapping[str, Any]) -> Configuration:
     width = need(arrays, "eninput.0.weight")[0]
     large = need(arrays, "ec3.layer_largeKernel.0.weight")
     arguments: dict[str, Any] = {"dimensions": len(large) - 2, "width": width, "kernel": large[-1]}
+    size = IMAGE_SIZE[arguments["dimensions"]]
+    arguments["image_size"] = list(size)
+    converted = (
+        f"Its fields are in normalized units of [-1, 1]; here they come out in voxels, for images of "
+        f"{' x '.join(map(str, size))} that it learned from (--set image_size={list(size)} says others)."
+    )
     if arguments["dimensions"] == 2:
-        return arguments, []
+        return arguments, [
+            converted,
+            "Its slices were coronal, i down and j to the left; slices that are stored in another way go in that way.",
+        ]
     arguments["integration"] = "velocity"
     return arguments, [
+        converted,
         "Its field is integrated (7 squarings), as its code for IXI does; for weights that were trained without, add "
-        '--set integration="displacement".'
+        '--set integration="displacement".',
     ]
 
 
@@ -124,7 +143,8 @@ LKU_NET = Family(
         (r"up(\d)\.(\d\.\w+)", lambda m: f"up.{int(m[1]) - 1}.{m[2]}"),
     ),
     _lku_net,
-    notes=("Its fields are in normalized units of [-1, 1]; here they come out in voxels.",),
+    orientation=CONFORMED,
+    intensity=NORM,
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..catalog import UNIT
 from ..types import InputError
 
 Arrays = Mapping[str, np.ndarray]
@@ -30,7 +31,8 @@ class Family:
             to say about them.
         heads: our names (patterns) of arrays whose first axis is the field's components in the order k, j, i.
         change: what else must be done to our arrays, or None.
-        orientation: how i, j and k grew in the images that the weights learned from, where their code says so.
+        orientation: how i, j and k grew in the volumes that the weights learned from, where their code says so.
+        intensity: how their code scaled values, as in a card's recipe.
         notes: what was done about the conventions of their code, for people.
     """
 
@@ -42,6 +44,7 @@ class Family:
     heads: tuple[str, ...] = (r"head\.(weight|bias)",)
     change: Callable[[dict[str, np.ndarray], dict[str, Any]], None] | None = None
     orientation: str | None = None
+    intensity: str = UNIT
     notes: tuple[str, ...] = field(default=())
     never: str | None = None
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..catalog import CARD_FILE, WEIGHTS_FILE, Card, cards
+from ..catalog import CARD_FILE, WEIGHTS_FILE, Card, cards, divisor_of
 from ..files.weights import read_weights, write_weights
 from ..models.torch_files import read_tensors
 from ..models.weights import install
@@ -25,6 +25,7 @@ def install_pretrained(
     configuration: Mapping[str, Any] | None = None,
     orientation: str | None = None,
     voxel_mm: float | None = 1.0,
+    intensity: str | None = None,
     replace: bool = False,
     taken: Collection[str] = (),
 ) -> tuple[Card, Pretrained]:
@@ -34,9 +35,10 @@ def install_pretrained(
         path: a torch file of tensors by name (also inside ``state_dict`` or ``model_state``), or safetensors.
         name: of the model; the network's name and the file's when left out.
         configuration: arguments of the network that the file does not tell, or that replace what it tells.
-        orientation: of the images that it was trained on, as "RAS"; what is known of the family when left out, "any"
-            for images as stored.
+        orientation: of the volumes that it was trained on, as "RAS"; what is known of the family when left out, "any"
+            for axes as each fixed image stores them.
         voxel_mm: voxel size that it was trained at, mm; None for any.
+        intensity: how its training scaled values, "unit" or "divide:255"; what is known of the family when left out.
         replace: take the place of a model of that name.
         taken: names that a model must not have, those of methods.
 
@@ -44,7 +46,8 @@ def install_pretrained(
         The card of the model, and what was recognized.
 
     Raises:
-        InputError: the file is of no known family, or is not whole; then nothing was changed.
+        InputError: the file is of no known family, or is not whole, or what was said of it is wrong; then nothing was
+            changed.
     """
     if path.suffix.lower() in TENSORFLOW_SUFFIXES:
         raise InputError(f"{path.name} is a file of TensorFlow. Only checkpoints of PyTorch are read.")
@@ -55,8 +58,16 @@ def install_pretrained(
     base = cards()[checkpoint.network]
     arguments = {**checkpoint.configuration, **(configuration or {})}
     dimensions = arguments.pop("dimensions", None)
-    recipe: dict[str, Any] = {"intensity": "unit", "voxel_mm": voxel_mm}
     stored = checkpoint.orientation if orientation is None else orientation
+    if stored and stored != "any" and dimensions == 2:
+        raise InputError(
+            f"{path.name} registers slices, and slices go in with their axes as stored. Leave the orientation out."
+        )
+    recipe: dict[str, Any] = {
+        "intensity": checkpoint.intensity if intensity is None else intensity,
+        "voxel_mm": voxel_mm,
+    }
+    divisor_of(recipe["intensity"])  # later the error would name a card that nobody wrote
     if stored and stored != "any":
         recipe["orientation"] = stored
     card = {

@@ -26,7 +26,9 @@ class Pretrained:
         title: of the family, for people.
         configuration: where our network differs from its defaults.
         arrays: by our names.
-        orientation: of the images that it learned from, where that is known; see a card's recipe.
+        orientation: of the volumes that it learned from, where that is known; see a card's recipe. None for slices,
+            which are never turned.
+        intensity: how values were scaled there; see a card's recipe.
         notes: what was found, and what was done about its conventions.
     """
 
@@ -35,6 +37,7 @@ class Pretrained:
     configuration: dict[str, Any]
     arrays: dict[str, np.ndarray]
     orientation: str | None
+    intensity: str
     notes: list[str]
 
 
@@ -69,7 +72,8 @@ def recognize(arrays: Arrays, settings: Mapping[str, Any] | None = None) -> Pret
             f"{len(left_out)} arrays of the file ({numbers:,} numbers) are used by nothing in the network, or are "
             "computed again."
         )
-    return Pretrained(family.network, family.title, configuration, ours, family.orientation, notes)
+    orientation = None if configuration.get("dimensions") == 2 else family.orientation
+    return Pretrained(family.network, family.title, configuration, ours, orientation, family.intensity, notes)
 
 
 def _unknown(arrays: Arrays) -> str:

@@ -48,7 +48,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         "--size", dest="size_ijk", nargs="+", type=int, metavar="N", help="cut or pad to N voxels along i, j(, k)"
     )
     group.add_argument("--voxel-mm", type=float, metavar="MM", help="resample to voxels of that size")
-    group.add_argument("--orientation", metavar="RAS", help="turn all images to that orientation")
+    group.add_argument("--orientation", metavar="RAS", help="turn volumes so that i, j, k grow these ways")
     group.add_argument("--dimensions", type=int, choices=(2, 3), help="of synthetic pairs")
     group.add_argument("--cache", type=Path, metavar="DIR", help="where prepared images are kept (default: in MODEL)")
     group.add_argument("--on-bad-image", choices=("stop", "skip"), help="an image that cannot be used (default: stop)")

@@ -1,7 +1,10 @@
+import re
+
 import numpy as np
 import pytest
-from helpers.geometry import OBLIQUE, make_grid
+from helpers.geometry import LPS, OBLIQUE, make_grid
 from helpers.images import smooth_field
+from helpers.paths import PROJECT
 from SlicerDeepRegLib.geometry.grids import (
     covering,
     level_size,
@@ -14,7 +17,8 @@ from SlicerDeepRegLib.geometry.grids import (
     with_axes_of,
 )
 from SlicerDeepRegLib.geometry.points import apply_matrix, displacement_at, voxel_centers_lps
-from SlicerDeepRegLib.types import Field, Grid, InputError
+from SlicerDeepRegLib.preparation.resample import resample
+from SlicerDeepRegLib.types import Field, Grid, Image, InputError
 
 GRID = make_grid((20, 30, 16), (1.0, 1.5, 3.0), OBLIQUE, (10, 20, 30))
 
@@ -83,6 +87,30 @@ def test_a_field_with_other_axes_is_the_same_field(orientation):
     back = with_axes_of(field, GRID)
     assert back.grid.same_as(GRID)
     assert np.allclose(back.displacement_lps_mm, voxel_centers_lps(GRID), atol=1e-3)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["as read", "reversed"])
+def test_the_documented_orientation_of_a_training_is_the_right_one(reverse):
+    """The page's example: code passes an array with the axes of its file on as it is, or with its axes reversed."""
+    page = (PROJECT / "docs" / "models.md").read_text(encoding="utf-8")
+    text = " ".join(page[page.index("The letters of an orientation") :].split())
+    stored, as_read = re.search(
+        r"stored as `(\w+)` \(nibabel's `aff2axcodes`\), that is `--orientation (\w+)`", text
+    ).groups()
+    (reversed_first,) = re.search(r"reverses the axes first,.*?that is `--orientation (\w+)`", text).groups()
+    grid = oriented(make_grid((4, 5, 6), (1.0, 1.0, 1.0), LPS), stored)
+    array = np.random.default_rng(0).random(grid.size_ijk).astype(np.float32)  # [i, j, k], as nibabel gives it
+    tensor = array.transpose(2, 1, 0) if reverse else array
+    wanted = oriented(grid, reversed_first if reverse else as_read)
+    seen = resample(Image(array.transpose(2, 1, 0).copy(), grid), wanted)
+    assert np.allclose(seen, tensor, atol=1e-6)  # [k, j, i], as a network gets it
+
+
+def test_an_orientation_says_where_indices_grow():
+    """RAS: i to the right, j to the front, k to the top; LIA: to the left, down, to the front. In LPS mm."""
+    grid = make_grid((4, 5, 6), (1.0, 1.0, 1.0), LPS)
+    assert np.allclose(oriented(grid, "RAS").direction, np.diag([-1.0, -1.0, 1.0]))
+    assert np.allclose(oriented(grid, "LIA").direction, np.transpose([[1, 0, 0], [0, 0, -1], [0, -1, 0]]))
 
 
 def test_an_orientation_is_three_letters():

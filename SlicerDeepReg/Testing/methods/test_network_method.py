@@ -245,6 +245,39 @@ def test_a_recipe_turns_images_to_its_orientation(tmp_path):
         install(model(tmp_path / "wrong", "other", recipe={**RECIPE, "orientation": "XYZ"}))
 
 
+def test_a_recipe_divides_the_values(tmp_path, monkeypatch):
+    """The network gets the voxels divided by the number, and nothing else is done to them."""
+    install(model(tmp_path / "given", recipe={"intensity": "divide:255", "voxel_mm": None}))
+    given = []
+
+    def watched(*arguments, **more):
+        network = built(*arguments, **more)
+        network.register_forward_pre_hook(lambda _, images: given.extend(image[0, 0].numpy() for image in images))
+        return network
+
+    monkeypatch.setattr(network_solver, "built", watched)
+    case = Case("LPS-RAS")
+    result = register(network_request(case, "mine"))
+    moving, fixed = given
+    assert fixed.max() == pytest.approx(case.fixed.values.max() / 255, abs=1e-6)
+    assert 0.2 < moving.max() <= case.moving.values.max() / 255
+    assert not any("robust limits" in note for note in result.notes)
+
+
+def test_values_that_do_not_fit_the_recipe_are_said(tmp_path):
+    install(model(tmp_path / "given", recipe={"intensity": "divide:255", "voxel_mm": None}))
+    case = Case("LPS-RAS")
+    case.moving = dataclasses.replace(case.moving, values=case.moving.values * 30)
+    facts = PairFacts(fixed=facts_of_image(case.fixed, "fixed"), moving=facts_of_image(case.moving, "moving"))
+    chosen = method("mine")
+    findings = [f for f in check(facts, chosen, chosen.presets["standard"]) if "learned from" in f.text]
+    assert [(finding.severity, finding.control) for finding in findings] == [("warning", "moving")]
+    notes = [note for note in register(network_request(case, "mine")).notes if "learned from" in note]
+    assert len(notes) == 1 and "values of 0 to 255, and those of the moving image" in notes[0]
+    install(model(tmp_path / "unit", "unit"))
+    assert not any("learned from" in note for note in register(network_request(case, "unit")).notes)
+
+
 def with_axes_of_image(image, orientation):
     """The same image, stored with its axes in another order."""
     grid = oriented(image.grid, orientation)
@@ -286,6 +319,9 @@ def test_another_voxel_size_than_the_recipes_is_said(tmp_path):
     [
         ({"recipe": None}, "has no recipe"),
         ({"recipe": {"intensity": "zscore", "voxel_mm": None}}, "this version knows"),
+        ({"recipe": {"intensity": "divide:-255", "voxel_mm": None}}, "this version knows"),
+        ({"recipe": {"intensity": "divide:many", "voxel_mm": None}}, "this version knows"),
+        ({"recipe": {"intensity": 255, "voxel_mm": None}}, "this version knows"),
         ({"recipe": {"intensity": "unit", "voxel_mm": -1}}, "this version knows"),
         ({"network": "nothing"}, '"network" must be one of'),
         ({"configuration": {**SMALL, "channels": [4, 8, 8]}}, r"has the shape|arrays are missing"),

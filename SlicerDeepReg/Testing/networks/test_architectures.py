@@ -285,3 +285,16 @@ def test_joined_convolution_is_that_of_the_copy(widths, shape, calls, monkeypatc
     found = layer(*parts)
     assert len(seen) == calls
     assert torch.allclose(found, plain(torch.cat(parts, 1), layer.weight, layer.bias, padding=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("dimensions, image_size", [(2, None), (3, None), (3, (48, 40, 32))])
+def test_a_normalized_field_does_not_depend_on_the_size_of_the_image(dimensions, image_size):
+    """LKU-Net's head gives parts of the images that it learned from; saturated, half of them, whatever it is shown."""
+    network = build("lku-net", dimensions=dimensions, width=4, image_size=image_size).eval()
+    torch.nn.init.constant_(network.head.weight, 1e9)
+    wanted = [(size - 1) / 2 for size in (image_size or (160, 192, 224)[:dimensions])][::-1]
+    for shape in ((32, 48, 16)[:dimensions], (40, 20, 24)[:dimensions]):
+        moving, fixed = torch.rand(2, 1, 1, *shape).unbind()
+        with torch.no_grad():
+            found = network(moving, fixed).displacement.abs().amax(dim=[0, *range(2, dimensions + 2)])
+        assert found.tolist() == pytest.approx(wanted, rel=1e-4)

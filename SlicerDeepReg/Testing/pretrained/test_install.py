@@ -33,9 +33,11 @@ def test_a_file_is_recognized_added_and_registers(tmp_path, capsys):
     torch.save({**content, "model_state": checkpoint("voxelmorph")}, path)
     assert main(["models", "add", str(path)]) == 0
     told = capsys.readouterr().out
-    assert "This is VoxelMorph" in told and "squarings 5" in told and "turned to AIL, at 1 mm" in told
+    assert "This is VoxelMorph" in told and "squarings 5" in told
+    assert "Images go in turned to AIL, at 1 mm; values are divided by 255" in told
     added = card("voxelmorph-brains")
-    assert added.recipe["orientation"] == "AIL" and added.configuration["squarings"] == 5 and added.weights
+    assert added.recipe == {"intensity": "divide:255", "voxel_mm": 1.0, "orientation": "AIL"}
+    assert added.configuration["squarings"] == 5 and added.weights
     saved = read_weights(added.folder / added.weights)
     flow = checkpoint("voxelmorph")["flow.weight"].numpy()
     assert (saved["head.weight"] == flow[::-1]).all()
@@ -49,11 +51,26 @@ def test_what_the_file_cannot_tell_can_be_said(tmp_path, capsys):
     path = tmp_path / "c.safetensors"
     write_weights(path, {name: one.numpy() for name, one in checkpoint("cyclemorph").items()})
     more = ["--name", "mine", "--orientation", "any", "--voxel-mm", "any", "--set", "squarings=3"]
-    assert main(["models", "add", str(path), *more]) == 0
+    assert main(["models", "add", str(path), *more, "--intensity", "unit"]) == 0
+    told = capsys.readouterr().out
+    assert "Images go in with their axes as stored" in told and "values are scaled to 0 to 1 between robust" in told
     found = card("mine")
     assert found.recipe == {"intensity": "unit", "voxel_mm": None} and found.configuration["squarings"] == 3
     assert main(["models", "add", str(path), "--name", "mine"]) == 2 and "--replace" in capsys.readouterr().err
     assert main(["models", "add", str(path), "--name", "mine", "--replace"]) == 0
+
+
+def test_slices_are_never_said_to_be_turned(tmp_path, capsys):
+    """No more than they are, whatever is known of the family's volumes; nor can that be asked for."""
+    path = tmp_path / "slices.safetensors"
+    write_weights(path, {name: array.numpy() for name, array in checkpoint("lku-net 2D").items()})
+    assert main(["models", "add", str(path), "--name", "flat"]) == 0
+    told = capsys.readouterr().out
+    assert "Slices go in with their axes as stored, at 1 mm; values are divided by 255" in told and "turned" not in told
+    assert "orientation" not in card("flat").recipe and card("flat").dimensions == (2,)
+    assert card("flat").configuration["image_size"] == [160, 192]
+    assert main(["models", "add", str(path), "--name", "other", "--orientation", "AIL"]) == 2
+    assert "slices.safetensors registers slices" in capsys.readouterr().err
 
 
 @torch_files_are_read
@@ -94,12 +111,18 @@ def test_files_of_other_kinds_are_refused(tmp_path, capsys):
     with pytest.raises(InputError, match="not there"):
         install_pretrained(tmp_path / "none.pth")
     torch.save(checkpoint("cyclemorph"), tmp_path / "cut.pth")
+    torch.save(checkpoint("cyclemorph"), tmp_path / "whole.pth")
+    torch.save(checkpoint("lku-net"), tmp_path / "lku.pth")
     (tmp_path / "cut.pth").write_bytes((tmp_path / "cut.pth").read_bytes()[:5000])
     for arguments, text in (
         ([str(tmp_path / "cut.pth")], "cut short"),
         ([str(tmp_path / "pickled.pth"), "--voxel-mm", "small"], "number of millimeters"),
         ([str(tmp_path / "pickled.pth"), "--set", "window"], "KEY=VALUE"),
         ([str(tmp_path), "--name", "x"], "is for a file"),
+        ([str(tmp_path), "--intensity", "unit"], "--intensity is for a file"),
+        ([str(tmp_path / "whole.pth"), "--intensity", "divide:0"], "The intensity is 'divide:0'; this version knows"),
+        ([str(tmp_path / "whole.pth"), "--intensity", ""], "The intensity is ''; this version knows"),
+        ([str(tmp_path / "lku.pth"), "--set", "image_size=[160,192]"], "image_size must be 3 numbers of voxels"),
     ):
         assert main(["models", "add", *arguments]) == 2
         assert text in capsys.readouterr().err

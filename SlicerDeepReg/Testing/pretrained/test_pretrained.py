@@ -90,6 +90,35 @@ def test_components_come_out_in_our_order():
     assert any("does not say" in note for note in recognize(arrays).notes)
 
 
+@pytest.mark.parametrize(
+    "what, orientation, intensity",
+    [
+        ("voxelmorph", "AIL", "divide:255"),
+        ("cyclemorph", "LIA", "divide:255"),
+        ("lku-net", "AIL", "divide:255"),
+        ("lku-net 2D", None, "divide:255"),
+        ("transmorph", "AIL", "unit"),
+        ("rdp-net", None, "unit"),
+    ],
+)
+def test_images_go_in_as_in_the_training(what, orientation, intensity):
+    found = recognize(arrays_of(what))
+    assert (found.orientation, found.intensity) == (orientation, intensity)
+
+
+def test_a_voxelmorph_of_slices_has_no_orientation():
+    arrays = {name: array[..., 0] if array.ndim == 5 else array for name, array in arrays_of("voxelmorph").items()}
+    found = recognize(arrays)
+    assert found.configuration["dimensions"] == 2 and found.orientation is None
+
+
+@pytest.mark.parametrize("what, size", [("lku-net", [160, 192, 224]), ("lku-net 2D", [160, 192])])
+def test_a_normalized_field_keeps_the_size_that_it_was_learned_at(what, size):
+    found = recognize(arrays_of(what))
+    assert found.configuration["image_size"] == size
+    assert any(" x ".join(map(str, size)) in note and "--set image_size" in note for note in found.notes)
+
+
 def test_the_window_is_told_by_the_image_or_the_table():
     arrays = arrays_of("transmorph")
     arrays["spatial_trans.grid"] = np.broadcast_to(np.float32(0), (1, 3, 224, 192, 160))
