@@ -11,6 +11,7 @@ import numpy as np
 
 from ..checks import AttachmentFacts, PairFacts, PointFacts, VolumeFacts, check, raise_error
 from ..methods import linear_method, method, settings_of
+from ..mrml.dicom_origin import dicom_notes
 from ..mrml.segments import segments_of
 from ..mrml.world import Placed, grid_in_world, labels_of, placed_volume, points_in_world
 from ..similarity import similarity
@@ -127,7 +128,14 @@ def _volume_facts(role: str, node: Any, initial: Any) -> VolumeFacts | None:
         return facts
     image = node.GetImageData()
     low, high = image.GetScalarRange()
-    return dataclasses.replace(facts, grid=grid, components=image.GetNumberOfScalarComponents(), low=low, high=high)
+    return dataclasses.replace(
+        facts,
+        grid=grid,
+        components=image.GetNumberOfScalarComponents(),
+        low=low,
+        high=high,
+        notes=dicom_notes(node, facts.called),
+    )
 
 
 def _attachment_facts(choice: Choice) -> Iterator[AttachmentFacts]:
