@@ -101,6 +101,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="also write the transform as a DICOM Deformable Spatial Registration, registration.dcm; both images must "
         "be folders of a DICOM series (needs pydicom)",
     )
+    parser.add_argument(
+        "--dicom-different-patients",
+        action="store_true",
+        help="as --dicom, also where the two series are of different patients; the object is filed under the patient "
+        "of the fixed one",
+    )
     parser.add_argument("--identifiers", action="store_true", help="call the images by their names in the report")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the content of result.json instead of a table")
@@ -122,7 +128,9 @@ def run(options: argparse.Namespace) -> int:
     check_outputs(options.output, request)
     if options.scene:
         check_slicer()
-    series = _dicom_series(request) if options.dicom else None
+    series = None
+    if options.dicom or options.dicom_different_patients:
+        series = _dicom_series(request, options.dicom_different_patients)
     show = ProgressBar(sys.stderr) if not (options.quiet or options.json) else None
     report = (options.report or options.identifiers, options.identifiers)
     description = register_to_folder(request, options.output, options.scene, show, report, series)
@@ -136,12 +144,22 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _dicom_series(request: Request) -> tuple[Series, Series]:
-    """Return the DICOM series of both images; raise InputError, before any work, if there are none."""
-    from ..files.dicom import read_folder
+def _dicom_series(request: Request, different_patients: bool) -> tuple[Series, Series]:
+    """Return the DICOM series of both images; raise InputError, before any work, if they cannot be referred to."""
+    from ..files.dicom import check_patient, read_folder
 
     fixed = read_folder(_path_of(request.fixed), "fixed image")
-    return fixed, read_folder(_path_of(request.moving), "moving image")
+    moving = read_folder(_path_of(request.moving), "moving image")
+    if not different_patients:
+        check_patient(fixed, moving)
+    return fixed, moving
+
+
+def _series_read(image: Image, role: str, series: Series) -> Series:
+    """Return the series of the files that the image was read from; ``series``, that of its folder, if not known."""
+    from ..files.dicom import read_series
+
+    return read_series([Path(file) for file in image.files], role) if image.files else series
 
 
 def _path_of(source: Source) -> Path:
@@ -182,7 +200,8 @@ def register_to_folder(
 
     Args:
         report: whether to write one, and whether it names the images.
-        series: of the fixed and the moving image, for a DICOM object.
+        series: in the folders of the fixed and the moving image, for a DICOM object, which refers to the files that
+            were read.
 
     Raises:
         InputError, Canceled: see ``register``; then ``output`` is as it was.
@@ -199,7 +218,9 @@ def register_to_folder(
     with output_folder(output) as folder:
         description = write_result(result, folder)
         if series is not None:
-            write_registration(result.transform, *series, folder / OUTPUT_FILES["dicom"], __version__)
+            fixed = _series_read(result.fixed, "fixed image", series[0])
+            moving = _series_read(result.moving, "moving image", series[1])
+            write_registration(result.transform, fixed, moving, folder / OUTPUT_FILES["dicom"], __version__)
         pictures = write_scene(result, folder) if scene else []
         if report[0]:
             write_report(result, folder, pictures or write_pictures(result, folder), identifiers=report[1])

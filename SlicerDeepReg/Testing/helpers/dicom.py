@@ -10,7 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
-def write_series(folder, image, name="Doe^Jane", study=None, frame=None):
+def write_series(folder, image, name="Doe^Jane", identifier="4711", study=None, frame=None):
     """An MR series of an image whose grid is right-handed."""
     folder.mkdir()
     study, series, frame = study or generate_uid(), generate_uid(), frame or generate_uid()
@@ -21,7 +21,7 @@ def write_series(folder, image, name="Doe^Jane", study=None, frame=None):
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         one = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
         one.SOPClassUID, one.SOPInstanceUID, one.Modality = MR, meta.MediaStorageSOPInstanceUID, "MR"
-        one.PatientName, one.PatientID, one.PatientBirthDate, one.PatientSex = name, "4711", "19700101", "F"
+        one.PatientName, one.PatientID, one.PatientBirthDate, one.PatientSex = name, identifier, "19700101", "F"
         one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID = study, series, frame
         one.StudyDate, one.StudyTime, one.StudyID, one.AccessionNumber = "20260101", "120000", "1", ""
         one.ReferringPhysicianName = ""
