@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import gzip
 import hashlib
@@ -47,7 +48,16 @@ def read_image(path: str | os.PathLike, role: str = "image") -> Image:
         check_memory_ran_out(error)
         raise InputError(_explain(path, role, str(error))) from error
     itk_image = _single_volume(itk_image, path, role)
-    return from_sitk(itk_image, path.name)
+    return _with_gaps(from_sitk(itk_image, path.name), path)
+
+
+def _with_gaps(image: Image, path: Path) -> Image:
+    """Return an image of a NIfTI file with the NaN that ITK took for 0."""
+    gaps = nifti.gaps_of(path) if image.values.dtype.kind == "f" and path.is_file() and nifti.is_nifti(path) else None
+    if gaps is None:
+        return image
+    values = np.where(gaps.reshape(image.values.shape), np.array(np.nan, image.values.dtype), image.values)
+    return dataclasses.replace(image, values=values)
 
 
 def _read_file(path: Path, role: str) -> sitk.Image:

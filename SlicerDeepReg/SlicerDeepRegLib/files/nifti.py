@@ -21,6 +21,8 @@ _HEAD = 544
 #: Bytes of a voxel by the header's code for its type.
 _BYTES = {1: 1 / 8, 2: 1, 4: 2, 8: 4, 16: 4, 32: 8, 64: 8, 128: 3, 256: 1, 512: 2, 768: 4}
 _BYTES.update({1024: 8, 1280: 8, 1536: 16, 1792: 16, 2048: 32, 2304: 4})
+#: Of these the types that can hold NaN and infinity, one number to a voxel.
+_FLOATS = {16: "f4", 64: "f8"}
 #: Where the two kinds keep what is needed: size of the header, magic and its place, dimensions, type, voxels' offset.
 _KINDS = (
     (348, b"n+1\0", 344, (40, "8h"), (70, "h"), (108, "f")),
@@ -54,6 +56,27 @@ def header_fault_of(path: Path) -> str | None:
             return _needed(stream.read(_HEAD))[1]
     except (EOFError, OSError, zlib.error) as error:
         return f"it is damaged or cut short ({error})"
+
+
+def gaps_of(path: Path) -> np.ndarray | None:
+    """Return which voxels of a valid file are NaN or infinite, flat bool in the order of the file; None if none is.
+
+    ITK's reader of NIfTI silently takes them for 0.
+    """
+    with _opened(path) as stream:
+        head = stream.read(_HEAD)
+        for size, _, _, _, kind, offset in _KINDS:
+            for order in "<>":
+                if struct.unpack_from(order + "i", head, 0)[0] != size:
+                    continue
+                code = struct.unpack_from(order + kind[1], head, kind[0])[0]
+                if code not in _FLOATS:
+                    return None
+                start = max(int(struct.unpack_from(order + offset[1], head, offset[0])[0]), size)
+                rest = (head + stream.read())[start : _needed(head)[0]]
+                gaps: np.ndarray = ~np.isfinite(np.frombuffer(rest, order + _FLOATS[code]))
+                return gaps if gaps.any() else None
+    return None
 
 
 def is_nifti(path: Path) -> bool:
