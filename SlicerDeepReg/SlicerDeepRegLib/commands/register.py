@@ -108,6 +108,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "of the fixed one",
     )
     parser.add_argument("--identifiers", action="store_true", help="call the images by their names in the report")
+    parser.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="leave the names of files and images out of everything that is written: result.json, notes, scene (they "
+        "are left out of the report anyway, but for --identifiers); such a result cannot be repeated",
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the content of result.json instead of a table")
     parser.set_defaults(run=run)
@@ -126,11 +132,16 @@ def run(options: argparse.Namespace) -> int:
     )
     request = Request(**given, settings=settings)
     check_outputs(options.output, request)
+    _check_names(options)
     if options.scene:
         check_slicer()
     series = None
     if options.dicom or options.dicom_different_patients:
         series = _dicom_series(request, options.dicom_different_patients)
+    if options.anonymous:
+        from ..files.anonymous import anonymous
+
+        request = anonymous(request)
     show = ProgressBar(sys.stderr) if not (options.quiet or options.json) else None
     report = (options.report or options.identifiers, options.identifiers)
     description = register_to_folder(request, options.output, options.scene, show, report, series)
@@ -142,6 +153,14 @@ def run(options: argparse.Namespace) -> int:
             print(f"Note: {note}")
         print(f"Results: {options.output}")
     return 0
+
+
+def _check_names(options: argparse.Namespace) -> None:
+    """Raise InputError where names are to be written and to be left out."""
+    for name in ("identifiers", "dicom", "dicom_different_patients"):
+        if options.anonymous and getattr(options, name):
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} writes names and --anonymous leaves them out. Give one of the two.")
 
 
 def _dicom_series(request: Request, different_patients: bool) -> tuple[Series, Series]:
