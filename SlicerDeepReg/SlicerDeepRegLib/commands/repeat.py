@@ -135,7 +135,7 @@ def request_of(described: Mapping[str, Any], moved: Sequence[str] = ()) -> Reque
 
 def _with_files(request: Request, folder: Path) -> Request:
     """Return the request with files that are not in the current folder from that of the result.json, or from above."""
-    found = {}
+    found: dict[str, Any] = {}
     for field in (*IMAGE_FIELDS, *POINT_FIELDS):
         name = getattr(request, field)
         if isinstance(name, str):
