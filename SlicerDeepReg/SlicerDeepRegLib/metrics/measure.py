@@ -32,9 +32,9 @@ class Measurer:
         fixed, moving: the images.
         mask: (K, J, I) bool on the fixed grid where intensities and the Jacobian are measured; None takes
             the fixed labels where there are some, else the voxels above the fixed image's background.
-        gaps: (K, J, I) bool on the fixed grid, voxels that are left out of the mask, or None.
         fixed_labels: on the fixed grid. moving_labels: on their own.
         fixed_points, moving_points: (N, 3) LPS mm.
+        gaps: (K, J, I) bool on the fixed grid, voxels that are left out of the mask, or None.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Measurer:
         fixed: Image,
         moving: Image,
         mask: np.ndarray | None = None,
-        gaps: np.ndarray | None = None,
         fixed_labels: Image | None = None,
         moving_labels: Image | None = None,
         fixed_points: np.ndarray | None = None,
         moving_points: np.ndarray | None = None,
+        gaps: np.ndarray | None = None,
     ) -> None:
         self.fixed_labels, self.moving_labels = fixed_labels, moving_labels
         self.fixed_points, self.moving_points = fixed_points, moving_points
