@@ -14,6 +14,7 @@ Conventions, everywhere inside:
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Union
@@ -252,16 +253,23 @@ class Request:
             )
 
     def describe(self) -> dict[str, Any]:
-        """Return the request as plain values, for result.json. Images given in memory appear by name."""
+        """Return the request as plain values, for result.json.
 
-        def jsonable(value: Any) -> Any:
+        Files appear by their names without the folder, because a path may say whose images they are; images given in
+        memory by theirs.
+        """
+
+        def jsonable(name: str) -> Any:
+            value = getattr(self, name)
             if isinstance(value, Image):
                 return f"<{value.name}>"
             if isinstance(value, np.ndarray):
                 return value.tolist()
+            if isinstance(value, (str, os.PathLike)) and name in (*IMAGE_FIELDS, *POINT_FIELDS):
+                return os.path.basename(os.path.abspath(value))
             return dict(value) if isinstance(value, Mapping) else value
 
-        return {name: jsonable(getattr(self, name)) for name in self.__dataclass_fields__}
+        return {name: jsonable(name) for name in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True, eq=False)

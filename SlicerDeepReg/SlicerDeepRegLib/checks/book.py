@@ -29,6 +29,8 @@ LITTLE_OVERLAP = 0.25
 THICK = 4
 #: The largest label that is accepted: label maps are written with 16 bits.
 LARGEST_LABEL = 65535
+#: The largest part of the body that may be NaN or infinite.
+MOST_GAPS = 0.1
 SEVERITIES = ("error", "warning", "note")
 
 
@@ -160,10 +162,11 @@ def _about_image(volume: VolumeFacts) -> Iterable[Finding]:
         yield Finding("warning", note, control=volume.role)
     if volume.is_complex:
         yield Finding("error", f"{volume.called} has complex voxels.", "Convert it to magnitude.", volume.role)
-    elif volume.not_finite:
+    elif volume.not_finite and (volume.gaps_in_body is None or volume.gaps_in_body > MOST_GAPS):
+        part = "" if volume.gaps_in_body is None else f", {100 * volume.gaps_in_body:.0f} % of what it shows"
         yield Finding(
             "error",
-            f"{volume.called} has {volume.not_finite} voxels that are NaN or infinite.",
+            f"{volume.called} has {volume.not_finite} voxels that are NaN or infinite{part}.",
             "Replace them, for example by the background value.",
             volume.role,
         )
@@ -174,6 +177,12 @@ def _about_image(volume: VolumeFacts) -> Iterable[Finding]:
             "Check that this is the right one.",
             volume.role,
         )
+    elif volume.not_finite:
+        where = (
+            f"{100 * volume.gaps_in_body:.2g} % of what it shows" if volume.gaps_in_body else "outside what it shows"
+        )
+        text = f"{volume.called} has {volume.not_finite} voxels that are NaN or infinite ({where})."
+        yield Finding("warning", text, "They were filled, and are not compared.", volume.role)
     size_ijk = volume.known_grid.size_ijk
     sizes = [n for n in size_ijk if n > 1]
     if len(sizes) < 2 or min(sizes) < SMALLEST_SIZE:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..preparation.gaps import Gaps
 from ..types import Grid, Image, Request
 
 
@@ -25,6 +26,7 @@ class VolumeFacts:
         is_complex: whether they are complex.
         low, high: the range of its values; None where it is not known.
         not_finite: how many voxels are NaN or infinite, as far as is known.
+        gaps_in_body: how many of these lie in the body, as a part of its voxels; None where they have not been filled.
         parent: the name of the transform that the node is under, or "".
         parent_is_linear: whether that transform is linear.
         notes: what its reader changed or assumed.
@@ -41,6 +43,7 @@ class VolumeFacts:
     low: float | None = None
     high: float | None = None
     not_finite: int = 0
+    gaps_in_body: float | None = None
     parent: str = ""
     parent_is_linear: bool = True
     notes: tuple[str, ...] = ()
@@ -164,8 +167,8 @@ def _chosen(volume: VolumeFacts | None, role: str) -> VolumeFacts:
     return volume
 
 
-def facts_of_image(image: Image, role: str) -> VolumeFacts:
-    """Describe an image that was read."""
+def facts_of_image(image: Image, role: str, gaps: Gaps | None = None) -> VolumeFacts:
+    """Describe an image that was read; ``gaps`` are those that were filled in it."""
     values = image.values
     not_finite = 0
     if values.dtype.kind == "f":
@@ -179,6 +182,7 @@ def facts_of_image(image: Image, role: str) -> VolumeFacts:
         is_complex=values.dtype.kind == "c",
         low=float(values.min()) if known else None,
         high=float(values.max()) if known else None,
-        not_finite=not_finite,
+        not_finite=not_finite if gaps is None else int(gaps.where.sum()),
+        gaps_in_body=None if gaps is None else gaps.part_of_body,
         notes=image.notes,
     )

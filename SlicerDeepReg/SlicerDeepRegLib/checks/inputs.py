@@ -10,8 +10,9 @@ import SimpleITK as sitk
 from ..files.images import load
 from ..files.points import load_points
 from ..geometry.points import apply_matrix
+from ..preparation.gaps import Gaps, without_gaps
 from ..preparation.resample import resample
-from ..types import Image, ImagePair, Request, Source
+from ..types import Image, ImagePair, Request
 from .book import check_pair_alone, raise_error
 from .facts import AttachmentFacts, PairFacts, PointFacts, facts_of_image
 
@@ -21,7 +22,9 @@ class Inputs:
     """What was read.
 
     Attributes:
-        pair: the images and masks.
+        pair: the images, without gaps (``preparation.gaps``), and masks that leave these out.
+        fixed_mask: (K, J, I) bool on the fixed grid, the mask as it was given, or None.
+        fixed_gaps: (K, J, I) bool, the voxels of the fixed image that are no numbers, or None.
         fixed_labels: on the fixed grid, or None.
         moving_labels: on their own grid, or None.
         fixed_points, moving_points: (N, 3) LPS mm, or None.
@@ -30,6 +33,8 @@ class Inputs:
     """
 
     pair: ImagePair
+    fixed_mask: np.ndarray | None
+    fixed_gaps: np.ndarray | None
     fixed_labels: Image | None
     moving_labels: Image | None
     fixed_points: np.ndarray | None
@@ -45,20 +50,18 @@ def read_inputs(request: Request) -> Inputs:
         InputError: a file cannot be read, or an image cannot be registered.
     """
     reader = _Reader()
-    fixed, moving = (
-        _load(request.fixed, "fixed", request.fixed_series),
-        _load(request.moving, "moving", request.moving_series),
-    )
+    fixed, fixed_gaps = without_gaps(load(request.fixed, "fixed image", request.fixed_series))
+    moving, moving_gaps = without_gaps(load(request.moving, "moving image", request.moving_series))
     facts = PairFacts(
-        fixed=facts_of_image(fixed, "fixed"),
-        moving=facts_of_image(moving, "moving"),
+        fixed=facts_of_image(fixed, "fixed", fixed_gaps),
+        moving=facts_of_image(moving, "moving", moving_gaps),
         linear=request.linear,
         preset=request.preset,
         similarity=request.similarity,
     )
     raise_error(check_pair_alone(facts))  # before what belongs to the images is read and brought to their grids
-    fixed_mask = reader.mask(request.fixed_mask, fixed, "fixed_mask")
-    moving_mask = reader.mask(request.moving_mask, moving, "moving_mask")
+    fixed_mask = reader.mask(request.fixed_mask, fixed, fixed_gaps, "fixed_mask")
+    moving_mask = reader.mask(request.moving_mask, moving, moving_gaps, "moving_mask")
     fixed_labels = reader.labels(request.fixed_labels, "fixed_labels")
     moving_labels = reader.labels(request.moving_labels, "moving_labels")
     fixed_points, moving_points = _points(request.fixed_points, "fixed"), _points(request.moving_points, "moving")
@@ -72,15 +75,18 @@ def read_inputs(request: Request) -> Inputs:
     raise_error(check_pair_alone(facts))
     if fixed_labels is not None:
         fixed_labels = reader.on_grid(fixed_labels, fixed, "fixed labels")
+    moving_mask = _without(moving_gaps, moving_mask)
     return Inputs(
         pair=ImagePair(
             fixed=fixed,
             moving=moving,
-            fixed_mask=fixed_mask,
+            fixed_mask=_without(fixed_gaps, fixed_mask),
             moving_mask=None
             if moving_mask is None
             else Image(moving_mask.astype(np.uint8), moving.grid, "moving mask"),
         ),
+        fixed_mask=fixed_mask,
+        fixed_gaps=None if fixed_gaps is None else fixed_gaps.where,
         fixed_labels=fixed_labels,
         moving_labels=moving_labels,
         fixed_points=fixed_points,
@@ -88,10 +94,6 @@ def read_inputs(request: Request) -> Inputs:
         facts=facts,
         notes=tuple(reader.notes),
     )
-
-
-def _load(source: Source, side: str, series: str) -> Image:
-    return load(source, f"{side} image", series)
 
 
 class _Reader:
@@ -108,15 +110,19 @@ class _Reader:
         values = resample(image, reference.grid, interpolator=sitk.sitkNearestNeighbor, outside=0)
         return Image(values, reference.grid, image.name, reference.dimensions)
 
-    def mask(self, source: str | Image | None, image: Image, control: str) -> np.ndarray | None:
-        """Return (K, J, I) bool on the image's grid."""
+    def mask(self, source: str | Image | None, image: Image, gaps: Gaps | None, control: str) -> np.ndarray | None:
+        """Return (K, J, I) bool on the image's grid; it is empty where only gaps of the image are left."""
         if source is None:
             return None
         role = control.replace("_", " ")
         mask = load(source, role, straight=False)
-        binary = Image((mask.values > 0).astype(np.uint8), mask.grid, mask.name)
+        known = np.isfinite(mask.values)
+        binary = Image((known & (mask.values > 0)).astype(np.uint8), mask.grid, mask.name)
+        if not known.all():
+            count = int(known.size - np.count_nonzero(known))
+            self.notes.append(f"The {role} has {count} voxels that are NaN or infinite; they were taken as outside it.")
         inside = self.on_grid(binary, image, role).values > 0
-        self.facts.append(AttachmentFacts(control, mask.name, "mask", empty=not bool(inside.any())))
+        self.facts.append(AttachmentFacts(control, mask.name, "mask", empty=not np.any(_without(gaps, inside))))
         return inside
 
     def labels(self, source: str | Image | None, control: str) -> Image | None:
@@ -138,6 +144,13 @@ class _Reader:
             )
         )
         return Image(values.astype(np.int32), labels.grid, labels.name, labels.dimensions) if whole else labels
+
+
+def _without(gaps: Gaps | None, mask: np.ndarray | None) -> np.ndarray | None:
+    """Return the mask without the gaps; None for everywhere."""
+    if gaps is None:
+        return mask
+    return ~gaps.where if mask is None else mask & ~gaps.where
 
 
 def _points(source: str | np.ndarray | None, role: str) -> np.ndarray | None:

@@ -107,9 +107,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--dicom",
         action="store_true",
         help="also write the transform as a DICOM Deformable Spatial Registration, registration.dcm; both images must "
-        "be folders of a DICOM series (needs pydicom)",
+        "be folders of a DICOM series",
+    )
+    parser.add_argument(
+        "--dicom-different-patients",
+        action="store_true",
+        help="as --dicom, also where the two series are of different patients; the object is filed under the patient "
+        "of the fixed one",
     )
     parser.add_argument("--identifiers", action="store_true", help="call the images by their names in the report")
+    parser.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="leave the names of files and images out of everything that is written: result.json, notes, scene (they "
+        "are left out of the report anyway, but for --identifiers); such a result cannot be repeated",
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the content of result.json instead of a table")
     parser.set_defaults(run=run)
@@ -128,9 +140,16 @@ def run(options: argparse.Namespace) -> int:
     )
     request = Request(**given, settings=settings)
     check_outputs(options.output, request)
+    _check_names(options)
     if options.scene:
         check_slicer()
-    series = _dicom_series(request) if options.dicom else None
+    series = None
+    if options.dicom or options.dicom_different_patients:
+        series = _dicom_series(request, options.dicom_different_patients)
+    if options.anonymous:
+        from ..files.anonymous import anonymous
+
+        request = anonymous(request)
     show = ProgressBar(sys.stderr) if not (options.quiet or options.json) else None
     report = (options.report or options.identifiers, options.identifiers)
     description = register_to_folder(request, options.output, options.scene, show, report, series)
@@ -144,12 +163,30 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _dicom_series(request: Request) -> tuple[Series, Series]:
-    """Return the DICOM series of both images; raise InputError, before any work, if there are none."""
-    from ..files.dicom import read_folder
+def _check_names(options: argparse.Namespace) -> None:
+    """Raise InputError where names are to be written and to be left out."""
+    for name in ("identifiers", "dicom", "dicom_different_patients"):
+        if options.anonymous and getattr(options, name):
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} writes names and --anonymous leaves them out. Give one of the two.")
+
+
+def _dicom_series(request: Request, different_patients: bool) -> tuple[Series, Series]:
+    """Return the DICOM series of both images; raise InputError, before any work, if they cannot be referred to."""
+    from ..files.dicom import check_patient, read_folder
 
     fixed = read_folder(_path_of(request.fixed), "fixed image")
-    return fixed, read_folder(_path_of(request.moving), "moving image")
+    moving = read_folder(_path_of(request.moving), "moving image")
+    if not different_patients:
+        check_patient(fixed, moving)
+    return fixed, moving
+
+
+def _series_read(image: Image, role: str, series: Series) -> Series:
+    """Return the series of the files that the image was read from; ``series``, that of its folder, if not known."""
+    from ..files.dicom import read_series
+
+    return read_series([Path(file) for file in image.files], role) if image.files else series
 
 
 def _path_of(source: Source) -> Path:
@@ -190,7 +227,8 @@ def register_to_folder(
 
     Args:
         report: whether to write one, and whether it names the images.
-        series: of the fixed and the moving image, for a DICOM object.
+        series: in the folders of the fixed and the moving image, for a DICOM object, which refers to the files that
+            were read.
 
     Raises:
         InputError, Canceled: see ``register``; then ``output`` is as it was.
@@ -207,7 +245,9 @@ def register_to_folder(
     with output_folder(output) as folder:
         description = write_result(result, folder)
         if series is not None:
-            write_registration(result.transform, *series, folder / OUTPUT_FILES["dicom"], __version__)
+            fixed = _series_read(result.fixed, "fixed image", series[0])
+            moving = _series_read(result.moving, "moving image", series[1])
+            write_registration(result.transform, fixed, moving, folder / OUTPUT_FILES["dicom"], __version__)
         pictures = write_scene(result, folder) if scene else []
         if report[0]:
             write_report(result, folder, pictures or write_pictures(result, folder), identifiers=report[1])

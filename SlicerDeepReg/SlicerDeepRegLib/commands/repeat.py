@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..types import InputError, Request
+from ..types import IMAGE_FIELDS, POINT_FIELDS, InputError, Request
 
 #: What of a result.json is needed; 50 MB is far more than any has.
 NEEDED, MOST_BYTES = ("request", "provenance", "outputs_sha256"), 50_000_000
@@ -21,7 +22,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="do a registration again from its result.json and compare",
         description="Read a result.json, check that its inputs are the ones of then, register again with the same "
         "numbers, device and threads, and compare the results by their checksums. Exit code 0: the same to the last "
-        "bit; 1: different, which other versions or another device explain; 2: it could not be repeated.",
+        "bit; 1: different, which other versions or another device explain; 2: it could not be repeated. Inputs are "
+        "looked for by their names in the current folder, beside the result.json and in the folder above it.",
     )
     parser.add_argument("result", metavar="RESULT", type=Path, help="the result.json of a registration")
     parser.add_argument("--output", metavar="DIR", type=Path, help="write the new results there, too")
@@ -41,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from ..processes.current import prepare_process
 
     described = read_description(options.result)
-    request = request_of(described, options.input)
+    request = _with_files(request_of(described, options.input), options.result.absolute().parent)
     check_inputs(described, request)
     prepare_process()
     from ..device import use_threads
@@ -120,7 +122,8 @@ def request_of(described: Mapping[str, Any], moved: Sequence[str] = ()) -> Reque
     for name in described["provenance"].get("sha256", {}):
         if not isinstance(values.get(name), str) or values[name].startswith("<"):
             raise InputError(
-                f"The {name.replace('_', ' ')} was given in memory, not as a file, so it cannot be found again."
+                f"The {name.replace('_', ' ')} was given in memory or without its name (--anonymous), not as a "
+                "file, so it cannot be found again."
             )
     if described["provenance"].get("device") == "CPU":
         values["device"] = "cpu"
@@ -128,6 +131,17 @@ def request_of(described: Mapping[str, Any], moved: Sequence[str] = ()) -> Reque
         return Request(**values)
     except TypeError as error:
         raise InputError(f"The request in it cannot be read here: {error}.") from error
+
+
+def _with_files(request: Request, folder: Path) -> Request:
+    """Return the request with files that are not in the current folder from that of the result.json, or from above."""
+    found: dict[str, Any] = {}
+    for field in (*IMAGE_FIELDS, *POINT_FIELDS):
+        name = getattr(request, field)
+        if isinstance(name, str):
+            places = (Path(name), folder / name, folder.parent / name)
+            found[field] = str(next((place for place in places if place.exists()), name))
+    return dataclasses.replace(request, **found)
 
 
 def check_inputs(described: Mapping[str, Any], request: Request) -> None:

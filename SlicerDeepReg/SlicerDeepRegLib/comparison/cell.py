@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files.anonymous import anonymous
 from ..files.jsonable import jsonable
 from ..processes.folders import private_folder
 from ..processes.launch import describe_exit, last_words, module_command, run
@@ -80,6 +81,8 @@ def measure(cell: Cell, keep: str | None) -> tuple[dict[str, Any], dict[str, np.
         device=cell.device,
         settings=dict(method.settings),
     )
+    if cell.anonymous:
+        request = anonymous(request)
     cpu, wall = _cpu_seconds(), time.perf_counter()
     result = register(request)
     spent = {"cpu_total": _cpu_seconds() - cpu, "wall_total": time.perf_counter() - wall}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -63,6 +65,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--workers", type=int, default=1, help="registrations at a time on this computer (1)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that runs them instead")
     parser.add_argument("--keep", action="store_true", help="keep warped images, transforms and the rest, too")
+    parser.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="leave the names of pairs, files and images out of everything that is written; pairs get numbers",
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.set_defaults(run=run)
 
@@ -76,6 +83,8 @@ def run(options: argparse.Namespace) -> int:
     from .table import lines_of, rows_of
 
     pairs = read_pairs(options.pairs)
+    if options.anonymous:
+        pairs = [dataclasses.replace(pair, name=f"pair-{number:03d}") for number, pair in enumerate(pairs, start=1)]
     labels = [label.strip() for label in options.methods.split(",") if label.strip()]
     methods = read_methods(labels, options.preset, options.changed)
     if not methods:
@@ -85,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--reference {reference} is none of the methods.")
     if options.workers < 1 or options.threads < 0:
         raise InputError("--workers must be 1 or more, and --threads 0 or more.")
-    asked = {name: getattr(options, name) for name in ("linear", "similarity", "device", "threads")}
+    asked = {name: getattr(options, name) for name in ("linear", "similarity", "device", "threads", "anonymous")}
     cells = cells_of(pairs, methods, **asked)
     _check_installed(methods)
     _make(options.output)
@@ -93,14 +102,27 @@ def run(options: argparse.Namespace) -> int:
     results = run_cells(cells, options.output / "cells", report, options.workers, options.scheduler, options.keep)
     rows = rows_of(cells, results)
     pictures = draw(cells, results, rows, options.output) if available() else {}
-    command = "slicerdeepreg " + shlex.join(sys.argv[1:]) if sys.argv[1:] else "slicerdeepreg compare"
-    write_pages(cells, results, rows, options.output, reference, command, pictures)
+    write_pages(cells, results, rows, options.output, reference, _command(options), pictures)
     if not options.quiet:
         print(_aligned(*lines_of(rows)))
         if not pictures:
             print('No pictures: matplotlib is not installed (pip install "SlicerDeepReg[compare]").')
         print(f"Results: {options.output / 'report.html'}")
     return 1 if any("error" in outcome for outcome in results) else 0
+
+
+def _command(options: argparse.Namespace) -> str:
+    """Return what the comparison was started by, without folders; without names where they are left out."""
+    names = {options.pairs: "pairs.csv", options.output: "DIR"}
+    shown = []
+    for argument in sys.argv[1:]:
+        option, sign, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        if Path(value) in names:
+            value = names[Path(value)] if options.anonymous else os.path.basename(os.path.abspath(value))
+        elif os.path.isabs(value):
+            value = os.path.basename(value)
+        shown.append(option + sign + value)
+    return shlex.join(["slicerdeepreg", *(shown or ["compare"])])
 
 
 def _check_installed(methods: Sequence[Method]) -> None:

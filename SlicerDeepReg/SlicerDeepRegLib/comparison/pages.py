@@ -124,7 +124,7 @@ def _values(
             "methods": [vars(row) for row in rows],
             "tests": [vars(test) for test in tests],
             "cells": [
-                {"pair": cell.pair.name, "files": dict(cell.pair.files), "method": vars(cell.method), **outcome}
+                {"pair": cell.pair.name, "files": cell.shown_files(), "method": vars(cell.method), **outcome}
                 for cell, outcome in zip(cells, outcomes)
             ],
         }

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ FILES = (
     "fixed_points",
     "moving_points",
 )
+#: The folders of an absolute path in a sentence, of Linux, macOS or Windows.
+_FOLDERS = re.compile(r"""(?<![\w/:.])/(?:[^\s/"':,;()]+/)+|\b[A-Za-z]:[\\/](?:[^\s\\/"':,;()]+[\\/])+""")
 _PAIRED = (("fixed_labels", "moving_labels"), ("fixed_points", "moving_points"))
 
 
@@ -62,6 +65,7 @@ class Cell:
         pair, method: which.
         linear, similarity, device: as for a registration.
         threads: that it may use; 0 for all.
+        anonymous: whether the names of files and images are left out of what is written.
     """
 
     pair: Pair
@@ -70,6 +74,7 @@ class Cell:
     similarity: str
     device: str
     threads: int
+    anonymous: bool = False
 
     def values(self) -> dict[str, Any]:
         """Return the cell as plain values for JSON."""
@@ -86,6 +91,22 @@ class Cell:
         ).card.sha256  # of a model that was added, and may be another under its name now
         text = json.dumps([__version__, self.values(), stamps, weights], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def shown_files(self) -> dict[str, str]:
+        """Return what may be written of its files: their names without folders, or only what they are."""
+        return {
+            what: what.replace("_", " ") if self.anonymous else os.path.basename(path)
+            for what, path in self.pair.files.items()
+        }
+
+    def without_paths(self, text: str) -> str:
+        """Return a message without the folders of this computer, and without names where they are left out."""
+        shown = self.shown_files()
+        for what, path in sorted(self.pair.files.items(), key=lambda item: -len(item[1])):
+            text = text.replace(path, shown[what])
+            if self.anonymous:
+                text = text.replace(os.path.basename(path), shown[what])
+        return _FOLDERS.sub("", text)
 
     @property
     def file_name(self) -> str:

@@ -57,6 +57,8 @@ def outcomes(
     jobs = [(number, cells[number], str(folder / cells[number].file_name) if keep else None) for number in waiting]
     for number, (outcome, slices) in run(jobs):
         cell = cells[number]
+        if "error" in outcome:
+            outcome["error"] = cell.without_paths(outcome["error"])
         outcome["fingerprint"] = cell.fingerprint()
         _keep(cell, folder, outcome, slices)
         by_number[number] = outcome

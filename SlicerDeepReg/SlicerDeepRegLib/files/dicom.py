@@ -9,7 +9,6 @@ and the post matrix ``A``; all of it is in LPS mm, as here.
 from __future__ import annotations
 
 import datetime
-import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 #: SOP class, and the class UID under which its files name their maker (a UUID made once, as PS3.5 B.2 has it).
 STORAGE = "1.2.840.10008.5.1.4.1.1.66.3"
 IMPLEMENTATION = "2.25.65137177394651799099165267028739208806"
-NO_PYDICOM = 'DICOM objects need pydicom. Install it: pip install "SlicerDeepReg[dicom]"'
 #: What says whose image it is, and of which examination: taken over from the fixed series.
 _PATIENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
 _STUDY = ("StudyInstanceUID", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber")
@@ -44,11 +42,6 @@ class Series:
     instances: tuple[tuple[str, str], ...]
 
 
-def can_write() -> bool:
-    """Return whether pydicom is installed."""
-    return importlib.util.find_spec("pydicom") is not None
-
-
 def read_series(files: Sequence[Path], role: str) -> Series:
     """Read the headers of a series.
 
@@ -59,8 +52,6 @@ def read_series(files: Sequence[Path], role: str) -> Series:
     Raises:
         InputError: without pydicom; no DICOM files, of several series, or without a frame of reference.
     """
-    if not can_write():
-        raise InputError(NO_PYDICOM)
     import pydicom
 
     headers = []
@@ -73,7 +64,7 @@ def read_series(files: Sequence[Path], role: str) -> Series:
     if not headers:
         raise InputError(f"The {role} holds no DICOM series. A DICOM object is written between DICOM series only.")
     if len({header.SeriesInstanceUID for header in headers}) > 1:
-        raise InputError(f"The {role} holds several DICOM series. Give header.")
+        raise InputError(f"The {role} holds several DICOM series. Give a folder of one.")
     if not headers[0].get("FrameOfReferenceUID"):
         raise InputError(f"The {role} has no frame of reference in its DICOM header, so no registration can name it.")
     return Series(headers[0], tuple((str(header.SOPClassUID), str(header.SOPInstanceUID)) for header in headers))
@@ -86,6 +77,28 @@ def read_folder(path: Path, role: str) -> Series:
             f"The {role} {path} is no folder of a DICOM series. A DICOM object is written between DICOM series only."
         )
     return read_series([file for file in path.iterdir() if file.is_file()], role)
+
+
+def check_patient(fixed: Series, moving: Series) -> None:
+    """Check that both series are of one patient: an object is filed under the fixed one's name.
+
+    Names and dates of birth are compared where both series have them, without regard to case and empty parts.
+
+    Raises:
+        InputError: an identifier, a name or a date of birth differs.
+    """
+    different = []
+    for name, title in (("PatientID", "ID"), ("PatientName", "name"), ("PatientBirthDate", "date of birth")):
+        values = [str(series.first.get(name) or "").strip(" ^").casefold() for series in (fixed, moving)]
+        if values[0] != values[1] and (all(values) or name == "PatientID"):
+            different.append(title)
+    if different:
+        raise InputError(
+            f"The fixed and the moving series are of different patients (their {' and '.join(different)} "
+            f"{'differs' if len(different) == 1 else 'differ'}), and a DICOM registration is filed under the patient "
+            "of the fixed one. Check the series; to write it nevertheless: slicerdeepreg register "
+            "--dicom-different-patients."
+        )
 
 
 def write_registration(transform: Transform, fixed: Series, moving: Series, path: Path, version: str) -> None:

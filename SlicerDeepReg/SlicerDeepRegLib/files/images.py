@@ -106,7 +106,7 @@ def straightened(image: Image, role: str) -> Image:
     if image.values.dtype.kind == "c":
         raise InputError(f"The {role} ({image.name}) is complex and its axes are not at right angles.")
     grid = at_right_angles(image.grid)
-    lowest = float(image.values.min())
+    lowest = float(np.min(image.values, where=np.isfinite(image.values), initial=np.inf))
     target = sitk.Image(grid.size_ijk, sitk.sitkUInt8)
     place(target, grid)
     source = sitk.Cast(to_sitk(image, 3), sitk.sitkFloat32)

@@ -34,6 +34,7 @@ class Measurer:
             the fixed labels where there are some, else the voxels above the fixed image's background.
         fixed_labels: on the fixed grid. moving_labels: on their own.
         fixed_points, moving_points: (N, 3) LPS mm.
+        gaps: (K, J, I) bool on the fixed grid, voxels that are left out of the mask, or None.
     """
 
     def __init__(
@@ -45,12 +46,15 @@ class Measurer:
         moving_labels: Image | None = None,
         fixed_points: np.ndarray | None = None,
         moving_points: np.ndarray | None = None,
+        gaps: np.ndarray | None = None,
     ) -> None:
         self.fixed_labels, self.moving_labels = fixed_labels, moving_labels
         self.fixed_points, self.moving_points = fixed_points, moving_points
         self.spacing_kji_mm = tuple(fixed.grid.spacing_mm[::-1])
         if mask is None:
             mask = fixed_labels.values > 0 if fixed_labels is not None else fixed.values > fixed.values.min()
+        if gaps is not None and (mask & ~gaps).any():
+            mask = mask & ~gaps
         self.whole_mask, self.whole_grid, self.fixed = mask, fixed.grid, fixed.values
         self.every = math.ceil((fixed.grid.voxels / MOST_VOXELS) ** (1 / max(1, sum(n > 1 for n in mask.shape))))
         if not self._thin(mask).any():

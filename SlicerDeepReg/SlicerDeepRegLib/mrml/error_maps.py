@@ -13,6 +13,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..geometry.grids import sampled
 from ..geometry.points import spread_mm, voxel_centers_lps
+from ..metrics.content import content_of
 from ..types import Grid, Image
 from .nodes import flipped, grid_of, grid_part
 from .runs import Run, own
@@ -118,12 +119,12 @@ def _sampled(run: Run) -> tuple[Grid, np.ndarray]:
 
 
 def _content(run: Run, points_ras: np.ndarray) -> np.ndarray:
-    """Return whether the warped volume is above its window's lower end at points; true everywhere if it never is."""
+    """Return whether the warped volume shows something at points; true everywhere if it never does."""
     warped = run.get("warped")
     values, grid = slicer.util.arrayFromVolume(warped), grid_of(warped)
     ijk = np.round(flipped(points_ras) @ grid.lps_to_ijk[:3, :3].T + grid.lps_to_ijk[:3, 3]).astype(int)
     ijk = np.clip(ijk, 0, np.array(grid.size_ijk) - 1)
-    inside = values[ijk[:, 2], ijk[:, 1], ijk[:, 0]] > warped.GetDisplayNode().GetWindowLevelMin()
+    inside = content_of(values)[ijk[:, 2], ijk[:, 1], ijk[:, 0]]
     return inside if inside.any() else np.ones(len(points_ras), bool)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import slicer.util
 import vtk
 
+from ..metrics.content import content_of
 from ..types import Result
 from .nodes import FLIP, flipped
-from .scene import display_range
 
 
 def scene_facts(result: Result, then: vtk.vtkAbstractTransform | None = None) -> dict[str, Any]:
@@ -51,8 +51,7 @@ def _matrix(then: vtk.vtkAbstractTransform | None) -> list[list[float]] | None:
 
 def _worst_place(result: Result) -> tuple[list[float], float]:
     """Return where the Jacobian is smallest inside the fixed image's content, RAS mm, and its value there."""
-    content = result.fixed.values > display_range(result.fixed)[0]
-    values = np.where(content, result.jacobian.values, np.inf) if content.any() else result.jacobian.values
+    values = np.where(content_of(result.fixed.values), result.jacobian.values, np.inf)
     kji = np.unravel_index(int(np.argmin(values)), values.shape)
     lps = result.fixed.grid.ijk_to_lps @ [*kji[::-1], 1.0]
     return flipped(lps[:3]).tolist(), float(values[kji])

@@ -9,6 +9,7 @@ import numpy as np
 import slicer
 
 from ..geometry.grids import overlap_fraction
+from ..metrics.content import content_of
 from ..types import Image, Result, Transform
 from .display import add_legend, diverging_colors, draw_grid, set_range
 from .host import Host
@@ -77,7 +78,7 @@ def _title(name: str, extra: dict[str, Any]) -> str:
 
 def _aim(fixed: Image) -> tuple[np.ndarray, float]:
     """Return the RAS point in the middle of the fixed image's content, and the field of view that holds it, mm."""
-    content = fixed.values > display_range(fixed)[0]
+    content = content_of(fixed.values)
     if content.mean() > 0.9:  # no background to tell apart: the whole image
         content[:] = True
     bounds = []
@@ -124,8 +125,7 @@ def _extra_nodes(host: Host, result: Result, nodes: dict[str, Any], field_of_vie
         set_range(extra[name], -0.5, 0.5, colors)
         remove.append(add_legend(extra[name], "Moving - fixed"))
         remove.append(extra[name])
-    content = result.fixed.values > display_range(result.fixed)[0]
-    extra["jacobian"] = add_where(scene, result.jacobian, content, nodes["jacobian"])
+    extra["jacobian"] = add_where(scene, result.jacobian, content_of(result.fixed.values), nodes["jacobian"])
     remove += [add_legend(extra["jacobian"], "Jacobian"), extra["jacobian"], colors]
     extra["grid"] = add_shown_field(scene, result.transform, "field to draw")
     spacing_mm = max(field_of_view_mm / 24, 2 * float(np.median(result.fixed.grid.spacing_mm)))

@@ -6,11 +6,12 @@ import numpy as np
 import slicer
 import slicer.util
 
+from ..metrics.content import content_of
 from ..types import Image
 from .display import add_legend, diverging_colors, set_range
 from .nodes import add_volume, grid_of, grid_part, image_from_node, resampled
 from .runs import Run, own, remove_node
-from .scene import add_where, display_range
+from .scene import add_where
 from .world import placed_volume
 
 DIFFERENCE_COLORS = "Difference: blue moving darker, red moving brighter"
@@ -38,8 +39,7 @@ class ReviewVolumes:
             return node
         run.need("jacobian", "fixed")
         whole, fixed = run.get("jacobian"), run.get("fixed")
-        on_grid = Image(self._on_grid(run, fixed), grid_of(run.get("warped")))
-        content = on_grid.values > display_range(on_grid)[0]
+        content = content_of(self._on_grid(run, fixed))
         if content.mean() > 0.95:
             return whole
         values = slicer.util.arrayFromVolume(whole)
@@ -54,7 +54,7 @@ class ReviewVolumes:
         if node is not None:
             return node
         fixed, shown = self._scaled_pair(run, run.get("warped") if after else self._moving_on_fixed(run))
-        values = np.where(np.isnan(shown), 0, shown - fixed).astype(np.float32)
+        values = np.nan_to_num(shown - fixed).astype(np.float32)  # no data is no difference
         node = add_volume(self.scene, Image(values, grid_of(run.get("warped"))), role)
         set_range(node, -0.5, 0.5, diverging_colors(self.scene, DIFFERENCE_COLORS, middle=0.0))
         add_legend(node, "Moving - fixed")
@@ -71,14 +71,15 @@ class ReviewVolumes:
         side = max(extent) / squares
         cells = [np.floor(np.arange(n) * s / side).astype(int) for n, s in zip(grid.size_ijk, grid.spacing_mm)]
         odd = (cells[2][:, None, None] + cells[1][None, :, None] + cells[0][None, None, :]) % 2 == 1
-        node = add_volume(self.scene, Image(np.where(odd, warped, fixed).astype(np.float32), grid), "checkerboard")
+        values = np.nan_to_num(np.where(odd, warped, fixed)).astype(np.float32)
+        node = add_volume(self.scene, Image(values, grid), "checkerboard")
         set_range(node, 0.0, 1.0)
         return own(self.scene, run, "checkerboard", node)
 
     def swipe(self, run: Run, amount: float) -> slicer.vtkMRMLVolumeNode:
         """Show the fixed volume on the patient's right of a border, the warped one on the left."""
         if self._halves is None or self._halves[0] != run or run.get("swipe") is None:
-            self._halves = (run, *self._scaled_pair(run, run.get("warped")))
+            self._halves = (run, *map(np.nan_to_num, self._scaled_pair(run, run.get("warped"))))
         _, fixed, warped = self._halves
         grid = grid_of(run.get("warped"))
         leftwards = grid.direction[0] * (np.array(grid.size_ijk) > 1)  # how far each axis goes to the patient's left

@@ -60,8 +60,10 @@ def show_distances(node: slicer.vtkMRMLNode, values_mm: np.ndarray) -> None:
 
 
 def display_range(image: Image) -> tuple[float, float]:
-    """Return a window for viewing: from the background to the 99.5th percentile above it."""
+    """Return a window for viewing: from the background to the 99.5th percentile above it. NaN does not count."""
     values = image.values
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        values = values[np.isfinite(values)]
     lowest = float(values.min())
     content = values[values > lowest]
     low, high = np.percentile(content, [0.5, 99.5])

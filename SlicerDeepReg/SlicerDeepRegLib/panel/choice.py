@@ -127,7 +127,7 @@ def _volume_facts(role: str, node: Any, initial: Any) -> VolumeFacts | None:
     if grid is None:
         return facts
     image = node.GetImageData()
-    low, high = image.GetScalarRange()
+    low, high = (value if np.isfinite(value) else None for value in image.GetScalarRange())  # infinity is no data
     return dataclasses.replace(
         facts,
         grid=grid,

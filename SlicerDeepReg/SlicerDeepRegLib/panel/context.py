@@ -20,6 +20,7 @@ from .launcher import Launcher
 from .section import Section
 from .selection import RunSelection
 from .session import Session
+from .text import as_text, show_error
 
 
 class Context:
@@ -182,15 +183,12 @@ class Context:
     def error(self, text: str, detail: str = "") -> None:
         """Display an error."""
         self.say(text)
-        if detail:
-            slicer.util.errorDisplay(text, windowTitle=_("DeepReg"), detailedText=detail)
-        else:
-            slicer.util.errorDisplay(text, windowTitle=_("DeepReg"))
+        show_error(text, detail)
 
     @staticmethod
     def confirm(question: str) -> bool:
         """Ask the user; with --testing Slicer's dialog always answers no."""
-        return slicer.util.confirmOkCancelDisplay(question, windowTitle=_("DeepReg"))
+        return slicer.util.confirmOkCancelDisplay(as_text(question), windowTitle=_("DeepReg"))
 
 
 def choice_of(parameters: Any) -> Choice:

@@ -8,6 +8,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..types import Finding
+from .text import as_text
 
 SIGNS = {"error": "\u26d4", "warning": "\u26a0", "note": "\u2139"}
 
@@ -33,7 +34,7 @@ class TitleMarks:
         for name, (widget, text, tip) in self._titles.items():
             about = by_title.get(name, [])
             widget.text = f"{SIGNS[about[0].severity]} {text}" if about else text
-            widget.toolTip = "\n".join(_(finding.sentence) for finding in about) or tip
+            widget.toolTip = as_text("\n".join(_(finding.sentence) for finding in about)) or tip
 
 
 def _title_of(control: str) -> str:

@@ -13,7 +13,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from .. import __version__
-from ..files.dicom import Series, read_series, write_registration
+from ..files.dicom import Series, check_patient, read_series, write_registration
 from ..mrml.png import grab
 from ..mrml.review import ARRANGED, Review
 from ..mrml.runs import Run, transform_of
@@ -86,7 +86,8 @@ def write_dicom(run: Run, path: Path) -> str:
         What to tell the user.
 
     Raises:
-        InputError: a volume did not come from DICOM or was moved since, or pydicom is missing.
+        InputError: a volume did not come from DICOM or was moved since, both are of different patients, or pydicom is
+            missing.
         OSError: the file cannot be written.
     """
     fixed, moving = (_series_of(run.get(role), role) for role in ("fixed", "moving"))
@@ -94,6 +95,7 @@ def write_dicom(run: Run, path: Path) -> str:
         raise InputError(
             _("The moving volume was under a transform when it was registered; DICOM cannot express that.")
         )
+    check_patient(fixed, moving)
     write_registration(transform_of(run), fixed, moving, path, __version__)
     return _("The DICOM object was saved as {path}").format(path=path)
 

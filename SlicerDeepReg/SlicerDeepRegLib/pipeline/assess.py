@@ -63,7 +63,8 @@ def assess(
     measurer = Measurer(
         fixed=fixed,
         moving=moving,
-        mask=inputs.pair.fixed_mask,
+        mask=inputs.fixed_mask,
+        gaps=inputs.fixed_gaps,
         fixed_labels=inputs.fixed_labels,
         moving_labels=inputs.moving_labels,
         fixed_points=inputs.fixed_points,

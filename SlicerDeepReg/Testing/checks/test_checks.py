@@ -5,7 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 from helpers.geometry import make_grid
-from SlicerDeepRegLib.checks import AttachmentFacts, PairFacts, PointFacts, VolumeFacts, check, read_inputs
+from SlicerDeepRegLib.checks import (
+    AttachmentFacts,
+    PairFacts,
+    PointFacts,
+    VolumeFacts,
+    check,
+    check_image,
+    read_inputs,
+)
 from SlicerDeepRegLib.methods import method, settings_of
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Grid, Image, InputError, Request
@@ -43,10 +51,49 @@ def test_good_inputs_pass_without_a_note():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_voxels_that_are_not_finite(bad):
+def test_few_voxels_that_are_not_finite_are_filled_left_out_and_counted(bad):
     values = image().values.copy()
     values[3, 4, 5] = bad
-    refused("moving", "moving image .* has 1 voxels that are NaN or infinite", moving=image(values))
+    mask = image(np.ones(GRID.shape_kji, np.uint8))
+    for given in (request(fixed=image(values)), request(fixed=image(values), fixed_mask=mask)):
+        inputs = read_inputs(given)
+        assert np.isfinite(inputs.pair.fixed.values).all()
+        assert np.argwhere(~inputs.pair.fixed_mask).tolist() == [[3, 4, 5]]
+        assert inputs.pair.moving_mask is None
+    inputs = read_inputs(request(moving=image(values)))
+    assert inputs.pair.fixed_mask is None and np.argwhere(inputs.pair.moving_mask.values == 0).tolist() == [[3, 4, 5]]
+    (warning,) = [f for f in check(inputs.facts, method("svf"), settings_of(method("svf"), "standard"))]
+    assert warning.severity == "warning" and warning.control == "moving"
+    assert "moving image (scan) has 1 voxels that are NaN or infinite" in warning.text
+
+
+def test_too_many_voxels_that_are_not_finite():
+    values = image().values.copy()
+    values[np.random.default_rng(1).random(values.shape) < 0.2] = np.nan
+    refused("fixed", r"has \d+ voxels that are NaN or infinite, 1\d % of what it shows", fixed=image(values))
+    refused("moving", "NaN or infinite, 100 %", moving=image(np.full(GRID.shape_kji, np.nan)))
+    constant = np.full(GRID.shape_kji, 4.0)
+    constant[5, 5, 5] = np.nan
+    refused("fixed", "constant", fixed=image(constant))
+    with pytest.raises(
+        InputError, match="1 voxels that are NaN or infinite"
+    ):  # where nothing would say that it was filled
+        check_image(image(constant), "image")
+
+
+def test_voxels_of_masks_that_are_not_finite_are_outside_and_of_labels_refused():
+    mask = np.ones(GRID.shape_kji, np.float32)
+    mask[2, 2, 2], mask[3, 3, 3] = np.nan, np.inf
+    inputs = read_inputs(request(fixed_mask=image(mask)))
+    assert np.argwhere(~inputs.pair.fixed_mask).tolist() == [[2, 2, 2], [3, 3, 3]]
+    assert inputs.notes == ("The fixed mask has 2 voxels that are NaN or infinite; they were taken as outside it.",)
+    refused("fixed_labels", "whole numbers", fixed_labels=image(mask))
+
+
+def test_a_mask_of_nothing_but_gaps_is_empty():
+    values, mask = image().values.copy(), np.zeros(GRID.shape_kji, np.uint8)
+    values[3, 4, 5], mask[3, 4, 5] = np.nan, 1
+    refused("moving_mask", "is empty where the image is", moving=image(values), moving_mask=image(mask))
 
 
 def test_complex_constant_and_tiny_images():

@@ -1,5 +1,6 @@
 """The command as a user runs it: files out, errors in words with exit code 2, nothing half-written."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -219,3 +220,33 @@ def test_scene_without_slicer_core_is_refused_before_any_work(folder, tmp_path):
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "pip install slicer-core" in done.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_no_folder_of_this_computer_is_written(folder, tmp_path):
+    done = run_command(*pair(folder), *options(output=tmp_path / "out", preset="fast", device="cpu", json=True))
+    assert done.returncode == 0, done.stderr
+    for text in (done.stdout, (tmp_path / "out" / "result.json").read_text(encoding="utf-8")):
+        described = json.loads(text)
+        assert described["request"]["moving"] == "moving.nii.gz"
+        assert str(tmp_path) not in text and folder.name not in text and str(folder.parent) not in text
+
+
+def test_anonymous_leaves_names_out_of_all_that_is_written(folder, tmp_path):
+    values = read_image(folder / "moving.nii.gz").values.copy()
+    values[tuple(n // 2 for n in values.shape)] = np.nan  # makes a note that names the image
+    patient = tmp_path / "Doe_Jane.nii.gz"
+    write_image(dataclasses.replace(read_image(folder / "moving.nii.gz"), values=values), patient)
+    more = {"fixed_points": folder / "fixed.csv", "moving_points": folder / "moving.csv"}
+    call = ("register", "--fixed", folder / "fixed.nii.gz", "--moving", patient)
+    call += tuple(options(output=tmp_path / "out", preset="fast", device="cpu", anonymous=True, report=True, **more))
+    done = run_command(*call)
+    assert done.returncode == 0, done.stderr
+    described = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    assert described["request"]["moving"] == "<moving>" and len(described["request"]["fixed_points"]) == 2
+    assert any("moving image (moving) has 1 voxels that are NaN" in note for note in described["notes"])
+    for file in (tmp_path / "out").iterdir():
+        assert b"Doe_Jane" not in file.read_bytes(), file.name
+    assert "Doe" not in done.stdout
+    for other in ("--identifiers", "--dicom"):
+        refused = run_command(*call, other)
+        assert refused.returncode == 2 and f"{other} writes names" in refused.stderr

@@ -36,6 +36,13 @@ def done(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def beside(done, request):
+    """A folder beside the one of the results: the inputs are found above both."""
+    (done / request.node.name).mkdir()
+    return done / request.node.name
+
+
 def repeat(*arguments):
     return main(["repeat", *map(str, arguments)])
 
@@ -50,43 +57,44 @@ def test_a_registration_is_repeated_to_the_last_bit(done, capsys, tmp_path):
     )
     assert then["outputs_sha256"] == now["outputs_sha256"] and then["metrics"] == now["metrics"]
     assert then["request"] == {**now["request"], "device": then["request"]["device"]}
+    assert then["request"]["fixed"] == "fixed.nii.gz" and str(done) not in json.dumps([then, now])
 
 
-def test_it_computes_on_as_many_threads_as_then(done, tmp_path):
+def test_it_computes_on_as_many_threads_as_then(done, beside):
     described, here = json.loads((done / "out" / "result.json").read_text(encoding="utf-8")), torch.get_num_threads()
     described["provenance"]["threads"] = here + 1
-    (tmp_path / "result.json").write_text(json.dumps(described))
+    (beside / "result.json").write_text(json.dumps(described))
     try:
-        repeat(tmp_path / "result.json", "--quiet")
+        repeat(beside / "result.json", "--quiet")
         assert torch.get_num_threads() == here + 1
     finally:
         torch.set_num_threads(here)
 
 
-def test_another_result_is_told_with_its_reasons(done, capsys, tmp_path):
+def test_another_result_is_told_with_its_reasons(done, capsys, beside):
     described = json.loads((done / "out" / "result.json").read_text(encoding="utf-8"))
     described["request"]["settings"] = {"step": 0.3}
     described["provenance"]["versions"]["torch"] = "1.0"
     described["request"]["uncertainty_runs"] = 0
     del described["outputs_sha256"]["uncertainty"]
-    (tmp_path / "result.json").write_text(json.dumps(described))
-    assert repeat(tmp_path / "result.json", "--quiet") == 1
+    (beside / "result.json").write_text(json.dumps(described))
+    assert repeat(beside / "result.json", "--quiet") == 1
     said = capsys.readouterr().out
     assert "Different: transform, warped, jacobian" in said and "torch 1.0 then" in said
 
 
-def test_inputs_that_moved_are_named_and_others_refused(done, capsys, tmp_path):
-    elsewhere = tmp_path / "moved.nii.gz"
+def test_inputs_that_moved_are_named_and_others_refused(done, capsys, beside):
+    elsewhere = beside / "moved.nii.gz"
     described = json.loads((done / "out" / "result.json").read_text(encoding="utf-8"))
     described["request"]["fixed"] = "gone.nii.gz"
-    (tmp_path / "result.json").write_text(json.dumps(described))
-    assert repeat(tmp_path / "result.json") == 2
+    (beside / "result.json").write_text(json.dumps(described))
+    assert repeat(beside / "result.json") == 2
     assert "--input fixed=FILE" in capsys.readouterr().err
     elsewhere.write_bytes((done / "moving.nii.gz").read_bytes())
-    assert repeat(tmp_path / "result.json", "--input", f"fixed={elsewhere}") == 2
+    assert repeat(beside / "result.json", "--input", f"fixed={elsewhere}") == 2
     assert "checksum differs" in capsys.readouterr().err
     for wrong in ("fixed", "nothing=x", "fixed="):
-        assert repeat(tmp_path / "result.json", "--input", wrong) == 2
+        assert repeat(beside / "result.json", "--input", wrong) == 2
         assert "NAME=FILE" in capsys.readouterr().err
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,6 +93,45 @@ def test_the_table_is_that_of_the_cells(files, tmp_path):
     of_structure = [r for r in long if tuple(r.values())[:5] == wanted]
     assert len(of_structure) == 1 and 0.5 < float(of_structure[0]["value"]) < 1
     assert "| demons |" in (output / "table.md").read_text(encoding="utf-8")
+
+
+def test_pages_hold_no_folder_and_anonymous_ones_no_name(files, tmp_path, monkeypatch):
+    """One method fails, with a message that names a file."""
+    (tmp_path / "Doe_Jane.nii.gz").write_bytes((files / "fixed0.nii.gz").read_bytes())
+    (tmp_path / "Doe_broken.nii.gz").write_bytes(b"no image")
+    lines = f"name,fixed,moving\nDoe,{tmp_path / 'Doe_Jane.nii.gz'},{tmp_path / 'Doe_broken.nii.gz'}\n"
+    lines += f"Roe,{tmp_path / 'Doe_Jane.nii.gz'},{files / 'moving0.nii.gz'}\n"
+    (tmp_path / "Doe.csv").write_text(lines)
+    for output, more in (("named", []), ("nameless", ["--anonymous"])):
+        call = ["compare", "--pairs", str(tmp_path / "Doe.csv"), f"--output={tmp_path / output}", "--device", "cpu"]
+        call += ["--methods", "demons", "--linear", "center", "--preset", "fast", "--keep", *more]
+        monkeypatch.setattr("sys.argv", ["slicerdeepreg", *call])
+        assert main(call) == 1
+        texts = {
+            path.relative_to(tmp_path): path.read_text(encoding="utf-8")
+            for path in (tmp_path / output).rglob("*")
+            if path.suffix in (".html", ".md", ".csv", ".json")
+        }
+        assert len(texts) >= 8
+        for path, text in texts.items():
+            assert str(tmp_path) not in text and str(files) not in text, path
+            assert not more or "Doe" not in text and "Doe" not in str(path), path
+        page = texts[Path(output, "table.md")]
+        assert "--pairs pairs.csv --output=DIR" in page if more else "--pairs Doe.csv --output=named" in page
+        assert "on pair-001: The moving image moving" in page if more else "The moving image Doe_broken.nii.gz" in page
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ('File "/home/jane/a/b.py", line 3', 'File "b.py", line 3'),
+        ("see https://a.org/b/c and svf/fast", "see https://a.org/b/c and svf/fast"),
+        (r"C:\Users\jane\scan.nii is not there", "scan.nii is not there"),
+    ],
+)
+def test_folders_in_a_message(text, shown):
+    cell = Cell(Pair("p", {}), Method("svf", "svf", "fast"), "none", "auto", "cpu", 1)
+    assert cell.without_paths(text) == shown
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The DICOM registration object, read back with pydicom and applied as the standard says, not as we wrote it."""
 
+import dataclasses
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
@@ -12,9 +14,10 @@ from helpers.dicom import applied, write_series
 from helpers.geometry import OBLIQUE, make_grid
 from helpers.images import smooth_field
 from SlicerDeepRegLib.commands import main
-from SlicerDeepRegLib.files.dicom import read_folder, write_registration
+from SlicerDeepRegLib.commands.register import register_to_folder
+from SlicerDeepRegLib.files.dicom import Series, check_patient, read_folder, write_registration
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
-from SlicerDeepRegLib.types import InputError, Transform
+from SlicerDeepRegLib.types import InputError, Request, Transform
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,130 @@ def test_the_object_passes_a_validator(written):
     ).stderr
     assert "DeformableSpatialRegistration" in said
     assert not [line for line in said.splitlines() if line.startswith("Error")], said
+
+
+#: PS3.3 A.39.2: attributes of the mandatory modules of a Deformable Spatial Registration. Type 1 has a value, type 2 is
+#: there. The modules: Patient, General Study, General Series and Spatial Registration Series, Frame of Reference,
+#: General Equipment and Enhanced General Equipment, Deformable Spatial Registration, Common Instance Reference, SOP
+#: Common. An attribute with a dictionary is a sequence, and the dictionary what each of its items has.
+INSTANCES = {"ReferencedSOPClassUID": 1, "ReferencedSOPInstanceUID": 1}
+MATRIX = {"FrameOfReferenceTransformationMatrix": 1, "FrameOfReferenceTransformationMatrixType": 1}
+SERIES = {"SeriesInstanceUID": 1, "ReferencedInstanceSequence": INSTANCES}
+CODE = {"CodeValue": 1, "CodingSchemeDesignator": 1, "CodeMeaning": 1}
+GRID = dict.fromkeys(
+    ("ImageOrientationPatient", "ImagePositionPatient", "GridDimensions", "GridResolution", "VectorGridData"), 1
+)
+MODULES = {
+    **dict.fromkeys(("PatientName", "PatientID", "PatientBirthDate", "PatientSex"), 2),
+    **dict.fromkeys(("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber"), 2),
+    **dict.fromkeys(("StudyInstanceUID", "Modality", "SeriesInstanceUID", "FrameOfReferenceUID"), 1),
+    **dict.fromkeys(("SeriesNumber", "PositionReferenceIndicator", "ContentDescription", "ContentCreatorName"), 2),
+    **dict.fromkeys(("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"), 1),
+    **dict.fromkeys(("InstanceNumber", "ContentDate", "ContentTime", "ContentLabel"), 1),
+    "DeformableRegistrationSequence": {
+        "SourceFrameOfReferenceUID": 1,
+        "ReferencedImageSequence": INSTANCES,
+        "RegistrationTypeCodeSequence": CODE,
+        "PreDeformationMatrixRegistrationSequence": MATRIX,
+        "PostDeformationMatrixRegistrationSequence": MATRIX,
+        "DeformableRegistrationGridSequence": GRID,
+    },
+    "ReferencedSeriesSequence": SERIES,
+    "SOPClassUID": 1,
+    "SOPInstanceUID": 1,
+}
+
+
+def lacking(dataset, attributes):
+    """The attributes that are missing, or empty where that is not allowed."""
+    missing = []
+    for name, kind in attributes.items():
+        if name not in dataset or (kind != 2 and dataset[name].is_empty):
+            missing.append(name)
+        elif isinstance(kind, dict):
+            missing += [f"{name}.{part}" for item in dataset[name].value for part in lacking(item, kind)]
+    return missing
+
+
+def test_the_object_has_what_its_modules_ask_for(written):
+    one = pydicom.dcmread(written[0] / "out" / "registration.dcm")
+    assert lacking(one, MODULES) == []
+    other_study = {"StudyInstanceUID": 1, "ReferencedSeriesSequence": SERIES}
+    assert lacking(one, {"StudiesContainingOtherReferencedInstancesSequence": other_study}) == []
+    assert one.Modality == "REG" and one.SOPClassUID == one.file_meta.MediaStorageSOPClassUID
+    assert one.SOPInstanceUID == one.file_meta.MediaStorageSOPInstanceUID
+    assert one.ContentLabel == one.ContentLabel.upper() and len(one.ContentLabel) <= 16
+    item = one.DeformableRegistrationSequence[0]
+    grid = item.DeformableRegistrationGridSequence[0]
+    assert len(grid.VectorGridData) == 3 * 4 * np.prod(grid.GridDimensions) and len(grid.GridResolution) == 3
+    for sequence in (item.PreDeformationMatrixRegistrationSequence, item.PostDeformationMatrixRegistrationSequence):
+        matrix = sequence[0].FrameOfReferenceTransformationMatrix
+        assert len(matrix) == 16 and all(len(str(number)) <= 16 for number in matrix)
+        assert [float(number) for number in matrix[12:]] == [0, 0, 0, 1]
+        assert sequence[0].FrameOfReferenceTransformationMatrixType in ("RIGID", "RIGID_SCALE", "AFFINE")
+    del item.DeformableRegistrationGridSequence[0].GridResolution  # the check itself
+    one.ContentDate = ""
+    assert lacking(one, MODULES) == [
+        "ContentDate",
+        "DeformableRegistrationSequence.DeformableRegistrationGridSequence.GridResolution",
+    ]
+
+
+def test_two_patients_are_refused_before_any_work_unless_asked_for(tmp_path, plain_case, capsys):
+    fixed = write_series(tmp_path / "fixed", plain_case.fixed, name="Doe^Jane", identifier="1")
+    moving = write_series(tmp_path / "moving", plain_case.moving, name="Roe^Richard", identifier="2")
+    call = ["register", "--fixed", fixed, "--moving", moving, "--output", tmp_path / "out", "--preset", "fast"]
+    call = [str(one) for one in (*call, "--device", "cpu", "--quiet")]
+    assert main([*call, "--dicom"]) == 2
+    said = capsys.readouterr().err
+    assert "of different patients (their ID and name differ)" in said and "Doe" not in said
+    assert not (tmp_path / "out").exists()
+    assert main([*call, "--dicom-different-patients"]) == 0
+    assert pydicom.dcmread(tmp_path / "out" / "registration.dcm").PatientName == "Doe^Jane"
+
+
+@pytest.mark.parametrize(
+    "changes, different",
+    [
+        ({}, None),
+        ({"PatientName": "DOE^JANE^^"}, None),
+        ({"PatientBirthDate": "", "PatientName": ""}, None),
+        ({"PatientBirthDate": "19710101"}, "date of birth differs"),
+        ({"PatientName": "Doe^John"}, "name differs"),
+        ({"PatientID": ""}, "ID differs"),
+    ],
+)
+def test_what_tells_two_patients_apart(changes, different):
+    known = {"PatientID": "4711", "PatientName": "Doe^Jane", "PatientBirthDate": "19700101"}
+    fixed, moving = Series(known, ()), Series({**known, **changes}, ())
+    if different is None:
+        check_patient(fixed, moving)
+        return
+    with pytest.raises(InputError, match=different):
+        check_patient(fixed, moving)
+
+
+def test_the_object_refers_to_the_files_that_were_read_and_no_others(tmp_path, plain_case, monkeypatch):
+    folders = [write_series(tmp_path / side, getattr(plain_case, side)) for side in ("fixed", "moving")]
+    read = [sorted(folder.iterdir())[2:] for folder in folders]
+
+    def result_of(request, show):
+        images = [
+            dataclasses.replace(getattr(plain_case, side), files=tuple(map(str, files)))
+            for side, files in zip(("fixed", "moving"), read)
+        ]
+        return SimpleNamespace(fixed=images[0], moving=images[1], transform=plain_case.transform)
+
+    monkeypatch.setattr("SlicerDeepRegLib.pipeline.register", result_of)
+    monkeypatch.setattr("SlicerDeepRegLib.files.results.write_result", lambda result, folder: {})
+    series = tuple(read_folder(folder, "image") for folder in folders)
+    register_to_folder(Request(*map(str, folders)), tmp_path / "out", series=series)
+    one = pydicom.dcmread(tmp_path / "out" / "registration.dcm")
+    uids = [{pydicom.dcmread(file).SOPInstanceUID for file in files} for files in read]
+    item = one.DeformableRegistrationSequence[0]
+    assert {reference.ReferencedSOPInstanceUID for reference in item.ReferencedImageSequence} == uids[1]
+    here = one.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert {reference.ReferencedSOPInstanceUID for reference in here} == uids[0]
 
 
 @pytest.mark.parametrize("handed", [1.0, -1.0], ids=["right-handed", "left-handed"])

@@ -351,3 +351,15 @@ def test_a_file_that_cannot_be_written_leaves_what_lay_there(tmp_path):
     with pytest.raises(OSError, match="writing notes.pdf failed"):
         write_image(oblique_image(), tmp_path / "notes.pdf")
     assert (tmp_path / "notes.pdf").read_text(encoding="utf-8") == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha"])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_voxels_that_are_not_finite_are_read_as_such(tmp_path, name, kind):
+    """ITK's reader of NIfTI takes them for 0 without a word."""
+    values = np.random.default_rng(0).random((4, 5, 6)).astype(kind)
+    values[1, 2, 3], values[3, 4, 5] = np.nan, np.inf
+    sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / name))
+    read = read_image(tmp_path / name).values
+    assert read.dtype == kind and (np.isfinite(read) == np.isfinite(values)).all()
+    assert (read[np.isfinite(values)] == values[np.isfinite(values)]).all()

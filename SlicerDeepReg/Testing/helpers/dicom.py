@@ -10,7 +10,9 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 MR, ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 
 
-def write_series(folder, image, name="Doe^Jane", study=None, frame=None, change=None, prefix="", most=4000):
+def write_series(
+    folder, image, name="Doe^Jane", study=None, frame=None, identifier="4711", change=None, prefix="", most=4000
+):
     """An MR series of an image whose grid is right-handed; ``change(k, header)`` may alter each slice's header."""
     folder.mkdir(exist_ok=True)
     study, series, frame = study or generate_uid(), generate_uid(), frame or generate_uid()
@@ -21,7 +23,7 @@ def write_series(folder, image, name="Doe^Jane", study=None, frame=None, change=
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         one = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
         one.SOPClassUID, one.SOPInstanceUID, one.Modality = MR, meta.MediaStorageSOPInstanceUID, "MR"
-        one.PatientName, one.PatientID, one.PatientBirthDate, one.PatientSex = name, "4711", "19700101", "F"
+        one.PatientName, one.PatientID, one.PatientBirthDate, one.PatientSex = name, identifier, "19700101", "F"
         one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID = study, series, frame
         one.StudyDate, one.StudyTime, one.StudyID, one.AccessionNumber = "20260101", "120000", "1", ""
         one.ReferringPhysicianName = ""

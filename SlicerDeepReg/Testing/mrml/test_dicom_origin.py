@@ -38,7 +38,9 @@ def loaded(desktop, monkeypatch):
     def load(kind, reverse=False):
         """The volume as Slicer shows it: slices on a regular grid from the first one on."""
         matrix = np.diag([2.0, 2.0, GAP, 1.0])
-        node = add_volume(desktop.host.scene, Image(np.ones((COUNT, 8, 8), np.int16), Grid((8, 8, COUNT), matrix)), "CT")
+        node = add_volume(
+            desktop.host.scene, Image(np.ones((COUNT, 8, 8), np.int16), Grid((8, 8, COUNT), matrix)), "CT"
+        )
         uids = [str(n) for n in range(COUNT)]
         node.SetAttribute("DICOM.instanceUIDs", " ".join(uids[::-1] if reverse else uids))
         monkeypatch.setattr(slicer, "dicomDatabase", Database(positions(kind)), raising=False)

@@ -1,5 +1,7 @@
 """Volumes in the world, runs in the scene, and looking at them: on Slicer's own nodes and logics, without Qt."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import slicer
@@ -12,7 +14,9 @@ from SlicerDeepRegLib.mrml.add_run import add_run
 from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, add_volume, resampled
 from SlicerDeepRegLib.mrml.review import MODES, Review
+from SlicerDeepRegLib.mrml.review_volumes import ReviewVolumes
 from SlicerDeepRegLib.mrml.runs import Run, free_name, remove, rename, runs
+from SlicerDeepRegLib.mrml.scene import display_range
 from SlicerDeepRegLib.mrml.segments import add_segment, segment_array, segments_of
 from SlicerDeepRegLib.mrml.world import grid_in_world, labels_of, placed_volume, points_in_world
 from SlicerDeepRegLib.pipeline import register
@@ -294,6 +298,22 @@ def test_every_way_to_look_and_the_way_back(host, looked_at):
     assert host.views["Red"].composite.GetLabelVolumeID() == host.scene.GetFirstNodeByName("old labels").GetID()
     with pytest.raises(ValueError, match="mode must be"):
         review.show(run, "upside down")
+
+
+def test_a_volume_with_voxels_that_are_not_finite_is_shown(host, case, result):
+    with_gaps = dataclasses.replace(case.fixed, values=case.fixed.values.copy())
+    with_gaps.values[:3] = with_gaps.values[8, 8, 8] = np.nan
+    fixed, moving = add_volume(host.scene, with_gaps, "fixed"), add_volume(host.scene, case.moving, "moving")
+    fixed.GetDisplayNode().SetAutoWindowLevel(0)
+    fixed.GetDisplayNode().SetWindowLevelMinMax(*display_range(with_gaps))
+    run = add_run(host.scene, dataclasses.replace(result, fixed=with_gaps), "Gaps", facts(result), fixed, moving)
+    looked = ReviewVolumes(host.scene)
+    for node in (looked.difference(run, True), looked.checkerboard(run), looked.swipe(run, 0.5)):
+        assert np.isfinite(slicer.util.arrayFromVolume(node)).all()
+    low = looked.jacobian(run).GetDisplayNode().GetLowerThreshold()
+    shown = slicer.util.arrayFromVolume(run.get("jacobian_shown")) > low
+    assert not shown[0].any() and 0.2 < shown.mean() < 0.95
+    assert np.isfinite(run.facts["worst_jacobian"])
 
 
 def test_removing_the_shown_run_puts_the_views_back(host, looked_at):

@@ -66,6 +66,21 @@ def test_the_result_is_that_of_register(client, case):
     assert oct(folder.stat().st_mode)[-3:] == "700"
 
 
+def test_voxels_that_are_not_finite_are_counted_in_a_note_that_comes_back(client, case):
+    moving = dataclasses.replace(case.moving, values=case.moving.values.copy())
+    moving.values[tuple(n // 2 for n in moving.values.shape)] = np.nan
+    moving.values[0, 0] = np.inf
+    asked = dataclasses.replace(fast_request(case, measure=True), moving=moving)
+    job = client.submit(asked)
+    result = wait_for_event(client, "done", job=job)[-1]["result"]
+    count = 1 + moving.values.shape[2]
+    (note,) = result.notes
+    assert f"has {count} voxels that are NaN or infinite" in note and "not compared" in note
+    for image in (result.warped, result.jacobian):
+        assert np.isfinite(image.values).all()
+    assert result.metrics["after"]["ncc"] > 0.97
+
+
 def test_request_and_result_survive_the_hand_over(case, tmp_path):
     labels = Image((case.moving.values > 50).astype(np.int16), case.moving.grid, "labels")
     asked = fast_request(case, moving_labels=labels, fixed_labels=Image(case.fixed.values > 50, case.fixed.grid))

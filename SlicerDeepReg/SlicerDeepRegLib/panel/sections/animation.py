@@ -11,6 +11,7 @@ from ...mrml.runs import Run
 from ..reporting import ask_animation, write_animation
 from ..section import BaseSection, signals_blocked
 from ..selection import complete
+from ..text import as_text
 from ..titles import stage_title
 
 #: Frames of the way from moving to warped, and seconds that a frame of it and a stage are shown.
@@ -58,7 +59,7 @@ class AnimationSection(BaseSection):
         with signals_blocked(widgets.timeSlider, widgets.stageCombo):
             widgets.timeSlider.value = display.time
             widgets.stageCombo.setCurrentIndex(0 if display.stage is None else display.stage + 1)
-        widgets.animationLabel.text = display.motion_text
+        widgets.animationLabel.text = as_text(display.motion_text)
 
     def run_about_to_be_removed(self, run: Run) -> None:
         if self._listed and self._listed[0] == run:

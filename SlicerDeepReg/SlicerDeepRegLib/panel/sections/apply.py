@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ..curve import draw
 from ..section import BaseSection
 from ..session import Job
+from ..text import as_text
 from ..titles import stage_title
 
 #: Height of the curve and its smallest width, pixels; seconds between two drawings.
@@ -60,10 +61,10 @@ class ApplySection(BaseSection):
         errors = [_(finding.sentence) for finding in self.context.findings if finding.severity == "error"]
         button.text = _("Apply")
         button.enabled = not errors and not self.context.launcher.installing
-        button.toolTip = errors[0] if errors else _("Register the moving volume to the fixed volume.")
+        button.toolTip = as_text(errors[0]) if errors else _("Register the moving volume to the fixed volume.")
 
     def status_changed(self, text: str) -> None:
-        self.widgets.stageLabel.text = text
+        self.widgets.stageLabel.text = as_text(text)
 
     def close(self) -> None:
         self.widgets.progressBar.visible = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import slicer.util
 from slicer.i18n import tr as _
 
 from ...types import InputError
@@ -12,6 +11,7 @@ from ..quality import run_facts
 from ..reporting import ask_dicom, ask_folder, write_dicom, write_report
 from ..section import BaseSection
 from ..selection import complete
+from ..text import show_error
 
 
 class ExportSection(BaseSection):
@@ -48,11 +48,11 @@ class ExportSection(BaseSection):
         try:
             text = " ".join(write_report(run, run_facts(run), context.review, folder))
         except InputError as error:
-            slicer.util.errorDisplay(str(error), windowTitle=_("DeepReg"))
+            show_error(str(error))
             return
         except OSError as error:
             text = _("The report could not be written to {folder}: {error}").format(folder=folder, error=error)
-            slicer.util.errorDisplay(text, windowTitle=_("DeepReg"))
+            show_error(text)
             return
         finally:
             if shown is None:
@@ -70,7 +70,7 @@ class ExportSection(BaseSection):
         try:
             self.context.display.explain(write_dicom(run, path))
         except (InputError, ValueError) as error:
-            slicer.util.errorDisplay(_(str(error)), windowTitle=_("DeepReg"))
+            show_error(_(str(error)))
         except OSError as error:
             text = _("The DICOM object could not be written to {path}: {error}").format(path=path, error=error)
-            slicer.util.errorDisplay(text, windowTitle=_("DeepReg"))
+            show_error(text)

@@ -21,6 +21,7 @@ from slicer.i18n import tr as _
 from ...mrml.runs import OWNED, runs
 from ..marks import SIGNS, TitleMarks
 from ..section import BaseSection
+from ..text import escaped
 
 # The same classes in the same order as the node types of the selectors in the .ui.
 Labels = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]
@@ -68,7 +69,7 @@ class InputsSection(BaseSection):
     def choice_changed(self) -> None:
         findings = self.context.findings
         label = self.widgets.findingsLabel
-        label.text = "<br>".join(f"{SIGNS[finding.severity]} {_escaped(_(finding.sentence))}" for finding in findings)
+        label.text = "<br>".join(f"{SIGNS[finding.severity]} {escaped(_(finding.sentence))}" for finding in findings)
         label.visible = bool(findings)
         self._marks.show(findings)
 
@@ -86,7 +87,3 @@ class InputsSection(BaseSection):
             free = [volume for volume in volumes if volume is not getattr(self.parameters, other)]
             if getattr(self.parameters, name) is None and free:
                 setattr(self.parameters, name, free[0])
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

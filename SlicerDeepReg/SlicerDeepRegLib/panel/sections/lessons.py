@@ -18,6 +18,7 @@ from ..choice import Choice
 from ..samples import add_labeled_pair
 from ..section import BaseSection, signals_blocked
 from ..session import Job
+from ..text import escaped
 
 #: Parameters that a step changes; put back at the end.
 DISPLAY_PARAMETERS = ("reviewMode", "reviewAmount", "showGrid", "showArrows", "gridSpacing")
@@ -236,13 +237,15 @@ class LessonsSection(BaseSection):
             with signals_blocked(widgets.lessonSlider):
                 widgets.lessonSlider.maximum = len(self.runs) - 1
                 widgets.lessonSlider.value = number
-        text = self.context.display.motion_text or _metrics_text(self.runs[number])  # of the stage if one is shown
+        text = escaped(self.context.display.motion_text) or _metrics_text(
+            self.runs[number]
+        )  # of the stage if one is shown
         widgets.lessonMetricsLabel.text = f"<b>{_(lesson.tries[number].title)}</b><br>{text}"
 
     def _text(self, lesson: Lesson) -> str:
         title = f"<b>{_(lesson.title)}</b><br>"
         if self._trouble:
-            return title + _(self._trouble)
+            return title + escaped(_(self._trouble))
         if not self.ready:
             number, count = len(self.runs) + 1, len(lesson.tries)
             progress = _("Registering {number} of {count}...").format(number=number, count=count)
@@ -256,4 +259,4 @@ def _metrics_text(run: Run) -> str:
     values = run.facts.get("metrics", {})
     known = [(METRICS[name], values.get(name)) for name in SHOWN]
     lines = [f"{metric.title}: {value:.3g} {metric.unit}".strip() for metric, value in known if value is not None]
-    return "; ".join(lines).replace("<", "&lt;")
+    return "; ".join(lines)

@@ -17,6 +17,7 @@ from ..context import read_settings
 from ..marks import TitleMarks
 from ..section import BaseSection, signals_blocked
 from ..settings_form import SettingsForm
+from ..text import as_text
 from ..titles import preset_choice
 
 
@@ -131,7 +132,7 @@ class MethodSection(BaseSection):
         chosen = shown_method(parameters.method)
         card = chosen.card
         trained = "" if card.trained_on is None else _("Trained on: {data}.").format(data=card.trained_on) + " "
-        self.widgets.methodLabel.text = f"{_(card.summary)} {trained}{_('License')}: {card.license}."
+        self.widgets.methodLabel.text = as_text(f"{_(card.summary)} {trained}{_('License')}: {card.license}.")
         preset = parameters.preset if parameters.preset in chosen.presets else Request.preset
         self._form.show(chosen.presets[preset], read_settings(parameters.settings))
         if not self.context.session.busy:

@@ -17,6 +17,7 @@ from .. import bars
 from ..quality import STATUS_WORDS, location_cells, run_statuses, structure_cells
 from ..section import BaseSection, signals_blocked
 from ..selection import complete
+from ..text import as_text, escaped
 
 #: How much narrower the section is than the panel, on each side, and the smallest width of the bars; pixels.
 MARGIN, BARS_WIDTH = 12, 260
@@ -94,7 +95,7 @@ class QualitySection(BaseSection):
             word, color = STATUS_WORDS[status.color]
             for column, text in enumerate((_(status.name), word, status.value)):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(f"{status.value}\n{_('Within tolerance')}: {status.rule}")
+                item.setToolTip(as_text(f"{status.value}\n{_('Within tolerance')}: {status.rule}"))
                 if column == 1:
                     item.setForeground(qt.QBrush(qt.QColor(color)))
                 table.setItem(row, column, item)
@@ -102,7 +103,7 @@ class QualitySection(BaseSection):
         if statuses:
             summary = overall(statuses)
             word, color = STATUS_WORDS[summary.color]
-            label.text = f'<b style="color:{color}">\u25cf {word}</b> {summary.value}'
+            label.text = f'<b style="color:{color}">\u25cf {word}</b> {escaped(summary.value)}'
 
     def _fill_locations(self, locations: list[dict[str, Any]]) -> None:
         self._locations = [flipped(location["position_lps_mm"]) for location in locations]
@@ -147,7 +148,7 @@ class QualitySection(BaseSection):
             try:
                 act()
             except ValueError as error:
-                self.widgets.qualityLabel.text = _(str(error))
+                self.widgets.qualityLabel.text = as_text(_(str(error)))
 
         return attempt
 
@@ -156,7 +157,7 @@ class QualitySection(BaseSection):
         node, rows = residuals(slicer.mrmlScene, self.context.runs.selected)
         node.GetDisplayNode().SetVisibility(True)
         worst = "; ".join(f"{row['name']}: {row['mm']:.1f} mm" for row in rows[:5])
-        self.widgets.qualityLabel.text = _("Largest landmark errors: {worst}").format(worst=worst)
+        self.widgets.qualityLabel.text = as_text(_("Largest landmark errors: {worst}").format(worst=worst))
         self.context.review.jump(rows[0]["ras"])
 
     def show_inverse_consistency(self) -> None:
@@ -170,8 +171,8 @@ class QualitySection(BaseSection):
         self.update()
         self.context.review.show_over(run, node)
         text = _("Inverse consistency with {name}: mean {mean:.2f} mm, largest {most:.2f} mm.")
-        self.widgets.qualityLabel.text = text.format(
-            name=opposite.name, mean=metrics["both_ways_mm"], most=metrics["both_ways_max_mm"]
+        self.widgets.qualityLabel.text = as_text(
+            text.format(name=opposite.name, mean=metrics["both_ways_mm"], most=metrics["both_ways_max_mm"])
         )
 
     def show_disagreement(self) -> None:

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from ...mrml.runs import Run, rename
 from ..section import BaseSection, signals_blocked
+from ..text import as_text
 from ..titles import method_title, preset_title, stage_title
 
 HEADINGS = (_("Name"), _("Method"), _("Time"), _("NCC"), _("Folding (%)"))
@@ -48,7 +49,7 @@ class ResultsSection(BaseSection):
         with signals_blocked(table):
             table.setRowCount(len(runs.runs))
             for row, run in enumerate(runs.runs):
-                tool_tip = _run_text(run)
+                tool_tip = as_text(_run_text(run))
                 for column, text in enumerate(_cells(run)):
                     item = qt.QTableWidgetItem(text)
                     item.setToolTip(tool_tip)

@@ -11,6 +11,7 @@ from slicer.parameterNodeWrapper import WithinRange
 from ...mrml.runs import moving_is_where_it_was
 from ..section import BaseSection, signals_blocked
 from ..selection import complete
+from ..text import as_text
 
 MODES = (
     ("fade", _("Fade")),
@@ -99,7 +100,7 @@ class ReviewSection(BaseSection):
             widget.enabled = is_complete
         widgets.beforeButton.enabled = is_complete and moving_is_where_it_was(run)
         widgets.restoreViewsButton.enabled = self.context.review.shown is not None or bool(layout)
-        widgets.legendLabel.text = display.legend
+        widgets.legendLabel.text = as_text(display.legend)
 
     # ------------------------------------------------------------------ what the controls do
 

@@ -15,6 +15,7 @@ from ...types import InputError
 from ..choice import Choice
 from ..section import BaseSection
 from ..session import Job
+from ..text import as_text
 from ..titles import method_title, preset_title, settings_text
 
 
@@ -87,7 +88,7 @@ class SeveralMethodsSection(BaseSection):
             settings = settings_text(entry["method"], entry["settings"])
             for column, text in enumerate((title, preset_title(entry["preset"]))):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(f"{title}. {settings}" if settings else title)
+                item.setToolTip(as_text(f"{title}. {settings}" if settings else title))
                 table.setItem(row, column, item)
         self.choice_changed()
 

@@ -15,6 +15,7 @@ from ...types import InputError
 from ..blinded import LETTERS, TABLE, read_ranking, save_ranking, shuffled
 from ..section import BaseSection
 from ..session import Job
+from ..text import show_error
 from ..titles import method_title, preset_title
 
 
@@ -59,7 +60,7 @@ class SideBySideSection(BaseSection):
             else:
                 self.views.show(runs)
         except ValueError as error:
-            slicer.util.errorDisplay(_(str(error)), windowTitle=_("DeepReg"))
+            show_error(_(str(error)))
         self.update()
 
     def rank(self) -> None:
@@ -68,7 +69,7 @@ class SideBySideSection(BaseSection):
         try:
             ranking = read_ranking(self.widgets.rankingEdit.text, len(runs))
         except InputError as error:
-            slicer.util.errorDisplay(_(str(error)), windowTitle=_("DeepReg"))
+            show_error(_(str(error)))
             return
         save_ranking(slicer.mrmlScene, [_described(runs[index]) for index in ranking])
         self.widgets.rankingEdit.text = ""
