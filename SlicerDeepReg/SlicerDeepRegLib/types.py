@@ -174,6 +174,27 @@ class Image:
 
 
 @dataclass(frozen=True, eq=False)
+class PointList:
+    """Landmarks of one image.
+
+    Attributes:
+        positions_lps_mm: (N, 3); a point that was not placed in the image is NaN.
+        labels: what each is called, "" for one without a name; empty where nothing has a name.
+        notes: as those of an image.
+    """
+
+    positions_lps_mm: np.ndarray
+    labels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def placed(self) -> np.ndarray:
+        """(N,) bool: whether it is known where the point lies."""
+        placed: np.ndarray = ~np.isnan(self.positions_lps_mm).any(axis=1)
+        return placed
+
+
+@dataclass(frozen=True, eq=False)
 class Field:
     """A displacement field ``u``.
 
@@ -212,8 +233,8 @@ PointsSource = Union[str, np.ndarray]
 class Request:
     """One registration, as the panel, the command line and the tests ask for it.
 
-    Images are paths or :class:`Image`; points are paths or (N, 3) arrays of LPS mm, row n of the
-    fixed points belonging to row n of the moving points.
+    Images are paths or :class:`Image`; points are paths, whose points are paired by label or by order, or (N, 3)
+    arrays of LPS mm, row n of the fixed points belonging to row n of the moving points.
     """
 
     fixed: Source

@@ -276,6 +276,8 @@ def _landmarks(facts: PairFacts) -> Iterable[Finding]:
     points = facts.points
     if points.fixed is None and points.moving is None:
         return
+    for note in points.notes:
+        yield Finding("note", note, control="moving_points")
     if points.fixed is None or points.moving is None:
         control = "fixed_points" if points.fixed is None else "moving_points"
         yield Finding("error", "Landmarks are needed in both images.", "Give both lists, or none.", control)
@@ -284,7 +286,7 @@ def _landmarks(facts: PairFacts) -> Iterable[Finding]:
         yield Finding(
             "error",
             f"There are {points.fixed} fixed and {points.moving} moving points.",
-            "Each fixed point needs its partner on the same line of the other list.",
+            "Each fixed point needs its partner, with the same label or on the same line of the other list.",
             "moving_points",
         )
     for role, outside in (("fixed", points.fixed_outside), ("moving", points.moving_outside)):

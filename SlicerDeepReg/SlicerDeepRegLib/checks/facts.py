@@ -102,12 +102,14 @@ class PointFacts:
     Attributes:
         fixed, moving: how many there are; None where no list was given.
         fixed_outside, moving_outside: the indices of those outside their image.
+        notes: how they were paired, and which were left out.
     """
 
     fixed: int | None = None
     moving: int | None = None
     fixed_outside: tuple[int, ...] = ()
     moving_outside: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

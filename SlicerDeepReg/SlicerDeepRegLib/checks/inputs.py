@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,7 +16,8 @@ from ..geometry.points import apply_matrix
 from ..preparation.resample import resample
 from ..types import Image, ImagePair, Request
 from .book import check_pair_alone, raise_error
-from .facts import AttachmentFacts, PairFacts, PointFacts, facts_of_image
+from .facts import AttachmentFacts, PairFacts, facts_of_image
+from .landmarks import Pairs, pair_landmarks
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +62,8 @@ def read_inputs(request: Request) -> Inputs:
     moving_mask = reader.mask(request.moving_mask, moving, "moving_mask")
     fixed_labels = reader.labels(request.fixed_labels, "fixed_labels")
     moving_labels = reader.labels(request.moving_labels, "moving_labels")
-    fixed_points, moving_points = _points(request.fixed_points, "fixed"), _points(request.moving_points, "moving")
-    points = PointFacts(
-        fixed=None if fixed_points is None else len(fixed_points),
-        moving=None if moving_points is None else len(moving_points),
-        fixed_outside=_outside(fixed_points, fixed),
-        moving_outside=_outside(moving_points, moving),
-    )
-    facts = facts.with_parts(tuple(reader.facts), points)
+    pairs = _landmarks(request, fixed, moving)
+    facts = facts.with_parts(tuple(reader.facts), pairs.facts)
     raise_error(check_pair_alone(facts))
     if fixed_labels is not None:
         fixed_labels = reader.on_grid(fixed_labels, fixed, "fixed labels")
@@ -80,10 +78,10 @@ def read_inputs(request: Request) -> Inputs:
         ),
         fixed_labels=fixed_labels,
         moving_labels=moving_labels,
-        fixed_points=fixed_points,
-        moving_points=moving_points,
+        fixed_points=pairs.fixed_lps_mm,
+        moving_points=pairs.moving_lps_mm,
         facts=facts,
-        notes=tuple(reader.notes),
+        notes=(*reader.notes, *pairs.facts.notes),
     )
 
 
@@ -133,14 +131,28 @@ class _Reader:
         return Image(values.astype(np.int32), labels.grid, labels.name, labels.dimensions) if whole else labels
 
 
-def _points(source: str | np.ndarray | None, role: str) -> np.ndarray | None:
-    return None if source is None else load_points(source, f"{role} points")
+def _landmarks(request: Request, fixed: Image, moving: Image) -> Pairs:
+    """Read the landmarks and pair them; those in memory are paired already."""
+    sources = request.fixed_points, request.moving_points
+    lists = [
+        None if source is None else load_points(source, f"{role} points")
+        for source, role in zip(sources, ("fixed", "moving"))
+    ]
+    pairs = pair_landmarks(*lists)
+    facts = dataclasses.replace(
+        pairs.facts,
+        fixed_outside=_outside(pairs.fixed_lps_mm, pairs.fixed_indices, fixed),
+        moving_outside=_outside(pairs.moving_lps_mm, pairs.moving_indices, moving),
+    )
+    if not any(isinstance(source, (str, Path)) for source in sources):
+        facts = dataclasses.replace(facts, notes=())
+    return dataclasses.replace(pairs, facts=facts)
 
 
-def _outside(points: np.ndarray | None, image: Image) -> tuple[int, ...]:
-    """Return the indices of the points outside the image."""
+def _outside(points: np.ndarray | None, indices: Sequence[int], image: Image) -> tuple[int, ...]:
+    """Return the indices in their list of the points outside the image."""
     if points is None or not len(points):
         return ()
     ijk = apply_matrix(image.grid.lps_to_ijk, points)
     outside = ((ijk < -0.5) | (ijk > np.array(image.grid.size_ijk) - 0.5)).any(axis=1)
-    return tuple(int(n) for n in np.flatnonzero(outside))
+    return tuple(indices[n] for n in np.flatnonzero(outside))

@@ -11,7 +11,7 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from ..types import Grid, Image, InputError
+from ..types import Grid, Image, InputError, PointList
 from .nodes import FLIP
 from .segments import segment_array, segments_of
 
@@ -106,14 +106,17 @@ def linear_matrix(parents: Sequence[slicer.vtkMRMLTransformNode], matrix: vtk.vt
         vtk.vtkMatrix4x4.Multiply4x4(step, matrix, matrix)
 
 
-def points_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> np.ndarray:
-    """Return the control points of a markups node, (N, 3) world LPS mm."""
+def points_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> PointList:
+    """Return the control points of a point list in world LPS mm, with their labels, without a preview."""
     points = np.array(slicer.util.arrayFromMarkupsControlPoints(node, world=True), float).reshape(-1, 3)
     if initial is not None:
         to_world = vtk.vtkGeneralTransform()
         initial.GetTransformToWorld(to_world)
         points = np.array([to_world.TransformPoint(point) for point in points]).reshape(-1, 3)
-    return points * [-1, -1, 1]
+    statuses = np.array([node.GetNthControlPointPositionStatus(n) for n in range(len(points))], int)
+    points[statuses != node.PositionDefined] = np.nan
+    kept = np.flatnonzero(statuses != node.PositionPreview)  # a preview follows the mouse
+    return PointList(points[kept] * [-1, -1, 1], tuple(node.GetNthControlPointLabel(int(n)).strip() for n in kept))
 
 
 def labels_of(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import AttachmentFacts, PairFacts, PointFacts, VolumeFacts, check, raise_error
+from ..checks import AttachmentFacts, PairFacts, Pairs, VolumeFacts, check, pair_landmarks, raise_error
 from ..methods import linear_method, method, settings_of
 from ..mrml.segments import segments_of
 from ..mrml.world import Placed, grid_in_world, labels_of, placed_volume, points_in_world
@@ -73,9 +73,9 @@ def findings(
         linear = linear_method(choice.linear)
         if choice.similarity != AUTOMATIC:
             similarity(choice.similarity)
+        facts = facts_of(choice, devices, free_bytes)
     except InputError as error:  # a scene of another version, or a model that was taken away
         return [Finding("error", str(error), control=error.control)]
-    facts = facts_of(choice, devices, free_bytes)
     return [_for_panel(finding) for finding in check(facts, chosen, settings, linear)]
 
 
@@ -96,15 +96,23 @@ def facts_of(
         moving=_volume_facts("moving", choice.moving, choice.initial),
         same_image=choice.fixed is not None and choice.fixed is choice.moving,
         attachments=tuple(_attachment_facts(choice)),
-        points=PointFacts(
-            fixed=None if choice.fixed_points is None else choice.fixed_points.GetNumberOfControlPoints(),
-            moving=None if choice.moving_points is None else choice.moving_points.GetNumberOfControlPoints(),
-        ),
+        points=_landmarks(choice).facts,
         linear=choice.linear,
         preset=choice.preset,
         similarity=choice.similarity,
         free_bytes=free_bytes,
         device_free_bytes=gpu.get("free_bytes") if gpu is not None else None,
+    )
+
+
+def _landmarks(choice: Choice) -> Pairs:
+    for role, node in (("fixed", choice.fixed_points), ("moving", choice.moving_points)):
+        if node is not None and not node.IsA("vtkMRMLMarkupsFiducialNode"):  # a plane or a box has control points too
+            text = f"{node.GetName()} is not a point list. Choose a point list with the {role} landmarks."
+            raise InputError(text, f"{role}_points")
+    return pair_landmarks(
+        None if choice.fixed_points is None else points_in_world(choice.fixed_points),
+        None if choice.moving_points is None else points_in_world(choice.moving_points, choice.initial),
     )
 
 
@@ -150,12 +158,17 @@ def _attachment_facts(choice: Choice) -> Iterator[AttachmentFacts]:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A request made from nodes, and what is needed to put its result back into the scene."""
+    """A request made from nodes, and what is needed to put its result back into the scene.
+
+    Attributes:
+        notes: what its result has to say that the worker does not know.
+    """
 
     request: Request
     fixed: Placed
     moving: Placed
     label_names: dict[int, str]
+    notes: tuple[str, ...] = ()
 
 
 def prepare(choice: Choice) -> Prepared:
@@ -183,9 +196,8 @@ def prepare(choice: Choice) -> Prepared:
         if node is not None:
             given[role], found = labels_of(node, volume, placed, numbers)
             names.update(found)
-    if choice.fixed_points is not None:
-        given["fixed_points"] = points_in_world(choice.fixed_points)
-        given["moving_points"] = points_in_world(choice.moving_points, choice.initial)
+    pairs = _landmarks(choice)
+    given.update(fixed_points=pairs.fixed_lps_mm, moving_points=pairs.moving_lps_mm)
     request = Request(
         fixed=fixed.image,
         moving=moving.image,
@@ -198,7 +210,7 @@ def prepare(choice: Choice) -> Prepared:
         settings=dict(choice.settings),
         **given,
     )
-    return Prepared(request, fixed, moving, names)
+    return Prepared(request, fixed, moving, names, pairs.facts.notes)
 
 
 def _numbers(choice: Choice) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """What is wrong with a request, found before any work: the same findings for the command and the panel."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,6 +104,20 @@ def test_points():
         fixed_points=both,
         moving_points=outside,
     )
+
+
+def test_landmarks_of_files_say_how_they_were_paired_and_the_number_of_one_outside_is_that_of_its_line(tmp_path):
+    x, y, z = GRID.center_lps_mm
+    fixed, moving, far = (str(tmp_path / f"{name}.csv") for name in ("fixed", "moving", "far"))
+    Path(fixed).write_text(f"label,x,y,z\na,{x},{y},{z}\nb,{x + 1},{y},{z}\nc,{x + 2},{y},{z}\n")
+    Path(moving).write_text(f"label,x,y,z\nc,{x + 2},{y},{z}\nb,{x + 1},{y},{z}\n")
+    Path(far).write_text(f"label,x,y,z\nd,{x + 2},{y},{z}\nc,{x},{y + 200},{z}\n")
+    inputs = read_inputs(request(fixed_points=fixed, moving_points=moving))
+    assert np.allclose(inputs.fixed_points, inputs.moving_points) and len(inputs.fixed_points) == 2
+    assert "by their labels" in inputs.notes[0] and "1 of the 3 fixed points" in inputs.notes[1]
+    refused("moving_points", "outside .*number 2", fixed_points=fixed, moving_points=far)
+    in_memory = read_inputs(request(fixed_points=inputs.fixed_points, moving_points=inputs.moving_points))
+    assert in_memory.notes == ()
 
 
 @pytest.mark.parametrize("name", ["linear", "preset", "similarity", "device", "method"])

@@ -40,6 +40,8 @@ def _read_picture(path):
 def _points(folder):
     yield ".csv", b"x,y,z\n1.0,2.0,3.0\n-4,5e1,6\n"
     yield ".fcsv", b"# CoordinateSystem = RAS\nid,1,2,3,0,0\nid,4,5,6,0,0\n"
+    yield ".txt", b"point\n2\n1 2 3\n4 5 6\n"
+    yield ".txt", b"Point 0 ; InputPoint = [ 1.0 2.0 3.0 ] ; OutputPoint = [ 4.0 5.0 6.0 ]\n"
     markup = {"coordinateSystem": "LPS", "controlPoints": [{"position": [1, 2, 3]}, {"position": [4, 5, 6]}]}
     yield ".mrk.json", json.dumps({"markups": [markup]}).encode()
 

@@ -128,10 +128,22 @@ def test_segments_go_to_labels_and_back(host, case):
 
 def test_landmarks_in_the_world(host):
     node = host.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
-    node.AddControlPoint(vtk.vtkVector3d(1, 2, 3))
-    assert np.allclose(points_in_world(node), [[-1, -2, 3]])
+    node.AddControlPoint(vtk.vtkVector3d(1, 2, 3), "nose")
+    assert np.allclose(points_in_world(node).positions_lps_mm, [[-1, -2, 3]])
+    assert points_in_world(node).labels == ("nose",)
     node.SetAndObserveTransformNodeID(linear_node(host.scene, AFFINE).GetID())
-    assert np.allclose(points_in_world(node), apply_matrix(AFFINE, [[-1, -2, 3]]))
+    assert np.allclose(points_in_world(node).positions_lps_mm, apply_matrix(AFFINE, [[-1, -2, 3]]))
+
+
+def test_landmarks_that_are_not_placed_have_no_position(host):
+    node = host.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
+    for n, label in enumerate("abcd"):
+        node.AddControlPoint(vtk.vtkVector3d(n, n, n), label)
+    node.UnsetNthControlPointPosition(1)
+    node.SetNthControlPointPositionMissing(2)
+    assert points_in_world(node).placed.tolist() == [True, False, False, True]
+    node.SetNthControlPointPosition(3, 1.0, 2.0, 3.0, node.PositionPreview)
+    assert points_in_world(node).labels == ("a", "b", "c")
 
 
 def facts(result):
