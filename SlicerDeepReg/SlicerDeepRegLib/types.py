@@ -417,6 +417,7 @@ class Result:
             steps of time, ``u`` itself the last; on a coarse grid, to be looked at. Empty where it is no flow.
         uncertainty: where the registration was repeated on perturbed inputs, how far its results lie from their mean at
             each place (root mean square, mm), on a coarse grid over the fixed one; else None.
+        label_names: name of each label, where a segmentation named them.
         peak_gb: the most memory (10^9 bytes) that was taken during each part, as ``seconds`` has them, on the
             "computer" by the whole process, and on the "gpu" by torch; what cannot be known is not there.
     """
@@ -437,6 +438,7 @@ class Result:
     locations: tuple[Location, ...] = ()
     path: tuple[Field, ...] = ()
     uncertainty: Image | None = None
+    label_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
     peak_gb: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     def most_gb(self, where: str = "computer") -> float | None:

@@ -76,6 +76,8 @@ class AttachmentFacts:
         segments: how many a segmentation has; None of others.
         same_transform: whether it is under the same transform as its image.
         volume: the name of its image.
+        size_ijk: of the box around a mask, in voxels of its image; None where it is not known.
+        voxels: how many of its image a mask selects.
     """
 
     control: str
@@ -88,6 +90,8 @@ class AttachmentFacts:
     segments: int | None = None
     same_transform: bool = True
     volume: str = ""
+    size_ijk: tuple[int, ...] | None = None
+    voxels: int = 0
 
     @property
     def called(self) -> str:

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..checks import AttachmentFacts, PairFacts, Pairs, VolumeFacts, check, pair_landmarks, raise_error
 from ..methods import linear_method, method, settings_of
 from ..mrml.segments import segments_of
-from ..mrml.world import Placed, grid_in_world, labels_of, placed_volume, points_in_world
+from ..mrml.world import Placed, grid_in_world, labels_of, mask_of, placed_volume, points_in_world
 from ..similarity import similarity
-from ..types import AUTOMATIC, Finding, Image, InputError, Request
+from ..types import AUTOMATIC, Finding, InputError, Request
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +74,8 @@ def findings(
         facts = facts_of(choice, devices, free_bytes)
     except InputError as error:  # a scene of another version, or a model that was taken away
         return [Finding("error", str(error), control=error.control)]
-    return [_for_panel(finding) for finding in check(facts, chosen, settings, linear)]
+    found = [_for_panel(finding) for finding in check(facts, chosen, settings, linear)]
+    return found + [Finding("note", note, control="moving_labels") for note in _how_labels_compare(choice)]
 
 
 def _for_panel(finding: Finding) -> Finding:
@@ -185,8 +184,7 @@ def prepare(choice: Choice) -> Prepared:
         ("moving_mask", choice.moving_mask, choice.moving, moving),
     ):
         if node is not None:
-            labels, _ = labels_of(node, volume, placed)
-            given[role] = Image((labels.values > 0).astype(np.uint8), labels.grid, node.GetName())
+            given[role] = mask_of(node, volume, placed)
     numbers = _numbers(choice)
     names: dict[int, str] = {}
     for role, node, volume, placed in (
@@ -195,7 +193,8 @@ def prepare(choice: Choice) -> Prepared:
     ):
         if node is not None:
             given[role], found = labels_of(node, volume, placed, numbers)
-            names.update(found)
+            # A label map has no names: its own must not hide those of the other segmentation.
+            names = {**names, **found} if node.IsA("vtkMRMLSegmentationNode") else {**found, **names}
     pairs = _landmarks(choice)
     given.update(fixed_points=pairs.fixed_lps_mm, moving_points=pairs.moving_lps_mm)
     request = Request(
@@ -210,7 +209,7 @@ def prepare(choice: Choice) -> Prepared:
         settings=dict(choice.settings),
         **given,
     )
-    return Prepared(request, fixed, moving, names, pairs.facts.notes)
+    return Prepared(request, fixed, moving, names, (*_how_labels_compare(choice), *pairs.facts.notes))
 
 
 def _numbers(choice: Choice) -> dict[str, int]:
@@ -220,3 +219,12 @@ def _numbers(choice: Choice) -> dict[str, int]:
         if node is not None and node.IsA("vtkMRMLSegmentationNode"):
             names += [name for _, name in segments_of(node) if name not in names]
     return {name: number for number, name in enumerate(names, start=1)}
+
+
+def _how_labels_compare(choice: Choice) -> Iterator[str]:
+    """Say so where a segmentation is compared with a label map, which has numbers only."""
+    pair = choice.fixed_segmentation, choice.moving_segmentation
+    named = [node for node in pair if node is not None and node.IsA("vtkMRMLSegmentationNode")]
+    if None not in pair and len(named) == 1:
+        said = ", ".join(f"{number} is {name}" for name, number in _numbers(choice).items())
+        yield f"Segments of {named[0].GetName()} are compared with labels of the same number: {said}."

@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 from helpers.cases import Case
 from helpers.command_line import COMMAND, options, run_command
+from helpers.segmentations import write_segmentation
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.geometry.points import apply_matrix
 from SlicerDeepRegLib.types import OUTPUT_FILES, Image
@@ -78,6 +79,22 @@ def test_everything_is_written_and_describes_itself(folder, tmp_path):
     labels = read_image(output / "warped_labels.nii.gz")
     assert set(np.unique(labels.values)) == {0, 1}
     assert read_image(output / "jacobian.nii.gz").grid.same_as(warped.grid, 1e-3)
+
+
+def test_segments_have_their_names_in_the_results_and_landmarks_say_how_they_were_paired(folder, tmp_path):
+    given = {}
+    for side, number in (("fixed", 1), ("moving", 3)):
+        labels = read_image(folder / f"{side}_labels.nii.gz")
+        path = tmp_path / f"{side}.seg.nrrd"
+        given[f"{side}_labels"] = write_segmentation(path, labels.grid, [labels.values * number], [("core", number, 0)])
+        given[f"{side}_points"] = folder / f"{side}.csv"
+    output = tmp_path / "out"
+    done = run_command(*pair(folder), *options(output=output, preset="fast", device="cpu", **given), "--report")
+    assert done.returncode == 0, done.stderr
+    described = json.loads((output / "result.json").read_text(encoding="utf-8"))
+    assert described["label_names"] == {"3": "core"} and described["metrics"]["after"]["dice"] > 0.8
+    assert any("by their order" in note for note in described["notes"]) and "by their names" in done.stdout
+    assert "core" in (output / "report.html").read_text(encoding="utf-8")
 
 
 def test_quiet_prints_nothing_and_json_only_json(folder, tmp_path):

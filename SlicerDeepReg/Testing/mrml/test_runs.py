@@ -14,7 +14,7 @@ from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, add_volume, resampl
 from SlicerDeepRegLib.mrml.review import MODES, Review
 from SlicerDeepRegLib.mrml.runs import Run, free_name, remove, rename, runs
 from SlicerDeepRegLib.mrml.segments import add_segment, segment_array, segments_of
-from SlicerDeepRegLib.mrml.world import grid_in_world, labels_of, placed_volume, points_in_world
+from SlicerDeepRegLib.mrml.world import grid_in_world, labels_of, mask_of, placed_volume, points_in_world
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Image, InputError, Request
 
@@ -124,6 +124,30 @@ def test_segments_go_to_labels_and_back(host, case):
     node.SetAndObserveTransformNodeID(other.GetID())
     moved, _ = labels_of(node, volume, placed_volume(volume))
     assert np.allclose(moved.grid.ijk_to_lps, AFFINE @ case.moving.grid.ijk_to_lps)
+
+
+def test_segments_that_overlap_are_one_mask_and_no_labels(host, case):
+    volume, node = segmentation_of(host, case)
+    core, rim = (segment_array(node, identifier, volume) for identifier, _ in segments_of(node))
+    place = FLIP @ case.moving.grid.ijk_to_lps
+    lower = np.arange(len(rim))[:, None, None] < len(rim) // 2
+    add_segment(node, "lower", (1, 0, 0), rim & lower, place)
+    with pytest.raises(InputError, match="segments rim and lower of structures overlap"):
+        labels_of(node, volume, placed_volume(volume))
+    mask = mask_of(node, volume, placed_volume(volume))
+    assert (mask.values == (core | rim)).all() and mask.values.dtype == np.uint8
+
+
+def test_a_label_map_is_a_mask_too(host, case):
+    volume, node = segmentation_of(host, case, ("core",))
+    labels, _ = labels_of(node, volume, placed_volume(volume), {"core": 5})
+    label_map = host.scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    slicer.util.updateVolumeFromArray(label_map, labels.values)
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    label_map.SetIJKToRASMatrix(matrix)
+    mask = mask_of(label_map, volume, placed_volume(volume))
+    assert (mask.values == (labels.values > 0)).all() and mask.grid.same_as(case.moving.grid)
 
 
 def test_landmarks_in_the_world(host):

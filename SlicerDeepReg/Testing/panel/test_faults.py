@@ -122,6 +122,18 @@ def test_landmarks_are_paired_by_label_and_the_run_says_so(desktop, pair):
     assert "by their labels" in prepared.notes[0] and prepared.notes[-1].endswith("left out: d.")
 
 
+def test_a_segmentation_is_compared_with_a_label_map_by_number_which_is_said(desktop, pair):
+    scene = desktop.host.scene
+    named = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "lobes")
+    for name in ("upper", "lower"):
+        named.GetSegmentation().AddEmptySegment("", name, (1, 0, 0))
+    numbers = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "numbers")
+    chosen = Choice(fixed=pair[0], moving=pair[1], fixed_segmentation=named, moving_segmentation=numbers)
+    (said,) = [finding for finding in findings(chosen) if "same number" in finding.text]
+    assert said.severity == "note" and "lobes" in said.text and "1 is upper, 2 is lower" in said.text
+    assert not any("number" in f.text for f in findings(Choice(pair[0], pair[1], fixed_segmentation=named)))
+
+
 def test_a_disabled_apply_says_why_beside_the_control_and_a_corrected_choice_enables_it(desktop, widget, pair):
     widget.panel.parameters.moving = pair[0]
     assert not widget.ui.applyButton.enabled
