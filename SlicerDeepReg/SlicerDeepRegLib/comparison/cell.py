@@ -90,7 +90,7 @@ def measure(cell: Cell, keep: str | None) -> tuple[dict[str, Any], dict[str, np.
             write_result(result, folder)
     registering = ("linear", "prepare", "method")
     outcome = {
-        "metrics": {state: jsonable(metrics) for state, metrics in result.metrics.items()},
+        "metrics": {state: jsonable(_by_name(m, result.label_names)) for state, m in result.metrics.items()},
         "seconds": {**result.seconds, "registration": sum(result.seconds.get(part, 0.0) for part in registering)},
         "spent": spent,
         "peak_gb": max(filter(None, (_peak_gb(), result.most_gb())), default=None),
@@ -101,6 +101,16 @@ def measure(cell: Cell, keep: str | None) -> tuple[dict[str, Any], dict[str, np.
         "versions": result.provenance["versions"],
     }
     return outcome, slices_of(result)
+
+
+def _by_name(metrics: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
+    """Return the metrics with those of structures by name: a name has another number in each pair of segmentations."""
+    return {
+        metric: {names.get(label, label): number for label, number in value.items()}
+        if isinstance(value, Mapping) and "_by_label" in metric
+        else value
+        for metric, value in metrics.items()
+    }
 
 
 def _cpu_seconds() -> float:

@@ -105,14 +105,14 @@ def read_segmentation(path: str | Path, role: str) -> Segmentation | None:
     kinds = {keys.get(f"Segmentation_{which}Representation", "Binary labelmap") for which in ("Master", "Source")}
     if kinds != {"Binary labelmap"}:
         kind = sorted(kinds - {"Binary labelmap"})[0]
-        raise InputError(f"The {role} {path} hold a {kind.lower()}. Save the segmentation as a binary labelmap.")
+        raise InputError(f"The {role} file {path} holds a {kind.lower()}. Save the segmentation as a binary labelmap.")
     components = image.GetNumberOfComponentsPerPixel()
     parts = [image] if components == 1 else [sitk.VectorIndexSelectionCast(image, n) for n in range(components)]
     layers = tuple(replace(from_sitk(part, path.name), files=(str(path),)) for part in parts)
     try:
         return Segmentation(layers, _segments(keys, len(layers)))
     except ValueError as error:
-        raise InputError(f"The {role} {path} have a header that cannot be used ({error}). Save them again.") from error
+        raise InputError(f"The {role} file {path} has a wrong header ({error}). Save it again.") from error
 
 
 def _segments(keys: Mapping[str, str], layers: int) -> tuple[Segment, ...]:

@@ -58,7 +58,7 @@ def test_files_of_older_versions_have_a_layer_for_each_segment(tmp_path):
     [
         ([("core", 1, 2)], {}, "label 1 in layer 2 of 1"),
         ([("core", 0, 0)], {}, "label 0 in layer 0"),
-        ([("core", 1, 0)], {"Segment0_LabelValue": "one"}, "header that cannot be used"),
+        ([("core", 1, 0)], {"Segment0_LabelValue": "one"}, "wrong header"),
         ([("core", 1, 0)], {"Segmentation_MasterRepresentation": "Fractional labelmap"}, "fractional labelmap"),
     ],
 )
