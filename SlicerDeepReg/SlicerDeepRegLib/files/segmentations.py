@@ -91,6 +91,7 @@ def read_segmentation(path: str | Path, role: str) -> Segmentation | None:
     if not path.name.lower().endswith((".nrrd", ".nhdr")) or not path.is_file() or header_fault_of(path):
         return None
     reader = sitk.ImageFileReader()
+    reader.SetImageIO("NrrdImageIO")
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
