@@ -266,7 +266,9 @@ def measure(case, transform, with_inverse=None):
     if "mask" in info:
         mask = read_image(path(case, info["mask"])).values > 0
     if "points" in info:
-        there, here = (read_points(DATA / case / f"{side}_points_lps_mm.csv") for side in ("moving", "fixed"))
+        there, here = (
+            read_points(DATA / case / f"{side}_points_lps_mm.csv").positions_lps_mm for side in ("moving", "fixed")
+        )
         errors = [np.linalg.norm(np.array(transform.TransformPoint(p.tolist())) - q) for p, q in zip(here, there)]
         metrics["tre_mm"], metrics["tre_max_mm"] = float(np.mean(errors)), float(np.max(errors))
     values = [

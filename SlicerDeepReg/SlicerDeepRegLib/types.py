@@ -175,6 +175,27 @@ class Image:
 
 
 @dataclass(frozen=True, eq=False)
+class PointList:
+    """Landmarks of one image.
+
+    Attributes:
+        positions_lps_mm: (N, 3); a point that was not placed in the image is NaN.
+        labels: what each is called, "" for one without a name; empty where nothing has a name.
+        notes: as those of an image.
+    """
+
+    positions_lps_mm: np.ndarray
+    labels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def placed(self) -> np.ndarray:
+        """(N,) bool: whether it is known where the point lies."""
+        placed: np.ndarray = ~np.isnan(self.positions_lps_mm).any(axis=1)
+        return placed
+
+
+@dataclass(frozen=True, eq=False)
 class Field:
     """A displacement field ``u``.
 
@@ -213,8 +234,8 @@ PointsSource = Union[str, np.ndarray]
 class Request:
     """One registration, as the panel, the command line and the tests ask for it.
 
-    Images are paths or :class:`Image`; points are paths or (N, 3) arrays of LPS mm, row n of the
-    fixed points belonging to row n of the moving points.
+    Images are paths or :class:`Image`; points are paths, whose points are paired by label or by order, or (N, 3)
+    arrays of LPS mm, row n of the fixed points belonging to row n of the moving points.
     """
 
     fixed: Source
@@ -410,6 +431,7 @@ class Result:
             steps of time, ``u`` itself the last; on a coarse grid, to be looked at. Empty where it is no flow.
         uncertainty: where the registration was repeated on perturbed inputs, how far its results lie from their mean at
             each place (root mean square, mm), on a coarse grid over the fixed one; else None.
+        label_names: name of each label, where a segmentation named them.
         peak_gb: the most memory (10^9 bytes) that was taken during each part, as ``seconds`` has them, on the
             "computer" by the whole process, and on the "gpu" by torch; what cannot be known is not there.
     """
@@ -430,6 +452,7 @@ class Result:
     locations: tuple[Location, ...] = ()
     path: tuple[Field, ...] = ()
     uncertainty: Image | None = None
+    label_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
     peak_gb: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     def most_gb(self, where: str = "computer") -> float | None:

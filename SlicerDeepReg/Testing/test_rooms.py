@@ -149,7 +149,9 @@ def test_the_commands_run_without_the_rooms_that_slicer_does_not_install(list_sc
 
     def run(*arguments):
         command = [sys.executable, "-c", code, *arguments]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False)
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False
+        )
 
     shown = run("--help")
     assert shown.returncode == 0 and "register" in shown.stdout, shown.stderr

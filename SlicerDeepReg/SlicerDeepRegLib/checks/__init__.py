@@ -7,12 +7,14 @@ from __future__ import annotations
 from .book import check, check_image, errors_of, memory_findings, raise_error
 from .facts import AttachmentFacts, PairFacts, PointFacts, VolumeFacts, facts_of_image
 from .inputs import Inputs, read_inputs
+from .landmarks import Pairs, pair_landmarks
 from .memory import free_memory_bytes
 
 __all__ = [
     "AttachmentFacts",
     "Inputs",
     "PairFacts",
+    "Pairs",
     "PointFacts",
     "VolumeFacts",
     "check",
@@ -21,6 +23,7 @@ __all__ = [
     "facts_of_image",
     "free_memory_bytes",
     "memory_findings",
+    "pair_landmarks",
     "raise_error",
     "read_inputs",
 ]

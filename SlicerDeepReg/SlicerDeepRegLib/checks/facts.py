@@ -79,6 +79,8 @@ class AttachmentFacts:
         segments: how many a segmentation has; None of others.
         same_transform: whether it is under the same transform as its image.
         volume: the name of its image.
+        size_ijk: of the box around a mask, in voxels of its image; None where it is not known.
+        voxels: how many of its image a mask selects.
     """
 
     control: str
@@ -91,6 +93,8 @@ class AttachmentFacts:
     segments: int | None = None
     same_transform: bool = True
     volume: str = ""
+    size_ijk: tuple[int, ...] | None = None
+    voxels: int = 0
 
     @property
     def called(self) -> str:
@@ -105,12 +109,14 @@ class PointFacts:
     Attributes:
         fixed, moving: how many there are; None where no list was given.
         fixed_outside, moving_outside: the indices of those outside their image.
+        notes: how they were paired, and which were left out.
     """
 
     fixed: int | None = None
     moving: int | None = None
     fixed_outside: tuple[int, ...] = ()
     moving_outside: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

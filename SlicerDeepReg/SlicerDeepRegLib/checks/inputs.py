@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from ..files.images import load
 from ..files.points import load_points
+from ..files.segmentations import Segmentation, read_segmentation
 from ..geometry.points import apply_matrix
 from ..preparation.gaps import Gaps, without_gaps
 from ..preparation.resample import resample
-from ..types import Image, ImagePair, Request
+from ..types import Image, ImagePair, InputError, Request
 from .book import check_pair_alone, raise_error
-from .facts import AttachmentFacts, PairFacts, PointFacts, facts_of_image
+from .facts import AttachmentFacts, PairFacts, facts_of_image
+from .landmarks import Pairs, pair_landmarks
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +34,7 @@ class Inputs:
         moving_labels: on their own grid, or None.
         fixed_points, moving_points: (N, 3) LPS mm, or None.
         facts: what the checks are told of them.
+        label_names: name of each label, where a segmentation named them.
         notes: what was changed or assumed.
     """
 
@@ -40,6 +46,7 @@ class Inputs:
     fixed_points: np.ndarray | None
     moving_points: np.ndarray | None
     facts: PairFacts
+    label_names: dict[int, str]
     notes: tuple[str, ...]
 
 
@@ -62,16 +69,9 @@ def read_inputs(request: Request) -> Inputs:
     raise_error(check_pair_alone(facts))  # before what belongs to the images is read and brought to their grids
     fixed_mask = reader.mask(request.fixed_mask, fixed, fixed_gaps, "fixed_mask")
     moving_mask = reader.mask(request.moving_mask, moving, moving_gaps, "moving_mask")
-    fixed_labels = reader.labels(request.fixed_labels, "fixed_labels")
-    moving_labels = reader.labels(request.moving_labels, "moving_labels")
-    fixed_points, moving_points = _points(request.fixed_points, "fixed"), _points(request.moving_points, "moving")
-    points = PointFacts(
-        fixed=None if fixed_points is None else len(fixed_points),
-        moving=None if moving_points is None else len(moving_points),
-        fixed_outside=_outside(fixed_points, fixed),
-        moving_outside=_outside(moving_points, moving),
-    )
-    facts = facts.with_parts(tuple(reader.facts), points)
+    fixed_labels, moving_labels, names = reader.both_labels(request)
+    pairs = _landmarks(request, fixed, moving)
+    facts = facts.with_parts(tuple(reader.facts), pairs.facts)
     raise_error(check_pair_alone(facts))
     if fixed_labels is not None:
         fixed_labels = reader.on_grid(fixed_labels, fixed, "fixed labels")
@@ -89,10 +89,11 @@ def read_inputs(request: Request) -> Inputs:
         fixed_gaps=None if fixed_gaps is None else fixed_gaps.where,
         fixed_labels=fixed_labels,
         moving_labels=moving_labels,
-        fixed_points=fixed_points,
-        moving_points=moving_points,
+        fixed_points=pairs.fixed_lps_mm,
+        moving_points=pairs.moving_lps_mm,
         facts=facts,
-        notes=tuple(reader.notes),
+        label_names=names,
+        notes=(*reader.notes, *pairs.facts.notes),
     )
 
 
@@ -115,20 +116,64 @@ class _Reader:
         if source is None:
             return None
         role = control.replace("_", " ")
-        mask = load(source, role, straight=False)
+        segmentation = None if isinstance(source, Image) else read_segmentation(source, role)
+        if segmentation is not None and len(segmentation.names) > 1:
+            self.notes.append(f"The {role} is the union of the segments {', '.join(segmentation.names)}.")
+        mask = load(source, role, straight=False) if segmentation is None else segmentation.union()
         known = np.isfinite(mask.values)
         binary = Image((known & (mask.values > 0)).astype(np.uint8), mask.grid, mask.name)
         if not known.all():
             count = int(known.size - np.count_nonzero(known))
             self.notes.append(f"The {role} has {count} voxels that are NaN or infinite; they were taken as outside it.")
         inside = self.on_grid(binary, image, role).values > 0
-        self.facts.append(AttachmentFacts(control, mask.name, "mask", empty=not np.any(_without(gaps, inside))))
+        compared = inside if gaps is None else inside & ~gaps.where
+        along_kji = [np.flatnonzero(compared.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+        self.facts.append(
+            AttachmentFacts(
+                control=control,
+                name=mask.name,
+                noun="mask",
+                empty=not bool(compared.any()),
+                size_ijk=tuple(int(n[-1] - n[0]) + 1 if len(n) else 0 for n in along_kji[::-1]),
+                voxels=int(np.count_nonzero(compared)),
+            )
+        )
         return inside
 
-    def labels(self, source: str | Image | None, control: str) -> Image | None:
-        if source is None:
-            return None
-        labels = load(source, control.replace("_", " "), straight=False)
+    def both_labels(self, request: Request) -> tuple[Image | None, Image | None, dict[int, str]]:
+        """Return the labels of both images, and the name of each where a segmentation has names.
+
+        Raises:
+            InputError: segments overlap, or share a name, or cannot be compared with a label map.
+        """
+        sources = {"fixed_labels": request.fixed_labels, "moving_labels": request.moving_labels}
+        roles = {control: control.replace("_", " ") for control in sources}
+        read = {
+            control: None if source is None or isinstance(source, Image) else read_segmentation(source, roles[control])
+            for control, source in sources.items()
+        }
+        given = [control for control, source in sources.items() if source is not None]
+        named = {control: segmentation for control, segmentation in read.items() if segmentation is not None}
+        numbers = _numbers([named[control] for control in reversed(given) if control in named], len(given))
+        if len(named) == 2:
+            self.notes += _by_name(*(segmentation.names for segmentation in named.values()))
+        elif named and len(given) == 2:
+            (other,) = set(given) - set(named)
+            said = ", ".join(f"{number} is {name}" for name, number in numbers.items())
+            self.notes.append(f"The {roles[other]} have no names and were compared by number, of which {said}.")
+        images = {}
+        for control, source in sources.items():
+            segmentation, role = read[control], roles[control]
+            if source is not None:
+                try:
+                    image = load(source, role, straight=False) if segmentation is None else segmentation.labels(numbers)
+                except InputError as error:
+                    raise InputError(str(error), control) from error
+                images[control] = self.labels(image, control)
+        names = {number: name for name, number in numbers.items()}
+        return images.get("fixed_labels"), images.get("moving_labels"), names
+
+    def labels(self, labels: Image, control: str) -> Image:
         values = labels.values
         whole = bool(np.isfinite(values).all() and (values >= 0).all() and (values == np.round(values)).all())
         self.facts.append(
@@ -153,14 +198,58 @@ def _without(gaps: Gaps | None, mask: np.ndarray | None) -> np.ndarray | None:
     return ~gaps.where if mask is None else mask & ~gaps.where
 
 
-def _points(source: str | np.ndarray | None, role: str) -> np.ndarray | None:
-    return None if source is None else load_points(source, f"{role} points")
+def _numbers(segmentations: Sequence[Segmentation], label_files: int) -> dict[str, int]:
+    """Return a number for each name of a segment: that of the first file where it can be, so that equal names agree.
+
+    Raises:
+        InputError: the numbers of the only segmentation are needed, and do not tell its segments apart.
+    """
+    if not segmentations:
+        return {}
+    first = segmentations[0]
+    own = first.own_numbers()
+    if own is None and len(segmentations) < label_files:
+        raise InputError(
+            f"Segments of {first.name} share a number, so they cannot be compared with a label map. Give both as "
+            "segmentations (.seg.nrrd) or both as label maps."
+        )
+    numbers = own or {}
+    for name in (name for segmentation in segmentations for name in segmentation.names):
+        numbers.setdefault(name, max(numbers.values(), default=0) + 1)
+    return numbers
 
 
-def _outside(points: np.ndarray | None, image: Image) -> tuple[int, ...]:
-    """Return the indices of the points outside the image."""
+def _by_name(fixed: Sequence[str], moving: Sequence[str]) -> list[str]:
+    notes = ["The segments were compared by their names."]
+    for role, names, others in (("fixed", fixed, moving), ("moving", moving, fixed)):
+        alone = [name for name in names if name not in others]
+        if alone:
+            notes.append(f"Only the {role} labels have a segment of these names: {', '.join(alone)}.")
+    return notes
+
+
+def _landmarks(request: Request, fixed: Image, moving: Image) -> Pairs:
+    """Read the landmarks and pair them; those in memory are paired already."""
+    sources = request.fixed_points, request.moving_points
+    lists = [
+        None if source is None else load_points(source, f"{role} points")
+        for source, role in zip(sources, ("fixed", "moving"))
+    ]
+    pairs = pair_landmarks(*lists)
+    facts = dataclasses.replace(
+        pairs.facts,
+        fixed_outside=_outside(pairs.fixed_lps_mm, pairs.fixed_indices, fixed),
+        moving_outside=_outside(pairs.moving_lps_mm, pairs.moving_indices, moving),
+    )
+    if not any(isinstance(source, (str, Path)) for source in sources):
+        facts = dataclasses.replace(facts, notes=())
+    return dataclasses.replace(pairs, facts=facts)
+
+
+def _outside(points: np.ndarray | None, indices: Sequence[int], image: Image) -> tuple[int, ...]:
+    """Return the indices in their list of the points outside the image."""
     if points is None or not len(points):
         return ()
     ijk = apply_matrix(image.grid.lps_to_ijk, points)
     outside = ((ijk < -0.5) | (ijk > np.array(image.grid.size_ijk) - 0.5)).any(axis=1)
-    return tuple(int(n) for n in np.flatnonzero(outside))
+    return tuple(indices[n] for n in np.flatnonzero(outside))

@@ -146,13 +146,9 @@ def run(options: argparse.Namespace) -> int:
     series = None
     if options.dicom or options.dicom_different_patients:
         series = _dicom_series(request, options.dicom_different_patients)
-    if options.anonymous:
-        from ..files.anonymous import anonymous
-
-        request = anonymous(request)
     show = ProgressBar(sys.stderr) if not (options.quiet or options.json) else None
     report = (options.report or options.identifiers, options.identifiers)
-    description = register_to_folder(request, options.output, options.scene, show, report, series)
+    description = register_to_folder(request, options.output, options.scene, show, report, series, options.anonymous)
     if options.json:
         print(json.dumps(description, indent=2))
     elif not options.quiet:
@@ -222,6 +218,7 @@ def register_to_folder(
     show: ProgressBar | None = None,
     report: tuple[bool, bool] = (False, False),
     series: tuple[Series, Series] | None = None,
+    anonymous: bool = False,
 ) -> dict[str, Any]:
     """Register and write everything into ``output``; returns the content of result.json.
 
@@ -229,10 +226,12 @@ def register_to_folder(
         report: whether to write one, and whether it names the images.
         series: in the folders of the fixed and the moving image, for a DICOM object, which refers to the files that
             were read.
+        anonymous: whether names are left out of everything.
 
     Raises:
         InputError, Canceled: see ``register``; then ``output`` is as it was.
     """
+    from ..files.anonymous import without_names
     from ..files.dicom import write_registration
     from ..files.results import output_folder, write_result
     from ..pipeline import register
@@ -242,6 +241,8 @@ def register_to_folder(
     finally:
         if show is not None:
             show.close()
+    if anonymous:
+        result = without_names(result)
     with output_folder(output) as folder:
         description = write_result(result, folder)
         if series is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files.anonymous import anonymous
+from ..files.anonymous import without_names
 from ..files.jsonable import jsonable
 from ..processes.folders import private_folder
 from ..processes.launch import describe_exit, last_words, module_command, run
@@ -81,11 +81,11 @@ def measure(cell: Cell, keep: str | None) -> tuple[dict[str, Any], dict[str, np.
         device=cell.device,
         settings=dict(method.settings),
     )
-    if cell.anonymous:
-        request = anonymous(request)
     cpu, wall = _cpu_seconds(), time.perf_counter()
     result = register(request)
     spent = {"cpu_total": _cpu_seconds() - cpu, "wall_total": time.perf_counter() - wall}
+    if cell.anonymous:
+        result = without_names(result)
     if keep:
         from ..files.results import output_folder, write_result
 
@@ -93,7 +93,7 @@ def measure(cell: Cell, keep: str | None) -> tuple[dict[str, Any], dict[str, np.
             write_result(result, folder)
     registering = ("linear", "prepare", "method")
     outcome = {
-        "metrics": {state: jsonable(metrics) for state, metrics in result.metrics.items()},
+        "metrics": {state: jsonable(_by_name(m, result.label_names)) for state, m in result.metrics.items()},
         "seconds": {**result.seconds, "registration": sum(result.seconds.get(part, 0.0) for part in registering)},
         "spent": spent,
         "peak_gb": max(filter(None, (_peak_gb(), result.most_gb())), default=None),
@@ -104,6 +104,16 @@ def measure(cell: Cell, keep: str | None) -> tuple[dict[str, Any], dict[str, np.
         "versions": result.provenance["versions"],
     }
     return outcome, slices_of(result)
+
+
+def _by_name(metrics: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
+    """Return the metrics with those of structures by name: a name has another number in each pair of segmentations."""
+    return {
+        metric: {names.get(label, label): number for label, number in value.items()}
+        if isinstance(value, Mapping) and "_by_label" in metric
+        else value
+        for metric, value in metrics.items()
+    }
 
 
 def _cpu_seconds() -> float:

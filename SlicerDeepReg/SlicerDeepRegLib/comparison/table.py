@@ -97,7 +97,7 @@ def by_structure(
                 rows = structures.setdefault(structure, {name: [None] * len(pairs) for name in methods})
                 if rows[method][pairs.index(cell.pair.name)] is None:
                     rows[method][pairs.index(cell.pair.name)] = value
-    return dict(sorted(structures.items(), key=lambda item: int(item[0])))
+    return dict(sorted(structures.items(), key=lambda item: (int(item[0]) if item[0].isdecimal() else 0, item[0])))
 
 
 def mean_and_deviation(values: Sequence[float | None]) -> tuple[float | None, float | None, int]:

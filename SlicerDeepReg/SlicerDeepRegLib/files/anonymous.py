@@ -1,41 +1,65 @@
-"""A request without names: what is written about it does not say whose images they were."""
+"""A result without names: what is written of it does not say whose images they were, nor what was segmented in them."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import re
+from collections.abc import Iterator
 from typing import Any
 
-from ..types import IMAGE_FIELDS, POINT_FIELDS, Image, Request, Source
-from .images import load
-from .points import load_points
+from ..types import IMAGE_FIELDS, POINT_FIELDS, Image, Result
 
 
-def anonymous(request: Request) -> Request:
-    """Return the request with its files read, each called by what it is ("fixed", "moving labels").
+def without_names(result: Result) -> Result:
+    """Return a result whose images are called by what they are ("fixed", "moving labels") and segments by number.
 
-    Raises:
-        InputError: a file cannot be read.
+    Its notes are rewritten, and its request names no file, so that it cannot be repeated.
     """
+    names = dict(_names(result))
+    pattern = re.compile(
+        "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(names, key=len, reverse=True)) or r"(?!)"
+    )
+
+    def said(text: str) -> str:
+        return pattern.sub(lambda match: names[match.group()], text)
+
+    def called(image: Image | None, name: str) -> Any:
+        return None if image is None else dataclasses.replace(image, name=name, notes=(), files=())
+
     given: dict[str, Any] = {}
-    for field in IMAGE_FIELDS:
-        source = getattr(request, field)
-        if source is not None:
-            series = getattr(request, f"{field}_series", "")
-            given[field] = _renamed(source, field.replace("_", " "), series)
-    for field in POINT_FIELDS:
-        source = getattr(request, field)
-        if source is not None:
-            given[field] = load_points(source, field.replace("_", " "))
-    return dataclasses.replace(request, fixed_series="", moving_series="", **given)
+    for field in (*IMAGE_FIELDS, *POINT_FIELDS):
+        if getattr(result.request, field) is not None:
+            given[field] = f"<{field.replace('_', ' ')}>"
+    return dataclasses.replace(
+        result,
+        request=dataclasses.replace(result.request, fixed_series="", moving_series="", **given),
+        fixed=called(result.fixed, "fixed"),
+        moving=called(result.moving, "moving"),
+        warped=called(result.warped, "moving warped"),
+        warped_labels=called(result.warped_labels, "moving labels warped"),
+        fixed_labels=called(result.fixed_labels, "fixed labels"),
+        label_names={number: f"structure {number}" for number in result.label_names},
+        stages=tuple(dataclasses.replace(stage, note=said(stage.note)) for stage in result.stages),
+        notes=tuple(map(said, result.notes)),
+    )
 
 
-def _renamed(source: Source, role: str, series: str) -> Image:
-    is_image = role in ("fixed", "moving")
-    image = load(source, f"{role} image" if is_image else role, series, straight=is_image)
-    names = [image.name] if isinstance(source, Image) else [source, os.path.basename(source), image.name]
-    names += [os.path.basename(file) for file in image.files]
-    notes = image.notes
-    for name in filter(None, names):
-        notes = tuple(note.replace(name, role) for note in notes)
-    return dataclasses.replace(image, name=role, notes=notes, files=())
+def _names(result: Result) -> Iterator[tuple[str, str]]:
+    """Yield each name that may stand in a note, and what to call it."""
+    for field in (*IMAGE_FIELDS, *POINT_FIELDS):
+        source, called = getattr(result.request, field), field.replace("_", " ")
+        if isinstance(source, Image):
+            yield source.name, called
+        elif isinstance(source, (str, os.PathLike)):
+            yield os.fspath(source), called
+            yield os.path.basename(os.path.abspath(source)), called
+    for image, called in ((result.fixed, "fixed"), (result.moving, "moving")):
+        for number, file in enumerate(image.files, 1):
+            yield os.path.basename(file), f"file {number}" if len(image.files) > 1 else called
+        yield image.name, called
+    for labels in (result.fixed_labels, result.warped_labels):
+        if labels is not None:
+            yield labels.name, "labels"
+    for number, name in result.label_names.items():
+        yield name, f"structure {number}"

@@ -4,65 +4,211 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..types import InputError, PointsSource
+from ..types import InputError, PointList, PointsSource
 
-_FORMATS = "a .csv with x, y, z in LPS mm in each line, or Slicer's .mrk.json or .fcsv"
+_FORMATS = (
+    "a .csv with x, y, z in LPS mm in each line, Slicer's .mrk.json or .fcsv, or a point file of elastix or "
+    "transformix (.txt)"
+)
+#: The systems of coordinates by their names in Slicer's files, and what turns them into LPS.
+_SYSTEMS = {"LPS": (1, 1, 1), "1": (1, 1, 1), "RAS": (-1, -1, 1), "0": (-1, -1, 1)}
+#: The columns of a .fcsv that does not name them, and where later versions keep whether a point is placed.
+_FCSV_COLUMNS, _FCSV_STATUS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID".split(","), 14
+#: Slicer's numbers for it.
+_STATUSES = {"0": "undefined", "1": "preview", "2": "defined", "3": "missing"}
+#: What the coordinates are called in the first line of a .csv, and their system; Slicer's tables have the first two.
+_AXES = (("ras", "RAS"), ("lps", "LPS"), ("xyz", "LPS"))
+
+#: A point of a file: its coordinates (None where it was not placed) and its label.
+_Row = tuple[Any, str]
 
 
-def load_points(source: PointsSource, role: str) -> np.ndarray:
-    """Return points as (N, 3) LPS mm, read first if they are a path.
+def load_points(source: PointsSource, role: str) -> PointList:
+    """Return points, read first if they are a path.
+
+    Args:
+        source: a path, or (N, 3) LPS mm.
+        role: what they are for, as messages should call them: "fixed points" or "moving points".
 
     Raises:
         InputError: the file is missing, in another form, or holds no finite points.
     """
-    points = read_points(source, role) if isinstance(source, (str, Path)) else np.asarray(source, float)
-    if points.ndim != 2 or points.shape[1] != 3 or not len(points):
-        raise InputError(f"The {role} must be N points of 3 coordinates; they have shape {points.shape}.")
-    if not np.isfinite(points).all():
+    if isinstance(source, (str, Path)):
+        return read_points(source, role)
+    return _checked(PointList(np.asarray(source, float)), np.asarray(source, float), role)
+
+
+def read_points(path: str | Path, role: str = "points") -> PointList:
+    """Read points from a .csv (LPS unless it says RAS), .mrk.json, .fcsv, or point file of elastix or transformix.
+
+    Args:
+        path: the file.
+        role: as for :func:`load_points`; it chooses the points of transformix's output.
+
+    Raises:
+        InputError: as for :func:`load_points`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"The {role} file {path} does not exist. Check the path.")
+    notes: tuple[str, ...] = ()
+    try:
+        if path.name.endswith(".json"):
+            rows, signs = _read_markups(path, role)
+        elif path.name.endswith(".fcsv"):
+            rows, signs = _read_fcsv(path)
+        elif _first_word(path) in ("point", "index"):
+            (rows, notes), signs = _read_elastix(path, role), _signs("LPS")
+        else:
+            rows, signs = _read_table(path)
+        placed = np.array([row[0] for row in rows if row[0] is not None], float)
+        if placed.size and placed.shape[1:] != (3,):
+            raise ValueError("a point does not have 3 coordinates")
+        positions = np.full((len(rows), 3), np.nan)
+        if placed.size:
+            positions[[row[0] is not None for row in rows]] = placed * signs
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, csv.Error) as error:
+        raise InputError(f"The {role} file {path} could not be read ({error}). Give {_FORMATS}.") from error
+    labels = tuple(label.strip() for _, label in rows)
+    return _checked(PointList(positions, labels if any(labels) else (), notes), placed, role)
+
+
+def _checked(points: PointList, placed: np.ndarray, role: str) -> PointList:
+    """Return the points, those of them that were placed being ``placed``, if they can be used."""
+    shape = points.positions_lps_mm.shape
+    if len(shape) != 2 or shape[1] != 3 or not shape[0]:
+        raise InputError(f"The {role} must be N points of 3 coordinates; they have shape {shape}.")
+    if not np.isfinite(placed).all():
         raise InputError(f"The {role} hold values that are not numbers. Correct or remove those points.")
     return points
 
 
-def read_points(path: str | Path, role: str = "points") -> np.ndarray:
-    """Read points from a .csv (LPS), .mrk.json or .fcsv (which declare RAS or LPS); return (N, 3) LPS mm."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"The {role} file {path} does not exist. Check the path.")
-    try:
-        if path.name.endswith(".json"):
-            return _read_markups(path)
-        return _read_lines(path)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, csv.Error) as error:
-        raise InputError(f"The {role} file {path} could not be read ({error}). Give {_FORMATS}.") from error
+def _row(place: Sequence[Any], label: Any, status: str = "defined") -> Iterable[_Row]:
+    """Yield a point; none for one that follows the mouse in Slicer (a preview)."""
+    if status not in _STATUSES.values():
+        raise ValueError(f"the status of a point is {status!r}")
+    if status != "preview":
+        yield ([float(value) for value in place] if status == "defined" else None), str(label)
 
 
-def _read_markups(path: Path) -> np.ndarray:
-    markup = json.loads(path.read_text(encoding="utf-8"))["markups"][0]
-    to_lps = np.array([-1, -1, 1]) if str(markup.get("coordinateSystem", "LPS")) in ("RAS", "0") else 1
-    return np.array([point["position"] for point in markup["controlPoints"]], float).reshape(-1, 3) * to_lps
+def _signs(system: str) -> Sequence[int]:
+    if system not in _SYSTEMS:
+        raise ValueError(f"its coordinate system is {system or 'not named'}; LPS or RAS is needed")
+    return _SYSTEMS[system]
 
 
-def _read_lines(path: Path) -> np.ndarray:
-    to_lps: int | np.ndarray = 1
-    rows: list[list[float]] = []
-    first_column = 1 if path.name.endswith(".fcsv") else 0  # .fcsv: id, x, y, z, ...
+def _read_markups(path: Path, role: str) -> tuple[list[_Row], Sequence[int]]:
+    lists = json.loads(path.read_text(encoding="utf-8"))["markups"]
+    if len(lists) != 1:
+        raise InputError(f"The {role} file {path} holds {len(lists)} markups. Save the list of points by itself.")
+    markup = lists[0]
+    kind, unit = markup.get("type", "Fiducial"), markup.get("coordinateUnits", "mm")
+    if kind != "Fiducial":
+        raise InputError(
+            f"The {role} file {path} holds a markup of type {kind}, whose control points are no landmarks. Give a "
+            "point list (type Fiducial)."
+        )
+    if unit != "mm" and "mm" not in list(unit):
+        raise ValueError(f"its unit is {unit}; mm is needed")
+    rows: list[_Row] = []
+    for point in markup["controlPoints"]:
+        rows += _row(point["position"], point.get("label", ""), point.get("positionStatus", "defined"))
+    return rows, _signs(str(markup.get("coordinateSystem", "LPS")))
+
+
+def _read_lines(path: Path) -> tuple[list[list[str]], dict[str, str]]:
+    """Return the lines of a file with commas, and what its comments say ("# name = value")."""
+    lines, said = [], {}
     with open(path, newline="", encoding="utf-8-sig") as stream:
-        for number, row in enumerate(csv.reader(stream)):
-            text = ",".join(row)
+        for line in csv.reader(stream):
+            text = ",".join(line)
             if text.startswith("#"):
-                if "CoordinateSystem" in text and text.split("=")[-1].strip() in ("RAS", "0"):
-                    to_lps = np.array([-1, -1, 1])
-                continue
-            if not text.strip():
-                continue
-            try:
-                rows.append([float(value) for value in row[first_column : first_column + 3]])
-            except ValueError:
-                if number == 0 and not rows:
-                    continue  # a line of column names
-                raise
-    return np.array(rows, float).reshape(-1, 3) * to_lps
+                name, _, value = text[1:].partition("=")
+                said[name.strip()] = value.strip()
+            elif text.strip():
+                lines.append([cell.strip() for cell in line])
+    return lines, said
+
+
+def _read_fcsv(path: Path) -> tuple[list[_Row], Sequence[int]]:
+    lines, said = _read_lines(path)
+    columns = said["columns"].split(",") if "columns" in said else _FCSV_COLUMNS
+    first, named = columns.index("x"), columns.index("label")
+    rows: list[_Row] = []
+    for line in lines:
+        status = line[_FCSV_STATUS] if len(line) > _FCSV_STATUS else "2"
+        label = line[named] if len(line) > named else ""
+        rows += _row(line[first : first + 3], label, _STATUSES.get(status, status))
+    return rows, _signs(said.get("CoordinateSystem", ""))
+
+
+def _read_table(path: Path) -> tuple[list[_Row], Sequence[int]]:
+    lines, said = _read_lines(path)
+    system, places, names = said.get("CoordinateSystem", "LPS"), [0, 1, 2], [cell.lower() for cell in lines[0]]
+    if not _are_numbers(lines[0][:3]):
+        lines = lines[1:]
+        for axes, of_axes in _AXES:
+            if set(axes) <= set(names):
+                places, system = [names.index(axis) for axis in axes], system if axes == "xyz" else of_axes
+                break
+    else:
+        names = []
+    rows: list[_Row] = []
+    for line in lines:
+        label = line[names.index("label")] if "label" in names else ""
+        defined = "defined" not in names or line[names.index("defined")] != "0"
+        rows += _row([line[place] for place in places], label, "defined" if defined else "undefined")
+    return rows, _signs(system)
+
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    try:
+        return bool([float(cell) for cell in cells])
+    except ValueError:
+        return False
+
+
+def _first_word(path: Path) -> str:
+    with open(path, encoding="utf-8-sig") as stream:
+        return (stream.readline(1000).split() or [""])[0].lower()
+
+
+def _read_elastix(path: Path, role: str) -> tuple[list[_Row], tuple[str, ...]]:
+    """Read a point file of elastix: "point", how many there are, and their coordinates in LPS mm."""
+    text = path.read_text(encoding="utf-8-sig")
+    if "InputPoint" in text:
+        return _read_transformix(path, text, role)
+    (kind, *_), (count, *_), *places = [line.split() for line in text.splitlines() if line.strip()]
+    if kind.lower() == "index":
+        raise InputError(
+            f"The {role} file {path} holds indices of voxels. Give points in LPS mm (its first line is then 'point')."
+        )
+    if len(places) != int(count):
+        raise ValueError(f"it announces {count} points and has {len(places)} lines of coordinates")
+    return _in_space(places), ()
+
+
+def _read_transformix(path: Path, text: str, role: str) -> tuple[list[_Row], tuple[str, ...]]:
+    """Read the points that were given to transformix as fixed ones, what it made of them as moving ones."""
+    name = "OutputPoint" if role.startswith("moving") else "InputPoint"
+    found = [re.search(rf"\b{name} = \[([^\]]*)\]", line) for line in text.splitlines() if line.strip()]
+    if None in found:
+        raise ValueError(f"a line has no {name}")
+    rows = _in_space([match.group(1).split() for match in found if match])
+    return rows, (f"The {role} are the values {name} of transformix in {path.name}.",)
+
+
+def _in_space(places: Sequence[Sequence[str]]) -> list[_Row]:
+    """Return points, those of a 2D image in the plane z = 0, as the image itself is."""
+    if {len(place) for place in places} == {2}:
+        places = [[*place, "0"] for place in places]
+    return [([float(value) for value in place], "") for place in places]

@@ -146,6 +146,7 @@ def describe(result: Result) -> dict[str, Any]:
             ],
             "linear_lps": result.transform.linear_lps,
             "metrics": result.metrics,
+            "label_names": result.label_names,
             "locations": [dataclasses.asdict(place) for place in result.locations],
             "notes": result.notes,
             "outputs_sha256": digests(result),

@@ -11,7 +11,8 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from ..types import Grid, Image, InputError
+from ..geometry.labels import label_map
+from ..types import Grid, Image, InputError, PointList
 from .nodes import FLIP
 from .segments import segment_array, segments_of
 
@@ -106,14 +107,17 @@ def linear_matrix(parents: Sequence[slicer.vtkMRMLTransformNode], matrix: vtk.vt
         vtk.vtkMatrix4x4.Multiply4x4(step, matrix, matrix)
 
 
-def points_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> np.ndarray:
-    """Return the control points of a markups node, (N, 3) world LPS mm."""
+def points_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> PointList:
+    """Return the control points of a point list in world LPS mm, with their labels, without a preview."""
     points = np.array(slicer.util.arrayFromMarkupsControlPoints(node, world=True), float).reshape(-1, 3)
     if initial is not None:
         to_world = vtk.vtkGeneralTransform()
         initial.GetTransformToWorld(to_world)
         points = np.array([to_world.TransformPoint(point) for point in points]).reshape(-1, 3)
-    return points * [-1, -1, 1]
+    statuses = np.array([node.GetNthControlPointPositionStatus(n) for n in range(len(points))], int)
+    points[statuses != node.PositionDefined] = np.nan
+    kept = np.flatnonzero(statuses != node.PositionPreview)  # a preview follows the mouse
+    return PointList(points[kept] * [-1, -1, 1], tuple(node.GetNthControlPointLabel(int(n)).strip() for n in kept))
 
 
 def labels_of(
@@ -127,8 +131,34 @@ def labels_of(
         numbers: label of each segment name, so that two segmentations agree; by order when left out.
 
     Raises:
-        InputError: another transform, or a volume that had to be resampled.
+        InputError: another transform, or a volume that had to be resampled; segments that overlap or share a name.
     """
+    _check_follows(node, volume, placed)
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        labels = _label_map_in_world(node, volume, placed)
+        return labels, {int(label): str(label) for label in np.unique(labels.values) if label}
+    found = [(name, (numbers or {}).get(name, n), i) for n, (i, name) in enumerate(segments_of(node), start=1)]
+    segments = ((name, label, _inside(node, identifier, volume)) for name, label, identifier in found)
+    values = label_map(segments, placed.image.grid.shape_kji, node.GetName(), np.int16)
+    return Image(values, placed.image.grid, node.GetName()), {label: name for name, label, _ in found}
+
+
+def mask_of(node: slicer.vtkMRMLNode, volume: slicer.vtkMRMLVolumeNode, placed: Placed) -> Image:
+    """Return 1 inside any segment or label and 0 elsewhere; arguments and errors as for :func:`labels_of`.
+
+    Segments may overlap here.
+    """
+    _check_follows(node, volume, placed)
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        labels = _label_map_in_world(node, volume, placed)
+        return Image((labels.values > 0).astype(np.uint8), labels.grid, node.GetName())
+    values = np.zeros(placed.image.grid.shape_kji, np.uint8)
+    for identifier, _ in segments_of(node):
+        values[_inside(node, identifier, volume)] = 1
+    return Image(values, placed.image.grid, node.GetName())
+
+
+def _check_follows(node: slicer.vtkMRMLNode, volume: slicer.vtkMRMLVolumeNode, placed: Placed) -> None:
     if node.GetParentTransformNode() is not volume.GetParentTransformNode():
         raise InputError(
             f"{node.GetName()} and {volume.GetName()} are under different transforms. Put both under the same one."
@@ -138,22 +168,19 @@ def labels_of(
             f"{volume.GetName()} is under a transform that is not linear; segmentations cannot follow it. Harden the "
             "transform on both first."
         )
-    if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        matrix = np.eye(4)
-        if node.GetParentTransformNode() is not None or not placed.image.grid.same_as(_grid(volume, matrix)):
-            local = _grid(volume, matrix)
-            matrix = FLIP @ placed.image.grid.ijk_to_lps @ np.linalg.inv(local.ijk_to_lps) @ FLIP
-        labels = Image(_values(node).copy(), _grid(node, matrix), node.GetName())
-        return labels, {int(label): str(label) for label in np.unique(labels.values) if label}
-    values = np.zeros(placed.image.grid.shape_kji, np.int16)
-    names = {}
-    for order, (identifier, name) in enumerate(segments_of(node), start=1):
-        label = (numbers or {}).get(name, order)
-        inside = segment_array(node, identifier, volume)
-        if inside is not None:
-            values[inside] = label
-        names[label] = name
-    return Image(values, placed.image.grid, node.GetName()), names
+
+
+def _label_map_in_world(node: slicer.vtkMRMLNode, volume: slicer.vtkMRMLVolumeNode, placed: Placed) -> Image:
+    matrix, local = np.eye(4), _grid(volume, np.eye(4))
+    if node.GetParentTransformNode() is not None or not placed.image.grid.same_as(local):
+        matrix = FLIP @ placed.image.grid.ijk_to_lps @ np.linalg.inv(local.ijk_to_lps) @ FLIP
+    return Image(_values(node).copy(), _grid(node, matrix), node.GetName())
+
+
+def _inside(node: slicer.vtkMRMLNode, identifier: str, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """Return a segment on the voxels of the volume, (K, J, I) bool."""
+    inside = segment_array(node, identifier, volume)
+    return np.zeros(volume.GetImageData().GetDimensions()[::-1], bool) if inside is None else inside
 
 
 def _values(node: slicer.vtkMRMLNode) -> np.ndarray:

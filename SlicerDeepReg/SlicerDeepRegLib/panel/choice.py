@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import AttachmentFacts, PairFacts, PointFacts, VolumeFacts, check, raise_error
+from ..checks import AttachmentFacts, PairFacts, Pairs, VolumeFacts, check, pair_landmarks, raise_error
 from ..methods import linear_method, method, settings_of
 from ..mrml.dicom_origin import dicom_notes
 from ..mrml.segments import segments_of
-from ..mrml.world import Placed, grid_in_world, labels_of, placed_volume, points_in_world
+from ..mrml.world import Placed, grid_in_world, labels_of, mask_of, placed_volume, points_in_world
 from ..similarity import similarity
-from ..types import AUTOMATIC, Finding, Image, InputError, Request
+from ..types import AUTOMATIC, Finding, InputError, Request
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +74,11 @@ def findings(
         linear = linear_method(choice.linear)
         if choice.similarity != AUTOMATIC:
             similarity(choice.similarity)
+        facts = facts_of(choice, devices, free_bytes)
     except InputError as error:  # a scene of another version, or a model that was taken away
         return [Finding("error", str(error), control=error.control)]
-    facts = facts_of(choice, devices, free_bytes)
-    return [_for_panel(finding) for finding in check(facts, chosen, settings, linear)]
+    found = [_for_panel(finding) for finding in check(facts, chosen, settings, linear)]
+    return found + [Finding("note", note, control="moving_labels") for note in _how_labels_compare(choice)]
 
 
 def _for_panel(finding: Finding) -> Finding:
@@ -97,15 +98,23 @@ def facts_of(
         moving=_volume_facts("moving", choice.moving, choice.initial),
         same_image=choice.fixed is not None and choice.fixed is choice.moving,
         attachments=tuple(_attachment_facts(choice)),
-        points=PointFacts(
-            fixed=None if choice.fixed_points is None else choice.fixed_points.GetNumberOfControlPoints(),
-            moving=None if choice.moving_points is None else choice.moving_points.GetNumberOfControlPoints(),
-        ),
+        points=_landmarks(choice).facts,
         linear=choice.linear,
         preset=choice.preset,
         similarity=choice.similarity,
         free_bytes=free_bytes,
         device_free_bytes=gpu.get("free_bytes") if gpu is not None else None,
+    )
+
+
+def _landmarks(choice: Choice) -> Pairs:
+    for role, node in (("fixed", choice.fixed_points), ("moving", choice.moving_points)):
+        if node is not None and not node.IsA("vtkMRMLMarkupsFiducialNode"):  # a plane or a box has control points too
+            text = f"{node.GetName()} is not a point list. Choose a point list with the {role} landmarks."
+            raise InputError(text, f"{role}_points")
+    return pair_landmarks(
+        None if choice.fixed_points is None else points_in_world(choice.fixed_points),
+        None if choice.moving_points is None else points_in_world(choice.moving_points, choice.initial),
     )
 
 
@@ -158,12 +167,17 @@ def _attachment_facts(choice: Choice) -> Iterator[AttachmentFacts]:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A request made from nodes, and what is needed to put its result back into the scene."""
+    """A request made from nodes, and what is needed to put its result back into the scene.
+
+    Attributes:
+        notes: what its result has to say that the worker does not know.
+    """
 
     request: Request
     fixed: Placed
     moving: Placed
     label_names: dict[int, str]
+    notes: tuple[str, ...] = ()
 
 
 def prepare(choice: Choice) -> Prepared:
@@ -180,8 +194,7 @@ def prepare(choice: Choice) -> Prepared:
         ("moving_mask", choice.moving_mask, choice.moving, moving),
     ):
         if node is not None:
-            labels, _ = labels_of(node, volume, placed)
-            given[role] = Image((labels.values > 0).astype(np.uint8), labels.grid, node.GetName())
+            given[role] = mask_of(node, volume, placed)
     numbers = _numbers(choice)
     names: dict[int, str] = {}
     for role, node, volume, placed in (
@@ -190,10 +203,10 @@ def prepare(choice: Choice) -> Prepared:
     ):
         if node is not None:
             given[role], found = labels_of(node, volume, placed, numbers)
-            names.update(found)
-    if choice.fixed_points is not None:
-        given["fixed_points"] = points_in_world(choice.fixed_points)
-        given["moving_points"] = points_in_world(choice.moving_points, choice.initial)
+            # A label map has no names: its own must not hide those of the other segmentation.
+            names = {**names, **found} if node.IsA("vtkMRMLSegmentationNode") else {**found, **names}
+    pairs = _landmarks(choice)
+    given.update(fixed_points=pairs.fixed_lps_mm, moving_points=pairs.moving_lps_mm)
     request = Request(
         fixed=fixed.image,
         moving=moving.image,
@@ -206,7 +219,7 @@ def prepare(choice: Choice) -> Prepared:
         settings=dict(choice.settings),
         **given,
     )
-    return Prepared(request, fixed, moving, names)
+    return Prepared(request, fixed, moving, names, (*_how_labels_compare(choice), *pairs.facts.notes))
 
 
 def _numbers(choice: Choice) -> dict[str, int]:
@@ -216,3 +229,12 @@ def _numbers(choice: Choice) -> dict[str, int]:
         if node is not None and node.IsA("vtkMRMLSegmentationNode"):
             names += [name for _, name in segments_of(node) if name not in names]
     return {name: number for number, name in enumerate(names, start=1)}
+
+
+def _how_labels_compare(choice: Choice) -> Iterator[str]:
+    """Say so where a segmentation is compared with a label map, which has numbers only."""
+    pair = choice.fixed_segmentation, choice.moving_segmentation
+    named = [node for node in pair if node is not None and node.IsA("vtkMRMLSegmentationNode")]
+    if None not in pair and len(named) == 1:
+        said = ", ".join(f"{number} is {name}" for name, number in _numbers(choice).items())
+        yield f"Segments of {named[0].GetName()} are compared with labels of the same number: {said}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import traceback
 from contextlib import suppress
@@ -166,6 +167,7 @@ class Session:
         import slicer
 
         job, choice, result = self.job, self.job.choice, event.pop("result")
+        result = dataclasses.replace(result, notes=(*job.prepared.notes, *result.notes))
         begin = time.monotonic()
         job.seconds["registration"] = sum(result.seconds.values())
         try:

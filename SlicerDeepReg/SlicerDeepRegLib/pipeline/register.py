@@ -93,6 +93,7 @@ def _register(request: Request, report: ProgressCallback) -> Result:
         locations=assessment.locations,
         path=path,
         uncertainty=uncertainty,
+        label_names=inputs.label_names,
         peak_gb=clock.peak_gb,
     )
 

@@ -17,7 +17,7 @@ def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> di
     """Return the facts of a result.
 
     Args:
-        label_names: name of each label.
+        label_names: name of each label, where the result does not have them.
 
     Returns:
         method, title, preset, linear, similarity, device, seconds (in all), seconds_by_part, metrics (of the end,
@@ -25,6 +25,7 @@ def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> di
         spacing_mm, size_ijk, versions, platform, sha256, weights_sha256, references, license, names (of the images)
         and notes.
     """
+    label_names = label_names or result.label_names
     after = result.metrics.get("after", {})
     provenance = result.provenance
     grid = result.fixed.grid

@@ -1,10 +1,12 @@
 """What is wrong with a request, found before any work: the same findings for the command and the panel."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.geometry import make_grid
+from helpers.segmentations import write_segmentation
 from SlicerDeepRegLib.checks import (
     AttachmentFacts,
     PairFacts,
@@ -138,6 +140,88 @@ def test_mask_and_labels_in_another_geometry_are_resampled_and_said():
     assert len(inputs.notes) == 2 and all("another geometry" in note for note in inputs.notes)
 
 
+def half(first, last):
+    values = np.zeros(GRID.shape_kji, np.uint8)
+    values[first:last] = 1
+    return values
+
+
+def test_masks_that_are_too_small_to_estimate_a_motion_from():
+    spot = np.zeros(GRID.shape_kji, np.uint8)
+    spot[6:9, 6:8, 6:9] = 1
+    refused("moving_mask", "moving mask .* selects 18 voxels; at least 1000", moving_mask=image(spot))
+    read_inputs(request(fixed_mask=image(half(3, 12))))
+    flat = make_grid((12, 12, 1), (1, 1, 1), np.eye(3))
+    small = np.zeros(flat.shape_kji, np.uint8)
+    small[0, 2:9, 2:9] = 1
+    slices = {"fixed": image(grid=flat), "moving": image(grid=flat)}
+    refused("fixed_mask", "selects 49 voxels; at least 64", fixed_mask=image(small, flat), **slices)
+    small[0, 2:10, 2:10] = 1
+    read_inputs(request(fixed_mask=image(small, flat), **slices))
+
+
+@pytest.mark.parametrize(
+    "size_ijk, severity, unaligned, words",
+    [
+        ((20, 20, 20), "warning", None, "selects 1.6 % of the image"),
+        ((80, 1, 80), "error", "warning", "one voxel thick"),
+    ],
+)
+def test_a_thin_mask_or_one_of_a_small_part_of_the_image(size_ijk, severity, unaligned, words):
+    large = make_grid((80, 80, 80), (1, 1, 1), np.eye(3))
+    part = AttachmentFacts("fixed_mask", "spot", "mask", size_ijk=size_ijk, voxels=int(np.prod(size_ijk)))
+    facts = PairFacts(volume("fixed", grid=large), volume("moving", grid=large), attachments=(part,))
+    ((control, sentence),) = sentences(facts, severity)
+    assert control == "fixed_mask" and words in sentence
+    without = dataclasses.replace(facts, linear="none")
+    found = {level: sentences(without, level) for level in ("error", "warning") if sentences(without, level)}
+    assert list(found) == ([unaligned] if unaligned else [])
+
+
+def test_a_slice_of_a_volume_is_measured_as_a_thin_mask():
+    large = make_grid((40, 40, 12), (1, 1, 1), np.eye(3))
+    values = np.zeros(large.shape_kji, np.uint8)
+    values[6] = 1
+    pair = {"fixed": image(grid=large), "moving": image(grid=large)}
+    refused("fixed_mask", "one voxel thick", fixed_mask=image(values, large), **pair)
+    values[8] = 1
+    read_inputs(request(fixed_mask=image(values, large), **pair))
+
+
+def segmentation(folder, name, layers, segments):
+    return write_segmentation(folder / f"{name}.seg.nrrd", GRID, layers, segments)
+
+
+def test_segments_of_two_files_are_compared_by_name(tmp_path):
+    fixed = segmentation(tmp_path, "f", [half(0, 3) + 2 * half(5, 8)], [("core", 1, 0), ("skull", 2, 0)])
+    moving = segmentation(tmp_path, "m", [5 * half(0, 3) + half(9, 12)], [("core", 5, 0), ("rim", 1, 0)])
+    inputs = read_inputs(request(fixed_labels=fixed, moving_labels=moving))
+    assert inputs.label_names == {5: "core", 1: "rim", 6: "skull"}
+    assert (inputs.fixed_labels.values == 5 * half(0, 3) + 6 * half(5, 8)).all()
+    assert (inputs.moving_labels.values == 5 * half(0, 3) + half(9, 12)).all()
+    assert "by their names" in inputs.notes[0]
+    assert "Only the fixed labels" in inputs.notes[1] and inputs.notes[1].endswith("skull.")
+    assert "Only the moving labels" in inputs.notes[2] and inputs.notes[2].endswith("rim.")
+
+
+def test_a_segmentation_and_a_label_map_are_compared_by_number_and_this_is_said(tmp_path):
+    fixed = segmentation(tmp_path, "f", [half(0, 3) + 4 * half(5, 8)], [("core", 1, 0), ("skull", 4, 0)])
+    inputs = read_inputs(request(fixed_labels=fixed, moving_labels=image(half(0, 3))))
+    assert set(np.unique(inputs.fixed_labels.values)) == {0, 1, 4}
+    assert "The moving labels have no names" in inputs.notes[0] and "1 is core, 4 is skull" in inputs.notes[0]
+    crossed = segmentation(tmp_path, "h", [half(0, 3), half(2, 8)], [("core", 1, 0), ("skull", 1, 1)])
+    refused("moving_labels", "segments core and skull of h.seg.nrrd overlap", fixed_labels=fixed, moving_labels=crossed)
+    layered = segmentation(tmp_path, "g", [half(0, 3), half(5, 8)], [("core", 1, 0), ("skull", 1, 1)])
+    refused("", "share a number", fixed_labels=layered, moving_labels=image(half(0, 3)))
+
+
+def test_a_segmentation_as_a_mask_is_its_union(tmp_path):
+    path = segmentation(tmp_path, "f", [half(0, 8), half(5, 12)], [("core", 1, 0), ("brain", 1, 1)])
+    inputs = read_inputs(request(fixed_mask=path))
+    assert (inputs.pair.fixed_mask == (half(0, 12) > 0)).all()
+    assert inputs.notes == ("The fixed mask is the union of the segments core, brain.",)
+
+
 def test_points():
     inside = GRID.center_lps_mm[None]
     outside = np.concatenate([inside, inside + [0, 200, 0]])
@@ -150,6 +234,20 @@ def test_points():
         fixed_points=both,
         moving_points=outside,
     )
+
+
+def test_landmarks_of_files_say_how_they_were_paired_and_the_number_of_one_outside_is_that_of_its_line(tmp_path):
+    x, y, z = GRID.center_lps_mm
+    fixed, moving, far = (str(tmp_path / f"{name}.csv") for name in ("fixed", "moving", "far"))
+    Path(fixed).write_text(f"label,x,y,z\na,{x},{y},{z}\nb,{x + 1},{y},{z}\nc,{x + 2},{y},{z}\n")
+    Path(moving).write_text(f"label,x,y,z\nc,{x + 2},{y},{z}\nb,{x + 1},{y},{z}\n")
+    Path(far).write_text(f"label,x,y,z\nd,{x + 2},{y},{z}\nc,{x},{y + 200},{z}\n")
+    inputs = read_inputs(request(fixed_points=fixed, moving_points=moving))
+    assert np.allclose(inputs.fixed_points, inputs.moving_points) and len(inputs.fixed_points) == 2
+    assert "by their labels" in inputs.notes[0] and "1 of the 3 fixed points" in inputs.notes[1]
+    refused("moving_points", "outside .*number 2", fixed_points=fixed, moving_points=far)
+    in_memory = read_inputs(request(fixed_points=inputs.fixed_points, moving_points=inputs.moving_points))
+    assert in_memory.notes == ()
 
 
 @pytest.mark.parametrize("name", ["linear", "preset", "similarity", "device", "method"])

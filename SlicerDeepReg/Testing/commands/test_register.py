@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 from helpers.cases import Case
 from helpers.command_line import COMMAND, options, run_command
+from helpers.segmentations import write_segmentation
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.geometry.points import apply_matrix
 from SlicerDeepRegLib.types import OUTPUT_FILES, Image
@@ -79,6 +80,22 @@ def test_everything_is_written_and_describes_itself(folder, tmp_path):
     labels = read_image(output / "warped_labels.nii.gz")
     assert set(np.unique(labels.values)) == {0, 1}
     assert read_image(output / "jacobian.nii.gz").grid.same_as(warped.grid, 1e-3)
+
+
+def test_segments_have_their_names_in_the_results_and_landmarks_say_how_they_were_paired(folder, tmp_path):
+    given = {}
+    for side, number in (("fixed", 1), ("moving", 3)):
+        labels = read_image(folder / f"{side}_labels.nii.gz")
+        path = tmp_path / f"{side}.seg.nrrd"
+        given[f"{side}_labels"] = write_segmentation(path, labels.grid, [labels.values * number], [("core", number, 0)])
+        given[f"{side}_points"] = folder / f"{side}.csv"
+    output = tmp_path / "out"
+    done = run_command(*pair(folder), *options(output=output, preset="fast", device="cpu", **given), "--report")
+    assert done.returncode == 0, done.stderr
+    described = json.loads((output / "result.json").read_text(encoding="utf-8"))
+    assert described["label_names"] == {"3": "core"} and described["metrics"]["after"]["dice"] > 0.8
+    assert any("by their order" in note for note in described["notes"]) and "by their names" in done.stdout
+    assert "core" in (output / "report.html").read_text(encoding="utf-8")
 
 
 def test_quiet_prints_nothing_and_json_only_json(folder, tmp_path):
@@ -242,7 +259,7 @@ def test_anonymous_leaves_names_out_of_all_that_is_written(folder, tmp_path):
     done = run_command(*call)
     assert done.returncode == 0, done.stderr
     described = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
-    assert described["request"]["moving"] == "<moving>" and len(described["request"]["fixed_points"]) == 2
+    assert described["request"]["moving"] == described["request"]["moving_points"].replace(" points", "") == "<moving>"
     assert any("moving image (moving) has 1 voxels that are NaN" in note for note in described["notes"])
     for file in (tmp_path / "out").iterdir():
         assert b"Doe_Jane" not in file.read_bytes(), file.name

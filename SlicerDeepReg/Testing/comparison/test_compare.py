@@ -10,11 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.cases import Case
+from helpers.segmentations import write_segmentation
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.comparison import cell as cells_module
 from SlicerDeepRegLib.comparison.request import Cell, Method, Pair, cells_of, read_methods, read_pairs
 from SlicerDeepRegLib.comparison.run import outcomes
-from SlicerDeepRegLib.comparison.table import Row, best_of, differences_of, holm, lines_of, mean_and_deviation, rows_of
+from SlicerDeepRegLib.comparison.table import (
+    Row,
+    best_of,
+    by_structure,
+    differences_of,
+    holm,
+    lines_of,
+    mean_and_deviation,
+    rows_of,
+)
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.types import Image, InputError
 
@@ -67,6 +77,26 @@ def test_a_comparison_is_made_and_goes_on(files, tmp_path, capsys):
     assert {path: path.stat().st_mtime_ns for path in first} == first
     assert compare(files, output, "--methods", "demons", "--linear", "none") == 0  # another question: done again
     assert {path: path.stat().st_mtime_ns for path in first} != first
+
+
+def test_segments_are_structures_by_name_whatever_their_numbers_are(tmp_path):
+    case, outcomes_of, cells = Case("LPS-RAS"), [], []
+    for number in (2, 5):
+        files = {}
+        for side in ("fixed", "moving"):
+            image = getattr(case, side)
+            files[side], files[f"{side}_labels"] = str(tmp_path / f"{side}.nii.gz"), str(tmp_path / f"{side}.seg.nrrd")
+            write_image(image, files[side])
+            segments = [("core", number, 0), ("rim", 7 - number, 0)]
+            layer = number * (image.values > 60) + (7 - number) * ((image.values > 30) & (image.values <= 60))
+            write_segmentation(files[f"{side}_labels"], image.grid, [layer], segments)
+        cells.append(
+            Cell(Pair(f"pair {number}", files), Method("demons", "demons", "fast", {}), "none", "auto", "cpu", 1)
+        )
+        outcomes_of.append(cells_module.measure(cells[-1], None)[0])
+    dice = by_structure(cells, outcomes_of, "dice_by_label")
+    assert list(dice) == ["core", "rim"]
+    assert all(values["demons"][0] == pytest.approx(values["demons"][1]) for values in dice.values())
 
 
 def test_the_table_is_that_of_the_cells(files, tmp_path):

@@ -9,10 +9,19 @@ LPS = np.array([[1.0, 2.0, 3.0], [-4.5, 5.0, 6.25]])
 RAS = LPS * [-1, -1, 1]
 
 
-def markup(points, system):
-    return json.dumps(
-        {"markups": [{"coordinateSystem": system, "controlPoints": [{"position": p} for p in points.tolist()]}]}
-    )
+def markup(points, system, statuses=(), **more):
+    places = [{"position": place, "label": name} for place, name in zip(points.tolist(), "abcdef")]
+    for place, status in zip(places, statuses):
+        place["positionStatus"] = status
+    return json.dumps({"markups": [{"coordinateSystem": system, "controlPoints": places, **more}]})
+
+
+OUTPUTPOINTS = (
+    "Point\t0\t; InputIndex = [ 9 9 9 ]\t; InputPoint = [ 1.0 2.0 3.0 ]\t; OutputIndexFixed = [ 8 8 8 ]\t; "
+    "OutputPoint = [ 7.0 8.0 9.0 ]\t; Deformation = [ 6.0 6.0 6.0 ]\n"
+    "Point\t1\t; InputIndex = [ 9 9 9 ]\t; InputPoint = [ -4.5 5.0 6.25 ]\t; OutputIndexFixed = [ 8 8 8 ]\t; "
+    "OutputPoint = [ -1.0 -2.0 -3.0 ]\t; Deformation = [ 3.5 -7.0 -9.25 ]\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -24,11 +33,15 @@ def markup(points, system):
         ("d.mrk.json", markup(RAS, "RAS")),
         ("e.fcsv", "# Markups fiducial file\n# CoordinateSystem = RAS\n1,-1,-2,3\n2,4.5,-5,6.25\n"),
         ("f.fcsv", "# CoordinateSystem = LPS\n1,1,2,3,0,0,0,1\n2,-4.5,5,6.25,0,0,0,1\n"),
+        ("g.csv", "label,r,a,s,defined\nF-1,-1,-2,3,1\nF-2,4.5,-5,6.25,1\n"),
+        ("h.csv", "label,l,p,s\nF-1,1,2,3\nF-2,-4.5,5,6.25\n"),
+        ("i.txt", "point\n2\n1 2 3\n-4.5 5 6.25\n"),
+        ("j.txt", OUTPUTPOINTS),
     ],
 )
 def test_points_come_as_lps(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    assert np.allclose(read_points(tmp_path / name), LPS)
+    assert np.allclose(read_points(tmp_path / name).positions_lps_mm, LPS)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +52,15 @@ def test_points_come_as_lps(tmp_path, name, text):
         ("c.csv", "1,2,3\n4,five,6\n"),
         ("d.mrk.json", "{}"),
         ("e.csv", "1,2,nan\n"),
+        ("f.csv", "1,2\n3,4\n5,6\n"),
+        ("g.fcsv", "1,1,2,3,0,0,0,1\n"),
+        ("h.fcsv", "# CoordinateSystem = IJK\n1,1,2,3,0,0,0,1\n"),
+        ("i.txt", "point\n3\n1 2 3\n4 5 6\n"),
+        ("j.txt", "point\n0\n"),
+        ("k.txt", OUTPUTPOINTS.replace("InputPoint", "Point", 1)),
+        ("l.mrk.json", markup(LPS, "IJK")),
+        ("m.mrk.json", markup(LPS, "LPS", coordinateUnits="um")),
+        ("n.mrk.json", markup(LPS, "LPS", statuses=("defined", "lost"))),
     ],
 )
 def test_other_files_are_refused(tmp_path, name, text):
@@ -50,3 +72,53 @@ def test_other_files_are_refused(tmp_path, name, text):
 def test_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_points(tmp_path / "none.csv")
+
+
+def test_points_that_are_not_placed_are_kept_without_a_position_and_previews_are_not(tmp_path):
+    statuses = ("defined", "undefined", "missing", "preview")
+    (tmp_path / "a.mrk.json").write_text(markup(np.ones((4, 3)), "RAS", statuses))
+    assert read_points(tmp_path / "a.mrk.json").labels == ("a", "b", "c")
+    assert read_points(tmp_path / "a.mrk.json").placed.tolist() == [True, False, False]
+    # Slicer's own files have an empty text where a point was not placed, and numbers after the columns of a .fcsv.
+    text = (tmp_path / "a.mrk.json").read_text().replace('[1.0, 1.0, 1.0], "label": "b"', '"", "label": "b"')
+    assert '"position": ""' in text
+    (tmp_path / "b.mrk.json").write_text(text)
+    assert read_points(tmp_path / "b.mrk.json").placed.tolist() == [True, False, False]
+    lines = "".join(f"{n},1,2,3,0,0,0,1,1,1,0,{label},,,{n},0\n" for n, label in enumerate("bxac"))
+    (tmp_path / "c.fcsv").write_text(f"# CoordinateSystem = LPS\n{lines}")
+    assert read_points(tmp_path / "c.fcsv").labels == ("b", "a", "c")
+    assert read_points(tmp_path / "c.fcsv").placed.tolist() == [False, True, False]
+    (tmp_path / "d.csv").write_text("label,r,a,s,defined\na,1,2,3,1\nb,0,0,0,0\n")
+    assert read_points(tmp_path / "d.csv").placed.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("kind", ["ROI", "Plane", "Line", "Curve", "Angle"])
+def test_other_markups_are_refused_by_name(tmp_path, kind):
+    (tmp_path / "a.mrk.json").write_text(markup(LPS, "LPS", type=kind))
+    with pytest.raises(InputError, match=f"a.mrk.json holds a markup of type {kind}.*Give a point list"):
+        read_points(tmp_path / "a.mrk.json", "fixed points")
+
+
+def test_several_markups_in_a_file_are_refused(tmp_path):
+    both = {"markups": json.loads(markup(LPS, "LPS"))["markups"] * 2}
+    (tmp_path / "a.mrk.json").write_text(json.dumps(both))
+    with pytest.raises(InputError, match="holds 2 markups"):
+        read_points(tmp_path / "a.mrk.json")
+
+
+def test_indices_of_elastix_are_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("index\n1\n1 2 3\n")
+    with pytest.raises(InputError, match="indices of voxels. Give points in LPS mm"):
+        read_points(tmp_path / "a.txt")
+
+
+def test_points_of_a_2d_image_lie_in_its_plane(tmp_path):
+    (tmp_path / "a.txt").write_text("point\n3\n1 2\n3 4\n5 6\n")
+    assert read_points(tmp_path / "a.txt").positions_lps_mm.tolist() == [[1, 2, 0], [3, 4, 0], [5, 6, 0]]
+
+
+def test_the_moving_points_of_transformix_are_its_output_and_this_is_said(tmp_path):
+    (tmp_path / "outputpoints.txt").write_text(OUTPUTPOINTS)
+    moving, fixed = (read_points(tmp_path / "outputpoints.txt", f"{role} points") for role in ("moving", "fixed"))
+    assert moving.positions_lps_mm.tolist() == [[7, 8, 9], [-1, -2, -3]] and np.allclose(fixed.positions_lps_mm, LPS)
+    assert "OutputPoint" in moving.notes[0] and "InputPoint" in fixed.notes[0]

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from helpers.geometry import make_grid
+from helpers.segmentations import write_segmentation
 from SlicerDeepRegLib.catalog import read_user_card
 from SlicerDeepRegLib.checks import check_image
 from SlicerDeepRegLib.commands.repeat import read_description, request_of
 from SlicerDeepRegLib.comparison.request import read_pairs
 from SlicerDeepRegLib.files.images import approximate_voxels, from_sitk, read_image
 from SlicerDeepRegLib.files.points import load_points
+from SlicerDeepRegLib.files.segmentations import read_segmentation
 from SlicerDeepRegLib.files.weights import read_weights, write_weights
 from SlicerDeepRegLib.types import Image
 from SlicerDeepRegLib.worker import protocol
@@ -32,6 +35,24 @@ def _pictures(folder):
             yield suffix, path.read_bytes()
 
 
+def _segmentations(folder):
+    grid = make_grid((6, 5, 4), (1.0, 2.0, 3.0), np.eye(3))
+    first, second = np.zeros((2, 4, 5, 6), np.uint8)
+    first[:2], second[2:] = 1, 1
+    for layers, segments in (
+        ((first, second), (("core", 1, 0), ("rim", 1, 1))),
+        ((first + 2 * second,), (("core", 1, 0), ("rim", 2, 0))),
+    ):
+        yield ".seg.nrrd", Path(write_segmentation(folder / "a.seg.nrrd", grid, layers, segments)).read_bytes()
+
+
+def _read_segmentation(path):
+    found = read_segmentation(path, "fixed labels")
+    if found is not None:
+        found.union()
+        found.labels({name: n for n, name in enumerate(found.names, start=1)})
+
+
 def _read_picture(path):
     approximate_voxels(path)
     check_image(read_image(path, "fixed image"), "fixed image")
@@ -40,6 +61,8 @@ def _read_picture(path):
 def _points(folder):
     yield ".csv", b"x,y,z\n1.0,2.0,3.0\n-4,5e1,6\n"
     yield ".fcsv", b"# CoordinateSystem = RAS\nid,1,2,3,0,0\nid,4,5,6,0,0\n"
+    yield ".txt", b"point\n2\n1 2 3\n4 5 6\n"
+    yield ".txt", b"Point 0 ; InputPoint = [ 1.0 2.0 3.0 ] ; OutputPoint = [ 4.0 5.0 6.0 ]\n"
     markup = {"coordinateSystem": "LPS", "controlPoints": [{"position": [1, 2, 3]}, {"position": [4, 5, 6]}]}
     yield ".mrk.json", json.dumps({"markups": [markup]}).encode()
 
@@ -121,6 +144,7 @@ def _read_line(path):
 #: Name: (examples of a folder as (ending, bytes), reader of a path).
 TARGETS = {
     "images": (_pictures, _read_picture),
+    "segmentations": (_segmentations, _read_segmentation),
     "points": (_points, _read_points),
     "weights": (_weights, lambda path: read_weights(path)),
     "cards": (_cards, _read_card),

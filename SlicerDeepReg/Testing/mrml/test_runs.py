@@ -18,7 +18,7 @@ from SlicerDeepRegLib.mrml.review_volumes import ReviewVolumes
 from SlicerDeepRegLib.mrml.runs import Run, free_name, remove, rename, runs
 from SlicerDeepRegLib.mrml.scene import display_range
 from SlicerDeepRegLib.mrml.segments import add_segment, segment_array, segments_of
-from SlicerDeepRegLib.mrml.world import grid_in_world, labels_of, placed_volume, points_in_world
+from SlicerDeepRegLib.mrml.world import grid_in_world, labels_of, mask_of, placed_volume, points_in_world
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Image, InputError, Request
 
@@ -130,12 +130,48 @@ def test_segments_go_to_labels_and_back(host, case):
     assert np.allclose(moved.grid.ijk_to_lps, AFFINE @ case.moving.grid.ijk_to_lps)
 
 
+def test_segments_that_overlap_are_one_mask_and_no_labels(host, case):
+    volume, node = segmentation_of(host, case)
+    core, rim = (segment_array(node, identifier, volume) for identifier, _ in segments_of(node))
+    place = FLIP @ case.moving.grid.ijk_to_lps
+    lower = np.arange(len(rim))[:, None, None] < len(rim) // 2
+    add_segment(node, "lower", (1, 0, 0), rim & lower, place)
+    with pytest.raises(InputError, match="segments rim and lower of structures overlap"):
+        labels_of(node, volume, placed_volume(volume))
+    mask = mask_of(node, volume, placed_volume(volume))
+    assert (mask.values == (core | rim)).all() and mask.values.dtype == np.uint8
+
+
+def test_a_label_map_is_a_mask_too(host, case):
+    volume, node = segmentation_of(host, case, ("core",))
+    labels, _ = labels_of(node, volume, placed_volume(volume), {"core": 5})
+    label_map = host.scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    slicer.util.updateVolumeFromArray(label_map, labels.values)
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    label_map.SetIJKToRASMatrix(matrix)
+    mask = mask_of(label_map, volume, placed_volume(volume))
+    assert (mask.values == (labels.values > 0)).all() and mask.grid.same_as(case.moving.grid)
+
+
 def test_landmarks_in_the_world(host):
     node = host.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
-    node.AddControlPoint(vtk.vtkVector3d(1, 2, 3))
-    assert np.allclose(points_in_world(node), [[-1, -2, 3]])
+    node.AddControlPoint(vtk.vtkVector3d(1, 2, 3), "nose")
+    assert np.allclose(points_in_world(node).positions_lps_mm, [[-1, -2, 3]])
+    assert points_in_world(node).labels == ("nose",)
     node.SetAndObserveTransformNodeID(linear_node(host.scene, AFFINE).GetID())
-    assert np.allclose(points_in_world(node), apply_matrix(AFFINE, [[-1, -2, 3]]))
+    assert np.allclose(points_in_world(node).positions_lps_mm, apply_matrix(AFFINE, [[-1, -2, 3]]))
+
+
+def test_landmarks_that_are_not_placed_have_no_position(host):
+    node = host.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
+    for n, label in enumerate("abcd"):
+        node.AddControlPoint(vtk.vtkVector3d(n, n, n), label)
+    node.UnsetNthControlPointPosition(1)
+    node.SetNthControlPointPositionMissing(2)
+    assert points_in_world(node).placed.tolist() == [True, False, False, True]
+    node.SetNthControlPointPosition(3, 1.0, 2.0, 3.0, node.PositionPreview)
+    assert points_in_world(node).labels == ("a", "b", "c")
 
 
 def facts(result):

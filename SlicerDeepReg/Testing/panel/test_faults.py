@@ -57,6 +57,7 @@ def cases(desktop, pair):
     ct = volume(desktop, np.linspace(-1000, 900, 24 * 22 * 20, dtype=np.float32).reshape(24, 22, 20), name="ct")
     empty = desktop.host.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
     blank = desktop.host.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "blank")
+    box = desktop.host.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
     fixed, moving = pair
     return [
         (dict(), "error", "Choose a fixed and a moving volume"),
@@ -79,6 +80,18 @@ def cases(desktop, pair):
             "error",
             "3 fixed and 2 moving",
         ),
+        (
+            dict(fixed=fixed, moving=moving, fixed_points=points(desktop, 3, "d"), moving_points=box),
+            "error",
+            "point list",
+        ),
+        (
+            dict(
+                fixed=fixed, moving=moving, fixed_points=points(desktop, 3, "e"), moving_points=points(desktop, 3, "f")
+            ),
+            "note",
+            "by their order, because the lists have no label in common",
+        ),
         (dict(fixed=fixed, moving=moving, fixed_mask=blank), "error", "has no segment"),
         # A scene of another version may hold what this one does not have.
         (dict(fixed=fixed, moving=moving, preset="best"), "error", "preset must be one of"),
@@ -94,6 +107,31 @@ def test_everything_that_can_be_known_is_said_before_apply(desktop, pair):
         severities = [f.severity for f in listed]
         assert severities == sorted(severities, key=("error", "warning", "note").index)
     assert findings(Choice(fixed=pair[0], moving=pair[1])) == []
+
+
+def test_landmarks_are_paired_by_label_and_the_run_says_so(desktop, pair):
+    lists = {}
+    for role, labels in (("fixed_points", "abcd"), ("moving_points", "dxba")):
+        lists[role] = points(desktop, 0, role)
+        for label in labels:
+            lists[role].AddControlPoint(vtk.vtkVector3d(ord(label), 0.0, 0.0), label)
+    lists["moving_points"].UnsetNthControlPointPosition(0)
+    prepared = prepare(Choice(fixed=pair[0], moving=pair[1], **lists))
+    assert prepared.request.fixed_points.tolist() == prepared.request.moving_points.tolist()
+    assert prepared.request.fixed_points[:, 0].tolist() == [-ord("a"), -ord("b")]
+    assert "by their labels" in prepared.notes[0] and prepared.notes[-1].endswith("left out: d.")
+
+
+def test_a_segmentation_is_compared_with_a_label_map_by_number_which_is_said(desktop, pair):
+    scene = desktop.host.scene
+    named = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "lobes")
+    for name in ("upper", "lower"):
+        named.GetSegmentation().AddEmptySegment("", name, (1, 0, 0))
+    numbers = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "numbers")
+    chosen = Choice(fixed=pair[0], moving=pair[1], fixed_segmentation=named, moving_segmentation=numbers)
+    (said,) = [finding for finding in findings(chosen) if "same number" in finding.text]
+    assert said.severity == "note" and "lobes" in said.text and "1 is upper, 2 is lower" in said.text
+    assert not any("number" in f.text for f in findings(Choice(pair[0], pair[1], fixed_segmentation=named)))
 
 
 def test_a_disabled_apply_says_why_beside_the_control_and_a_corrected_choice_enables_it(desktop, widget, pair):

@@ -57,6 +57,7 @@ def test_quality_assessment_gives_statuses_locations_and_structures(desktop, jud
         "Inverse consistency",
     ]
     assert cells(ui.statusTable, 1)[:4] == ["Within tolerance"] * 4
+    assert any("paired by" in note for note in run.facts["notes"])
     assert "mm" in cells(ui.statusTable, 2)[0] and "core" in cells(ui.statusTable, 2)[1]
     assert cells(ui.statusTable, 1)[4] == "Not measured" or "inverse" in cells(ui.statusTable, 2)[4]
     assert "Within tolerance" in ui.summaryLabel.text
