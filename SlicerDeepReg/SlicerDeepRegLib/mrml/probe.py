@@ -1,5 +1,7 @@
 """A process that draws a small picture and says "drawn"; without a driver of OpenGL VTK ends it. See ``host``."""
 
+from __future__ import annotations
+
 import vtk
 
 
