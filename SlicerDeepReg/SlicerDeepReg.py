@@ -5,7 +5,6 @@ The panel is SlicerDeepRegLib/panel; torch runs in a separate process.
 
 from __future__ import annotations
 
-import shutil
 import sys
 import weakref
 from pathlib import Path
@@ -169,9 +168,10 @@ class SlicerDeepRegLogic(ScriptedLoadableModuleLogic):
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         from SlicerDeepRegLib.panel.session import Session
+        from SlicerDeepRegLib.processes.launch import find_program
         from SlicerDeepRegLib.worker.client import WorkerClient
 
-        self.session = Session(WorkerClient([shutil.which("PythonSlicer") or sys.executable]))
+        self.session = Session(WorkerClient([find_program("PythonSlicer") or sys.executable]))
         weakref.finalize(self, self.session.close)  # a logic used in one line leaves no process either
 
     def getParameterNode(self) -> Any:

@@ -38,6 +38,7 @@ def test_on_windows_the_worker_has_no_window_and_is_ended_with_its_children(monk
         return started[-1]
 
     monkeypatch.setattr(launch, "POSIX", False)
+    monkeypatch.setenv("SystemRoot", r"D:\Windows")
     monkeypatch.setattr(subprocess, "Popen", start)
     monkeypatch.setattr(subprocess, "run", lambda command, **options: ended.append((command, options)))
     client = WorkerClient([r"C:\Users\Zoë\Slicer 5.8\bin\PythonSlicer.exe"])
@@ -47,7 +48,8 @@ def test_on_windows_the_worker_has_no_window_and_is_ended_with_its_children(monk
     assert started[0].command[0] == r"C:\Users\Zoë\Slicer 5.8\bin\PythonSlicer.exe" and "shell" not in options
     folder = client.folder
     client.close()
-    assert ended[0][0] == ["taskkill", "/F", "/T", "/PID", "4321"] and ended[0][1]["creationflags"] == 0x08000000
+    assert ended[0][0][0] == r"D:\Windows\System32\taskkill.exe"  # not one that lies in the working folder
+    assert ended[0][0][1:] == ["/F", "/T", "/PID", "4321"] and ended[0][1]["creationflags"] == 0x08000000
     assert not folder.exists()
 
 

@@ -1,8 +1,7 @@
 """One cell of a comparison, in a process of its own: a crash or a full memory ends this cell alone.
 
-    python -m SlicerDeepRegLib.comparison.cell FOLDER
-
-reads ``cell.json`` in the folder and writes ``outcome.json`` and ``slices.npz`` there.
+The process (``launch.module_command("comparison.cell", FOLDER)``) reads ``cell.json`` in the folder and writes
+``outcome.json`` and ``slices.npz`` there.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def run_cell(values: Mapping[str, Any], keep: str | None = None) -> tuple[dict[s
     with private_folder("slicerdeepreg-") as folder:
         (folder / "cell.json").write_text(json.dumps({"cell": dict(values), "keep": keep}), encoding="utf-8")
         command = module_command("comparison.cell", str(folder))
-        code = run(command, "The process of a comparison", folder / "log.txt", threads=values["threads"])
+        code = run(command, "The process of a comparison", folder / "log.txt", folder, values["threads"])
         outcome = folder / OUTCOME
         if not outcome.is_file():
             words = last_words(folder / "log.txt", lines=1, characters=300)

@@ -54,7 +54,10 @@ def outcomes(
         else:
             waiting.append(number)
     run = _on_cluster(scheduler) if scheduler else _here(workers)
-    jobs = [(number, cells[number], str(folder / cells[number].file_name) if keep else None) for number in waiting]
+    jobs = [
+        (number, cells[number], str(folder.absolute() / cells[number].file_name) if keep else None)
+        for number in waiting
+    ]
     for number, (outcome, slices) in run(jobs):
         cell = cells[number]
         if "error" in outcome:

@@ -62,8 +62,9 @@ def run_engine(
 ) -> None:
     """Run a process in a folder, to its end.
 
-    A program that is not ours is started through ``processes.supervise``, which ends it when this process ends, even by
-    a kill.
+    What it writes to its temporary folder (ANTs: images and warps) lies inside the folder, and only this user may read
+    it. A program that is not ours is started through ``processes.supervise``, which ends it when this process ends,
+    even by a kill.
 
     Raises:
         InputError: it cannot be started, or ends with an error.
@@ -73,7 +74,9 @@ def run_engine(
         report(Progress(min(0.95, seconds / (seconds + 60)), f"{title} ({seconds:.0f} s)"))
 
     log = folder / "log.txt"
-    code = run(command, title, log, folder, threads, progress)
+    temporary = folder / "temporary"
+    temporary.mkdir(mode=0o700, exist_ok=True)
+    code = run(command, title, log, folder, threads, progress, temporary)
     if code:
         remedy = " Close other programs, or use a faster preset." if was_killed(code) else ""
         raise InputError(f"{title} {describe_exit(code)}.{remedy} Its last words: {last_words(log)}")

@@ -1,8 +1,7 @@
 """External engines, from arrays to arrays, in the process of their own that ``engine_process`` starts.
 
-    python -m SlicerDeepRegLib.methods.engine_worker FUNCTION FOLDER
-
-reads ``values.json`` and the arrays ``*.npy`` in the folder and writes ``done.npz`` there.
+The process (``launch.module_command("methods.engine_worker", FUNCTION, FOLDER)``) reads ``values.json`` and the arrays
+``*.npy`` in the folder and writes ``done.npz`` there.
 """
 
 from __future__ import annotations
@@ -83,6 +82,7 @@ FUNCTIONS: dict[str, Callable[[Arrays, dict[str, Any]], Arrays]] = {"ants": ants
 def main() -> None:
     """Run the function on the command line on the arrays of the folder."""
     end_with_parent()
+    os.umask(0o077)
     folder = Path(sys.argv[2])
     arrays = {path.stem: np.load(path, allow_pickle=False) for path in folder.glob("*.npy")}
     values = json.loads((folder / "values.json").read_text(encoding="utf-8"))

@@ -5,7 +5,6 @@ Modat et al. 2010, doi:10.1016/j.cmpb.2009.09.002. It is not on PyPI: see github
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import SimpleITK as sitk
 
 from ..catalog import Card
 from ..processes.folders import private_folder
-from ..processes.launch import module_command
+from ..processes.launch import find_program, module_command
 from ..settings import number
 from ..types import PRESETS, Finding
 from . import engine_process
@@ -59,7 +58,7 @@ class NiftyReg(Engine):
 
     def missing(self) -> Finding | None:
         """See :class:`~.base.Method`."""
-        absent = [name for name in PROGRAMS if shutil.which(name) is None]
+        absent = [name for name in PROGRAMS if find_program(name) is None]
         if not absent:
             return None
         return Finding(
@@ -75,7 +74,7 @@ class NiftyReg(Engine):
             for role, values in (("fixed", pair.fixed), ("moving", pair.moving)):
                 sitk.WriteImage(straight_image(values, pair.spacing_mm), str(folder / f"{role}.nii.gz"))
             for command in self._commands(settings, pair.one_modality):
-                program = module_command("processes.supervise", str(shutil.which(command[0])), *command[1:])
+                program = module_command("processes.supervise", str(find_program(command[0])), *command[1:])
                 engine_process.run_engine(program, self.title, context.progress, folder, context.threads)
             positions = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "deformation.nii.gz")))
         return Displacement(_displacements(positions, pair.fixed, pair.spacing_mm))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 
@@ -16,7 +15,7 @@ import numpy as np  # noqa: E402
 import slicer  # noqa: E402
 import slicer.util  # noqa: E402
 
-from ..processes.launch import output_of  # noqa: E402
+from ..processes.launch import environment_for, module_command, output_of  # noqa: E402
 from .display import refresh_legends  # noqa: E402
 from .png import grab  # noqa: E402
 
@@ -28,10 +27,6 @@ _SLICE_MANAGERS = (
     "vtkMRMLColorLegendDisplayableManager",
     "vtkMRMLTransformsDisplayableManager2D",
 )
-_PROBE = (
-    "import vtk; w = vtk.vtkRenderWindow(); w.SetOffScreenRendering(1); r = vtk.vtkRenderer(); w.AddRenderer(r); "
-    "w.SetSize(16, 16); w.Render(); print('drawn')"
-)
 NO_OPENGL = (
     "No pictures: OpenGL does not work here. On Debian or Ubuntu install it with "
     "'apt-get install libegl1 libgl1-mesa-dri' and run the command again."
@@ -40,9 +35,7 @@ NO_OPENGL = (
 
 def opengl_works() -> bool:
     """Return whether a picture can be drawn. Tried in another process: without a driver VTK would end this one."""
-    environment = dict(os.environ)
-    environment.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
-    return b"drawn" in (output_of([sys.executable, "-c", _PROBE], environment, timeout_s=120) or b"")
+    return b"drawn" in (output_of(module_command("mrml.probe"), environment_for(), timeout_s=120) or b"")
 
 
 class Host:

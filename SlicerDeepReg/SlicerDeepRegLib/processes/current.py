@@ -17,6 +17,14 @@ def prepare_process() -> None:
     tune_memory()
 
 
+def keep_children_safe() -> None:
+    """Let Python that libraries start from here look for no module in the working folder, from Python 3.11 on.
+
+    torch starts some to read the images of a training, except on Linux, where they are forks.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
 def tune_memory() -> None:
     """Make large arrays cheap to allocate.
 

@@ -1,5 +1,8 @@
 """Start a process of ours, watch it, end it, and say why it ended.
 
+No process of ours takes code from the folder that the user works in: it runs ``start.py`` by its path, in a working
+folder of its own, with the environment of :func:`environment_for`.
+
 A process started here holds the reading end of a pipe as its standard input and ends itself when that closes (see
 ``current.end_with_parent``), so it never outlives the process that started it.
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +31,12 @@ PAUSE_S = 0.1
 PATIENCE_S = 0.5
 #: The variables by which libraries learn how many threads they may use.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+#: Never handed on: in Slicer, plugins of another ITK than SimpleITK's end its process; what Python would run before or
+#: after a program is for people at a console.
+_NOT_HANDED_ON = ("ITK_AUTOLOAD_PATH", "PYTHONSTARTUP", "PYTHONINSPECT")
+#: Variables that name a folder, which may be relative to the folder of the caller.
+_TEMPORARY = ("TMPDIR", "TEMP", "TMP")
+_PATHS = ("SLICERDEEPREG_MODELS", *_TEMPORARY)
 #: Windows: CREATE_NO_WINDOW, CREATE_NEW_PROCESS_GROUP.
 _NO_WINDOW, _NEW_GROUP = 0x08000000, 0x00000200
 
@@ -39,23 +49,48 @@ def module_command(module: str, *arguments: str, python: Sequence[str] | None = 
         arguments: for the module.
         python: the interpreter with its own arguments; this process's when left out.
     """
-    package = __name__.split(".")[0]
-    return [*(python or [sys.executable]), "-m", f"{package}.{module}", *arguments]
+    return [*(python or [sys.executable]), str(Path(__file__).with_name("start.py")), module, *arguments]
 
 
 def environment_for(base: Mapping[str, str] | None = None, threads: int | None = None) -> dict[str, str]:
-    """Return the environment of a process that imports the library.
+    """Return the environment of a process of ours.
+
+    The user's own choice of modules, PYTHONPATH, is kept: people and Slicer need it. But an empty part of it, as
+    ``PYTHONPATH=$PYTHONPATH:folder`` leaves one, would be the working folder and is left out; the others are made
+    absolute, because the process works in another folder. PYTHONHOME and the paths of shared libraries are kept, too:
+    without them Slicer's Python does not start.
 
     Args:
         base: the environment to start from; this process's when left out.
         threads: how many threads its libraries may use; their own choice when left out or 0.
     """
     variables = dict(os.environ if base is None else base)
-    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(LIBRARY), variables.get("PYTHONPATH")]))
+    for name in _NOT_HANDED_ON:
+        variables.pop(name, None)
+    folders = [os.path.abspath(part) for part in variables.pop("PYTHONPATH", "").split(os.pathsep) if part]
+    if folders:
+        variables["PYTHONPATH"] = os.pathsep.join(folders)
+    for name in _PATHS:
+        if variables.get(name):
+            variables[name] = os.path.abspath(variables[name])
+    variables["PYTHONSAFEPATH"] = "1"  # for what it starts itself, from Python 3.11 on
     if threads:
         for name in _THREADS:
             variables[name] = str(threads)
     return variables
+
+
+def find_program(name: str) -> str | None:
+    """Return the path of a program of the user's PATH, or None; never one that lies in the working folder.
+
+    ``shutil.which`` looks there too: on Windows first of all, elsewhere where a part of PATH is empty.
+    """
+    ending = "" if POSIX else ".exe"
+    for folder in os.get_exec_path():
+        found = shutil.which(os.path.join(folder, name + ending)) if os.path.isabs(folder) else None
+        if found:
+            return found
+    return None
 
 
 def pipe(stream: IO[bytes] | None) -> IO[bytes]:
@@ -76,7 +111,7 @@ class Child:
         command: program and arguments.
         title: what to call it in messages, e.g. "The worker".
         environment: see :func:`environment_for`.
-        folder: its working folder; the caller's when left out.
+        folder: its working folder; that of the library when left out, in which only its installer writes.
         log: takes what it prints; without one, ``stdout`` and ``stderr`` are pipes.
         own_group: start it as the head of a group of its own, which ``kill_group`` ends with all its children.
 
@@ -104,7 +139,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                cwd=None if folder is None else str(folder),
+                cwd=str(folder or LIBRARY),
                 env=dict(environment),
                 start_new_session=own_group and POSIX,
                 creationflags=_NO_WINDOW | _NEW_GROUP if own_group and not POSIX else 0,
@@ -153,7 +188,8 @@ class Child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
         elif self.alive:
-            command = ["taskkill", "/F", "/T", "/PID", str(self.pid)]
+            windows = os.environ.get("SystemRoot", r"C:\Windows")  # its path: Windows looks in the working folder first
+            command = [rf"{windows}\System32\taskkill.exe", "/F", "/T", "/PID", str(self.pid)]
             subprocess.run(command, capture_output=True, check=False, creationflags=_NO_WINDOW)
 
     def close_pipes(self) -> None:
@@ -171,6 +207,7 @@ def run(
     folder: Path | None = None,
     threads: int | None = None,
     progress: Callable[[float], None] | None = None,
+    temporary: Path | None = None,
 ) -> int:
     """Run a process of ours to its end; return its exit code, negative for a signal.
 
@@ -178,15 +215,19 @@ def run(
         command: program and arguments.
         title: what to call it in messages.
         log: the file that takes what it prints.
-        folder: its working folder; the caller's when left out.
+        folder: its working folder; that of the library when left out.
         threads: how many threads its libraries may use.
         progress: called with the seconds it has run, every ``PAUSE_S``; raise in it to stop the process.
+        temporary: the folder for its temporary files; the system's when left out.
 
     Raises:
         InputError: it cannot be started.
     """
+    environment = environment_for(threads=threads)
+    if temporary is not None:
+        environment.update(dict.fromkeys(_TEMPORARY, str(temporary.absolute())))
     with open(log, "wb") as stream:
-        child = Child(command, title, environment_for(threads=threads), folder, stream)
+        child = Child(command, title, environment, folder, stream)
         began = time.monotonic()
         try:
             while not child.wait(0):
@@ -201,7 +242,9 @@ def run(
 def output_of(command: Sequence[str], environment: Mapping[str, str], timeout_s: float) -> bytes | None:
     """Return what a short-lived process printed, or None if it could not start, failed, or took too long."""
     try:
-        done = subprocess.run(list(command), env=dict(environment), capture_output=True, timeout=timeout_s, check=False)
+        done = subprocess.run(
+            list(command), cwd=LIBRARY, env=dict(environment), capture_output=True, timeout=timeout_s, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

@@ -1,9 +1,7 @@
 """Run a program that knows nothing of us, and end it as soon as the process that asked for it ends.
 
-    python -m SlicerDeepRegLib.processes.supervise PROGRAM ARGUMENT ...
-
-``launch`` holds the other end of standard input: the program is killed when that closes, also if its holder was
-killed. Exits as the program did.
+``launch.module_command("processes.supervise", PROGRAM, ARGUMENT, ...)`` is the command. ``launch`` holds the other end
+of standard input: the program is killed when that closes, also if its holder was killed. Exits as the program did.
 """
 
 from __future__ import annotations
@@ -40,7 +38,8 @@ def _kill_at_end_of_input(program: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Run the program on the command line, and exit as it does."""
+    """Run the program on the command line, whose files only this user may read, and exit as it does."""
+    os.umask(0o077)
     try:
         code = run(sys.argv[1:])
     except OSError as error:

@@ -103,9 +103,10 @@ def _add_keeping(group: argparse._ArgumentGroup) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options ask; returns 0 when the training finished, 3 when it stopped and can go on."""
-    from ..processes.current import tune_memory
+    from ..processes.current import keep_children_safe, tune_memory
 
     tune_memory()
+    keep_children_safe()
     asked = vars(options)
     if "schedules" in asked:
         from ..catalog import card

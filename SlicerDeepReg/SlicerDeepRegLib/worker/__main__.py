@@ -1,4 +1,4 @@
-"""``python -m SlicerDeepRegLib.worker FOLDER``: started by the client, never by hand."""
+"""The worker's process: ``launch.module_command("worker", FOLDER)``, started by the client, never by hand."""
 
 import sys
 

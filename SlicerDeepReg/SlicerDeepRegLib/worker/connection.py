@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..processes.folders import PrivateFolder
-from ..processes.launch import LIBRARY, Child, describe_exit, environment_for, module_command, pipe, was_killed
+from ..processes.launch import Child, describe_exit, environment_for, module_command, pipe, was_killed
 from ..types import InputError
 from . import protocol
 
@@ -49,8 +49,7 @@ class Connection:
         variables["PYTHONIOENCODING"] = "utf-8"
         command = module_command("worker", str(self.folder), python=python)
         try:
-            # Python looks for modules in the working folder first: never one that others can write to.
-            self._child = Child(command, "The worker", variables, folder=LIBRARY, own_group=True)
+            self._child = Child(command, "The worker", variables, own_group=True)
         except InputError:
             self._private.remove()
             raise

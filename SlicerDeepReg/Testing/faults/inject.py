@@ -162,6 +162,6 @@ def worker(folder, order):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:  # as the interpreter of a client: ORDER -m SlicerDeepRegLib.worker FOLDER
+    if len(sys.argv) > 1:  # as the interpreter of a client: ORDER start.py worker FOLDER
         worker(sys.argv[-1], sys.argv[1])
     serve()

@@ -3,19 +3,25 @@
 import importlib.util
 import os
 import stat
+import subprocess
 import sys
+import tempfile
 import time
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers.cases import Case
+from helpers.paths import LIBRARY
 from SlicerDeepRegLib.files.transforms import to_sitk_inverse, to_sitk_transform
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
-from SlicerDeepRegLib.methods import engine_process, lddmm, niftyreg
+from SlicerDeepRegLib.methods import engine_process, engine_worker, lddmm, niftyreg
 from SlicerDeepRegLib.methods.lddmm import solver
 from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.processes.folders import private_folder
+from SlicerDeepRegLib.processes.launch import module_command
 from SlicerDeepRegLib.types import Canceled, InputError, Request
 
 #: What part of the linear stage's error, which is 0.75 mm on average, each may leave on the synthetic pair.
@@ -127,6 +133,91 @@ def test_a_cancel_ends_the_engine_at_once(tmp_path):
     assert time.monotonic() - began < 30
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text(encoding="utf-8")), 0)
+
+
+# ------------------------------------------------------------------ what engines write to the temporary folder
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The user's temporary folder; engines are children, so they see it, too."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
+
+
+WRITES = ["import os, tempfile", "handle, path = tempfile.mkstemp()", "print(path, flush=True)"]
+
+
+def test_an_engines_temporary_files_lie_in_its_own_folder(tmp_path, temporary):
+    (tmp_path / "own").mkdir()
+    engine_process.run_engine(program(*WRITES), "The engine", lambda progress: None, tmp_path / "own")
+    written = Path((tmp_path / "own" / "log.txt").read_text(encoding="utf-8").strip())
+    assert written.is_file() and tmp_path / "own" in written.parents and not list(temporary.iterdir())
+
+
+def test_ants_leaves_no_warp_in_the_users_temporary_folder(temporary):
+    if not installed("ants"):
+        pytest.skip('ants is not installed: pip install "SlicerDeepReg[ants]"')
+    seen = set()
+
+    def report(progress):
+        seen.update(path for path in temporary.rglob("*") if path.is_dir())
+
+    image = np.random.default_rng(0).random((20, 20, 20), np.float32)
+    values = {"spacing_mm": (1.0,) * 3, "metric": "mattes", "sampling": 32, "step": 0.2, "flow_sigma": 3.0}
+    values.update(total_sigma=0.0, iterations=(2,))
+    images = {"fixed": image, "moving": np.roll(image, 1, 0)}
+    found = engine_process.call("ants", "ANTs", images, values, report, 1)
+    assert found["displacement"].shape == (20, 20, 20, 3)
+    assert seen and not list(temporary.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.parametrize("where", ["supervised", "engine_worker"])
+def test_only_the_user_may_read_what_an_engine_writes(tmp_path, where, monkeypatch):
+    if where == "supervised":
+        made = tmp_path / "made"
+        command = module_command("processes.supervise", *program(f"open({str(made)!r}, 'w').close()"))
+        engine_process.run_engine(command, "The engine", lambda progress: None, tmp_path)
+    else:
+        made = tmp_path / "done.npz"
+        (tmp_path / "values.json").write_text("{}")
+        old = os.umask(0)
+        monkeypatch.setattr(engine_worker, "end_with_parent", lambda: None)
+        monkeypatch.setitem(engine_worker.FUNCTIONS, "nothing", lambda arrays, values: {"zero": np.zeros(1)})
+        monkeypatch.setattr(sys, "argv", ["engine_worker", "nothing", str(tmp_path)])
+        try:
+            engine_worker.main()
+        finally:
+            os.umask(old)
+    assert made.stat().st_mode & 0o77 == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks POSIX to kill it")
+def test_the_next_run_removes_what_a_killed_one_left(tmp_path, temporary):
+    lines = [
+        "from SlicerDeepRegLib.methods.engine_process import run_engine",
+        "from SlicerDeepRegLib.processes.folders import private_folder",
+        f"engine = {program(*WRITES, 'import time', 'time.sleep(60)')!r}",
+        "with private_folder('slicerdeepreg-') as folder:",
+        "    run_engine(engine, 'The engine', lambda progress: print(folder, flush=True), folder)",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY)}
+    killed = subprocess.Popen(program(*lines), stdout=subprocess.PIPE, text=True, env=environment)
+    folder = Path(killed.stdout.readline().strip())
+    end = time.monotonic() + 30
+    while not list((folder / "temporary").glob("*")) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert list((folder / "temporary").glob("*"))
+    killed.kill()
+    killed.wait()
+    killed.stdout.close()
+    assert folder.stat().st_mode & 0o77 == 0  # until then only its user can look into it
+    with private_folder("slicerdeepreg-") as mine:
+        assert list(temporary.iterdir()) == [mine]
 
 
 def test_demons_are_stopped_by_a_cancel():

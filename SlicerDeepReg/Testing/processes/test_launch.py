@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from SlicerDeepRegLib.processes import launch
@@ -15,18 +16,38 @@ def python(*lines):
     return [sys.executable, "-c", "\n".join(lines)]
 
 
-def test_the_environment_finds_the_library_and_no_folder_of_the_caller(monkeypatch):
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    assert launch.environment_for()["PYTHONPATH"] == str(launch.LIBRARY)  # an empty part would be the working folder
-    given = launch.environment_for({"PYTHONPATH": "mine"}, threads=3)
-    assert given["PYTHONPATH"] == os.pathsep.join([str(launch.LIBRARY), "mine"])
+def test_the_environment_keeps_what_people_chose_and_nothing_that_means_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    apart = os.pathsep
+    given = launch.environment_for(
+        {"PYTHONPATH": f"{apart}mine{apart}", "PYTHONHOME": "home", "TMPDIR": "t"}, threads=3
+    )
+    assert given["PYTHONPATH"] == str(tmp_path / "mine")  # an empty part would be the working folder
+    assert given["PYTHONHOME"] == "home" and given["TMPDIR"] == str(tmp_path / "t") and given["PYTHONSAFEPATH"] == "1"
     assert given["OMP_NUM_THREADS"] == given["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] == "3"
     assert "OMP_NUM_THREADS" not in launch.environment_for({}, threads=0)
+    assert "PYTHONPATH" not in launch.environment_for({"PYTHONPATH": apart})
+    for name in ("ITK_AUTOLOAD_PATH", "PYTHONSTARTUP", "PYTHONINSPECT"):
+        assert name not in launch.environment_for({name: "x"})
 
 
-def test_a_module_is_run_by_its_name_below_the_package():
-    assert launch.module_command("worker", "folder") == [sys.executable, "-m", "SlicerDeepRegLib.worker", "folder"]
+def test_a_module_is_run_by_a_file_of_the_library():
+    start = str(Path(launch.__file__).with_name("start.py"))
+    assert launch.module_command("worker", "folder") == [sys.executable, start, "worker", "folder"]
     assert launch.module_command("worker", python=["PythonSlicer", "-I"])[:2] == ["PythonSlicer", "-I"]
+
+
+@posix_only
+def test_a_program_is_found_on_the_path_and_never_in_the_working_folder(tmp_path, monkeypatch):
+    for place in (tmp_path / "here", tmp_path / "bin"):
+        place.mkdir()
+        (place / "reg_f3d").write_text("#!/bin/sh")
+        (place / "reg_f3d").chmod(0o755)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PATH", os.pathsep.join(["", ".", str(tmp_path / "bin")]))
+    assert launch.find_program("reg_f3d") == str(tmp_path / "bin" / "reg_f3d")
+    monkeypatch.setenv("PATH", os.pathsep.join(["", "."]))
+    assert launch.find_program("reg_f3d") is None
 
 
 def test_run_returns_the_exit_code_and_logs_what_was_printed(tmp_path):
