@@ -18,7 +18,8 @@ from .maps import log_jacobian, magnitude
 from .review_volumes import ReviewVolumes
 from .runs import Run
 
-MODES = ("fade", "swipe", "difference", "checkerboard", "jacobian", "log_jacobian", "magnitude")
+DEFAULT_MODE = "fade"
+MODES = (DEFAULT_MODE, "swipe", "difference", "checkerboard", "jacobian", "log_jacobian", "magnitude")
 #: Those that lay a map over the fixed volume.
 MAPS = {"log_jacobian": log_jacobian, "magnitude": magnitude}
 #: What the names of the views begin with that a layout of ours fills.
@@ -44,7 +45,7 @@ class Review:
         """The run in the views, or None."""
         return self._shown
 
-    def show(self, run: Run, mode: str = "fade", amount: float = 0.5, after: bool = True) -> None:
+    def show(self, run: Run, mode: str = DEFAULT_MODE, amount: float = 0.5, after: bool = True) -> None:
         """Show a run.
 
         Args:

@@ -10,7 +10,8 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from ...mrml.runs import Run, rename
-from ..section import BaseSection, signals_blocked
+from ..controls import set_columns, show_rows, signals_blocked
+from ..section import BaseSection
 from ..titles import method_title, preset_title, stage_title
 
 HEADINGS = (_("Name"), _("Method"), _("Time"), _("NCC"), _("Folding (%)"))
@@ -27,13 +28,7 @@ class ResultsSection(BaseSection):
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
         widgets, table = self.widgets, self.widgets.runsTable
-        table.setColumnCount(len(HEADINGS))
-        table.setHorizontalHeaderLabels(list(HEADINGS))
-        for column in range(len(HEADINGS)):
-            mode = qt.QHeaderView.Stretch if column < 2 else qt.QHeaderView.ResizeToContents
-            table.horizontalHeader().setSectionResizeMode(column, mode)
-        table.verticalHeader().hide()
-        table.setMaximumHeight(120)
+        set_columns(table, HEADINGS, (0, 1), 120)
         table.connect("itemSelectionChanged()", self._row_selected)
         table.connect("itemChanged(QTableWidgetItem*)", lambda item=None: self._row_checked())
         widgets.showButton.connect("clicked(bool)", lambda checked=False: self.show())
@@ -44,15 +39,8 @@ class ResultsSection(BaseSection):
     # ------------------------------------------------------------------ the list
 
     def update(self) -> None:
-        table, runs = self.widgets.runsTable, self.context.runs
-        with signals_blocked(table):
-            table.setRowCount(len(runs.runs))
-            for row, run in enumerate(runs.runs):
-                tool_tip = _run_text(run)
-                for column, text in enumerate(_cells(run)):
-                    item = qt.QTableWidgetItem(text)
-                    item.setToolTip(tool_tip)
-                    table.setItem(row, column, item)
+        runs = self.context.runs.runs
+        show_rows(self.widgets.runsTable, [_cells(run) for run in runs], [_run_text(run) for run in runs])
         self.selection_changed()
 
     def selection_changed(self) -> None:
