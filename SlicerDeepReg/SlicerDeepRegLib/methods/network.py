@@ -29,7 +29,6 @@ class NetworkMethod(BaseMethod):
 
     modalities = ("same",)
     on_device = True
-    Settings = NetworkSettings
 
     def __init__(self, card: Card) -> None:
         super().__init__(card)
@@ -56,10 +55,8 @@ class NetworkMethod(BaseMethod):
         voxel_mm = self.card.recipe.get("voxel_mm")
         work = working_pair(pair, start, context.preset, for_modality("same").name, voxel_mm, orientation)
         context.done("prepare")
-        description = PairDescription(
-            fixed=pair.fixed.grid, moving=pair.moving.grid, preset=context.preset, on_gpu=context.on_gpu
-        )
-        return register(self.card, work, settings, self.recomputes(description, settings, context.free), context)
+        recompute = self.recomputes(context.description(pair), settings, context.free)
+        return register(self.card, work, settings, recompute, context)
 
     def recomputes(self, pair: PairDescription, settings: NetworkSettings, free: Memory) -> bool:
         """Tell whether blocks are computed again in the backward pass, because memory does not suffice to keep them."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ..geometry.grids import overlap_fraction
+from ..geometry.grids import content_box, overlap_fraction
 from ..types import Image, Result, Transform
 from .display import add_legend, diverging_colors, draw_grid, set_range, windowed
 from .host import Host
@@ -81,11 +81,7 @@ def _aim(fixed: Image) -> tuple[np.ndarray, float]:
     content = fixed.values > display_range(fixed)[0]
     if content.mean() > 0.9:  # no background to tell apart: the whole image
         content[:] = True
-    bounds = []
-    for axis in (2, 1, 0):
-        present = np.flatnonzero(content.any(axis=tuple(a for a in range(3) if a != axis)))
-        bounds.append((present[0], present[-1]))
-    low, high = np.array(bounds).T
+    low, high = content_box(content)
     matrix = FLIP @ fixed.grid.ijk_to_lps
     center = matrix[:3, :3] @ ((low + high) / 2).round() + matrix[:3, 3]
     corners = np.array([[(low, high)[bit][c] for c, bit in enumerate(bits)] for bits in np.ndindex(2, 2, 2)])
