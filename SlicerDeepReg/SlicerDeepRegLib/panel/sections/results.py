@@ -9,6 +9,7 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from ...metrics.table import written
 from ...mrml.runs import Run, rename
 from ..controls import set_columns, show_rows, signals_blocked
 from ..section import BaseSection
@@ -118,13 +119,9 @@ def _cells(run: Run) -> list[str]:
         ("\U0001f512 " if run.permanent else "") + run.name,
         method_title(facts.get("method", "")),
         f"{facts.get('seconds', 0):.0f} s",
-        _number(metrics.get("ncc"), "{:.3f}"),
-        _number(metrics.get("folds_percent"), "{:.2g}"),
+        written(metrics.get("ncc"), "{:.3f}"),
+        written(metrics.get("folds_percent"), "{:.2g}"),
     ]
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)
 
 
 def _run_text(run: Run) -> str:
