@@ -61,13 +61,21 @@ def path(case, name):
 # ------------------------------------------------------------------ methods: case -> sitk transform, timer
 
 
+def align_images(fixed, moving, model):
+    """Return the (4, 4) linear transform between two images, fixed to moving points, LPS mm."""
+    from SlicerDeepRegLib.methods import Context, linear_method
+    from SlicerDeepRegLib.settings import NoSettings
+    from SlicerDeepRegLib.types import ImagePair
+
+    return linear_method(model).run(ImagePair(fixed, moving), np.eye(4), NoSettings(), Context()).linear_lps
+
+
 def ours(method):
     """Register by ours; returns the transform and (CPU seconds, wall seconds) of register() alone."""
 
     def run(case):
         from SlicerDeepRegLib.files.images import read_image
         from SlicerDeepRegLib.files.transforms import to_sitk_transform
-        from SlicerDeepRegLib.methods.linear import align_images
         from SlicerDeepRegLib.pipeline import register
         from SlicerDeepRegLib.processes.current import prepare_process
         from SlicerDeepRegLib.types import Request, Transform
@@ -320,7 +328,6 @@ def linear_metrics():
     """Errors of the linear stage on known motions of brain_oasis, and its correlation on two subjects."""
     from SlicerDeepRegLib.files.images import read_image
     from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centers_lps
-    from SlicerDeepRegLib.methods.linear import align_images
     from SlicerDeepRegLib.preparation.resample import resample
     from SlicerDeepRegLib.types import Image
 

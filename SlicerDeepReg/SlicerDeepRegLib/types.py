@@ -423,7 +423,7 @@ class Result:
         warped_labels: the moving labels on the fixed grid, or None.
         stages: in order.
         metrics: {"before": {...}, "linear": {...}, "after": {...}}, each name to value.
-        seconds: wall time by part ("read", "linear", "method", "warp", "measure").
+        seconds: wall time by part ("read", "linear", "prepare", "method", "warp", "measure", "path", "uncertainty").
         provenance: versions, device, thread count, checksums of the inputs.
         notes: sentences about what was assumed or found.
         locations: the worst of each kind, the worst first; empty where nothing was measured.

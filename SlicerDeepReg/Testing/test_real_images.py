@@ -58,11 +58,14 @@ def test_brains(shared_data):
 @pytest.mark.slow
 def test_two_people_twenty_degrees_apart(shared_data):
     from SlicerDeepRegLib.files.images import read_image
-    from SlicerDeepRegLib.methods.linear import align_images
+    from SlicerDeepRegLib.methods import Context, linear_method
     from SlicerDeepRegLib.preparation.resample import resample
+    from SlicerDeepRegLib.settings import NoSettings
+    from SlicerDeepRegLib.types import ImagePair
 
     folder = shared_data / "brain_native_to_aligned"
     fixed, moving = (read_image(folder / f"{n}.nii.gz") for n in ("fixed_aligned_t1", "moving_native_t1"))
-    moved = resample(moving, fixed.grid, align_images(fixed, moving, "affine"), outside=0)
+    affine = linear_method("affine").run(ImagePair(fixed, moving), np.eye(4), NoSettings(), Context())
+    moved = resample(moving, fixed.grid, affine.linear_lps, outside=0)
     inside = fixed.values > 0
     assert np.corrcoef(fixed.values[inside], moved[inside])[0, 1] >= 0.60

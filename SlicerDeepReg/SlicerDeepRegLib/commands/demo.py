@@ -8,7 +8,6 @@ transform is known, and the error of the registration is measured in millimeters
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,9 +51,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> int:
     """Register, write the folder, and print where the report and the scene are; return 0."""
     from ..files.results import output_folder, write_result
-    from ..pipeline import register
     from ..processes.current import prepare_process
-    from .register import ProgressBar
+    from .register import registered
 
     prepare_process()
     check_slicer()
@@ -73,11 +71,7 @@ def run(options: argparse.Namespace) -> int:
             fixed_labels=known.fixed_labels,
             moving_labels=known.moving_labels,
         )
-    show = ProgressBar(sys.stderr)
-    try:
-        result = register(request, show)
-    finally:
-        show.close()
+    result = registered(request)
     truth = error_against_truth(known, result) if known is not None else {}
     with output_folder(options.output) as folder:
         write_result(result, folder)

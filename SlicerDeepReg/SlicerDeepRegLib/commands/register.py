@@ -23,6 +23,7 @@ from ..types import (
     InputError,
     Progress,
     Request,
+    Result,
     Source,
 )
 from .report import write_report
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     from ..files.dicom import Series
 
 DEFAULTS = {name: f.default for name, f in Request.__dataclass_fields__.items()}
+#: The numbers of networks that have options of their own.
+NUMBERS = {
+    "instance_steps": "steps of instance optimization of a network on this pair",
+    "refine": "steps of velocity-field optimization after a network",
+}
 
 
 def _similarity_help() -> str:
@@ -45,7 +51,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "register",
         help="register one image to another",
         description="Register MOVING to FIXED and write the warped image, the transform, its inverse, the Jacobian "
-        "and the metrics to DIR. Images: NIfTI, NRRD, MetaImage, or a folder with one DICOM series; 2D or 3D.",
+        "and the metrics to DIR. Images: NIfTI, NRRD, MetaImage, or a folder of DICOM slices; 2D or 3D.",
     )
     parser.add_argument("--fixed", required=True, metavar="F", help="the image that stays")
     parser.add_argument("--moving", required=True, metavar="M", help="the image that is warped onto it")
@@ -84,10 +90,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="NAME=VALUE",
         help="change a number of the method; may be given more than once",
     )
-    for name, text in (
-        ("instance_steps", "steps of instance optimization of a network on this pair"),
-        ("refine", "steps of velocity-field optimization after a network"),
-    ):
+    for name, text in NUMBERS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"{text}; as --set {name}=N")
     parser.add_argument(
         "--uncertainty-runs",
@@ -129,15 +132,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0."""
+    from ..files.anonymous import without_names
+    from ..files.dicom import write_registration
+    from ..files.results import output_folder, write_result
     from ..processes.current import prepare_process
 
     prepare_process()
     chosen = vars(options)  # what was left out is absent: Request has the defaults
     given = {name: chosen[name] for name in DEFAULTS if name in chosen}
     settings = read_settings(options.set)
-    settings.update(
-        {name: getattr(options, name) for name in ("instance_steps", "refine") if getattr(options, name) is not None}
-    )
+    settings.update({name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None})
     request = Request(**given, settings=settings)
     check_outputs(options.output, request)
     _check_names(options)
@@ -146,9 +150,19 @@ def run(options: argparse.Namespace) -> int:
     series = None
     if options.dicom or options.dicom_different_patients:
         series = _dicom_series(request, options.dicom_different_patients)
-    show = ProgressBar(sys.stderr) if not (options.quiet or options.json) else None
-    report = (options.report or options.identifiers, options.identifiers)
-    description = register_to_folder(request, options.output, options.scene, show, report, series, options.anonymous)
+    result = registered(request, quiet=options.quiet or options.json)
+    if options.anonymous:
+        result = without_names(result)
+    with output_folder(options.output) as folder:
+        description = write_result(result, folder)
+        if series is not None:
+            fixed = _series_read(result.fixed, "fixed image", series[0])
+            moving = _series_read(result.moving, "moving image", series[1])
+            write_registration(result.transform, fixed, moving, folder / OUTPUT_FILES["dicom"], __version__)
+        pictures = write_scene(result, folder) if options.scene else []
+        if options.report or options.identifiers:
+            pictures = pictures or write_pictures(result, folder)
+            write_report(result, folder, pictures, identifiers=options.identifiers)
     if options.json:
         print(json.dumps(description, indent=2))
     elif not options.quiet:
@@ -211,48 +225,17 @@ def check_outputs(output: Path, request: Request) -> None:
         check_disk_space(output, approximate_voxels(fixed))
 
 
-def register_to_folder(
-    request: Request,
-    output: Path,
-    scene: bool = False,
-    show: ProgressBar | None = None,
-    report: tuple[bool, bool] = (False, False),
-    series: tuple[Series, Series] | None = None,
-    anonymous: bool = False,
-) -> dict[str, Any]:
-    """Register and write everything into ``output``; returns the content of result.json.
-
-    Args:
-        report: whether to write one, and whether it names the images.
-        series: in the folders of the fixed and the moving image, for a DICOM object, which refers to the files that
-            were read.
-        anonymous: whether names are left out of everything.
-
-    Raises:
-        InputError, Canceled: see ``register``; then ``output`` is as it was.
-    """
-    from ..files.anonymous import without_names
-    from ..files.dicom import write_registration
-    from ..files.results import output_folder, write_result
+def registered(request: Request, quiet: bool = False) -> Result:
+    """Register, and show on standard error how far it is unless ``quiet``; raises what ``pipeline.register`` raises."""
     from ..pipeline import register
 
+    if quiet:
+        return register(request)
+    show = ProgressBar(sys.stderr)
     try:
-        result = register(request, show)
+        return register(request, show)
     finally:
-        if show is not None:
-            show.close()
-    if anonymous:
-        result = without_names(result)
-    with output_folder(output) as folder:
-        description = write_result(result, folder)
-        if series is not None:
-            fixed = _series_read(result.fixed, "fixed image", series[0])
-            moving = _series_read(result.moving, "moving image", series[1])
-            write_registration(result.transform, fixed, moving, folder / OUTPUT_FILES["dicom"], __version__)
-        pictures = write_scene(result, folder) if scene else []
-        if report[0]:
-            write_report(result, folder, pictures or write_pictures(result, folder), identifiers=report[1])
-    return description
+        show.close()
 
 
 class ProgressBar:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files.atomic import reason
 from ..types import IMAGE_FIELDS, POINT_FIELDS, InputError, Request
 
 #: What of a result.json is needed; 50 MB is far more than any has.
@@ -48,16 +48,10 @@ def run(options: argparse.Namespace) -> int:
     prepare_process()
     from ..device import use_threads
     from ..files.results import describe, output_folder, write_result
-    from ..pipeline import register
-    from .register import ProgressBar
+    from .register import registered
 
     use_threads(described["provenance"].get("threads"))
-    show = None if options.quiet else ProgressBar(sys.stderr)
-    try:
-        result = register(request, show)
-    finally:
-        if show is not None:
-            show.close()
+    result = registered(request, options.quiet)
     if options.output is not None:
         with output_folder(options.output) as folder:
             again = write_result(result, folder)
@@ -85,9 +79,7 @@ def read_description(path: Path) -> dict[str, Any]:
             raise InputError(f"{path} is too large to be a result.json. Give the one that a registration wrote.")
         described = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}). Give the result.json of a registration."
-        ) from error
+        raise InputError(f"{path} cannot be read ({reason(error)}). Give the result.json of a registration.") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON. Give the result.json that a registration wrote.") from error
     if not isinstance(described, dict) or not all(isinstance(described.get(name), dict) for name in NEEDED):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..report import paper
 from ..report.content import Picture, content_of
 from ..report.facts import facts_of
-from ..report.page import page
-from ..report.paper import can_write, write_pdf
 from ..types import Result
 
 #: Picture file, and what a reader should look for in it.
@@ -38,9 +37,4 @@ def write_report(
         truth: further metrics as title to text.
     """
     shown = [Picture((folder / name).read_bytes(), CAPTIONS[name]) for name in pictures if name in CAPTIONS]
-    content = content_of(facts_of(result), shown, identifiers, truth)
-    (folder / "report.html").write_text(page(content), encoding="utf-8")
-    if not can_write():
-        return ["report.html"]
-    write_pdf(content, folder / "report.pdf")
-    return ["report.html", "report.pdf"]
+    return paper.write_report(content_of(facts_of(result), shown, identifiers, truth), folder)

@@ -28,6 +28,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0."""
     from ..device import choose
+    from ..files.atomic import reason
     from ..files.images import read_image, write_image
     from ..models.segmentation import segment
     from .slicer_side import check_slicer, write_segmentation_scene
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         write_image(labels, options.output)
     except OSError as error:
-        raise InputError(f"The labels could not be written to {options.output} ({error.strerror}).") from error
+        raise InputError(f"The labels could not be written to {options.output} ({reason(error)}).") from error
     counts = dict(zip(*np.unique(labels.values, return_counts=True)))
     milliliters = float(np.prod(image.grid.spacing_mm)) / 1000
     for label, count in counts.items():

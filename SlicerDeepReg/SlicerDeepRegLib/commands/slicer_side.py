@@ -59,6 +59,7 @@ def _write(result: Result, folder: Path, scene: bool) -> list[str]:
 def write_segmentation_scene(image: Image, labels: Image, path: Path) -> None:
     """Write a scene of the image with the labels as a segmentation node."""
     check_slicer()
+    from ..mrml.display import set_range
     from ..mrml.host import Host
     from ..mrml.nodes import add_volume
     from ..mrml.scene import display_range
@@ -66,7 +67,6 @@ def write_segmentation_scene(image: Image, labels: Image, path: Path) -> None:
 
     with Host() as host:
         volume = add_volume(host.scene, image, image.name)
-        volume.GetDisplayNode().SetAutoWindowLevel(0)
-        volume.GetDisplayNode().SetWindowLevelMinMax(*display_range(image))
+        set_range(volume, *display_range(image))
         add_segmentation(host.scene, labels, f"Segmentation of {image.name}")
         host.save(str(path))

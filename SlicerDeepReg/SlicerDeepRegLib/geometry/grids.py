@@ -56,6 +56,16 @@ def padded(grid: Grid, margin_ijk: tuple[int, int, int]) -> Grid:
     return Grid(triple(np.array(grid.size_ijk) + 2 * margin), matrix)
 
 
+def content_box(content: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the largest index, i, j, k, of the true voxels of (K, J, I); both belong to the box.
+
+    Raises:
+        ValueError: no voxel is true.
+    """
+    present = [np.flatnonzero(content.any(axis=tuple(a for a in range(3) if a != axis))) for axis in (2, 1, 0)]
+    return np.array([found.min() for found in present]), np.array([found.max() for found in present])
+
+
 def level_size(grid: Grid, factor: float, smallest: int = 8) -> tuple[int, int, int]:
     """Return the size of a pyramid level whose voxels are about isotropic.
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from .. import catalog
-from ..registry import declared
+from ..registry import all_declared
 from ..settings import changed
 from ..types import InputError
 from .base import Context, Method, Outcome
@@ -83,7 +83,7 @@ def settings_of(chosen: Method, preset: str, values: Any = None) -> Any:
 
 @cache
 def _declared() -> tuple[Method, ...]:
-    return tuple(declared(sys.modules[__name__], "METHODS"))
+    return tuple(all_declared(sys.modules[__name__], "METHODS"))
 
 
 __all__ = [

@@ -34,7 +34,6 @@ class Ants(Engine):
     """Symmetric normalization (Avants et al. 2008)."""
 
     bytes_per_voxel = 350
-    Settings = AntsSettings
     presets = {preset: AntsSettings() for preset in PRESETS}
     card = Card(
         name="ants",
@@ -61,7 +60,6 @@ class Ants(Engine):
         """See :class:`~.engine.Engine`."""
         correlation = bool(pair.one_modality and settings.cross_correlation)
         values: dict[str, Any] = {
-            "spacing_mm": pair.spacing_mm,
             "metric": "CC" if correlation else "mattes",
             "sampling": settings.radius if correlation else 32,
             "step": settings.step,
@@ -69,8 +67,7 @@ class Ants(Engine):
             "total_sigma": settings.total_sigma,
             "iterations": ITERATIONS[pair.preset],
         }
-        given = {"fixed": pair.fixed, "moving": pair.moving}
-        result = engine_process.call("ants", self.title, given, values, context.progress, context.threads)
+        result = engine_process.call("ants", self.title, pair, values, context)
         return Displacement(result["displacement"], result["inverse"], {"metric": values["metric"]})
 
 

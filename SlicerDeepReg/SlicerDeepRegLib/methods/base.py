@@ -14,6 +14,7 @@ from ..preparation.resolution import DEVICE_BYTES_PER_FIXED_VOXEL, finest, regis
 from ..settings import NoSettings
 from ..similarity import similarities
 from ..types import (
+    AUTOMATIC,
     PRESETS,
     Field,
     Finding,
@@ -70,10 +71,10 @@ class Context:
         """Return the same for a part of the work: its 0..1 is ``start`` to ``start + share`` of this one's."""
         return dataclasses.replace(self, progress=scaled(self.progress, start, share))
 
-    @property
-    def on_gpu(self) -> bool:
-        """Whether the device has memory of its own."""
-        return self.device.startswith("cuda")
+    def description(self, pair: ImagePair, similarity: str = AUTOMATIC) -> PairDescription:
+        """Describe a pair that is registered here; by that metric where it is decided."""
+        on_gpu = self.device.startswith("cuda")  # it has memory of its own
+        return PairDescription(pair.fixed.grid, pair.moving.grid, self.preset, similarity, on_gpu)
 
 
 def scaled(progress: ProgressCallback, start: float, share: float) -> ProgressCallback:
@@ -136,13 +137,8 @@ class Method(Protocol):
         ...
 
     @property
-    def Settings(self) -> type:
-        """The type of its settings: a frozen dataclass of numbers (see ``settings.number``)."""
-        ...
-
-    @property
     def presets(self) -> Mapping[str, Any]:
-        """Its settings by name of the preset."""
+        """Its settings by name of the preset, each a frozen dataclass of numbers (see ``settings.number``)."""
         ...
 
     def missing(self) -> Finding | None:
@@ -163,7 +159,7 @@ class Method(Protocol):
         Args:
             pair: the images as read, each on its own grid.
             start: (4, 4) the linear transform to go on from, fixed to moving points, LPS mm.
-            settings: an instance of ``Settings``.
+            settings: those of a preset, or such with other numbers.
             context: where and how.
 
         Raises:
@@ -192,7 +188,6 @@ class BaseMethod:
 
     kind = "deformable"
     modalities: tuple[str, ...] = ("same", "different")
-    Settings: type = NoSettings
     presets: Mapping[str, Any] = {preset: NoSettings() for preset in PRESETS}
     bytes_per_voxel = 300
     on_device = False

@@ -41,7 +41,6 @@ class Demons(Engine):
 
     modalities = ("same",)
     bytes_per_voxel = 250
-    Settings = DemonsSettings
     presets = {preset: DemonsSettings() for preset in PRESETS}
     card = Card(
         name="demons",

@@ -29,7 +29,6 @@ class Elastix(Engine):
     """A displacement of cubic B-splines, optimized by stochastic gradients (Klein et al. 2010)."""
 
     bytes_per_voxel = 300
-    Settings = ElastixSettings
     presets = {preset: ElastixSettings() for preset in PRESETS}
     card = Card(
         name="elastix",
@@ -58,15 +57,13 @@ class Elastix(Engine):
         if settings.cross_correlation and pair.one_modality:
             metric = "AdvancedNormalizedCorrelation"
         values = {
-            "spacing_mm": pair.spacing_mm,
             "resolutions": settings.resolutions,
             "grid_mm": settings.grid_mm,
             "iterations": settings.iterations,
             "samples": settings.samples,
             "metric": metric,
         }
-        given = {"fixed": pair.fixed, "moving": pair.moving}
-        result = engine_process.call("elastix", self.title, given, values, context.progress, context.threads)
+        result = engine_process.call("elastix", self.title, pair, values, context)
         return Displacement(result["displacement"], metrics={"metric": metric})
 
 

@@ -63,6 +63,14 @@ class StraightPair:
     one_modality: bool
     preset: str
 
+    def tensors(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return moving, fixed and where they count on a device, float32 (1, 1, ...)."""
+        import torch
+
+        arrays = (self.moving, self.fixed, self.inside.astype(np.float32))
+        moving, fixed, inside = (torch.from_numpy(values)[None, None].to(device) for values in arrays)
+        return moving, fixed, inside
+
 
 class Engine(BaseMethod):
     """A method without weights that gives one displacement. Subclasses write ``find``."""

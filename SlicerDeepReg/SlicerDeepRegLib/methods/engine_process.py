@@ -15,25 +15,25 @@ import numpy as np
 from ..processes.folders import private_folder
 from ..processes.launch import describe_exit, last_words, module_command, run, was_killed
 from ..types import InputError, Progress
+from .base import Context
+from .engine import StraightPair
 
 
 def call(
     function: str,
     title: str,
-    arrays: Mapping[str, np.ndarray],
+    pair: StraightPair,
     values: Mapping[str, Any],
-    report: Callable[[Progress], None],
-    threads: int,
+    context: Context,
 ) -> dict[str, np.ndarray]:
     """Run a function of ``engine_worker`` in a new interpreter.
 
     Args:
         function: its name.
         title: the engine's, for messages.
-        arrays: what the function takes, by name.
+        pair: handed over as the arrays "fixed" and "moving", and "spacing_mm" among the values.
         values: settings, anything that JSON holds.
-        report: called while the engine runs; raise in it to stop the engine.
-        threads: how many the engine may use.
+        context: told how far it is while the engine runs; its exceptions stop the engine.
 
     Returns:
         The arrays that the function returned.
@@ -42,10 +42,12 @@ def call(
         InputError: the engine crashed or failed; the message ends with its last words.
     """
     with private_folder("slicerdeepreg-") as folder:
-        for name, array in arrays.items():
+        for name, array in (("fixed", pair.fixed), ("moving", pair.moving)):
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
-        (folder / "values.json").write_text(json.dumps(dict(values)), encoding="utf-8")
-        run_engine(module_command("methods.engine_worker", function, str(folder)), title, report, folder, threads)
+        given = {**values, "spacing_mm": pair.spacing_mm}
+        (folder / "values.json").write_text(json.dumps(given), encoding="utf-8")
+        command = module_command("methods.engine_worker", function, str(folder))
+        run_engine(command, title, context.progress, folder, context.threads)
         result = folder / "done.npz"
         if not result.is_file():
             raise InputError(f"{title} ended without a result. Try another preset, or another method.")

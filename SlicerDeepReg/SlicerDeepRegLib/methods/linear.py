@@ -354,13 +354,3 @@ METHODS = (
     LinearMethod("rigid", "Rigid", "Rotation and translation, by mutual information."),
     LinearMethod("affine", "Affine", "Rotation, translation, scaling and shear, by mutual information."),
 )
-
-
-def align_images(fixed: Image, moving: Image, model: str) -> np.ndarray:
-    """Return the (4, 4) linear transform between two images, fixed to moving points, LPS mm.
-
-    Args:
-        model: the name of a linear method.
-    """
-    chosen = next(method for method in METHODS if method.name == model)
-    return chosen.run(ImagePair(fixed, moving), np.eye(4), NoSettings(), Context()).linear_lps

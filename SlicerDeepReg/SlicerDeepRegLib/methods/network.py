@@ -30,7 +30,6 @@ class NetworkMethod(BaseMethod):
 
     modalities = ("same",)
     on_device = True
-    Settings = NetworkSettings
 
     def __init__(self, card: Card) -> None:
         super().__init__(card)
@@ -78,10 +77,8 @@ class NetworkMethod(BaseMethod):
             divisor_of(recipe["intensity"]),
         )
         context.done("prepare")
-        description = PairDescription(
-            fixed=pair.fixed.grid, moving=pair.moving.grid, preset=context.preset, on_gpu=context.on_gpu
-        )
-        return register(self.card, work, settings, self.recomputes(description, settings, context.free), context)
+        recompute = self.recomputes(context.description(pair), settings, context.free)
+        return register(self.card, work, settings, recompute, context)
 
     def recomputes(self, pair: PairDescription, settings: NetworkSettings, free: Memory) -> bool:
         """Tell whether blocks are computed again in the backward pass, because memory does not suffice to keep them."""

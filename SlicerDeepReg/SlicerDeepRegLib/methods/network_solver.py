@@ -39,7 +39,7 @@ def register(card: Card, work: WorkingPair, settings: NetworkSettings, recompute
     Raises:
         InputError: the weights are not those of the card, or the loss is NaN or infinite.
     """
-    moving, fixed, inside = _images(work, torch.device(context.device))
+    moving, fixed, inside = straightened(work).tensors(torch.device(context.device))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         network = built(card, len(work.axes_ijk), checkpointing=recompute)
@@ -69,16 +69,6 @@ def register(card: Card, work: WorkingPair, settings: NetworkSettings, recompute
         inverse=inverse_of(work, output.displacement),
         notes=notes,
     )
-
-
-def _images(work: WorkingPair, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return moving, fixed and where to compare, (1, 1, ...) on the working grid."""
-    pair = straightened(work)
-    moving, fixed, inside = (
-        torch.from_numpy(values)[None, None].to(device)
-        for values in (pair.moving, pair.fixed, pair.inside.astype("f4"))
-    )
-    return moving, fixed, inside
 
 
 @torch.no_grad()

@@ -37,7 +37,6 @@ class NiftyReg(Engine):
     """B-splines with bending energy; "velocity" in the configuration asks for its velocities (reg_f3d -vel)."""
 
     bytes_per_voxel = 250
-    Settings = NiftyRegSettings
     presets = {preset: NiftyRegSettings() for preset in PRESETS}
     card = Card(
         name="niftyreg",

@@ -81,10 +81,10 @@ def overall(lines: Sequence[Status]) -> Status:
     return Status("Summary", GREEN, f"All measures are within tolerance.{rest}", "")
 
 
-def _status(name: str, value: float, good: float, fair: float, text: str, rule: str, higher: bool = False) -> Status:
+def color_of(value: float, good: float, fair: float, higher: bool = False) -> str:
+    """Return the color of a value: green to ``good``, amber to ``fair``, else red; ``higher`` where that is better."""
     sign = -1 if higher else 1
-    color = GREEN if sign * value <= sign * good else AMBER if sign * value <= sign * fair else RED
-    return Status(name, color, text, rule)
+    return GREEN if sign * value <= sign * good else AMBER if sign * value <= sign * fair else RED
 
 
 def _lost(metrics: Mapping[str, Any], names: dict[str, str]) -> list[str]:
@@ -109,7 +109,7 @@ def _landmarks(metrics: Mapping[str, Any], limit: float) -> Status:
     if mean is None:
         return Status(LANDMARKS, GRAY, "not measured: no landmarks given", rule)
     text = f"mean {mean:.2f} mm, largest {metrics['tre_max_mm']:.2f} mm"
-    return _status(LANDMARKS, mean, limit, 2 * limit, text, rule)
+    return Status(LANDMARKS, color_of(mean, limit, 2 * limit), text, rule)
 
 
 def _dice(metrics: Mapping[str, Any], names: dict[str, str]) -> Status:
@@ -120,7 +120,7 @@ def _dice(metrics: Mapping[str, Any], names: dict[str, str]) -> Status:
     label = min(by_label, key=lambda label: by_label[label])
     name = names.get(str(label), f"label {label}")
     text = f"lowest {by_label[label]:.2f} ({name}), mean {metrics['dice']:.2f} of {len(by_label)}"
-    return _status(OVERLAP, by_label[label], *DICE, text, rule, higher=True)
+    return Status(OVERLAP, color_of(by_label[label], *DICE, higher=True), text, rule)
 
 
 def _surface(metrics: Mapping[str, Any], names: dict[str, str], limit: float) -> Status:
@@ -133,7 +133,7 @@ def _surface(metrics: Mapping[str, Any], names: dict[str, str], limit: float) ->
     label = max(by_label, key=lambda label: by_label[label])
     name = names.get(str(label), f"label {label}")
     text = f"largest {by_label[label]:.1f} mm ({name}), mean {metrics['hd95_mm']:.1f} mm"
-    return _status(SURFACES, by_label[label], 2 * limit, 4 * limit, text, rule)
+    return Status(SURFACES, color_of(by_label[label], 2 * limit, 4 * limit), text, rule)
 
 
 def _jacobian(metrics: Mapping[str, Any]) -> Status:
@@ -181,7 +181,7 @@ def _uncertainty(metrics: Mapping[str, Any], limit: float) -> list[Status]:
         return []
     rule = f"95 % of the volume within {limit:.1f} mm over perturbed runs, red above twice that (our choice)"
     text = f"over perturbed runs: mean {mean:.2f} mm, 95 % below {most:.2f} mm"
-    return [_status(UNCERTAINTY, most, limit, 2 * limit, text, rule)]
+    return [Status(UNCERTAINTY, color_of(most, limit, 2 * limit), text, rule)]
 
 
 def _consistent(mean: float, largest: float, limit: float, text: str, rule: str) -> Status:

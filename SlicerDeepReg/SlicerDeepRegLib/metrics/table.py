@@ -30,6 +30,11 @@ def shown(value: Any) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
+def written(value: float | None, form: str) -> str:
+    """Write a value as ``str.format`` takes it, or a dash if it was not measured."""
+    return "-" if value is None else form.format(value)
+
+
 def table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the rows as aligned text, with a heading."""
     lines = [("", [title for _, title in STATES]), *rows(metrics)]

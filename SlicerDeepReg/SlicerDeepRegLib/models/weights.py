@@ -21,7 +21,7 @@ from ..catalog import (
     refresh,
     user_models_folder,
 )
-from ..files.atomic import whole_folder, writing
+from ..files.atomic import reason, whole_folder, writing
 from ..files.weights import file_sha256, read_weights, write_weights
 from ..networks import RegistrationNetwork, build, takes_dimensions
 from ..networks.size import parameters
@@ -177,6 +177,6 @@ def remove(name: str) -> Path:
     try:
         shutil.rmtree(locations[name])
     except OSError as error:
-        raise InputError(f"{locations[name]} could not be removed ({error.strerror or error}).") from error
+        raise InputError(f"{locations[name]} could not be removed ({reason(error)}).") from error
     refresh()
     return locations[name]

@@ -11,10 +11,10 @@ import slicer.util
 import vtk
 
 from ..types import Image, Result
-from .display import add_legend, diverging_colors, set_range
+from .display import add_legend, diverging_colors, set_range, show_alike
 from .facts import scene_facts
 from .nodes import FLIP, add_text_columns, add_transform, add_volume
-from .runs import MARK, OWNED, Run, matrix_to_world, node_name, put_into, remove
+from .runs import MARK, Run, matrix_to_world, node_name, put_into, remove
 from .scene import JACOBIAN_COLORS, add_distances, display_range
 from .segments import add_segment
 
@@ -86,10 +86,7 @@ def _add_volumes(
     warped = add_volume(scene, result.warped, node_name(run, "warped"))
     run.set("warped", warped)
     if moving is not None and moving.GetDisplayNode() is not None:
-        warped.GetDisplayNode().CopyContent(moving.GetDisplayNode())
-        colors = moving.GetDisplayNode().GetColorNodeID()
-        if colors:
-            warped.GetDisplayNode().SetAndObserveColorNodeID(colors)
+        show_alike(warped, moving)
     else:
         set_range(warped, *display_range(result.moving))
     jacobian = add_volume(scene, result.jacobian, node_name(run, "jacobian"))
@@ -143,7 +140,5 @@ def group_nodes(scene: slicer.vtkMRMLScene, run: Run) -> None:
         return
     folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), run.name)
     hierarchy.SetItemAttribute(folder, MARK, run.node.GetID())
-    for role in OWNED:
-        node = run.get(role)
-        if node is not None:
-            put_into(hierarchy, folder, node)
+    for _role, node in run.owned():
+        put_into(hierarchy, folder, node)

@@ -26,6 +26,18 @@ def set_range(
         display.SetAndObserveColorNodeID(colors.GetID())
 
 
+def show_alike(node: slicer.vtkMRMLNode, other: slicer.vtkMRMLVolumeNode) -> None:
+    """Show a volume with the window, level and colors of another."""
+    node.GetDisplayNode().CopyContent(other.GetDisplayNode())
+    if other.GetDisplayNode().GetColorNodeID():
+        node.GetDisplayNode().SetAndObserveColorNodeID(other.GetDisplayNode().GetColorNodeID())
+
+
+def windowed(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return values as float32, ``low`` as 0 and ``high`` as 1, cut at both ends."""
+    return np.clip((values.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1)
+
+
 def color_table(
     scene: slicer.vtkMRMLScene, name: str, colors: Sequence[tuple[str, Sequence[float]]]
 ) -> slicer.vtkMRMLColorTableNode:

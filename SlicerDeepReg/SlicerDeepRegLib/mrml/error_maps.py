@@ -12,11 +12,11 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..geometry.grids import sampled
-from ..geometry.points import spread_mm, voxel_centers_lps
+from ..geometry.points import apply_matrix, spread_mm, voxel_centers_lps
 from ..metrics.content import content_of
 from ..types import Grid, Image
-from .nodes import flipped, grid_of, grid_part
-from .runs import Run, own
+from .nodes import flipped, grid_of, grid_part, in_turn
+from .runs import Run, linear_ras, own
 from .scene import add_distances, show_distances
 
 #: Maps are computed at so many points at most; the views interpolate between them.
@@ -29,15 +29,8 @@ def in_world(run: Run) -> vtk.vtkGeneralTransform:
     Raises:
         ValueError: the run was made by an older version, or has lost its transform.
     """
-    if run.get("transform") is None or run.facts.get("linear_ras") is None:
-        raise ValueError(f"{run.name} has lost its transform, or is of an older version. Register again.")
-    together = vtk.vtkGeneralTransform()
-    together.PostMultiply()
-    field = grid_part(run.get("transform").GetTransformFromParent())
-    if field is not None:
-        together.Concatenate(field)
-    together.Concatenate(slicer.util.vtkMatrixFromArray(np.array(run.facts["linear_ras"])))
-    return together
+    linear = slicer.util.vtkMatrixFromArray(linear_ras(run))
+    return in_turn(grid_part(run.get("transform").GetTransformFromParent()), linear)
 
 
 def moved(transform: vtk.vtkAbstractTransform, points: np.ndarray) -> np.ndarray:
@@ -122,7 +115,7 @@ def _content(run: Run, points_ras: np.ndarray) -> np.ndarray:
     """Return whether the warped volume shows something at points; true everywhere if it never does."""
     warped = run.get("warped")
     values, grid = slicer.util.arrayFromVolume(warped), grid_of(warped)
-    ijk = np.round(flipped(points_ras) @ grid.lps_to_ijk[:3, :3].T + grid.lps_to_ijk[:3, 3]).astype(int)
+    ijk = np.round(apply_matrix(grid.lps_to_ijk, flipped(points_ras))).astype(int)
     ijk = np.clip(ijk, 0, np.array(grid.size_ijk) - 1)
     inside = content_of(values)[ijk[:, 2], ijk[:, 1], ijk[:, 0]]
     return inside if inside.any() else np.ones(len(points_ras), bool)
@@ -160,7 +153,7 @@ def residuals(scene: slicer.vtkMRMLScene, run: Run) -> tuple[Any, list[dict[str,
         raise ValueError(f"{run.name} was made without landmarks. Choose fixed and moving points, and register again.")
     fixed, moving = (flipped(points[side]) for side in ("fixed_lps_mm", "moving_lps_mm"))
     missing = moving - moved(in_world(run), fixed)
-    linear = np.linalg.inv(np.array(run.facts["linear_ras"])[:3, :3])
+    linear = np.linalg.inv(linear_ras(run)[:3, :3])
     errors = np.linalg.norm(missing, axis=1)
     names = [str(n + 1) for n in range(len(fixed))]
     rows = [

@@ -16,6 +16,7 @@ import slicer.util
 
 from .display import refresh_legends, renew_legend
 from .maps import log_jacobian, magnitude
+from .nodes import bounds_of
 from .review import ARRANGED, Review
 from .runs import Run, moving_is_where_it_was
 
@@ -224,15 +225,12 @@ class Layouts:
 
     def fit(self, run: Run) -> None:
         """Fit all our views to the run's volume."""
-        bounds = [0.0] * 6
-        run.get("warped").GetRASBounds(bounds)
-        self.jump([(bounds[n] + bounds[n + 1]) / 2 for n in (0, 2, 4)], fitted=True)
+        self.jump(bounds_of(run.get("warped")).mean(1), fitted=True)
 
     def jump(self, ras_mm: Sequence[float], fitted: bool = False) -> None:
         """Center all our views on a point, and put the crosshair there."""
         self.review.cross(ras_mm)
-        logics = self.review.logics
-        for logic in [logics.GetItemAsObject(n) for n in range(logics.GetNumberOfItems())]:
+        for logic in self.review.all_logics:
             node = logic.GetSliceNode()
             if node is not None and {node.GetLayoutName(), node.GetName()} & self._filled:
                 if fitted:

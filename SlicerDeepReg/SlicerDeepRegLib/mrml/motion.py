@@ -16,7 +16,8 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..geometry.grids import on_grid, sampled
 from ..types import Field, Result, Transform
-from .nodes import from_parent, grid_part, grid_transform, resampled
+from .display import show_alike
+from .nodes import from_parent, grid_part, grid_transform, in_turn, resampled
 from .runs import Run, own, remove_node
 
 #: Fields of stages are kept on grids of at most so many voxels.
@@ -111,14 +112,9 @@ class Morph:
     def show(self, time: float) -> None:
         """Show the volume at a deformation amount from 0 (moving) to 1 (warped)."""
         time = min(1.0, max(0.0, float(time)))
-        together = vtk.vtkGeneralTransform()
-        together.PostMultiply()
-        field = self._field(time)
-        if field is not None:
-            together.Concatenate(field)
         linear = np.eye(4) + time * (self._linear - np.eye(4))
-        together.Concatenate(slicer.util.vtkMatrixFromArray(self._local @ linear))
-        self._transform.SetAndObserveTransformFromParent(together)
+        matrix = slicer.util.vtkMatrixFromArray(self._local @ linear)
+        self._transform.SetAndObserveTransformFromParent(in_turn(self._field(time), matrix))
 
     def remove(self) -> None:
         """Remove its nodes from the scene."""
@@ -156,8 +152,7 @@ class Morph:
         node.SetAndObserveImageData(moving.GetImageData())
         node.SetIJKToRASMatrix(matrix)
         node.CreateDefaultDisplayNodes()
-        shown = self.run.get("warped") or moving
-        shown_alike(node, shown)
+        show_alike(node, self.run.get("warped") or moving)
         return own(self.scene, self.run, "morphing", node)
 
     def _transform_node(self) -> slicer.vtkMRMLTransformNode:
@@ -165,13 +160,6 @@ class Morph:
         node.SetHideFromEditors(True)
         self.scene.AddNode(node)
         return own(self.scene, self.run, "morph_transform", node)
-
-
-def shown_alike(node: slicer.vtkMRMLNode, other: slicer.vtkMRMLVolumeNode) -> None:
-    """Copy window, level and colors of another volume."""
-    node.GetDisplayNode().CopyContent(other.GetDisplayNode())
-    if other.GetDisplayNode().GetColorNodeID():
-        node.GetDisplayNode().SetAndObserveColorNodeID(other.GetDisplayNode().GetColorNodeID())
 
 
 def _vectors(grid: vtk.vtkAbstractTransform) -> np.ndarray:
@@ -237,12 +225,7 @@ class Stages:
         steps = [None, *[node.GetTransformFromParent() for node in _items(run.get("stages"))]]
         try:
             for number, step in enumerate(steps):
-                together = vtk.vtkGeneralTransform()
-                together.PostMultiply()
-                if step is not None:
-                    together.Concatenate(step)
-                together.Concatenate(local)
-                transform.SetAndObserveTransformFromParent(together)
+                transform.SetAndObserveTransformFromParent(in_turn(step, local))
                 moved = resampled(run.get("moving"), run.get("warped"), transform, self.names[number])
                 sequence.SetDataNodeAtValue(moved, str(number))
                 remove_node(scene, moved)
@@ -256,7 +239,7 @@ class Stages:
         proxy = slicer.vtkMRMLScalarVolumeNode()
         scene.AddNode(proxy)
         proxy.CreateDefaultDisplayNodes()
-        shown_alike(proxy, run.get("warped"))
+        show_alike(proxy, run.get("warped"))
         own(scene, run, "stage_shown", proxy)
         browser.AddProxyNode(proxy, sequence, False)
         self.browser = browser

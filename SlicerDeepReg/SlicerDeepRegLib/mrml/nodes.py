@@ -39,11 +39,23 @@ def add_volume(scene: slicer.vtkMRMLScene, image: Image, name: str, labels: bool
     return node
 
 
-def grid_of(node: slicer.vtkMRMLNode) -> Grid:
-    """Return the grid of a volume node, LPS mm. A transform on the node is not applied."""
+def ijk_to_ras(node: slicer.vtkMRMLNode) -> np.ndarray:
+    """Return the (4, 4) matrix from a volume node's voxels to its own coordinates, RAS mm."""
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    return Grid(node.GetImageData().GetDimensions(), FLIP @ slicer.util.arrayFromVTKMatrix(matrix))
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def grid_of(node: slicer.vtkMRMLNode) -> Grid:
+    """Return the grid of a volume node, LPS mm. A transform on the node is not applied."""
+    return Grid(node.GetImageData().GetDimensions(), FLIP @ ijk_to_ras(node))
+
+
+def bounds_of(node: slicer.vtkMRMLNode) -> np.ndarray:
+    """Return the (3, 2) least and largest coordinates of a volume node in the world, RAS mm."""
+    bounds = [0.0] * 6
+    node.GetRASBounds(bounds)
+    return np.reshape(bounds, (3, 2))
 
 
 def image_from_node(node: slicer.vtkMRMLNode) -> Image:
@@ -74,13 +86,16 @@ def from_parent(transform: Transform, then: vtk.vtkAbstractTransform | None = No
     linear.SetMatrix(slicer.util.vtkMatrixFromArray(FLIP @ transform.linear_lps @ FLIP))
     if transform.field is None and then is None:
         return linear
+    return in_turn(grid_transform(transform.field) if transform.field is not None else None, linear, then)
+
+
+def in_turn(*parts: vtk.vtkAbstractTransform | vtk.vtkMatrix4x4 | None) -> vtk.vtkGeneralTransform:
+    """Return transforms and matrices as one VTK transform, the first applied first; None counts for nothing."""
     together = vtk.vtkGeneralTransform()
     together.PostMultiply()
-    if transform.field is not None:
-        together.Concatenate(grid_transform(transform.field))
-    together.Concatenate(linear)
-    if then is not None:
-        together.Concatenate(then)
+    for part in parts:
+        if part is not None:
+            together.Concatenate(part)
     return together
 
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ..geometry.grids import overlap_fraction
+from ..geometry.grids import content_box, overlap_fraction
 from ..metrics.content import content_of
 from ..types import Image, Result, Transform
-from .display import add_legend, diverging_colors, draw_grid, set_range
+from .display import add_legend, diverging_colors, draw_grid, set_range, windowed
 from .host import Host
 from .nodes import FLIP, add_shown_field, add_transform, add_volume, image_from_node, resampled
 from .png import write_png
+from .review_volumes import DIFFERENCE_COLORS
 from .scene import add_where, display_range
 
 PLANES = (("Axial", 2), ("Coronal", 1), ("Sagittal", 0))  # and the RAS axis along which each is stacked
@@ -81,11 +82,7 @@ def _aim(fixed: Image) -> tuple[np.ndarray, float]:
     content = content_of(fixed.values)
     if content.mean() > 0.9:  # no background to tell apart: the whole image
         content[:] = True
-    bounds = []
-    for axis in (2, 1, 0):
-        present = np.flatnonzero(content.any(axis=tuple(a for a in range(3) if a != axis)))
-        bounds.append((present[0], present[-1]))
-    low, high = np.array(bounds).T
+    low, high = content_box(content)
     matrix = FLIP @ fixed.grid.ijk_to_lps
     center = matrix[:3, :3] @ ((low + high) / 2).round() + matrix[:3, 3]
     corners = np.array([[(low, high)[bit][c] for c, bit in enumerate(bits)] for bits in np.ndindex(2, 2, 2)])
@@ -116,11 +113,12 @@ def _extra_nodes(host: Host, result: Result, nodes: dict[str, Any], field_of_vie
     before = resampled(nodes["moving"], nodes["fixed"], move, "before")
     before.CreateDefaultDisplayNodes()
     set_range(before, *display_range(result.moving))
-    colors = diverging_colors(scene, "Difference: blue moving darker, red moving brighter", middle=0.0)
+    colors = diverging_colors(scene, DIFFERENCE_COLORS, middle=0.0)
     remove = [move, before]
     extra: dict[str, Any] = {"before": before, "before_note": note, "remove": remove}
     for name, moved in (("difference_before", image_from_node(before)), ("difference_after", result.warped)):
-        values = _scaled(moved, display_range(result.moving)) - _scaled(result.fixed, display_range(result.fixed))
+        values = windowed(moved.values, *display_range(result.moving))
+        values -= windowed(result.fixed.values, *display_range(result.fixed))
         extra[name] = add_volume(scene, Image(values, result.fixed.grid), name)
         set_range(extra[name], -0.5, 0.5, colors)
         remove.append(add_legend(extra[name], "Moving - fixed"))
@@ -141,11 +139,6 @@ def _starting_position(result: Result) -> tuple[Transform, str]:
         return Transform(matrix), ""
     matrix[:3, 3] = result.moving.grid.center_lps_mm - result.fixed.grid.center_lps_mm
     return Transform(matrix), " (centers matched)"
-
-
-def _scaled(image: Image, limits: tuple[float, float]) -> np.ndarray:
-    low, high = limits
-    return np.clip((image.values.astype(np.float32) - low) / (high - low), 0, 1)
 
 
 def _overview(rows: list[np.ndarray]) -> np.ndarray:

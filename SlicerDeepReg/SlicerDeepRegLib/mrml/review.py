@@ -15,10 +15,12 @@ import vtk
 
 from .display import draw_glyphs, draw_grid, refresh_legends
 from .maps import log_jacobian, magnitude
+from .nodes import bounds_of
 from .review_volumes import ReviewVolumes
 from .runs import Run
 
-MODES = ("fade", "swipe", "difference", "checkerboard", "jacobian", "log_jacobian", "magnitude")
+DEFAULT_MODE = "fade"
+MODES = (DEFAULT_MODE, "swipe", "difference", "checkerboard", "jacobian", "log_jacobian", "magnitude")
 #: Those that lay a map over the fixed volume.
 MAPS = {"log_jacobian": log_jacobian, "magnitude": magnitude}
 #: What the names of the views begin with that a layout of ours fills.
@@ -44,7 +46,12 @@ class Review:
         """The run in the views, or None."""
         return self._shown
 
-    def show(self, run: Run, mode: str = "fade", amount: float = 0.5, after: bool = True) -> None:
+    @property
+    def all_logics(self) -> list[slicer.vtkMRMLSliceLogic]:
+        """The logics of all slice views, those of our layouts too."""
+        return [self.logics.GetItemAsObject(n) for n in range(self.logics.GetNumberOfItems())]
+
+    def show(self, run: Run, mode: str = DEFAULT_MODE, amount: float = 0.5, after: bool = True) -> None:
         """Show a run.
 
         Args:
@@ -108,10 +115,7 @@ class Review:
 
     def fit(self, run: Run) -> None:
         """Fit the views to the run's volume, once: after that the user's position is kept."""
-        volume = run.get("warped")
-        bounds = [0.0] * 6
-        volume.GetRASBounds(bounds)
-        self.jump([(bounds[0] + bounds[1]) / 2, (bounds[2] + bounds[3]) / 2, (bounds[4] + bounds[5]) / 2])
+        self.jump(bounds_of(run.get("warped")).mean(1))
         for logic, _ in self._views():
             logic.FitSliceToBackground()
 
@@ -163,7 +167,7 @@ class Review:
     def jump(self, ras_mm: Sequence[float]) -> None:
         """Center every slice view on a point, those of our layouts too; the crosshair goes there."""
         self.cross(ras_mm)
-        for node in [self.logics.GetItemAsObject(n).GetSliceNode() for n in range(self.logics.GetNumberOfItems())]:
+        for node in [logic.GetSliceNode() for logic in self.all_logics]:
             if node.IsMappedInLayout():  # those that are not on the screen cost time unseen
                 node.JumpSliceByCentering(*[float(value) for value in ras_mm])
 
@@ -214,20 +218,16 @@ class Review:
 
     def _views(self) -> list[tuple[Any, Any]]:
         """Return (slice logic, composite node) of every slice view outside our layouts."""
-        logics = [self.logics.GetItemAsObject(n) for n in range(self.logics.GetNumberOfItems())]
         return [
             (logic, logic.GetSliceCompositeNode())
-            for logic in logics
+            for logic in self.all_logics
             if logic.GetSliceCompositeNode() is not None and not of_our_layout(logic.GetSliceNode())
         ]
 
     @staticmethod
     def fitting_spacing(volume: slicer.vtkMRMLVolumeNode) -> float:
         """Return the distance of grid lines in mm: about 28 of them across the volume."""
-        bounds = [0.0] * 6
-        volume.GetRASBounds(bounds)
-        extent = max(bounds[1] - bounds[0], bounds[3] - bounds[2], bounds[5] - bounds[4])
-        return max(extent / 28, 2 * float(np.median(volume.GetSpacing())))
+        return max(float(np.ptp(bounds_of(volume), axis=1).max()) / 28, 2 * float(np.median(volume.GetSpacing())))
 
 
 def of_our_layout(slice_node: slicer.vtkMRMLSliceNode) -> bool:

@@ -8,7 +8,7 @@ import slicer.util
 
 from ..metrics.content import content_of
 from ..types import Image
-from .display import add_legend, diverging_colors, set_range
+from .display import add_legend, diverging_colors, set_range, windowed
 from .nodes import add_volume, grid_of, grid_part, image_from_node, resampled
 from .runs import Run, own, remove_node
 from .scene import add_where
@@ -53,7 +53,7 @@ class ReviewVolumes:
         node = run.get(role)
         if node is not None:
             return node
-        fixed, shown = self._scaled_pair(run, run.get("warped") if after else self._moving_on_fixed(run))
+        fixed, shown = self._scaled_pair(run, run.get("warped") if after else self._on_grid(run, run.get("moving")))
         values = np.nan_to_num(shown - fixed).astype(np.float32)  # no data is no difference
         node = add_volume(self.scene, Image(values, grid_of(run.get("warped"))), role)
         set_range(node, -0.5, 0.5, diverging_colors(self.scene, DIFFERENCE_COLORS, middle=0.0))
@@ -120,9 +120,6 @@ class ReviewVolumes:
         values = other if isinstance(other, np.ndarray) else slicer.util.arrayFromVolume(other)
         return _windowed(fixed, run.get("fixed")), _windowed(values, run.get("moving") or run.get("warped"))
 
-    def _moving_on_fixed(self, run: Run) -> np.ndarray:
-        return self._on_grid(run, run.get("moving"))
-
     def _on_grid(self, run: Run, node: slicer.vtkMRMLNode) -> np.ndarray:
         """Return one of the user's volumes, where it lies in the world, on the run's grid."""
         placed = placed_volume(node).image
@@ -138,5 +135,4 @@ class ReviewVolumes:
 
 def _windowed(values: np.ndarray, node: slicer.vtkMRMLNode) -> np.ndarray:
     display = node.GetDisplayNode()
-    low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
-    return np.clip((values.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1)
+    return windowed(values, display.GetWindowLevelMin(), display.GetWindowLevelMax())

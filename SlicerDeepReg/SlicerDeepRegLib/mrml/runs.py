@@ -49,8 +49,6 @@ OWNED = {
     "stage_browser": "stage browser",
     "stage_shown": "stage",
 }
-#: What it refers to and never changes.
-USED = ("fixed", "moving")
 
 
 class Run:
@@ -86,11 +84,16 @@ class Run:
         self.node.SetAttribute("DeepReg.Permanent", "1" if permanent else "0")
 
     def get(self, role: str) -> slicer.vtkMRMLNode | None:
-        """Return the node of a role of ``OWNED`` or ``USED``, or None."""
+        """Return the node of a role of ``OWNED``, or of "fixed" or "moving", which are the user's; or None."""
         return self.node.GetNodeReference(role)
 
     def set(self, role: str, node: slicer.vtkMRMLNode) -> None:
         self.node.SetNodeReferenceID(role, node.GetID())
+
+    def owned(self) -> list[tuple[str, slicer.vtkMRMLNode]]:
+        """Return (role, node) of everything that it owns."""
+        nodes = [(role, self.get(role)) for role in OWNED]
+        return [(role, node) for role, node in nodes if node is not None]
 
     def add_facts(self, **values: Any) -> None:
         """Store further facts, plain values."""
@@ -151,9 +154,14 @@ def transform_of(run: Run) -> Transform:
     Raises:
         ValueError: the run was made by an older version, or has lost its transform.
     """
+    return Transform(FLIP @ linear_ras(run) @ FLIP, field_of(run))
+
+
+def linear_ras(run: Run) -> np.ndarray:
+    """Return the (4, 4) linear part of ``T`` of the run, world RAS mm; raise ValueError as ``transform_of`` does."""
     if run.get("transform") is None or run.facts.get("linear_ras") is None:
         raise ValueError(f"{run.name} has lost its transform, or is of an older version. Register again.")
-    return Transform(FLIP @ np.array(run.facts["linear_ras"]) @ FLIP, field_of(run))
+    return np.array(run.facts["linear_ras"])
 
 
 def runs(scene: slicer.vtkMRMLScene) -> list[Run]:
@@ -189,10 +197,8 @@ def own(
 def rename(scene: slicer.vtkMRMLScene, run: Run, name: str) -> None:
     """Rename a run and its nodes."""
     run.node.SetName(name)
-    for role in OWNED:
-        node = run.get(role)
-        if node is not None:
-            node.SetName(node_name(run, role))
+    for role, node in run.owned():
+        node.SetName(node_name(run, role))
     hierarchy, folder = _folder(scene, run)
     if folder:
         hierarchy.SetItemName(folder, name)
@@ -203,13 +209,11 @@ def remove(scene: slicer.vtkMRMLScene, run: Run, also_permanent: bool = False) -
     if run.permanent and not also_permanent:
         return False
     hierarchy, folder = _folder(scene, run)
-    for role in OWNED:
-        node = run.get(role)
-        if node is not None:
-            item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
-            if item:  # the desktop does this by itself, the wheel does not
-                hierarchy.RemoveItem(item, False, False)
-            remove_node(scene, node)
+    for _role, node in run.owned():
+        item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+        if item:  # the desktop does this by itself, the wheel does not
+            hierarchy.RemoveItem(item, False, False)
+        remove_node(scene, node)
     if folder:
         hierarchy.RemoveItem(folder, False, False)  # what the user put into the folder stays
     scene.RemoveNode(run.node)

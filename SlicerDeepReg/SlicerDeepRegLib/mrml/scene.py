@@ -81,8 +81,7 @@ def add_where(
     nothing = float(image.values.min()) - 1000
     node = add_volume(scene, Image(np.where(content, image.values, nothing), image.grid), "where there is content")
     display, other = node.GetDisplayNode(), like.GetDisplayNode()
-    display.SetAutoWindowLevel(0)
-    display.SetWindowLevelMinMax(other.GetWindowLevelMin(), other.GetWindowLevelMax())
+    set_range(node, other.GetWindowLevelMin(), other.GetWindowLevelMax())
     display.SetAndObserveColorNodeID(other.GetColorNodeID())
     display.SetInterpolate(0)  # else the edge would blend into what lies below the threshold
     display.SetAutoThreshold(0)

@@ -9,6 +9,7 @@ import slicer
 import slicer.util
 
 from ..metrics import METRICS
+from .display import set_range
 from .layouts import PREFIX, RUN_COLORS, SHOWS, Cell, Layouts, description
 from .nodes import add_text_columns
 from .runs import Run
@@ -116,9 +117,7 @@ class SideBySide:
         first = self._runs[0].get("warped").GetDisplayNode()
         low, high = first.GetWindowLevelMin(), first.GetWindowLevelMax()
         for run in self._runs:
-            display = run.get("warped").GetDisplayNode()
-            display.SetAutoWindowLevel(False)
-            display.SetWindowLevelMinMax(low, high)
+            set_range(run.get("warped"), low, high)
 
     # ------------------------------------------------------------------ the table
 

@@ -12,8 +12,9 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from ..geometry.labels import label_map
+from ..geometry.points import apply_matrix
 from ..types import Grid, Image, InputError, PointList
-from .nodes import FLIP
+from .nodes import FLIP, flipped, ijk_to_ras, in_turn
 from .segments import segment_array, segments_of
 
 
@@ -53,8 +54,7 @@ def placed_volume(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode
         return Placed(Image(_values(node).copy(), _grid(node, np.eye(4)), node.GetName()), None)
     names = " and ".join(parent.GetName() for parent in parents)
     if all(parent.IsTransformToWorldLinear() for parent in parents):
-        matrix = vtk.vtkMatrix4x4()
-        linear_matrix(parents, matrix)
+        matrix = linear_matrix(parents)
         grid = _grid(node, slicer.util.arrayFromVTKMatrix(matrix))
         back = vtk.vtkTransform()
         matrix.Invert()
@@ -78,9 +78,7 @@ def grid_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode
         return None
     parents = [parent for parent in (node.GetParentTransformNode(), initial) if parent is not None]
     if all(parent.IsTransformToWorldLinear() for parent in parents):
-        matrix = vtk.vtkMatrix4x4()
-        linear_matrix(parents, matrix)
-        return _grid(node, slicer.util.arrayFromVTKMatrix(matrix))
+        return _grid(node, slicer.util.arrayFromVTKMatrix(linear_matrix(parents)))
     return _box(node, local_to_world(node, initial))
 
 
@@ -88,36 +86,35 @@ def local_to_world(
     node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None
 ) -> vtk.vtkGeneralTransform:
     """Return the transform from the node's coordinates to the world, then the initial one, RAS mm."""
-    together = vtk.vtkGeneralTransform()
-    together.PostMultiply()
-    for parent in (node.GetParentTransformNode(), initial):
-        if parent is not None:
-            part = vtk.vtkGeneralTransform()
-            parent.GetTransformToWorld(part)
-            together.Concatenate(part)
-    return together
+    return in_turn(*(_to_world(parent) for parent in (node.GetParentTransformNode(), initial) if parent is not None))
 
 
-def linear_matrix(parents: Sequence[slicer.vtkMRMLTransformNode], matrix: vtk.vtkMatrix4x4) -> None:
-    """Set ``matrix`` to the product of linear transform nodes' matrices to the world, the first applied first."""
-    matrix.Identity()
+def _to_world(transform: slicer.vtkMRMLTransformNode) -> vtk.vtkGeneralTransform:
+    part = vtk.vtkGeneralTransform()
+    transform.GetTransformToWorld(part)
+    return part
+
+
+def linear_matrix(parents: Sequence[slicer.vtkMRMLTransformNode]) -> vtk.vtkMatrix4x4:
+    """Return the product of linear transform nodes' matrices to the world, the first applied first."""
+    matrix = vtk.vtkMatrix4x4()
     for parent in parents:
         step = vtk.vtkMatrix4x4()
         parent.GetMatrixTransformToWorld(step)
         vtk.vtkMatrix4x4.Multiply4x4(step, matrix, matrix)
+    return matrix
 
 
 def points_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> PointList:
     """Return the control points of a point list in world LPS mm, with their labels, without a preview."""
     points = np.array(slicer.util.arrayFromMarkupsControlPoints(node, world=True), float).reshape(-1, 3)
     if initial is not None:
-        to_world = vtk.vtkGeneralTransform()
-        initial.GetTransformToWorld(to_world)
+        to_world = _to_world(initial)
         points = np.array([to_world.TransformPoint(point) for point in points]).reshape(-1, 3)
     statuses = np.array([node.GetNthControlPointPositionStatus(n) for n in range(len(points))], int)
     points[statuses != node.PositionDefined] = np.nan
     kept = np.flatnonzero(statuses != node.PositionPreview)  # a preview follows the mouse
-    return PointList(points[kept] * [-1, -1, 1], tuple(node.GetNthControlPointLabel(int(n)).strip() for n in kept))
+    return PointList(flipped(points[kept]), tuple(node.GetNthControlPointLabel(int(n)).strip() for n in kept))
 
 
 def labels_of(
@@ -190,20 +187,16 @@ def _values(node: slicer.vtkMRMLNode) -> np.ndarray:
 
 
 def _grid(node: slicer.vtkMRMLNode, local_to_world_ras: np.ndarray) -> Grid:
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    return Grid(node.GetImageData().GetDimensions(), FLIP @ local_to_world_ras @ slicer.util.arrayFromVTKMatrix(matrix))
+    return Grid(node.GetImageData().GetDimensions(), FLIP @ local_to_world_ras @ ijk_to_ras(node))
 
 
 def _box(node: slicer.vtkMRMLNode, to_world: vtk.vtkAbstractTransform) -> Grid:
     """Return a grid along the world's axes around the transformed volume, with the volume's finest spacing."""
     size = np.array(node.GetImageData().GetDimensions())
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    to_ras = slicer.util.arrayFromVTKMatrix(matrix)
+    to_ras = ijk_to_ras(node)
     steps = [np.linspace(-0.5, n - 0.5, 9) for n in size]
     ijk = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, 3)
-    world = np.array([to_world.TransformPoint(p) for p in ijk @ to_ras[:3, :3].T + to_ras[:3, 3]]) * [-1, -1, 1]
+    world = flipped([to_world.TransformPoint(point) for point in apply_matrix(to_ras, ijk)])
     spacing = float(np.linalg.norm(to_ras[:3, :3], axis=0).min())
     low, high = world.min(0), world.max(0)
     lps = np.diag([spacing, spacing, spacing, 1.0])
@@ -214,14 +207,10 @@ def _box(node: slicer.vtkMRMLNode, to_world: vtk.vtkAbstractTransform) -> Grid:
 def _resampled_in_world(node: slicer.vtkMRMLNode, to_world: vtk.vtkAbstractTransform) -> Image:
     """Resample the volume to the grid around it, by linear interpolation, its lowest value outside."""
     grid = _box(node, to_world)
-    world_ras = FLIP @ grid.ijk_to_lps
     to_ras = vtk.vtkMatrix4x4()
     node.GetRASToIJKMatrix(to_ras)
-    positions = vtk.vtkGeneralTransform()  # from the new grid's voxels to the volume's
-    positions.PostMultiply()
-    positions.Concatenate(slicer.util.vtkMatrixFromArray(world_ras))
-    positions.Concatenate(to_world.GetInverse())
-    positions.Concatenate(to_ras)
+    # From the new grid's voxels to the volume's.
+    positions = in_turn(slicer.util.vtkMatrixFromArray(FLIP @ grid.ijk_to_lps), to_world.GetInverse(), to_ras)
     plain = vtk.vtkImageData()  # VTK's own origin and spacing must not be applied a second time
     plain.ShallowCopy(node.GetImageData())
     plain.SetOrigin(0, 0, 0)

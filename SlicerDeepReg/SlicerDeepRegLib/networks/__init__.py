@@ -7,21 +7,16 @@ documentation need to know of a network is declared on its class, see :class:`Re
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import sys
 from typing import Any
 
+from ..registry import declared
 from .base import NetworkOutput, RegistrationNetwork
 
 
 def discover() -> dict[str, type[RegistrationNetwork]]:
     """Return the class of every network in this folder by name, in alphabetical order."""
-    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
-    classes = {
-        module.__name__.rpartition(".")[2].replace("_", "-"): vars(module)["NETWORK"]
-        for module in modules
-        if "NETWORK" in vars(module)
-    }
+    classes = {name.replace("_", "-"): found for name, found in declared(sys.modules[__name__], "NETWORK").items()}
     return dict(sorted(classes.items()))
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from .blocks import cropped, padding_to
+
 #: Added to a product that does not count; finite, so that half precision holds it and a row of nothing is no NaN.
 OUTSIDE = -1e4
 
@@ -34,13 +36,13 @@ def window_attention(
         padded = [-(-size // w) * w for size, w in zip(shape, window_shape)]
     mask = None
     if list(shape) != padded:
-        extra = [amount for size, p in zip(shape[::-1], padded[::-1]) for amount in (0, p - size)]
+        extra = padding_to(shape, padded)
         there = F.pad(query.new_ones((len(query), 1, *shape)), extra)
         query, key, value = (F.pad(t, extra) for t in (query, key, value))
         mask = _windows(there, window_shape, 1).transpose(2, 3) > 0  # (B windows, 1, 1, voxels)
     queries, keys, values = (_windows(t, window_shape, heads) for t in (query, key, value))
     attended = _joined(attend(queries, keys, values, mask), window_shape, query.shape)
-    return attended[:, :, : shape[0], : shape[1], : shape[2]]
+    return cropped(attended, shape)
 
 
 def attend(
@@ -97,7 +99,7 @@ def neighbor_attention(
     shape, edge = tuple(query.shape[2:]), window * reach
     side = 2 * edge  # of a tile; it sees an edge more on each side, which is twice its side in all
     padded = [-(-size // side) * side for size in shape]
-    extra = [amount for size, p in zip(shape[::-1], padded[::-1]) for amount in (0, p - size)]
+    extra = padding_to(shape, padded)
     asked = F.pad(query, extra)
     seen = F.pad(torch.cat([key, value], 1), [amount + edge for amount in extra])
     # On a CPU slab by slab, which fits its cache; on a GPU every call costs more than the copies.
@@ -114,7 +116,7 @@ def neighbor_attention(
         windows = _windows(part, [side] * 3, heads)
         attended.append(_joined(F.scaled_dot_product_attention(windows, keys, values, bias), [side] * 3, part.shape))
     whole = attended[0] if len(attended) == 1 else torch.cat(attended, 2)
-    return whole[:, :, : shape[0], : shape[1], : shape[2]]
+    return cropped(whole, shape)
 
 
 def _seen(slabs: torch.Tensor, side: int, heads: int) -> torch.Tensor:

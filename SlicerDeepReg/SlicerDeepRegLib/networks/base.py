@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..losses.papers import PaperLoss
 from ..warping.velocity import integrate
+from .blocks import cropped, padding_to
 
 INTEGRATIONS = ("displacement", "velocity")
 
@@ -89,14 +90,14 @@ class RegistrationNetwork(nn.Module):
             )
         shape = fixed.shape[2:]
         padded = self.padded_shape(shape)
-        padding = [amount for size, wide in zip(shape[::-1], padded[::-1]) for amount in (0, wide - size)]
+        padding = padding_to(shape, padded)
         output = self.estimate(F.pad(moving, padding), F.pad(fixed, padding))
         for name, values in output.fields.items():
             output.factors[name] = padded[-1] // values.shape[-1]
-            output.fields[name] = _cropped(values, [-(-size // output.factors[name]) for size in shape])
-        output.displacement = _cropped(output.displacement, shape)
+            output.fields[name] = cropped(values, [-(-size // output.factors[name]) for size in shape])
+        output.displacement = cropped(output.displacement, shape)
         if output.velocity is not None:
-            output.velocity = _cropped(output.velocity, shape)
+            output.velocity = cropped(output.velocity, shape)
         return output
 
     def padded_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
@@ -125,9 +126,3 @@ class RegistrationNetwork(nn.Module):
         """Return the output of a network with one head at full resolution, from what that head gives."""
         velocity = self.head_scale * values.float() if self.integration == "velocity" else None
         return NetworkOutput(self.displacement_of(values), fields or {}, velocity=velocity)
-
-
-def _cropped(tensor: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    for axis, size in enumerate(shape):
-        tensor = tensor.narrow(axis + 2, 0, size)
-    return tensor

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Run = Callable[..., Tensor]
 
 #: torch gives a single volume on a CPU to its fast convolution only when batch x channels x K x J is larger.
 FAST_FROM = 20480
@@ -12,6 +16,23 @@ FAST_FROM = 20480
 REDUCED_FROM = 2**15
 #: From how many voxels on JoinedConv3d saves the copy: below, it costs nothing, and a sum rounds more than one product.
 JOINED_FROM = 2**20
+
+
+def plain_run(block: nn.Module, *inputs: Tensor) -> Tensor:
+    """Call a block as it is; networks put ``kept_small`` in its place."""
+    return block(*inputs)
+
+
+def padding_to(shape: Sequence[int], padded: Sequence[int]) -> list[int]:
+    """Return the padding at the far ends from a shape to another, as ``torch.nn.functional.pad`` takes it."""
+    return [amount for size, wide in zip(shape[::-1], padded[::-1]) for amount in (0, wide - size)]
+
+
+def cropped(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the part of (B, C, ...) of that shape at the near ends."""
+    for axis, size in enumerate(shape, start=2):
+        x = x.narrow(axis, 0, size)
+    return x
 
 
 def _with_company(x: Tensor, groups: int) -> bool:
@@ -96,6 +117,25 @@ class InstanceNorm(nn.GroupNorm):
 
 CONVOLUTION = {2: nn.Conv2d, 3: Conv3d}
 TRANSPOSED = {2: nn.ConvTranspose2d, 3: ConvTranspose3d}
+
+
+def rectified(before: int, after: int, stride: int = 1, slope: float = 0.1, dimensions: int = 3) -> nn.Sequential:
+    """Convolution of 3 voxels, leaky rectifier."""
+    return nn.Sequential(
+        CONVOLUTION[dimensions](before, after, 3, stride=stride, padding=1), nn.LeakyReLU(slope, inplace=True)
+    )
+
+
+def normalized(before: int, after: int, norm: str, stride: int = 1, bias: bool = True) -> nn.Sequential:
+    """Convolution of 3 voxels, normalization of that kind, rectifier, in 3D."""
+    return nn.Sequential(
+        Conv3d(before, after, 3, stride=stride, padding=1, bias=bias), normalization(norm, after), nn.ReLU(inplace=True)
+    )
+
+
+def perceptron(width: int, inner: int) -> nn.Sequential:
+    """Two linear layers with GELU between."""
+    return nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
 
 
 def unit(

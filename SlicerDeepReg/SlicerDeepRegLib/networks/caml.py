@@ -40,7 +40,7 @@ from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import compose, warp
 from .attention import neighbor_attention
 from .base import NetworkOutput, RegistrationNetwork
-from .blocks import ChannelNorm, Conv3d, ConvTranspose3d, InstanceNorm, Pointwise, head
+from .blocks import ChannelNorm, Conv3d, ConvTranspose3d, InstanceNorm, Pointwise, head, perceptron, plain_run
 
 
 class CAML(RegistrationNetwork):
@@ -139,7 +139,7 @@ class TwoStreams(nn.Module):
         self.bottom_norm, self.last_norm = ChannelNorm(widths[-1]), ChannelNorm(2 * width)
         self.spread = ConvTranspose3d(2 * width, width // 2, patch, stride=patch)
         self.head = head(width // 2)
-        self.run = lambda block, *inputs: block(*inputs)
+        self.run = plain_run
 
     def forward(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         both = torch.cat(self.streams(moving, fixed).chunk(2), 1)
@@ -196,7 +196,7 @@ class CrossBlock(nn.Module):
         self.norm1, self.norm2 = ChannelNorm(width), nn.LayerNorm(width)
         self.query, self.key_value = Pointwise(width, width), Pointwise(width, 2 * width)
         self.project_out = Pointwise(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width))
+        self.mlp = perceptron(width, mlp_ratio * width)
 
     def forward(self, base: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         query = self.query(self.norm1(base))

@@ -22,7 +22,10 @@ from torch import nn
 
 from ..losses.papers import LNCCAndDiffusion
 from .base import NetworkOutput, RegistrationNetwork
-from .blocks import Conv3d, ConvTranspose3d, head
+from .blocks import ConvTranspose3d, head, rectified
+
+#: Of the rectifiers on the negative side.
+SLOPE = 0.2
 
 
 class CycleMorph(RegistrationNetwork):
@@ -48,12 +51,12 @@ class CycleMorph(RegistrationNetwork):
         self.divisor = 2 ** (len(encoder) - 1)
         *ups, kept, last = decoder
         self.down = nn.ModuleList(
-            _layer(before, after, 1 if number == 0 else 2)
+            rectified(before, after, 1 if number == 0 else 2, SLOPE)
             for number, (before, after) in enumerate(zip([2, *encoder[:-1]], encoder))
         )
         entering, leaving = [encoder[-1], *ups[:-1], kept], [*ups, last]
         self.up = nn.ModuleList(Up(*three) for three in zip(entering, encoder[-2::-1], leaving))
-        self.between = _layer(ups[-1], kept)
+        self.between = rectified(ups[-1], kept, slope=SLOPE)
         self.head = head(last)
 
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
@@ -70,17 +73,13 @@ class CycleMorph(RegistrationNetwork):
         return self.output_of(self.head(x))
 
 
-def _layer(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(Conv3d(before, after, 3, stride=stride, padding=1), nn.LeakyReLU(0.2, inplace=True))
-
-
 class Up(nn.Module):
     """Twice the size, the skip before it in the channels, and one convolution."""
 
     def __init__(self, before: int, skip: int, after: int) -> None:
         super().__init__()
         self.enlarge = ConvTranspose3d(before, before, 3, stride=2, padding=1, output_padding=1)
-        self.join = _layer(before + skip, after)
+        self.join = rectified(before + skip, after, slope=SLOPE)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         return self.join(torch.cat([skip, self.enlarge(x)], 1))

@@ -32,7 +32,7 @@ from torch import nn
 from ..losses.papers import Structural
 from ..warping.sample import resize
 from .base import NetworkOutput, RegistrationNetwork
-from .blocks import CONVOLUTION, head, normalization
+from .blocks import CONVOLUTION, head, normalization, plain_run
 
 ATTENTIONS = ("sigmoid", "residual", "none")
 
@@ -109,7 +109,7 @@ class ResUNet(nn.Module):
             ResidualUnit(below + here, here, dimensions, norm) for below, here in zip(channels[:0:-1], channels[-2::-1])
         )
         self.head = head(channels[0], dimensions)
-        self.run = lambda block, x: block(x)
+        self.run = plain_run
 
     def forward(self, pair: torch.Tensor) -> torch.Tensor:
         levels = []

@@ -34,7 +34,7 @@ from ..losses.papers import MultiResolution
 from ..warping.sample import compose, resize, warp
 from .attention import window_attention
 from .base import NetworkOutput, RegistrationNetwork
-from .blocks import Conv3d, ConvTranspose3d, InstanceNorm, head, unit
+from .blocks import Conv3d, ConvTranspose3d, InstanceNorm, head, perceptron, unit
 
 
 class MSRDNet(RegistrationNetwork):
@@ -184,7 +184,7 @@ class Dilformer(nn.Module):
             Conv3d(width, width, 3, padding=rate, dilation=rate) if rate else Conv3d(width, width, 1) for rate in rates
         )
         self.project_out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width))
+        self.mlp = perceptron(width, mlp_ratio * width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         normed = self.norm1(x.movedim(1, -1)).movedim(-1, 1)

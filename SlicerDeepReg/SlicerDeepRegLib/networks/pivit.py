@@ -19,7 +19,7 @@ from torch import nn
 from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import compose, recentered, resize_by_corners, warp
 from .base import NetworkOutput, RegistrationNetwork
-from .blocks import Conv3d, head
+from .blocks import head, plain_run, rectified
 from .swin import SwinStage
 
 
@@ -42,9 +42,9 @@ class PIViT(RegistrationNetwork):
         self, width: int = 32, iterations: int = 3, window: int = 8, head_scale: float = 1.0, **common: Any
     ) -> None:
         super().__init__(head_scale, **common)
-        self.encoder = nn.ModuleList(_layer(before, width, 2) for before in (1, width, width))
+        self.encoder = nn.ModuleList(rectified(before, width, 2) for before in (1, width, width))
         self.attend = nn.ModuleList(Attending(width, window) for _ in range(iterations))
-        self.refine = nn.ModuleList(_layer(2 * width, width) for _ in range(2))
+        self.refine = nn.ModuleList(rectified(2 * width, width) for _ in range(2))
         self.heads = nn.ModuleList(head(width) for _ in range(iterations + 2))
         for block in self.attend:
             block.run = self.kept_small
@@ -72,18 +72,14 @@ class PIViT(RegistrationNetwork):
         return NetworkOutput(resize_by_corners(flow, 2), fields)
 
 
-def _layer(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(Conv3d(before, after, 3, stride=stride, padding=1), nn.LeakyReLU(0.1, inplace=True))
-
-
 class Attending(nn.Module):
     """Two Swin blocks over the features of both images, and a convolution."""
 
     def __init__(self, width: int, window: int) -> None:
         super().__init__()
         self.swin = SwinStage(2 * width, 2, [window] * 3, (0.0, 0.0), heads=1, shrink=True)
-        self.reduce = _layer(2 * width, width)
-        self.run = lambda block, *inputs: block(*inputs)
+        self.reduce = rectified(2 * width, width)
+        self.run = plain_run
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.reduce(self.swin(x.movedim(1, -1), self.run).movedim(-1, 1))

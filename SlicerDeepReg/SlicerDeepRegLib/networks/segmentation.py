@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .blocks import CONVOLUTION, normalization
+from .blocks import CONVOLUTION, cropped, normalization, padding_to
 
 SEGMENTATIONS = ("fcn", "unet")
 
@@ -46,11 +46,7 @@ class SegmentationNetwork(nn.Module):
             raise ValueError(f"{type(self).__name__} needs (B, 1, ...) images of {n} axes; it got {tuple(image.shape)}")
         shape = image.shape[2:]
         wide = [max(2 * divisor, -(-size // divisor) * divisor) for size in shape]
-        padding = [amount for size, w in zip(shape[::-1], wide[::-1]) for amount in (0, w - size)]
-        scores = self.scores(self.levels(F.pad(image, padding)))
-        for axis, size in enumerate(shape, start=2):
-            scores = scores.narrow(axis, 0, size)
-        return scores
+        return cropped(self.scores(self.levels(F.pad(image, padding_to(shape, wide)))), shape)
 
     def levels(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the features of every level, from fine to coarse."""

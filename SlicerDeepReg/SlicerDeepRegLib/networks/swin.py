@@ -15,14 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import OUTSIDE
-from .blocks import Conv3d
-
-Run = Callable[..., Tensor]
-
-
-def plain_run(block: nn.Module, *inputs: Tensor) -> Tensor:
-    """Call a block as it is; networks put ``kept_small`` in its place."""
-    return block(*inputs)
+from .blocks import Conv3d, Run, perceptron, plain_run
 
 
 class WindowAttention(nn.Module):
@@ -170,12 +163,6 @@ def relative_positions(window: Sequence[int], table: Sequence[int], device: torc
     return row.reshape(voxels, voxels)
 
 
-def perceptron(width: int, ratio: float) -> nn.Sequential:
-    """Two linear layers, the inner one ``ratio`` times as wide, with GELU between."""
-    inner = int(width * ratio)
-    return nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
-
-
 class SwinBlock(nn.Module):
     """Attention and perceptron, each after a normalization and added to what came in.
 
@@ -196,7 +183,7 @@ class SwinBlock(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = WindowAttention(width, window, heads, **attention)
-        self.mlp = perceptron(width, ratio)
+        self.mlp = perceptron(width, int(width * ratio))
         self.drop_path = drop_path
 
     def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:

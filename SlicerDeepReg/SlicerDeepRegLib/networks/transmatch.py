@@ -26,8 +26,8 @@ from torch import nn
 from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import as_sampled_by_edges
 from .base import NetworkOutput, RegistrationNetwork
-from .blocks import UpAndJoin, head, unit
-from .swin import Run, SwinBlock, SwinEncoder, shifted
+from .blocks import Run, UpAndJoin, head, unit
+from .swin import SwinBlock, SwinEncoder, shifted
 
 
 class TransMatch(RegistrationNetwork):

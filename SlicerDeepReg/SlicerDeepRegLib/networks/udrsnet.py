@@ -26,7 +26,7 @@ from torch import nn
 from ..losses.papers import SSIMAndDiffusion
 from ..warping.sample import compose, warp
 from .base import NetworkOutput, RegistrationNetwork
-from .blocks import CONVOLUTION, TRANSPOSED
+from .blocks import CONVOLUTION, TRANSPOSED, plain_run, rectified
 from .fmirnet import ResUNet
 
 BASES = ("resunet", "vtn")
@@ -94,8 +94,8 @@ class VTN(nn.Module):
         self.scale = scale
         self.down = nn.ModuleList()
         for level, (before, after) in enumerate(zip([2, *widths[:-1]], widths)):
-            second = [_layer(after, after, n)] if level >= 2 else []
-            self.down.append(nn.Sequential(_layer(before, after, n, stride=2), *second))
+            second = [rectified(after, after, dimensions=n)] if level >= 2 else []
+            self.down.append(nn.Sequential(rectified(before, after, stride=2, dimensions=n), *second))
         self.predict, self.field_up, self.feature_up = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         joined = widths[-1]
         for here in widths[-2::-1]:
@@ -105,7 +105,7 @@ class VTN(nn.Module):
             joined = 2 * here + n
         self.head = _up(joined, n, n)
         nn.init.normal_(self.head.weight, std=1e-6)
-        self.run = lambda block, x: block(x)
+        self.run = plain_run
 
     def forward(self, pair: torch.Tensor) -> torch.Tensor:
         levels = []
@@ -116,12 +116,6 @@ class VTN(nn.Module):
         for predict, field_up, feature_up in zip(self.predict, self.field_up, self.feature_up):
             x = torch.cat([levels.pop(), self.run(feature_up, x), field_up(predict(x))], 1)
         return self.scale * self.head(x)
-
-
-def _layer(before: int, after: int, dimensions: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        CONVOLUTION[dimensions](before, after, 3, stride=stride, padding=1), nn.LeakyReLU(0.1, inplace=True)
-    )
 
 
 def _up(before: int, after: int, dimensions: int) -> nn.Module:

@@ -38,7 +38,7 @@ from ..losses.papers import Decoupled
 from ..warping.sample import compose, resize, warp
 from .attention import whole_attention
 from .base import NetworkOutput, RegistrationNetwork
-from .blocks import Conv3d, head, normalization
+from .blocks import Conv3d, head, normalized, perceptron
 
 DENOISERS = ("dncnn", "unet", "convolutions")
 
@@ -112,12 +112,6 @@ class Unfolding(RegistrationNetwork):
         return u + resize(change, u.shape[2:])
 
 
-def _layer(before: int, after: int, norm: str, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        Conv3d(before, after, 3, stride=stride, padding=1), normalization(norm, after), nn.ReLU(inplace=True)
-    )
-
-
 class TransUNet(nn.Module):
     """The fidelity module: a U-Net with a transformer at its coarsest level; (B, 2, ...) to (B, 3, ...)."""
 
@@ -125,12 +119,13 @@ class TransUNet(nn.Module):
         super().__init__()
         self.skips = skips
         self.down = nn.ModuleList(
-            _layer(before, after, norm, stride=1 if number == 0 else 2)
+            normalized(before, after, norm, stride=1 if number == 0 else 2)
             for number, (before, after) in enumerate(zip([2, *channels[:-1]], channels))
         )
         self.transformer = nn.Sequential(*(TransformerLayer(channels[-1], heads, mlp) for _ in range(layers)))
         self.up = nn.ModuleList(
-            _layer(below + (here if skips else 0), here, norm) for below, here in zip(channels[:0:-1], channels[-2::-1])
+            normalized(below + (here if skips else 0), here, norm)
+            for below, here in zip(channels[:0:-1], channels[-2::-1])
         )
         self.last = nn.Sequential(Conv3d(channels[0], channels[0], 3, padding=1), nn.ReLU(inplace=True))
         self.head = head(channels[0])
@@ -161,7 +156,7 @@ class TransformerLayer(nn.Module):
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.project_in, self.project_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, mlp), nn.GELU(), nn.Linear(mlp, width))
+        self.mlp = perceptron(width, mlp)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         query, key, value = self.project_in(self.norm1(tokens)).chunk(3, -1)
@@ -197,7 +192,9 @@ class DnCNN(nn.Module):
     def __init__(self, width: int, depth: int, norm: str, residual: bool = True) -> None:
         super().__init__()
         self.residual = residual
-        self.layers = nn.Sequential(_layer(3, width, norm), *(_layer(width, width, norm) for _ in range(depth - 2)))
+        self.layers = nn.Sequential(
+            normalized(3, width, norm), *(normalized(width, width, norm) for _ in range(depth - 2))
+        )
         self.last = head(width)
 
     def forward(self, field: torch.Tensor) -> torch.Tensor:
@@ -210,9 +207,9 @@ class DenoisingUNet(nn.Module):
 
     def __init__(self, width: int, norm: str) -> None:
         super().__init__()
-        self.enter = _layer(3, width, norm)
-        self.down = nn.ModuleList([_layer(width, 2 * width, norm, 2), _layer(2 * width, 4 * width, norm, 2)])
-        self.up = nn.ModuleList([_layer(6 * width, 2 * width, norm), _layer(3 * width, width, norm)])
+        self.enter = normalized(3, width, norm)
+        self.down = nn.ModuleList([normalized(width, 2 * width, norm, 2), normalized(2 * width, 4 * width, norm, 2)])
+        self.up = nn.ModuleList([normalized(6 * width, 2 * width, norm), normalized(3 * width, width, norm)])
         self.last = head(width)
 
     def forward(self, field: torch.Tensor) -> torch.Tensor:

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from ..losses.papers import LNCCAndDiffusion
 from ..warping.sample import as_sampled_by_edges
 from .base import NetworkOutput, RegistrationNetwork
-from .blocks import Conv3d, UpAndJoin, head, unit
-from .swin import Run, SwinBlock, SwinEncoder, SwinStage, perceptron
+from .blocks import Conv3d, Run, UpAndJoin, head, perceptron, unit
+from .swin import SwinBlock, SwinEncoder, SwinStage
 
 LAYOUTS = ("ixi", "oasis")
 
@@ -169,7 +169,7 @@ class OverlappingBlock(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width, bias=False)
         self.project_out = nn.Linear(width, width)
-        self.mlp = perceptron(width, 4)
+        self.mlp = perceptron(width, 4 * width)
         self.position_bias = nn.Parameter(torch.zeros((self.WINDOW + self.SEEN - 1) ** 3, heads))
         nn.init.trunc_normal_(self.position_bias, std=0.02)
 

@@ -25,7 +25,7 @@ from torch import nn
 from ..losses.papers import MSEAndDiffusion
 from .attention import whole_attention
 from .base import NetworkOutput, RegistrationNetwork
-from .blocks import Conv3d, head, normalization
+from .blocks import Conv3d, head, normalized, perceptron
 
 
 class ViTVNet(RegistrationNetwork):
@@ -68,10 +68,12 @@ class ViTVNet(RegistrationNetwork):
         self.positions = nn.Parameter(torch.zeros(1, positions[0] * positions[1] * positions[2], width))
         self.transformer = nn.ModuleList(Layer(width, heads, inner) for _ in range(layers))
         self.transformer_norm = nn.LayerNorm(width, eps=1e-6)
-        self.enter = _normalized(width, first, norm)
+        self.enter = normalized(width, first, norm, bias=False)
         skips = [channels[-1], channels[-1], *channels[::-1]]
         self.up = nn.ModuleList(
-            nn.Sequential(_normalized(before + skip, after, norm), _normalized(after, after, norm))
+            nn.Sequential(
+                normalized(before + skip, after, norm, bias=False), normalized(after, after, norm, bias=False)
+            )
             for before, skip, after in zip([first, *decoder[:-1]], skips, decoder)
         )
         self.head = head(decoder[-1])
@@ -114,12 +116,6 @@ def _pair(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _normalized(before: int, after: int, norm: str) -> nn.Sequential:
-    return nn.Sequential(
-        Conv3d(before, after, 3, padding=1, bias=False), normalization(norm, after), nn.ReLU(inplace=True)
-    )
-
-
 class Layer(nn.Module):
     """A layer of the transformer; (B, tokens, C)."""
 
@@ -129,7 +125,7 @@ class Layer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.project_out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
+        self.mlp = perceptron(width, inner)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         given = self.norm1(x)

@@ -108,18 +108,6 @@ def haar(x: torch.Tensor) -> torch.Tensor:
     return torch.stack(bands, 2).flatten(1, 2)
 
 
-def inverse_haar(bands: torch.Tensor) -> torch.Tensor:
-    """Return the image whose :func:`haar` transform this is."""
-    parts = list(bands.unflatten(1, (-1, 8)).unbind(2))
-    for axis in (4, 3, 2):
-        joined = []
-        for low, high in zip(parts[::2], parts[1::2]):
-            both = torch.stack([(low + high) * 0.5**0.5, (low - high) * 0.5**0.5], axis + 1)
-            joined.append(both.flatten(axis, axis + 1))
-        parts = joined
-    return parts[0]
-
-
 def _every_second(x: torch.Tensor, axis: int, start: int) -> torch.Tensor:
     return x[(slice(None),) * axis + (slice(start, None, 2),)]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import qt
 
-from ..metrics.status import DICE
+from ..metrics.status import DICE, color_of
+from .quality import STATUS_WORDS
 
 #: Height of a row in pixels, and how many structures are drawn at most.
 ROW, MOST = 15, 14
-GOOD, FAIR, BAD = "#2e9e4f", "#e09a1a", "#d43a3a"
 
 
 def drawn_rows(structures: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float]]:
@@ -36,7 +36,7 @@ def draw(structures: Sequence[Mapping[str, Any]], width: int, palette: Any) -> A
         top = ROW * number + 2
         painter.drawText(4, top + ROW - 4, name if len(name) < 20 else name[:18] + "\u2026")
         painter.drawText(end + 4, top + ROW - 4, f"{after:.2f}")
-        color = GOOD if after >= DICE[0] else FAIR if after >= DICE[1] else BAD
+        _word, color = STATUS_WORDS[color_of(after, *DICE, higher=True)]
         painter.fillRect(names, top + 3, round(after * (end - names)), ROW - 6, qt.QColor(color))
         painter.drawRect(names, top + 1, round(before * (end - names)), ROW - 3)
     bottom = ROW * len(rows) + 2

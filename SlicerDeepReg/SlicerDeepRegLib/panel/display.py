@@ -10,23 +10,41 @@ from slicer.i18n import tr as _
 
 from ..mrml.layouts import Layouts
 from ..mrml.motion import Morph, Stages, stage_names
-from ..mrml.review import Review
+from ..mrml.review import DEFAULT_MODE, Review
 from ..mrml.runs import Run, moving_is_where_it_was
 from .selection import complete
 from .titles import metric_title, stage_title
 
-LEGENDS = {
-    "fade": _("The slider fades from the fixed volume to the warped volume."),
-    "swipe": _("Fixed volume on the patient's right of the border, warped on the left; the slider moves the border."),
-    "difference": _("Red: the warped volume is brighter than the fixed volume. Blue: darker. Black: equal."),
-    "checkerboard": _("Squares alternate between the fixed and the warped volume: edges should continue across them."),
-    "jacobian": _(
-        "From fixed to moving: blue is compression (below 1), white no change, red expansion. 0 and below: folded."
+#: The display modes: their titles, and how to read what is shown.
+MODES = {
+    "fade": (_("Fade"), _("The slider fades from the fixed volume to the warped volume.")),
+    "swipe": (
+        _("Swipe"),
+        _("Fixed volume on the patient's right of the border, warped on the left; the slider moves the border."),
     ),
-    "log_jacobian": _(
-        "From fixed to moving, on a log scale: blue is compression, white no change, red expansion. Magenta: folded."
+    "difference": (
+        _("Difference"),
+        _("Red: the warped volume is brighter than the fixed volume. Blue: darker. Black: equal."),
     ),
-    "magnitude": _("Displacement of each voxel in mm, without the linear alignment."),
+    "checkerboard": (
+        _("Checkerboard"),
+        _("Squares alternate between the fixed and the warped volume: edges should continue across them."),
+    ),
+    "jacobian": (
+        _("Jacobian determinant"),
+        _("From fixed to moving: blue is compression (below 1), white no change, red expansion. 0 and below: folded."),
+    ),
+    "log_jacobian": (
+        _("Jacobian (log scale)"),
+        _(
+            "From fixed to moving, on a log scale: blue is compression, white no change, red expansion. "
+            "Magenta: folded."
+        ),
+    ),
+    "magnitude": (
+        _("Displacement magnitude (mm)"),
+        _("Displacement of each voxel in mm, without the linear alignment."),
+    ),
 }
 
 
@@ -112,9 +130,9 @@ class Display:
         if run is None or parameters is None or run.node.GetScene() is None or run.get("warped") is None:
             self._changed()
             return
-        mode = parameters.reviewMode if parameters.reviewMode in LEGENDS else "fade"
+        mode = parameters.reviewMode if parameters.reviewMode in MODES else DEFAULT_MODE
         after = not (self.before and moving_is_where_it_was(run))
-        self.legend = LEGENDS[mode]
+        self.legend = MODES[mode][1]
         if run.get("fixed") is not None:
             try:
                 self.review.show(run, mode, parameters.reviewAmount, after)

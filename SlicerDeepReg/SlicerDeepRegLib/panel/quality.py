@@ -22,6 +22,7 @@ from ..metrics.status import (
     Status,
     statuses,
 )
+from ..metrics.table import written
 from ..mrml.runs import Run
 
 #: The words for a color, so that nobody needs to tell colors apart, and how the color is drawn.
@@ -81,8 +82,7 @@ def structure_cells(structure: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def _before_and_after(values: Mapping[str, float | None], form: str) -> str:
-    before, after = (values.get(name) for name in ("before", "after"))
-    return f"{'-' if before is None else form.format(before)} \u2192 {'-' if after is None else form.format(after)}"
+    return " \u2192 ".join(written(values.get(name), form) for name in ("before", "after"))
 
 
 def _volumes(fixed_ml: float | None, warped_ml: float | None) -> str:

@@ -18,10 +18,9 @@ from ..mrml.png import grab
 from ..mrml.review import ARRANGED, Review
 from ..mrml.runs import Run, transform_of
 from ..mrml.shots import beside, shots
+from ..report import paper
 from ..report.content import Picture, content_of
 from ..report.movie import can_write_mp4, write_film
-from ..report.page import page
-from ..report.paper import NO_FPDF, can_write, write_pdf
 from ..types import InputError
 
 
@@ -47,15 +46,9 @@ def write_report(run: Run, facts: dict[str, Any], review: Review, folder: Path) 
     if "statuses" not in facts or "table" not in facts:
         raise InputError(_("This result was made by an older version and lacks what the report needs. Register again."))
     content = content_of(facts, [Picture(png, caption) for png, caption in shots(review, run, cameras())])
-    target = folder / "report.html"
-    target.write_text(page(content), encoding="utf-8")
-    lines = [_("The report was saved as {path}").format(path=target)]
-    if can_write():
-        write_pdf(content, folder / "report.pdf")
-        lines.append(_("and as a PDF next to it."))
-    else:
-        lines.append(NO_FPDF)
-    return lines
+    page, *pdf = paper.write_report(content, folder)
+    saved = _("The report was saved as {path}").format(path=folder / page)
+    return [saved, _("and as a PDF next to it.") if pdf else paper.NO_FPDF]
 
 
 def ask_animation() -> Path | None:

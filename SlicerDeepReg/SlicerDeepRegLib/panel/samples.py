@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 import slicer.util
 
+from ..mrml.display import set_range
 from ..mrml.nodes import add_volume, flipped
 from ..mrml.segments import add_segmentation
 from ..mrml.world import placed_volume
@@ -57,8 +58,7 @@ def add_volumes(pair: SyntheticPair) -> tuple[Any, Any]:
     nodes = []
     for image in (pair.fixed, pair.moving):
         node = add_volume(slicer.mrmlScene, image, image.name)
-        node.GetDisplayNode().SetAutoWindowLevel(0)
-        node.GetDisplayNode().SetWindowLevelMinMax(*RANGE)
+        set_range(node, *RANGE)
         nodes.append(node)
     return nodes[0], nodes[1]
 

@@ -6,8 +6,7 @@ A section is added by two files: ``panel/sections/NAME.py`` with one class that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import slicer.util
@@ -104,8 +103,8 @@ class Section(Protocol):
         """Show runs side by side."""
 
 
-class BaseSection:
-    """A section that ignores every event; derive from it and override what matters.
+class BaseSection(Section):
+    """A section that ignores every event, as the protocol's methods do; derive from it and override what matters.
 
     Args:
         context: what the sections share.
@@ -133,62 +132,3 @@ class BaseSection:
     def parameters(self) -> Any | None:
         """The parameter node that the panel shows, or None."""
         return self.context.parameters
-
-    def bind(self, parameters: Any | None) -> None:
-        pass
-
-    def update(self) -> None:
-        pass
-
-    def entered(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def choice_changed(self) -> None:
-        pass
-
-    def volume_added(self, node: Any) -> None:
-        pass
-
-    def devices_changed(self) -> None:
-        pass
-
-    def started(self, job: Job) -> None:
-        pass
-
-    def progressed(self, job: Job) -> None:
-        pass
-
-    def finished(self, job: Job) -> None:
-        pass
-
-    def status_changed(self, text: str) -> None:
-        pass
-
-    def selection_changed(self) -> None:
-        pass
-
-    def view_changed(self) -> None:
-        pass
-
-    def views_taken(self) -> None:
-        pass
-
-    def run_about_to_be_removed(self, run: Run) -> None:
-        pass
-
-    def compare(self, runs: Sequence[Run]) -> None:
-        pass
-
-
-@contextmanager
-def signals_blocked(*widgets: Any) -> Iterator[None]:
-    """Change widgets without their signals being sent."""
-    before = [widget.blockSignals(True) for widget in widgets]
-    try:
-        yield
-    finally:
-        for widget, blocked in zip(widgets, before):
-            widget.blockSignals(blocked)

@@ -9,6 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from ..settings import Number, numbers_of
+from .controls import signals_blocked
 
 
 class SettingsForm:
@@ -38,9 +39,8 @@ class SettingsForm:
             self._make(list(numbers.values()))
         self._numbers = numbers
         for name, control in self.controls.items():
-            blocked = control.blockSignals(True)
-            control.value = values.get(name, numbers[name].value)
-            control.blockSignals(blocked)
+            with signals_blocked(control):
+                control.value = values.get(name, numbers[name].value)
 
     def _make(self, numbers: list[Number]) -> None:
         for name in list(self.controls):

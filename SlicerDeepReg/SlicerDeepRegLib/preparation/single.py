@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry.grids import oriented, triple, with_voxels
+from ..geometry.grids import content_box, oriented, triple, with_voxels
+from ..geometry.points import apply_matrix
 from ..types import Grid, Image, InputError
 from .intensity import background_level, robust_range, scaled
 from .resample import resample
@@ -38,18 +39,15 @@ def unit_values(image: Image, grid: Grid, inside: np.ndarray | None = None) -> n
 
 def shows_more(image: Image, grid: Grid) -> bool:
     """Whether the image shows something more than a voxel of the grid beyond it."""
-    locations = np.argwhere(image.values > background_level(image.values))[:, ::-1]
-    corners = np.array(list(itertools.product(*zip(locations.min(0), locations.max(0)))), float)
-    onto = grid.lps_to_ijk @ image.grid.ijk_to_lps
-    indices = corners @ onto[:3, :3].T + onto[:3, 3]
+    corners = np.array(list(itertools.product(*zip(*content_box(image.values > background_level(image.values))))))
+    indices = apply_matrix(grid.lps_to_ijk @ image.grid.ijk_to_lps, corners)
     return bool((indices < -1.5).any() or (indices > np.array(grid.size_ijk) + 0.5).any())
 
 
 def _shown(values: np.ndarray) -> tuple[slice, ...]:
     """Return the box of what the image shows, with the margin that a registration's working grid has."""
-    locations = np.argwhere(values > background_level(values))
-    low, high = locations.min(0), locations.max(0)
-    return tuple(slice(max(0, a - CROP_MARGIN), b + 1 + CROP_MARGIN) for a, b in zip(low, high))
+    low, high = content_box(values > background_level(values))
+    return tuple(slice(max(0, a - CROP_MARGIN), b + 1 + CROP_MARGIN) for a, b in zip(low[::-1], high[::-1]))
 
 
 def _sized(grid: Grid, image: Image, wanted_ijk: Sequence[int]) -> Grid:
@@ -65,8 +63,7 @@ def _sized(grid: Grid, image: Image, wanted_ijk: Sequence[int]) -> Grid:
             f"{image.name} has {axes} axes and --size has {len(wanted_ijk)} numbers. Give one for each axis."
         )
     size_ijk = [wanted or present for wanted, present in zip(size_ijk, grid.size_ijk)]
-    shown = np.argwhere(image.values > background_level(image.values))
-    low, high = shown.min(0)[::-1], shown.max(0)[::-1]
+    low, high = content_box(image.values > background_level(image.values))
     middle_ijk = (grid.lps_to_ijk @ image.grid.ijk_to_lps @ [*((low + high) / 2), 1])[:3]
     start = np.round(middle_ijk - (np.array(size_ijk) - 1) / 2).astype(int)
     start = np.where(np.array(size_ijk) >= grid.size_ijk, (np.array(grid.size_ijk) - size_ijk) // 2, start)

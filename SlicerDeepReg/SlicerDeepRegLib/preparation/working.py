@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..geometry.fields import to_lps
-from ..geometry.grids import oriented, padded, resized, triple, with_voxels
+from ..geometry.grids import content_box, oriented, padded, resized, triple, with_voxels
 from ..similarity import automatic, similarity
 from ..types import AUTOMATIC, Field, Grid, Image, ImagePair, InputError
 from . import intensity
@@ -188,11 +188,8 @@ def _crop(fixed: Image, fixed_mask: np.ndarray | None) -> Grid:
     content = fixed.values > intensity.background_level(fixed.values)
     if fixed_mask is not None:
         content = content & fixed_mask if (content & fixed_mask).any() else fixed_mask
-    low, high = [], []
-    for axis_kji in (2, 1, 0):
-        present = np.flatnonzero(content.any(axis=tuple(a for a in range(3) if a != axis_kji)))
-        low.append(max(0, int(present[0]) - CROP_MARGIN))
-        high.append(min(content.shape[axis_kji], int(present[-1]) + 1 + CROP_MARGIN))
+    first, last = content_box(content)
+    low, high = np.maximum(first - CROP_MARGIN, 0), np.minimum(last + 1 + CROP_MARGIN, fixed.grid.size_ijk)
     matrix = fixed.grid.ijk_to_lps.copy()
-    matrix[:3, 3] += matrix[:3, :3] @ np.array(low)
-    return Grid(triple(np.array(high) - low), matrix)
+    matrix[:3, 3] += matrix[:3, :3] @ low
+    return Grid(triple(high - low), matrix)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..metrics.status import Status, overall
-from ..metrics.table import STATES
+from ..metrics.table import STATES, written
 from ..similarity import similarities
 
 #: The kinds of locations, in words.
@@ -132,9 +132,6 @@ def _lines(rows: Sequence[tuple[str, Sequence[str]]]) -> tuple[tuple[str, ...], 
 
 
 def _structures(rows: Sequence[Mapping[str, Any]]) -> Table:
-    def shown(value: float | None, form: str) -> str:
-        return "-" if value is None else form.format(value)
-
     lines = []
     for row in rows:
         fixed, warped = row["fixed_ml"], row["warped_ml"]
@@ -142,10 +139,10 @@ def _structures(rows: Sequence[Mapping[str, Any]]) -> Table:
         lines.append(
             (
                 row["name"],
-                *(shown(row["dice"][state], "{:.3f}") for state in ("before", "after")),
-                *(shown(row["hd95_mm"][state], "{:.1f}") for state in ("before", "after")),
-                shown(fixed, "{:.1f}"),
-                shown(warped, "{:.1f}"),
+                *(written(row["dice"][state], "{:.3f}") for state in ("before", "after")),
+                *(written(row["hd95_mm"][state], "{:.1f}") for state in ("before", "after")),
+                written(fixed, "{:.1f}"),
+                written(warped, "{:.1f}"),
                 change,
             )
         )

@@ -20,10 +20,10 @@ def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> di
         label_names: name of each label, where the result does not have them.
 
     Returns:
-        method, title, preset, linear, similarity, device, seconds (in all), seconds_by_part, metrics (of the end,
-        single numbers), table (title and the value in each state), statuses, structures, stages, locations (LPS mm),
-        spacing_mm, size_ijk, versions, platform, sha256, weights_sha256, references, license, names (of the images)
-        and notes.
+        method, title, summary, preset, linear, similarity, device, seconds (in all), seconds_by_part, peak_gb, metrics
+        (of the end, single numbers), table (title and the value in each state), statuses, structures, stages, locations
+        (LPS mm), spacing_mm, size_ijk, versions, platform, sha256, weights_sha256, references, license, names (of the
+        images) and notes.
     """
     label_names = label_names or result.label_names
     after = result.metrics.get("after", {})

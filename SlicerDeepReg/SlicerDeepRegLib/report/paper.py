@@ -1,4 +1,4 @@
-"""A report as a PDF, by fpdf2, which is optional: ``pip install "SlicerDeepReg[report]"``."""
+"""A report in a folder: the page, and a PDF by fpdf2, which is optional: ``pip install "SlicerDeepReg[report]"``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..types import InputError
 from .content import Content, Picture, Table
-from .page import COLORS, MEANINGS, VERDICTS
+from .page import COLORS, MEANINGS, VERDICTS, page
 
 if TYPE_CHECKING:
     from fpdf import FPDF
@@ -25,6 +25,19 @@ _MARGIN, _LINE = 15, 4.6
 def can_write() -> bool:
     """Return whether fpdf2 is installed."""
     return importlib.util.find_spec("fpdf") is not None
+
+
+def write_report(content: Content, folder: Path) -> list[str]:
+    """Write report.html and, where fpdf2 is installed, report.pdf into a folder; return the names of the files.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    (folder / "report.html").write_text(page(content), encoding="utf-8")
+    if not can_write():
+        return ["report.html"]
+    write_pdf(content, folder / "report.pdf")
+    return ["report.html", "report.pdf"]
 
 
 def write_pdf(content: Content, path: Path) -> None:

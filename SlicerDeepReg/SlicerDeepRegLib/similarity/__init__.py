@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from ..registry import declared
+from ..registry import all_declared
 from ..types import AUTOMATIC, InputError
 from .base import Comparison, Similarity, State
 
@@ -22,7 +22,7 @@ SAME_MODALITY_CORRELATION = 0.3
 @cache
 def similarities() -> dict[str, Similarity]:
     """Return every metric by name."""
-    return {metric.name: metric for metric in declared(sys.modules[__name__], "SIMILARITIES")}
+    return {metric.name: metric for metric in all_declared(sys.modules[__name__], "SIMILARITIES")}
 
 
 def names() -> tuple[str, ...]:

@@ -52,9 +52,8 @@ class Similarity(Protocol):
         matches_intensities: whether the moving intensities are mapped to the distribution of the fixed ones before.
         stiffness_on_coarse_field: the factor of the regularity where the field is coarser than the images, which is
             stiffer by itself.
-        Settings: a frozen dataclass of numbers (see ``settings.number``); ``regularity`` is one of them, the weight of
-            the diffusion energy beside this metric.
-        presets: the settings by name of the preset.
+        presets: the settings by name of the preset, each a frozen dataclass of numbers (see ``settings.number``);
+            ``regularity`` is one of them, the weight of the diffusion energy beside this metric.
     """
 
     name: str
@@ -63,7 +62,6 @@ class Similarity(Protocol):
     automatic: bool
     matches_intensities: bool
     stiffness_on_coarse_field: float
-    Settings: type
     presets: Mapping[str, Any]
 
     def prepare(self, fixed: torch.Tensor, moving: torch.Tensor, mask: torch.Tensor, how: Comparison) -> State:

@@ -53,7 +53,6 @@ class LNCCSimilarity:
     #: Chosen on the brains and the lung of benchmarks/RESULTS.md: changes volumes about as much as a field at full
     #: size.
     stiffness_on_coarse_field = 0.6
-    Settings = LNCCSettings
     presets = {
         "fast": LNCCSettings(),
         "standard": LNCCSettings(),

@@ -35,7 +35,6 @@ class MINDSimilarity:
     automatic = True
     matches_intensities = False
     stiffness_on_coarse_field = 1.0
-    Settings = MINDSettings
     presets = {"fast": MINDSettings(), "standard": MINDSettings(), "thorough": MINDSettings(regularity=1.0)}
 
     def prepare(self, fixed: torch.Tensor, moving: torch.Tensor, mask: torch.Tensor, how: Comparison) -> State:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..files.atomic import reason
 from ..types import IMAGE_FIELDS, InputError, Request
 from . import protocol
 from .connection import Connection
@@ -107,7 +108,7 @@ class WorkerClient:
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise InputError(
-                f"The volumes could not be handed over through {folder.parent}: {error.strerror or error}. Free some "
+                f"The volumes could not be handed over through {folder.parent}: {reason(error)}. Free some "
                 "space there, or set the temporary folder to another disk."
             ) from error
         self._requests[job] = request

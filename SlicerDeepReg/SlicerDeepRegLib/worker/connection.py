@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files.atomic import reason
 from ..processes.folders import PrivateFolder
 from ..processes.launch import Child, describe_exit, environment_for, module_command, pipe, was_killed
 from ..types import InputError
@@ -40,7 +41,7 @@ class Connection:
             self._private = PrivateFolder("deepreg-worker-")
         except OSError as error:
             raise InputError(
-                f"The temporary folder cannot be written to: {error.strerror or error}. Free some space there, or set "
+                f"The temporary folder cannot be written to: {reason(error)}. Free some space there, or set "
                 "the temporary folder to another disk."
             ) from error
         self.folder: Path = self._private.path

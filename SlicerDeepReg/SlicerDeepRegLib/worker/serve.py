@@ -23,6 +23,7 @@ from typing import Any
 
 from .. import __version__
 from ..catalog import refresh
+from ..files.atomic import reason
 from ..types import (
     PRESETS,
     Canceled,
@@ -174,7 +175,7 @@ def _serve(message: dict[str, Any], root: Path, writer: MessageWriter, reader: M
         text = "Memory ran out. Use a smaller preset, close other programs, or resample the fixed volume."
         writer.send("failed", job=job, reason="memory", text=text)
     except OSError as error:
-        text = f"A file of the registration could not be written or read: {error.strerror or error}. Free some space."
+        text = f"A file of the registration could not be written or read: {reason(error)}. Free some space."
         writer.send("failed", job=job, reason="disk", text=text, detail=traceback.format_exc())
     except Exception as error:
         text = f"The registration failed: {type(error).__name__}: {error}"

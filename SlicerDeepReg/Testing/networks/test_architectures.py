@@ -10,7 +10,7 @@ from SlicerDeepRegLib.networks.blocks import Conv3d, ConvTranspose3d, InstanceNo
 from SlicerDeepRegLib.networks.msrd_net import Dilformer
 from SlicerDeepRegLib.networks.size import parameters
 from SlicerDeepRegLib.networks.unfolding import DnCNN
-from SlicerDeepRegLib.networks.wavemorph import DySample, GlobalResponse, SummedDepthwise, haar, inverse_haar
+from SlicerDeepRegLib.networks.wavemorph import DySample, GlobalResponse, SummedDepthwise, haar
 from SlicerDeepRegLib.warping.sample import compose, resize
 from torch import nn
 
@@ -221,12 +221,11 @@ def test_fmirnet_1_and_2():
 # ------------------------------------------------------------------ WaveMorph
 
 
-def test_haar_is_orthonormal_and_inverts_exactly():
+def test_haar_is_orthonormal():
+    """So that its transpose inverts it: nothing of the image is lost."""
     torch.manual_seed(0)
     x = torch.randn(2, 3, 4, 6, 8, dtype=torch.float64)
-    bands = haar(x)
-    assert bands.shape == (2, 24, 2, 3, 4)
-    assert torch.allclose(inverse_haar(bands), x, atol=1e-14)
+    assert haar(x).shape == (2, 24, 2, 3, 4)
     basis = torch.eye(64, dtype=torch.float64).reshape(64, 1, 4, 4, 4)
     matrix = haar(basis).flatten(1)
     assert torch.allclose(matrix @ matrix.T, torch.eye(64, dtype=torch.float64), atol=1e-14)

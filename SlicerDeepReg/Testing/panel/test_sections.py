@@ -94,3 +94,10 @@ def test_two_sections_of_one_name_are_refused(desktop, example):
     with pytest.raises(ValueError, match="named example"):
         sections.section_classes()
     sys.modules.pop(f"{sections.__name__}.other", None)
+
+
+def test_the_menu_of_display_modes_offers_what_the_review_can_show(desktop):
+    from SlicerDeepRegLib.mrml import review
+    from SlicerDeepRegLib.panel import display
+
+    assert tuple(display.MODES) == review.MODES and review.MODES[0] == review.DEFAULT_MODE

@@ -54,7 +54,6 @@ class Lddmm(Engine):
     modalities = ("same",)
     bytes_per_voxel = 900
     on_device = True
-    Settings = LddmmSettings
     presets = {preset: LddmmSettings() for preset in PRESETS}
     card = Card(
         name="lddmm",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -37,8 +36,7 @@ def solve(
         phi_{1,0} and phi_{0,1} as displacements, (1, n, ...) voxels, and the energy at each iteration.
     """
     device = torch.device(context.device)
-    arrays = (pair.moving, pair.fixed, pair.inside.astype(np.float32))
-    images = [torch.from_numpy(values)[None, None].to(device) for values in arrays]
+    images = pair.tensors(device)
     whole = images[1].shape[2:]
     velocities: list[torch.Tensor] | None = None
     curve: list[float] = []

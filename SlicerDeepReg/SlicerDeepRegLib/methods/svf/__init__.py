@@ -34,7 +34,6 @@ class VelocityFieldOptimization(BaseMethod):
     """See the head of the file."""
 
     on_device = True
-    Settings = SVFSettings
     presets = PRESET_SETTINGS
     card = Card(
         name="svf",
@@ -66,14 +65,7 @@ class VelocityFieldOptimization(BaseMethod):
 
         work = working_pair(pair, start, context.preset, context.similarity)
         if context.similarity == AUTOMATIC:  # only now it is known which metric that is
-            description = PairDescription(
-                fixed=pair.fixed.grid,
-                moving=pair.moving.grid,
-                preset=context.preset,
-                similarity=work.similarity,
-                on_gpu=context.on_gpu,
-            )
-            context.require(description)
+            context.require(context.description(pair, work.similarity))
         context.done("prepare")
         return optimize(work, settings, context)
 

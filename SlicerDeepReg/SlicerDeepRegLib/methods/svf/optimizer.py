@@ -51,7 +51,7 @@ def refine(pair: WorkingPair, displacement: torch.Tensor, iterations: int, conte
     plan = [dataclasses.replace(level, iterations=iterations) for level in _plan(pair)[-2:]]
     plan[0] = dataclasses.replace(plan[0], field_size_ijk=plan[0].size_ijk)  # the displacement may be as fine
     grid = resized(pair.grid, plan[0].size_ijk)
-    velocity = logarithm(resize(displacement, tuple(grid.size_ijk[c] for c in images.axes)[::-1]))
+    velocity = logarithm(resize(displacement, images.shape(grid)))
     state, _ = fold_free(None, velocity, grid, settings)
     return _solve(images, plan, state, settings, context, [])
 
@@ -130,7 +130,7 @@ def optimize_level(
     # The field may be coarser than the images: what is measured in voxels is measured in those of the images.
     field_grid = resized(pair.grid, level.field_size_ijk)
     before = resized_to(state, field_grid, images.axes) if state is not None else None
-    shape, field_shape = (tuple(g.size_ijk[c] for c in images.axes)[::-1] for g in (grid, field_grid))
+    shape, field_shape = images.shape(grid), images.shape(field_grid)
     identity = fixed.new_zeros((1, len(images.axes), *field_shape))
     begin = resize(before.displacement if before is not None else identity, shape)
     finest_mm = grid.spacing_mm[images.axes].min()

@@ -59,6 +59,10 @@ class Images:
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
 
+    def shape(self, grid: Grid) -> tuple[int, ...]:
+        """Return the shape, (K, J, I) or (J, I), of a grid over the pair's box."""
+        return tuple(grid.size_ijk[c] for c in self.axes)[::-1]
+
     def at(self, grid: Grid) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Relation]:
         """Return fixed, moving and mask at the resolution of ``grid``, and ``warp``'s arguments for the moving one.
 

@@ -67,7 +67,7 @@ def search(
     fixed, moving, _, relation = images.at(fine)
     still = fixed.new_zeros((1, len(images.axes), *fixed.shape[2:]))
     aligned = warp(moving, still, **relation)
-    shape = tuple(cells.size_ijk[c] for c in images.axes)[::-1]
+    shape = images.shape(cells)
     first, second = _pooled(mind_ssc(fixed), shape), _pooled(mind_ssc(aligned), shape)
     displacement = coupled_search(first, second, settings.search_radius)
     context.report(0.06, "search")

@@ -8,8 +8,9 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ...mrml.runs import Run
+from ..controls import signals_blocked
 from ..reporting import ask_animation, write_animation
-from ..section import BaseSection, signals_blocked
+from ..section import BaseSection
 from ..selection import complete
 from ..text import as_text
 from ..titles import stage_title

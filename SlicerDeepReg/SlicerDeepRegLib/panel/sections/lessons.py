@@ -15,8 +15,9 @@ from ...teaching.lessons import LESSONS, SHOWN, Lesson, Step
 from ...teaching.pairs import PAIRS
 from ...types import InputError
 from ..choice import Choice
+from ..controls import signals_blocked
 from ..samples import add_labeled_pair
-from ..section import BaseSection, signals_blocked
+from ..section import BaseSection
 from ..session import Job
 from ..text import escaped
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from slicer.i18n import tr as _
@@ -14,8 +14,9 @@ from ...methods import Method, linear_methods, method, methods
 from ...similarity import similarities
 from ...types import AUTOMATIC, MAX_UNCERTAINTY_RUNS, PRESETS, InputError, Request
 from ..context import read_settings
+from ..controls import choose, chosen, fill
 from ..marks import TitleMarks
-from ..section import BaseSection, signals_blocked
+from ..section import BaseSection
 from ..settings_form import SettingsForm
 from ..text import as_text
 from ..titles import preset_choice
@@ -52,16 +53,18 @@ class MethodSection(BaseSection):
             "linear": widgets.linearCombo,
             "similarity": widgets.similarityCombo,
         }
-        _fill(self._menus["preset"], [(preset, preset_choice(preset)) for preset in PRESETS])
-        _fill(self._menus["linear"], [(name, _(chosen.title)) for name, chosen in linear_methods().items()])
+        fill(self._menus["preset"], [(preset, preset_choice(preset)) for preset in PRESETS])
+        fill(self._menus["linear"], [(name, _(linear.title)) for name, linear in linear_methods().items()])
         metrics = [(name, _(metric.title)) for name, metric in similarities().items()]
-        _fill(self._menus["similarity"], [(AUTOMATIC, _("Automatic")), *metrics])
+        fill(self._menus["similarity"], [(AUTOMATIC, _("Automatic")), *metrics])
         self._fill_methods()
         self.devices_changed()
         for name, combo in self._menus.items():
             combo.connect("currentIndexChanged(int)", self._setter(name, combo))
         widgets.methodCombo.connect("currentIndexChanged(int)", lambda index=0: self._set_method(""))
-        widgets.variantCombo.connect("currentIndexChanged(int)", lambda index=0: self._set_method(self._variant()))
+        widgets.variantCombo.connect(
+            "currentIndexChanged(int)", lambda index=0: self._set_method(chosen(widgets.variantCombo) or "")
+        )
         widgets.restoreDefaultsButton.connect("clicked(bool)", lambda checked=False: self._set_settings({}))
 
     @property
@@ -72,21 +75,16 @@ class MethodSection(BaseSection):
     # ------------------------------------------------------------------ what the controls do
 
     def _setter(self, name: str, combo: Any) -> Callable[[int], None]:
-        def choose(index: int = 0) -> None:
-            value = combo.itemData(combo.currentIndex)
+        def set_parameter(index: int = 0) -> None:
+            value = chosen(combo)
             if self.parameters is not None and value is not None:
                 setattr(self.parameters, name, value)
 
-        return choose
-
-    def _variant(self) -> str:
-        combo = self.widgets.variantCombo
-        return combo.itemData(combo.currentIndex) or ""
+        return set_parameter
 
     def _set_method(self, variant: str) -> None:
         """Set the parameter, which is NAME or NAME:VARIANT."""
-        combo = self.widgets.methodCombo
-        name = combo.itemData(combo.currentIndex)
+        name = chosen(self.widgets.methodCombo)
         if self.parameters is not None and name is not None and name + variant != self.parameters.method:
             self.parameters.settings = "{}"  # another method has other parameters
             self.parameters.method = name + variant
@@ -106,35 +104,35 @@ class MethodSection(BaseSection):
             self.context.update()
 
     def _fill_methods(self) -> None:
-        _fill(self.widgets.methodCombo, [(name, _(chosen.title)) for name, chosen in methods().items()])
+        fill(self.widgets.methodCombo, [(name, _(offered.title)) for name, offered in methods().items()])
 
     def devices_changed(self) -> None:
         combo = self.widgets.deviceCombo
-        chosen = combo.itemData(combo.currentIndex) if combo.count else "auto"
+        before = chosen(combo) if combo.count else "auto"
         devices = self.context.session.client.devices or [{"name": "cpu", "title": "CPU"}]
         entries = [("auto", _("Automatic (GPU if available)"))]
         for device in devices:
             free = device.get("free_bytes")
             title = device["title"] + (f", {free / 1e9:.0f} GB {_('free')}" if free else "")
             entries.append((device["name"], title))
-        _fill(combo, entries)
-        _choose(combo, chosen)
+        fill(combo, entries)
+        choose(combo, before)
         notes = [_(device["note"]) for device in devices if device.get("note")]
         combo.toolTip = " ".join([_("Where to compute, and how much memory is free there."), *notes])
 
     def update(self) -> None:
         parameters = self.parameters
         for name, combo in self._menus.items():
-            _choose(combo, getattr(parameters, name))
+            choose(combo, getattr(parameters, name))
         base, _colon, variant = parameters.method.partition(":")
-        _choose(self.widgets.methodCombo, base)
+        choose(self.widgets.methodCombo, base)
         self._show_variants(base, variant)
-        chosen = shown_method(parameters.method)
-        card = chosen.card
+        shown = shown_method(parameters.method)
+        card = shown.card
         trained = "" if card.trained_on is None else _("Trained on: {data}.").format(data=card.trained_on) + " "
         self.widgets.methodLabel.text = as_text(f"{_(card.summary)} {trained}{_('License')}: {card.license}.")
-        preset = parameters.preset if parameters.preset in chosen.presets else Request.preset
-        self._form.show(chosen.presets[preset], read_settings(parameters.settings))
+        preset = parameters.preset if parameters.preset in shown.presets else Request.preset
+        self._form.show(shown.presets[preset], read_settings(parameters.settings))
         if not self.context.session.busy:
             self.choice_changed()
 
@@ -147,8 +145,8 @@ class MethodSection(BaseSection):
         variants = methods()[base].card.variants if base in methods() else {}
         offered = [("", _("Default")), *[(f":{name}", _(values["title"])) for name, values in variants.items()]]
         if [combo.itemData(row) for row in range(combo.count)] != [value for value, _title in offered]:
-            _fill(combo, offered)
-        _choose(combo, f":{variant}" if variant else "")
+            fill(combo, offered)
+        choose(combo, f":{variant}" if variant else "")
         for widget in (self.widgets.variantTitle, combo):
             widget.visible = bool(variants)
 
@@ -159,17 +157,3 @@ def shown_method(name: str) -> Method:
         return method(name)
     except InputError:
         return method(Request.method)
-
-
-def _fill(combo: Any, entries: Iterable[tuple[str, str]]) -> None:
-    """Offer other entries, (value, title)."""
-    with signals_blocked(combo):
-        combo.clear()
-        for value, title in entries:
-            combo.addItem(title, value)
-
-
-def _choose(combo: Any, value: str) -> None:
-    """Choose the entry of a value, or the first one."""
-    with signals_blocked(combo):
-        combo.setCurrentIndex(max(0, combo.findData(value)))

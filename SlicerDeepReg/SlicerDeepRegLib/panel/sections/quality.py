@@ -14,8 +14,9 @@ from ...mrml.error_maps import consistency, disagreement, residuals, way_back
 from ...mrml.nodes import flipped
 from ...mrml.runs import Run
 from .. import bars
+from ..controls import set_columns, show_rows, signals_blocked
 from ..quality import STATUS_WORDS, location_cells, run_statuses, structure_cells
-from ..section import BaseSection, signals_blocked
+from ..section import BaseSection
 from ..selection import complete
 from ..text import as_text, escaped
 
@@ -39,9 +40,13 @@ class QualitySection(BaseSection):
         self._locations: list[Sequence[float]] = []  # RAS mm of each row
         self._structures: list[Sequence[float] | None] = []
         widgets = self.widgets
-        _set_columns(widgets.statusTable, (_("Measure"), _("Status"), _("Value")), 130)
-        _set_columns(widgets.locationsTable, (_("Finding"), _("Value")), 110)
-        _set_columns(widgets.structuresTable, (_("Segment"), _("Dice"), _("HD95 (mm)"), _("Volume (ml)")), 130)
+        for table, titles, height in (
+            (widgets.statusTable, (_("Measure"), _("Status"), _("Value")), 130),
+            (widgets.locationsTable, (_("Finding"), _("Value")), 110),
+            (widgets.structuresTable, (_("Segment"), _("Dice"), _("HD95 (mm)"), _("Volume (ml)")), 130),
+        ):
+            set_columns(table, titles, [len(titles) - 1], height)
+            table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)  # long values wrap
         widgets.barsLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)  # not as wide as it was drawn
         for table, go in (
             (widgets.locationsTable, lambda row: self._go(self._locations, row)),
@@ -90,15 +95,10 @@ class QualitySection(BaseSection):
 
     def _fill_statuses(self, statuses: list[Status]) -> None:
         table, label = self.widgets.statusTable, self.widgets.summaryLabel
-        table.setRowCount(len(statuses))
+        rows = [(_(status.name), STATUS_WORDS[status.color][0], status.value) for status in statuses]
+        show_rows(table, rows, [f"{status.value}\n{_('Within tolerance')}: {status.rule}" for status in statuses])
         for row, status in enumerate(statuses):
-            word, color = STATUS_WORDS[status.color]
-            for column, text in enumerate((_(status.name), word, status.value)):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(as_text(f"{status.value}\n{_('Within tolerance')}: {status.rule}"))
-                if column == 1:
-                    item.setForeground(qt.QBrush(qt.QColor(color)))
-                table.setItem(row, column, item)
+            table.item(row, 1).setForeground(qt.QBrush(qt.QColor(STATUS_WORDS[status.color][1])))
         label.visible = bool(statuses)
         if statuses:
             summary = overall(statuses)
@@ -107,18 +107,25 @@ class QualitySection(BaseSection):
 
     def _fill_locations(self, locations: list[dict[str, Any]]) -> None:
         self._locations = [flipped(location["position_lps_mm"]) for location in locations]
-        _fill(self.widgets.locationsTable, [location_cells(location) for location in locations])
+        self._fill(self.widgets.locationsTable, [location_cells(location) for location in locations])
 
     def _fill_structures(self, structures: list[dict[str, Any]]) -> None:
         places = [structure["lps_mm"] for structure in structures]
         self._structures = [None if place is None else flipped(place) for place in places]
-        _fill(self.widgets.structuresTable, [structure_cells(structure) for structure in structures])
+        self._fill(self.widgets.structuresTable, [structure_cells(structure) for structure in structures])
         self.widgets.structuresTable.visible = bool(structures)
         width = max(BARS_WIDTH, self.box.width - 2 * MARGIN)
         pixmap = bars.draw(structures, width, self.root.palette)
         self.widgets.barsLabel.visible = pixmap is not None
         if pixmap is not None:
             self.widgets.barsLabel.pixmap = pixmap
+
+    @staticmethod
+    def _fill(table: Any, rows: Sequence[Sequence[str]]) -> None:
+        """Show other rows, none of them selected."""
+        with signals_blocked(table):
+            table.clearSelection()
+            show_rows(table, rows)
 
     def _opposite(self, run: Run) -> Run | None:
         """Return the newest run with fixed and moving exchanged, or None."""
@@ -193,26 +200,3 @@ class QualitySection(BaseSection):
         metrics = run.facts["metrics"]
         text = _("Uncertainty from perturbed runs: mean {mean:.2f} mm, 95 % below {most:.2f} mm.")
         self.widgets.qualityLabel.text = text.format(mean=metrics["uncertainty_mm"], most=metrics["uncertainty_p95_mm"])
-
-
-def _set_columns(table: Any, titles: Sequence[str], height: int) -> None:
-    table.setColumnCount(len(titles))
-    table.setHorizontalHeaderLabels(list(titles))
-    for column in range(len(titles)):
-        is_last = column == len(titles) - 1
-        table.horizontalHeader().setSectionResizeMode(
-            column, qt.QHeaderView.Stretch if is_last else qt.QHeaderView.ResizeToContents
-        )
-    table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)  # long values wrap
-    table.verticalHeader().hide()
-    table.setMaximumHeight(height)
-
-
-def _fill(table: Any, rows: Sequence[Sequence[str]]) -> None:
-    """Show other rows, none of them selected."""
-    with signals_blocked(table):
-        table.clearSelection()
-        table.setRowCount(len(rows))
-        for number, row in enumerate(rows):
-            for column, text in enumerate(row):
-                table.setItem(number, column, qt.QTableWidgetItem(text))

@@ -9,9 +9,10 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from ...metrics.table import written
 from ...mrml.runs import Run, rename
-from ..section import BaseSection, signals_blocked
-from ..text import as_text
+from ..controls import set_columns, show_rows, signals_blocked
+from ..section import BaseSection
 from ..titles import method_title, preset_title, stage_title
 
 HEADINGS = (_("Name"), _("Method"), _("Time"), _("NCC"), _("Folding (%)"))
@@ -28,13 +29,7 @@ class ResultsSection(BaseSection):
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
         widgets, table = self.widgets, self.widgets.runsTable
-        table.setColumnCount(len(HEADINGS))
-        table.setHorizontalHeaderLabels(list(HEADINGS))
-        for column in range(len(HEADINGS)):
-            mode = qt.QHeaderView.Stretch if column < 2 else qt.QHeaderView.ResizeToContents
-            table.horizontalHeader().setSectionResizeMode(column, mode)
-        table.verticalHeader().hide()
-        table.setMaximumHeight(120)
+        set_columns(table, HEADINGS, (0, 1), 120)
         table.connect("itemSelectionChanged()", self._row_selected)
         table.connect("itemChanged(QTableWidgetItem*)", lambda item=None: self._row_checked())
         widgets.showButton.connect("clicked(bool)", lambda checked=False: self.show())
@@ -45,15 +40,8 @@ class ResultsSection(BaseSection):
     # ------------------------------------------------------------------ the list
 
     def update(self) -> None:
-        table, runs = self.widgets.runsTable, self.context.runs
-        with signals_blocked(table):
-            table.setRowCount(len(runs.runs))
-            for row, run in enumerate(runs.runs):
-                tool_tip = as_text(_run_text(run))
-                for column, text in enumerate(_cells(run)):
-                    item = qt.QTableWidgetItem(text)
-                    item.setToolTip(tool_tip)
-                    table.setItem(row, column, item)
+        runs = self.context.runs.runs
+        show_rows(self.widgets.runsTable, [_cells(run) for run in runs], [_run_text(run) for run in runs])
         self.selection_changed()
 
     def selection_changed(self) -> None:
@@ -131,13 +119,9 @@ def _cells(run: Run) -> list[str]:
         ("\U0001f512 " if run.permanent else "") + run.name,
         method_title(facts.get("method", "")),
         f"{facts.get('seconds', 0):.0f} s",
-        _number(metrics.get("ncc"), "{:.3f}"),
-        _number(metrics.get("folds_percent"), "{:.2g}"),
+        written(metrics.get("ncc"), "{:.3f}"),
+        written(metrics.get("folds_percent"), "{:.2g}"),
     ]
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)
 
 
 def _run_text(run: Run) -> str:

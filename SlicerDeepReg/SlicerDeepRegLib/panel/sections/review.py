@@ -8,20 +8,14 @@ import qt
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange
 
+from ...mrml.review import DEFAULT_MODE
 from ...mrml.runs import moving_is_where_it_was
-from ..section import BaseSection, signals_blocked
+from ..controls import choose, chosen, fill, signals_blocked
+from ..display import MODES
+from ..section import BaseSection
 from ..selection import complete
 from ..text import as_text
 
-MODES = (
-    ("fade", _("Fade")),
-    ("swipe", _("Swipe")),
-    ("difference", _("Difference")),
-    ("checkerboard", _("Checkerboard")),
-    ("jacobian", _("Jacobian determinant")),
-    ("log_jacobian", _("Jacobian (log scale)")),
-    ("magnitude", _("Displacement magnitude (mm)")),
-)
 LAYOUTS = (
     ("", _("Your own views")),
     ("review", _("Review in three planes")),
@@ -43,7 +37,7 @@ class ReviewSection(BaseSection):
     class Parameters:
         """How runs are displayed; a grid spacing of 0 mm is chosen automatically."""
 
-        reviewMode: str = "fade"
+        reviewMode: str = DEFAULT_MODE
         reviewAmount: Annotated[float, WithinRange(0, 1)] = 0.5
         showGrid: bool = False
         showArrows: bool = False
@@ -57,10 +51,8 @@ class ReviewSection(BaseSection):
         self._flicker.connect("timeout()", self._flick)
         self._shows_warped = False  # while flickering
         widgets, display = self.widgets, context.display
-        for value, title in MODES:
-            widgets.modeCombo.addItem(title, value)
-        for value, title in LAYOUTS:
-            widgets.layoutCombo.addItem(title, value)
+        fill(widgets.modeCombo, [(mode, title) for mode, (title, _legend) in MODES.items()])
+        fill(widgets.layoutCombo, LAYOUTS)
         widgets.modeCombo.connect("currentIndexChanged(int)", lambda index=0: self._set_mode())
         widgets.layoutCombo.connect("currentIndexChanged(int)", lambda index=0: self._arrange())
         widgets.beforeButton.connect("toggled(bool)", lambda checked=False: display.show_before(checked))
@@ -71,9 +63,7 @@ class ReviewSection(BaseSection):
     # ------------------------------------------------------------------ what is shown
 
     def update(self) -> None:
-        with signals_blocked(self.widgets.modeCombo):
-            row = self.widgets.modeCombo.findData(self.parameters.reviewMode)
-            self.widgets.modeCombo.setCurrentIndex(max(0, row))
+        choose(self.widgets.modeCombo, self.parameters.reviewMode)
         self.view_changed()
 
     def selection_changed(self) -> None:
@@ -83,8 +73,8 @@ class ReviewSection(BaseSection):
         widgets, display, run = self.widgets, self.context.display, self.context.runs.selected
         is_complete = complete(run)
         layout = display.layout
-        with signals_blocked(widgets.layoutCombo, widgets.beforeButton):
-            widgets.layoutCombo.setCurrentIndex(max(0, widgets.layoutCombo.findData(layout)))
+        choose(widgets.layoutCombo, layout)
+        with signals_blocked(widgets.beforeButton):
             widgets.beforeButton.checked = display.before
         widgets.layoutCombo.enabled = is_complete or bool(layout)
         for widget in (
@@ -105,12 +95,12 @@ class ReviewSection(BaseSection):
     # ------------------------------------------------------------------ what the controls do
 
     def _set_mode(self) -> None:
-        mode = self.widgets.modeCombo.itemData(self.widgets.modeCombo.currentIndex)
+        mode = chosen(self.widgets.modeCombo)
         if self.parameters is not None and mode is not None:
             self.parameters.reviewMode = mode
 
     def _arrange(self) -> None:
-        self.context.display.arrange(self.widgets.layoutCombo.itemData(self.widgets.layoutCombo.currentIndex) or "")
+        self.context.display.arrange(chosen(self.widgets.layoutCombo) or "")
 
     def _restore_views(self) -> None:
         self.views_taken()
@@ -130,7 +120,7 @@ class ReviewSection(BaseSection):
             self.views_taken()
             return
         self._shows_warped = not self._shows_warped
-        self.context.review.show(run, "fade", float(self._shows_warped))
+        self.context.review.show(run, DEFAULT_MODE, float(self._shows_warped))
 
     def views_taken(self) -> None:
         self.widgets.flickerButton.checked = False

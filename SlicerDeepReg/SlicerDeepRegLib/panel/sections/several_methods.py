@@ -6,16 +6,15 @@ import dataclasses
 import json
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
 from ...mrml.runs import Run
 from ...mrml.side_by_side import MOST
 from ...types import InputError
 from ..choice import Choice
+from ..controls import set_columns, show_rows
 from ..section import BaseSection
 from ..session import Job
-from ..text import as_text
 from ..titles import method_title, preset_title, settings_text
 
 
@@ -45,13 +44,7 @@ class SeveralMethodsSection(BaseSection):
         self._done: list[Run] = []
         self._failed: list[str] = []
         widgets = self.widgets
-        table = widgets.methodsTable
-        table.setColumnCount(2)
-        table.setHorizontalHeaderLabels([_("Method"), _("Preset")])
-        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        table.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
-        table.verticalHeader().hide()
-        table.setMaximumHeight(110)
+        set_columns(widgets.methodsTable, (_("Method"), _("Preset")), [0], 110)
         widgets.addMethodButton.connect("clicked(bool)", lambda checked=False: self.add())
         widgets.clearMethodsButton.connect("clicked(bool)", lambda checked=False: self._set([]))
         widgets.runMethodsButton.connect("clicked(bool)", lambda checked=False: self.run())
@@ -81,15 +74,13 @@ class SeveralMethodsSection(BaseSection):
             self.parameters.methods = json.dumps(methods)
 
     def update(self) -> None:
-        methods, table = self.methods(), self.widgets.methodsTable
-        table.setRowCount(len(methods))
-        for row, entry in enumerate(methods):
+        rows, tool_tips = [], []
+        for entry in self.methods():
             title = method_title(entry["method"])
             settings = settings_text(entry["method"], entry["settings"])
-            for column, text in enumerate((title, preset_title(entry["preset"]))):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(as_text(f"{title}. {settings}" if settings else title))
-                table.setItem(row, column, item)
+            rows.append((title, preset_title(entry["preset"])))
+            tool_tips.append(f"{title}. {settings}" if settings else title)
+        show_rows(self.widgets.methodsTable, rows, tool_tips)
         self.choice_changed()
 
     def choice_changed(self) -> None:
