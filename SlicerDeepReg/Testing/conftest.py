@@ -31,7 +31,7 @@ def pytest_report_header() -> str:
     return f"THE PANEL IS NOT TESTED: {trouble}. 'make setup' names the packages." if trouble else "panel: tested"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"needs the real images of {DATA} (set DEEPREG_DATA to the folder that holds 'open')")
