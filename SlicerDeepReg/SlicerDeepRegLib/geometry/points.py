@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from ..types import Field, Grid, Transform
 
@@ -25,17 +26,12 @@ def interpolate_at_ijk(values: np.ndarray, points_ijk: np.ndarray) -> np.ndarray
 
     Points outside take the value of the nearest border point.
     """
-    size_ijk = np.array(values.shape[2::-1])
-    inside_ijk = np.clip(points_ijk, 0, size_ijk - 1)
-    lower_ijk = np.minimum(np.floor(inside_ijk).astype(int), np.maximum(size_ijk - 2, 0))
-    weight_ijk = inside_ijk - lower_ijk
-    upper_ijk = np.minimum(lower_ijk + 1, size_ijk - 1)
-    result = np.zeros((len(points_ijk), values.shape[3]))
-    for corner in np.ndindex(2, 2, 2):
-        index_ijk = np.where(np.array(corner, bool), upper_ijk, lower_ijk)
-        weight = np.prod(np.where(np.array(corner, bool), weight_ijk, 1 - weight_ijk), axis=1)
-        result += weight[:, None] * values[index_ijk[:, 2], index_ijk[:, 1], index_ijk[:, 0]]
-    return result
+    points_kji = np.asarray(points_ijk, float).T[::-1]
+    channels = [
+        map_coordinates(values[..., c], points_kji, order=1, output=float, mode="nearest")
+        for c in range(values.shape[3])
+    ]
+    return np.stack(channels, axis=-1)
 
 
 def spread_mm(positions_mm: np.ndarray) -> np.ndarray:
