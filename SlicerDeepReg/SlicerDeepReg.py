@@ -183,9 +183,9 @@ class SlicerDeepRegLogic(ScriptedLoadableModuleLogic):
 
     def warmUp(self) -> None:
         """Start the worker when everything it needs is installed; never installs."""
-        from SlicerDeepRegLib.panel.install import missing
+        from SlicerDeepRegLib.worker.requirements import unmet
 
-        if not missing():
+        if not unmet():
             self.session.warm_up()
 
     def register(

@@ -118,7 +118,7 @@ def run_row(python: str, version: str, name: str, folder: Path, tests: list[str]
     log_path = folder / f"{version}-{name}.txt"
     environment = folder / f"{version}-{name}"
     binary = str(environment / ("Scripts" if os.name == "nt" else "bin") / "python")
-    extras = "demo,compare,dicom,report" if with_slicer else "compare,dicom,report"
+    extras = "demo,compare,report" if with_slicer else "compare,report"
     requirements += ["pytest>=7.4", "pytest-xdist>=3.3", "hypothesis>=6.80"]
     # A single call, because a second one could upgrade a pinned package.
     install = [binary, "-m", "pip", "install", "--quiet", *requirements, "--editable", f"{PROJECT}[{extras}]"]

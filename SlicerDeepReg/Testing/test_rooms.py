@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.third_parties import third_parties
 
 LIBRARY = Path(__file__).resolve().parents[1] / "SlicerDeepRegLib"
 PROJECT = LIBRARY.parents[1]
@@ -23,17 +24,6 @@ def room_of(path: Path) -> str:
     """The room of a file: its folder in the library, or the module itself."""
     relative = path.relative_to(LIBRARY)
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
-
-
-def third_parties(path: Path) -> set[str]:
-    """The packages outside the library and the standard library that a file imports, wherever the import stands."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names)
 
 
 def test_every_third_party_package_has_a_contract():
@@ -80,26 +70,35 @@ WITHOUT_TORCH = (
 WITHOUT_SLICER = ("commands.register", "losses.similarity", "methods.svf.optimizer", "pipeline", "warping.velocity")
 
 
-def import_without(blocked: str, modules: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    """Import modules of the library in an interpreter that cannot import ``blocked``."""
+#: What the worker imports. Slicer hands it images in memory, and requirements.txt holds no reader of files.
+WORKER = (*WITHOUT_SLICER, "methods", "models.weights", "worker.serve")
+
+
+def import_without(blocked: tuple[str, ...], modules: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """Import modules of the library in an interpreter that cannot import what is ``blocked``."""
     code = (
         "import importlib, sys\n"
-        f"sys.modules[{blocked!r}] = None\n"
+        f"sys.modules.update(dict.fromkeys({blocked!r}))\n"
         f"for name in {modules!r}:\n"
         "    importlib.import_module(f'SlicerDeepRegLib.{name}')\n"
-        f"assert sys.modules[{blocked!r}] is None\n"
+        f"assert not any(sys.modules[name] for name in {blocked!r})\n"
         "print('imported')"
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
 def test_slicer_side_needs_no_torch():
-    done = import_without("torch", WITHOUT_TORCH)
+    done = import_without(("torch",), WITHOUT_TORCH)
     assert done.stdout.strip() == "imported", done.stderr
 
 
 def test_torch_side_needs_no_slicer():
-    done = import_without("slicer", WITHOUT_SLICER)
+    done = import_without(("slicer",), WITHOUT_SLICER)
+    assert done.stdout.strip() == "imported", done.stderr
+
+
+def test_the_worker_needs_no_reader_of_files():
+    done = import_without(("nibabel", "pydicom", "psutil", "PIL", "slicer"), WORKER)
     assert done.stdout.strip() == "imported", done.stderr
 
 

@@ -1,57 +1,41 @@
-"""Installs PyTorch and the other packages that the worker needs. The caller asks the user first."""
+"""Installs or updates PyTorch and what else the worker needs. The caller asks the user first."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Collection
 
-from ..worker.protocol import OLDEST_TORCH
-
-REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
-#: Packages whose import has another name.
-_IMPORTS = {"scikit-image": "skimage", "surface-distance": "surface_distance"}
-TORCH = ">=" + ".".join(map(str, OLDEST_TORCH))
+from ..worker.requirements import TORCH, listed, unmet
 
 
-def requirements() -> list[str]:
-    """Return the lines of requirements.txt without comments."""
-    lines = [line.split("#")[0].strip() for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if line]
-
-
-def missing() -> list[str]:
-    """Return what is not installed in this Python, PyTorch first, then lines of requirements.txt; imports nothing."""
-    importlib.invalidate_caches()
-    packages = [] if importlib.util.find_spec("torch") is not None else [f"torch{TORCH}"]
-    for line in requirements():
-        name = re.split(r"[<>=!~\[ ]", line, maxsplit=1)[0]
-        if importlib.util.find_spec(_IMPORTS.get(name, name)) is None:
-            packages.append(line)
-    return packages
-
-
-def install(packages: list[str], say: Callable[[str], None]) -> None:
-    """Install packages into Slicer's Python; installed ones are kept.
+def install(packages: Collection[str], say: Callable[[str], None]) -> None:
+    """Install packages into Slicer's Python; those that are installed in a fitting version are kept.
 
     Args:
-        packages: as ``missing`` names them.
+        packages: requirements as ``worker.requirements.unmet`` names them.
         say: called with a text about what is being done.
 
     Raises:
         RuntimeError: an installation failed; the text says what to do.
     """
-    for number, package in enumerate(packages, start=1):
-        say(f"Installing {package} ({number} of {len(packages)}). This can take minutes.")
+    others = [package for package in packages if package != TORCH]
+    steps: list[tuple[str, Callable[[], None]]] = [(TORCH, _torch)] if TORCH in packages else []
+    if others:  # at once, so that none brings another out of its bounds
+        steps.append((", ".join(others), lambda: _packages(others)))
+    for names, step in steps:
+        say(f"Installing {names}. This can take minutes.")
         try:
-            _torch() if package.startswith("torch>") else _package(package)
+            step()
         except Exception as error:
             raise RuntimeError(
-                f"{package} could not be installed: {error}. Check the network connection and the free disk space, "
+                f"{names} could not be installed: {error}. Check the network connection and the free disk space, "
                 "and press Apply again: what is installed already is kept."
             ) from error
+    left = listed(unmet())
+    if left:
+        raise RuntimeError(
+            f"After the installation these are still needed: {', '.join(left)}. Restart Slicer and press Apply again."
+        )
     say("Everything is installed.")
 
 
@@ -64,16 +48,17 @@ def _torch() -> None:
             "the PyTorch extension is not installed. Install it in the Extensions Manager, restart Slicer, and try "
             "again"
         ) from None
-    if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=TORCH) is None:
+    bounds = TORCH[len("torch") :]
+    if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=bounds) is None:
         raise RuntimeError("the PyTorch extension did not install it")
 
 
-def _package(requirement: str) -> None:
+def _packages(requirements: list[str]) -> None:
     import slicer
 
     try:
         packaging = importlib.import_module("slicer.packaging")  # from Slicer 5.11 on
     except ImportError:
-        slicer.util.pip_install(requirement)
-    else:
-        packaging.pip_ensure([requirement], prompt_install=False, requester="DeepReg")
+        slicer.util.pip_install(requirements)
+    else:  # it says itself when Slicer has to be restarted; with --testing it would install nothing, without a word
+        packaging.pip_ensure(requirements, prompt_install=False, requester="DeepReg", skip_in_testing=False)

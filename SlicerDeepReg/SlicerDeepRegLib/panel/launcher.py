@@ -10,6 +10,7 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from ..worker.requirements import listed, unmet
 from . import install
 from .choice import Choice
 from .session import Job
@@ -129,15 +130,16 @@ class Launcher:
 
     def _installed(self) -> bool:
         """Return whether everything is installed, after an installation if the user agreed to one."""
-        context, packages = self.context, install.missing()
+        context, packages = self.context, unmet()
         if not packages:
             return True
         if self.installing:  # pip lets Qt work between its lines, and Apply could be pressed again
             return False
         question = _(
-            "DeepReg needs packages that are not installed yet:\n\n{packages}\n\nInstall them now? PyTorch is large: "
-            "this can take several minutes and gigabytes of disk space."
-        ).format(packages="\n".join(packages))
+            "DeepReg needs packages that are not installed, or installed in another version:\n\n{packages}\n\nInstall "
+            "them now? Another version is replaced. PyTorch is large: this can take several minutes and gigabytes of "
+            "disk space."
+        ).format(packages="\n".join(listed(packages)))
         if not context.confirm(question):
             context.say(_("Nothing was installed. Press Apply when you want to install the packages and register."))
             return False

@@ -1,4 +1,4 @@
-"""Write frames as an animation: a GIF by Pillow, which the worker needs anyway, or an MP4 by imageio-ffmpeg."""
+"""Write frames as an animation: a GIF by Pillow, or an MP4 by imageio-ffmpeg."""
 
 from __future__ import annotations
 

@@ -31,8 +31,6 @@ from ..types import (
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
 PROTOCOL = 5
-#: torch older than this lacks what the code uses.
-OLDEST_TORCH = (2, 2)
 
 
 def line(kind: str, **values: Any) -> bytes:

@@ -36,6 +36,7 @@ from ..types import (
     Result,
 )
 from . import protocol
+from .requirements import listed, unmet
 
 
 def main(folder: str) -> int:
@@ -113,13 +114,13 @@ def _heartbeat(writer: MessageWriter) -> None:
 def _warm_up(writer: MessageWriter) -> bool:
     """Import torch and the pipeline, and say what devices there are; False when torch cannot be used."""
     try:
+        lacking = listed(unmet())
+        if lacking:
+            text = f"The worker's Python does not have what is needed: {', '.join(lacking)}. Install it and try again."
+            writer.send("no_torch", text=text)
+            return False
         import torch
 
-        version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
-        if version < protocol.OLDEST_TORCH:
-            wanted = ".".join(map(str, protocol.OLDEST_TORCH))
-            writer.send("no_torch", text=f"PyTorch {torch.__version__} is too old; {wanted} or newer is needed.")
-            return False
         from .. import pipeline  # noqa: F401 - imported now so that the first job starts at once
         from ..processes.current import tune_memory
 

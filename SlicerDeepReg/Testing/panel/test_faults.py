@@ -1,7 +1,8 @@
 """Faults and bad inputs in the panel, most of them with a pretended worker: said in words, the scene as it was."""
 
 import ast
-import importlib.util
+import html
+import importlib.metadata
 import json
 import shutil
 import sys
@@ -289,17 +290,19 @@ def test_losses_that_come_late_belong_to_their_stage(desktop, widget, pretended)
 
 @pytest.fixture
 def nothing_installed(monkeypatch):
-    """torch and scipy pretend not to be there until they are installed."""
-    absent = {"torch", "scipy"}
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name in absent else real(name, *a))
-    return absent
+    """torch and scipy pretend not to be there until they are taken out of what is returned: package and version."""
+    pretended = {"torch": "", "scipy": ""}
+    real = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: pretended[name] if name in pretended else real(name)
+    )
+    return pretended
 
 
 def torch_extension(absent, calls, works=True):
     def install_torch(self, askConfirmation=True, torchVersionRequirement=None):
         calls.append(("torch", askConfirmation, torchVersionRequirement))
-        absent.discard("torch")
+        absent.pop("torch", None)
         return object() if works else None
 
     module = types.ModuleType("PyTorchUtils")
@@ -307,10 +310,15 @@ def torch_extension(absent, calls, works=True):
     return module
 
 
+def shown(desktop):
+    """The last message as people read it: text with a "<" is escaped on its way to Qt."""
+    return html.unescape(desktop.messages[-1]).replace("<br>", "\n")
+
+
 def test_refusing_to_install_keeps_the_panel_open(desktop, widget, pretended, nothing_installed):
     desktop.answers.append(False)
     widget.ui.applyButton.click()
-    assert "torch>=2.2" in desktop.messages[-1] and "scipy>=1.9" in desktop.messages[-1]
+    assert "torch>=2.2,<3\nscipy>=1.9,<2" in shown(desktop)
     assert pretended.requests == [] and widget.ui.applyButton.enabled
     assert "Nothing was installed" in widget.ui.stageLabel.text
 
@@ -321,15 +329,15 @@ def test_installing_goes_through_slicer_and_a_failure_resumes(
     calls = []
     monkeypatch.setitem(sys.modules, "PyTorchUtils", torch_extension(nothing_installed, calls))
 
-    def no_network(requirement):
+    def no_network(requirements):
         raise RuntimeError("no network")
 
     desktop.pip = no_network
     desktop.answers += [True, True, True, True]
     widget.ui.applyButton.click()
-    assert "scipy>=1.9 could not be installed" in desktop.messages[-1] and pretended.requests == []
-    assert calls == [("torch", False, ">=2.2")]
-    desktop.pip = lambda requirement: nothing_installed.discard("scipy")
+    assert "scipy>=1.9,<2 could not be installed" in shown(desktop) and pretended.requests == []
+    assert calls == [("torch", False, ">=2.2,<3")]
+    desktop.pip = lambda requirements: nothing_installed.pop("scipy")
     widget.ui.applyButton.click()
     assert len(calls) == 1 and len(pretended.requests) == 1  # torch was kept, the rest went on
     assert any("Installing scipy" in text for text in desktop.status)
@@ -363,8 +371,29 @@ def test_newer_slicer_installs_by_its_packaging(desktop, monkeypatch):
     packaging = types.ModuleType("slicer.packaging")
     packaging.pip_ensure = lambda requirements, **options: calls.append((requirements, options))
     monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
-    install.install(["scipy>=1.9"], lambda text: None)
-    assert calls == [(["scipy>=1.9"], {"prompt_install": False, "requester": "DeepReg"})]
+    install.install(["scipy>=1.9,<2", "safetensors>=0.4"], lambda text: None)
+    # As installed when Slicer tests, too: there pip_ensure would return without a word.
+    options = {"prompt_install": False, "requester": "DeepReg", "skip_in_testing": False}
+    assert calls == [(["scipy>=1.9,<2", "safetensors>=0.4"], options)] and desktop.installed == []
+
+
+def test_a_package_in_another_version_is_named_and_replaced_on_request(desktop, widget, pretended, nothing_installed):
+    nothing_installed.update(torch="2.2.0", scipy="1.5.4")
+    desktop.pip = lambda requirements: nothing_installed.pop("scipy")
+    desktop.answers += [False, True]
+    widget.ui.applyButton.click()
+    assert "scipy>=1.9,<2 (1.5.4 is installed)\n" in shown(desktop) and "torch>" not in shown(desktop)
+    assert desktop.installed == [] and pretended.requests == []
+    widget.ui.applyButton.click()
+    assert desktop.installed == [["scipy>=1.9,<2"]] and len(pretended.requests) == 1
+
+
+def test_an_installation_that_changed_nothing_is_said(desktop, widget, pretended, nothing_installed):
+    nothing_installed.update(torch="2.2.0", scipy="1.5.4")
+    desktop.pip = lambda requirements: None
+    desktop.answers.append(True)
+    widget.ui.applyButton.click()
+    assert "still needed: scipy>=1.9,<2 (1.5.4 is installed)" in shown(desktop) and pretended.requests == []
 
 
 def test_opening_needs_no_torch_and_starts_nothing_without_it(desktop, pair, nothing_installed):

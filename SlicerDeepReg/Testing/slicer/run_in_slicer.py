@@ -67,13 +67,14 @@ def open_module():
 
 
 def install_if_asked(asked):
-    from SlicerDeepRegLib.panel.install import install, missing
+    from SlicerDeepRegLib.panel.install import install
+    from SlicerDeepRegLib.worker.requirements import listed, unmet
 
-    packages = missing()
+    packages = unmet()
     if packages and asked:
         install(packages, lambda text: print(text, flush=True))
-        packages = missing()
-    return packages
+        packages = unmet()
+    return listed(packages)
 
 
 def register(widget):

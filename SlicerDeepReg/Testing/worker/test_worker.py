@@ -231,18 +231,24 @@ def test_what_cannot_be_registered_is_said(client, case):
     assert job != bad and not client.busy
 
 
-def fake_torch(folder, text):
+def fake_torch(folder, version, text=""):
     (folder / "torch").mkdir(parents=True)
     (folder / "torch" / "__init__.py").write_text(text)
+    (folder / f"torch-{version}.dist-info").mkdir()
+    about = f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n"
+    (folder / f"torch-{version}.dist-info" / "METADATA").write_text(about)
     return {**os.environ, "PYTHONPATH": str(folder)}
 
 
 @pytest.mark.parametrize(
-    "content, said",
-    [("raise ImportError('no torch here')", "no torch here"), ("__version__ = '1.8.1+cpu'", "too old")],
+    "version, content, said",
+    [
+        ("2.4.0", "raise ImportError('no torch here')", "no torch here"),
+        ("1.8.1+cpu", "", "torch>=2.2,<3 (1.8.1+cpu is installed)"),
+    ],
 )
-def test_torch_missing_or_too_old_is_said(tmp_path, monkeypatch, content, said):
-    environment = fake_torch(tmp_path, content)
+def test_torch_missing_or_too_old_is_said(tmp_path, version, content, said):
+    environment = fake_torch(tmp_path, version, content)
     # The library's own folder comes first on the path; the pretended torch must win over the real one only.
     client = WorkerClient(environment=environment)
     try:
