@@ -101,7 +101,9 @@ class Closed(socket.socket):
         return super().connect(address)
     connect_ex = connect
     def bind(self, address):
-        refuse()
+        if address[0] != "::1":  # urllib3, which pydicom imports where it is installed, probes for IPv6 so
+            refuse()
+        super().bind(address)
 socket.socket = Closed
 """
 
