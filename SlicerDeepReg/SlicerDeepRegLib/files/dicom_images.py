@@ -40,7 +40,9 @@ def read_dicom(path: Path, role: str, series: str = "") -> Image:
     group = chosen(groups, series, path, role)
     if not path.is_dir():
         count = siblings(path, group, role)
-        if count > 1:
+        if count > 1 and len(group.slices) > 1:
+            notes += (f"{count - 1} more files of the same series lie beside that of the {role}, and were not read.",)
+        elif count > 1:
             raise InputError(
                 f"The {role} {path} is one slice of a DICOM series; {count} slices of it lie in {path.parent}. Give "
                 "that folder, or copy the slice to a folder of its own."
@@ -176,7 +178,8 @@ def _voxels(slices: Sequence[Slice], role: str) -> tuple[np.ndarray, list[str]]:
             stored = _stored(one.file, role)
         else:
             if one.file not in frames:
-                frames[one.file] = _stored(one.file, role)
+                whole = _stored(one.file, role)
+                frames[one.file] = whole.reshape(-1, *whole.shape[-2:])
             stored = frames[one.file]
             if one.frame >= len(stored):
                 raise InputError(
@@ -197,10 +200,11 @@ def _voxels(slices: Sequence[Slice], role: str) -> tuple[np.ndarray, list[str]]:
         )
         values = (values * slope + intercept).astype(np.float32)
     elif intercepts != {0.0}:
-        shift = np.array([int(one.intercept) for one in slices], np.int32).reshape(-1, 1, 1)
-        values = values.astype(np.int32) + shift
+        shift = np.array([int(one.intercept) for one in slices], np.int64).reshape(-1, 1, 1)
+        values = values + shift if values.dtype.kind == "f" else _smallest(values.astype(np.int64) + shift)
     if slices[0].inverted:
-        values = (int(values.max()) + int(values.min()) - values) if values.dtype.kind in "iu" else -values
+        whole_numbers = values.dtype.kind in "iu"
+        values = _smallest(values.max().astype(np.int64) + values.min() - values) if whole_numbers else -values
         notes.append(f"The {role} is stored with low values for bright (MONOCHROME1); it was inverted.")
     return values, notes
 
@@ -208,6 +212,7 @@ def _voxels(slices: Sequence[Slice], role: str) -> tuple[np.ndarray, list[str]]:
 def _stored(file: Path, role: str) -> np.ndarray:
     """Return the stored values, without rescaling: (J, I), or (frames, J, I)."""
     import pydicom
+    from pydicom import uid
 
     try:
         whole = pydicom.dcmread(file, force=True)
@@ -217,7 +222,10 @@ def _stored(file: Path, role: str) -> np.ndarray:
                 "Convert it to NIfTI or NRRD first."
             )
         syntax = whole.file_meta.get("TransferSyntaxUID")
-        if syntax is not None and syntax.is_encapsulated and "NumberOfFrames" not in whole:
+        if syntax is None:  # written without the header of a file, as by old archives
+            implicit = bool(getattr(whole, "original_encoding", (True,))[0])
+            whole.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+        elif syntax.is_encapsulated and syntax != uid.RLELossless and int(whole.get("NumberOfFrames", 1) or 1) == 1:
             return _decoded(file, whole)
         values: np.ndarray = whole.pixel_array  # of many compressed frames, where pydicom has a decoder for them
         return _used_bits(values, whole)
@@ -234,13 +242,19 @@ def _used_bits(values: np.ndarray, header: Dataset) -> np.ndarray:
     """Clear what old scanners keep in the unused high bits, such as overlays."""
     if values.dtype.kind not in "iu":
         return values
-    stored, allocated = int(header.BitsStored), int(header.BitsAllocated)
-    if stored >= allocated or int(header.HighBit) != stored - 1:
+    stored, allocated, high = (int(header[name].value) for name in ("BitsStored", "BitsAllocated", "HighBit"))
+    if stored >= allocated or not stored - 1 <= high < allocated:
         return values
-    kept = values.astype(np.int64) & ((1 << stored) - 1)
+    kept = (values.astype(np.int64) >> (high + 1 - stored)) & ((1 << stored) - 1)
     if int(header.PixelRepresentation):
         kept = np.where(kept >= 1 << (stored - 1), kept - (1 << stored), kept)
-    return kept.astype(np.int32 if allocated <= 16 else np.int64)
+    return _smallest(kept)
+
+
+def _smallest(values: np.ndarray) -> np.ndarray:
+    """Return int64 values as int32 where they fit."""
+    limits = np.iinfo(np.int32)
+    return values.astype(np.int32) if limits.min <= values.min() and values.max() <= limits.max else values
 
 
 def _decoded(file: Path, header: Dataset) -> np.ndarray:
@@ -250,6 +264,8 @@ def _decoded(file: Path, header: Dataset) -> np.ndarray:
     slope, intercept = float(header.get("RescaleSlope", 1) or 1), float(header.get("RescaleIntercept", 0) or 0)
     if slope != 1 or intercept != 0:
         values = np.round((values.astype(np.float64) - intercept) / slope)
-    if str(header.get("PhotometricInterpretation", "")) == "MONOCHROME1":  # GDCM turns them round; an offset remains
-        values = (1 << int(header.BitsAllocated)) - 1 - values
-    return values.astype(np.int32)
+    values = values.astype(np.int64)
+    if str(header.get("PhotometricInterpretation", "")) == "MONOCHROME1":  # GDCM turns them round, within these bits
+        signed = bool(int(header.PixelRepresentation))
+        values = (-1 if signed else (1 << int(header.BitsStored)) - 1) - values
+    return _smallest(values)

@@ -7,6 +7,7 @@ pipe) is named, never a reason to stop in the middle.
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..geometry.stacks import Stack, stack_of
 from ..types import InputError
 
 if TYPE_CHECKING:
+    from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
 #: Slices are parallel if no cosine of their axes differs by more, and their pixels equal if no side (mm) does.
@@ -27,7 +29,15 @@ _NO_IMAGES = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "SR", "PR", "KO", "REG", "D
 #: With so few images of another orientation beside a volume of one series, these are its scouts.
 _MOST_SCOUTS, _LEAST_SLICES = 3, 8
 #: What tells images apart that lie at the same places under one series UID, the surest first.
-_SPLITS = ("acquisition", "temporal", "b_value", "trigger", "image_type", "acquisition_time", "content_time")
+_SPLITS = ("acquisition", "temporal", "b_value", "trigger", "reference_time", "image_type")
+#: Likewise, but told by nearly every slice: only after the numbers of the slices.
+_LAST_SPLITS = ("acquisition_time", "content_time")
+#: By these one volume is never parted: where they differ for slices between one another, there are several.
+_SURE = ("acquisition", "temporal", "b_value", "trigger")
+#: Echo times (ms) are equal to this part, or to this difference.
+_SAME_ECHO, _SAME_ECHO_MS = 0.01, 0.05
+#: Bytes of a header that is looked for behind no preamble, and groups of tags with which one begins.
+_FIRST_GROUPS, _MOST_BARE = (0x0002, 0x0008), 256 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,27 +125,29 @@ def groups_in(path: Path, role: str) -> tuple[list[Group], tuple[str, ...]]:
 
 def _slices_in(path: Path, role: str) -> tuple[list[Slice], list[str]]:
     slices: list[Slice] = []
-    odd: list[str] = []
-    unreadable: list[str] = []
+    left_out: dict[str, list[str]] = {"odd": [], "unreadable": [], "unusable": []}
+    first_error: InputError | None = None
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
         if file.is_dir():
             continue
-        if not file.is_file():
-            odd.append(file.name)
-            continue
-        header = _header(file, role)
+        header = _header(file, role) if file.is_file() else "no file"
         if isinstance(header, str):
-            unreadable.append(file.name)
+            left_out["unreadable" if file.is_file() else "odd"].append(file.name)
         elif header is not None:
-            slices += _slices_of(file, header, role)
+            try:
+                slices += _slices_of(file, header, role)
+            except InputError as error:  # an image of another kind, beside those that are meant
+                first_error = first_error or error
+                left_out["unusable"].append(file.name)
     if not slices:
-        raise InputError(_nothing(path, role, unreadable))
-    where, notes = f"in the folder of the {role}", []
-    if odd:
-        notes.append(f"{_names(odd)} {where} lead nowhere or are no files, and were not read.")
-    if unreadable:
-        notes.append(f"{_names(unreadable)} {where} look like DICOM images but cannot be read, and were left out.")
-    return slices, notes
+        raise first_error or InputError(_nothing(path, role, left_out["unreadable"]))
+    said = {
+        "odd": "lead nowhere or are no files, and were not read",
+        "unreadable": "look like DICOM images but cannot be read, and were left out",
+        "unusable": "were left out: color, a mosaic, a damaged header, or frames whose places are not known",
+    }
+    where = f"in the folder of the {role}"
+    return slices, [f"{_names(names)} {where} {said[kind]}." for kind, names in left_out.items() if names]
 
 
 def _number(group: Group) -> int:
@@ -174,20 +186,29 @@ def is_dicom(path: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
+def _is_bare(file: Path) -> bool:
+    """Return whether a file begins with a DICOM tag, as those without a preamble do."""
+    with open(file, "rb") as stream:
+        start = stream.read(4)
+    return int.from_bytes(start[:2], "little") in _FIRST_GROUPS and 0 < file.stat().st_size < _MOST_BARE
+
+
 def _header(file: Path, role: str) -> Dataset | str | None:
     """Return the header; None if it is no DICOM image; words if it looks like one and cannot be read."""
     import pydicom
 
+    named = file.suffix.lower() in (".dcm", ".ima", ".dicom")
+    begins = False
     try:
         begins = is_dicom(file)
-        if not begins and file.suffix.lower() not in (".dcm", ".dicom", ".ima", ""):
-            return None
+        if not begins and not _is_bare(file):
+            return "damaged" if named else None
         header = pydicom.dcmread(file, stop_before_pixels=True, force=not begins)
         modality, sop = str(header.get("Modality", "")), str(header.get("SOPClassUID", ""))
     except OSError as error:
         raise InputError(f"The {role} file {file} cannot be opened ({error.strerror or error}).") from error
     except Exception:  # pydicom raises all kinds on damaged files
-        return "damaged" if file.suffix.lower() in (".dcm", ".ima", ".dicom") or begins else None
+        return "damaged" if named or begins else None
     if modality in _NO_IMAGES or "DirectoryRecordSequence" in header or (not begins and not sop):
         return None
     return header if "Rows" in header and "Columns" in header else "without rows and columns"
@@ -195,9 +216,15 @@ def _header(file: Path, role: str) -> Dataset | str | None:
 
 def _slices_of(file: Path, header: Dataset, role: str) -> Iterator[Slice]:
     try:
-        if int(header.get("SamplesPerPixel", 1)) != 1:
+        gray = str(header.get("PhotometricInterpretation", "MONOCHROME2")).startswith("MONOCHROME")
+        if int(header.get("SamplesPerPixel", 1)) != 1 or not gray:
             raise InputError(
                 f"The {role} file {file} holds color. Convert it to a scalar image, one value in each pixel."
+            )
+        if "MOSAIC" in (header.get("ImageType") or ()):
+            raise InputError(
+                f"The {role} file {file} is a mosaic: many slices side by side in one image. Convert it to NIfTI "
+                "first, for example with dcm2niix."
             )
         if "PerFrameFunctionalGroupsSequence" in header:
             yield from _frames(file, header)
@@ -218,8 +245,13 @@ def _frames(file: Path, header: Dataset) -> Iterator[Slice]:
     shared = header.get("SharedFunctionalGroupsSequence") or []
     for number, own in enumerate(header.PerFrameFunctionalGroupsSequence):
         groups = [own, *shared[:1]]  # what a frame says of itself goes first
-        parts = [element.value[0] for group in groups for element in group if element.VR == "SQ" and element.value]
+        parts = [element.value[0] for group in groups for element in group if _is_macro(element)]
         yield _slice(file, number, header, (*parts, header), parts)
+
+
+def _is_macro(element: DataElement) -> bool:
+    """Return whether it is one of the standard's groups of attributes; makers' own may have the same attributes."""
+    return element.VR == "SQ" and not element.tag.is_private and bool(element.value)
 
 
 def _slice(file: Path, frame: int | None, header: Dataset, parts: Sequence[Dataset], own: Sequence[Dataset]) -> Slice:
@@ -253,12 +285,14 @@ def _slice(file: Path, frame: int | None, header: Dataset, parts: Sequence[Datas
             "instance": (int(first("InstanceNumber") or 0), frame or 0),
             "frame_of_reference": str(header.get("FrameOfReferenceUID", "")),
             "echo": str(first("EchoNumbers") or ""),
-            "echo_time": _rounded(first("EffectiveEchoTime") or first("EchoTime")),
+            "echo_time": float(first("EffectiveEchoTime") or first("EchoTime") or 0),
             "acquisition": str(first("FrameAcquisitionNumber") or first("AcquisitionNumber") or ""),
             "stack": str(first("StackID") or "") if own else "",
             "temporal": str(first("TemporalPositionIndex") or first("TemporalPositionIdentifier") or ""),
             "b_value": _rounded(first("DiffusionBValue")),
             "trigger": _rounded(first("NominalCardiacTriggerDelayTime") or first("TriggerTime")),
+            "reference_time": _rounded(first("FrameReferenceTime")),
+            "concatenation": str(first("ConcatenationUID") or ""),
             "image_type": "/".join(str(word) for word in (first("FrameType") or first("ImageType") or [])),
             "acquisition_time": str(first("AcquisitionTime") or ""),
             "content_time": str(first("ContentTime") or ""),
@@ -286,7 +320,7 @@ def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
         known = kept.get(key)
         if known is None:
             kept[key] = one
-        elif _same_place(known, one):
+        elif _same_place(known, one) and one.file != known.file and filecmp.cmp(one.file, known.file, shallow=False):
             copies.append(one.file.name)
         else:  # a UID that was used for two images, against the standard
             kept[one.series, one.uid, -len(kept) - 1] = one
@@ -320,12 +354,19 @@ def _alike(slices: Sequence[Slice]) -> list[list[Slice]]:
 
 def _belongs(one: Slice, other: Slice) -> bool:
     same = one.series == other.series and one.size_ij == other.size_ij and one.inverted == other.inverted
-    names = ("frame_of_reference", "echo", "echo_time", "stack")
-    if not same or any(one.tags[name] != other.tags[name] for name in names) or not _parallel(one, other):
+    if not same or not _parallel(one, other) or not _same_echo(one.tags["echo_time"], other.tags["echo_time"]):
         return False
+    for name in ("frame_of_reference", "echo", "stack"):
+        values = one.tags[name], other.tags[name]
+        if values[0] != values[1] and all(values):  # some scanners leave one out
+            return False
     if one.pixel_mm is None or other.pixel_mm is None:
         return one.pixel_mm is other.pixel_mm
     return bool(np.abs(one.pixel_mm - other.pixel_mm).max() < _SAME_PIXEL)
+
+
+def _same_echo(one: float, other: float) -> bool:
+    return not one or not other or abs(one - other) <= max(_SAME_ECHO_MS, _SAME_ECHO * max(one, other))
 
 
 def _told_apart(slices: Sequence[Slice], path: Path, role: str) -> list[Group]:
@@ -336,25 +377,42 @@ def _told_apart(slices: Sequence[Slice], path: Path, role: str) -> list[Group]:
             return [Group(tuple(slices), None)]
         return [Group(tuple(sorted(slices, key=lambda one: one.tags["instance"])), None, "without positions")]
     whole = _group(slices)
-    if not _is_broken(whole):
-        groups = _parted(slices, "acquisition")
-        return groups if _overlap(groups) else [_with_order_noted(whole, role)]
-    for name in _SPLITS:
+    for name in _SURE:
         groups = _parted(slices, name)
+        if _overlap(groups):
+            return groups
+    if not _is_broken(whole):
+        return [_with_order_noted(whole, role)]
+    return _first_parts(slices, _SPLITS) or _in_passes(whole) or _first_parts(slices, _LAST_SPLITS) or [whole]
+
+
+def _first_parts(slices: Sequence[Slice], names: Sequence[str]) -> list[Group]:
+    """Return the images into which the first of the tags parts the slices that does; [] if none does."""
+    for name in names:
+        groups = _whole_images(_parted(slices, name), name)
         if groups:
             return groups
-    return _in_passes(whole) or [whole]
+    return []
 
 
 def _parted(slices: Sequence[Slice], name: str) -> list[Group]:
-    """Part slices by a tag; [] if that does not give whole images."""
+    """Part slices by a tag; [] if all have one value, or nearly each its own."""
     parts: dict[Any, list[Slice]] = {}
     for one in slices:
         parts.setdefault(one.tags[name], []).append(one)
     if not 1 < len(parts) <= len(slices) // 2:
         return []
-    groups = [_group(part, f"{name.replace('_', ' ')} {value or '?'}") for value, part in parts.items()]
-    return [] if any(_is_broken(group) for group in groups) else groups
+    return [_group(part, f"{name.replace('_', ' ')} {value or '?'}") for value, part in parts.items()]
+
+
+def _whole_images(groups: list[Group], name: str) -> list[Group]:
+    """Return the groups if each is an image by itself; [] if one is broken, or they are fragments of one."""
+    counts = [len(group.slices) for group in groups]
+    if not groups or any(_is_broken(group) for group in groups):
+        return []
+    if name != "acquisition" and min(counts) < max(counts) / 2:
+        return []
+    return groups
 
 
 def _overlap(groups: Sequence[Group]) -> bool:
@@ -442,7 +500,7 @@ def chosen(groups: Sequence[Group], series: str, path: Path, role: str) -> Group
     if series:
         matching = [group for n, group in enumerate(groups, 1) if series in (str(n), group.slices[0].series)]
         if len(matching) == 1:
-            return matching[0]
+            return _with_rest_noted(matching[0], groups, role)
         problem = "are several with" if matching else "is none with"
         raise InputError(
             f"The {role} {path} holds {_count(groups)}, and there {problem} the number or series UID {series!r}: "
@@ -456,6 +514,15 @@ def chosen(groups: Sequence[Group], series: str, path: Path, role: str) -> Group
         return scouts
     how = "Choose one by its number" if control else "Put the one that is meant into a folder of its own"
     raise InputError(f"The {role} {path} holds {_count(groups)}. {how}: {listed}{more}.", control)
+
+
+def _with_rest_noted(group: Group, groups: Sequence[Group], role: str) -> Group:
+    """Add a note where a part of a series was chosen."""
+    count = sum(len(other.slices) for other in groups if other.slices[0].series == group.slices[0].series)
+    if count == len(group.slices):
+        return group
+    note = f"{len(group.slices)} of the {count} slices of the series of the {role} were read: {group.description}."
+    return dataclasses.replace(group, notes=(*group.notes, note))
 
 
 def _count(groups: Sequence[Group]) -> str:
@@ -478,9 +545,7 @@ def _scouts(groups: Sequence[Group]) -> Group | None:
 
 
 def siblings(file: Path, group: Group, role: str) -> int:
-    """Return how many slices of the same series lie beside a file of a single slice, itself among them."""
-    if len(group.slices) > 1 or group.slices[0].frame is not None:
-        return 1
+    """Return how many files of the same series lie in the folder of a file, itself among them."""
     count, series = 1, group.slices[0].series
     for other in file.parent.iterdir():
         if other != file and other.is_file():

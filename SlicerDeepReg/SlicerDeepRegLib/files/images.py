@@ -92,7 +92,10 @@ def _read_file(path: Path, role: str) -> Image:
     if reader is None:
         return nifti.read(path, role)
     itk_image = _single_volume(sitk.ReadImage(str(path), imageIO=reader), path, role)
-    return dataclasses.replace(from_sitk(itk_image, path.name), files=(str(path),))
+    notes: tuple[str, ...] = ()
+    if reader == "NrrdImageIO" and "NRRD_space" not in itk_image.GetMetaDataKeys():
+        notes = (f"The {role} names no anatomical space in its header; its axes were taken as LPS.",)
+    return dataclasses.replace(from_sitk(itk_image, path.name), notes=notes, files=(str(path),))
 
 
 def straightened(image: Image, role: str) -> Image:
@@ -106,7 +109,8 @@ def straightened(image: Image, role: str) -> Image:
     if image.values.dtype.kind == "c":
         raise InputError(f"The {role} ({image.name}) is complex and its axes are not at right angles.")
     grid = at_right_angles(image.grid)
-    lowest = float(np.min(image.values, where=np.isfinite(image.values), initial=np.inf))
+    finite = image.values[np.isfinite(image.values)]
+    lowest = float(finite.min()) if finite.size else 0.0
     target = sitk.Image(grid.size_ijk, sitk.sitkUInt8)
     place(target, grid)
     source = sitk.Cast(to_sitk(image, 3), sitk.sitkFloat32)

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Sequence
 from io import BufferedIOBase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,8 +66,9 @@ def read(path: Path, role: str) -> Image:
         shape = tuple(side or 1 for side in data.shape)  # some write 0 for the sides after the third
         stored = nibabel.arrayproxy.ArrayProxy(str(path), (shape, data.dtype, data.offset, slope, intercept))
         values = np.array(stored.get_unscaled())
-        forms = [(header.get_sform(), int(header["sform_code"])), (header.get_qform(), int(header["qform_code"]))]
-        unit, sides = header.get_xyzt_units()[0], [float(side) for side in header.get_zooms()[:3]]
+        forms = [(header.get_sform(), int(header["sform_code"])), (_qform(header), int(header["qform_code"]))]
+        unit = {1: "meter", 3: "micron"}.get(int(header["xyzt_units"]) & 7, "mm")
+        sides = [float(side) for side in header.get_zooms()[:3]]
     except MemoryError:
         raise
     except Exception as error:  # nibabel raises all kinds on damaged files
@@ -86,6 +88,27 @@ def read(path: Path, role: str) -> Image:
     if dimensions == 2:
         lps = _in_plane(lps)
     return Image(values, Grid(values.shape[::-1], lps), path.name, dimensions, tuple(notes), (str(path),))
+
+
+def _qform(header: Any) -> np.ndarray:
+    """Return the (4, 4) qform, RAS; of zeros where its quaternion cannot be one.
+
+    nibabel refuses the whole file for a quaternion that rounding made longer than 1.
+    """
+    from nibabel.quaternions import quat2mat
+
+    matrix = np.zeros((4, 4))
+    bcd = np.array([float(header[f"quatern_{letter}"]) for letter in "bcd"])
+    length = float(bcd @ bcd)
+    if not length < 1.001:
+        return matrix
+    first = float(np.sqrt(max(0.0, 1.0 - length)))
+    sides = np.array(header["pixdim"][1:4], float)
+    sides[2] *= -1 if float(header["pixdim"][0]) < 0 else 1
+    matrix[:3, :3] = quat2mat([first, *(bcd / max(1.0, np.sqrt(length)))]) * sides
+    matrix[:3, 3] = [float(header[f"qoffset_{letter}"]) for letter in "xyz"]
+    matrix[3, 3] = 1
+    return matrix
 
 
 def _scalars(values: np.ndarray, path: Path, role: str) -> np.ndarray:
@@ -110,7 +133,10 @@ def _matrix(
     forms: Sequence[tuple[np.ndarray, int]], sides: Sequence[float], size_ijk: Sequence[int], role: str
 ) -> tuple[np.ndarray, list[str]]:
     """Return (4, 4) from voxels to LPS in the file's unit, and notes."""
-    (sform, sform_code), (qform, qform_code) = forms
+    # A matrix that is no geometry, as an empty sform, or one that cannot be, does not count as given.
+    (sform, sform_code), (qform, qform_code) = (
+        (matrix, code if abs(np.linalg.det(matrix[:3, :3])) > 1e-9 else 0) for matrix, code in forms
+    )
     if sform_code <= 0 and qform_code <= 0:
         note = f"The {role} has no orientation (neither qform nor sform): which side is left is not known."
         return np.diag([*sides, *[1.0] * (3 - len(sides)), 1.0]), [note]

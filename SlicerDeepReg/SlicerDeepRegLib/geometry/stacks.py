@@ -9,12 +9,11 @@ import numpy as np
 from ..types import Grid
 from .grids import triple
 
-#: Positions are rounded by scanners and exports: slices lie evenly if none is off by more than this part of a gap, ...
-_UNEVEN = 0.01
-#: ... and straight if none is moved in its plane by more than this part of a pixel.
-_MOVED = 0.1
-#: ... but by a part of a millimeter in any case.
-_LEAST_MM = 0.02
+#: Positions are rounded by scanners and exports, to a tenth of a millimeter by some: slices lie evenly if none is off
+#: by more than this part of a gap, and straight if none is moved in its plane by more than this part of a pixel, ...
+_ROUNDED = 0.1
+#: ... or by so much, if that is less than half a pixel. Of a gap it is the most.
+_ROUNDED_MM = 0.1
 #: Two slices that are nearer than this part of the usual gap are one place that was scanned twice.
 _SAME_PLACE = 0.1
 #: A gap of so many usual gaps has slices missing, if the others are about even.
@@ -57,8 +56,10 @@ class Stack:
     @property
     def doubled(self) -> tuple[int, ...]:
         """Places in the sorted order whose next slice lies at the same place."""
-        limit = max(_LEAST_MM, _SAME_PLACE * float(np.percentile(self.gaps_mm, 75))) if len(self.gaps_mm) else 0.0
-        return tuple(int(n) for n in np.flatnonzero(self.gaps_mm < limit))
+        if not len(self.gaps_mm):
+            return ()
+        usual = float(np.percentile(self.gaps_mm, 75)) or float(self.gaps_mm.max()) or 1.0
+        return tuple(int(n) for n in np.flatnonzero(self.gaps_mm < _SAME_PLACE * usual))
 
     @property
     def missing(self) -> tuple[tuple[int, int], ...]:
@@ -86,12 +87,18 @@ class Stack:
     def is_even(self) -> bool:
         """Whether the slices lie evenly along the normal."""
         even = np.linspace(0, self.distance_mm[-1], len(self.distance_mm))
-        return bool(np.abs(self.distance_mm - even).max() <= max(_LEAST_MM, _UNEVEN * self.usual_gap_mm))
+        return bool(np.abs(self.distance_mm - even).max() <= min(_ROUNDED_MM, _ROUNDED * self.usual_gap_mm))
 
     @property
     def is_straight(self) -> bool:
         """Whether each slice lies exactly behind the one before: no gantry tilt, no other movement in the plane."""
-        return bool((np.abs(self.moved_mm) <= np.maximum(_LEAST_MM, _MOVED * self.pixel_mm)).all())
+        return bool((np.abs(self.moved_mm) <= self._rounded_mm).all())
+
+    @property
+    def _rounded_mm(self) -> np.ndarray:
+        """(2,) how far rounding may move a slice in its plane."""
+        rounded_mm: np.ndarray = np.maximum(_ROUNDED * self.pixel_mm, np.minimum(_ROUNDED_MM, self.pixel_mm / 2))
+        return rounded_mm
 
     @property
     def tilt_degrees(self) -> float | None:
@@ -99,9 +106,7 @@ class Stack:
         if len(self.order) < 2 or self.distance_mm[-1] <= 0:
             return None
         slope = self.moved_mm[-1] / self.distance_mm[-1]
-        if (
-            np.abs(self.moved_mm - np.outer(self.distance_mm, slope)) > np.maximum(_LEAST_MM, _MOVED * self.pixel_mm)
-        ).any():
+        if (np.abs(self.moved_mm - np.outer(self.distance_mm, slope)) > self._rounded_mm).any():
             return None
         return float(np.degrees(np.arctan(np.linalg.norm(slope))))
 
@@ -172,8 +177,9 @@ def stack_of(positions_lps_mm: np.ndarray, axes_ij: np.ndarray, pixel_mm: np.nda
         axes_ij: (3, 2) unit vectors of i and j, LPS, as columns.
         pixel_mm: (2,) sides of a pixel along i and j.
     """
-    normal = np.cross(axes_ij[:, 0], axes_ij[:, 1])
-    axes = np.column_stack([axes_ij, normal / np.linalg.norm(normal)])
+    left, _, right = np.linalg.svd(axes_ij, full_matrices=False)
+    axes_ij = left @ right  # the nearest axes at right angles: some headers have two decimals
+    axes = np.column_stack([axes_ij, np.cross(axes_ij[:, 0], axes_ij[:, 1])])
     along = positions_lps_mm @ axes[:, 2]
     order = np.argsort(along, kind="stable")
     first = positions_lps_mm[order[0]]

@@ -4,11 +4,14 @@ import os
 import shutil
 
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK as sitk
 from helpers.dicom import save, write_enhanced, write_series
 from helpers.geometry import OBLIQUE, make_grid
 from helpers.images import texture
 from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import generate_uid
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import read_image, write_image
@@ -215,6 +218,8 @@ def test_a_slope_for_each_slice(tmp_path):
         ("color", "holds color"),
         ("folders", "but folders .scan"),
         ("no image", "holds no DICOM series"),
+        ("palette", "holds color"),
+        ("mosaic", "is a mosaic"),
     ],
 )
 def test_refused_in_words(tmp_path, kind, words):
@@ -225,6 +230,10 @@ def test_refused_in_words(tmp_path, kind, words):
             del header.PixelSpacing
         elif kind == "color":
             header.SamplesPerPixel = 3
+        elif kind == "palette":
+            header.PhotometricInterpretation = "PALETTE COLOR"
+        elif kind == "mosaic":
+            header.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
 
     folder = write_series(tmp_path / "scan", image_at(), change=change)
     path = {"one slice": folder / "005.dcm", "folders": tmp_path, "no image": tmp_path / "other"}.get(kind, folder)
@@ -246,3 +255,100 @@ def test_one_slice_alone_is_a_planar_image(tmp_path):
     shutil.copy(folder / "005.dcm", alone)
     for path in (alone, alone / "005.dcm"):
         assert read_image(path).grid.size_ijk == (24, 28, 1)
+
+
+def test_images_of_other_kinds_in_the_folder_are_left_out_with_a_note(tmp_path):
+    folder = scan(tmp_path / "scan", "regular")
+    report = dcmread(folder / "000.dcm")
+    report.SeriesInstanceUID, report.SamplesPerPixel, report.PhotometricInterpretation = generate_uid(), 3, "RGB"
+    save(report, folder / "dose report.dcm")
+    image = read_image(folder, "fixed image")
+    assert error_of(image) < 0.2 and "dose report.dcm in the folder of the fixed image were left out" in image.notes[0]
+
+
+def test_a_changed_slice_under_the_same_uid_is_no_copy(tmp_path):
+    folder = scan(tmp_path / "scan", "regular")
+    changed = dcmread(folder / "003.dcm")
+    changed.PixelData = bytes(len(changed.PixelData))
+    save(changed, folder / "000 processed.dcm")
+    with pytest.raises(InputError, match="mixes several images"):
+        read_image(folder, "fixed image")
+
+
+def test_an_enhanced_file_of_each_slice(tmp_path):
+    folder, series = tmp_path / "scan", generate_uid()
+    folder.mkdir()
+    for k in range(20):
+        write_enhanced(folder / f"{k:03d}.dcm", image_at(), [k])
+        one = dcmread(folder / f"{k:03d}.dcm")
+        one.SeriesInstanceUID, one.FrameOfReferenceUID = series, "1.2.3"
+        save(one, folder / f"{k:03d}.dcm")
+    assert error_of(read_image(folder)) < 0.2
+    with pytest.raises(InputError, match="one slice of a DICOM series; 20 slices"):
+        read_image(folder / "004.dcm")
+
+
+def test_what_a_maker_keeps_in_a_frame_does_not_count(tmp_path):
+    path = write_enhanced(tmp_path / "enhanced.dcm", image_at(), range(20))
+    whole = dcmread(path)
+    for frame in whole.PerFrameFunctionalGroupsSequence:
+        own = Dataset()
+        own.PixelSpacing = [9, 9]
+        frame.private_block(0x2005, "A maker", create=True).add_new(0x0F, "SQ", [own])
+    save(whole, path)
+    assert read_image(path).grid.same_as(GRID, 1e-3)
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_slices_without_the_header_of_a_file(tmp_path, implicit):
+    """As old archives write them, with the UID for a name."""
+    folder = scan(tmp_path / "scan", "regular")
+    for k, file in enumerate(sorted(folder.iterdir())):
+        one = dcmread(file)
+        one.file_meta, one.preamble = FileMetaDataset(), None
+        pydicom.dcmwrite(folder / f"1.2.840.{k}", one, implicit_vr=implicit, little_endian=True, force_encoding=True)
+        file.unlink()
+    assert error_of(read_image(folder)) < 0.2
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize("signed", [False, True])
+def test_compressed_slices_have_the_values_of_plain_ones(tmp_path, inverted, signed):
+    """Lossless JPEG, which GDCM writes and decodes; it turns MONOCHROME1 round within the stored bits."""
+    values = (np.arange(16 * 12).reshape(12, 16) * 7) % 1000
+    piece = sitk.GetImageFromArray(values.astype(np.int16 if signed else np.uint16))
+    for tag, value in (("0008|0060", "MR"), ("0020|0032", "0\\0\\0"), ("0020|0037", "1\\0\\0\\0\\1\\0")):
+        piece.SetMetaData(tag, value)
+    read = {}
+    for compressor in ("", "JPEG2000"):
+        writer = sitk.ImageFileWriter()
+        writer.SetFileName(str(tmp_path / "one.dcm"))
+        writer.SetUseCompression(bool(compressor))
+        if compressor:
+            writer.SetCompressor(compressor)
+        writer.Execute(piece)
+        if inverted:
+            one = dcmread(tmp_path / "one.dcm")
+            one.PhotometricInterpretation = "MONOCHROME1"
+            one.save_as(tmp_path / "one.dcm")
+        encapsulated = dcmread(tmp_path / "one.dcm").file_meta.TransferSyntaxUID.is_compressed
+        assert encapsulated == bool(compressor)
+        read[compressor] = read_image(tmp_path / "one.dcm").values
+    assert (read[""] == read["JPEG2000"]).all()
+    assert (read[""][0] == (values.max() - values if inverted else values)).all()
+
+
+def test_large_values_and_positions_that_are_rounded(tmp_path):
+    """0.625 mm apart, written to a tenth of a millimeter; 32 bits with an intercept."""
+    grid = make_grid((12, 12, 40), (1.0, 1.0, 0.625), np.eye(3))
+    image = Image(np.random.default_rng(0).random(grid.shape_kji).astype(np.float32) * 100, grid)
+
+    def rounded(k, header):
+        header.ImagePositionPatient = [f"{value:.1f}" for value in header.ImagePositionPatient]
+        header.BitsAllocated = header.BitsStored = 32
+        header.HighBit, header.RescaleSlope, header.RescaleIntercept = 31, "1", "-10"
+        header.PixelData = (np.frombuffer(header.PixelData, np.uint16).astype(np.uint32) + 4_000_000_000).tobytes()
+
+    read = read_image(write_series(tmp_path / "scan", image, change=rounded))
+    assert read.grid.size_ijk == grid.size_ijk and not read.notes
+    assert (read.values - 3_999_999_990 == (image.values * 10).astype(np.uint16)).all()

@@ -97,6 +97,33 @@ def test_nifti_2_and_other_units(tmp_path):
     assert np.allclose(meters.grid.ijk_to_lps, RAS_TO_LPS @ PLAIN, atol=1e-4) and "converted to mm" in meters.notes[0]
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_quaternion_that_is_none_does_not_spoil_a_good_sform(tmp_path, code):
+    path, values = nifti_file(tmp_path / "image.nii", PLAIN, PLAIN, (1, code))
+    data = bytearray(path.read_bytes())
+    header = np.frombuffer(data[:348], nib.nifti1.header_dtype).copy()
+    header["quatern_b"], header["quatern_c"], header["qform_code"], header["xyzt_units"] = 5, 3, code, 7
+    data[:348] = header.tobytes()
+    path.write_bytes(data)
+    image = read_image(path)
+    assert np.allclose(image.grid.ijk_to_lps, RAS_TO_LPS @ PLAIN) and (image.values == values).all()
+
+
+def test_an_empty_sform_does_not_count(tmp_path):
+    path, _ = nifti_file(tmp_path / "image.nii", np.diag([0, 0, 0, 1.0]), PLAIN, (1, 1))
+    assert np.allclose(read_image(path).grid.ijk_to_lps, RAS_TO_LPS @ PLAIN)
+
+
+def test_whole_numbers_on_a_sheared_grid(tmp_path):
+    """A CT with a gantry tilt, converted."""
+    made = nib.Nifti1Image(np.arange(720, dtype=np.int16).reshape(8, 9, 10), None)
+    made.header["qform_code"] = 0
+    made.set_sform(SHEARED, 1)
+    nib.save(made, tmp_path / "tilted.nii")
+    image = read_image(tmp_path / "tilted.nii")
+    assert image.values.min() == 0 and image.values.max() > 700 and "not at right angles" in image.notes[0]
+
+
 @pytest.mark.parametrize("ending", [".nii", ".nrrd"])
 def test_a_sheared_grid_is_straightened_exactly_and_said(tmp_path, ending):
     """An image that grows linearly stays exactly so under linear interpolation, wherever the voxels lie."""
