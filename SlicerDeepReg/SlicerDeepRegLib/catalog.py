@@ -172,7 +172,7 @@ def _added() -> dict[str, Card]:
         try:
             card = read_user_card(path.parent)
             if card.name != path.parent.name or card.name in _shipped():
-                raise InputError(f"{path.parent} holds a model named {card.name}; add it again under another name.")
+                raise InputError(f"{path.parent} contains a model named {card.name}; add it again under another name.")
             found[card.name] = card
         except InputError as error:  # one bad folder must not take the others away
             print(f"slicerdeepreg: {error}", file=sys.stderr)
@@ -193,7 +193,7 @@ def read_user_card(folder: Path) -> Card:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}). It must be JSON; see docs/models.md.") from error
     if not isinstance(values, dict):
-        raise InputError(f"{path} must hold one JSON object; see docs/models.md.")
+        raise InputError(f"{path} must contain one JSON object; see docs/models.md.")
     networks = [card.name for card in _shipped().values() if card.network == card.name]
     if values.get("network") not in networks:
         raise InputError(f'{path}: "network" must be one of {", ".join(networks)}; it is {values.get("network")!r}.')
@@ -206,8 +206,8 @@ def read_user_card(folder: Path) -> Card:
         title=values["name"],
         summary=f"{base.title} with weights that you added.",
         weights=WEIGHTS_FILE,
-        trained_on="not said",
-        license="not said",
+        trained_on="unknown data (its card does not say)",
+        license="unknown (its card does not say)",
         shown=None,
         variants={},
         folder=folder,
@@ -262,7 +262,7 @@ def _check_values(values: dict[str, Any], base: Card, path: Path) -> None:
     unknown = sorted(set(values) - set(_USER_VALUES))
     if unknown:
         known = ", ".join(_USER_VALUES)
-        raise InputError(f"{path} says what no model's card says: {', '.join(unknown)}. It may say: {known}.")
+        raise InputError(f"{path} has unknown entries: {', '.join(unknown)}. A model card may have: {known}.")
     for name, value in values.items():
         if not isinstance(value, _USER_VALUES[name]):
             raise InputError(f'{path}: "{name}" is of the wrong kind: {value!r}. See docs/models.md.')
@@ -279,11 +279,13 @@ def _check_values(values: dict[str, Any], base: Card, path: Path) -> None:
 
 
 def _check_recipe(recipe: Any, path: Path) -> None:
-    wanted = '"recipe": {"intensity": "unit", "voxel_mm": null} (or "divide:255", if it learned from values divided by '
-    wanted += "255; or the voxel size that it was trained at; and if the network knows one orientation alone, as "
-    wanted += '"orientation": "RAS")'
+    wanted = (
+        '"recipe": {"intensity": "unit", "voxel_mm": null}. Replace "unit" by "divide:255" if the network was trained '
+        "on values divided by 255, null by the voxel size in mm it was trained at, and add "
+        '"orientation": "RAS" if it was trained on one orientation only'
+    )
     if not isinstance(recipe, dict):
-        raise InputError(f"{path} has no recipe: what is to be done to the images is not known. Add {wanted}.")
+        raise InputError(f"{path} has no recipe, which says how to prepare images for the network. Add {wanted}.")
     voxel = recipe.get("voxel_mm")
     size = voxel is None or (isinstance(voxel, (int, float)) and not isinstance(voxel, bool) and 0.01 <= voxel <= 100)
     known = {"intensity", "voxel_mm"} <= set(recipe) <= set(RECIPE)

@@ -57,6 +57,10 @@ class InputError(ValueError):
         self.control = control
 
 
+class GeometryError(InputError):
+    """A grid cannot be made. The text begins in lower case: whoever knows what the image is called says so first."""
+
+
 class DeviceMemoryError(InputError):
     """The GPU has too little memory for what was asked; a faster preset or the CPU may work."""
 
@@ -84,14 +88,14 @@ class Grid:
     def __post_init__(self) -> None:
         matrix = np.array(self.ijk_to_lps, dtype=np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-            raise InputError(
-                "The geometry of the image (origin, spacing, directions) is not made of finite numbers. Correct its "
-                "header."
+            raise GeometryError(
+                "its origin, spacing or axis directions are missing or not finite numbers. Correct its header, or "
+                "export it again."
             )
         if abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
-            raise InputError(
-                "The direction matrix of the image is singular: two of its axes are parallel or one has no length. "
-                "Correct the header of the image."
+            raise GeometryError(
+                "its axis directions are invalid: two axes are parallel, or one has no length. Correct its header, or "
+                "export it again."
             )
         matrix.setflags(write=False)
         object.__setattr__(self, "ijk_to_lps", matrix)

@@ -60,9 +60,9 @@ def same(points, folder):
     "name, series, moved, words, largest",
     [
         ("d03_gantry_tilt", "", tilted, "tilted by 15.0 degrees", LARGEST_MM),
-        ("d04_missing_slices", "", same, "lacks 2 of its slices after im0019.dcm", LARGEST_MM),
+        ("d04_missing_slices", "", same, "is missing 2 slices after im0019.dcm", LARGEST_MM),
         # A stretch by a half is more than the fast preset follows everywhere; read as it was, it was off by 15 mm.
-        ("d05_variable_spacing", "", stretched, "4.00 to 6.00 mm apart", 4.0),
+        ("d05_variable_spacing", "", stretched, "uneven slice spacing (4.00 to 6.00 mm)", 4.0),
         ("d11_mono1", "", same, "MONOCHROME1", 0.01),
         ("d18_two_acquisitions", "1", same, "", 0.01),
     ],

@@ -26,7 +26,7 @@ SMALLEST_SIZE = 8
 #: The fewest voxels of a mask, in a volume and in a slice: from fewer the linear alignment went 2 to 10 mm astray even
 #: inside the mask, where a mask of a few slices changed the result by less than a voxel.
 SMALLEST_MASK = {False: 1000, True: SMALLEST_SIZE**2}
-#: Below this part of its image, people are warned of a mask (boxes of 0.4 to 1.3 % gave errors of 2 to 7 mm).
+#: Below this part of its image, people are warned of a mask (boxes of 0.4 to 1.3% gave errors of 2 to 7 mm).
 LITTLE_MASK = 0.02
 #: Below this part of the fixed image inside the moving one, people are warned.
 LITTLE_OVERLAP = 0.25
@@ -145,9 +145,7 @@ def _chosen(facts: PairFacts) -> Iterable[Finding]:
         if volume.geometry_error:
             yield Finding("error", volume.geometry_error, control=volume.role)
         elif volume.grid is None:
-            yield Finding(
-                "error", f"{volume.called} holds no voxels.", "Load it again, or choose another.", volume.role
-            )
+            yield Finding("error", f"{volume.called} has no voxels.", "Load it again, or choose another.", volume.role)
         elif volume.components != 1:
             yield Finding(
                 "error",
@@ -166,9 +164,14 @@ def _about_image(volume: VolumeFacts) -> Iterable[Finding]:
     for note in volume.notes:
         yield Finding("warning", note, control=volume.role)
     if volume.is_complex:
-        yield Finding("error", f"{volume.called} has complex voxels.", "Convert it to magnitude.", volume.role)
+        yield Finding(
+            "error",
+            f"{volume.called} has complex values (real and imaginary part).",
+            "Convert it to a magnitude image.",
+            volume.role,
+        )
     elif volume.not_finite and (volume.gaps_in_body is None or volume.gaps_in_body > MOST_GAPS):
-        part = "" if volume.gaps_in_body is None else f", {100 * volume.gaps_in_body:.0f} % of what it shows"
+        part = "" if volume.gaps_in_body is None else f", {100 * volume.gaps_in_body:.0f}% of the body"
         yield Finding(
             "error",
             f"{volume.called} has {volume.not_finite} voxels that are NaN or infinite{part}.",
@@ -183,11 +186,9 @@ def _about_image(volume: VolumeFacts) -> Iterable[Finding]:
             volume.role,
         )
     elif volume.not_finite:
-        where = (
-            f"{100 * volume.gaps_in_body:.2g} % of what it shows" if volume.gaps_in_body else "outside what it shows"
-        )
+        where = f"{100 * volume.gaps_in_body:.2g}% of the body" if volume.gaps_in_body else "all in the background"
         text = f"{volume.called} has {volume.not_finite} voxels that are NaN or infinite ({where})."
-        yield Finding("warning", text, "They were filled, and are not compared.", volume.role)
+        yield Finding("warning", text, "These voxels are ignored in the comparison.", volume.role)
     size_ijk = volume.known_grid.size_ijk
     sizes = [n for n in size_ijk if n > 1]
     if len(sizes) < 2 or min(sizes) < SMALLEST_SIZE:
@@ -207,15 +208,16 @@ def _together(facts: PairFacts) -> Iterable[Finding]:
         yield Finding(
             "error",
             f"The {flat.role} {flat.noun} is a single slice and the {solid.role} one is a volume.",
-            "Choose two volumes or two slices; extract the slice that corresponds first.",
+            "Choose two volumes or two slices. To register a slice to a volume, first extract the matching slice from "
+            "the volume.",
             solid.role,
         )
         return
     if fixed.dimensions != moving.dimensions:
         yield Finding(
             "error",
-            "One image is 2D and the other a volume of one slice.",
-            "Save both in the same way, so that both lie in one space.",
+            "One image is stored as 2D and the other as 3D with one slice, so they do not share a coordinate system.",
+            "Save both as 2D, or both as 3D with one slice.",
             "moving",
         )
         return
@@ -237,10 +239,10 @@ def _overlap(facts: PairFacts) -> Iterable[Finding]:
             "linear",
         )
     elif part < LITTLE_OVERLAP and facts.linear == "none":
-        text = f"Only {100 * part:.0f} % of the fixed {noun} overlaps the moving one without linear alignment."
+        text = f"Only {100 * part:.0f}% of the fixed {noun} overlaps the moving one without linear alignment."
         yield Finding("warning", text, control="linear")
     elif part < LITTLE_OVERLAP:
-        text = f"{100 * part:.0f} % of the fixed {noun} overlaps the moving one; their centers are matched first."
+        text = f"{100 * part:.0f}% of the fixed {noun} overlaps the moving one; their centers are matched first."
         yield Finding("note", text)
 
 
@@ -277,15 +279,15 @@ def _about_attachment(attached: AttachmentFacts, facts: PairFacts) -> Iterable[F
         problem = f"{attached.called} must be whole numbers from 0 up; other values were found."
         remedy = "Give a label map."
     elif attached.empty and attached.noun == "mask":
-        problem = f"{attached.called} is empty where the image is: no voxel of it is above 0."
-        remedy = "Draw it again, or leave it out."
+        problem = f"{attached.called} selects nothing: it is empty, or lies outside the image."
+        remedy = "Check that it belongs to this image, or leave it out."
     elif attached.size_ijk is not None:
         yield from _about_extent(attached, attached.size_ijk, image, facts.linear)
     elif attached.empty:
         problem = f"{attached.called} are empty: every voxel is 0."
         remedy = "Leave them out, or correct them."
     elif attached.high is not None and attached.high > LARGEST_LABEL:
-        problem, remedy = f"{attached.called} hold labels above {LARGEST_LABEL}.", "Renumber them."
+        problem, remedy = f"{attached.called} have labels above {LARGEST_LABEL}.", "Renumber them."
     elif attached.is_planar is not None and attached.is_planar != image.known_grid.is_planar:
         one, other = ("a single slice", "a volume") if attached.is_planar else ("a volume", "a single slice")
         problem = f"{attached.called} are {one} and the {image.role} {image.noun} is {other}."
@@ -302,13 +304,15 @@ def _about_extent(
     fewest, part = SMALLEST_MASK[grid.is_planar], mask.voxels / grid.voxels
     remedy = "Draw it larger, or leave it out."
     if mask.voxels < fewest:
-        text = f"{mask.called} selects {mask.voxels} voxels; at least {fewest} are needed to estimate a motion."
+        text = f"{mask.called} selects {mask.voxels} voxels; at least {fewest} are needed to estimate motion."
         yield Finding("error", text, remedy, mask.control)
     elif any(inside == 1 < size for inside, size in zip(size_ijk, grid.size_ijk)):
-        text = f"{mask.called} is one voxel thick: it does not tell a motion across it."
+        text = f"{mask.called} is one voxel thick, so motion across it cannot be estimated."
         yield Finding("error" if aligned else "warning", text, remedy, mask.control)
     elif part < LITTLE_MASK and aligned:
-        text = f"{mask.called} selects {100 * part:.1f} % of the image; linear alignment from so little may be wrong."
+        text = (
+            f"{mask.called} selects {100 * part:.1f}% of the image; a linear alignment based on so little may be wrong."
+        )
         yield Finding("warning", text, remedy, mask.control)
 
 
@@ -325,7 +329,9 @@ def _landmarks(facts: PairFacts) -> Iterable[Finding]:
     if points.fixed != points.moving or not points.fixed:
         yield Finding(
             "error",
-            f"There are {points.fixed} fixed and {points.moving} moving points.",
+            f"There are {points.fixed} fixed and {points.moving} moving points."
+            if points.fixed or points.moving
+            else "No landmark is placed in both images.",
             "Each fixed point needs its partner, with the same label or on the same line of the other list.",
             "moving_points",
         )
@@ -335,7 +341,8 @@ def _landmarks(facts: PairFacts) -> Iterable[Finding]:
             yield Finding(
                 "error",
                 f"{len(outside)} of the {role} points lie outside the {role} image (number {numbers}).",
-                "Points of files must be LPS mm, not RAS; check also that they belong to this image.",
+                "Check that they belong to this image. Points in a .csv that does not name its coordinate system are "
+                "taken as LPS in mm.",
                 f"{role}_points",
             )
 

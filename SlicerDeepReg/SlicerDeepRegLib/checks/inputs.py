@@ -107,7 +107,9 @@ class _Reader:
     def on_grid(self, image: Image, reference: Image, role: str) -> Image:
         if image.grid.same_as(reference.grid):
             return image
-        self.notes.append(f"The {role} had another geometry than their image and were resampled to it.")
+        self.notes.append(
+            f"The {role} had a different voxel grid from the image: resampled to the image's grid (nearest neighbor)."
+        )
         values = resample(image, reference.grid, interpolator=sitk.sitkNearestNeighbor, outside=0)
         return Image(values, reference.grid, image.name, reference.dimensions)
 
@@ -160,7 +162,7 @@ class _Reader:
         elif named and len(given) == 2:
             (other,) = set(given) - set(named)
             said = ", ".join(f"{number} is {name}" for name, number in numbers.items())
-            self.notes.append(f"The {roles[other]} have no names and were compared by number, of which {said}.")
+            self.notes.append(f"The {roles[other]} have no names, so structures were matched by label value: {said}.")
         images = {}
         for control, source in sources.items():
             segmentation, role = read[control], roles[control]

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     prepare_process()
     check_slicer()
     if bool(options.fixed) != bool(options.moving):
-        raise InputError("Give both images, FIXED and MOVING, or neither.")
+        raise InputError("Give both --fixed and --moving, or neither.")
     start = time.perf_counter()
     known: KnownPair | None = None
     if options.fixed:
@@ -102,8 +102,8 @@ def synthetic_pair() -> KnownPair:
         from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
     except ImportError as error:
         raise InputError(
-            "The demo's template comes with nilearn, which is not here. Run 'make setup' (or 'pip install nilearn'), "
-            "or give two images of your own: FIXED=... MOVING=..."
+            "The template of the demo needs nilearn, which is not installed. Install it with: pip install nilearn. Or "
+            "give two images of your own: --fixed FILE --moving FILE"
         ) from error
     template = _from_nibabel(load_mni152_template(resolution=1), "MNI152 T1")
     gray = load_mni152_gm_template(resolution=1).get_fdata()

@@ -23,7 +23,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "add",
         help="add a model of your own",
         description="Check a model and put it where the menu finds it: a FOLDER with card.json and weights "
-        "(docs/models.md says what the card must hold), or a FILE, the checkpoint that others released of a network "
+        "(docs/models.md says what the card must contain), or a FILE, the checkpoint that others released of a network "
         "that is known here (.pth, .pt, .pth.tar, .safetensors): which network it is and how wide is told from the "
         "names and shapes of its arrays, and its conventions are converted.",
     )

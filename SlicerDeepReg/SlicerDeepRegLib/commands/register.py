@@ -80,8 +80,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             f"--{side}-series",
             metavar="N",
             default="",
-            help=f"which image of the {side} folder, if it holds several DICOM series: its number in the list that is "
-            "then printed, or a series instance UID",
+            help=f"which image of the {side} folder, if it contains several DICOM series: its number in the list that "
+            "is then printed, or a series instance UID",
         )
     parser.add_argument(
         "--set",
@@ -256,12 +256,12 @@ class ProgressBar:
         self.last = (progress.stage, now)
         if not self.terminal:
             if progress.fraction > 0:
-                print(f"{100 * progress.fraction:3.0f} %  {progress.stage}", file=self.stream, flush=True)
+                print(f"{100 * progress.fraction:3.0f}%  {progress.stage}", file=self.stream, flush=True)
             return
         filled = int(self.WIDTH * progress.fraction)
         bar = "#" * filled + "-" * (self.WIDTH - filled)
         print(
-            f"\r[{bar}] {100 * progress.fraction:3.0f} %  {progress.stage:<14}{self._left(progress.fraction, now):<16}",
+            f"\r[{bar}] {100 * progress.fraction:3.0f}%  {progress.stage:<14}{self._left(progress.fraction, now):<16}",
             end="",
             file=self.stream,
             flush=True,

@@ -102,8 +102,8 @@ def request_of(described: Mapping[str, Any], moved: Sequence[str] = ()) -> Reque
     unknown = sorted(set(values) - set(Request.__dataclass_fields__))
     if unknown or not {"fixed", "moving"} <= set(values):
         raise InputError(
-            f"The request in it cannot be read here ({', '.join(unknown) or 'no fixed or moving image'}): it is of "
-            "another version."
+            "The result.json was written by another version of SlicerDeepReg and cannot be repeated "
+            f"({', '.join(unknown) or 'no fixed or moving image is named'}). Register again, or use that version."
         )
     for pair in moved:
         name, _, path = pair.partition("=")
@@ -114,15 +114,17 @@ def request_of(described: Mapping[str, Any], moved: Sequence[str] = ()) -> Reque
     for name in described["provenance"].get("sha256", {}):
         if not isinstance(values.get(name), str) or values[name].startswith("<"):
             raise InputError(
-                f"The {name.replace('_', ' ')} was given in memory or without its name (--anonymous), not as a "
-                "file, so it cannot be found again."
+                f"This result cannot be repeated: it does not record the file of the {name.replace('_', ' ')} (for "
+                "example because of --anonymous). Register again instead."
             )
     if described["provenance"].get("device") == "CPU":
         values["device"] = "cpu"
     try:
         return Request(**values)
     except TypeError as error:
-        raise InputError(f"The request in it cannot be read here: {error}.") from error
+        raise InputError(
+            f"The settings in the result.json are incomplete or of the wrong type ({error}). Register again instead."
+        ) from error
 
 
 def _with_files(request: Request, folder: Path) -> Request:

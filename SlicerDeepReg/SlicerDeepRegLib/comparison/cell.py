@@ -43,7 +43,7 @@ def run_cell(values: Mapping[str, Any], keep: str | None = None) -> tuple[dict[s
         outcome = folder / OUTCOME
         if not outcome.is_file():
             words = last_words(folder / "log.txt", lines=1, characters=300)
-            return {"error": f"The process {describe_exit(code)}. Last words: {words}"}, b""
+            return {"error": f"The process {describe_exit(code)}. Last output: {words}"}, b""
         slices = folder / SLICES
         return json.loads(outcome.read_text("utf-8")), slices.read_bytes() if slices.is_file() else b""
 

@@ -88,10 +88,10 @@ def run(options: argparse.Namespace) -> int:
     labels = [label.strip() for label in options.methods.split(",") if label.strip()]
     methods = read_methods(labels, options.preset, options.changed)
     if not methods:
-        raise InputError("--methods names none.")
+        raise InputError("--methods is empty. Give at least one method; 'slicerdeepreg models' lists them.")
     reference = options.reference or methods[0].label
     if reference not in labels:
-        raise InputError(f"--reference {reference} is none of the methods.")
+        raise InputError(f"--reference {reference} is not among --methods. Give one of those.")
     if options.workers < 1 or options.threads < 0:
         raise InputError("--workers must be 1 or more, and --threads 0 or more.")
     asked = {name: getattr(options, name) for name in ("linear", "similarity", "device", "threads", "anonymous")}

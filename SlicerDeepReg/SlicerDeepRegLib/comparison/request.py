@@ -133,15 +133,19 @@ def read_pairs(path: Path) -> list[Pair]:
         with open(path, newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
     except OSError as error:
-        raise InputError(f"The pairs {path} cannot be read ({error.strerror or error}). Check the path.") from error
+        raise InputError(
+            f"The list of pairs {path} cannot be read ({error.strerror or error}). Check the path."
+        ) from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The pairs {path} are no CSV of text ({error}).") from error
+        raise InputError(
+            f"The list of pairs {path} is not a CSV text file ({error}). Save it as CSV (UTF-8)."
+        ) from error
     heading = [name for name in (rows[0] if rows else {}) if name is not None]
     unknown = sorted(set(heading) - {*FILES, "name"})
     if not rows or not {"fixed", "moving"} <= set(heading) or unknown:
         raise InputError(
-            f"The pairs {path} need a heading with fixed and moving, and may have name, {', '.join(FILES[2:])}; "
-            f"it has {', '.join(heading) or 'nothing'}."
+            f"The list of pairs {path} needs the columns fixed and moving, and may have name, {', '.join(FILES[2:])}; "
+            f"it has {', '.join(heading) or 'none'}."
         )
     pairs = [_pair(path, number, row) for number, row in enumerate(rows, start=1)]
     names = [pair.name for pair in pairs]
@@ -155,7 +159,9 @@ def _pair(path: Path, number: int, row: Mapping[str | None, Any]) -> Pair:
     if None in row:
         raise InputError(f"{path}, row {number}: more cells than the heading has columns.")
     if any("\0" in (value or "") for value in row.values()):
-        raise InputError(f"{path}, row {number}: it holds a byte of zero, so it is damaged. Write the list again.")
+        raise InputError(
+            f"{path}, row {number}: unreadable characters; the file is damaged. Save it again as CSV (UTF-8)."
+        )
     files = {what: str((path.parent / row[what]).resolve()) for what in FILES if (row.get(what) or "").strip()}
     for what in ("fixed", "moving"):
         if what not in files:

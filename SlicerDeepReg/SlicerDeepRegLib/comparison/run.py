@@ -127,7 +127,7 @@ def _on_cluster(address: str) -> Runner:
             for future in distributed.as_completed(futures):
                 failure = future.exception()
                 if failure is not None:
-                    yield futures[future], ({"error": f"The worker failed: {type(failure).__name__}: {failure}"}, b"")
+                    yield futures[future], ({"error": f"The process failed: {type(failure).__name__}: {failure}"}, b"")
                 else:
                     yield futures[future], future.result()
                 future.release()

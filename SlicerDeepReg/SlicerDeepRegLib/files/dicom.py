@@ -62,11 +62,14 @@ def read_series(files: Sequence[Path], role: str) -> Series:
             continue  # a folder may hold a DICOMDIR's companions
     headers = [header for header in headers if "SOPInstanceUID" in header and "SeriesInstanceUID" in header]
     if not headers:
-        raise InputError(f"The {role} holds no DICOM series. A DICOM object is written between DICOM series only.")
+        raise InputError(f"The {role} contains no DICOM series. A DICOM object is written between DICOM series only.")
     if len({header.SeriesInstanceUID for header in headers}) > 1:
-        raise InputError(f"The {role} holds several DICOM series. Give a folder of one.")
+        raise InputError(f"The {role} contains several DICOM series. Give a folder of one.")
     if not headers[0].get("FrameOfReferenceUID"):
-        raise InputError(f"The {role} has no frame of reference in its DICOM header, so no registration can name it.")
+        raise InputError(
+            f"The {role} has no Frame of Reference UID in its DICOM header, so a DICOM registration object cannot "
+            "refer to it. Export the series again, or leave out the DICOM object."
+        )
     return Series(headers[0], tuple((str(header.SOPClassUID), str(header.SOPInstanceUID)) for header in headers))
 
 
@@ -74,7 +77,7 @@ def read_folder(path: Path, role: str) -> Series:
     """Read the series in a folder; see :func:`read_series`."""
     if not path.is_dir():
         raise InputError(
-            f"The {role} {path} is no folder of a DICOM series. A DICOM object is written between DICOM series only."
+            f"The {role} {path} is not a folder of a DICOM series. A DICOM object is written between DICOM series only."
         )
     return read_series([file for file in path.iterdir() if file.is_file()], role)
 
@@ -113,7 +116,10 @@ def write_registration(transform: Transform, fixed: Series, moving: Series, path
         OSError: it could not be written.
     """
     if transform.field is None:
-        raise InputError("The transform is linear. A deformable registration object needs a displacement field.")
+        raise InputError(
+            "The result is a linear transform, and only deformable ones can be saved as a DICOM registration object. "
+            "Register with a deformable method first."
+        )
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -171,7 +177,10 @@ def _registration(linear_lps: np.ndarray, field: Field, moving: Series) -> Datas
     field = _right_handed(field)
     direction, grid = field.grid.direction, Dataset()
     if np.abs(direction.T @ direction - np.eye(3)).max() > 1e-3:
-        raise InputError("The axes of the fixed image are not at right angles, and a DICOM grid cannot be sheared.")
+        raise InputError(
+            "The axes of the fixed image are not at right angles, which a DICOM registration object cannot express. "
+            "Resample the fixed image to a grid with axes at right angles, and register again."
+        )
     grid.ImagePositionPatient = _decimals(field.grid.origin_lps_mm)
     grid.ImageOrientationPatient = _decimals([*direction[:, 0], *direction[:, 1]])
     grid.GridDimensions = list(field.grid.size_ijk)

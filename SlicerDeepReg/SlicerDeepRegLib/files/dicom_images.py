@@ -71,8 +71,9 @@ def _unplaced(group: Group, path: Path, role: str) -> tuple[Grid, list[str]]:
     if len(group.slices) > 1 or first.pixel_mm is None:
         lacking = "pixel spacing" if first.pixel_mm is None else "position and orientation (ImagePositionPatient)"
         raise InputError(
-            f"The slices of the {role} {path} have no {lacking} in their DICOM headers, so where they lie is not "
-            "known. Export the series again with its geometry, or convert it with a program that knows the scanner."
+            f"The slices of the {role} {path} have no {lacking} in their DICOM headers, so their geometry is "
+            "unknown. Export the original series again (not as secondary capture), or convert it with the software of "
+            "the scanner's manufacturer."
         )
     matrix = np.diag([*first.pixel_mm, 1.0, 1.0])
     note = f"The {role} has no position in its DICOM header; it was put into the plane z = 0."
@@ -119,18 +120,18 @@ def geometry_notes(stack: Stack, called: str, names: Sequence[str] = ()) -> list
         if names:
             where = " after " + ", ".join(names[n] for n, _ in stack.missing[:5])
         notes.append(
-            f"{called} lacks {lost} of its slices{where}; they were filled in between their neighbors. Look there with "
-            "care, or export the whole series again."
+            f"{called} is missing {lost} slice{'s' * (lost != 1)}{where}, interpolated here from the neighboring "
+            "slices. Check the images there, or export the whole series again."
         )
     elif not stack.is_even:
         notes.append(
-            f"{called} has slices that do not lie evenly ({gaps.min():.2f} to {gaps.max():.2f} mm apart); it was "
-            f"resampled to slices every {stack.step_mm:.2f} mm."
+            f"{called} has uneven slice spacing ({gaps.min():.2f} to {gaps.max():.2f} mm); it was resampled to a "
+            f"spacing of {stack.step_mm:.2f} mm."
         )
     if not stack.is_straight:
         tilt = stack.tilt_degrees
-        how = f"is tilted by {tilt:.1f} degrees (gantry tilt)" if tilt is not None else "has slices that are moved"
-        notes.append(f"{called} {how}; it was resampled to a grid whose axes are at right angles.")
+        how = f"is tilted by {tilt:.1f} degrees (gantry tilt)" if tilt is not None else "has slices shifted sideways"
+        notes.append(f"{called} {how}; it was resampled to a grid with axes at right angles.")
     return notes
 
 
@@ -138,9 +139,9 @@ def _mixed(group: Group, stack: Stack, path: Path, role: str) -> str:
     n = stack.doubled[0]
     names = f"{group.slices[n].file.name} and {group.slices[n + 1].file.name}"
     return (
-        f"The {role} {path} mixes several images: {len(stack.doubled)} of its {len(group.slices)} slices lie where "
-        f"another one lies, first {names}, and nothing in their headers tells them apart. Put those of one image into "
-        "a folder of their own."
+        f"The {role} {path} mixes several images: {len(stack.doubled)} of its {len(group.slices)} slices have the same "
+        f"position as another one (for example {names}), and their headers do not tell them apart. Put the slices of "
+        "one image into a folder of their own."
     )
 
 
@@ -156,7 +157,10 @@ def _without_doubles(group: Group, path: Path, role: str) -> Group:
         left_out.append(n + 1)
     kept = [n for n in range(len(group.slices)) if n not in left_out]
     names = ", ".join(group.slices[n].file.name for n in left_out[:3])
-    note = f"{len(left_out)} slices of the {role} are there twice ({names}{', ...' if len(left_out) > 3 else ''})."
+    note = (
+        f"{len(left_out)} duplicate slice{'s' * (len(left_out) != 1)} of the {role} "
+        f"{'was' if len(left_out) == 1 else 'were'} left out ({names}{', ...' if len(left_out) > 3 else ''})."
+    )
     reduced = Stack(
         order=np.arange(len(kept)),
         distance_mm=stack.distance_mm[kept],
@@ -183,16 +187,22 @@ def _voxels(slices: Sequence[Slice], role: str) -> tuple[np.ndarray, list[str]]:
             stored = frames[one.file]
             if one.frame >= len(stored):
                 raise InputError(
-                    f"The {role} file {one.file} holds fewer frames than its header lists. Export it again."
+                    f"The {role} file {one.file} has fewer frames than its header lists. Copy or export it again."
                 )
             stored = stored[one.frame]
         stored = stored.reshape(stored.shape[-2:])
         if [*stored.shape] != [one.size_ij[1], one.size_ij[0]]:
-            raise InputError(f"The {role} file {one.file} holds another size than its header says. Export it again.")
+            raise InputError(
+                f"The pixel data of the {role} file {one.file} do not match the size in its header. Copy or export it "
+                "again."
+            )
         planes.append(stored)
     slopes, intercepts = ({getattr(one, name) for one in slices} for name in ("slope", "intercept"))
     if not all(np.isfinite(n) for n in (*slopes, *intercepts)) or 0.0 in slopes:
-        raise InputError(f"The {role} has a rescale slope of 0, or one that is no number, in {slices[0].file}.")
+        raise InputError(
+            f"The {role} has an invalid rescale slope or intercept in its DICOM headers (first file: "
+            f"{slices[0].file}). Export the series again, or convert it to NIfTI or NRRD first."
+        )
     values = np.stack(planes)
     if slopes != {1.0} or not all(float(n).is_integer() for n in intercepts):
         slope, intercept = (

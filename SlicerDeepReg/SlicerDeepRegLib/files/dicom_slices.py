@@ -142,7 +142,7 @@ def _slices_in(path: Path, role: str) -> tuple[list[Slice], list[str]]:
     if not slices:
         raise first_error or InputError(_nothing(path, role, left_out["unreadable"]))
     said = {
-        "odd": "lead nowhere or are no files, and were not read",
+        "odd": "were skipped: broken links or special files",
         "unreadable": "look like DICOM images but cannot be read, and were left out",
         "unusable": "were left out: color, a mosaic, a damaged header, or frames whose places are not known",
     }
@@ -162,21 +162,24 @@ def _names(names: Sequence[str]) -> str:
 
 def _nothing(path: Path, role: str, unreadable: Sequence[str]) -> str:
     if not path.is_dir():
-        return f"The {role} {path} is a DICOM object, but no image that can be registered. Give an image."
+        return (
+            f"The {role} {path} is a DICOM file without an image (for example a report, a structure set or a "
+            "DICOMDIR). Give an image file, or the folder of a series."
+        )
     if unreadable:
         return (
-            f"The {role} folder {path} holds no DICOM series that can be read; {_names(unreadable)} are damaged or cut "
-            "short. Copy or export it again."
+            f"The {role} folder {path} contains no DICOM series that can be read; {_names(unreadable)} are damaged or "
+            "cut short. Copy or export it again."
         )
     inside = [folder.name for folder in sorted(path.iterdir()) if folder.is_dir()]
     if inside:
         return (
-            f"The {role} folder {path} holds no DICOM series itself, but folders ({_names(inside)}). Give the folder "
-            "that holds the slices."
+            f"The {role} folder {path} contains no DICOM series itself, but folders ({_names(inside)}). Give the "
+            "folder that contains the slices."
         )
     return (
-        f"The {role} folder {path} holds no DICOM series. Give a file in NIfTI, NRRD or MetaImage, or the folder that "
-        "holds the slices."
+        f"The {role} folder {path} contains no DICOM series. Give a file in NIfTI, NRRD or MetaImage, or the folder "
+        "that contains the slices."
     )
 
 
@@ -219,7 +222,7 @@ def _slices_of(file: Path, header: Dataset, role: str) -> Iterator[Slice]:
         gray = str(header.get("PhotometricInterpretation", "MONOCHROME2")).startswith("MONOCHROME")
         if int(header.get("SamplesPerPixel", 1)) != 1 or not gray:
             raise InputError(
-                f"The {role} file {file} holds color. Convert it to a scalar image, one value in each pixel."
+                f"The {role} file {file} is a color image. Convert it to a scalar image, one value in each pixel."
             )
         if "MOSAIC" in (header.get("ImageType") or ()):
             raise InputError(
@@ -238,7 +241,9 @@ def _slices_of(file: Path, header: Dataset, role: str) -> Iterator[Slice]:
     except InputError:
         raise
     except Exception as error:  # a header may hold anything
-        raise InputError(f"The header of the {role} file {file} is damaged ({error}). Export it again.") from error
+        raise InputError(
+            f"The header of the {role} file {file} is damaged ({error}). Copy or export it again."
+        ) from error
 
 
 def _frames(file: Path, header: Dataset) -> Iterator[Slice]:
@@ -440,7 +445,10 @@ def _with_order_noted(group: Group, role: str) -> Group:
     steps = np.abs(np.diff(places))
     if len(turns) != 1 or np.median(steps) != 2:
         return group
-    note = f"The images of the {role} are numbered through the volume twice; check that they are of one scan."
+    note = (
+        f"The slice numbers of the {role} run through the volume twice, as if two scans were mixed. Check that all "
+        "slices belong to one scan."
+    )
     return dataclasses.replace(group, notes=(*group.notes, note))
 
 
@@ -503,7 +511,7 @@ def chosen(groups: Sequence[Group], series: str, path: Path, role: str) -> Group
             return _with_rest_noted(matching[0], groups, role)
         problem = "are several with" if matching else "is none with"
         raise InputError(
-            f"The {role} {path} holds {_count(groups)}, and there {problem} the number or series UID {series!r}: "
+            f"The {role} {path} contains {_count(groups)}, and there {problem} the number or series UID {series!r}: "
             f"{listed}{more}.",
             control,
         )
@@ -513,7 +521,7 @@ def chosen(groups: Sequence[Group], series: str, path: Path, role: str) -> Group
     if scouts is not None:
         return scouts
     how = "Choose one by its number" if control else "Put the one that is meant into a folder of its own"
-    raise InputError(f"The {role} {path} holds {_count(groups)}. {how}: {listed}{more}.", control)
+    raise InputError(f"The {role} {path} contains {_count(groups)}. {how}: {listed}{more}.", control)
 
 
 def _with_rest_noted(group: Group, groups: Sequence[Group], role: str) -> Group:

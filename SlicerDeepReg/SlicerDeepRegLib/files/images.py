@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..geometry.grids import at_right_angles
-from ..types import Grid, Image, InputError, Source
+from ..types import GeometryError, Grid, Image, InputError, Source
 from . import nifti
 from .atomic import whole_files
 from .dicom_images import read_dicom
@@ -62,12 +62,20 @@ def read_image(path: str | os.PathLike, role: str = "image", series: str = "", s
     path = Path(path)
     if not path.exists():
         raise InputError(f"The {role} {path} does not exist. Check the path.")
-    if path.is_dir() or (path.is_file() and path.suffix.lower() not in _READERS and _is_dicom_file(path)):
-        return read_dicom(path, role, series)
-    if series:
-        raise InputError(f"A DICOM series was chosen, and the {role} {path} is no DICOM. Leave the choice out.")
+    is_folder_or_dicom = path.is_dir() or (
+        path.is_file() and path.suffix.lower() not in _READERS and _is_dicom_file(path)
+    )
+    if series and not is_folder_or_dicom:
+        raise InputError(
+            f"The {role} {path} is not DICOM, so no series can be chosen in it. Leave out the option that chooses one "
+            "(--fixed-series, --moving-series)."
+        )
     try:
+        if is_folder_or_dicom:
+            return read_dicom(path, role, series)
         image = _read_file(path, role)
+    except GeometryError as error:
+        raise InputError(f"The {role} {path} cannot be used: {error}", error.control) from error
     except RuntimeError as error:
         check_memory_ran_out(error)
         raise InputError(_explain(path, role, str(error))) from error
@@ -80,7 +88,7 @@ def _is_dicom_file(path: Path) -> bool:
 
 def _read_file(path: Path, role: str) -> Image:
     if not path.is_file():
-        raise InputError(f"The {role} {path} is no regular file. Give {FORMATS}.")
+        raise InputError(f"The {role} {path} is not a regular file. Give {FORMATS}.")
     if path.stat().st_size == 0:
         raise InputError(f"The {role} {path} is empty (0 bytes). Copy or export it again.")
     reader = _READERS.get(path.suffix.lower())
@@ -107,7 +115,9 @@ def straightened(image: Image, role: str) -> Image:
     if np.abs(direction.T @ direction - np.eye(3)).max() <= _SHEARED:
         return image
     if image.values.dtype.kind == "c":
-        raise InputError(f"The {role} ({image.name}) is complex and its axes are not at right angles.")
+        raise InputError(
+            f"The {role} ({image.name}) has complex values (real and imaginary part). Convert it to a magnitude image."
+        )
     grid = at_right_angles(image.grid)
     finite = image.values[np.isfinite(image.values)]
     lowest = float(finite.min()) if finite.size else 0.0
@@ -129,13 +139,15 @@ def _explain(path: Path, role: str, message: str) -> str:
     if "unable to determine imageio" in lowered or "could not create" in lowered:
         return f"The {role} {path} is not an image that can be read here. Give {FORMATS}."
     last_line = message.strip().splitlines()[-1].strip()
-    return f"The {role} {path} could not be read; it may be damaged or cut short ({last_line}). Export it again."
+    return (
+        f"The {role} {path} could not be read; it may be damaged or cut short ({last_line}). Copy or export it again."
+    )
 
 
 def _single_volume(itk_image: sitk.Image, path: Path, role: str) -> sitk.Image:
     if 0 in itk_image.GetSize():
         size = " x ".join(map(str, itk_image.GetSize()))
-        raise InputError(f"The {role} {path} holds no voxels: its size is {size}. Copy or export it again.")
+        raise InputError(f"The {role} {path} has no voxels: its size is {size}. Copy or export it again.")
     if itk_image.GetDimension() == 4:
         if itk_image.GetSize()[3] != 1:
             raise InputError(

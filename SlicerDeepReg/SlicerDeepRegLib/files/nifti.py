@@ -73,7 +73,9 @@ def read(path: Path, role: str) -> Image:
         raise
     except Exception as error:  # nibabel raises all kinds on damaged files
         words = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        raise InputError(f"The {role} {path} cannot be read: it is damaged ({words[0]}). Export it again.") from error
+        raise InputError(
+            f"The {role} {path} cannot be read: it is damaged ({words[0]}). Copy or export it again."
+        ) from error
     values = _scalars(values, path, role)
     dimensions = 2 if values.ndim == 2 else 3
     values = values.reshape(values.shape + (1,) * (3 - values.ndim))

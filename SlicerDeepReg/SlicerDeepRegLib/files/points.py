@@ -77,7 +77,8 @@ def read_points(path: str | Path, role: str = "points") -> PointList:
     except InputError:
         raise
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, csv.Error) as error:
-        raise InputError(f"The {role} file {path} could not be read ({error}). Give {_FORMATS}.") from error
+        why = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+        raise InputError(f"The {role} file {path} could not be read ({why}). Give {_FORMATS}.") from error
     labels = tuple(label.strip() for _, label in rows)
     return _checked(PointList(positions, labels if any(labels) else (), notes), placed, role)
 
@@ -86,9 +87,12 @@ def _checked(points: PointList, placed: np.ndarray, role: str) -> PointList:
     """Return the points, those of them that were placed being ``placed``, if they can be used."""
     shape = points.positions_lps_mm.shape
     if len(shape) != 2 or shape[1] != 3 or not shape[0]:
-        raise InputError(f"The {role} must be N points of 3 coordinates; they have shape {shape}.")
+        raise InputError(
+            f"The {role} are empty or do not have three coordinates each. Give at least one point with x, y and z in "
+            "mm."
+        )
     if not np.isfinite(placed).all():
-        raise InputError(f"The {role} hold values that are not numbers. Correct or remove those points.")
+        raise InputError(f"The {role} have values that are not numbers. Correct or remove those points.")
     return points
 
 
@@ -109,13 +113,13 @@ def _signs(system: str) -> Sequence[int]:
 def _read_markups(path: Path, role: str) -> tuple[list[_Row], Sequence[int]]:
     lists = json.loads(path.read_text(encoding="utf-8"))["markups"]
     if len(lists) != 1:
-        raise InputError(f"The {role} file {path} holds {len(lists)} markups. Save the list of points by itself.")
+        raise InputError(f"The {role} file {path} contains {len(lists)} markups. Save the list of points by itself.")
     markup = lists[0]
     kind, unit = markup.get("type", "Fiducial"), markup.get("coordinateUnits", "mm")
     if kind != "Fiducial":
         raise InputError(
-            f"The {role} file {path} holds a markup of type {kind}, whose control points are no landmarks. Give a "
-            "point list (type Fiducial)."
+            f"The {role} file {path} contains a markup of type {kind}, whose control points are not landmarks. Give "
+            "a point list (type Fiducial)."
         )
     if unit != "mm" and "mm" not in list(unit):
         raise ValueError(f"its unit is {unit}; mm is needed")
@@ -187,10 +191,14 @@ def _read_elastix(path: Path, role: str) -> tuple[list[_Row], tuple[str, ...]]:
     text = path.read_text(encoding="utf-8-sig")
     if "InputPoint" in text:
         return _read_transformix(path, text, role)
-    (kind, *_), (count, *_), *places = [line.split() for line in text.splitlines() if line.strip()]
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    if len(lines) < 2:
+        raise ValueError("the number of its points is missing")
+    (kind, *_), (count, *_), *places = lines
     if kind.lower() == "index":
         raise InputError(
-            f"The {role} file {path} holds indices of voxels. Give points in LPS mm (its first line is then 'point')."
+            f"The {role} file {path} contains indices of voxels. Give points in LPS mm (then its first line is "
+            "'point')."
         )
     if len(places) != int(count):
         raise ValueError(f"it announces {count} points and has {len(places)} lines of coordinates")

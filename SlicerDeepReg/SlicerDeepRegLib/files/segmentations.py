@@ -106,7 +106,9 @@ def read_segmentation(path: str | Path, role: str) -> Segmentation | None:
     kinds = {keys.get(f"Segmentation_{which}Representation", "Binary labelmap") for which in ("Master", "Source")}
     if kinds != {"Binary labelmap"}:
         kind = sorted(kinds - {"Binary labelmap"})[0]
-        raise InputError(f"The {role} file {path} holds a {kind.lower()}. Save the segmentation as a binary labelmap.")
+        raise InputError(
+            f"The {role} file {path} contains a {kind.lower()}. Save the segmentation as a binary labelmap."
+        )
     components = image.GetNumberOfComponentsPerPixel()
     parts = [image] if components == 1 else [sitk.VectorIndexSelectionCast(image, n) for n in range(components)]
     layers = tuple(replace(from_sitk(part, path.name), files=(str(path),)) for part in parts)

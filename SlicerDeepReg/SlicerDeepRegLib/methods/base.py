@@ -238,8 +238,8 @@ class BaseMethod:
             findings.append(
                 Finding(
                     "error",
-                    f"{self.title} takes {axes} images.",
-                    "Choose velocity-field optimization for this pair.",
+                    f"{self.title} registers only {axes} images, and these are {pair.dimensions}D.",
+                    "Choose a method for them, for example velocity-field optimization.",
                     "method",
                 )
             )

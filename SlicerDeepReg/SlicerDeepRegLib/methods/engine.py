@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     import torch
 
 #: What is said where a method that compares one modality gets images that look like two.
-OTHER_MODALITY = "The images look like different modalities, and this method compares intensities."
+OTHER_MODALITY = (
+    "The images look like different modalities, and this method assumes one: the result may be wrong. For different "
+    "modalities, choose velocity-field optimization with the MIND metric."
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,7 +39,7 @@ def call(
         The arrays that the function returned.
 
     Raises:
-        InputError: the engine crashed or failed; the message ends with its last words.
+        InputError: the engine crashed or failed; the message ends with its last output.
     """
     with private_folder("slicerdeepreg-") as folder:
         for name, array in (("fixed", pair.fixed), ("moving", pair.moving)):
@@ -80,5 +80,6 @@ def run_engine(
     temporary.mkdir(mode=0o700, exist_ok=True)
     code = run(command, title, log, folder, threads, progress, temporary)
     if code:
-        remedy = " Close other programs, or use a faster preset." if was_killed(code) else ""
-        raise InputError(f"{title} {describe_exit(code)}.{remedy} Its last words: {last_words(log)}")
+        killed = was_killed(code)
+        remedy = "Close other programs, or use a faster preset." if killed else "Try another preset or method."
+        raise InputError(f"{title} {describe_exit(code)}. {remedy} Its last output: {last_words(log)}")

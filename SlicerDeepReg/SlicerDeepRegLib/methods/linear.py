@@ -233,8 +233,8 @@ def _optimize(
     factor = float(np.linalg.det(np.array(affine.GetMatrix()).reshape(pair.dimensions, -1)))
     if not LEAST_FACTOR <= factor <= 1 / LEAST_FACTOR:
         notes.append(
-            f"The affine transform would have changed the volume {factor:.2g} times, which no patient does; the rigid "
-            "one was taken."
+            f"The affine alignment scaled volumes by a factor of {factor:.2g}, which is implausible, and was "
+            "discarded; the alignment is rigid only. Check it."
         )
         return rigid
     return affine
@@ -263,8 +263,8 @@ def _best_start(pair: LinearPair) -> sitk.Transform:
             refined.append((value, order, found))
     if not refined:
         raise InputError(
-            "The images have nothing in common where they could be compared: check that neither is empty or of one "
-            "value there, that the masks lie on the images, and that both show the same part of the body."
+            "Linear alignment failed: the images have no common content to compare. Check that both show the same "
+            "part of the body, that neither is blank where they overlap, and that the masks lie on the images."
         )
     return min(refined, key=lambda entry: entry[:2])[2]
 

@@ -40,8 +40,8 @@ class NetworkMethod(BaseMethod):
         """See :class:`~.base.Method`."""
         findings = super().check(pair, settings)
         if settings.instance_steps == 0 and self.card.weights is None:
-            remedy = "Optimize it for this pair: set the steps of instance optimization to 200."
-            findings.append(Finding("error", f"{self.title} has no weights.", remedy, "settings"))
+            remedy = "Fit it to this pair: set Instance optimization (steps) to 200 (instance_steps=200)."
+            findings.append(Finding("error", f"{self.title} comes without trained weights.", remedy, "settings"))
         return findings + self._about_values(pair)
 
     def _about_values(self, pair: PairDescription) -> list[Finding]:

@@ -84,7 +84,7 @@ METRICS: dict[str, Metric] = {
         "root mean square distance of results of perturbed inputs from their mean, in the mask",
     ),
     "uncertainty_p95_mm": Metric(
-        "Uncertainty, 95 %", "mm", "lower", "95 % of the mask are nearer to that mean than this"
+        "Uncertainty, 95%", "mm", "lower", "95% of the mask are nearer to that mean than this"
     ),
     "tre_mm": Metric(
         "TRE", "mm", "lower", "mean distance of landmarks, moved by the transform, to their partners", "{:.2f}"

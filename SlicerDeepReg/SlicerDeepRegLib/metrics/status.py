@@ -125,7 +125,8 @@ def _dice(metrics: Mapping[str, Any], names: dict[str, str]) -> Status:
 
 def _surface(metrics: Mapping[str, Any], names: dict[str, str], limit: float) -> Status:
     rule = (
-        f"HD95 of every structure at most {2 * limit:.1f} mm; red above twice that (our choice: the report gives none)"
+        f"HD95 of every structure at most {2 * limit:.1f} mm; red above twice that (our choice: AAPM TG-132 gives no "
+        "limit)"
     )
     by_label = metrics.get("hd95_by_label_mm") or {}
     if not by_label:
@@ -150,7 +151,7 @@ def _jacobian(metrics: Mapping[str, Any]) -> Status:
         return Status(JACOBIAN_RANGE, AMBER, f"{text}; folding by the digital criterion was not measured", rule)
     if least <= 0 or (folds or 0) > 0:
         return Status(
-            JACOBIAN_RANGE, RED, f"{text}, folding in {folds or metrics['folds_percent']:.2g} % of the voxels", rule
+            JACOBIAN_RANGE, RED, f"{text}, folding in {folds or metrics['folds_percent']:.2g}% of the voxels", rule
         )
     if metrics.get("jacobian_min_anywhere", 1.0) <= 0:
         return Status(JACOBIAN_RANGE, AMBER, f"{text}, no folding there, but elsewhere", rule)
@@ -179,8 +180,8 @@ def _uncertainty(metrics: Mapping[str, Any], limit: float) -> list[Status]:
     mean, most = metrics.get("uncertainty_mm"), metrics.get("uncertainty_p95_mm")
     if mean is None or most is None:
         return []
-    rule = f"95 % of the volume within {limit:.1f} mm over perturbed runs, red above twice that (our choice)"
-    text = f"over perturbed runs: mean {mean:.2f} mm, 95 % below {most:.2f} mm"
+    rule = f"95% of the volume within {limit:.1f} mm over perturbed runs, red above twice that (our choice)"
+    text = f"over perturbed runs: mean {mean:.2f} mm, 95% below {most:.2f} mm"
     return [Status(UNCERTAINTY, color_of(most, limit, 2 * limit), text, rule)]
 
 

@@ -67,7 +67,7 @@ def _described(model: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{model} holds no segmentation model ({SEGMENTATION_CARD} cannot be read: {error}). Give the folder "
+            f"{model} contains no segmentation model ({SEGMENTATION_CARD} cannot be read: {error}). Give the folder "
             "'segmentation' of a joint training."
         ) from error
     for name, kind in _KINDS.items():

@@ -56,17 +56,19 @@ def fill(network: torch.nn.Module, arrays: dict[str, np.ndarray], title: str) ->
     missing, extra = sorted(set(wanted) - set(arrays)), sorted(set(arrays) - set(wanted))
     if missing or extra:
         raise InputError(
-            f"These are not the weights of {title}: {len(missing)} arrays are missing{_examples(missing)} and "
-            f"{len(extra)} are unknown{_examples(extra)}. Correct the network or its configuration on the card."
+            f"The weights file does not fit {title}: {len(missing)} of its parameters are missing{_examples(missing)} "
+            f"and {len(extra)} are unknown{_examples(extra)}. Correct the network or its configuration in card.json."
         )
     for name, array in arrays.items():
         if tuple(array.shape) != tuple(wanted[name].shape):
             raise InputError(
-                f"These are not the weights of {title}: {name} has the shape {tuple(array.shape)} and "
-                f"{tuple(wanted[name].shape)} is needed. Correct the configuration on the card."
+                f"The weights file does not fit {title}: {name} has the shape {tuple(array.shape)} and "
+                f"{tuple(wanted[name].shape)} is needed. Correct the configuration in card.json."
             )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError(f"The weights of {title} hold values that are not numbers ({name}). Train it again.")
+            raise InputError(
+                f"The weights file of {title} contains values that are not numbers ({name}). Train it again."
+            )
     network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
 
 

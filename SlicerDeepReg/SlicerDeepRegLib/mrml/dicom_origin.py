@@ -41,14 +41,15 @@ def dicom_notes(node: slicer.vtkMRMLVolumeNode, called: str) -> tuple[str, ...]:
     notes = []
     if stack.missing:
         count = sum(lost for _, lost in stack.missing)
-        notes.append(f"{called} lacks {count} of its slices. Load the whole series again.")
+        notes.append(f"{called} is missing {count} slice{'s' * (count != 1)}. Load the whole series again.")
     parent = node.GetParentTransformNode()
     if parent is None or parent.IsTransformToWorldLinear():
         off = _off_mm(stack, grid_of(node))
         if off > _OFF_MM:
             notes.append(
                 f"{called} is shown up to {off:.1f} mm from where its slices were scanned{_why(stack)}. In Slicer's "
-                "settings for DICOM, let acquisition geometry be regularized by a transform, and load it again."
+                "Application Settings, DICOM, set 'Acquisition geometry regularization' to 'apply regularization "
+                "transform', and load it again."
             )
     return tuple(notes)
 

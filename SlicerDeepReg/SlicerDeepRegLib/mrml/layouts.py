@@ -124,10 +124,16 @@ class Layouts:
         number, columns = LAYOUTS[layout]
         for role in ("fixed", "warped", *(("moving",) if {"moving", "difference_before"} & set(columns) else ())):
             if run.get(role) is None:
-                raise ValueError(f"{run.name} has lost its {role} volume and cannot be shown so.")
+                raise ValueError(
+                    f"{run.name} cannot be shown in this layout: its {role} volume was removed from the scene. Choose "
+                    "another layout, or register again."
+                )
         if "moving" in columns and not moving_is_where_it_was(run):
             name = run.get("moving").GetName()
-            raise ValueError(f"{name} was moved since the registration. Put it under the transforms of then.")
+            raise ValueError(
+                f"The transform of {name} was changed after the registration. Apply the same transform as before, or "
+                "register again."
+            )
         rows = cells_of(layout)
         cells = [cell for row in rows for cell in row]
         for cell in cells:

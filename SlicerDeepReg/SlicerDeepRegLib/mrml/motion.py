@@ -86,7 +86,10 @@ class Morph:
     def __init__(self, scene: slicer.vtkMRMLScene, run: Run) -> None:
         moving, facts = run.get("moving"), run.facts
         if moving is None or run.get("transform") is None:
-            raise ValueError(f"{run.name} has lost its moving volume or its transform and cannot be animated.")
+            raise ValueError(
+                f"{run.name} cannot be animated: its moving volume or its transform was removed from the scene. "
+                "Register again."
+            )
         if facts.get("world_to_local_ras") is None or facts.get("linear_ras") is None:
             raise ValueError(
                 f"{moving.GetName()} was registered under a transform that is not linear and "
@@ -193,7 +196,10 @@ class Stages:
 
     def __init__(self, scene: slicer.vtkMRMLScene, run: Run) -> None:
         if run.get("stages") is None or run.get("moving") is None or run.get("warped") is None:
-            raise ValueError(f"{run.name} kept no stages, or has lost its volumes. Register again to see its stages.")
+            raise ValueError(
+                f"{run.name} kept no stages, or its volumes were removed from the scene. Register again to see its "
+                "stages."
+            )
         if run.facts.get("world_to_local_ras") is None:
             raise ValueError(f"The moving volume of {run.name} was under a transform that is not linear.")
         self.scene, self.run = scene, run

@@ -103,7 +103,10 @@ class Run:
         """Raise ValueError where a node of one of the roles is gone."""
         for role in roles:
             if self.get(role) is None:
-                raise ValueError(f"{self.name} has lost its {OWNED.get(role, role)} and cannot be shown this way.")
+                raise ValueError(
+                    f"{self.name} cannot be shown this way: its {OWNED.get(role, role)} was removed from the scene. "
+                    "Register again."
+                )
 
 
 def moving_is_where_it_was(run: Run) -> bool:
@@ -160,7 +163,9 @@ def transform_of(run: Run) -> Transform:
 def linear_ras(run: Run) -> np.ndarray:
     """Return the (4, 4) linear part of ``T`` of the run, world RAS mm; raise ValueError as ``transform_of`` does."""
     if run.get("transform") is None or run.facts.get("linear_ras") is None:
-        raise ValueError(f"{run.name} has lost its transform, or is of an older version. Register again.")
+        raise ValueError(
+            f"The transform of {run.name} was removed from the scene, or is of an older version. Register again."
+        )
     return np.array(run.facts["linear_ras"])
 
 

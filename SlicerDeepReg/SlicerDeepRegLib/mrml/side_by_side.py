@@ -68,7 +68,10 @@ class SideBySide:
             raise ValueError(f"Choose {FEWEST} to {MOST} runs to put beside each other; {len(runs)} are chosen.")
         for run in runs:
             if run.get("warped") is None or run.get("fixed") is None:
-                raise ValueError(f"{run.name} has lost its volumes and cannot be shown.")
+                raise ValueError(
+                    f"{run.name} cannot be shown: its fixed or warped volume was removed from the scene. Leave it out, "
+                    "or register again."
+                )
         rows = cells_of(len(runs), blind)
         self._tell_names()
         self.layouts.leave()

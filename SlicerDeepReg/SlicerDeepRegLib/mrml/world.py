@@ -13,7 +13,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from ..geometry.labels import label_map
 from ..geometry.points import apply_matrix
-from ..types import Grid, Image, InputError, PointList
+from ..types import GeometryError, Grid, Image, InputError, PointList
 from .nodes import FLIP, flipped, ijk_to_ras, in_turn
 from .segments import segment_array, segments_of
 
@@ -43,7 +43,7 @@ def placed_volume(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode
         InputError: the node holds no voxels, or vectors.
     """
     if node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
-        raise InputError(f"{node.GetName()} holds no voxels. Load it again, or choose another volume.")
+        raise InputError(f"{node.GetName()} has no voxels. Load it again, or choose another volume.")
     if node.GetImageData().GetNumberOfScalarComponents() != 1:
         raise InputError(
             f"{node.GetName()} has {node.GetImageData().GetNumberOfScalarComponents()} values for each voxel; one is "
@@ -171,7 +171,11 @@ def _label_map_in_world(node: slicer.vtkMRMLNode, volume: slicer.vtkMRMLVolumeNo
     matrix, local = np.eye(4), _grid(volume, np.eye(4))
     if node.GetParentTransformNode() is not None or not placed.image.grid.same_as(local):
         matrix = FLIP @ placed.image.grid.ijk_to_lps @ np.linalg.inv(local.ijk_to_lps) @ FLIP
-    return Image(_values(node).copy(), _grid(node, matrix), node.GetName())
+    try:
+        grid = _grid(node, matrix)
+    except GeometryError as error:
+        raise InputError(f"{node.GetName()} cannot be used: {error}") from error
+    return Image(_values(node).copy(), grid, node.GetName())
 
 
 def _inside(node: slicer.vtkMRMLNode, identifier: str, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:

@@ -15,7 +15,7 @@ from ..mrml.dicom_origin import dicom_notes
 from ..mrml.segments import segments_of
 from ..mrml.world import Placed, grid_in_world, labels_of, mask_of, placed_volume, points_in_world
 from ..similarity import similarity
-from ..types import AUTOMATIC, Finding, InputError, Request
+from ..types import AUTOMATIC, Finding, GeometryError, InputError, Request
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +131,9 @@ def _volume_facts(role: str, node: Any, initial: Any) -> VolumeFacts | None:
     )
     try:
         grid = grid_in_world(node, initial)
-    except InputError as error:
-        return dataclasses.replace(facts, geometry_error=str(error))
+    except GeometryError as error:
+        also = "" if parent is None and initial is None else " Check also the transforms that are applied to it."
+        return dataclasses.replace(facts, geometry_error=f"{facts.called} cannot be used: {error}{also}")
     if grid is None:
         return facts
     image = node.GetImageData()

@@ -89,4 +89,4 @@ def _volumes(fixed_ml: float | None, warped_ml: float | None) -> str:
     """Return the volume of the fixed structure, and how much larger or smaller the warped one is."""
     if not fixed_ml or warped_ml is None:
         return f"{fixed_ml:.1f}" if fixed_ml else "-"
-    return f"{fixed_ml:.1f}, {_('warped')} {100 * (warped_ml / fixed_ml - 1):+.0f} %"
+    return f"{fixed_ml:.1f}, {_('warped')} {100 * (warped_ml / fixed_ml - 1):+.0f}%"

@@ -189,7 +189,10 @@ class Session:
             if job.run is not None:
                 remove(slicer.mrmlScene, job.run, also_permanent=True)
                 job.run = None
-            self._fail("error", f"The result could not be put into the scene: {error}")
+            text = (
+                f"The result could not be added to the scene ({error}). Register again; if it fails again, report it."
+            )
+            self._fail("error", text)
             return
         finally:
             lines = [f"{stage.name}: {stage.seconds:.1f} s" for stage in result.stages] + list(result.notes)

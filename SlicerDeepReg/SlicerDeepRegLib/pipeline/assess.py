@@ -106,4 +106,5 @@ def _notes(measurer: Measurer, transform: Transform) -> tuple[str, ...]:
     if measurer.every == 1:
         return ()
     what = "similarity, Jacobian and folds were" if measurer.coarse_enough(transform.field) else "similarity was"
-    return (f"The image is large: {what} measured {measurer.every} voxels apart along each axis.",)
+    where = f"on a coarser grid (one voxel in {measurer.every} along each axis)"
+    return (f"Because the image is large, {what} measured {where}.",)

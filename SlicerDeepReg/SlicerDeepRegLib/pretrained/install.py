@@ -78,8 +78,8 @@ def install_pretrained(
         "dimensions": [dimensions] if dimensions else list(base.dimensions),
         "recipe": recipe,
         "summary": f"{base.title} with a pretrained checkpoint that you added ({path.name}).",
-        "license": "that of its authors",
-        "trained_on": "what its authors say",
+        "license": "see its authors' repository",
+        "trained_on": "data described by its authors",
     }
     with private_folder("slicerdeepreg-") as folder:
         write_weights(folder / WEIGHTS_FILE, checkpoint.arrays)

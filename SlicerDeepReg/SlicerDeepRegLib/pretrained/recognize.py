@@ -59,7 +59,7 @@ def recognize(arrays: Arrays, settings: Mapping[str, Any] | None = None) -> Pret
         raise InputError(_unknown(arrays))
     if len(families) > 1:
         names = " and ".join(family.title for family in families)
-        raise InputError(f"This file holds arrays of {names} together. Save each network in a file of its own.")
+        raise InputError(f"This file contains arrays of {names} together. Save each network in a file of its own.")
     family = families[0]
     ours, left_out = family.renamed(arrays)
     configuration, notes = family.configuration(arrays, settings or {})

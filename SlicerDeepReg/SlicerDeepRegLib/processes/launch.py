@@ -109,7 +109,7 @@ class Child:
 
     Args:
         command: program and arguments.
-        title: what to call it in messages, e.g. "The worker".
+        title: what to call it in messages, e.g. "The registration process".
         environment: see :func:`environment_for`.
         folder: its working folder; that of the library when left out, in which only its installer writes.
         log: takes what it prints; without one, ``stdout`` and ``stderr`` are pipes.

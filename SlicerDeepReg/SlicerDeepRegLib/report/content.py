@@ -135,7 +135,7 @@ def _structures(rows: Sequence[Mapping[str, Any]]) -> Table:
     lines = []
     for row in rows:
         fixed, warped = row["fixed_ml"], row["warped_ml"]
-        change = f"{100 * (warped / fixed - 1):+.0f} %" if fixed and warped is not None else "-"
+        change = f"{100 * (warped / fixed - 1):+.0f}%" if fixed and warped is not None else "-"
         lines.append(
             (
                 row["name"],

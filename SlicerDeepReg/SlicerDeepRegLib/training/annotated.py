@@ -74,8 +74,8 @@ def annotated_pairs(
             raise InputError("No image for training has labels. Joint training needs a few: see docs/training.md.")
     if not pairs and split == "train":
         raise InputError(
-            "Every annotated image is alone in its group, so there is nothing to move it to. Lower --ratio, or name "
-            "the series in the column group."
+            "No annotated image has another image in its group to be registered to. Lower --ratio, or put the images "
+            "of a series into one group (column group of the CSV)."
         )
     return pairs, annotated
 

@@ -126,7 +126,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         ended = train(request, lambda text: print(text, flush=True))
     except KeyboardInterrupt:
-        print("Stopped at once. What the last checkpoint holds is kept: --resume goes on from it, if there is one.")
+        print("Stopped at once. The last checkpoint, if there is one, is kept: --resume goes on from it.")
         return UNFINISHED
     if not ended.finished:
         print(f"Stopped at step {ended.step} by {ended.why}. The same command with --resume goes on.", flush=True)

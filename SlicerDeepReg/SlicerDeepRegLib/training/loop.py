@@ -377,7 +377,7 @@ class Trainer:
     def _restore(self) -> None:
         state = read_checkpoint(self.folder)
         if state is None:
-            raise InputError(f"{self.folder} holds no checkpoint to go on from. Leave out --resume to start.")
+            raise InputError(f"{self.folder} contains no checkpoint to go on from. Leave out --resume to start.")
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

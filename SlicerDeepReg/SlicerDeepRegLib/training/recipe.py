@@ -108,7 +108,7 @@ def prepare_subjects(
             left_out.append(str(error))
     cropped = [name for name, subject in subjects.items() if subject.cropped]
     if cropped:
-        say(f"{len(cropped)} images show more than the size holds, {cropped[0]} among them; the rest was cut off.")
+        say(f"{len(cropped)} images are larger than the size given, {cropped[0]} among them; the rest was cut off.")
     for name, why in _misfits(subjects, recipe.get("voxel_mm"), free_axis).items():
         if not skip:
             raise InputError(
@@ -220,13 +220,16 @@ def _companion(path: Path | None, image: Image, role: str) -> Image | None:
         return None
     companion = read_image(path, role)
     if not companion.grid.same_as(image.grid, tolerance_mm=0.01):
+        sizes = [" x ".join(map(str, one.grid.size_ijk)) for one in (companion, image)]
         raise InputError(
-            f"The {role} {path} do not lie where their image {image.name} does: {companion.grid.size_ijk} voxels "
-            f"against {image.grid.size_ijk}, or another origin, spacing or direction. Resample them to the image."
+            f"The {role} file {path} is not on the voxel grid of the image {image.name}: {sizes[0]} and {sizes[1]} "
+            "voxels, or a different origin, spacing or direction. Resample it to the image."
         )
     values = companion.values
     if (values < 0).any() or (values != np.round(values)).any() or values.max() > 65535:
-        raise InputError(f"The {role} {path} must be whole numbers from 0 to 65535.")
+        raise InputError(
+            f"The {role} file {path} has values other than whole numbers from 0 to 65535. Save it as a label map."
+        )
     if not values.any():
-        raise InputError(f"The {role} {path} are empty: every voxel is 0.")
+        raise InputError(f"The {role} file {path} is empty: every voxel is 0. Correct it, or leave it out.")
     return Image(values.astype(np.int32), companion.grid, companion.name, companion.dimensions)

@@ -146,7 +146,7 @@ def checked(request: TrainingRequest) -> tuple[Card, Schedule]:
         if wanted:
             raise InputError(f"{option} must be {wanted}.")
     if request.epochs and request.synthetic:
-        raise InputError("Pairs that are made never come again, so there are no epochs. Say how long by --steps.")
+        raise InputError("Synthetic pairs have no epochs: every pair is new. Give --steps instead of --epochs.")
     if request.joint and request.synthetic:
         raise InputError("Joint training needs images with labels: --data, not --synthetic.")
     if request.joint and request.label_weight:

@@ -116,7 +116,9 @@ def describe_schedules(card: Card) -> str:
 
 def _entries(card: Card) -> list[tuple[str, Any]]:
     if not isinstance(card.training, Mapping):
-        raise InputError(f'The card of {card.network}: "training" must hold schedules by name; see docs/training.md.')
+        raise InputError(
+            f'The card of {card.network}: "training" must contain schedules by name; see docs/training.md.'
+        )
     return list(card.training.items())
 
 

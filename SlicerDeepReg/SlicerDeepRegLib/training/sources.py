@@ -148,8 +148,8 @@ def _explained(loader: DataLoader) -> Iterator[Batch]:
             if "DataLoader worker" not in str(error):
                 raise
             raise InputError(
-                "A process that reads images ended, mostly because memory for sharing between processes (/dev/shm) ran "
-                "out. Use fewer: --workers 0. The last checkpoint is kept."
+                "A process that reads images ended, most often because shared memory (/dev/shm) ran out. Use fewer "
+                "processes (--workers 1, or 0 for none). The last checkpoint is kept: go on with --resume."
             ) from error
         yield batch
 

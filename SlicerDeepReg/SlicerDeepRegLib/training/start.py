@@ -118,11 +118,11 @@ def _claim(request: TrainingRequest, distributed: Distributed) -> Lock | None:
     if taken and not request.resume:
         lock.release()
         raise InputError(
-            f"{folder} already holds a training ({taken}). Add --resume to go on with it, or give another --output."
+            f"{folder} already contains a training ({taken}). Add --resume to go on with it, or give another --output."
         )
     if request.resume and not (folder / CHECKPOINT_FILE).is_file():
         lock.release()
-        raise InputError(f"{folder} holds no checkpoint to go on from. Leave out --resume to start.")
+        raise InputError(f"{folder} contains no checkpoint to go on from. Leave out --resume to start.")
     distributed.barrier()
     return lock
 
@@ -181,8 +181,9 @@ def _needs_checkpointing(card: Card, plan: Plan, batch: int, device: torch.devic
     if needs["checkpointed"] <= free:
         return True
     raise InputError(
-        f"This training needs about {needs['checkpointed'] / 1e9:.1f} GB and {free / 1e9:.1f} GB are free. Lower "
-        "--batch (and raise --accumulate), cut the images (--size), larger voxels (--voxel-mm), or a smaller variant."
+        f"This training needs about {needs['checkpointed'] / 1e9:.1f} GB of "
+        f"{'memory' if on_gpu is None else 'GPU memory'}, and {free / 1e9:.1f} GB are free. Lower --batch (and raise "
+        "--accumulate), crop the images (--size), use larger voxels (--voxel-mm), or choose a smaller variant."
     )
 
 

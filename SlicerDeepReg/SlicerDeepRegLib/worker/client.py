@@ -183,8 +183,8 @@ class WorkerClient:
             if message["protocol"] != protocol.PROTOCOL or message["version"] != __version__:
                 self.stop()
                 text = (
-                    f"The worker is version {message['version']} and this is {__version__}. Restart Slicer, so that "
-                    "both are loaded from the same installation."
+                    f"The registration process is version {message['version']} and the module is {__version__}. "
+                    "Restart Slicer, so that both are loaded from the same installation."
                 )
                 return {"kind": "no_torch", "text": text}
             return message
@@ -226,9 +226,15 @@ class WorkerClient:
         elif why == "device":
             text = "The GPU stopped working before this registration began. Press Apply to try again."
         elif why == "canceled":
-            text = "The worker was ended with a canceled registration that did not stop. Press Apply to try again."
+            text = (
+                "The registration process was ended because a canceled registration did not stop. Press Apply to try "
+                "again."
+            )
         else:
-            text = f"The worker did not answer for {SILENCE_S:.0f} s; it was ended."
+            text = (
+                f"The registration process did not answer for {SILENCE_S:.0f} s and was ended. Press Apply to try "
+                "again."
+            )
         last_words = connection.last_words()
         self.stop()
         events: list[dict[str, Any]] = []

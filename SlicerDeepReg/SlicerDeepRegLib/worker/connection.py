@@ -50,7 +50,7 @@ class Connection:
         variables["PYTHONIOENCODING"] = "utf-8"
         command = module_command("worker", str(self.folder), python=python)
         try:
-            self._child = Child(command, "The worker", variables, own_group=True)
+            self._child = Child(command, "The registration process", variables, own_group=True)
         except InputError:
             self._private.remove()
             raise
@@ -103,13 +103,15 @@ class Connection:
         by_signal = code is not None and code < 0
         if not by_signal and "exit abnormally" in self.last_words():  # Slicer's launcher hides the signal
             return (
-                "The worker crashed or was ended by the system, most often because memory ran out. Use a smaller "
-                "preset or close other programs, and press Apply again."
+                "The registration process crashed or was ended by the system, most often because memory ran out. Use "
+                "a faster preset or close other programs, and press Apply again."
             )
         how = describe_exit(code)
         if was_killed(code):
-            return f"The worker {how}. Use a smaller preset or close other programs, and press Apply again."
-        return f"The worker {how}. Press Apply to start it again."
+            return (
+                f"The registration process {how}. Use a faster preset or close other programs, and press Apply again."
+            )
+        return f"The registration process {how}. Press Apply to start it again."
 
     def end(self) -> threading.Thread:
         """Kill the process with its children; the returned thread waits for the end and cleans up."""

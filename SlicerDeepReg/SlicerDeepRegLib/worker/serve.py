@@ -173,13 +173,18 @@ def _serve(message: dict[str, Any], root: Path, writer: MessageWriter, reader: M
     except InputError as error:
         writer.send("failed", job=job, reason="input", text=str(error))
     except MemoryError:
-        text = "Memory ran out. Use a smaller preset, close other programs, or resample the fixed volume."
+        text = (
+            "Memory ran out. Use a faster preset, close other programs, or resample the fixed volume to larger voxels."
+        )
         writer.send("failed", job=job, reason="memory", text=text)
     except OSError as error:
         text = f"A file of the registration could not be written or read: {reason(error)}. Free some space."
         writer.send("failed", job=job, reason="disk", text=text, detail=traceback.format_exc())
     except Exception as error:
-        text = f"The registration failed: {type(error).__name__}: {error}"
+        text = (
+            f"The registration failed because of an unexpected error ({type(error).__name__}: {error}). Try another "
+            "method, and report the error with the log."
+        )
         writer.send("failed", job=job, reason="error", text=text, detail=traceback.format_exc())
     finally:
         _free_gpu()
@@ -190,7 +195,7 @@ def register_with_smaller_plans(request: Request, report: ProgressCallback | Non
     """Register; if the GPU's memory is too small, try again with the next faster preset and add a note.
 
     Raises:
-        DeviceMemoryError: not even the smallest preset fits.
+        DeviceMemoryError: not even the fastest preset fits.
     """
     asked = request.preset
     smaller = list(PRESETS[: PRESETS.index(asked)])

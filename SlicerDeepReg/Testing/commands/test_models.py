@@ -53,7 +53,7 @@ def test_a_model_is_added_used_and_removed(tmp_path):
         write_image(image, tmp_path / f"{name}.nii.gz")
     images = ("--fixed", tmp_path / "fixed.nii.gz", "--moving", tmp_path / "moving.nii.gz", "--device", "cpu")
     done = run("register", *images, "--output", tmp_path / "out", "--method", "mine", "--refine", "3")
-    assert done.returncode == 0 and "trained on: not said" in done.stdout, done.stderr
+    assert done.returncode == 0 and "trained on: unknown data" in done.stdout, done.stderr
     assert "Refined" in done.stdout and (tmp_path / "out" / "transform.h5").exists()
     assert run("models", "remove", "mine").returncode == 0
     done = run("register", *images, "--output", tmp_path / "more", "--method", "mine")

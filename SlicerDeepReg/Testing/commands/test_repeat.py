@@ -111,7 +111,7 @@ def written(request, sha256=()):
         ("{}", "lacks request"),
         (written({}), "no fixed or moving image"),
         (written({"fixed": "a", "moving": "b", "x": 1}), "another version"),
-        (written({"fixed": "<a>", "moving": "b"}, {"fixed": "0"}), "given in memory"),
+        (written({"fixed": "<a>", "moving": "b"}, {"fixed": "0"}), "does not record the file of the fixed"),
         (written({"fixed": "a", "moving": "b", "preset": "most"}), "preset must be one of"),
     ],
 )

@@ -73,7 +73,7 @@ def test_a_comparison_is_made_and_goes_on(files, tmp_path, capsys):
     )
     assert compare(files, output, *methods) == 1  # a network without weights and without fitting fails, alone
     told = capsys.readouterr()
-    assert told.err.count("done before") == 2 and told.err.count("failed: H-SGANet has no weights") == 2
+    assert told.err.count("done before") == 2 and told.err.count("failed: H-SGANet comes without trained weights") == 2
     assert {path: path.stat().st_mtime_ns for path in first} == first
     assert compare(files, output, "--methods", "demons", "--linear", "none") == 0  # another question: done again
     assert {path: path.stat().st_mtime_ns for path in first} != first
@@ -167,9 +167,9 @@ def test_folders_in_a_message(text, shown):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("", "need a heading"),
-        ("fixed\na.nii\n", "need a heading"),
-        ("fixed,moving,color\na,b,c\n", "need a heading"),
+        ("", "needs the columns fixed and moving"),
+        ("fixed\na.nii\n", "needs the columns fixed and moving"),
+        ("fixed,moving,color\na,b,c\n", "needs the columns fixed and moving"),
         ("fixed,moving\nfixed0.nii.gz,nothing.nii\n", "is not there"),
         ("fixed,moving\nfixed0.nii.gz,\n", "no moving image"),
         ("fixed,moving\nfixed0.nii.gz,moving0.nii.gz,more\n", "more cells"),
@@ -221,8 +221,8 @@ def test_methods_are_read_with_their_own_settings():
 
 def test_bad_options_are_said_before_any_work(files, tmp_path, capsys):
     for more, message in (
-        (["--methods", "demons", "--reference", "ants"], "none of the methods"),
-        (["--methods", ","], "names none"),
+        (["--methods", "demons", "--reference", "ants"], "not among --methods"),
+        (["--methods", ","], "--methods is empty"),
         (["--methods", "demons", "--workers", "0"], "must be 1 or more"),
         (["--methods", "niftyreg"], "not found on the path"),
         (["--methods", "demons", "--scheduler", "tcp://127.0.0.1:9"], "No Dask scheduler answers"),

@@ -204,7 +204,7 @@ def test_what_cannot_be_written_is_refused_before_any_work(tmp_path, plain_case,
         one = pydicom.dcmread(file)
         del one.FrameOfReferenceUID
         one.save_as(file)
-    with pytest.raises(InputError, match="no frame of reference"):
+    with pytest.raises(InputError, match="no Frame of Reference UID"):
         read_folder(series, "fixed image")
     with pytest.raises(InputError, match="linear"):
         write_registration(Transform(np.eye(4)), None, None, tmp_path / "x.dcm", "1")

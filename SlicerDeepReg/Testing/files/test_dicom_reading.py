@@ -61,7 +61,11 @@ def error_of(image):
 
 @pytest.mark.parametrize(
     "kind, words, largest",
-    [("regular", "", 0.2), ("tilted", "tilted by 15.0 degrees", 9.0), ("uneven", "3.00 to 4.20 mm apart", 22.0)],
+    [
+        ("regular", "", 0.2),
+        ("tilted", "tilted by 15.0 degrees", 9.0),
+        ("uneven", "uneven slice spacing (3.00 to 4.20 mm)", 22.0),
+    ],
 )
 def test_slices_are_put_where_their_headers_say(tmp_path, kind, words, largest):
     """What linear interpolation may cost is bounded; the wrong geometry costs above 60 of 100."""
@@ -99,7 +103,7 @@ def test_missing_slices_are_named_and_too_many_are_refused(tmp_path):
     folder = scan(tmp_path / "scan", "regular")
     (folder / "007.dcm").unlink()
     image = read_image(folder, "fixed image")
-    assert image.grid.size_ijk == GRID.size_ijk and "lacks 1 of its slices after 006.dcm" in image.notes[0]
+    assert image.grid.size_ijk == GRID.size_ijk and "is missing 1 slice after 006.dcm" in image.notes[0]
     assert len(image.files) == 19
     for k in range(8, 12):
         (folder / f"{k:03d}.dcm").unlink()
@@ -157,7 +161,7 @@ def test_slices_that_are_there_twice(tmp_path):
     again.SOPInstanceUID = again.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     save(again, folder / "003 again.dcm")
     image = read_image(folder, "fixed image")
-    assert error_of(image) < 0.2 and "there twice" in image.notes[0]
+    assert error_of(image) < 0.2 and "duplicate slice" in image.notes[0]
     again.PixelData = bytes(len(again.PixelData))
     save(again, folder / "003 again.dcm")
     with pytest.raises(InputError, match="mixes several images"):
@@ -173,7 +177,7 @@ def test_what_is_no_file_does_not_end_the_reading(tmp_path):
     image = read_image(folder, "fixed image")
     assert error_of(image) < 0.2 and len(image.files) == 20
     assert image.notes == (
-        "001 link.dcm, 001 pipe.dcm in the folder of the fixed image lead nowhere or are no files, and were not read.",
+        "001 link.dcm, 001 pipe.dcm in the folder of the fixed image were skipped: broken links or special files.",
     )
 
 
@@ -215,10 +219,10 @@ def test_a_slope_for_each_slice(tmp_path):
         ("no position", "no position and orientation"),
         ("no spacing", "no pixel spacing"),
         ("cut short", "005.dcm are damaged or cut short"),
-        ("color", "holds color"),
+        ("color", "is a color image"),
         ("folders", "but folders .scan"),
-        ("no image", "holds no DICOM series"),
-        ("palette", "holds color"),
+        ("no image", "contains no DICOM series"),
+        ("palette", "is a color image"),
         ("mosaic", "is a mosaic"),
     ],
 )

@@ -250,6 +250,8 @@ def broken(tmp_path, kind):  # noqa: C901 - a list of cases
             b"space directions: (1,0,0) (1,0,0) (0,0,1)\nkinds: domain domain domain\nendian: little\n"
             b"encoding: raw\nspace origin: (0,0,0)\n\n" + bytes(8 * 8 * 8 * 4)
         )
+    elif kind == "singular sform":
+        path, _ = nifti_file(tmp_path / "flat.nii", sform=np.diag([1.0, 1.0, 0.0, 1.0]), codes=(1, 0))
     return path
 
 
@@ -269,6 +271,7 @@ def broken(tmp_path, kind):  # noqa: C901 - a list of cases
         ("vector", "3 values in each voxel"),
         ("empty folder", "no DICOM series"),
         ("singular direction", "direction matrix"),
+        ("singular sform", "The moving image .*flat.nii cannot be used: its axis directions are invalid"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_words(tmp_path, kind, words):

@@ -69,6 +69,21 @@ def test_other_files_are_refused(tmp_path, name, text):
         load_points(str(tmp_path / name), "fixed points")
 
 
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("a.mrk.json", "{}", r"\(markups is missing\)"),
+        ("b.mrk.json", '{"markups": [{}]}', r"\(controlPoints is missing\)"),
+        ("c.txt", "point\n", r"\(the number of its points is missing\)"),
+        ("d.csv", "x,y,z\n", "fixed points are empty or do not have three coordinates each"),
+    ],
+)
+def test_what_a_file_lacks_is_said(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=words):
+        load_points(str(tmp_path / name), "fixed points")
+
+
 def test_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_points(tmp_path / "none.csv")
@@ -95,14 +110,14 @@ def test_points_that_are_not_placed_are_kept_without_a_position_and_previews_are
 @pytest.mark.parametrize("kind", ["ROI", "Plane", "Line", "Curve", "Angle"])
 def test_other_markups_are_refused_by_name(tmp_path, kind):
     (tmp_path / "a.mrk.json").write_text(markup(LPS, "LPS", type=kind))
-    with pytest.raises(InputError, match=f"a.mrk.json holds a markup of type {kind}.*Give a point list"):
+    with pytest.raises(InputError, match=f"a.mrk.json contains a markup of type {kind}.*Give a point list"):
         read_points(tmp_path / "a.mrk.json", "fixed points")
 
 
 def test_several_markups_in_a_file_are_refused(tmp_path):
     both = {"markups": json.loads(markup(LPS, "LPS"))["markups"] * 2}
     (tmp_path / "a.mrk.json").write_text(json.dumps(both))
-    with pytest.raises(InputError, match="holds 2 markups"):
+    with pytest.raises(InputError, match="contains 2 markups"):
         read_points(tmp_path / "a.mrk.json")
 
 

@@ -67,7 +67,7 @@ def test_overlap_of_grids():
 def test_a_singular_matrix_is_refused():
     matrix = np.eye(4)
     matrix[:3, 1] = matrix[:3, 0]
-    with pytest.raises(InputError, match="singular"):
+    with pytest.raises(InputError, match="two axes are parallel"):
         Grid((4, 4, 4), matrix)
 
 

@@ -55,7 +55,7 @@ def loaded(desktop, monkeypatch):
         ("regular", []),
         ("tilted", ["up to 8.8 mm from where its slices were scanned (gantry tilt of 15.0 degrees)"]),
         ("uneven", ["up to 9.0 mm from where its slices were scanned (3.0 to 4.5 mm apart)"]),
-        ("missing", ["lacks 1 of its slices", "up to 3.0 mm from where its slices were scanned (slices are missing)"]),
+        ("missing", ["is missing 1 slice", "up to 3.0 mm from where its slices were scanned (slices are missing)"]),
     ],
 )
 def test_slices_that_are_shown_elsewhere_are_told(loaded, kind, words):

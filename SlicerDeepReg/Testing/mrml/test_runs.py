@@ -152,6 +152,11 @@ def test_a_label_map_is_a_mask_too(host, case):
     label_map.SetIJKToRASMatrix(matrix)
     mask = mask_of(label_map, volume, placed_volume(volume))
     assert (mask.values == (labels.values > 0)).all() and mask.grid.same_as(case.moving.grid)
+    for row in range(3):
+        matrix.SetElement(row, 1, matrix.GetElement(row, 0))
+    label_map.SetIJKToRASMatrix(matrix)
+    with pytest.raises(InputError, match="labels cannot be used: its "):
+        mask_of(label_map, volume, placed_volume(volume))
 
 
 def test_landmarks_in_the_world(host):

@@ -183,7 +183,9 @@ def test_a_singular_geometry_is_said_at_once(desktop, widget, pair):
     flat.SetElement(2, 2, 0.0)
     pair[1].SetIJKToRASMatrix(flat)
     desktop.wait(lambda: not widget.ui.applyButton.enabled, 5)
-    assert "geometry of the image" in widget.ui.applyButton.toolTip  # MRML makes NaN of such a matrix
+    # MRML makes NaN of such a matrix.
+    said = f"The moving volume ({pair[1].GetName()}) cannot be used: its origin, spacing or axis directions are missing"
+    assert said in widget.ui.applyButton.toolTip
 
 
 def test_an_empty_mask_and_points_outside_are_said_by_the_worker(desktop, widget, pair, synthetic_case):
@@ -216,7 +218,7 @@ def test_a_result_that_cannot_be_put_into_the_scene_ends_the_job(desktop, widget
         patched.setattr(session, "keep_motion", fails)
         widget.ui.applyButton.click()
         job = finish(desktop, widget)
-    assert job.reason == "error" and "could not be put into the scene" in desktop.messages[-1]
+    assert job.reason == "error" and "could not be added to the scene" in desktop.messages[-1]
     assert "Traceback" in "".join(job.log)
     assert not runs(desktop.host.scene) and scene_state(desktop.host.scene) == before
 

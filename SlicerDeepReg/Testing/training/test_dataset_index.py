@@ -174,7 +174,7 @@ def test_what_is_no_data_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("no data")
     cases = {
         "does not exist|do not exist": tmp_path / "nowhere",
-        "holds no images": tmp_path / "empty",
+        "contains no images": tmp_path / "empty",
         "must be a folder": tmp_path / "notes.txt",
         "needs the column image": write_csv(tmp_path / "odd.csv", [{"a": 1}]),
         "mean nothing here: label": write_csv(tmp_path / "label.csv", [{"image": "x.nii.gz", "label": "y.nii.gz"}]),

@@ -91,7 +91,7 @@ def test_the_middle_of_each_group_is_moved_to_the_others(tmp_path):
     assert len(pairs) == 12 and all(p.moving[:3] == p.fixed[:3] for p in pairs)
     few, marked = annotated_pairs(index, subjects, "train", 1 / 8)
     assert marked == ["p00_03.nii.gz", "p01_03.nii.gz"] and len(few) == 14
-    with pytest.raises(InputError, match="alone in its group"):
+    with pytest.raises(InputError, match="No annotated image has another image"):
         annotated_pairs(index, subjects, "train", 1.0)
     with pytest.raises(InputError, match="No image for training has labels"):
         bare = {name: replace(one, arrays=("image",)) for name, one in subjects.items()}
@@ -222,7 +222,7 @@ def test_what_cannot_be_segmented_is_said(tmp_path, capsys):
         return capsys.readouterr().err
 
     assert "segments 2D images and this one is 3D" in said(model)
-    assert "holds no segmentation model" in said(tmp_path)
+    assert "contains no segmentation model" in said(tmp_path)
     weights = model / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
     assert "not those that segmentation.json names" in said(model)

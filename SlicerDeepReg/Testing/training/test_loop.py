@@ -262,7 +262,7 @@ def test_a_folder_is_for_one_training_at_a_time(tmp_path):
     lock.release()
     quiet(small(tmp_path / "model"))
     before = weights_of(tmp_path / "model")
-    with pytest.raises(InputError, match="already holds a training.*--resume"):
+    with pytest.raises(InputError, match="already contains a training.*--resume"):
         quiet(small(tmp_path / "model"))
     assert same(before, weights_of(tmp_path / "model"))
     with pytest.raises(InputError, match="no checkpoint to go on from"):
@@ -344,7 +344,7 @@ def test_too_little_memory_is_said_before(tmp_path, monkeypatch):
     assert train(small(tmp_path / "tight", steps=1), said.append).finished
     assert any("computed twice" in text for text in said)
     monkeypatch.setattr(start, "free_memory_bytes", lambda: 1_000_000)
-    with pytest.raises(InputError, match="needs about 0.5 GB and 0.0 GB are free.*--batch"):
+    with pytest.raises(InputError, match="needs about 0.5 GB of memory, and 0.0 GB are free.*--batch"):
         quiet(small(tmp_path / "model"))
 
 

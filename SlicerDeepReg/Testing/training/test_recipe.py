@@ -83,7 +83,7 @@ def test_images_that_do_not_fit_are_named_and_stop_or_are_skipped(tmp_path):
     assert sorted(found) == ["sub-00", "sub-01", "sub-02"]
     text = "\n".join(left_out)
     assert "sub-03" in text and "sub-04 has 44 x 32 voxels" in text and "most others have 40 x 32" in text
-    assert "sub-05_seg.nii.gz do not lie where their image" in text
+    assert "sub-05_seg.nii.gz is not on the voxel grid of the image" in text
     (scans / "sub-03.nii.gz").unlink()
     (scans / "sub-05.nii.gz").unlink()
     (scans / "sub-05_seg.nii.gz").unlink()

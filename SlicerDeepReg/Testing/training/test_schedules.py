@@ -44,7 +44,7 @@ def test_an_unknown_schedule_is_refused_with_those_that_there_are():
 @pytest.mark.parametrize(
     ("training", "message"),
     [
-        ([], '"training" must hold schedules by name'),
+        ([], '"training" must contain schedules by name'),
         ({"ixi": 3}, "training 'ixi': a schedule must be an object with a \"text\""),
         ({"ixi": {"epochs": 3}}, 'an object with a "text"'),
         ({"ixi": {"text": "a", "speed": 3}}, "unknown speed. A schedule may have: text, epochs"),

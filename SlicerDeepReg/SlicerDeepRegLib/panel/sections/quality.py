@@ -198,5 +198,5 @@ class QualitySection(BaseSection):
         run.need("uncertainty")
         self.context.review.show_over(run, run.get("uncertainty"))
         metrics = run.facts["metrics"]
-        text = _("Uncertainty from perturbed runs: mean {mean:.2f} mm, 95 % below {most:.2f} mm.")
+        text = _("Uncertainty from perturbed runs: mean {mean:.2f} mm, 95% below {most:.2f} mm.")
         self.widgets.qualityLabel.text = text.format(mean=metrics["uncertainty_mm"], most=metrics["uncertainty_p95_mm"])

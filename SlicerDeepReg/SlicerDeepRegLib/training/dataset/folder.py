@@ -28,7 +28,7 @@ def read_folder(folder: Path, images: str | None, labels: str | None, masks: str
         if name.lower().endswith(ENDINGS) and not name.startswith(".")
     )
     if not files:
-        raise InputError(f"The folder {folder} holds no images ({', '.join(ENDINGS)}). Check the path.")
+        raise InputError(f"The folder {folder} contains no images ({', '.join(ENDINGS)}). Check the path.")
     if images:
         with_images = _by_pattern(folder, files, images, "images")
         with_labels = _by_pattern(folder, files, labels, "labels") if labels else {}
@@ -39,7 +39,7 @@ def read_folder(folder: Path, images: str | None, labels: str | None, masks: str
         with_images, with_labels, with_masks = _by_words(folder, files)
     if not with_images:
         raise InputError(
-            f"The folder {folder} holds labels or masks, but no images. Name the images: --images PATTERN."
+            f"The folder {folder} contains labels or masks, but no images. Name the images: --images PATTERN."
         )
     for what, others in (("label maps", with_labels), ("masks", with_masks)):
         lost = sorted(set(others) - set(with_images))

@@ -35,7 +35,7 @@ def read_json(path: Path) -> DatasetIndex:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}). It must be a Learn2Reg dataset.json.") from error
     if not isinstance(values, dict):
-        raise InputError(f"{path} must hold one JSON object, as Learn2Reg's dataset.json does.")
+        raise InputError(f"{path} must contain one JSON object, as Learn2Reg's dataset.json does.")
     subjects: list[Subject] = []
     pairs: list[Pair] = []
     for item in values.get("training") or []:

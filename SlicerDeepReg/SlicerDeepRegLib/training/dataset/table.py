@@ -27,7 +27,7 @@ def read_csv(path: Path) -> DatasetIndex:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read ({error}). It must be a CSV with a line of column names.") from error
     if not rows:
-        raise InputError(f"{path} holds no rows.")
+        raise InputError(f"{path} has no rows.")
     columns = set(rows[0])
     known = _IMAGE_COLUMNS if "image" in columns else _PAIR_COLUMNS
     if {"image"} <= columns or {"fixed", "moving"} <= columns:
