@@ -95,7 +95,7 @@ def test_what_is_not_whole_is_refused_and_nothing_is_added(tmp_path, own_models,
 def test_an_older_pytorch_reads_no_torch_file(tmp_path, own_models, monkeypatch):
     torch.save(checkpoint("voxelmorph"), tmp_path / "c.pth")
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
-    with pytest.raises(InputError, match="2.5.1.* cannot read such files safely.*safetensors, or install PyTorch 2.6"):
+    with pytest.raises(InputError, match="2.5.1.* cannot read such files safely.*Upgrade to PyTorch 2.6.*safetensors"):
         install_pretrained(tmp_path / "c.pth")
     assert not list(own_models.glob("*"))
 
