@@ -298,6 +298,10 @@ def test_a_damaged_checkpoint_is_said(tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(InputError, match="checkpoint .* cannot be read"):
         quiet(small(tmp_path / "model", resume=True))
+    for other in ([1, 2], {"step": 3}, {"network": {"a": torch.ones(3)}}):
+        torch.save(other, path)
+        with pytest.raises(InputError, match="checkpoint in .* is not one of this training.*another folder"):
+            quiet(small(tmp_path / "model", resume=True))
 
 
 @pytest.mark.parametrize(
