@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 import torch
 from helpers.cases import Case
+from helpers.torch_files import torch_files_are_read
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.weights import read_weights, write_weights
-from SlicerDeepRegLib.models.torch_files import can_read
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.pretrained.install import install_pretrained
 from SlicerDeepRegLib.types import InputError, Request
 
-torch_files_are_read = pytest.mark.skipif(not can_read(), reason="torch files are refused with PyTorch before 2.6")
 pytestmark = pytest.mark.usefixtures("own_models")
 LAYOUTS = json.loads((Path(__file__).parent / "layouts.json").read_text("utf-8"))
 

@@ -12,13 +12,13 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from helpers.torch_files import torch_files_are_read
 from SlicerDeepRegLib.files.weights import read_weights, write_weights
 from SlicerDeepRegLib.models import torch_files
-from SlicerDeepRegLib.models.torch_files import can_read, read_tensors, read_torch_file
+from SlicerDeepRegLib.models.torch_files import read_tensors, read_torch_file
 from SlicerDeepRegLib.training.checkpoints import CHECKPOINT_FILE, read_checkpoint
 from SlicerDeepRegLib.types import InputError
 
-torch_files_are_read = pytest.mark.skipif(not can_read(), reason="torch files are refused with PyTorch before 2.6")
 VALUES = {"a": torch.arange(24.0).reshape(2, 3, 4), "b": torch.ones(1000)}
 
 
