@@ -196,6 +196,7 @@ def learned(models, options):
     import torch
     from SlicerDeepRegLib.catalog import read_user_card
     from SlicerDeepRegLib.models.weights import built, load_weights
+    from SlicerDeepRegLib.training.checkpoints import read_checkpoint
     from SlicerDeepRegLib.training.sources import HELD_OUT, SyntheticSource
     from SlicerDeepRegLib.training.synthetic import SyntheticSettings
     from SlicerDeepRegLib.training.validation import mean_metrics, metrics_of
@@ -204,7 +205,7 @@ def learned(models, options):
     for name, folder in models.items():
         card = read_user_card(folder)
         plan = json.loads((folder / "training.json").read_text())
-        state = torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu")
+        state = read_checkpoint(folder)
         network = built(card).to(device).eval()
         load_weights(network, card)
         pairs = SyntheticSource(plan["shape"], plan["seed"], SyntheticSettings(), stream=HELD_OUT)

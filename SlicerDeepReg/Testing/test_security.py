@@ -64,6 +64,13 @@ def dangers(text):
     return found
 
 
+def test_torch_files_are_read_in_one_place():
+    """The one that asks for a PyTorch that can do so safely."""
+    benchmarks = (LIBRARY.parents[1] / "benchmarks").rglob("*.py")
+    found = [path.name for path in (*SOURCES, *benchmarks) if "torch.load(" in path.read_text(encoding="utf-8")]
+    assert found == ["torch_files.py"]
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_no_source_runs_what_is_in_data_or_opens_the_network(path):
     allowed = {"pickle"} if path.name == "torch_files.py" else set()  # it names pickle's error, to catch it

@@ -10,23 +10,44 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ..types import InputError
+from .atomic import reason
+from .model_bytes import kind
+
+#: The longest header that a safetensors file may have, bytes; that of the format's own readers.
+_LONGEST_HEADER = 100_000_000
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of a file by name.
 
     Raises:
-        InputError: the file does not exist, is cut short, or is not a safetensors file.
+        InputError: the file does not exist, is cut short, is not a safetensors file, or does not fit into memory.
     """
+    found = kind(path)
+    if found in ("zip", "pickle"):
+        raise InputError(f"{path.name} is a file of PyTorch or a zip archive, not safetensors. Name it .pth.")
     try:
+        _check_header(path)
         return load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"The weights file {path} does not exist.") from None
+    except MemoryError:
+        raise InputError(f"The weights {path} need more memory than there is. Close other programs.") from None
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"The weights {path} cannot be read ({error}). The file is cut short, or is not a safetensors file of "
-            "float16 or float32 arrays. Copy it again, or save it again."
+            f"The weights {path} cannot be read ({reason(error)}). The file is cut short, or is not a safetensors file "
+            "of float16 or float32 arrays. Copy it again, or save it again."
         ) from error
+
+
+def _check_header(path: Path) -> None:
+    """Compare the length of the header with that of the file, before it is read.
+
+    The extents of the arrays are compared with the file by ``load_file``, before it makes an array.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+    if length > min(size - 8, _LONGEST_HEADER):
+        raise ValueError(f"its header would have {length} bytes, and the file has {size}")
 
 
 def write_weights(path: Path, arrays: dict[str, np.ndarray]) -> str:

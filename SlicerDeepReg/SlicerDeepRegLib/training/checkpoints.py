@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ..files.atomic import reason, whole_file, writing
+from ..files.atomic import whole_file, writing
+from ..models.torch_files import read_torch_file
 from ..types import InputError
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -36,16 +37,16 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     """Return the state that was written last, or None.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: see ``read_torch_file``.
     """
     path = folder / CHECKPOINT_FILE
     if not path.is_file():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch has no common error for a damaged file
+        return read_torch_file(path)
+    except InputError as error:
         raise InputError(
-            f"The checkpoint {path} cannot be read ({reason(error)}). Copy it again, or start anew in another folder."
+            f"The checkpoint in {folder} cannot be used: {error} Or start anew in another folder."
         ) from error
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..files.atomic import reason
 from ..files.jsonable import jsonable
 from ..types import InputError
 from .checkpoints import read_checkpoint, write_checkpoint
@@ -378,13 +379,19 @@ class Trainer:
         state = read_checkpoint(self.folder)
         if state is None:
             raise InputError(f"{self.folder} contains no checkpoint to go on from. Leave out --resume to start.")
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        if self.mean is not None:
-            self.mean.restore(state["mean"], self.device)
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.best, self.since_best, self.metrics = state["best"], state["since_best"], state["metrics"]
+        try:
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            if self.mean is not None:
+                self.mean.restore(state["mean"], self.device)
+            self.step, self.seconds = state["step"], state["seconds"]
+            self.best, self.since_best, self.metrics = state["best"], state["since_best"], state["metrics"]
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise InputError(
+                f"The checkpoint in {self.folder} is not one of this training ({reason(error)}). Copy it again, or "
+                "start anew in another folder."
+            ) from error
         self.checkpointed = self.step
 
     def _log(self, entry: dict[str, Any]) -> None:

@@ -4,8 +4,10 @@ A reader may refuse (InputError), and nothing else: no other error, no crash, no
 """
 
 import gzip
+import io
 import json
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,8 @@ from SlicerDeepRegLib.files.images import approximate_voxels, from_sitk, read_im
 from SlicerDeepRegLib.files.points import load_points
 from SlicerDeepRegLib.files.segmentations import read_segmentation
 from SlicerDeepRegLib.files.weights import read_weights, write_weights
+from SlicerDeepRegLib.models.torch_files import read_tensors
+from SlicerDeepRegLib.training.checkpoints import CHECKPOINT_FILE, read_checkpoint
 from SlicerDeepRegLib.types import Image
 from SlicerDeepRegLib.worker import protocol
 
@@ -75,6 +79,40 @@ def _weights(folder):
     path = folder / "weights.safetensors"
     write_weights(path, {"a.weight": np.ones((3, 4), np.float32), "b": np.zeros(5, np.float32)})
     yield ".safetensors", path.read_bytes()
+
+
+def _torch_files(folder):
+    import torch
+
+    network = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3), torch.nn.BatchNorm3d(2))
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.ones(1, 1, 4, 4, 4)).sum().backward()
+    optimizer.step()
+    state = network.state_dict()
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    nested = {"state_dict": halves, "config": {"int_steps": 7, "widths": [8, 16]}, "epoch": 3, "loss": 0.5}
+    training = {
+        "network": state,
+        "optimizer": optimizer.state_dict(),
+        "step": 4,
+        "best": None,
+        "metrics": {"dice": 0.5},
+    }
+    for suffix, values in ((".pth", state), (".pth", nested), (CHECKPOINT_FILE, training)):
+        for zipped in (True, False):  # the layout since PyTorch 1.6, and the one before
+            torch.save(values, folder / "a", _use_new_zipfile_serialization=zipped)
+            yield suffix, (folder / "a").read_bytes()
+
+
+def _read_torch_file(path):
+    if not path.name.endswith(CHECKPOINT_FILE):
+        read_tensors(path)
+        return
+    path.rename(path.parent / CHECKPOINT_FILE)
+    try:
+        read_checkpoint(path.parent)
+    finally:
+        (path.parent / CHECKPOINT_FILE).unlink()
 
 
 def _cards(folder):
@@ -147,6 +185,7 @@ TARGETS = {
     "segmentations": (_segmentations, _read_segmentation),
     "points": (_points, _read_points),
     "weights": (_weights, lambda path: read_weights(path)),
+    "torch": (_torch_files, _read_torch_file),
     "cards": (_cards, _read_card),
     "results": (_results, _read_result),
     "pairs": (_pairs, lambda path: read_pairs(path)),
@@ -170,10 +209,28 @@ _TEXTS = [b"0", b"-1", b"1e400", b"nan", b"999999999999", b"null", b"{}", b"[]",
 _TEXTS += [b"\x00", b"\xff\xfe", b"../../x", b"[" * 3000]
 
 
+def _repacked(data, random):
+    """One entry of a zip archive changed, with its new checksum; mostly the one that names the tensors."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(packed, "w") as other:
+        names = archive.namelist()
+        chosen = names[0] if random.random() < 0.7 else names[random.integers(len(names))]
+        for name in names:
+            held = archive.read(name)
+            other.writestr(name, _changed(held, random) if name == chosen else held)
+    return packed.getvalue()
+
+
 def mutated(data, random):
-    """Other bytes: a few changes of a few kinds; gzip is changed inside, too."""
+    """Other bytes: a few changes of a few kinds; gzip and zip are changed inside, too."""
     if data[:2] == b"\x1f\x8b" and random.random() < 0.7:
         return gzip.compress(mutated(gzip.decompress(data), random), 1, mtime=0)
+    if data[:4] == b"PK\x03\x04" and random.random() < 0.7:
+        return _repacked(data, random)
+    return _changed(data, random)
+
+
+def _changed(data, random):
     data = bytearray(data)
     head = min(len(data), 400) if random.random() < 0.7 else len(data)
     for _ in range(random.integers(1, 6)):

@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 from SlicerDeepRegLib.files.images import read_image
 from SlicerDeepRegLib.files.points import load_points
+from SlicerDeepRegLib.models.torch_files import can_read
 from SlicerDeepRegLib.types import InputError
 from SlicerDeepRegLib.worker import protocol
 
@@ -39,9 +40,10 @@ def test_most_examples_are_read_before_they_are_changed(tmp_path):
                 read(path)
                 good += 1
             except InputError as error:
-                assert name in ("cards", "pairs"), (name, error)  # whose files are not there
+                refused = name == "torch" and not can_read()
+                assert refused or name in ("cards", "pairs"), (name, error)  # whose files are not there
             path.unlink(missing_ok=True)
-        assert good or name == "pairs", name
+        assert good or name == "pairs" or (name == "torch" and not can_read()), name
 
 
 BAD_READERS = {

@@ -12,6 +12,7 @@ from helpers.cases import Case
 from helpers.geometry import make_grid
 from helpers.images import texture
 from helpers.requests import request
+from helpers.torch_files import torch_files_are_read
 from SlicerDeepRegLib import catalog
 from SlicerDeepRegLib.catalog import card, cards
 from SlicerDeepRegLib.checks import PairFacts, check, facts_of_image, raise_error
@@ -42,7 +43,6 @@ RECIPE = {"intensity": "unit", "voxel_mm": None}
 SMALL = {"channels": [4, 4, 8], "attention_levels": 1, "mlp_ratios": [2], "global_levels": 1}
 
 
-torch_files_are_read = pytest.mark.skipif(not can_read(), reason="torch files are refused with PyTorch before 2.6")
 pytestmark = pytest.mark.usefixtures("own_models")
 
 

@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 import torch
 from helpers.cases import Case
+from helpers.torch_files import torch_files_are_read
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.weights import read_weights, write_weights
-from SlicerDeepRegLib.models.torch_files import can_read
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.pretrained.install import install_pretrained
 from SlicerDeepRegLib.types import InputError, Request
 
-torch_files_are_read = pytest.mark.skipif(not can_read(), reason="torch files are refused with PyTorch before 2.6")
 pytestmark = pytest.mark.usefixtures("own_models")
 LAYOUTS = json.loads((Path(__file__).parent / "layouts.json").read_text("utf-8"))
 
@@ -95,7 +94,7 @@ def test_what_is_not_whole_is_refused_and_nothing_is_added(tmp_path, own_models,
 def test_an_older_pytorch_reads_no_torch_file(tmp_path, own_models, monkeypatch):
     torch.save(checkpoint("voxelmorph"), tmp_path / "c.pth")
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
-    with pytest.raises(InputError, match="2.5.1.* cannot read such files safely.*safetensors, or install PyTorch 2.6"):
+    with pytest.raises(InputError, match="2.5.1.* cannot read such files safely.*Upgrade to PyTorch 2.6.*safetensors"):
         install_pretrained(tmp_path / "c.pth")
     assert not list(own_models.glob("*"))
 

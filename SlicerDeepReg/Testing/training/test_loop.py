@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.scans import folder_of_scans, log_of, scan, small
+from helpers.torch_files import torch_files_are_read
 from helpers.waiting import wait_until
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.commands import main
@@ -71,6 +72,7 @@ def environment(**more):
 # ------------------------------------------------------------------------------------------ stopping and going on
 
 
+@torch_files_are_read
 def test_going_on_is_the_same_as_not_having_stopped(tmp_path):
     whole = quiet(small(tmp_path / "whole"))
     assert whole.finished and whole.step == 6
@@ -88,6 +90,7 @@ def test_going_on_is_the_same_as_not_having_stopped(tmp_path):
     assert not same({k: v.numpy() for k, v in trained.items()}, weights_of(tmp_path / "whole"))  # the running mean
 
 
+@torch_files_are_read
 @pytest.mark.parametrize(
     "name", ["SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.slow), pytest.param("SIGINT", marks=pytest.mark.slow)]
 )
@@ -116,6 +119,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, name):
     assert not list((tmp_path / "killed").glob(".unfinished*"))
 
 
+@torch_files_are_read
 def test_two_processes_are_one_with_twice_the_batch(tmp_path):
     """torchrun with two processes and gloo; accumulated batches are the third way to the same step."""
     many = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
@@ -145,6 +149,7 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path):
 # ------------------------------------------------------------------------------------------ what can go wrong
 
 
+@torch_files_are_read
 def test_a_loss_that_is_no_number_stops_with_step_pairs_and_advice(tmp_path, monkeypatch):
     calls = []
 
@@ -162,6 +167,7 @@ def test_a_loss_that_is_no_number_stops_with_step_pairs_and_advice(tmp_path, mon
     assert quiet(small(tmp_path / "model", data=scans, validate_every=100, resume=True)).finished
 
 
+@torch_files_are_read
 def test_networks_with_nan_are_not_kept(tmp_path, monkeypatch):
     """A field that is no number (which torch's backward pass does not survive), and a gradient that is none."""
     from SlicerDeepRegLib.networks.fmirnet import FMIRNet
@@ -204,6 +210,7 @@ def test_a_training_that_never_began_can_begin(tmp_path, monkeypatch):
     assert quiet(small(tmp_path / "model")).finished
 
 
+@torch_files_are_read
 def test_a_signal_to_all_processes_reaches_the_training_with_its_readers(tmp_path):
     """As a cluster sends it: to the whole group, readers of images included."""
     scans = folder_of_scans(tmp_path / "scans", 6)
@@ -220,6 +227,7 @@ def test_a_signal_to_all_processes_reaches_the_training_with_its_readers(tmp_pat
     assert read_checkpoint(tmp_path / "m")["step"] >= 4
 
 
+@torch_files_are_read
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     saved = torch.save
     count = []
@@ -269,6 +277,7 @@ def test_a_folder_is_for_one_training_at_a_time(tmp_path):
         quiet(small(tmp_path / "other", resume=True))
 
 
+@torch_files_are_read
 def test_another_configuration_does_not_go_on(tmp_path):
     quiet(small(tmp_path / "model", limit_minutes=1e-9))
     with pytest.raises(InputError) as refused:
@@ -292,12 +301,17 @@ def test_other_files_of_the_same_names_do_not_go_on(tmp_path):
         quiet(small(tmp_path / "model", data=scans, resume=True))
 
 
+@torch_files_are_read
 def test_a_damaged_checkpoint_is_said(tmp_path):
     quiet(small(tmp_path / "model", limit_minutes=1e-9))
     path = tmp_path / "model" / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(InputError, match="checkpoint .* cannot be read"):
         quiet(small(tmp_path / "model", resume=True))
+    for other in ([1, 2], {"step": 3}, {"network": {"a": torch.ones(3)}}):
+        torch.save(other, path)
+        with pytest.raises(InputError, match="checkpoint in .* is not one of this training.*another folder"):
+            quiet(small(tmp_path / "model", resume=True))
 
 
 @pytest.mark.parametrize(
@@ -389,6 +403,7 @@ def test_a_training_on_scans_makes_them_alike(tmp_path, own_models):
     assert result["metrics"]["after"]["ncc"] > result["metrics"]["before"]["ncc"]
 
 
+@torch_files_are_read
 def test_half_precision_early_end_and_tensorboard(tmp_path):
     pytest.importorskip("tensorboard")
     request = small(tmp_path / "model", precision="bf16", patience=2, learning_rate=1e-12, validate_every=1, steps=50)
