@@ -15,6 +15,7 @@ from ..geometry.grids import at_right_angles
 from ..types import Grid, Image, InputError, Source
 from . import nifti
 from .atomic import whole_files
+from .detached import files_of, outside_of
 from .dicom_images import read_dicom
 from .dicom_slices import is_dicom
 from .headers import header_fault_of
@@ -37,12 +38,18 @@ _READERS = {
 _SHEARED = 1e-4
 
 
-def load(source: Source, role: str, series: str = "", straight: bool = True) -> Image:
+def load(source: Source, role: str, series: str = "", straight: bool = True, allow_outside: bool = False) -> Image:
     """Return the image, read first if it is a path; see :func:`read_image`."""
-    return source if isinstance(source, Image) else read_image(source, role, series, straight)
+    return source if isinstance(source, Image) else read_image(source, role, series, straight, allow_outside)
 
 
-def read_image(path: str | os.PathLike, role: str = "image", series: str = "", straight: bool = True) -> Image:
+def read_image(
+    path: str | os.PathLike,
+    role: str = "image",
+    series: str = "",
+    straight: bool = True,
+    allow_outside: bool = False,
+) -> Image:
     """Read one scalar 2D or 3D image.
 
     Args:
@@ -51,13 +58,14 @@ def read_image(path: str | os.PathLike, role: str = "image", series: str = "", s
         series: which of several DICOM images in the folder; see :func:`~.dicom_slices.chosen`.
         straight: whether a sheared grid is resampled to one with axes at right angles; not for labels, which are
             brought to another grid later.
+        allow_outside: whether a header may name data files outside its folder.
 
     Returns:
         The image with the pixel type of the file; a 2D file becomes one slice, ``dimensions`` 2.
 
     Raises:
-        InputError: missing, unreadable, truncated, empty, 4D, vector or color data, a bad header, or several DICOM
-            images of which none was chosen.
+        InputError: missing, unreadable, truncated, empty, 4D, vector or color data, a bad header, data files that are
+            missing or lie elsewhere, or several DICOM images of which none was chosen.
     """
     path = Path(path)
     if not path.exists():
@@ -67,7 +75,7 @@ def read_image(path: str | os.PathLike, role: str = "image", series: str = "", s
     if series:
         raise InputError(f"A DICOM series was chosen, and the {role} {path} is no DICOM. Leave the choice out.")
     try:
-        image = _read_file(path, role)
+        image = _read_file(path, role, allow_outside)
     except RuntimeError as error:
         check_memory_ran_out(error)
         raise InputError(_explain(path, role, str(error))) from error
@@ -78,7 +86,7 @@ def _is_dicom_file(path: Path) -> bool:
     return not nifti.is_nifti(path) and (is_dicom(path) or path.suffix.lower() in (".dcm", ".dicom", ".ima"))
 
 
-def _read_file(path: Path, role: str) -> Image:
+def _read_file(path: Path, role: str, allow_outside: bool) -> Image:
     if not path.is_file():
         raise InputError(f"The {role} {path} is no regular file. Give {FORMATS}.")
     if path.stat().st_size == 0:
@@ -86,13 +94,19 @@ def _read_file(path: Path, role: str) -> Image:
     reader = _READERS.get(path.suffix.lower())
     if reader is None and not nifti.is_nifti(path):
         raise InputError(f"The {role} {path} is not an image that can be read here. Give {FORMATS}.")
+    outside = None if allow_outside else outside_of(path)
+    if outside is not None:
+        raise InputError(
+            f"The header of the {role} {path} names the data file {outside}, which lies outside the header's folder. "
+            "Copy that file beside the header; if you trust the header, register --allow-outside reads it there."
+        )
     fault = nifti.fault_of(path) if reader is None else header_fault_of(path)
     if fault:
         raise InputError(f"The {role} {path} cannot be read: {fault}. Copy or export it again.")
     if reader is None:
         return nifti.read(path, role)
     itk_image = _single_volume(sitk.ReadImage(str(path), imageIO=reader), path, role)
-    return dataclasses.replace(from_sitk(itk_image, path.name), files=(str(path),))
+    return dataclasses.replace(from_sitk(itk_image, path.name), files=tuple(map(str, files_of(path))))
 
 
 def straightened(image: Image, role: str) -> Image:
@@ -208,12 +222,14 @@ def check_memory_ran_out(error: RuntimeError) -> None:
         raise MemoryError(str(error)) from error
 
 
-def approximate_voxels(path: str | os.PathLike) -> int:
+def approximate_voxels(path: str | os.PathLike, allow_outside: bool = False) -> int:
     """Return how many voxels an image file has by its header, or a folder by the size of its files; 0 if unknown."""
     path = Path(path)
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) // 2
-    if not path.is_file() or header_fault_of(path):  # whoever reads it will say so
+    if (
+        not path.is_file() or not (allow_outside or outside_of(path) is None) or header_fault_of(path)
+    ):  # whoever reads it will say so
         return 0
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -225,14 +241,14 @@ def approximate_voxels(path: str | os.PathLike) -> int:
 
 
 def checksum(source: Source) -> str:
-    """Compute the SHA-256 of a file (of every file of a folder, in order), or of an image's voxels and grid."""
+    """Compute the SHA-256 of a file and the data files that it names, of a folder's files, or of voxels and grid."""
     digest = hashlib.sha256()
     if isinstance(source, Image):
         digest.update(np.ascontiguousarray(source.values).tobytes())
         digest.update(source.grid.ijk_to_lps.tobytes())
         return digest.hexdigest()
     path = Path(source)
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else files_of(path):
         with open(file, "rb") as stream:
             for block in iter(lambda: stream.read(1 << 22), b""):
                 digest.update(block)

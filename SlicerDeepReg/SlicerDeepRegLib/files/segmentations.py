@@ -15,6 +15,7 @@ import SimpleITK as sitk
 
 from ..geometry.labels import label_map
 from ..types import Image, InputError
+from .detached import files_of, outside_of
 from .headers import header_fault_of
 from .images import check_memory_ran_out, from_sitk
 
@@ -77,18 +78,21 @@ class Segmentation:
         return Image(values, first.grid, first.name, first.dimensions, first.notes, first.files)
 
 
-def read_segmentation(path: str | Path, role: str) -> Segmentation | None:
+def read_segmentation(path: str | Path, role: str, allow_outside: bool = False) -> Segmentation | None:
     """Read a segmentation of Slicer; None if the file is none, but an image or nothing that can be read.
 
     Args:
         path: the file.
         role: what it is for, as messages should call it ("fixed labels").
+        allow_outside: whether a header may name data files outside its folder.
 
     Raises:
         InputError: its keys say what cannot be used.
     """
     path = Path(path)
-    if not path.name.lower().endswith((".nrrd", ".nhdr")) or not path.is_file() or header_fault_of(path):
+    if not path.name.lower().endswith((".nrrd", ".nhdr")) or not path.is_file():
+        return None
+    if not (allow_outside or outside_of(path) is None) or header_fault_of(path):
         return None
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NrrdImageIO")
@@ -109,7 +113,7 @@ def read_segmentation(path: str | Path, role: str) -> Segmentation | None:
         raise InputError(f"The {role} file {path} holds a {kind.lower()}. Save the segmentation as a binary labelmap.")
     components = image.GetNumberOfComponentsPerPixel()
     parts = [image] if components == 1 else [sitk.VectorIndexSelectionCast(image, n) for n in range(components)]
-    layers = tuple(replace(from_sitk(part, path.name), files=(str(path),)) for part in parts)
+    layers = tuple(replace(from_sitk(part, path.name), files=tuple(map(str, files_of(path)))) for part in parts)
     try:
         return Segmentation(layers, _segments(keys, len(layers)))
     except ValueError as error:
