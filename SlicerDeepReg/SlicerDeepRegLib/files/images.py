@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
+import math
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..geometry.grids import at_right_angles
+from ..processes.memory import check_room
 from ..types import Grid, Image, InputError, Source
 from . import nifti
 from .atomic import whole_files
@@ -105,7 +107,7 @@ def _read_file(path: Path, role: str, allow_outside: bool) -> Image:
         raise InputError(f"The {role} {path} cannot be read: {fault}. Copy or export it again.")
     if reader is None:
         return nifti.read(path, role)
-    itk_image = _single_volume(sitk.ReadImage(str(path), imageIO=reader), path, role)
+    itk_image = _read_single_volume(path, role, reader)
     return dataclasses.replace(from_sitk(itk_image, path.name), files=tuple(map(str, files_of(path))))
 
 
@@ -142,25 +144,37 @@ def _explain(path: Path, role: str, message: str) -> str:
     return f"The {role} {path} could not be read; it may be damaged or cut short ({last_line}). Export it again."
 
 
-def _single_volume(itk_image: sitk.Image, path: Path, role: str) -> sitk.Image:
-    if 0 in itk_image.GetSize():
-        size = " x ".join(map(str, itk_image.GetSize()))
-        raise InputError(f"The {role} {path} holds no voxels: its size is {size}. Copy or export it again.")
-    if itk_image.GetDimension() == 4:
-        if itk_image.GetSize()[3] != 1:
-            raise InputError(
-                f"The {role} {path} is a 4D series of {itk_image.GetSize()[3]} volumes. Extract the one volume that is "
-                "to be registered."
-            )
-        itk_image = itk_image[:, :, :, 0]
-    if itk_image.GetDimension() not in (2, 3):
-        raise InputError(f"The {role} {path} has {itk_image.GetDimension()} dimensions; 2 or 3 are needed.")
-    if itk_image.GetNumberOfComponentsPerPixel() != 1:
+def _read_single_volume(path: Path, role: str, image_io: str) -> sitk.Image:
+    """Read a scalar 2D or 3D image; whatever is not one, or does not fit into memory, is refused by its header."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(image_io)
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    size, components = reader.GetSize(), reader.GetNumberOfComponents()
+    if 0 in size:
         raise InputError(
-            f"The {role} {path} has {itk_image.GetNumberOfComponentsPerPixel()} values in each voxel (color, vector or "
-            "field). Convert it to a scalar image, one value in each voxel."
+            f"The {role} {path} holds no voxels: its size is {' x '.join(map(str, size))}. Copy or export it again."
         )
-    return itk_image
+    if len(size) == 4 and size[3] != 1:
+        raise InputError(
+            f"The {role} {path} is a 4D series of {size[3]} volumes. Extract the one volume that is to be registered."
+        )
+    if len(size) not in (2, 3, 4):
+        raise InputError(f"The {role} {path} has {len(size)} dimensions; 2 or 3 are needed.")
+    if components != 1:
+        raise InputError(
+            f"The {role} {path} has {components} values in each voxel (color, vector or field). Convert it to a scalar "
+            "image, one value in each voxel."
+        )
+    check_room(announced_bytes(reader), f"{role} {path}")
+    itk_image = reader.Execute()
+    return itk_image[:, :, :, 0] if len(size) == 4 else itk_image
+
+
+def announced_bytes(reader: sitk.ImageFileReader) -> int:
+    """Return how many bytes of voxels a header announces, whose information was read."""
+    size = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), reader.GetNumberOfComponents())
+    return math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * int(size.GetSizeOfPixelComponent())
 
 
 def from_sitk(itk_image: sitk.Image, name: str) -> Image:

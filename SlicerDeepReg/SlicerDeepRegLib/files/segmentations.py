@@ -14,10 +14,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..geometry.labels import label_map
+from ..processes.memory import check_room
 from ..types import Image, InputError
 from .detached import files_of, outside_of
 from .headers import header_fault_of
-from .images import check_memory_ran_out, from_sitk
+from .images import announced_bytes, check_memory_ran_out, from_sitk
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def read_segmentation(path: str | Path, role: str, allow_outside: bool = False) 
         allow_outside: whether a header may name data files outside its folder.
 
     Raises:
-        InputError: its keys say what cannot be used.
+        InputError: its keys say what cannot be used, or its voxels do not fit into memory.
     """
     path = Path(path)
     if not path.name.lower().endswith((".nrrd", ".nhdr")) or not path.is_file():
@@ -103,6 +104,7 @@ def read_segmentation(path: str | Path, role: str, allow_outside: bool = False) 
         keys = {key: reader.GetMetaData(key).encode("utf-8", "replace").decode() for key in found}
         if "Segment0_ID" not in keys and "Segment0_Name" not in keys:
             return None
+        check_room(announced_bytes(reader), f"{role} {path}")
         image = reader.Execute()
     except RuntimeError as error:  # whoever reads it as an image will say so
         check_memory_ran_out(error)
