@@ -258,6 +258,8 @@ class Request:
     #: Which image of a DICOM folder that holds several: its number in the list that the message gives, or a series UID.
     fixed_series: str = ""
     moving_series: str = ""
+    #: Whether headers (.mhd, .nhdr) may name data files outside their folder.
+    allow_outside: bool = False
     #: Numbers of the method that differ from its defaults (see settings.py).
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     #: Measure the metrics before, between and after; switch off where only the transform matters.

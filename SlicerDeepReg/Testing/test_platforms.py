@@ -1,6 +1,5 @@
 """What is done otherwise on Windows and macOS, as far as it can be faked here."""
 
-import ctypes
 import io
 import subprocess
 import sys
@@ -9,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 from SlicerDeepRegLib import catalog
-from SlicerDeepRegLib.checks import memory as checks
 from SlicerDeepRegLib.comparison import cell
 from SlicerDeepRegLib.processes import current, launch
 from SlicerDeepRegLib.worker.client import WorkerClient
@@ -68,31 +66,6 @@ def test_added_models_lie_where_the_system_keeps_such_data(monkeypatch, tmp_path
     if variable:
         monkeypatch.setenv(variable, str(tmp_path))
     assert catalog.user_models_folder() == tmp_path.joinpath(*expected)
-
-
-def test_free_memory_on_windows_is_asked_of_the_system(monkeypatch):
-    def status(reference):
-        found = reference._obj
-        assert found.length == 64  # what the system checks
-        found.available, found.available_page = 6_000_000_000, 4_000_000_000
-        return 1
-
-    monkeypatch.setattr(sys, "platform", "win32")
-    kernel = SimpleNamespace(GlobalMemoryStatusEx=status)
-    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
-    monkeypatch.setattr(checks, "address_space_left", lambda: None)
-    assert checks.free_memory_bytes() == 4_000_000_000
-
-
-def test_free_memory_on_macos_is_that_of_the_machine(monkeypatch):
-    def nowhere(*_, **__):
-        raise OSError("no /proc here")
-
-    monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr("builtins.open", nowhere)
-    monkeypatch.setattr(checks, "address_space_left", lambda: None)
-    monkeypatch.setattr(checks.os, "sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 16384}.get)
-    assert checks.free_memory_bytes() == 1000 * 16384
 
 
 def test_memory_is_only_tuned_where_glibc_is(monkeypatch):

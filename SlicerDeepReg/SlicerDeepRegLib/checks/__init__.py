@@ -8,7 +8,6 @@ from .book import check, check_image, errors_of, memory_findings, raise_error
 from .facts import AttachmentFacts, PairFacts, PointFacts, VolumeFacts, facts_of_image
 from .inputs import Inputs, read_inputs
 from .landmarks import Pairs, pair_landmarks
-from .memory import free_memory_bytes
 
 __all__ = [
     "AttachmentFacts",
@@ -21,7 +20,6 @@ __all__ = [
     "check_image",
     "errors_of",
     "facts_of_image",
-    "free_memory_bytes",
     "memory_findings",
     "pair_landmarks",
     "raise_error",

@@ -56,9 +56,9 @@ def read_inputs(request: Request) -> Inputs:
     Raises:
         InputError: a file cannot be read, or an image cannot be registered.
     """
-    reader = _Reader()
-    fixed, fixed_gaps = without_gaps(load(request.fixed, "fixed image", request.fixed_series))
-    moving, moving_gaps = without_gaps(load(request.moving, "moving image", request.moving_series))
+    reader, outside = _Reader(request.allow_outside), request.allow_outside
+    fixed, fixed_gaps = without_gaps(load(request.fixed, "fixed image", request.fixed_series, True, outside))
+    moving, moving_gaps = without_gaps(load(request.moving, "moving image", request.moving_series, True, outside))
     facts = PairFacts(
         fixed=facts_of_image(fixed, "fixed", fixed_gaps),
         moving=facts_of_image(moving, "moving", moving_gaps),
@@ -100,9 +100,19 @@ def read_inputs(request: Request) -> Inputs:
 class _Reader:
     """Reads masks and labels, and keeps the facts about them."""
 
-    def __init__(self) -> None:
+    def __init__(self, allow_outside: bool) -> None:
+        self.allow_outside = allow_outside
         self.facts: list[AttachmentFacts] = []
         self.notes: list[str] = []
+
+    def read(self, source: str | Image, role: str) -> Image:
+        return load(source, role, straight=False, allow_outside=self.allow_outside)
+
+    def segmentation(self, source: str | Image | None, role: str) -> Segmentation | None:
+        """Return what a segmentation file holds; None for anything else."""
+        if source is None or isinstance(source, Image):
+            return None
+        return read_segmentation(source, role, self.allow_outside)
 
     def on_grid(self, image: Image, reference: Image, role: str) -> Image:
         if image.grid.same_as(reference.grid):
@@ -118,10 +128,10 @@ class _Reader:
         if source is None:
             return None
         role = control.replace("_", " ")
-        segmentation = None if isinstance(source, Image) else read_segmentation(source, role)
+        segmentation = self.segmentation(source, role)
         if segmentation is not None and len(segmentation.names) > 1:
             self.notes.append(f"The {role} is the union of the segments {', '.join(segmentation.names)}.")
-        mask = load(source, role, straight=False) if segmentation is None else segmentation.union()
+        mask = self.read(source, role) if segmentation is None else segmentation.union()
         known = np.isfinite(mask.values)
         binary = Image((known & (mask.values > 0)).astype(np.uint8), mask.grid, mask.name)
         if not known.all():
@@ -150,10 +160,7 @@ class _Reader:
         """
         sources = {"fixed_labels": request.fixed_labels, "moving_labels": request.moving_labels}
         roles = {control: control.replace("_", " ") for control in sources}
-        read = {
-            control: None if source is None or isinstance(source, Image) else read_segmentation(source, roles[control])
-            for control, source in sources.items()
-        }
+        read = {control: self.segmentation(source, roles[control]) for control, source in sources.items()}
         given = [control for control, source in sources.items() if source is not None]
         named = {control: segmentation for control, segmentation in read.items() if segmentation is not None}
         numbers = _numbers([named[control] for control in reversed(given) if control in named], len(given))
@@ -168,7 +175,7 @@ class _Reader:
             segmentation, role = read[control], roles[control]
             if source is not None:
                 try:
-                    image = load(source, role, straight=False) if segmentation is None else segmentation.labels(numbers)
+                    image = self.read(source, role) if segmentation is None else segmentation.labels(numbers)
                 except InputError as error:
                     raise InputError(str(error), control) from error
                 images[control] = self.labels(image, control)

@@ -84,6 +84,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             "is then printed, or a series instance UID",
         )
     parser.add_argument(
+        "--allow-outside",
+        action="store_true",
+        help="read data files that a header (.mhd, .nhdr) names outside its own folder",
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -222,7 +227,7 @@ def check_outputs(output: Path, request: Request) -> None:
         raise InputError(f"The output {output} is a file. Give a folder.")
     fixed = _path_of(request.fixed)
     if fixed.exists():
-        check_disk_space(output, approximate_voxels(fixed))
+        check_disk_space(output, approximate_voxels(fixed, request.allow_outside))
 
 
 def registered(request: Request, quiet: bool = False) -> Result:

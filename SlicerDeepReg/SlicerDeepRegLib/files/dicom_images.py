@@ -7,6 +7,7 @@ What they do not say, and what is missing or doubled, is refused or told in a no
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..geometry.stacks import Stack
+from ..processes.memory import check_room
 from ..types import Grid, Image, InputError
 from .dicom_slices import Group, Slice, chosen, groups_in, siblings
 
@@ -47,6 +49,7 @@ def read_dicom(path: Path, role: str, series: str = "") -> Image:
                 f"The {role} {path} is one slice of a DICOM series; {count} slices of it lie in {path.parent}. Give "
                 "that folder, or copy the slice to a folder of its own."
             )
+    check_room(8 * sum(math.prod(one.size_ij) for one in group.slices), f"{role} {path}")  # rescaling takes float64
     if group.stack is None:
         grid, placing = _unplaced(group, path, role)
         values, inverted = _voxels(group.slices, role)

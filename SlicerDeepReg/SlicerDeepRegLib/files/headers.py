@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import nifti
+from .detached import data_files, head_of, meta_fields
 
-#: A header is shorter than this; and a field is, while comments and what a program keeps ("key:=value") may be long.
-_MOST, _LINE = 1 << 20, 1000
-#: A file's name, in it at most one number as printf writes it; control characters are in none.
-_NAME = re.compile(rb"[^%\x00-\x1f]*(%0?\d{0,2}d[^%\x00-\x1f]*)?\Z")
+#: A field is shorter than this, while comments and what a program keeps ("key:=value") may be long.
+_LINE = 1000
 #: More dimensions than any image has.
 _DIMENSIONS = 10
 #: Bytes of a voxel by MetaImage's name for its type.
@@ -39,16 +38,20 @@ def header_fault_of(path: Path) -> str | None:
     if nifti.is_nifti(path):
         return nifti.header_fault_of(path)
     if name.endswith((".nrrd", ".nhdr")):
-        head = _head(path)
-        return _nrrd_fault(head) or _nrrd_cut(path, head)
+        head = head_of(path).replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # ITK ends lines at either
+        return _nrrd_fault(head) or _data_fault(path) or _nrrd_cut(path, head)
     if name.endswith((".mha", ".mhd")):
-        return _meta_fault(_head(path)) or _meta_cut(path)
+        return _meta_fault(head_of(path)) or _data_fault(path) or _meta_cut(path)
     return None
 
 
-def _head(path: Path) -> bytes:
-    with open(path, "rb") as stream:
-        return stream.read(_MOST).replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # ITK ends lines at either
+def _data_fault(path: Path) -> str | None:
+    """Check that the data files that the header names are there."""
+    try:
+        missing = [file for file in data_files(path) if not file.is_file()]
+    except ValueError as error:
+        return str(error)
+    return f"its header names the data file {missing[0]}, which does not exist" if missing else None
 
 
 def _nrrd_fault(head: bytes) -> str | None:
@@ -60,6 +63,8 @@ def _nrrd_fault(head: bytes) -> str | None:
             continue
         if len(line) > _LINE or b":" not in line:
             return f"a line of its header is not a field: {line[:40].decode('ascii', 'replace')!r}"
+        if line.lower().replace(b" ", b"").startswith(b"datafile:list"):  # names follow
+            break
     return None
 
 
@@ -71,8 +76,8 @@ def _nrrd_cut(path: Path, head: bytes) -> str | None:
         if colon and not value.startswith(b"="):
             fields[key.strip().lower().replace(b" ", b"")] = value.strip()
     sides, encoding = fields.get(b"sizes", b"").split(), fields.get(b"encoding", b"").lower()
-    length = _length(path, fields.get(b"datafile", b"LOCAL"), 0)
-    if length is None or not sides or not all(side.isdigit() and len(side) < 20 for side in sides):
+    length = sum(_lengths(path, 0))
+    if not sides or not all(side.isdigit() and len(side) < 20 for side in sides):
         return None
     kind = fields.get(b"type", b"").lower().replace(b" ", b"")
     size = next((size for word, size in _NRRD_BYTES if word in kind), 1)
@@ -81,14 +86,9 @@ def _nrrd_cut(path: Path, head: bytes) -> str | None:
     return _cut(size * math.prod(map(int, sides)), length, _NRRD_PACKS.get(encoding, 1))
 
 
-def _length(path: Path, data: bytes, begin: int) -> int | None:
-    """Return the size in bytes of the data file ``data`` beside the header; None if there is no such file."""
-    if data == b"LOCAL":
-        return path.stat().st_size - begin
-    try:
-        return (path.parent / data.decode("utf-8", "replace")).stat().st_size
-    except (OSError, ValueError):  # whoever reads it will say so
-        return None
+def _lengths(path: Path, begin: int) -> Sequence[int]:
+    """Return the bytes of voxels in each data file; of the file itself, those from ``begin`` on."""
+    return [file.stat().st_size for file in data_files(path)] or [path.stat().st_size - begin]
 
 
 def _cut(announced: int, length: int, packs: int = 1) -> str | None:
@@ -100,18 +100,11 @@ def _cut(announced: int, length: int, packs: int = 1) -> str | None:
 
 def _meta_fault(head: bytes) -> str | None:
     """Check what ITK uses unchecked: the number of dimensions, negative sizes, printf patterns in file names."""
-    for line in head.split(b"\n"):
-        key, equals, value = line.partition(b"=")
-        if key.strip() == b"ElementDataFile":  # the voxels follow
-            if _NAME.match(value.strip()):
-                return None
-            return "its header names an invalid data file"
-        if key.strip() == b"NDims" and equals:
-            text = value.strip()
-            if not text.isdigit() or len(text) > 2 or not 1 <= int(text) <= _DIMENSIONS:
-                return f"its header has an invalid number of dimensions: {text[:20].decode('ascii', 'replace')!r}"
-        if key.strip() == b"DimSize" and equals and not all(side.isdigit() for side in value.split()):
-            return f"its header has an invalid size: {value.strip()[:40].decode('ascii', 'replace')!r}"
+    for key, value in meta_fields(head)[0]:
+        if key == b"NDims" and (not value.isdigit() or len(value) > 2 or not 1 <= int(value) <= _DIMENSIONS):
+            return f"its header has an invalid number of dimensions: {value[:20].decode('ascii', 'replace')!r}"
+        if key == b"DimSize" and not all(side.isdigit() for side in value.split()):
+            return f"its header has an invalid size: {value[:40].decode('ascii', 'replace')!r}"
     return None
 
 
@@ -120,23 +113,17 @@ def _meta_cut(path: Path) -> str | None:
 
     Of packed ones, whether there can be as many as are announced.
     """
-    with open(path, "rb") as stream:
-        head = stream.read(_MOST)
-    fields, begin = {}, 0
-    while b"ElementDataFile" not in fields:
-        end = head.find(b"\n", begin)
-        if end < 0:
-            return None
-        key, _, value = head[begin:end].partition(b"=")
-        fields[key.strip()], begin = value.strip(), end + 1
-    whole, packed = _meta_bytes(fields), fields.get(b"CompressedDataSize", b"")
-    length = _length(path, fields[b"ElementDataFile"], begin)
-    if length is None or fields.get(b"BinaryData", b"True").lower() != b"true":  # elsewhere, or written as text
+    found, begin = meta_fields(head_of(path))
+    fields = dict(found)
+    whole, packed, lengths = _meta_bytes(fields), fields.get(b"CompressedDataSize", b""), _lengths(path, begin)
+    if fields.get(b"BinaryData", b"True").lower() != b"true":  # written as text
         return None
     if fields.get(b"CompressedData", b"").lower() != b"true":
-        return _cut(whole, length) if whole is not None else None
-    fault = _cut(int(packed), length) if packed.isdigit() else None
-    return fault or (_cut(whole, length, _DEFLATE) if whole is not None else None)
+        return _cut(whole, min(lengths) * len(lengths)) if whole is not None else None
+    if len(lengths) > 1:
+        return "its voxels are packed in several files, of which ITK reads a damaged one without a word"
+    fault = _cut(int(packed), lengths[0]) if packed.isdigit() else None
+    return fault or (_cut(whole, sum(lengths), _DEFLATE) if whole is not None else None)
 
 
 def _meta_bytes(fields: dict[bytes, bytes]) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
+import math
 import os
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..geometry.grids import at_right_angles
+from ..processes.memory import check_room
 from ..types import GeometryError, Grid, Image, InputError, Source
 from . import nifti
 from .atomic import whole_files
+from .detached import files_of, outside_of
 from .dicom_images import read_dicom
 from .dicom_slices import is_dicom
 from .headers import header_fault_of
@@ -37,12 +40,18 @@ _READERS = {
 _SHEARED = 1e-4
 
 
-def load(source: Source, role: str, series: str = "", straight: bool = True) -> Image:
+def load(source: Source, role: str, series: str = "", straight: bool = True, allow_outside: bool = False) -> Image:
     """Return the image, read first if it is a path; see :func:`read_image`."""
-    return source if isinstance(source, Image) else read_image(source, role, series, straight)
+    return source if isinstance(source, Image) else read_image(source, role, series, straight, allow_outside)
 
 
-def read_image(path: str | os.PathLike, role: str = "image", series: str = "", straight: bool = True) -> Image:
+def read_image(
+    path: str | os.PathLike,
+    role: str = "image",
+    series: str = "",
+    straight: bool = True,
+    allow_outside: bool = False,
+) -> Image:
     """Read one scalar 2D or 3D image.
 
     Args:
@@ -51,13 +60,14 @@ def read_image(path: str | os.PathLike, role: str = "image", series: str = "", s
         series: which of several DICOM images in the folder; see :func:`~.dicom_slices.chosen`.
         straight: whether a sheared grid is resampled to one with axes at right angles; not for labels, which are
             brought to another grid later.
+        allow_outside: whether a header may name data files outside its folder.
 
     Returns:
         The image with the pixel type of the file; a 2D file becomes one slice, ``dimensions`` 2.
 
     Raises:
-        InputError: missing, unreadable, truncated, empty, 4D, vector or color data, a bad header, or several DICOM
-            images of which none was chosen.
+        InputError: missing, unreadable, truncated, empty, 4D, vector or color data, a bad header, data files that are
+            missing or lie elsewhere, or several DICOM images of which none was chosen.
     """
     path = Path(path)
     if not path.exists():
@@ -73,7 +83,7 @@ def read_image(path: str | os.PathLike, role: str = "image", series: str = "", s
     try:
         if is_folder_or_dicom:
             return read_dicom(path, role, series)
-        image = _read_file(path, role)
+        image = _read_file(path, role, allow_outside)
     except GeometryError as error:
         raise InputError(f"The {role} {path} cannot be used: {error}", error.control) from error
     except RuntimeError as error:
@@ -86,7 +96,7 @@ def _is_dicom_file(path: Path) -> bool:
     return not nifti.is_nifti(path) and (is_dicom(path) or path.suffix.lower() in (".dcm", ".dicom", ".ima"))
 
 
-def _read_file(path: Path, role: str) -> Image:
+def _read_file(path: Path, role: str, allow_outside: bool) -> Image:
     if not path.is_file():
         raise InputError(f"The {role} {path} is not a regular file. Give {FORMATS}.")
     if path.stat().st_size == 0:
@@ -94,16 +104,22 @@ def _read_file(path: Path, role: str) -> Image:
     reader = _READERS.get(path.suffix.lower())
     if reader is None and not nifti.is_nifti(path):
         raise InputError(f"The {role} {path} is not an image that can be read here. Give {FORMATS}.")
+    outside = None if allow_outside else outside_of(path)
+    if outside is not None:
+        raise InputError(
+            f"The header of the {role} {path} names the data file {outside}, which lies outside the header's folder. "
+            "Copy that file beside the header; if you trust the header, register --allow-outside reads it there."
+        )
     fault = nifti.fault_of(path) if reader is None else header_fault_of(path)
     if fault:
         raise InputError(f"The {role} {path} cannot be read: {fault}. Copy or export it again.")
     if reader is None:
         return nifti.read(path, role)
-    itk_image = _single_volume(sitk.ReadImage(str(path), imageIO=reader), path, role)
+    itk_image = _read_single_volume(path, role, reader)
     notes: tuple[str, ...] = ()
     if reader == "NrrdImageIO" and "NRRD_space" not in itk_image.GetMetaDataKeys():
         notes = (f"The {role} names no anatomical space in its header; its axes were taken as LPS.",)
-    return dataclasses.replace(from_sitk(itk_image, path.name), notes=notes, files=(str(path),))
+    return dataclasses.replace(from_sitk(itk_image, path.name), notes=notes, files=tuple(map(str, files_of(path))))
 
 
 def straightened(image: Image, role: str) -> Image:
@@ -144,25 +160,37 @@ def _explain(path: Path, role: str, message: str) -> str:
     )
 
 
-def _single_volume(itk_image: sitk.Image, path: Path, role: str) -> sitk.Image:
-    if 0 in itk_image.GetSize():
-        size = " x ".join(map(str, itk_image.GetSize()))
-        raise InputError(f"The {role} {path} has no voxels: its size is {size}. Copy or export it again.")
-    if itk_image.GetDimension() == 4:
-        if itk_image.GetSize()[3] != 1:
-            raise InputError(
-                f"The {role} {path} is a 4D series of {itk_image.GetSize()[3]} volumes. Extract the one volume that is "
-                "to be registered."
-            )
-        itk_image = itk_image[:, :, :, 0]
-    if itk_image.GetDimension() not in (2, 3):
-        raise InputError(f"The {role} {path} has {itk_image.GetDimension()} dimensions; 2 or 3 are needed.")
-    if itk_image.GetNumberOfComponentsPerPixel() != 1:
+def _read_single_volume(path: Path, role: str, image_io: str) -> sitk.Image:
+    """Read a scalar 2D or 3D image; whatever is not one, or does not fit into memory, is refused by its header."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(image_io)
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    size, components = reader.GetSize(), reader.GetNumberOfComponents()
+    if 0 in size:
         raise InputError(
-            f"The {role} {path} has {itk_image.GetNumberOfComponentsPerPixel()} values in each voxel (color, vector or "
-            "field). Convert it to a scalar image, one value in each voxel."
+            f"The {role} {path} has no voxels: its size is {' x '.join(map(str, size))}. Copy or export it again."
         )
-    return itk_image
+    if len(size) == 4 and size[3] != 1:
+        raise InputError(
+            f"The {role} {path} is a 4D series of {size[3]} volumes. Extract the one volume that is to be registered."
+        )
+    if len(size) not in (2, 3, 4):
+        raise InputError(f"The {role} {path} has {len(size)} dimensions; 2 or 3 are needed.")
+    if components != 1:
+        raise InputError(
+            f"The {role} {path} has {components} values in each voxel (color, vector or field). Convert it to a scalar "
+            "image, one value in each voxel."
+        )
+    check_room(announced_bytes(reader), f"{role} {path}")
+    itk_image = reader.Execute()
+    return itk_image[:, :, :, 0] if len(size) == 4 else itk_image
+
+
+def announced_bytes(reader: sitk.ImageFileReader) -> int:
+    """Return how many bytes of voxels a header announces, whose information was read."""
+    size = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), reader.GetNumberOfComponents())
+    return math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * int(size.GetSizeOfPixelComponent())
 
 
 def from_sitk(itk_image: sitk.Image, name: str) -> Image:
@@ -224,12 +252,14 @@ def check_memory_ran_out(error: RuntimeError) -> None:
         raise MemoryError(str(error)) from error
 
 
-def approximate_voxels(path: str | os.PathLike) -> int:
+def approximate_voxels(path: str | os.PathLike, allow_outside: bool = False) -> int:
     """Return how many voxels an image file has by its header, or a folder by the size of its files; 0 if unknown."""
     path = Path(path)
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) // 2
-    if not path.is_file() or header_fault_of(path):  # whoever reads it will say so
+    if (
+        not path.is_file() or not (allow_outside or outside_of(path) is None) or header_fault_of(path)
+    ):  # whoever reads it will say so
         return 0
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -241,14 +271,14 @@ def approximate_voxels(path: str | os.PathLike) -> int:
 
 
 def checksum(source: Source) -> str:
-    """Compute the SHA-256 of a file (of every file of a folder, in order), or of an image's voxels and grid."""
+    """Compute the SHA-256 of a file and the data files that it names, of a folder's files, or of voxels and grid."""
     digest = hashlib.sha256()
     if isinstance(source, Image):
         digest.update(np.ascontiguousarray(source.values).tobytes())
         digest.update(source.grid.ijk_to_lps.tobytes())
         return digest.hexdigest()
     path = Path(source)
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else files_of(path):
         with open(file, "rb") as stream:
             for block in iter(lambda: stream.read(1 << 22), b""):
                 digest.update(block)

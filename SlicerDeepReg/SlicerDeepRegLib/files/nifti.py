@@ -7,6 +7,7 @@ here, cannot read NIfTI-2, refuses sheared grids, and does not say which of two 
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..processes.memory import check_room
 from ..types import Grid, Image, InputError
 
 #: Nothing lies so far away.
@@ -55,7 +57,7 @@ def read(path: Path, role: str) -> Image:
         disagree, and that there is none.
 
     Raises:
-        InputError: it is damaged, a series of volumes, or holds colors or vectors.
+        InputError: it is damaged, too large for memory, a series of volumes, or holds colors or vectors.
     """
     import nibabel
 
@@ -65,11 +67,13 @@ def read(path: Path, role: str) -> Image:
         slope, intercept = float(data.slope), float(data.inter)
         shape = tuple(side or 1 for side in data.shape)  # some write 0 for the sides after the third
         stored = nibabel.arrayproxy.ArrayProxy(str(path), (shape, data.dtype, data.offset, slope, intercept))
+        announced = math.prod(shape) * max(data.dtype.itemsize, 1 if (slope, intercept) == (1.0, 0.0) else 4)
+        check_room(announced, f"{role} {path}")
         values = np.array(stored.get_unscaled())
         forms = [(header.get_sform(), int(header["sform_code"])), (_qform(header), int(header["qform_code"]))]
         unit = {1: "meter", 3: "micron"}.get(int(header["xyzt_units"]) & 7, "mm")
         sides = [float(side) for side in header.get_zooms()[:3]]
-    except MemoryError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # nibabel raises all kinds on damaged files
         words = str(error).strip().splitlines()[-1:] or [type(error).__name__]

@@ -14,9 +14,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..geometry.labels import label_map
+from ..processes.memory import check_room
 from ..types import Image, InputError
+from .detached import files_of, outside_of
 from .headers import header_fault_of
-from .images import check_memory_ran_out, from_sitk
+from .images import announced_bytes, check_memory_ran_out, from_sitk
 
 
 @dataclass(frozen=True)
@@ -77,18 +79,21 @@ class Segmentation:
         return Image(values, first.grid, first.name, first.dimensions, first.notes, first.files)
 
 
-def read_segmentation(path: str | Path, role: str) -> Segmentation | None:
+def read_segmentation(path: str | Path, role: str, allow_outside: bool = False) -> Segmentation | None:
     """Read a segmentation of Slicer; None if the file is none, but an image or nothing that can be read.
 
     Args:
         path: the file.
         role: what it is for, as messages should call it ("fixed labels").
+        allow_outside: whether a header may name data files outside its folder.
 
     Raises:
-        InputError: its keys say what cannot be used.
+        InputError: its keys say what cannot be used, or its voxels do not fit into memory.
     """
     path = Path(path)
-    if not path.name.lower().endswith((".nrrd", ".nhdr")) or not path.is_file() or header_fault_of(path):
+    if not path.name.lower().endswith((".nrrd", ".nhdr")) or not path.is_file():
+        return None
+    if not (allow_outside or outside_of(path) is None) or header_fault_of(path):
         return None
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NrrdImageIO")
@@ -99,6 +104,7 @@ def read_segmentation(path: str | Path, role: str) -> Segmentation | None:
         keys = {key: reader.GetMetaData(key).encode("utf-8", "replace").decode() for key in found}
         if "Segment0_ID" not in keys and "Segment0_Name" not in keys:
             return None
+        check_room(announced_bytes(reader), f"{role} {path}")
         image = reader.Execute()
     except RuntimeError as error:  # whoever reads it as an image will say so
         check_memory_ran_out(error)
@@ -111,7 +117,7 @@ def read_segmentation(path: str | Path, role: str) -> Segmentation | None:
         )
     components = image.GetNumberOfComponentsPerPixel()
     parts = [image] if components == 1 else [sitk.VectorIndexSelectionCast(image, n) for n in range(components)]
-    layers = tuple(replace(from_sitk(part, path.name), files=(str(path),)) for part in parts)
+    layers = tuple(replace(from_sitk(part, path.name), files=tuple(map(str, files_of(path)))) for part in parts)
     try:
         return Segmentation(layers, _segments(keys, len(layers)))
     except ValueError as error:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks.memory import free_memory_bytes
 from ..files.atomic import reason
 from ..files.model_bytes import kind
+from ..processes.memory import free_memory_bytes
 from ..types import InputError
 
 #: From this version on torch's ``weights_only`` is known to run nothing (CVE-2025-32434).

@@ -83,7 +83,7 @@ class Context:
 
     def findings_of(self, choice: Choice) -> list[Finding]:
         """Return what is to be said about a choice."""
-        from ..checks import free_memory_bytes
+        from ..processes.memory import free_memory_bytes
 
         return findings(choice, self.session.client.devices, free_memory_bytes())
 

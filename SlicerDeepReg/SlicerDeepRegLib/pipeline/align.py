@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from .. import device as devices
-from ..checks import PairFacts, check, free_memory_bytes, memory_findings, raise_error
+from ..checks import PairFacts, check, memory_findings, raise_error
 from ..geometry.grids import covering, on_grid, with_axes_of
 from ..methods import Method, linear_method, method, settings_of
 from ..methods.base import Context, Outcome
 from ..preparation.resolution import MAX_DENSE_VOXELS
+from ..processes.memory import free_memory_bytes
 from ..similarity import similarity
 from ..types import (
     AUTOMATIC,

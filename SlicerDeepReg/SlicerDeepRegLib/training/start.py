@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from ..catalog import CARD_FILE, SEGMENTATION_CARD, Card
-from ..checks import free_memory_bytes
 from ..device import choose, free_bytes
 from ..files.weights import read_weights
 from ..networks import build, takes_dimensions
+from ..processes.memory import free_memory_bytes
 from ..types import InputError
 from .checkpoints import CHECKPOINT_FILE, Lock
 from .distributed import Distributed

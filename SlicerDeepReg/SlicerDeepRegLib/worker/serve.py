@@ -138,7 +138,7 @@ def devices() -> list[dict[str, Any]]:
     import torch
 
     from .. import device as known
-    from ..checks import free_memory_bytes
+    from ..processes.memory import free_memory_bytes
 
     available = []
     if torch.cuda.is_available():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.geometry import make_grid
-from SlicerDeepRegLib.checks import PairFacts, VolumeFacts, check, free_memory_bytes, raise_error
+from SlicerDeepRegLib.checks import PairFacts, VolumeFacts, check, raise_error
 from SlicerDeepRegLib.methods import method, methods
 from SlicerDeepRegLib.similarity import similarities
 from SlicerDeepRegLib.types import PRESETS, DeviceMemoryError, InputError, PairDescription
@@ -48,7 +48,6 @@ def test_memory_is_estimated_and_a_faster_preset_offered():
     assert "Use the preset fast" in str(refusal("svf", facts(big, free=(fast + standard) // 2)))
     assert "Close other programs" in str(refusal("svf", facts(big, free=10_000_000)))
     assert refusal("svf", facts(big, free=standard)) is None
-    assert free_memory_bytes() > 100_000_000
 
 
 def test_a_gpu_needs_less_than_a_computer():

@@ -13,6 +13,8 @@ import pytest
 import SimpleITK as sitk
 from helpers.cases import Case
 from helpers.command_line import COMMAND, options, run_command
+from helpers.geometry import make_grid
+from helpers.images import noise_image
 from helpers.segmentations import write_segmentation
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.geometry.points import apply_matrix
@@ -267,3 +269,18 @@ def test_anonymous_leaves_names_out_of_all_that_is_written(folder, tmp_path):
     for other in ("--identifiers", "--dicom"):
         refused = run_command(*call, other)
         assert refused.returncode == 2 and f"{other} writes names" in refused.stderr
+
+
+def test_voxels_outside_the_folder_of_a_header_need_the_option(tmp_path):
+    (tmp_path / "scan").mkdir()
+    image = noise_image(make_grid((20, 20, 20), (1, 1, 1), np.eye(3)), dtype=np.int16)
+    write_image(image, tmp_path / "fixed.mhd")
+    head = (tmp_path / "fixed.mhd").read_text(encoding="utf-8").replace("ElementDataFile = ", "ElementDataFile = ../")
+    (tmp_path / "scan" / "fixed.mhd").write_text(head, encoding="utf-8")
+    given = (
+        "register",
+        *options(fixed=tmp_path / "scan" / "fixed.mhd", moving=tmp_path / "none.nii", output=tmp_path / "out"),
+    )
+    refused, allowed = run_command(*given), run_command(*given, "--allow-outside")
+    assert refused.returncode == allowed.returncode == 2
+    assert "outside the header's folder" in refused.stderr and "none.nii does not exist" in allowed.stderr

@@ -148,7 +148,7 @@ def test_a_disabled_apply_says_why_beside_the_control_and_a_corrected_choice_ena
 
 
 def test_little_memory_is_a_warning_that_can_be_passed_over(desktop, widget, pretended, monkeypatch):
-    monkeypatch.setattr("SlicerDeepRegLib.checks.free_memory_bytes", lambda: 1_000_000)
+    monkeypatch.setattr("SlicerDeepRegLib.processes.memory.free_memory_bytes", lambda: 1_000_000)
     widget.panel.update()
     assert "GB of memory" in widget.ui.findingsLabel.text and widget.ui.applyButton.enabled
     desktop.answers.append(False)
