@@ -190,8 +190,8 @@ def _dicom_series(request: Request, different_patients: bool) -> tuple[Series, S
     """Return the DICOM series of both images; raise InputError, before any work, if they cannot be referred to."""
     from ..files.dicom import check_patient, read_folder
 
-    fixed = read_folder(_path_of(request.fixed), "fixed image")
-    moving = read_folder(_path_of(request.moving), "moving image")
+    fixed = read_folder(_path_of(request.fixed), "fixed image", request.fixed_series)
+    moving = read_folder(_path_of(request.moving), "moving image", request.moving_series)
     if not different_patients:
         check_patient(fixed, moving)
     return fixed, moving

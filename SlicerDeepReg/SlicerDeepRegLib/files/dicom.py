@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..types import Field, Grid, InputError, Transform
+from .dicom_slices import chosen, groups_in
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -73,13 +74,20 @@ def read_series(files: Sequence[Path], role: str) -> Series:
     return Series(headers[0], tuple((str(header.SOPClassUID), str(header.SOPInstanceUID)) for header in headers))
 
 
-def read_folder(path: Path, role: str) -> Series:
-    """Read the series in a folder; see :func:`read_series`."""
+def read_folder(path: Path, role: str, series: str = "") -> Series:
+    """Read the series of the image that is read from a folder; see :func:`read_series`.
+
+    Args:
+        path: the folder.
+        role: what messages call the image.
+        series: which image of several; see :func:`~.dicom_slices.chosen`.
+    """
     if not path.is_dir():
         raise InputError(
             f"The {role} {path} is not a folder of a DICOM series. A DICOM object is written between DICOM series only."
         )
-    return read_series([file for file in path.iterdir() if file.is_file()], role)
+    group = chosen(groups_in(path, role)[0], series, path, role)
+    return read_series(list(dict.fromkeys(one.file for one in group.slices)), role)
 
 
 def check_patient(fixed: Series, moving: Series) -> None:

@@ -235,7 +235,7 @@ def test_bad_options_are_said_before_any_work(files, tmp_path, capsys):
 
 
 def test_a_cell_whose_memory_runs_out_is_named(files, monkeypatch):
-    def killed(command, title, log, **options):
+    def killed(command, title, log, *more, **options):
         log.write_bytes(b"")
         return -signal.SIGKILL
 

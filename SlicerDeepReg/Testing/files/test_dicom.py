@@ -14,10 +14,9 @@ from helpers.dicom import applied, write_series
 from helpers.geometry import OBLIQUE, make_grid
 from helpers.images import smooth_field
 from SlicerDeepRegLib.commands import main
-from SlicerDeepRegLib.commands.register import register_to_folder
 from SlicerDeepRegLib.files.dicom import Series, check_patient, read_folder, write_registration
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
-from SlicerDeepRegLib.types import InputError, Request, Transform
+from SlicerDeepRegLib.types import InputError, Transform
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +163,7 @@ def test_the_object_refers_to_the_files_that_were_read_and_no_others(tmp_path, p
     folders = [write_series(tmp_path / side, getattr(plain_case, side)) for side in ("fixed", "moving")]
     read = [sorted(folder.iterdir())[2:] for folder in folders]
 
-    def result_of(request, show):
+    def result_of(request):
         images = [
             dataclasses.replace(getattr(plain_case, side), files=tuple(map(str, files)))
             for side, files in zip(("fixed", "moving"), read)
@@ -173,8 +172,8 @@ def test_the_object_refers_to_the_files_that_were_read_and_no_others(tmp_path, p
 
     monkeypatch.setattr("SlicerDeepRegLib.pipeline.register", result_of)
     monkeypatch.setattr("SlicerDeepRegLib.files.results.write_result", lambda result, folder: {})
-    series = tuple(read_folder(folder, "image") for folder in folders)
-    register_to_folder(Request(*map(str, folders)), tmp_path / "out", series=series)
+    call = ["register", "--fixed", folders[0], "--moving", folders[1], "--output", tmp_path / "out"]
+    assert main([str(word) for word in (*call, "--dicom-different-patients", "--quiet")]) == 0
     one = pydicom.dcmread(tmp_path / "out" / "registration.dcm")
     uids = [{pydicom.dcmread(file).SOPInstanceUID for file in files} for files in read]
     item = one.DeformableRegistrationSequence[0]
@@ -208,3 +207,16 @@ def test_what_cannot_be_written_is_refused_before_any_work(tmp_path, plain_case,
         read_folder(series, "fixed image")
     with pytest.raises(InputError, match="linear"):
         write_registration(Transform(np.eye(4)), None, None, tmp_path / "x.dcm", "1")
+
+
+def test_the_series_that_was_chosen_is_the_one_that_is_referred_to(tmp_path, plain_case):
+    """A folder with a second series is refused without a choice, and taken with one."""
+    folder = write_series(tmp_path / "both", plain_case.fixed)
+    write_series(folder, plain_case.moving, prefix="b")
+    with pytest.raises(InputError, match="2 DICOM series"):
+        read_folder(folder, "fixed image")
+    first, second = (read_folder(folder, "fixed image", number) for number in "12")
+    assert first.first.SeriesInstanceUID != second.first.SeriesInstanceUID
+    assert {len(one.instances) for one in (first, second)} == {
+        image.grid.size_ijk[2] for image in (plain_case.fixed, plain_case.moving)
+    }

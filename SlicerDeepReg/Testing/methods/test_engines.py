@@ -18,6 +18,8 @@ from helpers.paths import LIBRARY
 from SlicerDeepRegLib.files.transforms import to_sitk_inverse, to_sitk_transform
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
 from SlicerDeepRegLib.methods import engine_process, engine_worker, lddmm, niftyreg
+from SlicerDeepRegLib.methods.base import Context
+from SlicerDeepRegLib.methods.engine import StraightPair
 from SlicerDeepRegLib.methods.lddmm import solver
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.processes.folders import private_folder
@@ -167,10 +169,10 @@ def test_ants_leaves_no_warp_in_the_users_temporary_folder(temporary):
         seen.update(path for path in temporary.rglob("*") if path.is_dir())
 
     image = np.random.default_rng(0).random((20, 20, 20), np.float32)
-    values = {"spacing_mm": (1.0,) * 3, "metric": "mattes", "sampling": 32, "step": 0.2, "flow_sigma": 3.0}
+    values = {"metric": "mattes", "sampling": 32, "step": 0.2, "flow_sigma": 3.0}
     values.update(total_sigma=0.0, iterations=(2,))
-    images = {"fixed": image, "moving": np.roll(image, 1, 0)}
-    found = engine_process.call("ants", "ANTs", images, values, report, 1)
+    pair = StraightPair(image, np.roll(image, 1, 0), np.ones_like(image, bool), [1.0] * 3, True, "fast")
+    found = engine_process.call("ants", "ANTs", pair, values, Context(progress=report))
     assert found["displacement"].shape == (20, 20, 20, 3)
     assert seen and not list(temporary.iterdir())
 
