@@ -29,7 +29,7 @@ class Inputs:
     Attributes:
         pair: the images, without gaps (``preparation.gaps``), and masks that leave these out.
         fixed_mask: (K, J, I) bool on the fixed grid, the mask as it was given, or None.
-        fixed_gaps: (K, J, I) bool, the voxels of the fixed image that are no numbers, or None.
+        fixed_gaps: (K, J, I) bool, the voxels of the fixed image that are not numbers, or None.
         fixed_labels: on the fixed grid, or None.
         moving_labels: on their own grid, or None.
         fixed_points, moving_points: (N, 3) LPS mm, or None.

@@ -236,7 +236,8 @@ def _stored(file: Path, role: str) -> np.ndarray:
             )
         syntax = whole.file_meta.get("TransferSyntaxUID")
         if syntax is None:  # written without the header of a file, as by old archives
-            implicit = bool(getattr(whole, "original_encoding", (True,))[0])
+            newer = int(pydicom.__version__.split(".")[0]) >= 3
+            implicit = bool(whole.original_encoding[0] if newer else whole.is_implicit_VR)
             whole.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
         elif syntax.is_encapsulated and syntax != uid.RLELossless and int(whole.get("NumberOfFrames", 1) or 1) == 1:
             return _decoded(file, whole)

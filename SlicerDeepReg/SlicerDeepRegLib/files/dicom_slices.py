@@ -33,7 +33,7 @@ _SPLITS = ("acquisition", "temporal", "b_value", "trigger", "reference_time", "i
 #: Likewise, but told by nearly every slice: only after the numbers of the slices.
 _LAST_SPLITS = ("acquisition_time", "content_time")
 #: By these one volume is never parted: where they differ for slices between one another, there are several.
-_SURE = ("acquisition", "temporal", "b_value", "trigger")
+_SURE = ("acquisition", "temporal", "b_value")
 #: Echo times (ms) are equal to this part, or to this difference.
 _SAME_ECHO, _SAME_ECHO_MS = 0.01, 0.05
 #: Bytes of a header that is looked for behind no preamble, and groups of tags with which one begins.
@@ -401,13 +401,13 @@ def _first_parts(slices: Sequence[Slice], names: Sequence[str]) -> list[Group]:
 
 
 def _parted(slices: Sequence[Slice], name: str) -> list[Group]:
-    """Part slices by a tag; [] if all have one value, or nearly each its own."""
+    """Part slices by a tag; [] if all have one value, nearly each its own, or some have none."""
     parts: dict[Any, list[Slice]] = {}
     for one in slices:
         parts.setdefault(one.tags[name], []).append(one)
-    if not 1 < len(parts) <= len(slices) // 2:
+    if not 1 < len(parts) <= len(slices) // 2 or "" in parts or None in parts:
         return []
-    return [_group(part, f"{name.replace('_', ' ')} {value or '?'}") for value, part in parts.items()]
+    return [_group(part, f"{name.replace('_', ' ')} {value}") for value, part in parts.items()]
 
 
 def _whole_images(groups: list[Group], name: str) -> list[Group]:

@@ -14,7 +14,7 @@ from ..types import Image
 
 @dataclass(frozen=True, eq=False)
 class Gaps:
-    """The voxels of an image that are no numbers.
+    """The voxels of an image that are not numbers.
 
     Attributes:
         where: (K, J, I) bool.

@@ -356,3 +356,15 @@ def test_large_values_and_positions_that_are_rounded(tmp_path):
     read = read_image(write_series(tmp_path / "scan", image, change=rounded))
     assert read.grid.size_ijk == grid.size_ijk and not read.notes
     assert (read.values - 3_999_999_990 == (image.values * 10).astype(np.uint16)).all()
+
+
+@pytest.mark.parametrize("tag", ["AcquisitionNumber", "EchoNumbers", "TriggerTime"])
+def test_a_tag_that_some_slices_lack_or_that_varies_does_not_part_a_volume(tmp_path, tag):
+    def some(k, header):
+        if tag == "TriggerTime":
+            header.TriggerTime = str(10 + k % 3)
+        elif k % 3:
+            setattr(header, tag, 1)
+
+    image = read_image(write_series(tmp_path / "scan", image_at(), change=some))
+    assert error_of(image) < 0.2 and not image.notes
