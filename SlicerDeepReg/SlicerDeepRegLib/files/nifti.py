@@ -139,10 +139,12 @@ def _matrix(
     forms: Sequence[tuple[np.ndarray, int]], sides: Sequence[float], size_ijk: Sequence[int], role: str
 ) -> tuple[np.ndarray, list[str]]:
     """Return (4, 4) from voxels to LPS in the file's unit, and notes."""
-    # A matrix that is no geometry, as an empty sform, or one that cannot be, does not count as given.
-    (sform, sform_code), (qform, qform_code) = (
-        (matrix, code if abs(np.linalg.det(matrix[:3, :3])) > 1e-9 else 0) for matrix, code in forms
-    )
+    (sform, sform_code), (qform, qform_code) = forms
+    # An empty sform, or a quaternion that cannot be one, does not count beside a good one.
+    if _is_geometry(qform, qform_code) and not _is_geometry(sform, sform_code):
+        sform_code = 0
+    elif _is_geometry(sform, sform_code) and not _is_geometry(qform, qform_code):
+        qform_code = 0
     if sform_code <= 0 and qform_code <= 0:
         note = f"The {role} has no orientation (neither qform nor sform): which side is left is not known."
         return np.diag([*sides, *[1.0] * (3 - len(sides)), 1.0]), [note]
@@ -163,6 +165,10 @@ def _matrix(
     return matrix, [
         f"The qform and sform of the {role} disagree by up to {apart_mm:.1f} mm; the {taken} was taken, {why}."
     ]
+
+
+def _is_geometry(matrix: np.ndarray, code: int) -> bool:
+    return code > 0 and abs(float(np.linalg.det(matrix[:3, :3]))) > 1e-9
 
 
 def _in_plane(matrix: np.ndarray) -> np.ndarray:
