@@ -51,7 +51,7 @@ def read_series(files: Sequence[Path], role: str) -> Series:
         role: what messages call the image ("fixed image").
 
     Raises:
-        InputError: without pydicom; no DICOM files, of several series, or without a frame of reference.
+        InputError: no DICOM files, files of several series, or without a frame of reference.
     """
     import pydicom
 

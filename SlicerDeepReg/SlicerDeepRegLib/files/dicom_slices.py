@@ -297,7 +297,6 @@ def _slice(file: Path, frame: int | None, header: Dataset, parts: Sequence[Datas
             "b_value": _rounded(first("DiffusionBValue")),
             "trigger": _rounded(first("NominalCardiacTriggerDelayTime") or first("TriggerTime")),
             "reference_time": _rounded(first("FrameReferenceTime")),
-            "concatenation": str(first("ConcatenationUID") or ""),
             "image_type": "/".join(str(word) for word in (first("FrameType") or first("ImageType") or [])),
             "acquisition_time": str(first("AcquisitionTime") or ""),
             "content_time": str(first("ContentTime") or ""),
