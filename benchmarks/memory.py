@@ -87,7 +87,9 @@ def one(name, device, by_torch, folder):
 
 def in_process(*arguments):
     """What this file prints for a row, from a process of its own; None where it failed."""
-    done = subprocess.run([sys.executable, __file__, "--one", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, __file__, "--one", *arguments], capture_output=True, encoding="utf-8", check=False
+    )
     if done.returncode:
         print(done.stderr.strip().splitlines()[-1], file=sys.stderr)
         return None

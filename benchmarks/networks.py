@@ -148,7 +148,7 @@ def row(name, mode, options):
 
 def measured(name, mode, arguments):
     command = [sys.executable, __file__, "--row", name, "--mode", mode, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         print(done.stderr[-2000:], file=sys.stderr)
         sys.exit(f"{name} could not be measured.")

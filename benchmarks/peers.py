@@ -316,7 +316,7 @@ def timed(name, whose, code):
 
 def _apart(*arguments):
     """One row in a process of its own; None with its last line where it failed."""
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, encoding="utf-8")
     if done.returncode:
         print(f"{arguments[1]}: {(done.stderr.strip().splitlines() or ['nothing said'])[-1]}", file=sys.stderr)
         return None

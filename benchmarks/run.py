@@ -314,7 +314,7 @@ def one(case, method):
 def in_process(*arguments):
     """The JSON that this script prints as its last line when started with the arguments."""
     done = subprocess.run(
-        [sys.executable, __file__, *arguments], capture_output=True, text=True, check=False, timeout=3600
+        [sys.executable, __file__, *arguments], capture_output=True, encoding="utf-8", check=False, timeout=3600
     )
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or ["no message"])[-1]}

@@ -43,7 +43,9 @@ def one(side, preset, device):
 
 def in_process(*arguments):
     """What this file prints for one size, from a process of its own; None where it failed."""
-    done = subprocess.run([sys.executable, __file__, "--one", *map(str, arguments)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, __file__, "--one", *map(str, arguments)], capture_output=True, encoding="utf-8"
+    )
     if done.returncode:
         print(done.stderr.strip().splitlines()[-1], file=sys.stderr)
         return None

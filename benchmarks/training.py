@@ -169,7 +169,7 @@ def table(options):
             names += [f"{model}@0", f"{model}@{REFINE}"]
         for name in names:
             asked = [sys.executable, __file__, "--row", name, "--device", options.device]
-            output = subprocess.run(asked, check=True, env=environment, capture_output=True, text=True).stdout
+            output = subprocess.run(asked, check=True, env=environment, capture_output=True, encoding="utf-8").stdout
             found = json.loads(output.split("METRICS ")[1])
             rows.append([shown(name), *numbers(found)])
             print(*rows[-1], flush=True)

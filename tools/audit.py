@@ -43,7 +43,7 @@ def main() -> int:
     done = subprocess.run(
         [sys.executable, "-m", "pip_audit", "--local", "--format", "json", "--progress-spinner", "off"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     try:

@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
     for number, lesson in enumerate(LESSONS.values(), start=1):
         with tempfile.TemporaryDirectory() as work:
             call = [sys.executable, str(folder / f"{lesson.name}.py"), "--output", work]
-            said = subprocess.run(call, capture_output=True, text=True, check=True).stdout
+            said = subprocess.run(call, capture_output=True, encoding="utf-8", check=True).stdout
             picture = Path(work) / f"{lesson.name}.png"
             picture.replace(folder / picture.name)
         lines = said.splitlines()

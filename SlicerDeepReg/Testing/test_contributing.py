@@ -46,7 +46,7 @@ def copied(tmp_path_factory) -> Path:
 def command(root: Path, *arguments: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": str(root), "SLICERDEEPREG_MODELS": str(root / "models")}
     call = [sys.executable, "-m", "SlicerDeepRegLib", *arguments]
-    return subprocess.run(call, env=environment, cwd=root, capture_output=True, text=True, check=False)
+    return subprocess.run(call, env=environment, cwd=root, capture_output=True, encoding="utf-8", check=False)
 
 
 def registered(root: Path, *options: str) -> dict:
@@ -95,5 +95,5 @@ def test_a_network_is_its_file_and_its_card(copied):
     registry = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "tiny-net"]
     registry += ["-m", "not slow", str(TESTS / "networks" / "test_networks.py")]
     environment = {**os.environ, "PYTHONPATH": str(copied)}
-    done = subprocess.run(registry, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(registry, env=environment, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0 and re.search(r"\b1\d passed", done.stdout), done.stdout[-2000:]

@@ -84,7 +84,7 @@ def import_without(blocked: tuple[str, ...], modules: tuple[str, ...]) -> subpro
         f"assert not any(sys.modules[name] for name in {blocked!r})\n"
         "print('imported')"
     )
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
 
 
 def test_slicer_side_needs_no_torch():

@@ -135,7 +135,7 @@ def test_a_registration_and_the_worker_need_no_network(tmp_path):
         [sys.executable, "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9')"],
         env=environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert "NETWORK" in tried.stderr  # the guard guards

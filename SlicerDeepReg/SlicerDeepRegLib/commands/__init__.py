@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     from . import demo, models, register, repeat, segment
 
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name or a patient's file that the terminal cannot show ends nothing
+            stream.reconfigure(errors="replace")
     parser = argparse.ArgumentParser(prog="slicerdeepreg", description="Deformable registration for 3D Slicer.")
     parser.add_argument("--version", action="version", version=f"SlicerDeepReg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -49,6 +49,12 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--voxel-mm", type=float, metavar="MM", help="resample to voxels of that size")
     group.add_argument("--orientation", metavar="RAS", help="turn volumes so that i, j, k grow these ways")
+    group.add_argument(
+        "--label-maps",
+        type=Path,
+        metavar="FOLDER",
+        help="label maps of whole brains, FreeSurfer's numbers, one file for each person: images are painted on them",
+    )
     group.add_argument("--dimensions", type=int, choices=(2, 3), help="of synthetic pairs")
     group.add_argument("--cache", type=Path, metavar="DIR", help="where prepared images are kept (default: in MODEL)")
     group.add_argument("--on-bad-image", choices=("stop", "skip"), help="an image that cannot be used (default: stop)")

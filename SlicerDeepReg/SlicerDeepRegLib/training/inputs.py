@@ -22,11 +22,15 @@ from .dataset.pairs import make_pairs
 from .dataset.read import read_dataset_index
 from .dataset.splits import with_splits
 from .distributed import Distributed
+from .label_maps.atlas import prepare_atlas
+from .label_maps.frame import LabelMap, prepare_label_maps
+from .label_maps.source import FOR_SEGMENTATION, LabelMapSettings, LabelMapSource, StructureSource, grid_size
 from .plan import Plan
 from .recipe import Prepared, prepare_subjects
 from .request import TrainingRequest, default_name, schedule_name
+from .rng import Rng, seed_of
 from .schedules import Schedule
-from .sources import HELD_OUT, PairSource, Source, SyntheticSource
+from .sources import HELD_OUT, TRAINING, PairSource, Source, SyntheticSource
 from .synthetic import SyntheticSettings
 
 #: What the kinds of synthetic pairs are called on a model's card.
@@ -43,7 +47,7 @@ class Setup:
 
     Attributes:
         request: as asked for.
-        card: of the network.
+        card: of the registration network, if it is one.
         schedule: the defaults of what the request leaves out.
         distributed: the processes that train together.
         device: of this process.
@@ -51,7 +55,7 @@ class Setup:
     """
 
     request: TrainingRequest
-    card: Card
+    card: Card | None
     schedule: Schedule
     distributed: Distributed
     device: torch.device
@@ -90,6 +94,8 @@ def training_inputs(setup: Setup) -> TrainingInputs:
     Raises:
         InputError: the data cannot be used, or the network does not take such images.
     """
+    if setup.request.label_maps:
+        return _label_map_inputs(setup)
     return _synthetic_inputs(setup) if setup.request.synthetic else _image_inputs(setup)
 
 
@@ -129,6 +135,118 @@ def _synthetic_inputs(setup: Setup) -> TrainingInputs:
     )
     source = SyntheticSource(shape, request.seed, settings)
     return TrainingInputs(source, SyntheticSource(shape, request.seed, settings, stream=HELD_OUT), plan)
+
+
+# ------------------------------------------------------------------------------------------ label maps
+
+#: People whose maps are held out, and from how many maps on.
+HELD_OUT_PEOPLE, HELD_OUT_FROM = 2, 6
+#: The voxel size that networks are trained at on label maps unless another is asked for (mm).
+LABEL_MAP_VOXEL_MM = 3.0
+#: And the network that sees structures.
+STRUCTURE_VOXEL_MM = 2.0
+
+
+def _label_map_inputs(setup: Setup) -> TrainingInputs:
+    request, settings = setup.request, LabelMapSettings()
+    voxel_mm = request.voxel_mm or LABEL_MAP_VOXEL_MM
+    shape = tuple(request.size_ijk[::-1]) if request.size_ijk else grid_size(voxel_mm)
+    if len(shape) != 3:
+        raise InputError("Label maps make images of three axes. Give --size three numbers, or leave it out.")
+    maps, velocities = _prepared_label_maps(setup)
+    training, held_out = people(len(maps), request.seed)
+    plan = _plan(
+        setup,
+        data={
+            "label_maps": [maps[n].name for n in training],
+            "held_out": [maps[n].name for n in held_out],
+            "classes": hashlib.sha256(b"".join(one.classes.tobytes() for one in maps)).hexdigest()[:16],
+            "settings": dataclasses.asdict(settings),
+        },
+        about_data=f"images of random contrast painted on the label maps of {len(training)} people",
+        shape=shape,
+        recipe={"intensity": "unit", "voxel_mm": voxel_mm, "orientation": "RAS"},
+        pairs=None,
+        known_field=True,
+    )
+
+    def source(places: Sequence[int], stream: int) -> LabelMapSource:
+        chosen = [maps[n] for n in places]
+        return LabelMapSource(chosen, velocities[list(places)], shape, voxel_mm, request.seed, settings, stream)
+
+    return TrainingInputs(source(training, TRAINING), source(held_out, HELD_OUT) if held_out else None, plan)
+
+
+def structure_inputs(setup: Setup) -> TrainingInputs:
+    """Read the label maps, and decide everything that the request leaves open, for the network that sees structures.
+
+    Raises:
+        InputError: the label maps cannot be used.
+    """
+    request, schedule, settings = setup.request, setup.schedule, FOR_SEGMENTATION
+    voxel_mm = request.voxel_mm or STRUCTURE_VOXEL_MM
+    shape = tuple(request.size_ijk[::-1]) if request.size_ijk else grid_size(voxel_mm)
+    cache = request.cache or request.output / "prepared"
+    maps = prepare_label_maps(request.label_maps, cache, setup.say)
+    training, held_out = people(len(maps), request.seed)
+    about_data = f"images of random contrast painted on the label maps of {len(training)} people"
+    if request.start:
+        about_data += f", from the weights of {request.start.resolve().name} on"
+    plan = Plan(
+        name=request.name or default_name(request.output),
+        network=request.network,
+        configuration={"features": 0},
+        dimensions=3,
+        recipe={"intensity": "unit", "voxel_mm": voxel_mm, "orientation": "RAS"},
+        data={
+            "label_maps": [maps[n].name for n in training],
+            "held_out": [maps[n].name for n in held_out],
+            "classes": hashlib.sha256(b"".join(one.classes.tobytes() for one in maps)).hexdigest()[:16],
+            "settings": dataclasses.asdict(settings),
+        },
+        about_data=about_data,
+        shape=shape,
+        loss={},
+        weights={},
+        steps=request.steps or schedule.steps or 10000,
+        pairs_per_step=(request.batch or schedule.batch) * request.accumulate * setup.distributed.size,
+        optimizer=request.optimizer or schedule.optimizer,
+        learning_rate=request.learning_rate or schedule.learning_rate,
+        decay=request.decay or schedule.decay,
+        clip=request.clip,
+        ema=request.ema,
+        precision=_precision(request.precision, setup.device),
+        seed=request.seed,
+        schedule=schedule_name(request),
+        start=file_sha256(weights_of(request.start)) if request.start else None,
+    )
+
+    def source(places: Sequence[int], stream: int) -> StructureSource:
+        return StructureSource([maps[n] for n in places], shape, voxel_mm, request.seed, settings, stream)
+
+    return TrainingInputs(source(training, TRAINING), source(held_out, HELD_OUT) if held_out else None, plan)
+
+
+def people(count: int, seed: int) -> tuple[list[int], list[int]]:
+    """Return the places of the maps to train on, and of those that are held out."""
+    order = Rng(seed_of(seed, HELD_OUT), torch.device("cpu")).permutation(count)
+    kept = HELD_OUT_PEOPLE if count >= HELD_OUT_FROM else 0
+    return sorted(order[kept:]), sorted(order[:kept])
+
+
+def _prepared_label_maps(setup: Setup) -> tuple[tuple[LabelMap, ...], np.ndarray]:
+    """Prepare the maps and relate them in the first process; the others then read what it kept."""
+    request, distributed = setup.request, setup.distributed
+    cache = request.cache or request.output / "prepared"
+
+    def prepare(tell: Callable[[str], None]) -> tuple[tuple[LabelMap, ...], np.ndarray]:
+        maps = prepare_label_maps(request.label_maps, cache, tell)
+        return maps, prepare_atlas(maps, cache, setup.device, tell)
+
+    if distributed.is_main:
+        prepared = prepare(setup.say)
+    distributed.barrier()
+    return prepared if distributed.is_main else prepare(lambda text: None)
 
 
 # ------------------------------------------------------------------------------------------ images

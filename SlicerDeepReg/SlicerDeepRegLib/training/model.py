@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .. import __version__
+from ..anatomy import STRUCTURES
 from ..catalog import CARD_FILE, SEGMENTATION_CARD, WEIGHTS_FILE
 from ..files.atomic import whole_files, writing
 from ..files.jsonable import jsonable
@@ -67,6 +68,29 @@ def write_segmentation(
     _write(weights, lambda checksum: {**values, "sha256": checksum}, SEGMENTATION_CARD, folder)
 
 
+def write_structures(
+    plan: Plan,
+    weights: Mapping[str, torch.Tensor],
+    about: tuple[int, float, str],
+    metrics: Mapping[str, float],
+    folder: Path,
+) -> None:
+    """Write the network that sees the structures of a brain, as ``slicerdeepreg segment`` takes it."""
+    measured = [_shown(name, metrics) for name in ("dice", "hd95_mm") if name in metrics]
+    values = {
+        "name": plan.name,
+        "segmentation": plan.network,
+        "classes": [0, *(structure.number for structure in STRUCTURES)],
+        "features": plan.configuration["features"],
+        "dimensions": plan.dimensions,
+        "slices": None,
+        "recipe": dict(plan.recipe),
+        "trained_on": _trained_on(plan, *about, "image"),
+        "shown": f"On {metrics['pairs']:.0f} synthetic images held out: {', '.join(measured)}." if measured else None,
+    }
+    _write(weights, lambda checksum: {**values, "sha256": checksum}, SEGMENTATION_CARD, folder)
+
+
 def _write(
     weights: Mapping[str, torch.Tensor],
     card_by_checksum: Callable[[str], dict[str, Any]],
@@ -109,10 +133,10 @@ def _shown(name: str, metrics: Mapping[str, float]) -> str:
     return f"{metric.title} {metrics[name]:.4g}{unit}{before}"
 
 
-def _trained_on(plan: Plan, step: int, seconds: float, device: str) -> str:
+def _trained_on(plan: Plan, step: int, seconds: float, device: str, what: str = "pair") -> str:
     size = " x ".join(str(n) for n in plan.shape[::-1])
     length = next(f"{seconds / u:.{d}f} {word}" for u, d, word in LENGTHS if seconds >= 2 * u or u == 1)
     return (
-        f"{plan.about_data}; {step} steps of {plan.pairs_per_step} pair{'s' if plan.pairs_per_step > 1 else ''} of "
+        f"{plan.about_data}; {step} steps of {plan.pairs_per_step} {what}{'s' if plan.pairs_per_step > 1 else ''} of "
         f"{size} voxels, {length} on {device}"
     )

@@ -9,7 +9,7 @@ from ..catalog import MODEL_FOLDERS, Card, card, cards
 from ..networks.segmentation import SEGMENTATIONS
 from ..types import InputError
 from .augment import AUGMENTATIONS
-from .schedules import Schedule, find_schedule
+from .schedules import GENERAL, Schedule, find_schedule
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class TrainingRequest:
     Attributes:
         network: name of a network's card, or NAME:VARIANT.
         output: folder for model, checkpoint, log and pictures.
-        data: a folder, a CSV or a dataset.json; or ``synthetic``: one of ``synthetic.KINDS``.
+        data: a folder, a CSV or a dataset.json; or ``synthetic``: one of ``synthetic.KINDS``; or ``label_maps``: a
+            folder of label maps of whole brains, on which images are painted.
         images, labels, masks: see ``dataset.read``. pairing, atlas: see ``dataset.pairs``.
         size_ijk: images are cut or padded to it. voxel_mm, orientation: of the recipe.
         dimensions: 2 or 3, for synthetic pairs of a network that takes both.
@@ -41,6 +42,7 @@ class TrainingRequest:
     output: Path
     data: Path | None = None
     synthetic: str | None = None
+    label_maps: Path | None = None
     images: str | None = None
     labels: str | None = None
     masks: str | None = None
@@ -107,7 +109,23 @@ def default_name(output: Path) -> str:
 
 def schedule_name(request: TrainingRequest) -> str:
     """Return the name of the schedule that is asked for."""
+    if request.label_maps:
+        return request.schedule or "label-maps"
     return request.schedule or ("synthetic" if request.synthetic else "general")
+
+
+def checked_structures(request: TrainingRequest) -> Schedule:
+    """Return the schedule of the network that sees structures.
+
+    Raises:
+        InputError: something that can be known before any work is wrong.
+    """
+    if not request.label_maps or request.data or request.synthetic:
+        raise InputError("The network that sees structures is trained on label maps alone: --label-maps FOLDER.")
+    if request.joint or request.slices:
+        raise InputError("--joint and --slices do not belong to the network that sees structures. Leave them out.")
+    _check_numbers(request)
+    return GENERAL["label-maps"]
 
 
 def checked(request: TrainingRequest) -> tuple[Card, Schedule]:
@@ -117,9 +135,27 @@ def checked(request: TrainingRequest) -> tuple[Card, Schedule]:
         InputError: something that can be known before any work is wrong.
     """
     chosen = card(request.network)
-    if bool(request.data) == bool(request.synthetic):
-        raise InputError("Give what to train on: --data FOLDER, or --synthetic for pairs that are made; not both.")
+    if [bool(request.data), bool(request.synthetic), bool(request.label_maps)].count(True) != 1:
+        raise InputError(
+            "Give what to train on: --data FOLDER, --label-maps FOLDER, or --synthetic for pairs that are made; one of "
+            "them."
+        )
     schedule = find_schedule(chosen, schedule_name(request))
+    _check_numbers(request)
+    made = "--synthetic" if request.synthetic else "--label-maps"
+    if request.epochs and not request.data:
+        raise InputError(f"Pairs that are made ({made}) have no epochs: every pair is new. Give --steps instead.")
+    if request.joint and not request.data:
+        raise InputError(f"Joint training needs images with labels: --data, not {made}.")
+    if request.joint and request.label_weight:
+        raise InputError("Joint training hides the labels of the fixed images; leave out --label-weight.")
+    if not request.joint and (request.alone or request.ratio or request.slices):
+        raise InputError("--alone, --ratio and --slices belong to joint training: --joint fcn or unet.")
+    return chosen, schedule
+
+
+def _check_numbers(request: TrainingRequest) -> None:
+    """Raise InputError for the first option whose value is out of range."""
     wrong = {
         "--augment": request.augment not in (None, *AUGMENTATIONS) and f"one of {', '.join(AUGMENTATIONS)}",
         "--mirror": bool(set(request.mirror) - set("ijk")) and "of the letters i, j, k",
@@ -145,12 +181,3 @@ def checked(request: TrainingRequest) -> tuple[Card, Schedule]:
     for option, wanted in wrong.items():
         if wanted:
             raise InputError(f"{option} must be {wanted}.")
-    if request.epochs and request.synthetic:
-        raise InputError("Synthetic pairs have no epochs: every pair is new. Give --steps instead of --epochs.")
-    if request.joint and request.synthetic:
-        raise InputError("Joint training needs images with labels: --data, not --synthetic.")
-    if request.joint and request.label_weight:
-        raise InputError("Joint training hides the labels of the fixed images; leave out --label-weight.")
-    if not request.joint and (request.alone or request.ratio or request.slices):
-        raise InputError("--alone, --ratio and --slices belong to joint training: --joint fcn or unet.")
-    return chosen, schedule

@@ -72,6 +72,14 @@ GENERAL = {
         decay="poly",
         chosen=_ALL,
     ),
+    "label-maps": Schedule(
+        "Ours, for images painted on label maps: losses on images of one contrast, on structures and on the field.",
+        steps=5000,
+        optimizer="amsgrad",
+        learning_rate=1e-3,
+        decay="poly",
+        chosen=_ALL,
+    ),
 }
 
 

@@ -16,14 +16,16 @@ from ..processes.memory import free_memory_bytes
 from ..types import InputError
 from .checkpoints import CHECKPOINT_FILE, Lock
 from .distributed import Distributed
-from .inputs import Setup, training_inputs, weights_of
+from .inputs import Setup, structure_inputs, training_inputs, weights_of
 from .joint import SEGMENTATION_FOLDER, JointObjective, JointTask, build_joint
+from .label_maps.source import LabelMapSource
 from .loop import Ended, LoopSettings, Trainer
 from .objective import Objective, Weights
 from .plan import Plan, check_same, write_plan
 from .record import tidy
-from .request import TrainingRequest, checked
+from .request import TrainingRequest, checked, checked_structures
 from .sources import PairSource, Source, SyntheticSource
+from .structures import STRUCTURES_NETWORK, StructureObjective, StructureTask, StructureTraining
 from .task import RegistrationTask
 
 
@@ -53,6 +55,8 @@ def train(request: TrainingRequest, say: Callable[[str], None] = print) -> Ended
 def _train(
     request: TrainingRequest, device: torch.device, distributed: Distributed, say: Callable[[str], None]
 ) -> Ended:
+    if request.network == STRUCTURES_NETWORK:
+        return _train_structures(request, device, distributed, say)
     card, schedule = checked(request)
     lock = _claim(request, distributed)
     try:
@@ -87,9 +91,50 @@ def _train(
             lock.release()
 
 
+def _train_structures(
+    request: TrainingRequest, device: torch.device, distributed: Distributed, say: Callable[[str], None]
+) -> Ended:
+    """Train the network that sees structures; it has a plan, a source and a loss of its own."""
+    schedule = checked_structures(request)
+    lock = _claim(request, distributed)
+    try:
+        setup = Setup(request, None, schedule, distributed, device, say)
+        inputs = structure_inputs(setup)
+        plan, held_out = inputs.plan, inputs.held_out
+        torch.manual_seed(plan.seed)
+        network = StructureTraining(**plan.configuration)
+        if request.start is not None and not request.resume:
+            _start_from(network, request.start, plan)
+        if distributed.is_main and request.resume:
+            check_same(plan, request.output)
+        elif distributed.is_main:
+            write_plan(plan, request.output)
+        distributed.barrier()
+        trainer = Trainer(
+            plan,
+            network.to(device),
+            StructureObjective(),
+            inputs.source,
+            request.output,
+            device,
+            _loop_settings(request, plan, distributed),
+            distributed,
+            held_out=held_out if request.validation_pairs else None,
+            held_out_count=request.validation_pairs,
+            task=StructureTask(plan),
+            say=say,
+        )
+        say(f"{plan.network}: {plan.steps} steps of {plan.pairs_per_step} on {plan.about_data}, on {device}")
+        return trainer.run(request.resume)
+    finally:
+        if lock is not None:
+            lock.release()
+
+
 def _objective(plan: Plan, source: Source) -> Objective | JointObjective:
-    labels = source.labels if isinstance(source, SyntheticSource) else None
-    objective = Objective(plan.network, plan.loss, Weights(**plan.weights), labels)
+    labels = source.labels if isinstance(source, (SyntheticSource, LabelMapSource)) else None
+    structures = 12 if isinstance(source, LabelMapSource) else 8  # of 32, some of them small
+    objective = Objective(plan.network, plan.loss, Weights(**plan.weights), labels, structures)
     if not plan.joint:
         return objective
     registration = None if plan.joint["alone"] else objective

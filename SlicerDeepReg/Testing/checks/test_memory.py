@@ -123,7 +123,7 @@ print(json.dumps([(estimated.device if by_torch else estimated.host) / 1e9, need
 def measured(preset, similarity, what):
     here = str(Path(__file__).parents[1])
     child = [sys.executable, "-c", MEASURED, preset, similarity, here, what]
-    done = subprocess.run(child, capture_output=True, text=True, check=True)
+    done = subprocess.run(child, capture_output=True, encoding="utf-8", check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

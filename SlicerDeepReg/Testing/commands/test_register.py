@@ -172,7 +172,7 @@ def test_an_interrupted_run_leaves_nothing(folder, tmp_path, number):
         [*COMMAND, *map(str, pair(folder)), "--output", str(output), "--preset", "thorough", "--device", "cpu"],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        text=True,
+        encoding="utf-8",
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     for line in process.stderr:  # wait until it is at work
@@ -195,7 +195,7 @@ def test_too_little_memory_is_said_before_any_work(folder, tmp_path):
         "sys.exit(main(sys.argv[1:]))"
     )
     arguments = [str(a) for a in (*pair(folder), "--output", tmp_path / "out", "--device", "cpu")]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2, done.stderr
     assert "memory" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
@@ -236,7 +236,7 @@ def test_scene_without_slicer_core_is_refused_before_any_work(folder, tmp_path):
         "from SlicerDeepRegLib.commands import main; sys.exit(main(sys.argv[1:]))"
     )
     arguments = [str(a) for a in (*pair(folder), "--output", tmp_path / "out", "--scene")]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2 and "pip install slicer-core" in done.stderr
     assert os.listdir(tmp_path) == []
 

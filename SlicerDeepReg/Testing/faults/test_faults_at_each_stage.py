@@ -88,7 +88,11 @@ class Zygote:
         path = os.pathsep.join([str(programs), os.environ["PATH"]])
         environment = {**os.environ, "PYTHONPATH": LIBRARY, "OMP_NUM_THREADS": "1", "PATH": path}
         self.process = subprocess.Popen(
-            [sys.executable, str(INJECT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+            [sys.executable, str(INJECT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            encoding="utf-8",
         )
 
     def run(self, arguments, fault, stage, folder):

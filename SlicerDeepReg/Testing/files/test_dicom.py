@@ -52,7 +52,7 @@ def test_the_object_moves_points_as_the_transform_does_and_names_both_series(wri
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian: dicom3tools)")
 def test_the_object_passes_a_validator(written):
     said = subprocess.run(
-        ["dciodvfy", written[0] / "out" / "registration.dcm"], capture_output=True, text=True, check=False
+        ["dciodvfy", written[0] / "out" / "registration.dcm"], capture_output=True, encoding="utf-8", check=False
     ).stderr
     assert "DeformableSpatialRegistration" in said
     assert not [line for line in said.splitlines() if line.startswith("Error")], said

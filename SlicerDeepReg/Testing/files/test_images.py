@@ -305,7 +305,7 @@ def test_a_disk_that_fills_up_is_an_error_and_leaves_no_file(tmp_path, ending):
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / f"image{ending}")],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env=environment,
     )

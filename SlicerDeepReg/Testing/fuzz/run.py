@@ -66,7 +66,7 @@ def fuzz(name, count, start=0, most=20):
         while first < start + count and len(found) < most:
             call = [sys.executable, "-m", "fuzz.run", "--feed", name, str(first), str(start + count), str(folder)]
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-            done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+            done = subprocess.run(call, env=environment, capture_output=True, encoding="utf-8", check=False)
             found += [line for line in done.stdout.splitlines() if line.startswith(f"{name} ")]
             if done.returncode == 0:
                 break

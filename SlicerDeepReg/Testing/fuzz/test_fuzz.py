@@ -68,7 +68,9 @@ def test_a_bad_reader_is_found(fault, tmp_path):
     )
     (tmp_path / "in").mkdir()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode != 0 or "points 0: " in done.stdout
 
 

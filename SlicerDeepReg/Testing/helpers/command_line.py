@@ -25,4 +25,4 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own; ``more`` goes to ``subprocess.run``."""
     call = [*COMMAND, *[str(argument) for argument in arguments]]
-    return subprocess.run(call, env=environment, capture_output=True, text=True, check=False, **more)
+    return subprocess.run(call, env=environment, capture_output=True, encoding="utf-8", check=False, **more)

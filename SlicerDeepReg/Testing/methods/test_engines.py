@@ -208,7 +208,7 @@ def test_the_next_run_removes_what_a_killed_one_left(tmp_path, temporary):
         "    run_engine(engine, 'The engine', lambda progress: print(folder, flush=True), folder)",
     ]
     environment = {**os.environ, "PYTHONPATH": str(LIBRARY)}
-    killed = subprocess.Popen(program(*lines), stdout=subprocess.PIPE, text=True, env=environment)
+    killed = subprocess.Popen(program(*lines), stdout=subprocess.PIPE, encoding="utf-8", env=environment)
     folder = Path(killed.stdout.readline().strip())
     end = time.monotonic() + 30
     while not list((folder / "temporary").glob("*")) and time.monotonic() < end:

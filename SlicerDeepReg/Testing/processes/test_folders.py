@@ -28,7 +28,7 @@ def test_the_folder_of_a_killed_process_is_swept_and_that_of_a_living_one_is_not
         f"print(PrivateFolder('own-', {str(tmp_path)!r}).path, flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "SlicerDeepReg")}
-    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, encoding="utf-8", env=environment)
     theirs = other.stdout.readline().strip()
     mine, kept = PrivateFolder("own-", tmp_path), tmp_path / "of-others"
     kept.mkdir()

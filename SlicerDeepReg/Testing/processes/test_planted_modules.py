@@ -77,13 +77,13 @@ OURS = ("worker", "comparison.cell", "methods.engine_worker", "processes.supervi
 def test_no_process_of_ours_runs_them(place, module):
     """The imports of each, which then ends for want of arguments or of input; "" is ``python -m SlicerDeepRegLib``."""
     if module:
-        command = launch.module_command(module, *(["folder"] if module == "worker" else []))
+        command = launch.module_command(module, "folder") if module == "worker" else launch.module_command(module)
     else:
         command = [sys.executable, "-m", "SlicerDeepRegLib", "models"]
     inherited = {**os.environ, "PYTHONPATH": os.pathsep.join([str(LIBRARY), ""])}
     environment = launch.environment_for(inherited) if module else None
     done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False
     )
     assert "No module" not in done.stderr
     check_none_ran(place)

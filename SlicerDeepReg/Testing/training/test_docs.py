@@ -69,7 +69,9 @@ def test_the_field_forms_in_the_teaching_script(tmp_path):
     script = PROJECT / "docs" / "teaching" / "field_forming.py"
     assert len(script.read_text(encoding="utf-8").splitlines()) < 80
     done = subprocess.run(
-        [sys.executable, script, "--steps", "240", "--output", tmp_path / "forming"], capture_output=True, text=True
+        [sys.executable, script, "--steps", "240", "--output", tmp_path / "forming"],
+        capture_output=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("step")]

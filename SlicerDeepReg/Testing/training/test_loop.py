@@ -100,7 +100,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, name):
     command = [*COMMAND, *OPTIONS.split(), *steps, "--output", str(tmp_path / "killed")]
     # A program that a shell starts in the background is told to ignore Ctrl-C; this one is not.
     heeding = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(), preexec_fn=heeding)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env=environment(), preexec_fn=heeding)
     log = tmp_path / "killed" / "log.jsonl"
     assert wait_until(lambda: log.exists() and log.read_text(encoding="utf-8").count("\n") > 7, 120)
     process.send_signal(getattr(signal, name))
@@ -111,7 +111,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, name):
         assert process.returncode == 3 and "--resume goes on" in output
     stopped_at = read_checkpoint(tmp_path / "killed")["step"]
     assert 6 <= stopped_at < 60
-    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False, env=environment())
+    done = subprocess.run([*command, "--resume"], capture_output=True, encoding="utf-8", check=False, env=environment())
     assert done.returncode == 0, done.stderr
     assert main(["train", *OPTIONS.split(), *steps, "--output", str(tmp_path / "whole")]) == 0
     assert same(weights_of(tmp_path / "killed"), weights_of(tmp_path / "whole"))
@@ -125,7 +125,7 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path):
     many = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     tail = [*OPTIONS.split(), "--steps", "5", "--clip", "0", "--learning-rate", "1e-5", "--output"]
     two = [*many, "SlicerDeepRegLib", "train", *tail, str(tmp_path / "two"), "--batch", "2"]
-    done = subprocess.run(two, capture_output=True, text=True, check=False, env=environment())
+    done = subprocess.run(two, capture_output=True, encoding="utf-8", check=False, env=environment())
     assert done.returncode == 0, done.stderr[-2000:]
     assert main(["train", *tail, str(tmp_path / "one"), "--batch", "4"]) == 0
     assert main(["train", *tail, str(tmp_path / "accumulated"), "--batch", "2", "--accumulate", "2"]) == 0
@@ -217,7 +217,12 @@ def test_a_signal_to_all_processes_reaches_the_training_with_its_readers(tmp_pat
     command = [*COMMAND, "--network", "fmirnet:1", "--data", str(scans), "--steps", "100000", "--workers", "2"]
     command += ["--checkpoint-every", "100000", "--log-every", "1", "--device", "cpu", "--output", str(tmp_path / "m")]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment(),
+        start_new_session=True,
     )
     log = tmp_path / "m" / "log.jsonl"
     assert wait_until(lambda: log.exists() and log.read_text(encoding="utf-8").count("\n") > 4, 120)
@@ -256,7 +261,7 @@ def test_a_disk_that_is_really_too_small(tmp_path):
     )
     tail = ["train", *OPTIONS.split(), "--steps", "4", "--output", str(tmp_path / "model")]
     done = subprocess.run(
-        [sys.executable, "-c", code, *tail], capture_output=True, text=True, check=False, env=environment()
+        [sys.executable, "-c", code, *tail], capture_output=True, encoding="utf-8", check=False, env=environment()
     )
     assert done.returncode == 2 and "could not be written" in done.stderr and "Traceback" not in done.stderr
     assert "There is none before it" in done.stderr

@@ -285,7 +285,7 @@ def test_a_client_that_is_killed_leaves_no_process_and_no_file(tmp_path):
         "print(c.pid, c.folder, flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": str(LIBRARY), "TMPDIR": str(tmp_path)}
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment, text=True)
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment, encoding="utf-8")
     pid, folder = parent.stdout.readline().split()
     time.sleep(1.0)
     parent.kill()

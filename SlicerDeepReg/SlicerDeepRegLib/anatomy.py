@@ -1,0 +1,103 @@
+"""The structures of the brain by FreeSurfer's numbers: names, sides, tissues. numpy and torch are not needed.
+
+Numbers and names: FreeSurfer's FreeSurferColorLUT.txt (Fischl et al., Neuron 2002). The 32 structures are those that
+the label maps of SynthSeg (Billot et al., Medical Image Analysis 2023) and of FreeSurfer's aseg have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One structure.
+
+    Attributes:
+        number: FreeSurfer's.
+        name: for people, with the side.
+        mirror: the number on the other side; its own where it has no side.
+        tissue: which of ``TISSUES`` it is made of.
+        color: red, green and blue, 0..255, for display.
+    """
+
+    number: int
+    name: str
+    mirror: int
+    tissue: str
+    color: tuple[int, int, int]
+
+
+#: What structures are made of, as far as contrasts tell it apart.
+TISSUES = ("csf", "gray", "white", "deep", "pallidum", "brainstem", "cerebellum gray", "cerebellum white")
+
+#: Left number, right number, name, tissue, color.
+_PAIRS = (
+    (2, 41, "cerebral white matter", "white", (225, 225, 225)),
+    (3, 42, "cerebral cortex", "gray", (205, 110, 120)),
+    (4, 43, "lateral ventricle", "csf", (120, 18, 134)),
+    (5, 44, "inferior lateral ventricle", "csf", (196, 58, 250)),
+    (7, 46, "cerebellum white matter", "cerebellum white", (220, 200, 164)),
+    (8, 47, "cerebellum cortex", "cerebellum gray", (230, 148, 34)),
+    (10, 49, "thalamus", "deep", (0, 118, 14)),
+    (11, 50, "caudate", "deep", (122, 186, 220)),
+    (12, 51, "putamen", "deep", (236, 13, 176)),
+    (13, 52, "pallidum", "pallidum", (12, 48, 255)),
+    (17, 53, "hippocampus", "gray", (220, 216, 20)),
+    (18, 54, "amygdala", "gray", (103, 255, 255)),
+    (26, 58, "accumbens area", "deep", (255, 165, 0)),
+    (28, 60, "ventral DC", "brainstem", (165, 42, 42)),
+)
+_MIDDLE = (
+    (14, "third ventricle", "csf", (204, 182, 142)),
+    (15, "fourth ventricle", "csf", (42, 204, 164)),
+    (16, "brain stem", "brainstem", (119, 159, 176)),
+    (24, "cerebrospinal fluid", "csf", (60, 60, 160)),
+)
+
+
+def _structures() -> tuple[Structure, ...]:
+    middle = [Structure(number, name, number, tissue, color) for number, name, tissue, color in _MIDDLE]
+    sides = [
+        Structure(own, f"{side} {name}", other, tissue, color)
+        for left, right, name, tissue, color in _PAIRS
+        for side, own, other in (("left", left, right), ("right", right, left))
+    ]
+    return tuple(sorted([*middle, *sides], key=lambda structure: structure.number))
+
+
+#: The 32, by rising number.
+STRUCTURES = _structures()
+STRUCTURE_BY_NUMBER: Mapping[int, Structure] = {structure.number: structure for structure in STRUCTURES}
+#: Structures that are more than a surface and do not depend on where a mask was cut: good for centers and volumes.
+COMPACT = tuple(s.number for s in STRUCTURES if s.number not in (2, 3, 24, 41, 42))
+#: Numbers of FreeSurfer that are parts of some of the 32, and what they belong to: one, or the left and the right one,
+#: whichever lies nearer.
+MERGED: Mapping[int, tuple[int, ...]] = {
+    31: (4,),  # choroid plexus
+    63: (43,),
+    25: (2,),  # lesions
+    57: (41,),
+    77: (2, 41),  # white-matter hypointensities
+    78: (2,),
+    79: (41,),
+    30: (2,),  # vessels
+    62: (41,),
+    72: (14,),  # fifth ventricle
+    80: (2, 41),  # hypointensities outside the white matter
+    172: (8, 47),  # vermis
+    251: (2, 41),  # corpus callosum
+    252: (2, 41),
+    253: (2, 41),
+    254: (2, 41),
+    255: (2, 41),
+}
+
+
+def is_surrounding(number: int) -> bool:
+    """Tell whether a number names something around the brain: optic chiasm, skull, skin, fat, muscle, air, eyes.
+
+    Those of 501 and more are SynthSeg's own; 136, 137, 163 and 164 are its small ones beside the cerebellum.
+    """
+    return number in (85, 118, 130, 136, 137, 163, 164, 165, 257, 258, 259) or 500 < number < 600

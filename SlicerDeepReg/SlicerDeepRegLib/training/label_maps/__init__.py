@@ -1,0 +1,1 @@
+"""Training on label maps of brains: images of any contrast are painted on them."""

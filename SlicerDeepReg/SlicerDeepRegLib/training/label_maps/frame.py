@@ -1,0 +1,272 @@
+"""Label maps of several people, brought into one frame and kept.
+
+The frame is that of the mean person: LPS millimeters, the midplane of the body at x = 0, the mean of the structures'
+centers at the origin. A map gets there by the affine motion that brings the centers of its structures nearest to
+the mean ones (least squares), which needs no image and no iterations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...anatomy import COMPACT, MERGED, STRUCTURE_BY_NUMBER, STRUCTURES, is_surrounding
+from ...files.atomic import whole_file, writing
+from ...files.images import read_image
+from ...types import Image, InputError
+
+#: Of what is kept; another number prepares everything anew.
+VERSION = 1
+#: How many of the compact structures a map must have.
+LEAST_STRUCTURES = 12
+#: Root mean square distance of the aligned centers from the mean ones above which a map is none of a whole brain (mm).
+FARTHEST_MM = 12.0
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz")
+#: Classes: 0 is nothing, 1 to 32 the structures by rising number, those from here on what is around the brain.
+SURROUNDINGS = len(STRUCTURES) + 1
+#: The class of a structure's mirror image, for classes 0 to 32.
+MIRRORED = (0, *(1 + [s.number for s in STRUCTURES].index(structure.mirror) for structure in STRUCTURES))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """One person's map.
+
+    Attributes:
+        name: of the file.
+        classes: (K, J, I) uint8, see ``SURROUNDINGS``.
+        frame_to_ijk: (4, 4) from LPS millimeters of the frame to voxels.
+        whole_head: whether what is around the brain is labeled.
+        residual_mm: root mean square distance of its centers from the mean ones, aligned.
+    """
+
+    name: str
+    classes: np.ndarray
+    frame_to_ijk: np.ndarray
+    whole_head: bool
+    residual_mm: float
+
+
+def prepare_label_maps(
+    folder: Path, cache: Path, say: Callable[[str], None] = lambda text: None
+) -> tuple[LabelMap, ...]:
+    """Read all label maps of a folder, bring them into one frame, and keep the result in the cache.
+
+    Args:
+        folder: one file for each person, FreeSurfer's numbers.
+        cache: where the result is kept, under a name that follows from the files.
+        say: called with a line of text for each map.
+
+    Raises:
+        InputError: there are fewer than two, one cannot be read, has unknown numbers, exchanged sides or too few
+            structures, or is none of a whole brain.
+    """
+    files = label_map_files(folder)
+    stamp = json.dumps([VERSION, *((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files)])
+    kept = cache / f"label-maps-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npz"
+    if not kept.is_file():
+        maps = _aligned([_read(path, say) for path in files])
+        arrays: dict[str, np.ndarray] = {}
+        for number, one in enumerate(maps):
+            arrays[f"{number}-classes"], arrays[f"{number}-matrix"] = one.classes, one.frame_to_ijk
+            arrays[f"{number}-about"] = np.array([one.whole_head, one.residual_mm])
+        cache.mkdir(parents=True, exist_ok=True)
+        with writing("The prepared label maps", cache, "Free some space."), whole_file(kept) as private:
+            with open(private, "wb") as stream:
+                np.savez_compressed(stream, **arrays)
+    return _kept(kept, files)
+
+
+def label_map_files(folder: Path) -> list[Path]:
+    """Return the images of a folder, sorted by name.
+
+    Raises:
+        InputError: there are fewer than two.
+    """
+    try:
+        files = sorted(f for f in folder.iterdir() if f.is_file() and f.name.lower().endswith(ENDINGS))
+    except OSError as error:
+        raise InputError(f"The folder of label maps {folder} cannot be read ({error.strerror}).") from error
+    if len(files) < 2:
+        raise InputError(
+            f"{folder} contains {len(files)} label map{'s' * (len(files) != 1)} ({', '.join(ENDINGS)}), and two people "
+            "are the fewest to make pairs of. Add maps, one file for each person."
+        )
+    return files
+
+
+def _kept(path: Path, files: Sequence[Path]) -> tuple[LabelMap, ...]:
+    with np.load(path, allow_pickle=False) as arrays:
+        maps = []
+        for number, file in enumerate(files):
+            about = arrays[f"{number}-about"]
+            matrix = arrays[f"{number}-matrix"]
+            maps.append(LabelMap(file.name, arrays[f"{number}-classes"], matrix, bool(about[0]), float(about[1])))
+    return tuple(maps)
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    name: str
+    classes: np.ndarray
+    ijk_to_lps: np.ndarray
+    centers: dict[int, np.ndarray]
+
+
+def _read(path: Path, say: Callable[[str], None]) -> _Read:
+    say(f"reading label map {path.name}")
+    image = read_image(path, "labels")
+    classes, first_ijk = _cropped(classes_of(image, path.name))
+    matrix = np.array(image.grid.ijk_to_lps)
+    matrix[:3, 3] += matrix[:3, :3] @ first_ijk
+    centers = centers_of(classes, matrix)
+    if len(centers) < LEAST_STRUCTURES:
+        raise InputError(
+            f"{path.name} has {len(centers)} of the {len(COMPACT)} compact structures of a brain, and "
+            f"{LEAST_STRUCTURES} are the fewest to align it by. Leave it out of the folder."
+        )
+    _check_sides(path.name, centers)
+    return _Read(path.name, classes, matrix, centers)
+
+
+def classes_of(image: Image, name: str) -> np.ndarray:
+    """Return FreeSurfer's numbers as classes, (K, J, I) uint8: parts joined, see ``SURROUNDINGS``.
+
+    Raises:
+        InputError: there are values that are no whole numbers, or numbers that name nothing.
+    """
+    values = np.asarray(image.values)
+    if not np.array_equal(values, np.round(values)):
+        raise InputError(f"{name} has values other than whole numbers. Save it as a label map.")
+    numbers = [int(n) for n in np.unique(values)]
+    unknown = [n for n in numbers if n and n not in STRUCTURE_BY_NUMBER and n not in MERGED and not is_surrounding(n)]
+    if unknown:
+        raise InputError(
+            f"{name} has label numbers that are not FreeSurfer's: {', '.join(map(str, unknown[:8]))}"
+            f"{' and others' * (len(unknown) > 8)}. Renumber its structures as FreeSurfer does, or set them to 0."
+        )
+    table = np.zeros(max(numbers) + 1, np.uint8)
+    place = {structure.number: k for k, structure in enumerate(STRUCTURES, start=1)}
+    around = [n for n in numbers if is_surrounding(n)]
+    for number in numbers:
+        if number in place:
+            table[number] = place[number]
+        elif number in MERGED:
+            table[number] = place[MERGED[number][0]]
+        elif number:
+            table[number] = SURROUNDINGS + around.index(number)
+    classes: np.ndarray = table[values.astype(np.int32)]
+    for number in numbers:
+        if number in MERGED and len(MERGED[number]) == 2:
+            _split(classes, values == number, [place[side] for side in MERGED[number]])
+    return classes
+
+
+def _split(classes: np.ndarray, here: np.ndarray, sides: Sequence[int]) -> None:
+    """Give each voxel of a part without a side to the side whose own voxels' mean is nearer."""
+    means = [np.argwhere((classes == side) & ~here).mean(0) for side in sides if ((classes == side) & ~here).any()]
+    if len(means) < 2:
+        return
+    at = np.argwhere(here)
+    nearest = np.argmin([np.square(at - mean).sum(1) for mean in means], 0)
+    classes[tuple(at.T)] = np.array(sides, np.uint8)[nearest]
+
+
+def _cropped(classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the part that is not empty, and its first voxel, (i, j, k)."""
+    at = [np.flatnonzero(classes.any(tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    if any(len(one) == 0 for one in at):
+        return classes, np.zeros(3)
+    part = classes[tuple(slice(one[0], one[-1] + 1) for one in at)]
+    return np.ascontiguousarray(part), np.array([one[0] for one in at[::-1]], float)
+
+
+def centers_of(classes: np.ndarray, ijk_to_lps: np.ndarray) -> dict[int, np.ndarray]:
+    """Return the center of each compact structure that is there, LPS mm, by FreeSurfer's number.
+
+    Args:
+        classes: (K, J, I), see ``SURROUNDINGS``.
+        ijk_to_lps: (4, 4).
+    """
+    flat = classes.reshape(-1)
+    count = np.bincount(flat, minlength=SURROUNDINGS).astype(float)
+    axes = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in classes.shape), indexing="ij", sparse=True)
+    sums = [
+        np.bincount(flat, np.broadcast_to(a, classes.shape).reshape(-1), minlength=SURROUNDINGS) for a in axes[::-1]
+    ]
+    centers = {}
+    for k, structure in enumerate(STRUCTURES, start=1):
+        if structure.number in COMPACT and count[k] > 0:
+            ijk = np.array([total[k] / count[k] for total in sums])
+            centers[structure.number] = ijk_to_lps[:3, :3] @ ijk + ijk_to_lps[:3, 3]
+    return centers
+
+
+def _check_sides(name: str, centers: dict[int, np.ndarray]) -> None:
+    """Raise InputError where left and right are exchanged: in LPS, left is where x is larger."""
+    apart = [
+        centers[number][0] - centers[STRUCTURE_BY_NUMBER[number].mirror][0]
+        for number in centers
+        if STRUCTURE_BY_NUMBER[number].name.startswith("left") and STRUCTURE_BY_NUMBER[number].mirror in centers
+    ]
+    if apart and np.mean(apart) < 0:
+        raise InputError(
+            f"{name} has its sides exchanged: what its numbers call left lies on the right of its header's axes. "
+            "Correct the orientation in its header, or exchange the numbers."
+        )
+
+
+def _aligned(maps: Sequence[_Read]) -> list[LabelMap]:
+    """Bring each map into the frame of their mean."""
+    mean = _mean_centers(maps)
+    aligned = []
+    for one in maps:
+        matrix, residual = affine_between(mean, one.centers)
+        if residual > FARTHEST_MM:
+            raise InputError(
+                f"{one.name} does not lie over the others after alignment: its structures' centers are {residual:.0f} "
+                "mm off. It shows no whole brain, or its axes are mislabeled. Leave it out of the folder."
+            )
+        to_ijk = np.linalg.inv(one.ijk_to_lps) @ matrix
+        whole_head = bool((one.classes >= SURROUNDINGS).sum() > 0.1 * (one.classes > 0).sum())
+        aligned.append(LabelMap(one.name, one.classes, to_ijk, whole_head, residual))
+    return aligned
+
+
+def _mean_centers(maps: Sequence[_Read], rounds: int = 3) -> dict[int, np.ndarray]:
+    """Return the mean centers of all maps, as symmetric as a body, of mean size, with their mean at the origin."""
+    first = maps[0].centers
+    mean = {number: center - np.mean(list(first.values()), 0) for number, center in first.items()}
+    for _ in range(rounds):
+        sums: dict[int, list[np.ndarray]] = {}
+        sizes = []
+        for one in maps:
+            matrix, _ = affine_between(one.centers, mean)
+            sizes.append(np.linalg.det(matrix[:3, :3]))
+            for number, center in one.centers.items():
+                sums.setdefault(number, []).append(matrix[:3, :3] @ center + matrix[:3, 3])
+        each = {number: np.mean(centers, 0) for number, centers in sums.items()}
+        scale = float(np.prod(np.clip(sizes, 1e-3, 1e3)) ** (-1 / (3 * len(sizes))))  # affine fits may shrink the mean
+        flipped = {number: each[STRUCTURE_BY_NUMBER[number].mirror] * [-1, 1, 1] for number in each}
+        both = {number: (each[number] + flipped[number]) / 2 for number in each}
+        middle = np.mean(list(both.values()), 0)
+        mean = {number: (center - middle) * scale for number, center in both.items()}
+    return mean
+
+
+def affine_between(first: dict[int, np.ndarray], second: dict[int, np.ndarray]) -> tuple[np.ndarray, float]:
+    """Return the affine motion (4, 4) from the first centers to the second, and its root mean square residual (mm)."""
+    common = sorted(set(first) & set(second))
+    if len(common) < 4:
+        raise InputError(f"Two label maps have {len(common)} structures in common; an affine motion needs 4.")
+    a = np.array([[*first[n], 1.0] for n in common])
+    b = np.array([second[n] for n in common])
+    solution, *_ = np.linalg.lstsq(a, b, rcond=None)
+    matrix = np.eye(4)
+    matrix[:3] = solution.T
+    return matrix, float(np.sqrt(np.square(a @ solution - b).sum(1).mean()))
