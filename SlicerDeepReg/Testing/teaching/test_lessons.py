@@ -86,6 +86,7 @@ def test_lesson_1_an_arrow_fetches_the_value(played, capsys):
     assert after(results, "tre_mm")[0] < 0.3 * results[0].metrics["before"]["tre_mm"]
 
 
+@pytest.mark.slow
 def test_lesson_2_the_best_weight_is_in_the_middle_and_the_similarity_does_not_show_it(played, capsys):
     results, said = played("regularity", capsys)
     tre, ncc, rough = (after(results, name) for name in ("tre_mm", "ncc", "sdlogj"))
@@ -95,6 +96,7 @@ def test_lesson_2_the_best_weight_is_in_the_middle_and_the_similarity_does_not_s
     assert rough == sorted(rough, reverse=True) and "Nearest to the truth: weight 0.3" in said
 
 
+@pytest.mark.slow
 def test_lesson_3_added_steps_fold_and_composed_ones_do_not(played, capsys):
     results, said = played("folding", capsys)
     folds, least, tre = (after(results, name) for name in ("digital_folds_percent", "jacobian_min", "tre_mm"))
@@ -114,6 +116,7 @@ def test_lesson_4_each_stage_comes_nearer_and_a_second_pass_too(played, capsys):
     assert passes[2] < 0.7 * passes[1] and "as given   13" in said
 
 
+@pytest.mark.slow
 def test_lesson_5_instance_optimization_gets_there_slowly(played, capsys):
     results, said = played("networks", capsys)
     tre, seconds = after(results, "tre_mm"), [result.seconds["method"] for result in results]

@@ -120,6 +120,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, name):
 
 
 @torch_files_are_read
+@pytest.mark.slow
 def test_two_processes_are_one_with_twice_the_batch(tmp_path):
     """torchrun with two processes and gloo; accumulated batches are the third way to the same step."""
     many = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
