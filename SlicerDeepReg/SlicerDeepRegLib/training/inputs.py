@@ -24,6 +24,7 @@ from .dataset.splits import with_splits
 from .distributed import Distributed
 from .label_maps.atlas import prepare_atlas
 from .label_maps.frame import LabelMap, prepare_label_maps
+from .label_maps.slices import SliceSource
 from .label_maps.source import FOR_SEGMENTATION, LabelMapSettings, LabelMapSource, StructureSource, grid_size
 from .plan import Plan
 from .recipe import Prepared, prepare_subjects
@@ -141,18 +142,23 @@ def _synthetic_inputs(setup: Setup) -> TrainingInputs:
 
 #: People whose maps are held out, and from how many maps on.
 HELD_OUT_PEOPLE, HELD_OUT_FROM = 2, 6
-#: The voxel size that networks are trained at on label maps unless another is asked for (mm).
-LABEL_MAP_VOXEL_MM = 3.0
+#: The voxel size that networks of so many dimensions are trained at unless another is asked for (mm).
+LABEL_MAP_VOXEL_MM = {2: 1.5, 3: 3.0}
+#: The shape of slices, that of FMIRNet's paper.
+SLICE_SHAPE = (128, 128)
 #: And the network that sees structures.
 STRUCTURE_VOXEL_MM = 2.0
 
 
 def _label_map_inputs(setup: Setup) -> TrainingInputs:
     request, settings = setup.request, LabelMapSettings()
-    voxel_mm = request.voxel_mm or LABEL_MAP_VOXEL_MM
+    dimensions = request.dimensions or (len(request.size_ijk) if request.size_ijk else max(setup.card.dimensions))
+    voxel_mm = request.voxel_mm or LABEL_MAP_VOXEL_MM[dimensions]
     shape = tuple(request.size_ijk[::-1]) if request.size_ijk else grid_size(voxel_mm)
-    if len(shape) != 3:
-        raise InputError("Label maps make images of three axes. Give --size three numbers, or leave it out.")
+    if not request.size_ijk and dimensions == 2:
+        shape = SLICE_SHAPE
+    if len(shape) != dimensions:
+        raise InputError(f"--size has {len(shape)} numbers and the images have {dimensions} axes. Give one for each.")
     maps, velocities = _prepared_label_maps(setup)
     training, held_out = people(len(maps), request.seed)
     plan = _plan(
@@ -165,14 +171,15 @@ def _label_map_inputs(setup: Setup) -> TrainingInputs:
         },
         about_data=f"images of random contrast painted on the label maps of {len(training)} people",
         shape=shape,
-        recipe={"intensity": "unit", "voxel_mm": voxel_mm, "orientation": "RAS"},
+        recipe={"intensity": "unit", "voxel_mm": voxel_mm, "orientation": "RAS" if dimensions == 3 else None},
         pairs=None,
         known_field=True,
     )
 
     def source(places: Sequence[int], stream: int) -> LabelMapSource:
         chosen = [maps[n] for n in places]
-        return LabelMapSource(chosen, velocities[list(places)], shape, voxel_mm, request.seed, settings, stream)
+        kind = LabelMapSource if dimensions == 3 else SliceSource
+        return kind(chosen, velocities[list(places)], shape, voxel_mm, request.seed, settings, stream)
 
     return TrainingInputs(source(training, TRAINING), source(held_out, HELD_OUT) if held_out else None, plan)
 

@@ -141,7 +141,9 @@ def paint(
     if rng.chance(settings.lesions):
         image = _with_lesions(image, shown, voxel_mm, rng)
     image = gaussian(image, [rng.uniform(0, settings.blur)] * 3)
-    image = image * (rng.noise(shape, max(8.0, min(shape) / 2.5), smooth=True) * rng.uniform(0, settings.bias)).exp()
+    image = (
+        image * (rng.noise(shape, max(8.0, sorted(shape)[1] / 2.5), smooth=True) * rng.uniform(0, settings.bias)).exp()
+    )
     if rng.chance(settings.coarse):
         image = _seen_at(image, [max(8, round(n / rng.uniform(1, 2))) for n in shape])
     if rng.chance(settings.thick):

@@ -65,8 +65,8 @@ class _Heads:
     """Heads of all people on one device, and how an image of one is posed."""
 
     def __init__(self, maps: Sequence[LabelMap], shape: Sequence[int], voxel_mm: float) -> None:
-        if len(shape) != 3 or min(shape) < 16:
-            raise InputError(f"Label maps make images of 3 axes of 16 voxels or more; the shape was {tuple(shape)}.")
+        if len(shape) != 3 or min(n for n in shape if n > 1) < 16:
+            raise InputError(f"Label maps make images of axes of 16 voxels or more; the shape was {tuple(shape)}.")
         self.maps, self.shape, self.voxel_mm = tuple(maps), tuple(shape), voxel_mm
         self._on: dict[str, list[Head]] = {}
 
@@ -137,16 +137,20 @@ class LabelMapSource:
         first, second = rng.permutation(len(self.heads.maps))[:2]
         return (second, second) if rng.chance(self.settings.one_person) else (first, second)
 
+    def _pose(self, rng: Rng) -> torch.Tensor:
+        """Draw the motion that both images of a pair share, (4, 4)."""
+        return rng_motion(rng, self.settings.pose)
+
     @torch.no_grad()
     def _pair(self, position: int, device: torch.device) -> Batch:
         s, voxel_mm = self.settings, self.heads.voxel_mm
         moving_one, fixed_one = self._people(position)
         rng = Rng(seed_of(self.seed, self.stream, position), device)
-        pose = rng_motion(rng, s.pose)
+        pose = self._pose(rng)
         apart = rng_motion(rng, s.apart)
         positions = transformed(pose, self.heads.deformed(rng, s.elastic, device))
         of_moving = pose @ apart
-        own = frame_positions(self.shape, voxel_mm, device)
+        own = frame_positions(self.heads.shape, voxel_mm, device)
         heads = self.heads.on(device)
         if moving_one == fixed_one:
             there = positions
