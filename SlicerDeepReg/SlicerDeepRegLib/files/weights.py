@@ -1,11 +1,11 @@
 """Weights of networks as safetensors: arrays by name, and nothing that could run.
 
-Weights that come with the product are stored smaller (``smaller``), and ``read_weights`` gives every one back as float32:
+Weights that come with the product are stored smaller (``smaller``), and ``read_weights`` gives them back as float32:
 
 - float16: the array under its own name.
-- int8: the integers under the array's name, and beside them NAME:scale, float32, which has the length of the array along
-  the axis of the output channels and 1 along the others; value = integer * scale. No parameter of a network has a colon
-  in its name.
+- int8: the integers under the array's name, and beside them NAME:scale, float32, which has the length of the array
+  along the axis of the output channels and 1 along the others; value = integer * scale. No parameter of a network has a
+  colon in its name.
 """
 
 from __future__ import annotations
@@ -93,9 +93,7 @@ def _is_scale(scale: np.ndarray, shape: tuple[int, ...]) -> bool:
     return scale.dtype == np.float32 and scale.shape in channels and bool((np.isfinite(scale) & (scale > 0)).all())
 
 
-def smaller(
-    arrays: Mapping[str, np.ndarray], storage: str, transposed: Collection[str] = ()
-) -> dict[str, np.ndarray]:
+def smaller(arrays: Mapping[str, np.ndarray], storage: str, transposed: Collection[str] = ()) -> dict[str, np.ndarray]:
     """Return the arrays as they are stored to take a half or a quarter of float32.
 
     Args:
