@@ -72,7 +72,7 @@ def _stages():
         ("wavemorph-3mm", "wavemorph", 2.1),
         ("fmirnet-1-3mm", "fmirnet:1", 4.3),
         ("unfolding-1-3mm", "unfolding:stages-1", 2.7),
-        ("caml-once-3mm", "caml:no-carsc", 4.0),
+        ("caml-once-3mm", "caml:no-carsc", 4.4),
     ):
         found.append(Stage(name, network, 3, 2600, 1e-3, seconds))
         finer = f"{name.replace('-3mm', '')}-2mm"

@@ -76,7 +76,7 @@ def ship(options: argparse.Namespace) -> Path:
     values, card_file = _trained(options.trained)
     place = options.models / options.name
     check_name(options.name)
-    figures = _figures(options.figures) if options.figures else {}
+    figures = read_figures(options.figures) if options.figures else {}
     arrays = read_weights(options.trained / WEIGHTS_FILE)
     network = shipped.network_of(values, options.trained)
     stored = smaller(arrays, options.storage, transposed_weights(network))
@@ -155,7 +155,7 @@ def _trained(folder: Path) -> tuple[dict[str, Any], str]:
     return values, card_file
 
 
-def _figures(path: Path) -> dict[str, Any]:
+def read_figures(path: Path) -> dict[str, Any]:
     """Return the figures of a model.
 
     Raises:

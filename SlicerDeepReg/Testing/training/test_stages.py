@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import types
 
 import pytest
 from helpers.paths import LIBRARY, PROJECT
@@ -70,6 +71,51 @@ def test_what_is_listed_is_what_the_logs_say(weights, tmp_path, capsys):
     assert float(row[6]) == pytest.approx((stage.steps - 400) * 6 / 3600, abs=0.06)
 
 
+def module_of(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_figures_are_kept_while_the_weights_are_the_same(tmp_path, monkeypatch):
+    """And they are what tools/ship_model.py takes. The registrations themselves are made up here."""
+    asked, written = [], []
+
+    def in_process(one, folder, pair, method, script):
+        asked.append((pair, method))
+        labeled = "labels" in figures.pairs(tmp_path)[pair]
+        return {"ncc": 0.5, **({"dice": 0.5 if method == "linear" else 0.6} if labeled else {})}
+
+    fake = {"DATA": tmp_path, "THREADS": 2, "machine": lambda: "here", "in_process": in_process}
+    fake["case_table"] = lambda pair, rows: f"{pair}: {', '.join(rows)}"
+    for name in ("DEEPREG_DATA", "SLICERDEEPREG_MODELS"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setitem(sys.modules, "run", types.SimpleNamespace(**fake))
+    results = types.SimpleNamespace(put=lambda name, heading, lines: written.extend(lines))
+    monkeypatch.setitem(sys.modules, "results", results)
+    figures = module_of(SCRIPT.with_name("weights_figures.py"))
+
+    def trained(checksum):
+        (tmp_path / "model").mkdir(exist_ok=True)
+        (tmp_path / "model" / "card.json").write_text(json.dumps({"sha256": checksum}), encoding="utf-8")
+        asked.clear()
+        assert figures.evaluate(["model", "not trained"], tmp_path, tmp_path) == 0
+        return [method for pair, method in asked]
+
+    pairs = len(figures.pairs(tmp_path))
+    own = ["trained:model", f"trained:model:{figures.REFINE}"]
+    assert trained("1") == ["linear", "svf-standard", *own] * pairs
+    assert "brain_oasis: linear, svf, model, alone, model, refined" in written
+    assert trained("1") == []
+    assert trained("2") == own * pairs
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "brain_multicontrast.nii.gz").touch()
+    assert trained("2") == ["linear", "svf-standard", *own] * 2  # the two pairs that have labels now
+    ship_model = module_of(PROJECT / "tools" / "ship_model.py")
+    assert len(ship_model.read_figures(tmp_path / "figures" / "model.json")["pairs"]) == pairs
+
+
 #: The script with two stages of a trainer that counts to a number, keeps it, and stops at a signal as ours does.
 DRIVER = textwrap.dedent(
     """
@@ -130,7 +176,7 @@ def start(tmp_path):
 def test_a_signal_is_passed_on_and_the_same_command_goes_on(start, tmp_path):
     begun = tmp_path / "runs" / "first" / "begun"
     process = start()
-    wait_until(begun.exists, 30)
+    assert wait_until(begun.exists, 30)
     process.send_signal(signal.SIGTERM)
     told, _ = process.communicate(timeout=30)
     assert process.returncode == 3 and "Not finished: second, first. The same command goes on." in told
