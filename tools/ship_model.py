@@ -5,8 +5,8 @@
         --credits "SynthSeg's label maps (Apache-2.0)" "IXI (CC BY-SA 3.0)" --machine "2 cores of AMD EPYC"
 
 The folder is one of `slicerdeepreg train`. Refused are models that are worse than their linear start in any of the
-figures (benchmarks/weights.py --evaluate), int8 that costs more than 0.002 Dice on the made pair, and more than 50 MB
-of models.
+figures (benchmarks/weights.py --evaluate), weights that lose more than 0.002 Dice by being stored small (of a network
+that segments, more than that part of its labels, or Dice on --brain), and more than 50 MB of models.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,10 +31,13 @@ from helpers import shipped  # noqa: E402
 from helpers.phantom import Phantom, carried, phantom  # noqa: E402
 from SlicerDeepRegLib.catalog import CARD_FILE, SEGMENTATION_CARD, SET_ASIDE, WEIGHTS_FILE, cards  # noqa: E402
 from SlicerDeepRegLib.files.atomic import whole_folder  # noqa: E402
+from SlicerDeepRegLib.files.images import read_image  # noqa: E402
 from SlicerDeepRegLib.files.weights import STORAGES, file_sha256, read_weights, smaller, write_weights  # noqa: E402
 from SlicerDeepRegLib.methods import declared_names  # noqa: E402
 from SlicerDeepRegLib.metrics.labels import dice_by_label  # noqa: E402
 from SlicerDeepRegLib.networks.size import parameters  # noqa: E402
+from SlicerDeepRegLib.preparation.resample import resample  # noqa: E402
+from SlicerDeepRegLib.preparation.single import grid_by_recipe, unit_values  # noqa: E402
 from SlicerDeepRegLib.types import InputError  # noqa: E402
 
 MOST_BYTES = 50_000_000
@@ -54,6 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--regime", help="what it was trained for, as cards name it")
     parser.add_argument("--machine", help="which computer it was trained on")
     parser.add_argument("--figures", type=Path, help="what benchmarks/weights.py --evaluate wrote of it")
+    parser.add_argument(
+        "--brain",
+        nargs=2,
+        type=Path,
+        metavar=("IMAGE", "LABELS"),
+        help="of a network that segments: measure the Dice that is lost here, not the part of the labels that change",
+    )
     parser.add_argument("--models", type=Path, default=shipped.MODELS, help="where models lie")
     options = parser.parse_args(arguments)
     try:
@@ -74,6 +85,8 @@ def ship(options: argparse.Namespace) -> Path:
         InputError: the training cannot be shipped; then nothing was changed.
     """
     values, card_file = _trained(options.trained)
+    if options.brain and card_file != SEGMENTATION_CARD:
+        raise InputError("--brain belongs to a network that segments. Leave it out.")
     place = options.models / options.name
     check_name(options.name)
     figures = read_figures(options.figures) if options.figures else {}
@@ -87,17 +100,24 @@ def ship(options: argparse.Namespace) -> Path:
             raise InputError(f"All models would have {total / 1e6:.1f} MB; {MOST_BYTES / 1e6:.0f} MB are allowed.")
         restored, pair = read_weights(folder / WEIGHTS_FILE), phantom()
         change, cost = storage_cost(network, arrays, restored, pair)
-        print(f"As {options.storage}: changes up to {change:.3g} on the made pair, costs {cost:.5f} Dice.")
+        if options.brain:
+            cost = dice_lost(network, arrays, restored, *brain(*options.brain, values))
+        print(f"As {options.storage}: changes up to {change:.3g} on the made pair, loses {cost:.5f} Dice.")
         if cost > MOST_DICE:
             raise InputError(
-                f"{options.name} as {options.storage} loses {cost:.4f} Dice on the made pair; {MOST_DICE} may be lost."
+                f"{options.name} as {options.storage} loses {cost:.4f} Dice; {MOST_DICE} may be lost."
                 f"{' Ship it as float16.' if options.storage == 'int8' else ''}"
             )
         recorded = shipped.record(shipped.said(network, restored, pair))
         recorded["storage"] = {"as": options.storage, "largest_change": change, "dice_lost": cost}
         told = _card(values, options, checksum, parameters(network), figures)
         for file, content in ((card_file, told), (shipped.RECORD_FILE, recorded)):
-            (folder / file).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            text = json.dumps(content, indent=2, ensure_ascii=False)
+            text = re.sub(r"\[[^\[\]{}\"]+\]", lambda numbers: " ".join(numbers[0].split()), text)  # a row for a voxel
+            (folder / file).write_text(text + "\n", encoding="utf-8")
+        for path in folder.iterdir():
+            path.chmod(0o644)  # private until here; everyone may read what is installed
+        folder.chmod(0o755)
     shipped.write_list(options.models)
     if options.models == shipped.MODELS:
         (list_scripts.ROOT / "CMakeLists.txt").write_text(list_scripts.text(), encoding="utf-8")
@@ -128,6 +148,34 @@ def storage_cost(
     labels = [scores.argmax(0) for scores in (before, after)]
     labeled = np.count_nonzero(labels[0] | labels[1])
     return change, float(np.count_nonzero(labels[0] != labels[1]) / max(1, labeled))
+
+
+def dice_lost(
+    network: torch.nn.Module,
+    arrays: Mapping[str, np.ndarray],
+    restored: Mapping[str, np.ndarray],
+    image: np.ndarray,
+    true: np.ndarray,
+) -> float:
+    """Measure how much mean Dice a network that segments loses on an image (0..1) with labels (its classes)."""
+    pair = Phantom(image, image, true, true, np.zeros((3, *image.shape), np.float32))
+    overlaps = []
+    for weights in (arrays, restored):
+        seen = shipped.said(network, dict(weights), pair).argmax(0).astype(np.int32)
+        by_label = dice_by_label(true, seen)  # without those that are missed
+        overlaps.append(np.mean([by_label.get(label, 0.0) for label in np.unique(true).tolist() if label]))
+    return float(overlaps[0] - overlaps[1])
+
+
+def brain(image_path: Path, labels_path: Path, values: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image as the network takes it, (K, J, I) of 0..1, and its labels there as numbers of classes."""
+    image, labels = read_image(image_path, "image"), read_image(labels_path, "labels")
+    grid = grid_by_recipe(image, values["recipe"])
+    there = resample(labels, grid, interpolator=sitk.sitkNearestNeighbor, outside=0).astype(np.int32)
+    classes = np.zeros(there.shape, np.int32)
+    for number, label in enumerate(values["classes"]):
+        classes[there == label] = number
+    return unit_values(image, grid), classes
 
 
 def _dice(pair: Phantom, displacement: np.ndarray) -> dict[int, float]:

@@ -9,10 +9,10 @@ random = np.random.default_rng(0)
 #: Output channels of very different sizes, one of them nothing but zeros.
 SIZES = np.array([1e-3, 1.0, 30.0, 0.0], np.float32).reshape(4, 1, 1, 1, 1)
 ARRAYS = {
-    "a.weight": (SIZES * random.normal(size=(4, 16, 3, 3, 3))).astype(np.float32),
+    "a.weight": (SIZES * random.normal(size=(4, 256, 3, 3, 3))).astype(np.float32),
     "a.bias": random.normal(size=5000).astype(np.float32),
-    "b.weight": (SIZES.transpose(1, 0, 2, 3, 4) * random.normal(size=(16, 4, 3, 3, 3))).astype(np.float32),
-    "small.weight": random.normal(size=(3, 4, 1, 1, 1)).astype(np.float32),
+    "b.weight": (SIZES.transpose(1, 0, 2, 3, 4) * random.normal(size=(256, 4, 3, 3, 3))).astype(np.float32),
+    "small.weight": random.normal(size=(32, 33, 1, 1, 1)).astype(np.float32),
     "batches": np.array(7),
 }
 

@@ -77,7 +77,7 @@ def _read_points(path):
 
 def _weights(folder):
     path = folder / "weights.safetensors"
-    arrays = {"a.weight": np.ones((3, 400), np.float32), "b": np.zeros(5, np.float32)}
+    arrays = {"a.weight": np.ones((3, 6000), np.float32), "b": np.zeros(5, np.float32)}
     for stored in (arrays, smaller(arrays, "int8")):
         write_weights(path, stored)
         yield ".safetensors", path.read_bytes()
