@@ -55,7 +55,7 @@ PLAN = {
 
 
 def path(case, name):
-    return DATA / case / f"{name}.nii.gz"
+    return DATA / CASES.get(case, {}).get("folder", case) / f"{name}.nii.gz"
 
 
 # ------------------------------------------------------------------ methods: case -> sitk transform, timer
@@ -100,7 +100,10 @@ def ours(method):
 
 
 def asked(method, fixed):
-    """What a request of that row asks for."""
+    """What a request of that row asks for; trained:NAME and trained:NAME:STEPS are models, the second refined."""
+    if method.startswith("trained:"):
+        _, name, steps = f"{method}:0".split(":")[:3]
+        return {"method": name, "preset": "standard", "settings": {"refine": int(steps)}}
     if method in FITTED + REFINED:
         name, preset = method.split("-fit")[0], "standard" if fixed.grid.is_planar else "fast"
         return {"method": name, "preset": preset, "settings": {"refine": 40} if method in REFINED else {}}
@@ -305,16 +308,16 @@ def measure(case, transform, with_inverse=None):
 def one(case, method):
     """Run one method on one case in this process; returns its metrics."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(THREADS)
-    transform, timer = METHODS[method](case)
+    transform, timer = (METHODS.get(method) or ours(method))(case)
     metrics = {"cpu_s": timer.cpu_s, "wall_s": timer.wall_s, "peak_gb": timer.peak_gb, **timer.more}
     metrics.update(measure(case, transform, timer.with_inverse))
     return metrics
 
 
-def in_process(*arguments):
-    """The JSON that this script prints as its last line when started with the arguments."""
+def in_process(*arguments, script=__file__):
+    """The JSON that a script prints as its last line when started with the arguments."""
     done = subprocess.run(
-        [sys.executable, __file__, *arguments], capture_output=True, encoding="utf-8", check=False, timeout=3600
+        [sys.executable, script, *arguments], capture_output=True, encoding="utf-8", check=False, timeout=3600
     )
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or ["no message"])[-1]}

@@ -21,7 +21,7 @@ from SlicerDeepRegLib.comparison.request import read_pairs
 from SlicerDeepRegLib.files.images import approximate_voxels, from_sitk, read_image
 from SlicerDeepRegLib.files.points import load_points
 from SlicerDeepRegLib.files.segmentations import read_segmentation
-from SlicerDeepRegLib.files.weights import read_weights, write_weights
+from SlicerDeepRegLib.files.weights import read_weights, smaller, write_weights
 from SlicerDeepRegLib.models.torch_files import read_tensors
 from SlicerDeepRegLib.training.checkpoints import CHECKPOINT_FILE, read_checkpoint
 from SlicerDeepRegLib.types import Image
@@ -77,8 +77,10 @@ def _read_points(path):
 
 def _weights(folder):
     path = folder / "weights.safetensors"
-    write_weights(path, {"a.weight": np.ones((3, 4), np.float32), "b": np.zeros(5, np.float32)})
-    yield ".safetensors", path.read_bytes()
+    arrays = {"a.weight": np.ones((3, 6000), np.float32), "b": np.zeros(5, np.float32)}
+    for stored in (arrays, smaller(arrays, "int8")):
+        write_weights(path, stored)
+        yield ".safetensors", path.read_bytes()
 
 
 def _torch_files(folder):
