@@ -83,7 +83,7 @@ def test_the_network_that_sees_structures_learns(heads, tmp_path):
     assert card["segmentation"] == "structures" and card["classes"] == [0, *(s.number for s in STRUCTURES)]
     assert card["recipe"]["orientation"] == "RAS" and "label maps of 3 people" in card["trained_on"]
     network = structures.StructureTraining(
-        **json.loads((tmp_path / "model" / "training.json").read_text())["configuration"]
+        **json.loads((tmp_path / "model" / "training.json").read_text(encoding="utf-8"))["configuration"]
     )
     weights = read_weights(tmp_path / "model" / "weights.safetensors")
     assert {name: tuple(t.shape) for name, t in network.state_dict().items()} == {
