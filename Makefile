@@ -12,9 +12,10 @@ BIN := $(VENV)/bin
 COVERAGE_FLOOR ?= 80
 FIXED ?=
 MOVING ?=
+MAPS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test test-all lint types imports pictures panel review stored-pictures teaching models synthetic benchmark audit matrix clean
+.PHONY: setup demo test test-all lint types imports pictures panel review stored-pictures teaching models synthetic label-maps benchmark audit matrix clean
 
 setup: $(VENV)/.installed
 
@@ -80,6 +81,10 @@ models: setup
 # docs/synthetic.md and its picture, from the generator of synthetic pairs.
 synthetic: setup
 	$(BIN)/python tools/synthetic_page.py
+
+# docs/label-maps.md and its picture: make label-maps MAPS=folder (of label maps of whole brains; minutes for many people).
+label-maps: setup
+	$(BIN)/python tools/label_maps_page.py "$(MAPS)" --cache build/label-maps --only synthseg
 
 benchmark: setup
 	$(BIN)/python -m pip install --quiet --editable ".[peers]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from ..catalog import cards
 from ..types import DEVICES, InputError
@@ -12,6 +13,8 @@ from .plan import DECAYS, OPTIMIZERS, PRECISIONS
 
 #: What torch would have to be imported for; a test compares them with what is known there.
 KINDS, AUGMENTATIONS, SEGMENTATIONS = ("mixed", "brains", "shapes"), ("none", "light", "strong"), ("fcn", "unet")
+#: The network that sees structures.
+STRUCTURES = "structures"
 #: The process ended before the training did; the same command with --resume goes on.
 UNFINISHED = 3
 
@@ -26,7 +29,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "torchrun --nproc-per-node N -m SlicerDeepRegLib train ... See docs/training.md.",
     )
     networks = [name for name, card in cards().items() if card.network == name]
-    parser.add_argument("--network", required=True, metavar="NAME", help=f"{', '.join(networks)}; or NAME:VARIANT")
+    parser.add_argument(
+        "--network",
+        required=True,
+        metavar="NAME",
+        help=f"{', '.join(networks)}; or NAME:VARIANT; or structures, which segments brains (--label-maps)",
+    )
     parser.add_argument("--output", metavar="MODEL", type=Path, help="folder for model, checkpoint, log and pictures")
     _add_data(parser.add_argument_group("data"))
     _add_joint(parser.add_argument_group("joint registration and segmentation"))
@@ -54,6 +62,11 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         type=Path,
         metavar="FOLDER",
         help="label maps of whole brains, FreeSurfer's numbers, one file for each person: images are painted on them",
+    )
+    group.add_argument(
+        "--prepare-only",
+        action="store_true",
+        help="bring the label maps into one frame, relate them, keep that in DIR (--cache), and stop",
     )
     group.add_argument("--dimensions", type=int, choices=(2, 3), help="of synthetic pairs")
     group.add_argument("--cache", type=Path, metavar="DIR", help="where prepared images are kept (default: in MODEL)")
@@ -85,7 +98,9 @@ def _add_schedule(group: argparse._ArgumentGroup) -> None:
         group.add_argument(f"--{name}-weight", type=float, metavar="X", help=f"weight of {text}")
     group.add_argument("--clip", type=float, metavar="X", help="largest norm of the gradient (default: 1)")
     group.add_argument("--ema", type=float, metavar="X", help="keep a running mean of the weights, as 0.999")
-    group.add_argument("--precision", choices=PRECISIONS)
+    group.add_argument(
+        "--precision", choices=PRECISIONS, help="auto (default): by the GPU; on a CPU what is faster of fp32 and bf16"
+    )
     group.add_argument("--start", type=Path, metavar="MODEL", help="weights to start from")
     group.add_argument("--seed", type=int, metavar="N")
 
@@ -120,6 +135,8 @@ def run(options: argparse.Namespace) -> int:
 
         print(describe_schedules(card(options.network)))
         return 0
+    if "prepare_only" in asked:
+        return _prepare(asked)
     if "output" not in asked:
         raise InputError("Say where the model goes: --output MODEL.")
     from .start import TrainingRequest, train
@@ -138,9 +155,30 @@ def run(options: argparse.Namespace) -> int:
         print(f"Stopped at step {ended.step} by {ended.why}. The same command with --resume goes on.", flush=True)
         return UNFINISHED
     print(f"Done at step {ended.step} ({ended.why}). The model: {options.output}")
-    if not request.alone:
+    if not request.alone and request.network != STRUCTURES:
         print(f"To use it: slicerdeepreg models add {options.output}")
     if request.joint:
         where = options.output / "segmentation"
         print(f"To segment with it: slicerdeepreg segment --model {where} --image IMAGE --output LABELS.nii.gz")
+    return 0
+
+
+def _prepare(asked: dict[str, Any]) -> int:
+    """Prepare label maps and say how far the structures of each lie from those of the mean."""
+    if "label_maps" not in asked or "cache" not in asked:
+        raise InputError("--prepare-only prepares label maps for trainings: give --label-maps FOLDER and --cache DIR.")
+    from ..device import choose
+    from .inputs import related_label_maps
+    from .label_maps.frame import prepare_label_maps
+
+    folder, cache = asked["label_maps"], asked["cache"]
+    say = lambda text: print(text, flush=True)  # noqa: E731
+    if asked["network"] == STRUCTURES:  # which needs no fields between people
+        maps = prepare_label_maps(folder, cache, say)
+    else:
+        maps, _ = related_label_maps(folder, cache, choose(asked.get("device", "auto")), say)
+    for one in maps:
+        shown = "whole head" if one.whole_head else "brain alone"
+        print(f"{one.name}: {shown}, centers of structures {one.residual_mm:.1f} mm from the mean ones")
+    print(f"Kept in {cache}: give the same --label-maps and --cache to train.")
     return 0

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +26,8 @@ from .label_maps.atlas import prepare_atlas
 from .label_maps.frame import LabelMap, prepare_label_maps
 from .label_maps.slices import SliceSource
 from .label_maps.source import FOR_SEGMENTATION, LabelMapSettings, LabelMapSource, StructureSource, grid_size
-from .plan import Plan
+from .plan import Plan, kept_precision
+from .precision import precision_by_device
 from .recipe import Prepared, prepare_subjects
 from .request import TrainingRequest, default_name, schedule_name
 from .rng import Rng, seed_of
@@ -34,6 +35,7 @@ from .schedules import Schedule
 from .sources import HELD_OUT, TRAINING, PairSource, Source, SyntheticSource
 from .synthetic import SyntheticSettings
 
+_T = TypeVar("_T")
 #: What the kinds of synthetic pairs are called on a model's card.
 _KIND_TEXTS = {
     "mixed": "shapes of noise and brain-like structures",
@@ -96,7 +98,7 @@ def training_inputs(setup: Setup) -> TrainingInputs:
         InputError: the data cannot be used, or the network does not take such images.
     """
     if setup.request.label_maps:
-        return _label_map_inputs(setup)
+        return _label_map_inputs(setup) if setup.card else _structure_inputs(setup)
     return _synthetic_inputs(setup) if setup.request.synthetic else _image_inputs(setup)
 
 
@@ -153,22 +155,13 @@ STRUCTURE_VOXEL_MM = 2.0
 def _label_map_inputs(setup: Setup) -> TrainingInputs:
     request, settings = setup.request, LabelMapSettings()
     dimensions = request.dimensions or (len(request.size_ijk) if request.size_ijk else max(setup.card.dimensions))
-    voxel_mm = request.voxel_mm or LABEL_MAP_VOXEL_MM[dimensions]
-    shape = tuple(request.size_ijk[::-1]) if request.size_ijk else grid_size(voxel_mm)
-    if not request.size_ijk and dimensions == 2:
-        shape = SLICE_SHAPE
-    if len(shape) != dimensions:
-        raise InputError(f"--size has {len(shape)} numbers and the images have {dimensions} axes. Give one for each.")
-    maps, velocities = _prepared_label_maps(setup)
+    voxel_mm, shape = _painted(setup, dimensions, LABEL_MAP_VOXEL_MM[dimensions])
+    cache, device = _cache(request), setup.device
+    maps, velocities = _once(setup, lambda tell: related_label_maps(request.label_maps, cache, device, tell))
     training, held_out = people(len(maps), request.seed)
     plan = _plan(
         setup,
-        data={
-            "label_maps": [maps[n].name for n in training],
-            "held_out": [maps[n].name for n in held_out],
-            "classes": hashlib.sha256(b"".join(one.classes.tobytes() for one in maps)).hexdigest()[:16],
-            "settings": dataclasses.asdict(settings),
-        },
+        data=_about_maps(maps, training, held_out, settings),
         about_data=f"images of random contrast painted on the label maps of {len(training)} people",
         shape=shape,
         recipe={"intensity": "unit", "voxel_mm": voxel_mm, "orientation": "RAS" if dimensions == 3 else None},
@@ -184,17 +177,11 @@ def _label_map_inputs(setup: Setup) -> TrainingInputs:
     return TrainingInputs(source(training, TRAINING), source(held_out, HELD_OUT) if held_out else None, plan)
 
 
-def structure_inputs(setup: Setup) -> TrainingInputs:
-    """Read the label maps, and decide everything that the request leaves open, for the network that sees structures.
-
-    Raises:
-        InputError: the label maps cannot be used.
-    """
+def _structure_inputs(setup: Setup) -> TrainingInputs:
+    """Return the inputs of the network that sees structures."""
     request, schedule, settings = setup.request, setup.schedule, FOR_SEGMENTATION
-    voxel_mm = request.voxel_mm or STRUCTURE_VOXEL_MM
-    shape = tuple(request.size_ijk[::-1]) if request.size_ijk else grid_size(voxel_mm)
-    cache = request.cache or request.output / "prepared"
-    maps = prepare_label_maps(request.label_maps, cache, setup.say)
+    voxel_mm, shape = _painted(setup, 3, STRUCTURE_VOXEL_MM)
+    maps = _once(setup, lambda tell: prepare_label_maps(request.label_maps, _cache(request), tell))
     training, held_out = people(len(maps), request.seed)
     about_data = f"images of random contrast painted on the label maps of {len(training)} people"
     if request.start:
@@ -205,12 +192,7 @@ def structure_inputs(setup: Setup) -> TrainingInputs:
         configuration={"features": 0},
         dimensions=3,
         recipe={"intensity": "unit", "voxel_mm": voxel_mm, "orientation": "RAS"},
-        data={
-            "label_maps": [maps[n].name for n in training],
-            "held_out": [maps[n].name for n in held_out],
-            "classes": hashlib.sha256(b"".join(one.classes.tobytes() for one in maps)).hexdigest()[:16],
-            "settings": dataclasses.asdict(settings),
-        },
+        data=_about_maps(maps, training, held_out, settings),
         about_data=about_data,
         shape=shape,
         loss={},
@@ -222,7 +204,7 @@ def structure_inputs(setup: Setup) -> TrainingInputs:
         decay=request.decay or schedule.decay,
         clip=request.clip,
         ema=request.ema,
-        precision=_precision(request.precision, setup.device),
+        precision=_precision(setup),
         seed=request.seed,
         schedule=schedule_name(request),
         start=file_sha256(weights_of(request.start)) if request.start else None,
@@ -241,19 +223,56 @@ def people(count: int, seed: int) -> tuple[list[int], list[int]]:
     return sorted(order[kept:]), sorted(order[:kept])
 
 
-def _prepared_label_maps(setup: Setup) -> tuple[tuple[LabelMap, ...], np.ndarray]:
-    """Prepare the maps and relate them in the first process; the others then read what it kept."""
-    request, distributed = setup.request, setup.distributed
-    cache = request.cache or request.output / "prepared"
+def _about_maps(
+    maps: Sequence[LabelMap], training: Sequence[int], held_out: Sequence[int], settings: LabelMapSettings
+) -> dict[str, Any]:
+    """Return what decides the images that are painted, as plain values."""
+    return {
+        "label_maps": [maps[n].name for n in training],
+        "held_out": [maps[n].name for n in held_out],
+        "classes": hashlib.sha256(b"".join(one.classes.tobytes() for one in maps)).hexdigest()[:16],
+        "settings": dataclasses.asdict(settings),
+    }
 
-    def prepare(tell: Callable[[str], None]) -> tuple[tuple[LabelMap, ...], np.ndarray]:
-        maps = prepare_label_maps(request.label_maps, cache, tell)
-        return maps, prepare_atlas(maps, cache, setup.device, tell)
 
-    if distributed.is_main:
+def _painted(setup: Setup, dimensions: int, usual_mm: float) -> tuple[float, tuple[int, ...]]:
+    """Return the voxel size (mm) and the shape of painted images; what is wrong is said before the maps are read."""
+    request = setup.request
+    voxel_mm = request.voxel_mm or usual_mm
+    shape: tuple[int, ...] = grid_size(voxel_mm) if dimensions == 3 else SLICE_SHAPE
+    if request.size_ijk:
+        shape = tuple(request.size_ijk[::-1])
+    if len(shape) != dimensions:
+        raise InputError(f"--size has {len(shape)} numbers and the images have {dimensions} axes. Give one for each.")
+    if setup.card:
+        _check_takes(setup.card, shape)
+    if request.start:
+        weights_of(request.start)
+    return voxel_mm, shape
+
+
+def related_label_maps(
+    folder: Path, cache: Path, device: torch.device, say: Callable[[str], None]
+) -> tuple[tuple[LabelMap, ...], np.ndarray]:
+    """Bring the label maps of a folder into one frame, and relate them; both are kept in the cache.
+
+    Raises:
+        InputError: see ``frame.prepare_label_maps``.
+    """
+    maps = prepare_label_maps(folder, cache, say)
+    return maps, prepare_atlas(maps, cache, device, say)
+
+
+def _cache(request: TrainingRequest) -> Path:
+    return request.cache or request.output / "prepared"
+
+
+def _once(setup: Setup, prepare: Callable[[Callable[[str], None]], _T]) -> _T:
+    """Prepare in the first process; the others then read what it kept."""
+    if setup.distributed.is_main:
         prepared = prepare(setup.say)
-    distributed.barrier()
-    return prepared if distributed.is_main else prepare(lambda text: None)
+    setup.distributed.barrier()
+    return prepared if setup.distributed.is_main else prepare(lambda text: None)
 
 
 # ------------------------------------------------------------------------------------------ images
@@ -361,8 +380,8 @@ def _subjects(setup: Setup, recipe: Mapping[str, Any]) -> tuple[DatasetIndex, di
 
 
 def _prepared(setup: Setup, index: DatasetIndex, recipe: Mapping[str, Any]) -> tuple[dict[str, Prepared], list[str]]:
-    """Prepare all images in the first process; the others then read what it kept."""
-    request, distributed = setup.request, setup.distributed
+    """Prepare all images."""
+    request = setup.request
     size = request.size_ijk or setup.schedule.size_ijk
     free_axis = None if not request.slices else "ijk".index(request.slices)
     if request.slices and size and len(size) == 2:  # of the slices; as many of them as there are
@@ -370,15 +389,9 @@ def _prepared(setup: Setup, index: DatasetIndex, recipe: Mapping[str, Any]) -> t
         size.insert(free_axis, 0)
 
     def prepare(tell: Callable[[str], None]) -> tuple[dict[str, Prepared], list[str]]:
-        cache = request.cache or request.output / "prepared"
-        return prepare_subjects(index, recipe, size, cache, request.skip_bad, free_axis, tell)
+        return prepare_subjects(index, recipe, size, _cache(request), request.skip_bad, free_axis, tell)
 
-    if distributed.is_main:
-        prepared = prepare(setup.say)
-    distributed.barrier()
-    if not distributed.is_main:
-        prepared = prepare(lambda text: None)
-    return prepared
+    return _once(setup, prepare)
 
 
 def _validation_source(pairs: Sequence[Pair], subjects: Mapping[str, Prepared], seed: int) -> PairSource | None:
@@ -420,9 +433,7 @@ def _plan(
 ) -> Plan:
     """Return the plan; ``pairs`` is their number in an epoch, if it can be counted."""
     request, card, schedule = setup.request, setup.card, setup.schedule
-    if len(shape) not in card.dimensions:
-        axes = " and ".join(f"{n}D" for n in card.dimensions)
-        raise InputError(f"{card.title} takes {axes} images; these have {len(shape)} axes. Choose another network.")
+    _check_takes(card, shape)
     pairs_per_step = (request.batch or schedule.batch) * request.accumulate * setup.distributed.size
     if request.start:
         about_data += f", from the weights of {request.start.resolve().name} on"
@@ -444,7 +455,7 @@ def _plan(
         decay=request.decay or schedule.decay,
         clip=request.clip,
         ema=request.ema,
-        precision=_precision(request.precision, setup.device),
+        precision=_precision(setup),
         seed=request.seed,
         joint=joint,
         schedule=schedule_name(request),
@@ -452,6 +463,12 @@ def _plan(
         mirror=request.mirror,
         start=file_sha256(weights_of(request.start)) if request.start else None,
     )
+
+
+def _check_takes(card: Card, shape: Sequence[int]) -> None:
+    if len(shape) not in card.dimensions:
+        axes = " and ".join(f"{n}D" for n in card.dimensions)
+        raise InputError(f"{card.title} takes {axes} images; these have {len(shape)} axes. Choose another network.")
 
 
 def _steps(setup: Setup, pairs: int | None, pairs_per_step: int) -> int:
@@ -481,9 +498,8 @@ def _weights(request: TrainingRequest, known_field: bool) -> dict[str, float]:
     }
 
 
-def _precision(asked: str, device: torch.device) -> str:
-    if asked != "auto":
-        return asked
-    if device.type != "cuda":
-        return "fp32"
-    return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"  # older ones only emulate it
+def _precision(setup: Setup) -> str:
+    """Return the precision; "auto" where the steps of both have to be timed."""
+    request = setup.request
+    kept = kept_precision(request.output) if request.resume and request.precision == "auto" else None
+    return kept or precision_by_device(request.precision, setup.device)

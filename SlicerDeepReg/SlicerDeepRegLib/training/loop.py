@@ -264,10 +264,7 @@ class Trainer:
     def _loss(
         self, model: nn.Module, batch: Batch, positions: Sequence[int]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        with torch.autocast(
-            self.device.type, autocast_dtype(self.plan.precision), enabled=self.plan.precision != "fp32"
-        ):
-            output = model(batch["moving"], batch["fixed"])
+        output = outputs(model, batch, self.plan.precision)
         with torch.autocast(self.device.type, enabled=False):
             return self.objective(batch, output, positions)
 
@@ -410,6 +407,13 @@ class Trainer:
         )
         left_text = f"{left / 3600:.1f} h" if left > 5400 else f"{left / 60:.0f} min"
         return f"step {self.step} of {self.plan.steps}: {parts}; {each:.2f} s a step, {left_text} left"
+
+
+def outputs(model: nn.Module, batch: Batch, precision: str) -> Any:
+    """Return what a network gives for a batch, computed in a precision."""
+    kind = batch["moving"].device.type
+    with torch.autocast(kind, autocast_dtype(precision), enabled=precision != "fp32"):
+        return model(batch["moving"], batch["fixed"])
 
 
 class _Positions:

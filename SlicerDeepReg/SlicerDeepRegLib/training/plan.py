@@ -31,7 +31,7 @@ class Plan:
         pairs_per_step: over all processes and accumulated batches.
         optimizer, learning_rate, decay: see ``schedules.Schedule``. clip: largest norm of the gradient, 0 for any.
         ema: share of the old in the running mean of the weights, which is what is validated and kept; 0 for none.
-        precision: "fp32", "bf16" or "fp16".
+        precision: "fp32", "bf16" or "fp16"; "auto" until the steps of the first two were timed.
         joint: None, or the segmentation network and its numbers.
         augment, mirror: see ``augment``. start: checksum of the weights that it began with, if any.
     """
@@ -79,17 +79,31 @@ def write_plan(plan: Plan, folder: Path) -> None:
 
 def check_same(plan: Plan, folder: Path) -> None:
     """Raise InputError when the training in the folder was another one, with every difference."""
-    path = folder / PLAN_FILE
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}), so it is not known what was trained there.") from error
-    differences = _differences(before, plan.describe())
+    differences = _differences(_kept(folder), plan.describe())
     if differences:
         raise InputError(
             f"The training in {folder} was another one, so it cannot go on: {'; '.join(differences)}. Give what it "
             "had, or another --output."
         )
+
+
+def kept_precision(folder: Path) -> str | None:
+    """Return the precision of the training in the folder, if it is one that every device has.
+
+    Raises:
+        InputError: the plan cannot be read.
+    """
+    kept = _kept(folder)
+    precision = kept.get("precision") if isinstance(kept, dict) else None
+    return precision if precision in ("fp32", "bf16") else None
+
+
+def _kept(folder: Path) -> Any:
+    path = folder / PLAN_FILE
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}), so it is not known what was trained there.") from error
 
 
 def _differences(before: Any, now: Any, where: str = "") -> list[str]:

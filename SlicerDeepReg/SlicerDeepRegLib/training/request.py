@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,6 +127,18 @@ def checked_structures(request: TrainingRequest) -> Schedule:
     if request.joint or request.slices:
         raise InputError("--joint and --slices do not belong to the network that sees structures. Leave them out.")
     _check_numbers(request)
+    _check_label_maps(request)
+    _refuse(request, ("image_weight", "label_weight", "field_weight", "regularity"), "the registration networks' loss")
+    if request.dimensions == 2:
+        raise InputError("The network that sees structures takes volumes. Leave out --dimensions.")
+    if request.epochs:
+        raise InputError(
+            "Images that are painted (--label-maps) have no epochs: every one is new. Give --steps instead."
+        )
+    if request.schedule not in (None, "label-maps"):
+        raise InputError(
+            f"The network that sees structures has no schedule {request.schedule!r}. Leave --schedule out."
+        )
     return GENERAL["label-maps"]
 
 
@@ -147,11 +161,31 @@ def checked(request: TrainingRequest) -> tuple[Card, Schedule]:
         raise InputError(f"Pairs that are made ({made}) have no epochs: every pair is new. Give --steps instead.")
     if request.joint and not request.data:
         raise InputError(f"Joint training needs images with labels: --data, not {made}.")
+    if request.label_maps:
+        _check_label_maps(request)
     if request.joint and request.label_weight:
         raise InputError("Joint training hides the labels of the fixed images; leave out --label-weight.")
     if not request.joint and (request.alone or request.ratio or request.slices):
         raise InputError("--alone, --ratio and --slices belong to joint training: --joint fcn or unet.")
     return chosen, schedule
+
+
+#: Options that decide what is made of images on disk, which painted ones are not.
+_OF_IMAGES = ("images", "labels", "masks", "pairing", "atlas", "orientation", "augment", "mirror", "validation")
+_OF_IMAGES += ("workers", "skip_bad")
+_OPTIONS = {"pairing": "pairs", "skip_bad": "on-bad-image"}
+
+
+def _check_label_maps(request: TrainingRequest) -> None:
+    """Raise InputError for what would change nothing beside label maps."""
+    _refuse(request, _OF_IMAGES, "images on disk (--data)")
+
+
+def _refuse(request: TrainingRequest, names: Iterable[str], what: str) -> None:
+    usual = {field.name: field.default for field in dataclasses.fields(request)}
+    given = [_OPTIONS.get(name, name.replace("_", "-")) for name in names if getattr(request, name) != usual[name]]
+    if given:
+        raise InputError(f"--{' and --'.join(given)} belong to {what}. Leave them out with --label-maps.")
 
 
 def _check_numbers(request: TrainingRequest) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +17,13 @@ from ..processes.memory import free_memory_bytes
 from ..types import InputError
 from .checkpoints import CHECKPOINT_FILE, Lock
 from .distributed import Distributed
-from .inputs import Setup, structure_inputs, training_inputs, weights_of
+from .inputs import Setup, training_inputs, weights_of
 from .joint import SEGMENTATION_FOLDER, JointObjective, JointTask, build_joint
 from .label_maps.source import LabelMapSource
-from .loop import Ended, LoopSettings, Trainer
+from .loop import Ended, LoopSettings, Trainer, outputs
 from .objective import Objective, Weights
 from .plan import Plan, check_same, write_plan
+from .precision import faster_precision
 from .record import tidy
 from .request import TrainingRequest, checked, checked_structures
 from .sources import PairSource, Source, SyntheticSource
@@ -55,25 +57,34 @@ def train(request: TrainingRequest, say: Callable[[str], None] = print) -> Ended
 def _train(
     request: TrainingRequest, device: torch.device, distributed: Distributed, say: Callable[[str], None]
 ) -> Ended:
-    if request.network == STRUCTURES_NETWORK:
-        return _train_structures(request, device, distributed, say)
-    card, schedule = checked(request)
+    structures = request.network == STRUCTURES_NETWORK
+    card, schedule = (None, checked_structures(request)) if structures else checked(request)
     lock = _claim(request, distributed)
     try:
         inputs = training_inputs(Setup(request, card, schedule, distributed, device, say))
         plan, held_out = inputs.plan, inputs.held_out
         settings = _loop_settings(request, plan, distributed)
-        network = _network(request, card, plan, settings.batch, device, say)
-        if distributed.is_main and request.resume:
+        objective: Objective | JointObjective | StructureObjective
+        task: RegistrationTask | JointTask | StructureTask
+        if card is None:
+            network = _structure_network(request, plan, device)
+            objective, task = StructureObjective(), StructureTask(plan)
+        else:
+            network = _network(request, card, plan, settings.batch, device, say)
+            objective, task = _objective(plan, inputs.source), JointTask(plan) if plan.joint else RegistrationTask(plan)
+        if request.resume and distributed.is_main:
             check_same(plan, request.output)
-        elif distributed.is_main:
+        if plan.precision == "auto":
+            plan = _with_precision(plan, network, objective, inputs.source, settings.batch, device, distributed, say)
+            task.plan = plan
+        if distributed.is_main and not request.resume:
             write_plan(plan, request.output)
         distributed.barrier()
         count = min(request.validation_pairs, len(held_out) if isinstance(held_out, PairSource) else 10**6)
         trainer = Trainer(
             plan,
             network,
-            _objective(plan, inputs.source),
+            objective,
             inputs.source,
             request.output,
             device,
@@ -81,7 +92,7 @@ def _train(
             distributed,
             held_out=held_out if count else None,
             held_out_count=count,
-            task=JointTask(plan) if plan.joint else RegistrationTask(plan),
+            task=task,
             say=say,
         )
         say(f"{plan.network}: {plan.steps} steps of {plan.pairs_per_step} on {plan.about_data}, on {device}")
@@ -91,44 +102,31 @@ def _train(
             lock.release()
 
 
-def _train_structures(
-    request: TrainingRequest, device: torch.device, distributed: Distributed, say: Callable[[str], None]
-) -> Ended:
-    """Train the network that sees structures; it has a plan, a source and a loss of its own."""
-    schedule = checked_structures(request)
-    lock = _claim(request, distributed)
-    try:
-        setup = Setup(request, None, schedule, distributed, device, say)
-        inputs = structure_inputs(setup)
-        plan, held_out = inputs.plan, inputs.held_out
-        torch.manual_seed(plan.seed)
-        network = StructureTraining(**plan.configuration)
-        if request.start is not None and not request.resume:
-            _start_from(network, request.start, plan)
-        if distributed.is_main and request.resume:
-            check_same(plan, request.output)
-        elif distributed.is_main:
-            write_plan(plan, request.output)
-        distributed.barrier()
-        trainer = Trainer(
-            plan,
-            network.to(device),
-            StructureObjective(),
-            inputs.source,
-            request.output,
-            device,
-            _loop_settings(request, plan, distributed),
-            distributed,
-            held_out=held_out if request.validation_pairs else None,
-            held_out_count=request.validation_pairs,
-            task=StructureTask(plan),
-            say=say,
-        )
-        say(f"{plan.network}: {plan.steps} steps of {plan.pairs_per_step} on {plan.about_data}, on {device}")
-        return trainer.run(request.resume)
-    finally:
-        if lock is not None:
-            lock.release()
+def _with_precision(
+    plan: Plan,
+    network: torch.nn.Module,
+    objective: Callable[..., tuple[torch.Tensor, dict[str, torch.Tensor]]],
+    source: Source,
+    batch: int,
+    device: torch.device,
+    distributed: Distributed,
+    say: Callable[[str], None],
+) -> Plan:
+    """Return the plan with the precision that is faster on this CPU; the first process decides for all."""
+    chosen = None
+    if distributed.is_main:
+        positions = list(range(batch))
+        pairs = next(source.batches([positions], device))
+
+        def step(tried: torch.nn.Module, precision: str) -> None:
+            loss, _ = objective(pairs, outputs(tried, pairs, precision), positions)
+            if bool(torch.isfinite(loss)):  # else the backward pass can end the process; the training says so
+                loss.backward()
+
+        chosen, seconds = faster_precision(network.train(), step)
+        each = " and ".join(f"{value:.2f} s in {name}" for name, value in seconds.items())
+        say(f"A step takes {each}; the training computes in {chosen} (--precision chooses).")
+    return dataclasses.replace(plan, precision=distributed.gather(chosen)[0])
 
 
 def _objective(plan: Plan, source: Source) -> Objective | JointObjective:
@@ -158,7 +156,8 @@ def _claim(request: TrainingRequest, distributed: Distributed) -> Lock | None:
             f"The output folder {folder} cannot be written to ({error.strerror}). Choose another."
         ) from error
     tidy(folder)
-    marks = (CHECKPOINT_FILE, CARD_FILE, f"{SEGMENTATION_FOLDER}/{SEGMENTATION_CARD}")  # a plan alone: it never began
+    # A plan alone does not count: that training never began.
+    marks = (CHECKPOINT_FILE, CARD_FILE, SEGMENTATION_CARD, f"{SEGMENTATION_FOLDER}/{SEGMENTATION_CARD}")
     taken = next((f for f in marks if (folder / f).exists()), None)
     if taken and not request.resume:
         lock.release()
@@ -209,6 +208,14 @@ def _network(
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     return network.to(memory_format=torch.channels_last_3d) if plan.dimensions == 3 else network
+
+
+def _structure_network(request: TrainingRequest, plan: Plan, device: torch.device) -> torch.nn.Module:
+    torch.manual_seed(plan.seed)
+    network = StructureTraining(**plan.configuration)
+    if request.start is not None and not request.resume:
+        _start_from(network, request.start, plan)
+    return network.to(device)
 
 
 def _needs_checkpointing(card: Card, plan: Plan, batch: int, device: torch.device) -> bool:

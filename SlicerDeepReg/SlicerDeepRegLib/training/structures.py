@@ -104,7 +104,7 @@ class StructureTask:
             colors[labels[:, middle].cpu().numpy()]
             for labels in (pair["moving_labels"][0, 0], output.logits[0].argmax(0))
         ]
-        return np.ascontiguousarray(np.concatenate(planes, 1)[::-1, ::-1])
+        return np.concatenate([plane[::-1, ::-1] for plane in planes], 1)  # top up, the patient's left on the right
 
     def write(
         self,

@@ -64,6 +64,7 @@ def small(output, data=None, **changed):
         checkpoint_every=2,
         log_every=1,
         device="cpu",
+        precision="fp32",
         ema=0.5,
     )
     return dataclasses.replace(request, **changed)

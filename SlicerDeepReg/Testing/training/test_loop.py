@@ -29,7 +29,7 @@ COMMAND = [sys.executable, "-m", "SlicerDeepRegLib", "train"]
 OPTIONS = (
     "--network fmirnet:1 --synthetic shapes --dimensions 2 --size 32 32 --learning-rate 1e-3 --device cpu --ema 0.5"
 )
-OPTIONS += " --validation-pairs 3 --checkpoint-every 2 --log-every 1 --validate-every 1000"
+OPTIONS += " --precision fp32 --validation-pairs 3 --checkpoint-every 2 --log-every 1 --validate-every 1000"
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ def with_training(training):
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_network_has_its_own_schedules_and_the_general_ones(name):
     schedules = schedules_of(card(name))
-    assert list(schedules)[-2:] == list(GENERAL)
-    assert list(schedules)[:-2] == list(cards()[name].training)
+    assert list(schedules)[-len(GENERAL) :] == list(GENERAL)
+    assert list(schedules)[: -len(GENERAL)] == list(cards()[name].training)
     for label, schedule in schedules.items():
         assert (schedule.epochs is None) != (schedule.steps is None)
         assert f"{label}: {schedule.text}" in describe_schedules(card(name))

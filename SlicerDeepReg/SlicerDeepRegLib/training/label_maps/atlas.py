@@ -16,11 +16,10 @@ import numpy as np
 import torch
 
 from ...anatomy import STRUCTURES
-from ...files.atomic import whole_file, writing
 from ...warping.filters import gaussian
 from ...warping.sample import compose, warp
 from ...warping.velocity import integrate
-from .frame import MIRRORED, LabelMap
+from .frame import MIRRORED, LabelMap, kept_whole
 from .paint import Head, frame_positions
 
 VERSION = 1
@@ -50,9 +49,8 @@ def prepare_atlas(
     kept = cache / f"atlas-{digest.hexdigest()[:16]}.npy"
     if not kept.is_file():
         velocities = _velocities([Head.of(one, device) for one in maps], device, say)
-        with writing("The atlas of the label maps", cache, "Free some space."), whole_file(kept) as private:
-            with open(private, "wb") as stream:
-                np.save(stream, velocities.cpu().numpy().astype(np.float16))
+        with kept_whole(kept, "The atlas of the label maps") as stream:
+            np.save(stream, velocities.cpu().numpy().astype(np.float16))
     return np.load(kept, allow_pickle=False)
 
 
@@ -64,8 +62,7 @@ def _velocities(heads: Sequence[Head], device: torch.device, say: Callable[[str]
     mirror = _mirrored_codes(codes)
     velocities = torch.zeros((len(heads), 3, *SHAPE), device=device)
     for number, (iterations, sigma) in enumerate(zip(ROUNDS, SMOOTHING)):
-        warped = [warp(image, integrate(v[None])) for image, v in zip(images, velocities)]
-        mean = sum(warped) / len(warped)
+        mean = sum(warp(image, integrate(v[None])) for image, v in zip(images, velocities)) / len(images)
         mean = (mean + _other_side(mean, mirror)) / 2
         for place, image in enumerate(images):
             velocities[place] = _registered(image, mean, velocities[place], iterations, sigma)

@@ -31,7 +31,7 @@ _TISSUE_OF_CLASS = torch.tensor([TISSUES.index(structure.tissue) for structure i
 
 
 def contrast(rng: Rng, named: float, by_tissue: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw the mean and the standard deviation of each class, (256,) each, 0 for nothing.
+    """Draw the mean and the standard deviation of each class, (256,) each; those of nothing are 0.01 and 0.
 
     Args:
         rng: where the numbers come from.

@@ -1,32 +1,39 @@
 """Label maps of several people, brought into one frame and kept.
 
 The frame is that of the mean person: LPS millimeters, the midplane of the body at x = 0, the mean of the structures'
-centers at the origin. A map gets there by the affine motion that brings the centers of its structures nearest to
-the mean ones (least squares), which needs no image and no iterations.
+centers at the origin, nodded as the head of the first map. A map gets there by the affine motion that brings the
+centers of its structures nearest to the mean ones (least squares), which needs no image and no iterations.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ...anatomy import COMPACT, MERGED, STRUCTURE_BY_NUMBER, STRUCTURES, is_surrounding
 from ...files.atomic import whole_file, writing
+from ...files.detached import files_of
 from ...files.images import read_image
 from ...types import Image, InputError
 
 #: Of what is kept; another number prepares everything anew.
 VERSION = 1
-#: How many of the compact structures a map must have.
-LEAST_STRUCTURES = 12
+#: How many of the compact structures a map must have, on how many both sides, and have in common with the first map.
+LEAST_STRUCTURES, LEAST_PAIRS, LEAST_COMMON = 12, 4, 8
 #: Root mean square distance of the aligned centers from the mean ones above which a map is none of a whole brain (mm).
 FARTHEST_MM = 12.0
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz")
+#: Standard deviation of the centers along the direction in which they spread least; below it they lie in a slice (mm).
+FLATTEST_MM = 3.0
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+#: FreeSurfer's own format, which is not read here.
+FREESURFER_ENDINGS = (".mgz", ".mgh")
 #: Classes: 0 is nothing, 1 to 32 the structures by rising number, those from here on what is around the brain.
 SURROUNDINGS = len(STRUCTURES) + 1
 #: The class of a structure's mirror image, for classes 0 to 32.
@@ -64,34 +71,61 @@ def prepare_label_maps(
 
     Raises:
         InputError: there are fewer than two, one cannot be read, has unknown numbers, exchanged sides or too few
-            structures, or is none of a whole brain.
+            structures, or is none of a whole brain; or the cache cannot be written to.
     """
     files = label_map_files(folder)
-    stamp = json.dumps([VERSION, *((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files)])
-    kept = cache / f"label-maps-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npz"
+    kept = cache / f"label-maps-{_stamp(files)}.npz"
     if not kept.is_file():
         maps = _aligned([_read(path, say) for path in files])
         arrays: dict[str, np.ndarray] = {}
         for number, one in enumerate(maps):
             arrays[f"{number}-classes"], arrays[f"{number}-matrix"] = one.classes, one.frame_to_ijk
             arrays[f"{number}-about"] = np.array([one.whole_head, one.residual_mm])
-        cache.mkdir(parents=True, exist_ok=True)
-        with writing("The prepared label maps", cache, "Free some space."), whole_file(kept) as private:
-            with open(private, "wb") as stream:
-                np.savez_compressed(stream, **arrays)
+        with kept_whole(kept, "The prepared label maps") as stream:
+            np.savez_compressed(stream, **arrays)
     return _kept(kept, files)
+
+
+@contextlib.contextmanager
+def kept_whole(path: Path, what: str) -> Iterator[BinaryIO]:
+    """Yield a stream to a file of the cache, which is there when the block ends, or not at all.
+
+    Raises:
+        InputError: the cache cannot be written to.
+    """
+    with writing(what, path.parent, "Free some space, or choose another place: --cache DIR."):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as private, open(private, "wb") as stream:
+            yield stream
+
+
+def _stamp(files: Sequence[Path]) -> str:
+    """Return a checksum that changes when one of the files does, the data beside a header included."""
+    try:
+        parts = [(f, f.stat()) for file in files for f in files_of(file)]
+    except OSError as error:
+        raise InputError(f"The label map {error.filename} cannot be read ({error.strerror}).") from error
+    stamp = json.dumps([VERSION, *((f.name, about.st_size, about.st_mtime_ns) for f, about in parts)])
+    return hashlib.sha256(stamp.encode()).hexdigest()[:16]
 
 
 def label_map_files(folder: Path) -> list[Path]:
     """Return the images of a folder, sorted by name.
 
     Raises:
-        InputError: there are fewer than two.
+        InputError: there are fewer than two, or some of them are of a format that is not read.
     """
     try:
-        files = sorted(f for f in folder.iterdir() if f.is_file() and f.name.lower().endswith(ENDINGS))
+        visible = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
     except OSError as error:
         raise InputError(f"The folder of label maps {folder} cannot be read ({error.strerror}).") from error
+    unread = next((f for f in visible if f.name.lower().endswith(FREESURFER_ENDINGS)), None)
+    if unread is not None:
+        raise InputError(
+            f"{unread.name} is in FreeSurfer's own format, which is not read here. Convert it: mri_convert "
+            f"{unread.name} {unread.stem}.nii.gz."
+        )
+    files = [f for f in visible if f.name.lower().endswith(ENDINGS)]
     if len(files) < 2:
         raise InputError(
             f"{folder} contains {len(files)} label map{'s' * (len(files) != 1)} ({', '.join(ENDINGS)}), and two people "
@@ -120,7 +154,7 @@ class _Read:
 
 def _read(path: Path, say: Callable[[str], None]) -> _Read:
     say(f"reading label map {path.name}")
-    image = read_image(path, "labels")
+    image = read_image(path, "label map", straight=False)  # nearest voxels are taken through any affine matrix
     classes, first_ijk = _cropped(classes_of(image, path.name))
     matrix = np.array(image.grid.ijk_to_lps)
     matrix[:3, 3] += matrix[:3, :3] @ first_ijk
@@ -130,6 +164,8 @@ def _read(path: Path, say: Callable[[str], None]) -> _Read:
             f"{path.name} has {len(centers)} of the {len(COMPACT)} compact structures of a brain, and "
             f"{LEAST_STRUCTURES} are the fewest to align it by. Leave it out of the folder."
         )
+    if _least_spread(centers) < FLATTEST_MM:
+        raise InputError(f"{path.name} is a slice or a slab of a brain, not a whole one. Leave it out of the folder.")
     _check_sides(path.name, centers)
     return _Read(path.name, classes, matrix, centers)
 
@@ -141,14 +177,15 @@ def classes_of(image: Image, name: str) -> np.ndarray:
         InputError: there are values that are no whole numbers, or numbers that name nothing.
     """
     values = np.asarray(image.values)
-    if not np.array_equal(values, np.round(values)):
+    if not np.isfinite(values).all() or not np.array_equal(values, np.round(values)):
         raise InputError(f"{name} has values other than whole numbers. Save it as a label map.")
     numbers = [int(n) for n in np.unique(values)]
     unknown = [n for n in numbers if n and n not in STRUCTURE_BY_NUMBER and n not in MERGED and not is_surrounding(n)]
     if unknown:
         raise InputError(
-            f"{name} has label numbers that are not FreeSurfer's: {', '.join(map(str, unknown[:8]))}"
-            f"{' and others' * (len(unknown) > 8)}. Renumber its structures as FreeSurfer does, or set them to 0."
+            f"{name} has label numbers that are none of FreeSurfer's aseg or of SynthSeg: "
+            f"{', '.join(map(str, unknown[:8]))}{' and others' * (len(unknown) > 8)}. Give its structures the numbers "
+            "of aseg, or set them to 0."
         )
     table = np.zeros(max(numbers) + 1, np.uint8)
     place = {structure.number: k for k, structure in enumerate(STRUCTURES, start=1)}
@@ -208,13 +245,18 @@ def centers_of(classes: np.ndarray, ijk_to_lps: np.ndarray) -> dict[int, np.ndar
 
 
 def _check_sides(name: str, centers: dict[int, np.ndarray]) -> None:
-    """Raise InputError where left and right are exchanged: in LPS, left is where x is larger."""
+    """Raise InputError where left and right are exchanged, or not both there: in LPS, left is where x is larger."""
     apart = [
         centers[number][0] - centers[STRUCTURE_BY_NUMBER[number].mirror][0]
         for number in centers
         if STRUCTURE_BY_NUMBER[number].name.startswith("left") and STRUCTURE_BY_NUMBER[number].mirror in centers
     ]
-    if apart and np.mean(apart) < 0:
+    if len(apart) < LEAST_PAIRS:
+        raise InputError(
+            f"{name} has {len(apart)} compact structures on both sides, and {LEAST_PAIRS} are the fewest to find the "
+            "midplane by. Leave it out of the folder."
+        )
+    if np.mean(apart) < 0:
         raise InputError(
             f"{name} has its sides exchanged: what its numbers call left lies on the right of its header's axes. "
             "Correct the orientation in its header, or exchange the numbers."
@@ -223,6 +265,13 @@ def _check_sides(name: str, centers: dict[int, np.ndarray]) -> None:
 
 def _aligned(maps: Sequence[_Read]) -> list[LabelMap]:
     """Bring each map into the frame of their mean."""
+    for one in maps[1:]:
+        common = set(one.centers) & set(maps[0].centers)
+        if len(common) < LEAST_COMMON:
+            raise InputError(
+                f"{one.name} and {maps[0].name} have {len(common)} compact structures in common, and {LEAST_COMMON} "
+                "are the fewest to align them by. Leave one of them out of the folder."
+            )
     mean = _mean_centers(maps)
     aligned = []
     for one in maps:
@@ -232,10 +281,21 @@ def _aligned(maps: Sequence[_Read]) -> list[LabelMap]:
                 f"{one.name} does not lie over the others after alignment: its structures' centers are {residual:.0f} "
                 "mm off. It shows no whole brain, or its axes are mislabeled. Leave it out of the folder."
             )
+        if np.linalg.det(matrix[:3, :3]) <= 0:
+            raise InputError(
+                f"{one.name} and {maps[0].name} are mirror images of each other: an axis in the header of one of them "
+                "points the wrong way. Correct it, or leave that file out of the folder."
+            )
         to_ijk = np.linalg.inv(one.ijk_to_lps) @ matrix
         whole_head = bool((one.classes >= SURROUNDINGS).sum() > 0.1 * (one.classes > 0).sum())
         aligned.append(LabelMap(one.name, one.classes, to_ijk, whole_head, residual))
     return aligned
+
+
+def _least_spread(centers: dict[int, np.ndarray]) -> float:
+    """Return the standard deviation of the centers along the direction in which it is least, mm."""
+    points = np.array(list(centers.values()))
+    return float(np.linalg.svd(points - points.mean(0), compute_uv=False)[-1] / len(points) ** 0.5)
 
 
 def _mean_centers(maps: Sequence[_Read], rounds: int = 3) -> dict[int, np.ndarray]:
@@ -252,9 +312,12 @@ def _mean_centers(maps: Sequence[_Read], rounds: int = 3) -> dict[int, np.ndarra
                 sums.setdefault(number, []).append(matrix[:3, :3] @ center + matrix[:3, 3])
         each = {number: np.mean(centers, 0) for number, centers in sums.items()}
         scale = float(np.prod(np.clip(sizes, 1e-3, 1e3)) ** (-1 / (3 * len(sizes))))  # affine fits may shrink the mean
-        flipped = {number: each[STRUCTURE_BY_NUMBER[number].mirror] * [-1, 1, 1] for number in each}
-        both = {number: (each[number] + flipped[number]) / 2 for number in each}
-        middle = np.mean(list(both.values()), 0)
+        other = {number: each.get(STRUCTURE_BY_NUMBER[number].mirror) for number in each}
+        both = {
+            number: center if other[number] is None else (center + other[number] * [-1, 1, 1]) / 2
+            for number, center in each.items()
+        }
+        middle = np.mean(list(both.values()), 0) * [0, 1, 1]  # the midplane is that of those on both sides
         mean = {number: (center - middle) * scale for number, center in both.items()}
     return mean
 
@@ -262,8 +325,6 @@ def _mean_centers(maps: Sequence[_Read], rounds: int = 3) -> dict[int, np.ndarra
 def affine_between(first: dict[int, np.ndarray], second: dict[int, np.ndarray]) -> tuple[np.ndarray, float]:
     """Return the affine motion (4, 4) from the first centers to the second, and its root mean square residual (mm)."""
     common = sorted(set(first) & set(second))
-    if len(common) < 4:
-        raise InputError(f"Two label maps have {len(common)} structures in common; an affine motion needs 4.")
     a = np.array([[*first[n], 1.0] for n in common])
     b = np.array([second[n] for n in common])
     solution, *_ = np.linalg.lstsq(a, b, rcond=None)
