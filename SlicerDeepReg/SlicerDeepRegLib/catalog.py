@@ -37,8 +37,8 @@ UNIT, DIVIDED = "unit", "divide:"
 #: What weights may have been trained for, as a card names it; ``preparation.regime`` has the rule of each.
 BRAIN = "brain"
 REGIMES = (BRAIN,)
-#: How a model with weights is used unless its card says otherwise: not fitted to the pair, and refined by three quarters
-#: of the steps that ``svf`` does at its two finest scales, so that the whole takes no longer than ``svf`` does.
+#: How a model with weights is used unless its card says otherwise: not fitted to the pair, and refined by three
+#: quarters of the steps that ``svf`` does at its two finest scales, so that the whole takes no longer than ``svf``.
 TRAINED_SETTINGS = {"instance_steps": 0, "refine": 30}
 
 
