@@ -32,6 +32,8 @@ from .svf import VelocityFieldOptimization
 INSTANCE_NOTE = "The network was fitted to this pair; this does not show what it does on others."
 #: Bytes a voxel of the fixed image while a stage is measured beside the result: its field, and the image warped by it.
 COMPARED_BYTES = 16
+#: Bytes a voxel of the network's grid that its stages keep until the end: the fields inside it, and what it found.
+KEPT_BYTES = 24
 
 
 class NetworkMethod(BaseMethod):
@@ -94,8 +96,8 @@ class NetworkMethod(BaseMethod):
         if not settings.refine and not settings.compare_svf:
             return least
         after = VelocityFieldOptimization().memory(pair, None)  # one works after the other, each on its own grid
-        compared = pair.fixed.voxels * COMPARED_BYTES
-        return Memory(max(least.host, after.host) + compared, max(least.device, after.device))
+        more = pair.fixed.voxels * COMPARED_BYTES + self._voxels(pair) * KEPT_BYTES
+        return Memory(max(least.host, after.host) + more, max(least.device, after.device))
 
     def run(self, pair: ImagePair, start: np.ndarray, settings: NetworkSettings, context: Context) -> Outcome:
         """See :class:`~.base.Method`."""
@@ -133,10 +135,14 @@ class NetworkMethod(BaseMethod):
         return needed.host > free.host or needed.device > free.device
 
     def _memory(self, pair: PairDescription, use: str) -> Memory:
+        needed = self._voxels(pair) * self.card.bytes_per_voxel[use]
+        return registration_memory(pair, Memory(needed, needed))
+
+    def _voxels(self, pair: PairDescription) -> int:
+        """Return how many voxels the network sees, of an image that is content all over."""
         voxel_mm = self.card.recipe.get("voxel_mm")
         grid = with_voxels(pair.fixed, voxel_mm) if voxel_mm else pair.fixed
-        needed = voxels(finest(grid, pair.preset)[1]) * self.card.bytes_per_voxel[use]
-        return registration_memory(pair, Memory(needed, needed))
+        return voxels(finest(grid, pair.preset)[1])
 
 
 def notes_of(card: Card, work: WorkingPair, settings: NetworkSettings, recomputed: bool) -> list[str]:
