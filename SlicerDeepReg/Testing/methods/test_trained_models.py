@@ -74,7 +74,7 @@ def test_every_model_that_comes_with_weights_says_what_people_need(brain_model):
     assert trained
     for card in trained:
         said = json.loads((card.folder / "card.json").read_text(encoding="utf-8"))
-        assert {*WORDS, "trained_on"} <= set(said), card.name
+        assert {*WORDS, "trained_on"} - {"regime"} <= set(said), card.name  # one that is for anything names none
         assert 0 < len(card.good_for) <= 40 and "\n" not in card.good_for  # a line of a menu
         assert "unknown" not in card.license
 
