@@ -24,7 +24,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "SlicerDeepReg"))
 
-from SlicerDeepRegLib.catalog import Card, cards  # noqa: E402
+from SlicerDeepRegLib.catalog import Card, cards, is_shipped  # noqa: E402
 from SlicerDeepRegLib.methods import methods  # noqa: E402
 from SlicerDeepRegLib.models.weights import built  # noqa: E402
 from SlicerDeepRegLib.networks.size import parameters  # noqa: E402
@@ -266,10 +266,24 @@ def page() -> str:
             products = f"{card.multiply_accumulates / 1e9:.2f} G"
             lines.append(f"| [`{card.name}`](#{card.name}) | {size} | {products} | {axes} |")
         lines.append("")
-    lines += engines()
+    lines += trained() + engines()
     for card in networks:
         lines += section(card, rows)
     return "\n".join(lines) + "\n"
+
+
+def trained() -> list[str]:
+    """Return the table of the models that come with weights."""
+    models = [card for card in cards().values() if card.weights and is_shipped(card.name)]
+    lines = ["### Trained models", ""]
+    if not models:
+        return [*lines, "No weights come with this version.", ""]
+    lines += ["| name | good for | not good for | trained on | shown | license and data |", "|" + " --- |" * 6]
+    for card in models:
+        data = " ".join([card.license + ".", *card.credits])
+        cells = (f"`{card.name}`", card.good_for, card.limits, card.trained_on, card.shown or "-", data)
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def engines() -> list[str]:

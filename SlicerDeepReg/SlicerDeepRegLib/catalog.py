@@ -2,7 +2,8 @@
 
 A card is ``card.json`` in a folder of its own: ``Resources/Models/<name>`` for what comes with the product, and
 ``user_models_folder()/<name>`` for what a user has added. Adding a network is one file in ``networks/`` and one card.
-A method without a network has no such file: it defines its ``Card`` on its own class.
+A model is a network with weights: a folder with a card and ``weights.safetensors``; what its card does not say is as on
+the card of its network. A method without a network has no such file: it defines its ``Card`` on its own class.
 """
 
 from __future__ import annotations
@@ -30,9 +31,15 @@ SET_ASIDE = ".before-"
 #: The card of a segmentation network that was trained with a registration network.
 SEGMENTATION_CARD = "segmentation.json"
 #: What a recipe may say.
-RECIPE = ("intensity", "voxel_mm", "orientation")
+RECIPE = ("intensity", "voxel_mm", "orientation", "match")
 #: The intensities that a recipe may ask for: this one, or this and a number.
 UNIT, DIVIDED = "unit", "divide:"
+#: What weights may have been trained for, as a card names it; ``preparation.regime`` has the rule of each.
+BRAIN = "brain"
+REGIMES = (BRAIN,)
+#: How a model with weights is used unless its card says otherwise: not fitted to the pair, and refined by three
+#: quarters of the steps that ``svf`` does at its two finest scales, so that the whole takes no longer than ``svf``.
+TRAINED_SETTINGS = {"instance_steps": 0, "refine": 30}
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,11 @@ class Card:
         weights: file name, or None.
         trained_on: what the weights have seen, or None.
         shown: what it has been shown to do, and by which command; or None.
+        good_for: one line for menus: which images it is good for.
+        limits: what it is not good for.
+        regime: what the weights were trained for, one of ``REGIMES``; images that cannot be that are a warning. None
+            for anything.
+        credits: whose data the weights were trained on, with their licenses.
         year: of the paper.
         network: which network of ``networks/`` it is.
         configuration: where the network differs from its defaults.
@@ -57,9 +69,10 @@ class Card:
             paper): title, configuration, parameters, and as "memory" how much more memory it takes.
         recipe: what the network needs done to its input: ``intensity`` ("unit": 0 to 1 by robust range, the moving
             image matched to the fixed one; "divide:255": the values divided by that number, nothing else),
-            ``voxel_mm`` (the voxel size that it was trained at; None for any) and ``orientation`` (the ways in which
-            i, j and k grow, as "RAS"; None or left out for axes as the fixed image stores them). Single slices are
-            never turned.
+            ``match`` (false: the moving image is not matched; for networks that learned from pairs of any two
+            contrasts, which then take images of different modalities), ``voxel_mm`` (the voxel size that it was
+            trained at; None for any) and ``orientation`` (the ways in which i, j and k grow, as "RAS"; None or left
+            out for axes as the fixed image stores them). Single slices are never turned.
         training: schedules to train the network by, by name, see ``training/schedules.py``.
         operations: of one pair of 160 x 192 x 224, as the profiler of MSRD-Net's table counts (see networks/size.py).
         multiply_accumulates: those that our code does in the same pass, products of attention included.
@@ -86,6 +99,10 @@ class Card:
     weights: str | None = None
     trained_on: str | None = None
     shown: str | None = None
+    good_for: str = ""
+    limits: str = ""
+    regime: str | None = None
+    credits: tuple[str, ...] = ()
     year: int | None = None
     network: str | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
@@ -113,6 +130,11 @@ class Card:
         if self.network is None:
             raise ValueError(f"the card of {self.name} names no network")
         return self.network
+
+    @property
+    def matches_intensities(self) -> bool:
+        """Tell whether its recipe has the moving intensities matched to the fixed ones."""
+        return bool(self.recipe.get("match", True))
 
     @property
     def weights_path(self) -> Path:
@@ -153,16 +175,23 @@ def cards() -> dict[str, Card]:
 
 def refresh() -> None:
     """Forget which cards there are, so that the next call looks again."""
+    _shipped.cache_clear()
     cards.cache_clear()
 
 
 @cache
 def _shipped() -> dict[str, Card]:
-    found: dict[str, Card] = {}
+    folders: dict[str, Path] = {}
     for folder in MODEL_FOLDERS:
         for path in sorted(folder.glob(f"*/{CARD_FILE}")):
-            found.setdefault(path.parent.name, Card(**_tidy(json.loads(path.read_text("utf-8"))), folder=path.parent))
-    return found
+            folders.setdefault(path.parent.name, path.parent)
+    networks = {}
+    for name, folder in folders.items():
+        values = json.loads((folder / CARD_FILE).read_text("utf-8"))
+        if values["network"] == name:
+            networks[name] = Card(**_tidy(values), folder=folder)
+    models = {name: _read_model(folder, networks) for name, folder in folders.items() if name not in networks}
+    return dict(sorted({**networks, **models}.items()))
 
 
 def _added() -> dict[str, Card]:
@@ -185,6 +214,14 @@ def read_user_card(folder: Path) -> Card:
     Raises:
         InputError: there is none, it cannot be read, or something that it must say is missing or wrong.
     """
+    return _read_model(folder, _networks())
+
+
+def _networks() -> dict[str, Card]:
+    return {name: card for name, card in _shipped().items() if card.network == name}
+
+
+def _read_model(folder: Path, networks: Mapping[str, Card]) -> Card:
     path = folder / CARD_FILE
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -194,12 +231,11 @@ def read_user_card(folder: Path) -> Card:
         raise InputError(f"{path} cannot be read ({error}). It must be JSON; see docs/models.md.") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must contain one JSON object; see docs/models.md.")
-    networks = [card.name for card in _shipped().values() if card.network == card.name]
     if values.get("network") not in networks:
         raise InputError(f'{path}: "network" must be one of {", ".join(networks)}; it is {values.get("network")!r}.')
     _check_recipe(values.get("recipe"), path)
     values.setdefault("name", folder.name)
-    base = _shipped()[values["network"]]
+    base = networks[values["network"]]
     _check_values(values, base, path)
     unless_it_says = dataclasses.replace(
         base,
@@ -210,15 +246,17 @@ def read_user_card(folder: Path) -> Card:
         license="unknown (its card does not say)",
         shown=None,
         variants={},
+        operations=None,  # of the network's own configuration
+        multiply_accumulates=None,
+        published=(),
         folder=folder,
     )
-    # Its weights are trained: they are not fitted to the pair unless that is asked for.
-    values["settings"] = {**base.settings, "instance_steps": 0, **values.get("settings", {})}
+    values["settings"] = {**base.settings, **TRAINED_SETTINGS, **values.get("settings", {})}
     return dataclasses.replace(unless_it_says, **_tidy(values))
 
 
-#: What a user's card may say, and of which kind it is.
-_USER_VALUES: dict[str, tuple[type, ...]] = {
+#: What the card of a model may say, and of which kind it is.
+_MODEL_VALUES: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "title": (str,),
     "network": (str,),
@@ -228,6 +266,10 @@ _USER_VALUES: dict[str, tuple[type, ...]] = {
     "sha256": (str,),
     "trained_on": (str,),
     "shown": (str, type(None)),
+    "good_for": (str,),
+    "limits": (str,),
+    "regime": (str, type(None)),
+    "credits": (list,),
     "year": (int, type(None)),
     "parameters": (int,),
     "references": (list,),
@@ -259,13 +301,16 @@ def divisor_of(intensity: Any) -> float | None:
 
 
 def _check_values(values: dict[str, Any], base: Card, path: Path) -> None:
-    unknown = sorted(set(values) - set(_USER_VALUES))
+    unknown = sorted(set(values) - set(_MODEL_VALUES))
     if unknown:
-        known = ", ".join(_USER_VALUES)
+        known = ", ".join(_MODEL_VALUES)
         raise InputError(f"{path} has unknown entries: {', '.join(unknown)}. A model card may have: {known}.")
     for name, value in values.items():
-        if not isinstance(value, _USER_VALUES[name]):
+        if not isinstance(value, _MODEL_VALUES[name]):
             raise InputError(f'{path}: "{name}" is of the wrong kind: {value!r}. See docs/models.md.')
+    if values.get("regime") not in (None, *REGIMES):
+        known = ", ".join(f'"{regime}"' for regime in REGIMES)
+        raise InputError(f'{path}: "regime" may be {known}, or null for anything; it is {values["regime"]!r}.')
     name = values["name"]
     if not name or not all(c.isalnum() or c in "-_." for c in name) or name[0] == ".":
         raise InputError(f'{path}: "name" must be of letters, digits, - and _; it is {name!r}.')
@@ -282,7 +327,7 @@ def _check_recipe(recipe: Any, path: Path) -> None:
     wanted = (
         '"recipe": {"intensity": "unit", "voxel_mm": null}. Replace "unit" by "divide:255" if the network was trained '
         "on values divided by 255, null by the voxel size in mm it was trained at, and add "
-        '"orientation": "RAS" if it was trained on one orientation only'
+        '"orientation": "RAS" if it was trained on one orientation only, "match": false if on pairs of two contrasts'
     )
     if not isinstance(recipe, dict):
         raise InputError(f"{path} has no recipe, which says how to prepare images for the network. Add {wanted}.")
@@ -295,7 +340,7 @@ def _check_recipe(recipe: Any, path: Path) -> None:
         and len(letters) == 3
         and all(sum(c in letters for c in p) == 1 for p in ("LR", "PA", "SI"))
     )
-    if not known or not size or not turned:
+    if not known or not size or not turned or not isinstance(recipe.get("match", True), bool):
         raise InputError(f"{path}: the recipe is {recipe!r}; this version knows {wanted}.")
     try:
         divisor_of(recipe["intensity"])

@@ -45,9 +45,14 @@ class Number:
         """Whether it is a whole number."""
         return isinstance(self.value, int)
 
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is on or off: 1 or 0."""
+        return isinstance(self.value, bool)
+
 
 def number(default: float, low: float, high: float, title: str, text: str) -> Any:
-    """Declare a number of a settings dataclass: an int default makes it a whole number."""
+    """Declare a number of a settings dataclass: an int default makes it a whole number, False or True a switch."""
     return field(default=default, metadata={"low": low, "high": high, "title": title, "text": text})
 
 

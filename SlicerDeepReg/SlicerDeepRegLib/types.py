@@ -362,6 +362,8 @@ class PairDescription:
         preset, similarity: as in :class:`Request`; a similarity may be "auto".
         on_gpu: whether the device is a GPU with memory of its own.
         fixed_range, moving_range: the lowest and the highest value of the images; None where they are not known.
+        fixed_values, moving_values: (K, J, I) their voxels, where these are in memory; looked at, not computed with: a
+            check is to take no time.
     """
 
     fixed: Grid
@@ -371,6 +373,8 @@ class PairDescription:
     on_gpu: bool = False
     fixed_range: tuple[float, float] | None = None
     moving_range: tuple[float, float] | None = None
+    fixed_values: np.ndarray | None = None
+    moving_values: np.ndarray | None = None
 
     @property
     def dimensions(self) -> int:
@@ -390,6 +394,7 @@ class Stage:
         metrics: what the step measured, by name.
         curve: the loss at each iteration.
         note: a sentence for people, or "".
+        compared: whether it is an answer of its own, which is measured as the result is.
     """
 
     name: str
@@ -399,6 +404,7 @@ class Stage:
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     curve: tuple[float, ...] = ()
     note: str = ""
+    compared: bool = False
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,8 @@ def description_of(facts: PairFacts) -> PairDescription:
         on_gpu=facts.device_free_bytes is not None,
         fixed_range=_range_of(facts.chosen_fixed),
         moving_range=_range_of(facts.chosen_moving),
+        fixed_values=facts.chosen_fixed.values,
+        moving_values=facts.chosen_moving.values,
     )
 
 

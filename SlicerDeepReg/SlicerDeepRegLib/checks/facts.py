@@ -30,6 +30,7 @@ class VolumeFacts:
         parent: the name of the transform that the node is under, or "".
         parent_is_linear: whether that transform is linear.
         notes: what its reader changed or assumed.
+        values: (K, J, I) its voxels, where they are in memory.
     """
 
     role: str
@@ -47,6 +48,7 @@ class VolumeFacts:
     parent: str = ""
     parent_is_linear: bool = True
     notes: tuple[str, ...] = ()
+    values: np.ndarray | None = None
 
     @property
     def called(self) -> str:
@@ -191,4 +193,5 @@ def facts_of_image(image: Image, role: str, gaps: Gaps | None = None) -> VolumeF
         not_finite=not_finite if gaps is None else int(gaps.where.sum()),
         gaps_in_body=None if gaps is None else gaps.part_of_body,
         notes=image.notes,
+        values=values,
     )

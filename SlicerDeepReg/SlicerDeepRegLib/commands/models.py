@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..catalog import Card, divisor_of
-from ..methods import declared_names, methods
+from ..methods import declared_names
+from ..methods.base import Method
+from ..methods.menu import line_of, menu
 from ..types import InputError
 
 _LIBRARY = __name__.rpartition(".")[0].rpartition(".")[0]
@@ -68,12 +70,14 @@ def run(options: argparse.Namespace) -> int:
 
         print(f"Removed {options.name}: {remove(options.name)}")
         return 0
-    listed = [method.card for method in methods().values()]
+    parts = menu()
     if options.json:
-        print(json.dumps([card.describe() for card in listed], indent=2))
+        print(json.dumps([method.card.describe() for listed in parts.values() for method in listed], indent=2))
         return 0
-    for card in listed:
-        print("\n".join(described(card)))
+    for title, listed in parts.items():
+        print(f"--- {title} ---")
+        for method in listed:
+            print("\n".join(described(method)))
     return 0
 
 
@@ -151,9 +155,10 @@ def _setting(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def described(card: Card) -> list:
-    """Return a card as readable lines."""
-    lines = [f"{card.name}: {card.title}", f"  {card.summary}"]
+def described(method: Method) -> list[str]:
+    """Return a method and its card as readable lines."""
+    card = method.card
+    lines = [f"{card.name}: {card.title} - {line_of(method)}", f"  {card.summary}"]
     if card.parameters:
         size = f"  {card.parameters / 1e6:.2f} M parameters"
         if card.multiply_accumulates:
@@ -163,8 +168,8 @@ def described(card: Card) -> list:
     weights = "no weights needed" if card.network is None else f"weights: {card.weights or 'none'}"
     trained = f"; trained on {card.trained_on}" if card.trained_on else ""
     lines.append(f"  {axes}; {weights}{trained}; {card.license}")
-    if card.shown:
-        lines.append(f"  {card.shown}")
+    lines += [f"  {text}" for text in (card.limits and f"Not good for: {card.limits}", card.shown) if text]
+    lines += [f"  Data: {credit}" for credit in card.credits]
     if card.variants:
         lines.append("  Variants: " + ", ".join(f"{card.name}:{name}" for name in card.variants))
     lines += [f"  {reference}" for reference in card.references]

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import __version__
-from ..methods import linear_methods, methods
+from ..methods import linear_methods
+from ..methods.menu import WITH_WEIGHTS, line_of, menu
 from ..metrics.table import table
 from ..similarity import names as similarity_names
 from ..similarity import similarities
@@ -36,8 +37,17 @@ DEFAULTS = {name: f.default for name, f in Request.__dataclass_fields__.items()}
 #: The numbers of networks that have options of their own.
 NUMBERS = {
     "instance_steps": "steps of instance optimization of a network on this pair",
-    "refine": "steps of velocity-field optimization after a network",
+    "refine": "steps of velocity-field optimization after a network, 0 for the network alone (default: as on its card)",
 }
+
+
+def _methods_help() -> str:
+    """List the methods as menus do, those with trained weights with what they are good for."""
+    parts = []
+    for title, offered in menu().items():
+        names = [m.name + (f" ({line_of(m)})" if title == WITH_WEIGHTS else "") for m in offered]
+        parts.append(f"{title.lower()}: {', '.join(names)}")
+    return "; ".join(parts).replace("%", "%%")
 
 
 def _similarity_help() -> str:
@@ -60,8 +70,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--method",
         metavar="NAME",
         default=DEFAULTS["method"],
-        help=f"how to register: {', '.join(methods())}; NAME:VARIANT for a variant, as 'slicerdeepreg models' lists "
-        "them (default: %(default)s)",
+        help=f"how to register. {_methods_help()}. NAME:VARIANT for a variant, as 'slicerdeepreg models' lists them "
+        "(default: %(default)s)",
     )
     for name, choices, text in (
         ("linear", linear_methods(), "linear part before the method"),
@@ -97,6 +107,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     for name, text in NUMBERS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"{text}; as --set {name}=N")
+    parser.add_argument(
+        "--compare-svf",
+        action="store_true",
+        help="with a network: also run svf without it from the same linear alignment, and keep and measure what it "
+        "finds as a stage of the result; as --set compare_svf=1",
+    )
     parser.add_argument(
         "--uncertainty-runs",
         type=int,
@@ -147,6 +163,8 @@ def run(options: argparse.Namespace) -> int:
     given = {name: chosen[name] for name in DEFAULTS if name in chosen}
     settings = read_settings(options.set)
     settings.update({name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None})
+    if options.compare_svf:
+        settings["compare_svf"] = True
     request = Request(**given, settings=settings)
     check_outputs(options.output, request)
     _check_names(options)

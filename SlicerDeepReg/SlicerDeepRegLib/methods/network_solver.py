@@ -10,13 +10,16 @@ import numpy as np
 import torch
 
 from ..catalog import Card
-from ..geometry.grids import coarser
+from ..geometry.fields import to_voxels
+from ..geometry.grids import coarser, on_grid, with_axes_of
 from ..models.settings import NetworkSettings
 from ..models.weights import built, load_weights
 from ..networks import NetworkOutput, RegistrationNetwork, network_class
 from ..preparation.working import WorkingPair
-from ..types import InputError, Stage
-from .base import OWN_MEASURE, Context, Outcome
+from ..similarity import similarity
+from ..types import ImagePair, InputError, Stage
+from . import svf
+from .base import Context, Outcome
 from .engine import straightened
 from .inverse import inverse_of
 from .network import INSTANCE_NOTE, notes_of
@@ -26,19 +29,36 @@ from .svf.optimizer import refine
 PATIENCE, LEAST_GAIN = 40, 2.5e-4
 #: The same start each time, so that a result can be had again.
 SEED = 0
-#: What its stage is called.
-INSTANCE_STAGE = "instance optimization"
+#: What the stages are called that are answers of their own: a network by its weights, or fitted, and refined; and the
+#: other method.
+ALONE, INSTANCE_STAGE, REFINED = "network alone", "instance optimization", "network refined"
+SVF_ALONE = "svf alone"
+SVF_NOTE = "Velocity-field optimization without the network, to compare; the result does not depend on it."
 
 
-def register(card: Card, work: WorkingPair, settings: NetworkSettings, recompute: bool, context: Context) -> Outcome:
-    """Estimate the field of the prepared pair by the network of a card.
+def register(
+    card: Card,
+    prepared: Callable[[ImagePair, np.ndarray, str], WorkingPair],
+    pair: ImagePair,
+    start: np.ndarray,
+    settings: NetworkSettings,
+    recompute: bool,
+    context: Context,
+) -> Outcome:
+    """Estimate the field of a pair by the network of a card.
 
     Args:
+        prepared: brings the pair, with the linear part ``start``, to the working grid of the network at a preset.
         recompute: compute blocks again in the backward pass instead of keeping what is inside them.
+
+    Returns:
+        Its inverse is left out where the field is going to be refined.
 
     Raises:
         InputError: the weights are not those of the card, or the loss is NaN or infinite.
     """
+    work = prepared(pair, start, context.preset)
+    context.done("prepare")
     moving, fixed, inside = straightened(work).tensors(torch.device(context.device))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -48,27 +68,56 @@ def register(card: Card, work: WorkingPair, settings: NetworkSettings, recompute
     network = network.to(moving.device)
     if len(work.axes_ijk) == 3:  # the same numbers, faster on a CPU
         network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch: not in its stubs
-    share = 0.6 if settings.refine else 0.97
-    start = time.perf_counter()
+    began = time.perf_counter()
     if settings.instance_steps:
         loss = network_class(card.network_name).loss(moving, fixed, inside, regularity=settings.regularity)
-        output, curve = _optimized(network, moving, fixed, loss, settings, context.part(0, share))
+        output, curve = _optimized(network, moving, fixed, loss, settings, context.part(0, 0.97))
     else:
+        context.report(0, ALONE)
         output, curve = _inferred(network.eval(), moving, fixed), []
-    stages = _stages(work, output, curve, time.perf_counter() - start)
-    notes = notes_of(card, work, settings, recompute)
-    if settings.refine:
-        refined = refine(work, output.displacement, settings.refine, context.part(share, 1 - share))
-        renamed = [dataclasses.replace(stage, name=f"refine, {stage.name}") for stage in refined.stages]
-        return dataclasses.replace(refined, stages=[*stages, *renamed], notes=notes, similarity=OWN_MEASURE)
+    stages = _stages(work, output, curve, time.perf_counter() - began)
     context.report(0.98, "inverse")
     return Outcome(
         linear_lps=work.linear_lps,
         stages=stages,
         displacement=stages[-1].field,
-        inverse=inverse_of(work, output.displacement),
-        notes=notes,
+        inverse=None if settings.refine else inverse_of(work, output.displacement),
+        notes=notes_of(card, work, settings, recompute),
     )
+
+
+def refined(found: Outcome, pair: ImagePair, steps: int, context: Context) -> Outcome:
+    """Go on from the field of a network by velocity-field optimization, on the grid and by the metric that are its own.
+
+    Args:
+        found: by ``register``.
+        steps: see :class:`NetworkSettings`.
+
+    Raises:
+        InputError: memory does not suffice for the metric that the images ask for.
+    """
+    if found.displacement is None:
+        raise ValueError("there is no field to refine")
+    work = svf.prepared(pair, found.linear_lps, context)
+    start = on_grid(with_axes_of(found.displacement, work.grid), work.grid)
+    displacement = torch.from_numpy(to_voxels(start, axes=work.axes_ijk))[None].to(context.device)
+    outcome = refine(work, displacement, steps, context)
+    *before, last = [dataclasses.replace(stage, name=f"refine, {stage.name}") for stage in outcome.stages]
+    last = dataclasses.replace(last, name=REFINED, compared=True)
+    note = (
+        "Refined: the field of the network was the start of the velocity-field optimization, which works on this pair "
+        f"alone (metric: {similarity(work.similarity).title})."
+    )
+    return dataclasses.replace(outcome, stages=[*found.stages, *before, last], notes=[*found.notes, note])
+
+
+def svf_alone(pair: ImagePair, start: np.ndarray, context: Context) -> Stage:
+    """Return what velocity-field optimization finds without the network from the same linear part, as one stage."""
+    method, began = svf.VelocityFieldOptimization(), time.perf_counter()
+    unclocked = dataclasses.replace(context, done=lambda part: None)
+    outcome = method.run(pair, start, method.presets[context.preset], unclocked)
+    last, seconds = outcome.stages[-1], time.perf_counter() - began
+    return dataclasses.replace(last, name=SVF_ALONE, seconds=seconds, note=SVF_NOTE, compared=True)
 
 
 @torch.no_grad()
@@ -140,7 +189,8 @@ def _stages(work: WorkingPair, output: NetworkOutput, curve: list[float], second
     final = work.field_from_voxels(output.displacement[0].cpu().numpy(), work.grid)
     if curve:
         metrics = {"loss_before": curve[0], "loss_after": min(curve), "steps": len(curve)}
-        stages.append(Stage(INSTANCE_STAGE, seconds, work.linear_lps, final, metrics, tuple(curve), INSTANCE_NOTE))
+        found = Stage(INSTANCE_STAGE, seconds, work.linear_lps, final, metrics, tuple(curve), INSTANCE_NOTE)
     else:
-        stages.append(Stage("network", seconds, work.linear_lps, final))
+        found = Stage(ALONE, seconds, work.linear_lps, final)
+    stages.append(dataclasses.replace(found, compared=True))
     return stages

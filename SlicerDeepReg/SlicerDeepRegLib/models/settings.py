@@ -28,5 +28,13 @@ class NetworkSettings:
         0,
         500,
         "Refinement (steps)",
-        "Steps of velocity-field optimization at each of its two finest scales; 0 for none.",
+        "Steps of velocity-field optimization from the network's field, at its second finest scale; as many at the "
+        "finest as it would do there itself for that. 0 for the network alone.",
+    )
+    compare_svf: bool = number(
+        False,
+        0,
+        1,
+        "Compare with velocity-field optimization alone",
+        "Also runs it from the same linear alignment, and keeps and measures what it finds as a stage.",
     )

@@ -184,6 +184,12 @@ def _inside(node: slicer.vtkMRMLNode, identifier: str, volume: slicer.vtkMRMLVol
     return np.zeros(volume.GetImageData().GetDimensions()[::-1], bool) if inside is None else inside
 
 
+def voxels_of(node: slicer.vtkMRMLNode) -> np.ndarray | None:
+    """Return the node's own memory, (K, J, I), to be looked at; None where a voxel has several values, or none."""
+    scalars = node.GetImageData().GetPointData().GetScalars()
+    return _values(node) if scalars is not None and scalars.GetNumberOfComponents() == 1 else None
+
+
 def _values(node: slicer.vtkMRMLNode) -> np.ndarray:
     """Return the node's own memory, (K, J, I)."""
     image_data = node.GetImageData()

@@ -13,7 +13,7 @@ from ..checks import AttachmentFacts, PairFacts, Pairs, VolumeFacts, check, pair
 from ..methods import linear_method, method, settings_of
 from ..mrml.dicom_origin import dicom_notes
 from ..mrml.segments import segments_of
-from ..mrml.world import Placed, grid_in_world, labels_of, mask_of, placed_volume, points_in_world
+from ..mrml.world import Placed, grid_in_world, labels_of, mask_of, placed_volume, points_in_world, voxels_of
 from ..similarity import similarity
 from ..types import AUTOMATIC, Finding, GeometryError, InputError, Request
 
@@ -145,6 +145,7 @@ def _volume_facts(role: str, node: Any, initial: Any) -> VolumeFacts | None:
         low=low,
         high=high,
         notes=dicom_notes(node, facts.called),
+        values=voxels_of(node),
     )
 
 

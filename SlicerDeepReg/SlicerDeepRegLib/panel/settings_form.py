@@ -40,7 +40,11 @@ class SettingsForm:
         self._numbers = numbers
         for name, control in self.controls.items():
             with signals_blocked(control):
-                control.value = values.get(name, numbers[name].value)
+                value = values.get(name, numbers[name].value)
+                if numbers[name].is_switch:
+                    control.checked = bool(value)
+                else:
+                    control.value = value
 
     def _make(self, numbers: list[Number]) -> None:
         for name in list(self.controls):
@@ -48,21 +52,31 @@ class SettingsForm:
                 self._layout.removeWidget(widget)
                 widget.deleteLater()
         for number in numbers:
-            control = qt.QSpinBox() if number.whole else qt.QDoubleSpinBox()
-            if not number.whole:
-                control.decimals = 4 if number.low < 0.01 else 3 if number.low < 0.05 else 2
-                control.singleStep = max(10.0**-control.decimals, (number.high - number.low) / 100)
-            control.minimum, control.maximum = number.low, number.high
+            control, signal = _control_of(number)
             control.toolTip = _(number.text)
             label = qt.QLabel(_(number.title) + ":")
             label.toolTip = control.toolTip
             self._layout.addRow(label, control)
-            control.connect("valueChanged(int)" if number.whole else "valueChanged(double)", self._tell)
+            control.connect(signal, self._tell)
             self.controls[number.name], self._labels[number.name] = control, label
 
     def _tell(self, value: Any = None) -> None:
         differing = {}
         for name, control in self.controls.items():
-            if abs(control.value - self._numbers[name].value) > 1e-9:
-                differing[name] = control.value
+            number = self._numbers[name]
+            value = control.checked if number.is_switch else control.value
+            if abs(value - number.value) > 1e-9:
+                differing[name] = value
         self._changed(differing)
+
+
+def _control_of(number: Number) -> tuple[Any, str]:
+    """Return a control for a number, and the signal that tells of its change."""
+    if number.is_switch:
+        return qt.QCheckBox(), "toggled(bool)"
+    control = qt.QSpinBox() if number.whole else qt.QDoubleSpinBox()
+    if not number.whole:
+        control.decimals = 4 if number.low < 0.01 else 3 if number.low < 0.05 else 2
+        control.singleStep = max(10.0**-control.decimals, (number.high - number.low) / 100)
+    control.minimum, control.maximum = number.low, number.high
+    return control, "valueChanged(int)" if number.whole else "valueChanged(double)"

@@ -19,6 +19,7 @@ from ..processes.memory import free_memory_bytes
 from ..similarity import similarity
 from ..types import (
     AUTOMATIC,
+    Field,
     Finding,
     Grid,
     ImagePair,
@@ -141,16 +142,22 @@ def align(pair: ImagePair, plan: Plan, facts: PairFacts, progress: ProgressCallb
 
 
 def _transform(outcome: Outcome, fixed: Grid, device: torch.device) -> Transform:
-    """Return the method's field and its inverse, found on the cropped working grid, over the whole fixed grid.
+    """Return the method's field and its inverse over the whole fixed grid."""
+    if outcome.displacement is None or outcome.inverse is None:
+        return Transform(outcome.linear_lps)
+    field, inverse = over_fixed(outcome.displacement, fixed), with_axes_of(outcome.inverse, fixed)
+    inverse = on_grid(inverse, covering(field.grid, inverse.grid))
+    return Transform(outcome.linear_lps, field, (inverse, correction_of_inverse(field, inverse, device)))
+
+
+def over_fixed(found: Field, fixed: Grid) -> Field:
+    """Return a field that was found on the cropped working grid over the whole fixed grid.
 
     On the voxels of the fixed image, so that programs that interpolate between them in other ways (Slicer reads fields
     from files as cubic) agree there; of a large image on the voxels on which they were found, where those are fewer.
     """
-    if outcome.displacement is None or outcome.inverse is None:
-        return Transform(outcome.linear_lps)
-    field, inverse = (with_axes_of(found, fixed) for found in (outcome.displacement, outcome.inverse))
+    field = with_axes_of(found, fixed)
     grid = covering(field.grid, fixed)
     if fixed.voxels <= MAX_DENSE_VOXELS or fixed.voxels <= grid.voxels:
         grid = fixed
-    field, inverse = on_grid(field, grid), on_grid(inverse, covering(grid, inverse.grid))
-    return Transform(outcome.linear_lps, field, (inverse, correction_of_inverse(field, inverse, device)))
+    return on_grid(field, grid)

@@ -14,7 +14,10 @@ from ..metrics.landmarks import target_registration_errors
 from ..metrics.measure import Measurer
 from ..preparation.resample import warp_image, warp_labels
 from ..types import Image, Location, Stage, Transform
-from .align import Alignment
+from .align import Alignment, over_fixed
+
+#: What a stage that is an answer of its own is compared by.
+OF_STAGES = ("ncc", "nmi", "dice", "hd95_mm", "tre_mm", "folds_percent", "ndv_percent", "sdlogj")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +90,26 @@ def assess(
         notes=_notes(measurer, alignment.transform),
         measurer=measurer,
     )
+
+
+def measured_stages(inputs: Inputs, alignment: Alignment, assessment: Assessment) -> tuple[Stage, ...]:
+    """Return the stages, all measured by landmarks, and those that are answers of their own as the result is."""
+    stages, after = list(alignment.stages), assessment.metrics.get("after")
+    for number, stage in enumerate(stages):
+        if stage.compared and after is not None and assessment.measurer is not None:
+            is_result = number == len(stages) - 1
+            found = after if is_result else _metrics_of(stage, inputs, assessment.measurer)
+            measured = {name: found[name] for name in OF_STAGES if found.get(name) is not None}
+            stages[number] = dataclasses.replace(stage, metrics={**measured, **stage.metrics})
+    return with_landmark_errors(tuple(stages), inputs)
+
+
+def _metrics_of(stage: Stage, inputs: Inputs, measurer: Measurer) -> dict[str, Any]:
+    fixed, moving = inputs.pair.fixed, inputs.pair.moving
+    field = over_fixed(stage.field, fixed.grid) if stage.field is not None else None
+    transform = Transform(stage.linear_lps, field)
+    labels = warp_labels(inputs.moving_labels, fixed, transform) if inputs.fixed_labels else None
+    return measurer.metrics(warp_image(moving, fixed, transform), labels, transform)
 
 
 def with_landmark_errors(stages: tuple[Stage, ...], inputs: Inputs) -> tuple[Stage, ...]:

@@ -11,7 +11,7 @@ from ..preparation.resample import warp_image, warp_labels
 from ..types import IMAGE_FIELDS, Field, Image, Progress, ProgressCallback, Request, Result, Transform
 from ..warping.path import path_of
 from .align import Alignment, Plan, align
-from .assess import Assessment, assess, with_landmark_errors
+from .assess import Assessment, assess, measured_stages
 from .clock import Clock
 from .provenance import provenance
 from .uncertainty import uncertainty_map
@@ -66,6 +66,7 @@ def _register(request: Request, report: ProgressCallback) -> Result:
 
     progress(Progress(0.95, "measuring"))
     assessment = _assessment(request, inputs, alignment, warped, labels, jacobian)
+    stages = measured_stages(inputs, alignment, assessment)
     clock.done("measure")
     path = _path(alignment, plan) if request.measure else ()
     clock.done("path")
@@ -85,7 +86,7 @@ def _register(request: Request, report: ProgressCallback) -> Result:
         jacobian=jacobian,
         warped_labels=labels,
         fixed_labels=inputs.fixed_labels,
-        stages=with_landmark_errors(alignment.stages, inputs),
+        stages=stages,
         metrics=assessment.metrics,
         seconds=clock.seconds,
         provenance=provenance(checksums, plan.device, alignment.similarity),

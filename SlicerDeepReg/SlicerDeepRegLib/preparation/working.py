@@ -81,6 +81,7 @@ def working_pair(
     voxel_mm: float | None = None,
     orientation: str | None = None,
     divisor: float | None = None,
+    match: bool = True,
 ) -> WorkingPair:
     """Bring both images to one working grid.
 
@@ -95,6 +96,8 @@ def working_pair(
         divisor: what the values are divided by, where a recipe asks for that and those of both images fit it (see
             ``intensity.fits_divisor``); otherwise each image is scaled to 0..1 between its robust limits, and the
             moving one matched to the fixed one where the metric compares values.
+        match: False where a recipe says that it is not: mapping the values of a CT to the distribution of an MR makes
+            neither of it, and a network that learned from any two contrasts has not seen such an image.
 
     Raises:
         InputError: one of the images has a single value where both are.
@@ -117,7 +120,7 @@ def working_pair(
     fixed, moving = _unit_range(pair, fixed, moving, inside, core, divisor if divided else None)
     content = inside & ((fixed > 0) | (moving[core] > 0))
     chosen = automatic(fixed[content], moving[core][content]) if metric == AUTOMATIC else similarity(metric)
-    if chosen.matches_intensities and not divided:
+    if match and chosen.matches_intensities and not divided:
         both = inside & (fixed > 0) & (moving[core] > 0)
         moving = _match(moving, fixed, core, both)
     return WorkingPair(

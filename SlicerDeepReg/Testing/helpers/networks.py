@@ -1,11 +1,18 @@
 """Networks in small sizes, the images that they take, and networks that are no longer the identity."""
 
+import dataclasses
+import json
+
 import numpy as np
 import torch
 from SlicerDeepRegLib.catalog import card
+from SlicerDeepRegLib.files.weights import write_weights
 from SlicerDeepRegLib.models.weights import built
 from SlicerDeepRegLib.networks import NETWORKS, network_class
 
+RECIPE = {"intensity": "unit", "voxel_mm": None}
+#: An MSRD-Net that is small enough to be made, written and checked in a moment.
+SMALL = {"channels": [4, 4, 8], "attention_levels": 1, "mlp_ratios": [2], "global_levels": 1}
 #: (name, number of axes) of everything that a network takes.
 INPUTS = [(name, axes) for name in sorted(NETWORKS) for axes in card(name).dimensions]
 IDS = [f"{name}-{axes}d" for name, axes in INPUTS]
@@ -16,6 +23,30 @@ def network_of(name, axes, seed=0, **configuration):
     torch.manual_seed(seed)
     small = network_class(name).small if name in NETWORKS else {}
     return built(card(name), axes, **{**small, **configuration})
+
+
+def model(folder, name="mine", network="msrd-net", configuration=SMALL, suffix=".safetensors", **changes):
+    """Make a folder with a card and random weights of that network; ``changes`` are entries of the card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(1)
+    made = built(dataclasses.replace(card(network), configuration=configuration))
+    for module in made.heads if hasattr(made, "heads") else ():
+        torch.nn.init.normal_(module.weight, std=0.02)
+    arrays = {key: value.numpy() for key, value in made.state_dict().items()}
+    if suffix == ".safetensors":
+        write_weights(folder / "weights.safetensors", arrays)
+    else:
+        torch.save({"state_dict": made.state_dict()}, folder / f"weights{suffix}")
+    values = {
+        "name": name,
+        "network": network,
+        "configuration": configuration,
+        "recipe": RECIPE,
+        "trained_on": "nothing",
+    }
+    values.update(changes)
+    (folder / "card.json").write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
+    return folder
 
 
 def images(axes, shape=None, seed=0, shift=1.5):

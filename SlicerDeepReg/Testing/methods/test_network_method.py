@@ -11,6 +11,7 @@ import torch
 from helpers.cases import Case
 from helpers.geometry import make_grid
 from helpers.images import texture
+from helpers.networks import RECIPE, SMALL, model
 from helpers.requests import request
 from helpers.torch_files import torch_files_are_read
 from SlicerDeepRegLib import catalog
@@ -38,11 +39,6 @@ from SlicerDeepRegLib.types import (
     Transform,
 )
 
-RECIPE = {"intensity": "unit", "voxel_mm": None}
-#: Small enough to be made, written and checked in a moment.
-SMALL = {"channels": [4, 4, 8], "attention_levels": 1, "mlp_ratios": [2], "global_levels": 1}
-
-
 pytestmark = pytest.mark.usefixtures("own_models")
 
 
@@ -60,7 +56,8 @@ class Slices:
 
 
 def network_request(case, method, **settings):
-    return request(case.fixed, case.moving, method=method, linear="center", settings=settings)
+    """A request for the network alone, unless the settings say otherwise."""
+    return request(case.fixed, case.moving, method=method, linear="center", settings={"refine": 0, **settings})
 
 
 # ------------------------------------------------------------------ fitted
@@ -160,40 +157,12 @@ def test_refined_by_velocity_fields():
     refined = register(network_request(case, "msrd-net", instance_steps=10, refine=20))
     assert 1 - refined.metrics["after"]["ncc"] < 0.5 * (1 - fitted.metrics["after"]["ncc"])
     names = [stage.name for stage in refined.stages]
-    assert names[names.index("instance optimization") + 1 :] == ["refine, scale 1/2", "refine, scale 1"]
+    assert names[names.index("instance optimization") + 1 :] == ["refine, scale 1/2", "network refined"]
     assert any("Refined" in note for note in refined.notes)
     assert jacobian_of_transform(refined.transform).min() > 0
 
 
 # ------------------------------------------------------------------ a user's weights
-
-
-def model(folder, name="mine", network="msrd-net", configuration=SMALL, suffix=".safetensors", **changes):
-    """A folder with a card and random weights of that network."""
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(1)
-    made = built(card_with(network, configuration))
-    for module in made.heads if hasattr(made, "heads") else ():
-        torch.nn.init.normal_(module.weight, std=0.02)
-    arrays = {key: value.numpy() for key, value in made.state_dict().items()}
-    if suffix == ".safetensors":
-        write_weights(folder / "weights.safetensors", arrays)
-    else:
-        torch.save({"state_dict": made.state_dict()}, folder / f"weights{suffix}")
-    values = {
-        "name": name,
-        "network": network,
-        "configuration": configuration,
-        "recipe": RECIPE,
-        "trained_on": "nothing",
-    }
-    values.update(changes)
-    (folder / "card.json").write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
-    return folder
-
-
-def card_with(network, configuration):
-    return dataclasses.replace(card(network), configuration=configuration)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", pytest.param(".pt", marks=torch_files_are_read)])
@@ -205,7 +174,7 @@ def test_added_models_register_and_can_be_removed(tmp_path, own_models, suffix):
     assert added.sha256 == file_sha256(added.folder / "weights.safetensors")
     assert list(cards())[-1] == "mine" and cards()["mine"].weights
     result = register(network_request(Case("LPS-RAS"), "mine"))
-    assert [stage.name for stage in result.stages][1:] == ["scale 1/8", "scale 1/4", "scale 1/2", "network"]
+    assert [stage.name for stage in result.stages][1:] == ["scale 1/8", "scale 1/4", "scale 1/2", "network alone"]
     assert np.abs(result.transform.field.displacement_lps_mm).max() > 0.01
     assert any("trained on: nothing" in note for note in result.notes)
     again = register(network_request(Case("LPS-RAS"), "mine"))
@@ -233,7 +202,10 @@ def test_a_recipe_turns_images_to_its_orientation(tmp_path):
     case = Case("oblique-LPS")
     other = with_axes_of_image(case.fixed, "PIR")
     assert other.grid.size_ijk != case.fixed.grid.size_ijk
-    results = [register(Request(f, case.moving, "mine", "center", device="cpu")) for f in (case.fixed, other)]
+    results = [
+        register(Request(f, case.moving, "mine", "center", device="cpu", settings={"refine": 0}))
+        for f in (case.fixed, other)
+    ]
     assert orientation_of(results[0].stages[-1].field.grid) == "SRA"
     points = voxel_centers_lps(case.fixed.grid).reshape(-1, 3)[::53]
     found = [fixed_to_moving(result.transform, points) for result in results]
@@ -296,21 +268,21 @@ def test_weights_of_both_kinds_of_images_say_which(tmp_path):
 
 def test_settings_and_words_of_a_model_are_its_own(tmp_path):
     added = install(model(tmp_path / "given", settings={"regularity": 0.5}))
-    assert added.settings == {"regularity": 0.5, "instance_steps": 0}
+    assert added.settings == {"regularity": 0.5, "instance_steps": 0, "refine": 30}
     assert "No weights" not in added.summary and added.license.startswith("unknown")
 
 
 def test_batch_normalization_is_stored_and_read(tmp_path):
     small = {"channels": [4, 8], "scales": 1, "norm": "batch"}
     install(model(tmp_path / "given", network="fmirnet", configuration=small, dimensions=[3]))
-    assert [stage.name for stage in register(network_request(Case("LPS-RAS"), "mine")).stages][-1] == "network"
+    assert [stage.name for stage in register(network_request(Case("LPS-RAS"), "mine")).stages][-1] == "network alone"
 
 
 def test_another_voxel_size_than_the_recipes_is_said(tmp_path):
     install(model(tmp_path / "given", recipe={"intensity": "unit", "voxel_mm": 2}))
     case = Case("LPS-RAS")
     for preset, said in (("standard", False), ("fast", True)):
-        asked = Request(case.fixed, case.moving, method="mine", linear="center", device="cpu", preset=preset)
+        asked = dataclasses.replace(network_request(case, "mine"), preset=preset)
         assert any("trained at voxels of 2 mm" in note for note in register(asked).notes) == said
 
 
@@ -333,6 +305,9 @@ def test_another_voxel_size_than_the_recipes_is_said(tmp_path):
         ({"module": "linear"}, "unknown entries: module"),
         ({"title": 5}, "wrong kind"),
         ({"dimensions": [2]}, "may be of"),
+        ({"regime": "heart"}, '"regime" may be "brain"'),
+        ({"credits": "ours"}, "wrong kind"),
+        ({"recipe": {"intensity": "unit", "voxel_mm": None, "match": "no"}}, "this version knows"),
         ({"settings": {"instance_steps": "many"}}, "must be numbers"),
         ({"settings": {"instance_steps": -3}}, "whole number from 0"),
         ({"configuration": {**SMALL, "integration": "velocity", "squarings": "x"}}, "does not run"),

@@ -390,6 +390,7 @@ def test_instance_optimization_runs_from_the_panel(desktop, widget, pair):
         "regularity",
         "instance_seconds",
         "refine",
+        "compare_svf",
     ]
     panel.sections["method"].controls["instance_steps"].value = 6
     ui.applyButton.click()
@@ -415,7 +416,7 @@ def test_instance_optimization_of_a_variant_is_refined(desktop, widget, pair):
     (run,) = runs(desktop.host.scene)
     assert run.facts["method"] == "msrd-net:no-dilformer" and "no Dilformer" in run.facts["title"]
     names = [stage["name"] for stage in run.facts["stages"]]
-    assert names[names.index("instance optimization") + 1 :] == ["refine, scale 1/4", "refine, scale 1/2"]
+    assert names[names.index("instance optimization") + 1 :] == ["refine, scale 1/4", "network refined"]
     assert any("Refined" in note for note in run.facts["notes"])
     ui.methodCombo.setCurrentIndex(ui.methodCombo.findData("svf"))
     assert p.method == "svf" and variants.count == 1
@@ -437,15 +438,26 @@ def test_a_model_that_was_added_while_the_panel_was_open(own_models, desktop, wi
     values.update(
         recipe={"intensity": "unit", "voxel_mm": None}, sha256=write_weights(folder / "weights.safetensors", arrays)
     )
+    values.update(good_for="brain, T1", limits="lungs", regime="brain", credits=["Scans of ours <2026>"])
     (folder / "card.json").write_text(json.dumps(values))
     widget.enter()
+    assert menu.findData("svf") == 1 and menu.itemData(0) == "mine"  # what has weights comes first
+    assert menu.itemText(0) == "mine - brain, T1"
     menu.setCurrentIndex(menu.findData("mine"))
+    assert any("trained for the brain only" in finding.text for finding in panel.context.findings)
+    assert "Not good for: lungs." in widget.ui.methodLabel.text
+    assert "Scans of ours &lt;2026&gt;" in widget.ui.methodLabel.toolTip
     assert panel.parameters.method == "mine" and "Trained on: ours." in widget.ui.methodLabel.text
-    assert panel.sections["method"].controls["instance_steps"].value == 0  # its weights are used as they are
+    controls = panel.sections["method"].controls
+    assert controls["instance_steps"].value == 0 and controls["refine"].value == 30  # as its weights are used
+    controls["refine"].value = 0
+    assert not controls["compare_svf"].checked
+    controls["compare_svf"].checked = True
+    assert json.loads(panel.parameters.settings) == {"refine": 0, "compare_svf": True}
     widget.ui.applyButton.click()
     assert finish(desktop, widget).state == "done"
     run = next(run for run in runs(desktop.host.scene) if run.facts["method"] == "mine")
-    assert [stage["name"] for stage in run.facts["stages"]] == ["linear", "phi1", "network"]
+    assert [stage["name"] for stage in run.facts["stages"]] == ["linear", "svf alone", "phi1", "network alone"]
     (folder / "card.json").unlink()
     widget.enter()
     assert menu.findData("mine") < 0 and "License" in widget.ui.methodLabel.text  # and the panel goes on

@@ -42,7 +42,7 @@ def test_a_file_is_recognized_added_and_registers(tmp_path, capsys):
     assert (saved["head.weight"] == flow[::-1]).all()
     case = Case("oblique-LPS")
     result = register(Request(case.fixed, case.moving, method="voxelmorph-brains", linear="center", device="cpu"))
-    assert result.stages[-1].name == "network" and result.metrics["after"]["ncc"] > 0
+    assert "network alone" in [stage.name for stage in result.stages] and result.metrics["after"]["ncc"] > 0
     assert main(["models", "remove", "voxelmorph-brains"]) == 0
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from ...catalog import Card
 from ...preparation.resolution import registration_memory, voxels
-from ...preparation.working import working_pair
+from ...preparation.working import WorkingPair, working_pair
 from ...similarity import for_modality, similarities
 from ...types import AUTOMATIC, ImagePair, Memory, PairDescription
 from ..base import BaseMethod, Context, Outcome
@@ -50,6 +50,7 @@ class VelocityFieldOptimization(BaseMethod):
         ),
         license="Apache-2.0",
         dimensions=(2, 3),
+        good_for="recommended; any modality",
     )
 
     def memory(self, pair: PairDescription, settings: Any) -> Memory:
@@ -63,11 +64,22 @@ class VelocityFieldOptimization(BaseMethod):
         """See :class:`~..base.Method`."""
         from .optimizer import optimize
 
-        work = working_pair(pair, start, context.preset, context.similarity)
-        if context.similarity == AUTOMATIC:  # only now it is known which metric that is
-            context.require(context.description(pair, work.similarity))
+        work = prepared(pair, start, context)
         context.done("prepare")
         return optimize(work, settings, context)
+
+
+def prepared(pair: ImagePair, start: np.ndarray, context: Context) -> WorkingPair:
+    """Prepare a pair as this method works on it, with the linear part ``start``.
+
+    Raises:
+        InputError: the images have one value where they overlap, or memory does not suffice for the metric that they
+            ask for.
+    """
+    work = working_pair(pair, start, context.preset, context.similarity)
+    if context.similarity == AUTOMATIC:  # only now it is known which metric that is
+        context.require(context.description(pair, work.similarity))
+    return work
 
 
 METHODS = (VelocityFieldOptimization(),)

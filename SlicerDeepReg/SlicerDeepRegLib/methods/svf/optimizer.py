@@ -45,10 +45,12 @@ def refine(pair: WorkingPair, displacement: torch.Tensor, iterations: int, conte
 
     Args:
         displacement: (1, n, ...) voxels of the working grid.
-        iterations: at each scale.
+        iterations: at the coarser of the two; at the finer as many in proportion as the preset has there.
     """
     settings, images = PRESET_SETTINGS[pair.preset], Images(pair, torch.device(context.device))
-    plan = [dataclasses.replace(level, iterations=iterations) for level in _plan(pair)[-2:]]
+    plan = _plan(pair)[-2:]
+    share = iterations / plan[0].iterations
+    plan = [dataclasses.replace(level, iterations=max(1, round(share * level.iterations))) for level in plan]
     plan[0] = dataclasses.replace(plan[0], field_size_ijk=plan[0].size_ijk)  # the displacement may be as fine
     grid = resized(pair.grid, plan[0].size_ijk)
     velocity = logarithm(resize(displacement, images.shape(grid)))

@@ -11,6 +11,7 @@ from slicer.parameterNodeWrapper import WithinRange
 
 from ...catalog import refresh
 from ...methods import Method, linear_methods, method, methods
+from ...methods.menu import line_of, menu
 from ...similarity import similarities
 from ...types import AUTOMATIC, MAX_UNCERTAINTY_RUNS, PRESETS, InputError, Request
 from ..context import read_settings
@@ -20,6 +21,9 @@ from ..section import BaseSection
 from ..settings_form import SettingsForm
 from ..text import as_text
 from ..titles import preset_choice
+
+#: What the text about a method says; the credits of its data follow.
+ABOUT = "What the method does, what it was trained on, and its license."
 
 
 class MethodSection(BaseSection):
@@ -46,6 +50,8 @@ class MethodSection(BaseSection):
         widgets = self.widgets
         self._marks = TitleMarks(widgets)
         self._form = SettingsForm(widgets.settingsWidget.layout(), self._set_settings)
+        #: What the menu of methods offers: name and title.
+        self._offered: list[tuple[str, str]] = []
         #: The menus that show one parameter each.
         self._menus = {
             "preset": widgets.presetCombo,
@@ -97,14 +103,19 @@ class MethodSection(BaseSection):
 
     def entered(self) -> None:
         """Offer the networks that are there now: the user may have added one since."""
-        before = list(methods())
+        before = self._offered
         refresh()
-        if list(methods()) != before:
-            self._fill_methods()
+        self._fill_methods()
+        if self._offered != before:
             self.context.update()
+        elif self.parameters is not None:
+            choose(self.widgets.methodCombo, self.parameters.method.partition(":")[0])
 
     def _fill_methods(self) -> None:
-        fill(self.widgets.methodCombo, [(name, _(offered.title)) for name, offered in methods().items()])
+        """Offer the methods, what can be used at once first, each with a line on it."""
+        listed = [offered for part in menu().values() for offered in part]
+        self._offered = [(offered.name, f"{_(offered.title)} - {_(line_of(offered))}") for offered in listed]
+        fill(self.widgets.methodCombo, self._offered)
 
     def devices_changed(self) -> None:
         combo = self.widgets.deviceCombo
@@ -130,7 +141,10 @@ class MethodSection(BaseSection):
         shown = shown_method(parameters.method)
         card = shown.card
         trained = "" if card.trained_on is None else _("Trained on: {data}.").format(data=card.trained_on) + " "
-        self.widgets.methodLabel.text = as_text(f"{_(card.summary)} {trained}{_('License')}: {card.license}.")
+        limits = _("Not good for: {images}.").format(images=_(card.limits)) + " " if card.limits else ""
+        text = f"{_(card.summary)} {limits}{trained}{_('License')}: {card.license}."
+        self.widgets.methodLabel.text = as_text(text)
+        self.widgets.methodLabel.toolTip = as_text("\n".join([_(ABOUT), *card.credits]))
         preset = parameters.preset if parameters.preset in shown.presets else Request.preset
         self._form.show(shown.presets[preset], read_settings(parameters.settings))
         if not self.context.session.busy:
