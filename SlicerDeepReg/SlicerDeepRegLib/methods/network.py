@@ -119,7 +119,7 @@ class NetworkMethod(BaseMethod):
         return working_pair(
             pair,
             start,
-            preset,
+            self._preset(preset),
             for_modality("same").name,
             recipe.get("voxel_mm"),
             recipe.get("orientation"),
@@ -142,7 +142,11 @@ class NetworkMethod(BaseMethod):
         """Return how many voxels the network sees, of an image that is content all over."""
         voxel_mm = self.card.recipe.get("voxel_mm")
         grid = with_voxels(pair.fixed, voxel_mm) if voxel_mm else pair.fixed
-        return voxels(finest(grid, pair.preset)[1])
+        return voxels(finest(grid, self._preset(pair.preset))[1])
+
+    def _preset(self, preset: str) -> str:
+        """Return the preset whose resolution the network gets: voxels that it learned from are not made larger."""
+        return "standard" if preset == "fast" and self.card.weights and self.card.recipe.get("voxel_mm") else preset
 
 
 def notes_of(card: Card, work: WorkingPair, settings: NetworkSettings, recomputed: bool) -> list[str]:

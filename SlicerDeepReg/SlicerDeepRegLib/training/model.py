@@ -111,13 +111,15 @@ def card_of(
     """Return the card of the model, as ``catalog.read_user_card`` takes it."""
     listed = [_shown(name, metrics) for name in SHOWN if name in metrics]
     shown = f"On {metrics['pairs']:.0f} pairs held out of the same data: {', '.join(listed)}." if listed else None
+    painted = "label_maps" in plan.data
     return {
         "name": plan.name,
         "title": f"{plan.name} ({plan.network}, trained)",
         "network": plan.network,
         "configuration": dict(plan.configuration),
         "dimensions": [plan.dimensions],
-        "recipe": dict(plan.recipe),
+        "recipe": {**plan.recipe, **({"match": False} if painted else {})},  # it learned from any two contrasts
+        **({"regime": "brain"} if painted else {}),
         "summary": f"{plan.network} with weights trained by SlicerDeepReg {__version__}.",
         "trained_on": _trained_on(plan, step, seconds, device),
         "shown": shown,
