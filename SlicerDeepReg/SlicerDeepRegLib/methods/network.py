@@ -23,6 +23,11 @@ from .engine import modality_notes
 
 #: What a result says where the network was optimized for the pair.
 INSTANCE_NOTE = "The network was fitted to this pair; this does not show what it does on others."
+#: And where it was refined.
+REFINED_NOTE = (
+    "Refined: the field of the network was the start of the velocity-field optimization, which works on this pair "
+    "alone."
+)
 
 
 class NetworkMethod(BaseMethod):
@@ -98,11 +103,6 @@ def notes_of(card: Card, work: WorkingPair, settings: NetworkSettings, recompute
     """Say what the user should know about a network's result."""
     trained = f"The network's weights were trained on: {card.trained_on}."
     notes = [INSTANCE_NOTE if settings.instance_steps else trained]
-    if settings.refine:
-        notes.append(
-            "Refined: the field of the network was the start of the velocity-field optimization, which works on this "
-            "pair alone."
-        )
     voxel_mm, finest_mm = card.recipe.get("voxel_mm"), float(work.grid.spacing_mm[list(work.axes_ijk)].min())
     if card.weights and voxel_mm and abs(finest_mm / voxel_mm - 1) > 0.1:
         notes.append(

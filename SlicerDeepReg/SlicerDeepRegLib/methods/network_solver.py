@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from ..types import InputError, Stage
 from .base import OWN_MEASURE, Context, Outcome
 from .engine import straightened
 from .inverse import inverse_of
-from .network import INSTANCE_NOTE, notes_of
+from .network import INSTANCE_NOTE, REFINED_NOTE, notes_of
 from .svf.optimizer import refine
 
 #: Instance optimization stops when this many steps lowered the loss by less than this part of it.
@@ -58,9 +58,7 @@ def register(card: Card, work: WorkingPair, settings: NetworkSettings, recompute
     stages = _stages(work, output, curve, time.perf_counter() - start)
     notes = notes_of(card, work, settings, recompute)
     if settings.refine:
-        refined = refine(work, output.displacement, settings.refine, context.part(share, 1 - share))
-        renamed = [dataclasses.replace(stage, name=f"refine, {stage.name}") for stage in refined.stages]
-        return dataclasses.replace(refined, stages=[*stages, *renamed], notes=notes, similarity=OWN_MEASURE)
+        return refined(work, output.displacement, settings.refine, stages, notes, context.part(share, 1 - share))
     context.report(0.98, "inverse")
     return Outcome(
         linear_lps=work.linear_lps,
@@ -68,6 +66,28 @@ def register(card: Card, work: WorkingPair, settings: NetworkSettings, recompute
         displacement=stages[-1].field,
         inverse=inverse_of(work, output.displacement),
         notes=notes,
+    )
+
+
+def refined(
+    work: WorkingPair,
+    displacement: torch.Tensor,
+    iterations: int,
+    stages: Sequence[Stage],
+    notes: Sequence[str],
+    context: Context,
+) -> Outcome:
+    """Go on from the displacement of a network by velocity-field optimization.
+
+    Args:
+        displacement: (1, n, ...) voxels of the working grid.
+        iterations: at each of the two finest scales.
+        stages, notes: those of the network.
+    """
+    outcome = refine(work, displacement, iterations, context)
+    renamed = [dataclasses.replace(stage, name=f"refine, {stage.name}") for stage in outcome.stages]
+    return dataclasses.replace(
+        outcome, stages=[*stages, *renamed], notes=[*notes, REFINED_NOTE], similarity=OWN_MEASURE
     )
 
 
