@@ -33,7 +33,7 @@ from SlicerDeepRegLib.pipeline import register  # noqa: E402
 from SlicerDeepRegLib.types import Grid, Image, Request, Result  # noqa: E402
 
 #: Methods that need what may not be installed.
-ENGINES = ("ants", "elastix", "niftyreg")
+ENGINES = ("ants", "elastix", "multigradicon", "niftyreg", "unigradicon")
 #: Networks that are also refined.
 REFINED = ("voxelmorph", "fmirnet", "wavemorph")
 

@@ -287,8 +287,8 @@ def trained() -> list[str]:
 
 
 def engines() -> list[str]:
-    """Return the table of the methods that are no networks."""
-    lines = ["### Methods without training", "", "| name | what it is | variants |", "| --- | --- | --- |"]
+    """Return the table of the methods that are no networks of ours."""
+    lines = ["### Other methods", "", "| name | what it is | variants |", "| --- | --- | --- |"]
     for card in (method.card for method in methods().values()):
         if card.network is None:
             variants = ", ".join(f"`{card.name}:{name}`" for name in card.variants)

@@ -3,11 +3,14 @@
 A method's settings are a frozen dataclass whose fields are made by :func:`number`. A field may also hold a mapping of
 name to such a dataclass (the settings of each similarity metric): its numbers are called NAME.NUMBER, as
 "lncc.window_radius". The panel makes its controls from :func:`numbers_of`, the command checks by :func:`changed`.
+A method that reads a file of its own, as one whose weights do not come with it, has a field made by :func:`file`; it
+has no control in the panel.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -56,6 +59,16 @@ def number(default: float, low: float, high: float, title: str, text: str) -> An
     return field(default=default, metadata={"low": low, "high": high, "title": title, "text": text})
 
 
+def file(text: str) -> Any:
+    """Declare a file of a settings dataclass: an absolute path, or "" where the method looks for it itself."""
+    return field(default="", metadata={"file": text})
+
+
+def files_of(settings: Any) -> list[str]:
+    """List the names of the files of a settings dataclass."""
+    return [item.name for item in dataclasses.fields(settings) if "file" in item.metadata]
+
+
 def numbers_of(settings: Any) -> list[Number]:
     """List the numbers of a settings dataclass in order, those of its groups after their name."""
     numbers: list[Number] = []
@@ -64,7 +77,7 @@ def numbers_of(settings: Any) -> list[Number]:
         if isinstance(value, Mapping):
             for group, inner in value.items():
                 numbers += [dataclasses.replace(n, name=f"{group}.{n.name}") for n in numbers_of(inner)]
-        elif item.metadata:
+        elif "low" in item.metadata:
             numbers.append(
                 Number(
                     name=item.name,
@@ -79,17 +92,18 @@ def numbers_of(settings: Any) -> list[Number]:
 
 
 def changed(settings: Settings, values: Mapping[str, Any], owner: str) -> Settings:
-    """Return the settings with some numbers changed.
+    """Return the settings with some numbers and files changed.
 
     Args:
         settings: a settings dataclass.
-        values: number or text by name.
+        values: number or text by name; a file's path may be relative to the working folder.
         owner: the name of the method, for messages.
 
     Raises:
-        InputError: it has no such number, or a value is not in its range.
+        InputError: it has no such number or file, or a value is not in its range.
     """
-    known = {n.name: n for n in numbers_of(settings)}
+    known: dict[str, Number | None] = {n.name: n for n in numbers_of(settings)}
+    known.update(dict.fromkeys(files_of(settings)))
     if values and not known:
         raise InputError(f"The method {owner} has no settings; {', '.join(values)} cannot be changed.", "settings")
     for name, value in values.items():
@@ -97,11 +111,12 @@ def changed(settings: Settings, values: Mapping[str, Any], owner: str) -> Settin
             raise InputError(
                 f"There is no setting {name!r}. The settings of {owner} are: {', '.join(known)}.", "settings"
             )
-        settings = _replaced(settings, name, _checked(known[name], value))
+        asked = known[name]
+        settings = _replaced(settings, name, _path(name, value) if asked is None else _checked(asked, value))
     return settings
 
 
-def _replaced(settings: Any, name: str, value: float) -> Any:
+def _replaced(settings: Any, name: str, value: float | str) -> Any:
     group, _, inner = name.rpartition(".")
     if not group:
         return dataclasses.replace(settings, **{name: value})
@@ -111,6 +126,12 @@ def _replaced(settings: Any, name: str, value: float) -> Any:
             merged = {**groups, group: _replaced(groups[group], inner, value)}
             return dataclasses.replace(settings, **{item.name: merged})
     raise KeyError(name)
+
+
+def _path(name: str, value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise InputError(f"{name} must be the path of a file; it was {value!r}.", "settings")
+    return os.path.abspath(value) if value else ""
 
 
 def _checked(asked: Number, value: Any) -> float:

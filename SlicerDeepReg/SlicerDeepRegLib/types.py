@@ -294,7 +294,9 @@ class Request:
                 return value.tolist()
             if isinstance(value, (str, os.PathLike)) and name in (*IMAGE_FIELDS, *POINT_FIELDS):
                 return os.path.basename(os.path.abspath(value))
-            return dict(value) if isinstance(value, Mapping) else value
+            if isinstance(value, Mapping):  # of the method; text is a number as it was typed, or the path of a file
+                return {key: os.path.basename(v) if isinstance(v, str) else v for key, v in value.items()}
+            return value
 
         return {name: jsonable(name) for name in self.__dataclass_fields__}
 

@@ -165,7 +165,10 @@ def described(method: Method) -> list[str]:
             size += f", {card.multiply_accumulates / 1e9:.0f} G multiply-accumulates at 160 x 192 x 224"
         lines.append(size)
     axes = " and ".join(f"{n}D" for n in card.dimensions)
-    weights = "no weights needed" if card.network is None else f"weights: {card.weights or 'none'}"
+    if card.network is None:
+        weights = "weights: those of its authors, not included" if card.trained_on else "no weights needed"
+    else:
+        weights = f"weights: {card.weights or 'none'}"
     trained = f"; trained on {card.trained_on}" if card.trained_on else ""
     lines.append(f"  {axes}; {weights}{trained}; {card.license}")
     lines += [f"  {text}" for text in (card.limits and f"Not good for: {card.limits}", card.shown) if text]

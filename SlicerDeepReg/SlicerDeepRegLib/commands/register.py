@@ -105,6 +105,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="NAME=VALUE",
         help="change a number of the method; may be given more than once",
     )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="the weights of a method that comes without them (unigradicon, multigradicon); as --set weights=FILE",
+    )
     for name, text in NUMBERS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"{text}; as --set {name}=N")
     parser.add_argument(
@@ -162,7 +167,8 @@ def run(options: argparse.Namespace) -> int:
     chosen = vars(options)  # what was left out is absent: Request has the defaults
     given = {name: chosen[name] for name in DEFAULTS if name in chosen}
     settings = read_settings(options.set)
-    settings.update({name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None})
+    own = ("weights", *NUMBERS)
+    settings.update({name: getattr(options, name) for name in own if getattr(options, name) is not None})
     if options.compare_svf:
         settings["compare_svf"] = True
     request = Request(**given, settings=settings)

@@ -129,13 +129,18 @@ def request_of(described: Mapping[str, Any], moved: Sequence[str] = ()) -> Reque
 
 def _with_files(request: Request, folder: Path) -> Request:
     """Return the request with files that are not in the current folder from that of the result.json, or from above."""
-    found: dict[str, Any] = {}
-    for field in (*IMAGE_FIELDS, *POINT_FIELDS):
-        name = getattr(request, field)
-        if isinstance(name, str):
-            places = (Path(name), folder / name, folder.parent / name)
-            found[field] = str(next((place for place in places if place.exists()), name))
-    return dataclasses.replace(request, **found)
+
+    def found(name: Any) -> Any:
+        if not isinstance(name, str) or not name:
+            return name
+        places = (Path(name), folder / name, folder.parent / name)
+        return str(next((place for place in places if place.exists()), name))
+
+    files = {field: found(getattr(request, field)) for field in (*IMAGE_FIELDS, *POINT_FIELDS)}
+    settings = dict(request.settings)
+    if "weights" in settings:
+        settings["weights"] = found(settings["weights"])
+    return dataclasses.replace(request, **files, settings=settings)
 
 
 def check_inputs(described: Mapping[str, Any], request: Request) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import __version__
 from ..methods import method, settings_of
-from ..settings import numbers_of
+from ..settings import files_of, numbers_of
 from ..similarity import similarities
 from ..types import PRESETS, InputError
 
@@ -214,8 +214,9 @@ def _settings(label: str, name: str, preset: str, changed: Sequence[str], labels
             settings[setting] = value
         elif not owner and not any(_has(other.partition("/")[0], preset, setting) for other in labels):
             raise InputError(f"--set {text}: none of the methods has a setting {setting}.")
-    settings_of(chosen, preset, settings)
-    return settings
+    checked = settings_of(chosen, preset, settings)
+    absolute = {name: getattr(checked, name) for name in files_of(checked) if name in settings}
+    return {**settings, **absolute}  # cells work in other folders
 
 
 def _owner(key: str, labels: Sequence[str]) -> tuple[str, str]:
@@ -228,7 +229,8 @@ def _owner(key: str, labels: Sequence[str]) -> tuple[str, str]:
 
 
 def _has(name: str, preset: str, setting: str) -> bool:
-    return setting in {number.name for number in numbers_of(method(name).presets[preset])}
+    settings = method(name).presets[preset]
+    return setting in {*files_of(settings), *(number.name for number in numbers_of(settings))}
 
 
 def cells_of(pairs: Sequence[Pair], methods: Sequence[Method], **options: Any) -> list[Cell]:

@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from ..preparation.working import WorkingPair, working_pair
 from ..similarity import for_modality, same_modality, similarity
-from ..types import ImagePair, InputError, Stage
+from ..types import Grid, ImagePair, InputError, Stage
 from .base import BaseMethod, Context, Outcome
 
 if TYPE_CHECKING:
@@ -114,12 +114,14 @@ class Engine(BaseMethod):
         curve: Sequence[float],
         began: float,
         context: Context,
+        grid: Grid | None = None,
     ) -> Outcome:
         """Make the outcome of a displacement and, where it is known, its inverse.
 
         Args:
-            displacement, inverse: (1, n, ...) voxels of the working grid, order i, j(, k).
+            displacement, inverse: (1, n, ...) voxels of the grid, order i, j(, k).
             began: when the engine began, by ``time.perf_counter``.
+            grid: where they are known; the working grid when left out.
 
         Raises:
             InputError: the displacement holds NaN or infinite values.
@@ -130,7 +132,8 @@ class Engine(BaseMethod):
             raise InputError(f"{self.title} gave a field with NaN or infinite values. Try another method.")
         seconds = time.perf_counter() - began
         context.report(0.98, "inverse")
-        field_lps = work.field_from_voxels(displacement[0].cpu().numpy(), work.grid)
+        grid = grid or work.grid
+        field_lps = work.field_from_voxels(displacement[0].cpu().numpy(), grid)
         stage = Stage(
             name=self.name,
             seconds=seconds,
@@ -143,7 +146,7 @@ class Engine(BaseMethod):
             linear_lps=work.linear_lps,
             stages=[stage],
             displacement=field_lps,
-            inverse=inverse_of(work, displacement, inverse),
+            inverse=inverse_of(work, displacement, inverse, grid),
             notes=modality_notes(work) if self.modalities == ("same",) else [],
         )
 

@@ -26,12 +26,28 @@ def call(
     values: Mapping[str, Any],
     context: Context,
 ) -> dict[str, np.ndarray]:
+    """Run a function of ``engine_worker`` on a prepared pair; see :func:`call_on`.
+
+    Args:
+        pair: handed over as the arrays "fixed" and "moving", and "spacing_mm" among the values.
+    """
+    arrays = {"fixed": pair.fixed, "moving": pair.moving}
+    return call_on(arrays, function, title, {**values, "spacing_mm": pair.spacing_mm}, context)
+
+
+def call_on(
+    arrays: Mapping[str, np.ndarray],
+    function: str,
+    title: str,
+    values: Mapping[str, Any],
+    context: Context,
+) -> dict[str, np.ndarray]:
     """Run a function of ``engine_worker`` in a new interpreter.
 
     Args:
+        arrays: what it gets, by name.
         function: its name.
         title: the engine's, for messages.
-        pair: handed over as the arrays "fixed" and "moving", and "spacing_mm" among the values.
         values: settings, anything that JSON holds.
         context: told how far it is while the engine runs; its exceptions stop the engine.
 
@@ -39,15 +55,18 @@ def call(
         The arrays that the function returned.
 
     Raises:
-        InputError: the engine crashed or failed; the message ends with its last output.
+        InputError: the engine refused what it was given, crashed or failed; in the latter cases the message ends with
+            its last output.
     """
     with private_folder("slicerdeepreg-") as folder:
-        for name, array in (("fixed", pair.fixed), ("moving", pair.moving)):
+        for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
-        given = {**values, "spacing_mm": pair.spacing_mm}
-        (folder / "values.json").write_text(json.dumps(given), encoding="utf-8")
+        (folder / "values.json").write_text(json.dumps(values), encoding="utf-8")
         command = module_command("methods.engine_worker", function, str(folder))
         run_engine(command, title, context.progress, folder, context.threads)
+        refused = folder / "refused.txt"
+        if refused.is_file():
+            raise InputError(refused.read_text(encoding="utf-8"))
         result = folder / "done.npz"
         if not result.is_file():
             raise InputError(f"{title} ended without a result. Try another preset, or another method.")

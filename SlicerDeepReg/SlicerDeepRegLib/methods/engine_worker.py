@@ -1,7 +1,7 @@
 """External engines, from arrays to arrays, in the process of their own that ``engine_process`` starts.
 
 The process (``launch.module_command("methods.engine_worker", FUNCTION, FOLDER)``) reads ``values.json`` and the arrays
-``*.npy`` in the folder and writes ``done.npz`` there.
+``*.npy`` in the folder and writes ``done.npz`` there, or ``refused.txt`` with a sentence about what it cannot use.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..processes.current import end_with_parent
+from ..types import InputError
 
 Arrays = dict[str, np.ndarray]
 
@@ -75,8 +76,56 @@ def elastix(arrays: Arrays, values: dict[str, Any]) -> Arrays:
     return {"displacement": itk.array_from_image(field)}
 
 
+def gradicon(arrays: Arrays, values: dict[str, Any]) -> Arrays:
+    """Register by the network of uniGradICON's package; return the displacement on its grid, (K, J, I, 3) its voxels.
+
+    The steps are those of its ``itk_wrapper.register_pair``; but without instance optimization only the way from
+    fixed to moving points is computed, neither the way back nor the loss, of which nothing is used.
+
+    Raises:
+        InputError: the file of weights cannot be read, or holds those of another network.
+    """
+    import torch
+
+    from ..models.torch_files import read_torch_file
+
+    path, shape = Path(values["weights"]), [1, 1, *[values["size"]] * 3]
+    weights = read_torch_file(path)
+    import itk  # both of the extra "unigradicon"
+    import unigradicon as library
+
+    torch.manual_seed(1)  # its instance optimization draws the places where inverse consistency is measured
+    library.config.device = torch.device(values["device"])
+    network = library.make_network(shape, include_last_step=True, loss_fn=library.make_sim(values["similarity"]))
+    try:
+        network.regis_net.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:  # other names or shapes; no dictionary of tensors
+        raise InputError(
+            f"{path.name} does not hold the weights of {values['title']}. Give the file that its authors published, or "
+            "one of the same network."
+        ) from error
+    network.to(library.config.device).eval()
+    images = []
+    for role in ("moving", "fixed"):
+        scaled = np.array(library.preprocess(itk.image_from_array(arrays[role]), values[role]))
+        tensor = torch.from_numpy(scaled)[None, None].to(library.config.device)
+        images.append(torch.nn.functional.interpolate(tensor, shape[2:], mode="trilinear", align_corners=False))
+    if values["steps"]:
+        optimize = library.icon_registration.itk_wrapper.finetune_execute
+        optimize(network, *images, values["steps"], values["learning_rate"])
+    with torch.no_grad():
+        identity = network.identity_map  # (1, 3, K, J, I), order k, j, i: 0 to 1 from the first voxel to the last
+        transform = network.phi_AB if values["steps"] else network.regis_net(*images)
+        displacement = (transform(identity) - identity)[0].flip(0) * (values["size"] - 1)
+    return {"displacement": np.ascontiguousarray(displacement.cpu().numpy().transpose(1, 2, 3, 0))}
+
+
 #: What can be asked for, by name.
-FUNCTIONS: dict[str, Callable[[Arrays, dict[str, Any]], Arrays]] = {"ants": ants, "elastix": elastix}
+FUNCTIONS: dict[str, Callable[[Arrays, dict[str, Any]], Arrays]] = {
+    "ants": ants,
+    "elastix": elastix,
+    "gradicon": gradicon,
+}
 
 
 def main() -> None:
@@ -86,7 +135,11 @@ def main() -> None:
     folder = Path(sys.argv[2])
     arrays = {path.stem: np.load(path, allow_pickle=False) for path in folder.glob("*.npy")}
     values = json.loads((folder / "values.json").read_text(encoding="utf-8"))
-    results = FUNCTIONS[sys.argv[1]](arrays, values)
+    try:
+        results = FUNCTIONS[sys.argv[1]](arrays, values)
+    except InputError as error:
+        (folder / "refused.txt").write_text(str(error), encoding="utf-8")
+        return
     np.savez(folder / "unfinished.npz", **results)  # type: ignore[arg-type]  # numpy: may be its option allow_pickle
     os.replace(folder / "unfinished.npz", folder / "done.npz")
 

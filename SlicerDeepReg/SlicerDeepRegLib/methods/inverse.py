@@ -30,14 +30,17 @@ def padding_for_inverse(pair: WorkingPair, displacement: torch.Tensor, grid: Gri
     return [margin[axis] for axis in pair.axes_ijk for _ in (0, 1)], padded(grid, (margin[0], margin[1], margin[2]))
 
 
-def inverse_of(pair: WorkingPair, displacement: torch.Tensor, start: torch.Tensor | None = None) -> Field:
+def inverse_of(
+    pair: WorkingPair, displacement: torch.Tensor, start: torch.Tensor | None = None, grid: Grid | None = None
+) -> Field:
     """Invert by fixed-point iteration, on a grid wide enough for every x + u(x).
 
     Args:
-        displacement: (1, n, ...) voxels of the working grid, order i, j(, k).
+        displacement: (1, n, ...) voxels of the grid, order i, j(, k).
         start: the inverse as far as it is known, of the same shape.
+        grid: where they are known; the working grid when left out.
     """
-    padding, grid = padding_for_inverse(pair, displacement, pair.grid)
+    padding, grid = padding_for_inverse(pair, displacement, grid or pair.grid)
     wide = F.pad(displacement, padding, mode="replicate")
     start = F.pad(start, padding, mode="replicate") if start is not None else None
     return pair.field_from_voxels(inverted(wide, start=start)[0].cpu().numpy(), grid)

@@ -278,12 +278,12 @@ def test_batch_normalization_is_stored_and_read(tmp_path):
     assert [stage.name for stage in register(network_request(Case("LPS-RAS"), "mine")).stages][-1] == "network alone"
 
 
-def test_another_voxel_size_than_the_recipes_is_said(tmp_path):
+def test_a_network_with_weights_works_at_the_voxels_of_its_recipe(tmp_path):
     install(model(tmp_path / "given", recipe={"intensity": "unit", "voxel_mm": 2}))
     case = Case("LPS-RAS")
-    for preset, said in (("standard", False), ("fast", True)):
+    for preset in ("standard", "fast"):  # the preset makes the voxels of a network with weights no larger
         asked = dataclasses.replace(network_request(case, "mine"), preset=preset)
-        assert any("trained at voxels of 2 mm" in note for note in register(asked).notes) == said
+        assert not any("trained at voxels of 2 mm" in note for note in register(asked).notes)
 
 
 @pytest.mark.parametrize(
