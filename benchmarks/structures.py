@@ -110,7 +110,7 @@ class Case:
         settings = settings_of(svf, preset, values)
         pair = ImagePair(*self.images, channels=channels)
         began = time.process_time()
-        outcome = svf.run(pair, self.linear, settings, Context(preset=preset, threads=run.THREADS))
+        outcome = svf.run(pair, self.linear, settings, Context(preset=preset, threads=torch.get_num_threads()))
         seconds = time.process_time() - began
         fixed = self.images[0]
         field = on_grid(outcome.displacement, fixed.grid)
@@ -132,9 +132,11 @@ def main():
     parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=tuple(CASES))
     parser.add_argument("--dice", nargs="+", type=float, default=(0.70, 0.78, 1.0))
     parser.add_argument("--preset", default="standard")
+    parser.add_argument("--threads", type=int, default=run.THREADS)
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of svf, for one look")
     options = parser.parse_args()
     prepare_process()
+    torch.set_num_threads(options.threads)
     values = dict(item.split("=") for item in options.set)
     rows = []
     for name in options.cases:

@@ -142,7 +142,6 @@ def optimize_level(
     channels = None
     if images.channels is not None and settings.structure_weight > 0:
         channels = ChannelTerm(images, grid, field_grid, settings.structure_weight)
-        weight *= settings.structure_stiffness
     adam = Adam(velocity, settings, level.iterations)
     curve: list[float] = []
     voxels = float(inside.sum().clamp(min=1))

@@ -37,18 +37,11 @@ class SVFSettings:
         1.5, 0.5, 5.0, "Step smoothing (voxels)", "Gaussian smoothing of each step. More is smoother and folds less."
     )
     structure_weight: float = number(
-        5.0,
+        3.0,
         0.0,
         100.0,
         "Weight of structures",
         "Pull of the structures of both images, where these are known, beside that of their intensities; 0 for none.",
-    )
-    structure_stiffness: float = number(
-        2.0,
-        0.1,
-        20.0,
-        "Stiffness with structures",
-        "Factor of the regularity where structures pull, too: they would make the deformation rougher.",
     )
     search_cell: int = number(
         6, 3, 16, "Search cell (voxels)", "Size of a cell of the first search for large motion, in voxels of the image."
