@@ -5,8 +5,8 @@
 The memberships are made from the true labels as a network of a given overlap would see them: on voxels of 2 mm, the
 structures moved by a smooth random displacement and blurred, in both images independently, until the mean Dice with the
 truth is the one asked for (1: the truth itself). `none` registers without them. Every case begins from one linear
-transform; seconds are those of the method alone, CPU time. Defaults were chosen on brain_patients, and brain_oasis is
-held out. Writes into RESULTS.md unless --set or --cases is given.
+transform; seconds are those of the method alone, CPU time. The weight was chosen on brain_patients. Writes into
+RESULTS.md unless --set or --cases is given.
 """
 
 from __future__ import annotations
