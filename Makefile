@@ -94,6 +94,7 @@ benchmark: setup
 	$(BIN)/python benchmarks/review.py
 	$(BIN)/python benchmarks/training.py --parts generator steps
 	$(BIN)/python benchmarks/joint.py
+	$(BIN)/python benchmarks/structures.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/memory.py
 

@@ -302,6 +302,44 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
+class Channels:
+    """What is known of both images beside their intensities: numbers that are alike where both show the same.
+
+    Attributes:
+        fixed, moving: (C, K, J, I) float32. 0 stands for the background, and is what lies outside their grids.
+        fixed_grid, moving_grid: where they are; any grids, which need not be those of the images.
+    """
+
+    fixed: np.ndarray
+    moving: np.ndarray
+    fixed_grid: Grid
+    moving_grid: Grid
+
+    def __post_init__(self) -> None:
+        for role, values, grid in (
+            ("fixed", self.fixed, self.fixed_grid),
+            ("moving", self.moving, self.moving_grid),
+        ):
+            if values.ndim != 4 or not len(values) or tuple(values.shape[1:]) != grid.shape_kji:
+                raise InputError(
+                    f"The channels of the {role} image have shape {tuple(values.shape)}, but their grid has "
+                    f"{grid.shape_kji} (k, j, i): give (channels, k, j, i).",
+                    role,
+                )
+            if not np.isfinite(values).all():
+                raise InputError(
+                    f"The channels of the {role} image have values that are not finite numbers. Compute them again, "
+                    "or register without them.",
+                    role,
+                )
+        if len(self.fixed) != len(self.moving):
+            raise InputError(
+                f"The fixed image has {len(self.fixed)} channels and the moving one {len(self.moving)}: make both in "
+                "the same way."
+            )
+
+
+@dataclass(frozen=True, eq=False)
 class ImagePair:
     """A pair that was read and checked, as methods take it.
 
@@ -309,12 +347,14 @@ class ImagePair:
         fixed, moving: the images.
         fixed_mask: (K, J, I) bool on the fixed grid, where to compare; None for everywhere.
         moving_mask: an image on the moving grid, above 0 where to compare; None for everywhere.
+        channels: what else is to be brought together, by methods that can; None for the intensities alone.
     """
 
     fixed: Image
     moving: Image
     fixed_mask: np.ndarray | None = None
     moving_mask: Image | None = None
+    channels: Channels | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ..checks import Inputs
 from ..geometry.grids import sampled
 from ..geometry.points import apply_matrix, fixed_to_moving, spread_mm, voxel_centers_lps
 from ..preparation.perturb import perturbed_pair
-from ..types import Image, ImagePair, Progress, ProgressCallback, Transform
+from ..types import Grid, Image, ImagePair, Progress, ProgressCallback, Transform
 from .align import Plan, align
 from .clock import Clock
 
@@ -47,10 +47,14 @@ def uncertainty_map(inputs: Inputs, plan: Plan, transform: Transform, progress: 
 def _perturbed(pair: ImagePair, seed: int) -> tuple[ImagePair, np.ndarray]:
     """Return another look at the pair, and the (4, 4) motion of the moving image that must be taken out again."""
     fixed, moving, motion = perturbed_pair(pair.fixed, pair.moving, seed=seed)
-    mask = pair.moving_mask
+    mask, channels = pair.moving_mask, pair.channels
+    if channels is not None:  # they belong to the moving image, which was moved
+        grid = Grid(channels.moving_grid.size_ijk, motion @ channels.moving_grid.ijk_to_lps)
+        channels = dataclasses.replace(channels, moving_grid=grid)
     return ImagePair(
         fixed=fixed,
         moving=moving,
         fixed_mask=pair.fixed_mask,
         moving_mask=dataclasses.replace(mask, grid=moving.grid) if mask is not None else None,
+        channels=channels,
     ), motion

@@ -12,9 +12,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..geometry.fields import to_lps
-from ..geometry.grids import content_box, oriented, padded, resized, triple, with_voxels
+from ..geometry.grids import content_box, level_size, oriented, padded, resized, triple, with_voxels
 from ..similarity import automatic, similarity
-from ..types import AUTOMATIC, Field, Grid, Image, ImagePair, InputError
+from ..types import AUTOMATIC, Channels, Field, Grid, Image, ImagePair, InputError
 from . import intensity
 from .resample import resample
 from .resolution import finest
@@ -41,6 +41,8 @@ class WorkingPair:
         linear_lps: (4, 4) the linear part that was applied.
         similarity: the name of the metric, decided.
         preset: the preset that was asked for.
+        channels: those of the pair on grids over the same box as ``grid`` and around it, the linear part applied to
+            the moving ones; no finer than ``grid`` or than they came. None where the pair has none.
     """
 
     fixed: np.ndarray
@@ -52,6 +54,7 @@ class WorkingPair:
     linear_lps: np.ndarray
     similarity: str
     preset: str
+    channels: Channels | None = None
 
     @property
     def axes_ijk(self) -> tuple[int, ...]:
@@ -133,6 +136,25 @@ def working_pair(
         linear_lps=linear_lps,
         similarity=chosen.name,
         preset=preset,
+        channels=None if pair.channels is None else _channels(pair.channels, grid, margin_ijk, linear_lps),
+    )
+
+
+def _channels(given: Channels, grid: Grid, margin_ijk: tuple[int, int, int], linear_lps: np.ndarray) -> Channels:
+    """Return the channels over the box of the working grid, the moving ones with a margin as wide as the image's."""
+    axes = np.array(grid.size_ijk) > 1
+    size = level_size(grid, max(1.0, float(given.fixed_grid.spacing_mm.min() / grid.spacing_mm[axes].min())))
+    core = resized(grid, size)
+    wide = padded(core, triple(np.ceil(np.array(margin_ijk) * grid.spacing_mm / core.spacing_mm)))
+
+    def on(target: Grid, values: np.ndarray, own: Grid, linear_lps: np.ndarray | None = None) -> np.ndarray:
+        return np.stack([resample(Image(channel, own), target, linear_lps, outside=0) for channel in values])
+
+    return Channels(
+        fixed=on(core, given.fixed, given.fixed_grid),
+        moving=on(wide, given.moving, given.moving_grid, linear_lps),
+        fixed_grid=core,
+        moving_grid=wide,
     )
 
 

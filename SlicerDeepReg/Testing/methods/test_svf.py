@@ -1,5 +1,7 @@
 """The method itself: what it must never do, on small synthetic pairs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -16,13 +18,16 @@ from SlicerDeepRegLib.geometry.points import (
 )
 from SlicerDeepRegLib.methods import Context
 from SlicerDeepRegLib.methods.svf import optimizer, plan, search
+from SlicerDeepRegLib.methods.svf.channels import ChannelTerm
 from SlicerDeepRegLib.methods.svf.folds import min_jacobian
+from SlicerDeepRegLib.methods.svf.pyramid import Images
 from SlicerDeepRegLib.methods.svf.settings import PRESET_SETTINGS
 from SlicerDeepRegLib.metrics import measure
 from SlicerDeepRegLib.pipeline import align, register
 from SlicerDeepRegLib.preparation.resolution import RESOLUTIONS
 from SlicerDeepRegLib.preparation.working import working_pair
-from SlicerDeepRegLib.types import Canceled, Grid, Image, ImagePair
+from SlicerDeepRegLib.types import Canceled, Channels, Grid, Image, ImagePair
+from SlicerDeepRegLib.warping.filters import gaussian
 
 GRID = make_grid((40, 44, 36), (1.6, 1.6, 1.8), np.eye(3))
 POINTS = voxel_centers_lps(GRID)
@@ -136,6 +141,86 @@ def test_a_refined_field_begins_at_full_size(monkeypatch):
     pair = working_pair(ImagePair(seen(0), seen(bump([2.0, 0, 0]))), np.eye(4), "standard", "lncc")
     optimizer.refine(pair, torch.zeros(1, 3, *pair.grid.shape_kji), 2, Context())
     assert sizes[0].field_size_ijk == sizes[0].size_ijk and sizes[1].field_size_ijk != sizes[1].size_ijk
+
+
+def blobs(points):
+    """Two channels of a structure each, which the images below do not show."""
+    centers = np.array([[[6.0, 4, -2]], [[-8.0, -6, 4]]])
+    return (3 * np.exp(-((points[None] - centers[:, None, None]) ** 2).sum(-1) / (2 * 5.0**2))).astype(np.float32)
+
+
+def flat_pair_with_channels(grid, shift_lps_mm, **more):
+    """Heads without anything inside, and what is inside them as channels on voxels and axes of their own."""
+    far = voxel_centers_lps(grid)
+    moved = shift_lps_mm * np.exp(-(far**2).sum(-1) / (2 * 14.0**2))[..., None]
+    own = make_grid(tuple(n // 2 if n > 1 else 1 for n in grid.size_ijk), 2 * grid.spacing_mm, np.eye(3))
+    points = voxel_centers_lps(own)
+    of_fixed = blobs(points + shift_lps_mm * np.exp(-(points**2).sum(-1) / (2 * 14.0**2))[..., None])
+    turned = Grid(own.size_ijk, own.ijk_to_lps @ [[-1, 0, 0, own.size_ijk[0] - 1], *np.eye(4)[1:]])
+    channels = Channels(of_fixed, blobs(points)[..., ::-1], own, turned)
+    flat = [Image(np.minimum(seen(u, grid=grid).values, 30), grid, "flat") for u in (moved, 0)]
+    return ImagePair(*flat, channels=channels, **more), moved
+
+
+def error_inside(found, moved, grid):
+    """Mean distance to the true displacement where the channels show something, mm."""
+    points = voxel_centers_lps(grid)
+    inside = blobs(points).max(0) > 1
+    return np.linalg.norm(displacement_at(found, points[inside]) - moved[inside], axis=1).mean()
+
+
+@pytest.mark.parametrize("size, coarse", [((40, 44, 36), False), ((40, 44, 36), True), ((40, 44, 1), False)])
+def test_channels_bring_together_what_the_intensities_do_not_show(size, coarse, monkeypatch):
+    if coarse:
+        monkeypatch.setattr(plan, "LARGE", 1000)
+    grid = make_grid(size, (1.6, 1.6, 1.8), np.eye(3))
+    pair, moved = flat_pair_with_channels(grid, np.array([3.0, -2.0, 0.0]))
+    without = dataclasses.replace(pair, channels=None)
+    errors = []
+    for one in (without, pair):
+        work = working_pair(one, np.eye(4), "standard", "lncc")
+        outcome = optimizer.optimize(work, PRESET_SETTINGS["standard"], Context())
+        errors.append(error_inside(outcome.displacement, moved, grid))
+        assert outcome.displacement.displacement_lps_mm[..., 2].any() == (size[2] > 1)
+    assert errors[1] < 0.6 * errors[0], errors
+
+
+def test_channels_of_no_weight_change_no_bit():
+    pair, _ = flat_pair_with_channels(GRID, np.array([3.0, -2.0, 0.0]))
+    off = dataclasses.replace(PRESET_SETTINGS["fast"], structure_weight=0.0)
+    fields = [
+        optimizer.optimize(working_pair(one, np.eye(4), "fast", "lncc"), settings, Context(preset="fast")).displacement
+        for one, settings in ((dataclasses.replace(pair, channels=None), PRESET_SETTINGS["fast"]), (pair, off))
+    ]
+    assert np.array_equal(fields[0].displacement_lps_mm, fields[1].displacement_lps_mm)
+
+
+def test_a_refinement_uses_the_channels():
+    pair, moved = flat_pair_with_channels(GRID, np.array([3.0, -2.0, 0.0]))
+    errors = []
+    for one in (dataclasses.replace(pair, channels=None), pair):
+        work = working_pair(one, np.eye(4), "standard", "lncc")
+        start = torch.zeros(1, 3, *work.grid.shape_kji)
+        errors.append(error_inside(optimizer.refine(work, start, 20, Context()).displacement, moved, GRID))
+    assert errors[1] < 0.6 * errors[0], errors
+
+
+def test_the_pull_of_channels_is_the_derivative_of_their_loss():
+    """Between voxels of the level and of the channels, which are larger here."""
+    pair, _ = flat_pair_with_channels(GRID, np.array([3.0, -2.0, 0.0]))
+    work = working_pair(pair, np.eye(4), "standard", "lncc")
+    term = ChannelTerm(Images(work, torch.device("cpu")), work.grid, work.grid, 5.0)
+    towards = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, *work.grid.shape_kji))).float()
+    towards = gaussian(towards, [4.0] * 3)
+    zero = torch.zeros_like(towards)
+    value, pull = term(zero)
+    step = 0.2 / float(towards.abs().max())
+    expected = (term(step * towards)[0] - term(-step * towards)[0]) / (2 * step)
+    # a displacement is in voxels of the level, the pull per finest voxel: the third axis is longer
+    per_voxel = towards * torch.tensor([1.0, 1.0, 1.8 / 1.6]).view(1, 3, 1, 1, 1)
+    on_own = torch.nn.functional.interpolate(per_voxel, size=pull.shape[2:], mode="trilinear")
+    assert value > 0
+    assert float((pull * on_own).sum()) / pull[0, 0].numel() == pytest.approx(expected, rel=0.1)
 
 
 def test_another_contrast_is_recognized_and_registered():

@@ -1,12 +1,17 @@
 """Looking at a pair again: noise as strong as its own, brightness, and a motion that can be taken out again."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from SlicerDeepRegLib.checks import read_inputs
 from SlicerDeepRegLib.metrics.status import AMBER, GREEN, RED, statuses
-from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.pipeline import register, uncertainty
+from SlicerDeepRegLib.pipeline.align import Plan
 from SlicerDeepRegLib.preparation.perturb import LEAST_NOISE, noise_of, perturbed_pair
 from SlicerDeepRegLib.teaching.pairs import synthetic_slice
-from SlicerDeepRegLib.types import Canceled, Image, InputError, Request
+from SlicerDeepRegLib.types import Canceled, Channels, Image, InputError, Request, Transform
 from SlicerDeepRegLib.worker.protocol import read_result, write_result
 
 
@@ -96,6 +101,23 @@ def test_progress_counts_the_repeats_and_a_cancel_ends_them():
     fractions = [fraction for fraction, _ in seen]
     assert fractions == sorted(fractions) and 0.6 < fractions[-1] < 0.75
     assert {"scale 1", "perturbed 1 of 2"} <= {stage for _, stage in seen}
+
+
+def test_channels_go_with_their_image(plain_case, monkeypatch):
+    """Those of the moving image are moved as it is; otherwise every look would show a motion that is none."""
+    seen = []
+    monkeypatch.setattr(
+        uncertainty, "align", lambda pair, *_: seen.append(pair) or SimpleNamespace(transform=Transform(np.eye(4)))
+    )
+    grids = [image.grid for image in (plain_case.fixed, plain_case.moving)]
+    channels = Channels(*[np.zeros((1, *grid.shape_kji), np.float32) for grid in grids], *grids)
+    request = Request(plain_case.fixed, plain_case.moving, linear="none", uncertainty_runs=1, device="cpu")
+    inputs = read_inputs(request)
+    inputs = dataclasses.replace(inputs, pair=dataclasses.replace(inputs.pair, channels=channels))
+    uncertainty.uncertainty_map(inputs, Plan.of(request), Transform(np.eye(4)), lambda progress: None)
+    assert seen[0].channels.fixed_grid.same_as(seen[0].fixed.grid)
+    assert seen[0].channels.moving_grid.same_as(seen[0].moving.grid)
+    assert not seen[0].moving.grid.same_as(plain_case.moving.grid)
 
 
 def test_masks_go_with_their_images(plain_case):

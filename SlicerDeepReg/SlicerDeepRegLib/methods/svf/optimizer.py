@@ -14,12 +14,13 @@ from ...geometry.grids import resized
 from ...preparation.working import WorkingPair
 from ...similarity import Comparison, Similarity, similarities
 from ...types import Field, Stage
-from ...warping.filters import central_difference, gaussian, laplacian
+from ...warping.filters import gaussian, laplacian
 from ...warping.sample import compose, resize, warp
 from ...warping.velocity import correct_inverse, integrate
 from ..base import Context, Outcome
 from ..inverse import padding_for_inverse
 from .adam import Adam
+from .channels import ChannelTerm, slope_times
 from .folds import fold_free
 from .plan import Level, levels
 from .pyramid import Deformation, Images, as_field, resized_to
@@ -140,6 +141,9 @@ def optimize_level(
     how = Comparison(settings.metrics[metric.name], thickness, lambda image: warp(image, begin, **relation))
     compared = metric.prepare(fixed, moving, inside, how)
     velocity = identity
+    channels = None
+    if images.channels is not None and settings.structure_weight > 0:
+        channels = ChannelTerm(images, grid, field_grid, settings.structure_weight)
     adam = Adam(velocity, settings, level.iterations)
     curve: list[float] = []
     voxels = float(inside.sum().clamp(min=1))
@@ -148,9 +152,10 @@ def optimize_level(
         whole = step if before is None else compose(before.displacement, step)
         warped = warp(compared.moving, resize(whole, shape), **relation)
         value, by_warped = _value_and_gradient(compared.term, warped)
-        gradient = _force(warped, by_warped.mul_(voxels), thickness)
-        if field_shape != shape:  # the mean of the voxels around each value of the field
-            gradient = F.interpolate(gradient, size=field_shape, mode="trilinear" if len(shape) == 3 else "bilinear")
+        gradient = _on(field_shape, slope_times(warped, by_warped.mul_(voxels), thickness))
+        if channels is not None:
+            other, pull = channels(whole)
+            value, gradient = value + other, gradient + _on(field_shape, pull)
         gradient -= _stiffness(whole, cell, weight)
         if field_shape == shape:  # that mean has smoothed as much
             gradient = gaussian(gradient, settings.gradient_sigma / cell)
@@ -181,13 +186,11 @@ def _value_and_gradient(
     return float(value.detach()), gradient
 
 
-def _force(warped: torch.Tensor, by_warped: torch.Tensor, thickness: np.ndarray) -> torch.Tensor:
-    """Return the derivative of the loss by a small displacement of the fixed points, (1, n, ...), per finest voxel."""
-    parts = []
-    for c, length in enumerate(thickness):
-        slope = central_difference(warped, warped.ndim - 1 - c).mul_(by_warped)
-        parts.append(slope.sum(1, keepdim=True).div_(float(length)))
-    return torch.cat(parts, 1)
+def _on(shape: tuple[int, ...], gradient: torch.Tensor) -> torch.Tensor:
+    """Return a derivative on the voxels of the field: the mean of those around each where these are larger."""
+    if tuple(gradient.shape[2:]) == shape:
+        return gradient
+    return F.interpolate(gradient, size=shape, mode="trilinear" if len(shape) == 3 else "bilinear")
 
 
 def _stiffness(whole: torch.Tensor, thickness: np.ndarray, weight: float) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ...preparation.working import WorkingPair
-from ...types import Field, Grid
+from ...types import Channels, Field, Grid
 from ...warping.filters import gaussian
 from ...warping.sample import resize
 
@@ -47,14 +47,18 @@ class Images:
     def __init__(self, pair: WorkingPair, device: torch.device) -> None:
         self.pair, self.device = pair, device
         self.axes = list(pair.axes_ijk)
-        self.fixed = self._tensor(pair.fixed)
-        self.moving = self._tensor(pair.moving)
-        self.inside = self._tensor(pair.inside.astype(np.float32))
+        self.fixed = self._tensor(pair.fixed[None])
+        self.moving = self._tensor(pair.moving[None])
+        self.inside = self._tensor(pair.inside[None])
+        self.channels = None if pair.channels is None else self._both(pair.channels)
+
+    def _both(self, channels: Channels) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._tensor(channels.fixed), self._tensor(channels.moving)
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
-        """(1, 1, ...) without the axis of a single slice."""
-        shape = [n for n in values.shape if n > 1] if len(self.axes) < 3 else values.shape
-        tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32).reshape(1, 1, *shape))
+        """(1, C, ...) of (C, K, J, I), without the axis of a single slice."""
+        shape = [n for n in values.shape[1:] if n > 1] if len(self.axes) < 3 else values.shape[1:]
+        tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32).reshape(1, len(values), *shape))
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
@@ -68,17 +72,39 @@ class Images:
 
         Images are (1, 1, ...), without the axis of a single slice.
         """
-        factor = np.array(self.pair.grid.size_ijk) / np.array(grid.size_ijk)
-        sigma = [0.35 * np.sqrt(max(0.0, f**2 - 1)) for f in factor[self.axes]]
-        fixed = self._shrunk(self.fixed, sigma, [grid.size_ijk[c] for c in self.axes])
-        inside = self._shrunk(self.inside, sigma, [grid.size_ijk[c] for c in self.axes])
-        wide = np.array(self.pair.grid.size_ijk) + 2 * np.array(self.pair.margin_ijk)
+        fixed, moving, relation = self._both_at(grid, self.fixed, self.moving, self.pair.grid, self.pair.margin_ijk)
+        return fixed, moving, self.inside_at(grid), relation
+
+    def inside_at(self, grid: Grid) -> torch.Tensor:
+        """Return the mask, (1, 1, ...) of 0..1, at the resolution of ``grid``."""
+        sigma, size = self._reduction(self.pair.grid, grid)
+        return self._shrunk(self.inside, sigma, size)
+
+    def channels_at(self, grid: Grid) -> tuple[torch.Tensor, torch.Tensor, Relation]:
+        """Return the channels of both, (1, C, ...), at the resolution of ``grid``, and ``warp``'s arguments."""
+        channels = self.pair.channels
+        if channels is None or self.channels is None:
+            raise ValueError("the pair has no channels")
+        margin = (np.array(channels.moving_grid.size_ijk) - np.array(channels.fixed_grid.size_ijk)) // 2
+        return self._both_at(grid, *self.channels, channels.fixed_grid, margin)
+
+    def _reduction(self, own: Grid, grid: Grid) -> tuple[list[float], list[int]]:
+        """Return by how many voxels an image on ``own`` is smoothed for ``grid``, and the size there."""
+        factor = np.array(own.size_ijk) / np.array(grid.size_ijk)
+        return [0.35 * np.sqrt(max(0.0, f**2 - 1)) for f in factor[self.axes]], [grid.size_ijk[c] for c in self.axes]
+
+    def _both_at(
+        self, grid: Grid, fixed: torch.Tensor, moving: torch.Tensor, own: Grid, margin_ijk: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor, Relation]:
+        sigma, size = self._reduction(own, grid)
+        factor = np.array(own.size_ijk) / np.array(grid.size_ijk)
+        wide = np.array(own.size_ijk) + 2 * np.array(margin_ijk)
         moving_size = [max(1, int(round(wide[c] / factor[c]))) for c in self.axes]
-        moving = self._shrunk(self.moving, sigma, moving_size)
         moving_factor = wide[self.axes] / np.array(moving_size)
         scale = factor[self.axes] / moving_factor
-        offset = (0.5 * factor[self.axes] + np.array(self.pair.margin_ijk)[self.axes]) / moving_factor - 0.5
-        return fixed, moving, inside, {"scale_ijk": scale.tolist(), "offset_ijk": offset.tolist()}
+        offset = (0.5 * factor[self.axes] + np.array(margin_ijk)[self.axes]) / moving_factor - 0.5
+        relation: Relation = {"scale_ijk": scale.tolist(), "offset_ijk": offset.tolist()}
+        return self._shrunk(fixed, sigma, size), self._shrunk(moving, sigma, moving_size), relation
 
     @staticmethod
     def _shrunk(image: torch.Tensor, sigma_ijk: Sequence[float], size_ijk: Sequence[int]) -> torch.Tensor:

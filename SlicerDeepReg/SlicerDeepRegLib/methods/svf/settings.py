@@ -36,6 +36,13 @@ class SVFSettings:
     step_sigma: float = number(
         1.5, 0.5, 5.0, "Step smoothing (voxels)", "Gaussian smoothing of each step. More is smoother and folds less."
     )
+    structure_weight: float = number(
+        3.0,
+        0.0,
+        100.0,
+        "Weight of structures",
+        "Pull of the structures of both images, where these are known, beside that of their intensities; 0 for none.",
+    )
     search_cell: int = number(
         6, 3, 16, "Search cell (voxels)", "Size of a cell of the first search for large motion, in voxels of the image."
     )
