@@ -66,8 +66,8 @@ class GradIconSettings:
         0,
         500,
         "Refinement (steps)",
-        "Steps of velocity-field optimization from the network's field on, at its second finest scale, and in proportion "
-        "at the finest; 0 for none.",
+        "Steps of velocity-field optimization from the network's field, at its second finest scale; as many at the "
+        "finest as it would do there itself for that. 0 for the network alone.",
     )
     weights: str = file("The file of its weights.")
 
