@@ -30,6 +30,8 @@ POINT_FIELDS = ("fixed_points", "moving_points")
 #: The most repetitions on perturbed inputs that a request may ask for.
 MAX_UNCERTAINTY_RUNS = 50
 DEVICES = ("auto", "cpu", "cuda", "mps")
+#: Whether a registration brings the structures of brains together, where both images show one.
+STRUCTURE_CHOICES = (AUTOMATIC, "off")
 
 #: The name of the file that each output is written to.
 OUTPUT_FILES = {
@@ -249,6 +251,7 @@ class Request:
     preset: str = "standard"
     similarity: str = AUTOMATIC
     device: str = "auto"
+    structures: str = "off"
     fixed_mask: Source | None = None
     moving_mask: Source | None = None
     fixed_labels: Source | None = None
@@ -268,7 +271,7 @@ class Request:
     uncertainty_runs: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in (("preset", PRESETS), ("device", DEVICES)):
+        for name, choices in (("preset", PRESETS), ("device", DEVICES), ("structures", STRUCTURE_CHOICES)):
             value = getattr(self, name)
             if value not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}; it was {value!r}.", name)
@@ -300,6 +303,44 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
+class Channels:
+    """What is known of both images beside their intensities: numbers that are alike where both show the same.
+
+    Attributes:
+        fixed, moving: (C, K, J, I) float32. 0 stands for the background, and is what lies outside their grids.
+        fixed_grid, moving_grid: where they are; any grids, which need not be those of the images.
+    """
+
+    fixed: np.ndarray
+    moving: np.ndarray
+    fixed_grid: Grid
+    moving_grid: Grid
+
+    def __post_init__(self) -> None:
+        for role, values, grid in (
+            ("fixed", self.fixed, self.fixed_grid),
+            ("moving", self.moving, self.moving_grid),
+        ):
+            if values.ndim != 4 or not len(values) or tuple(values.shape[1:]) != grid.shape_kji:
+                raise InputError(
+                    f"The channels of the {role} image have shape {tuple(values.shape)}, but their grid has "
+                    f"{grid.shape_kji} (k, j, i): give (channels, k, j, i).",
+                    role,
+                )
+            if not np.isfinite(values).all():
+                raise InputError(
+                    f"The channels of the {role} image have values that are not finite numbers. Compute them again, "
+                    "or register without them.",
+                    role,
+                )
+        if len(self.fixed) != len(self.moving):
+            raise InputError(
+                f"The fixed image has {len(self.fixed)} channels and the moving one {len(self.moving)}: make both in "
+                "the same way."
+            )
+
+
+@dataclass(frozen=True, eq=False)
 class ImagePair:
     """A pair that was read and checked, as methods take it.
 
@@ -307,12 +348,16 @@ class ImagePair:
         fixed, moving: the images.
         fixed_mask: (K, J, I) bool on the fixed grid, where to compare; None for everywhere.
         moving_mask: an image on the moving grid, above 0 where to compare; None for everywhere.
+        channels: what else is to be brought together, by methods that can; None for the intensities alone.
+        start: (4, 4) a rigid alignment that the linear stage should try, too, fixed to moving points, LPS mm; or None.
     """
 
     fixed: Image
     moving: Image
     fixed_mask: np.ndarray | None = None
     moving_mask: Image | None = None
+    channels: Channels | None = None
+    start: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -429,7 +474,8 @@ class Result:
         warped_labels: the moving labels on the fixed grid, or None.
         stages: in order.
         metrics: {"before": {...}, "linear": {...}, "after": {...}}, each name to value.
-        seconds: wall time by part ("read", "linear", "prepare", "method", "warp", "measure", "path", "uncertainty").
+        seconds: wall time by part ("read", "structures", "linear", "prepare", "method", "warp", "measure", "path",
+            "uncertainty").
         provenance: versions, device, thread count, checksums of the inputs.
         notes: sentences about what was assumed or found.
         locations: the worst of each kind, the worst first; empty where nothing was measured.
