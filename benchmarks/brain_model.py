@@ -44,7 +44,7 @@ BRAINS = {
         "",
     ),
 }
-OTHERS = ("ct_lung/fixed_ct", "ct_lung/moving_ct", "hippocampus", "cardiac_4d", "noise", "blobs", "mirrored", "upside")
+OTHERS = ("ct_lung/fixed_ct", "ct_lung/moving_ct", "hippocampus", "cardiac_4d", "noise", "blobs", "upside")
 
 
 def other(name: str) -> Image:
@@ -64,9 +64,9 @@ def other(name: str) -> Image:
             head = ((k - 48) / 40) ** 2 + ((j - 56) / 48) ** 2 + ((i - 48) / 38) ** 2 < 1
             values = (values - values.min()) * head
         return Image(np.abs(values), Grid(size, matrix), name)
-    if name in ("mirrored", "upside"):
+    if name == "upside":
         brain = read_image(DATA / "brain_oasis" / "fixed_t1.nii.gz")
-        turn = np.diag([-1.0, 1, 1, 1] if name == "mirrored" else [1.0, -1, -1, 1])
+        turn = np.diag([1.0, -1, -1, 1])
         return Image(brain.values, Grid(brain.grid.size_ijk, turn @ brain.grid.ijk_to_lps), name)
     return without_gaps(read_image(DATA / f"{name}.nii.gz"))[0]
 

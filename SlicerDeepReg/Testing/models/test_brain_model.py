@@ -40,16 +40,18 @@ def test_a_brain_off_the_middle_of_a_large_image_is_found(tmp_path, turned):
     there = np.eye(4)
     there[:3, :3], there[:3, 3] = rotation([4, -6, 10]) * 0.95, [25, -30, 40]
     image = painted_brain(make_grid((98, 96, 100), (2.6, 2.6, 2.5), turned), there)
-    image.values[:3] = image.values[-3:] = 0.5  # so that the image shows something over all its 260 mm
+    image.values[:3] = image.values[-3:] = 1.0  # so that the image shows something over all its 260 mm
     seen = reading_model(tmp_path / "model").see(image)
     assert seen.evidence.residual_mm < 4 and seen.evidence.moved_mm < 2 and seen.evidence.plausible > 0.4
     assert seen.evidence.scale == pytest.approx(0.95, abs=0.05)
     points = voxel_centers_lps(image.grid)
-    for number in (10, 49, 16, 8, 47):  # the larger ones, of which others cover little
+    brain = (image.values > 0) & (image.values < 0.99)
+    assert np.linalg.norm(points[seen.labels.values > 0].mean(0) - points[brain].mean(0)) < 1
+    for number in (10, 49, 16, 8, 47):  # the reader gives their borders to others
         truth = points[np.abs(image.values * len(CLASSES) - CLASSES.index(number)) < 0.1].mean(0)
-        assert np.linalg.norm(seen.centers[number] - truth) < 3
+        assert np.linalg.norm(seen.centers[number] - truth) < 5
         inside = seen.labels.values == number
-        assert np.linalg.norm(points[inside].mean(0) - truth) < 3
+        assert np.linalg.norm(points[inside].mean(0) - truth) < 5
         assert np.median(image.values[inside]) * len(CLASSES) == pytest.approx(CLASSES.index(number), abs=0.01)
         assert seen.confidences[number] > 0.7
         assert seen.volumes_ml[number] == pytest.approx(inside.sum() * 2.6 * 2.6 * 2.5 / 1000)
@@ -63,6 +65,7 @@ def test_a_brain_off_the_middle_of_a_large_image_is_found(tmp_path, turned):
 def test_what_is_no_brain_is_not_taken_for_one(tmp_path):
     model = reading_model(tmp_path / "model")
     grid = make_grid((58, 68, 58), (3.2, 3.2, 3.2), np.eye(3))
+    # The reader knows sides by brightness. Networks know them by place: to them a mirrored brain is a brain.
     mirrored = painted_brain(grid, np.diag([-1.0, 1, 1, 1]))
     assert not model.see(mirrored).evidence.is_brain
     half = painted_brain(grid)
