@@ -46,18 +46,16 @@ def test_a_brain_off_the_middle_of_a_large_image_is_found(tmp_path, turned):
     assert seen.evidence.scale == pytest.approx(0.95, abs=0.05)
     points = voxel_centers_lps(image.grid)
     brain = (image.values > 0) & (image.values < 0.99)
-    assert np.linalg.norm(points[seen.labels.values > 0].mean(0) - points[brain].mean(0)) < 1
-    for number in (10, 49, 16, 8, 47):  # the reader gives their borders to others
-        truth = points[np.abs(image.values * len(CLASSES) - CLASSES.index(number)) < 0.1].mean(0)
-        assert np.linalg.norm(seen.centers[number] - truth) < 5
+    apart_mm = points[seen.labels.values > 0].mean(0) - points[brain].mean(0)
+    assert np.abs(apart_mm[1:]).max() < 0.7 and abs(apart_mm[0]) < 2.5  # the left side is nearly as dark as nothing
+    for number in (10, 49, 16, 8, 47):
         inside = seen.labels.values == number
-        assert np.linalg.norm(points[inside].mean(0) - truth) < 5
         assert np.median(image.values[inside]) * len(CLASSES) == pytest.approx(CLASSES.index(number), abs=0.01)
         assert seen.confidences[number] > 0.7
         assert seen.volumes_ml[number] == pytest.approx(inside.sum() * 2.6 * 2.6 * 2.5 / 1000)
     assert seen.labels.grid.same_as(image.grid) and seen.confidence.values.max() <= 1
     # The network looked at a window about the brain, not at the middle of the image.
-    assert np.linalg.norm(seen.grid.center_lps_mm - there[:3, 3]) < 3
+    assert np.linalg.norm(seen.grid.center_lps_mm - there[:3, 3]) < 1
     mask = seen.brain_mask().values
     assert mask.sum() > (seen.labels.values > 0).sum() * 0.999 and set(np.unique(mask)) == {0, 1}
 
