@@ -29,8 +29,9 @@ CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
 SET_ASIDE = ".before-"
 #: The card of a segmentation network that was trained with a registration network.
 SEGMENTATION_CARD = "segmentation.json"
-#: What ``slicerdeepreg segment --model`` takes for the model that comes with the product, and its folder.
-BRAIN_MODEL, BRAIN_FOLDER = "brain", "brain-structures"
+#: What ``slicerdeepreg segment --model`` takes for the model that comes with the product, and where that may lie.
+BRAIN_MODEL = "brain"
+BRAIN_FOLDERS = tuple(folder / "brain-structures" for folder in MODEL_FOLDERS)
 #: What such a card calls the network that sees the structures of a brain.
 STRUCTURES_NETWORK = "structures"
 #: What a recipe may say.
@@ -334,11 +335,11 @@ def brain_model() -> Path:
     Raises:
         InputError: it did not come with this copy of the product.
     """
-    for folder in MODEL_FOLDERS:
-        if (folder / BRAIN_FOLDER / SEGMENTATION_CARD).is_file():
-            return folder / BRAIN_FOLDER
+    for folder in BRAIN_FOLDERS:
+        if (folder / SEGMENTATION_CARD).is_file():
+            return folder
     raise InputError(
-        f"The model {BRAIN_MODEL!r} is not part of this installation (Resources/Models/{BRAIN_FOLDER}). Install "
+        f"The model {BRAIN_MODEL!r} is not part of this installation (Resources/Models/{BRAIN_FOLDERS[0].name}). Install "
         "SlicerDeepReg again, or give the folder of another model."
     )
 

@@ -55,8 +55,8 @@ class Seen:
 
 @pytest.fixture
 def model(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "MODEL_FOLDERS", (tmp_path,))
-    return write_model(tmp_path / catalog.BRAIN_FOLDER)
+    monkeypatch.setattr(catalog, "BRAIN_FOLDERS", (tmp_path / "shipped",))
+    return write_model(tmp_path / "shipped")
 
 
 def test_the_linear_stage_also_starts_from_structures():
@@ -110,7 +110,7 @@ def test_nobody_looks_for_structures_unless_asked(model, monkeypatch):
 
 
 def test_without_the_model_the_start_is_an_error_and_the_channels_a_note(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "MODEL_FOLDERS", (tmp_path,))
+    monkeypatch.setattr(catalog, "BRAIN_FOLDERS", (tmp_path,))
     fixed, moving = turned_pair()
     with pytest.raises(InputError, match="not part of this installation") as raised:
         register(Request(fixed, moving, linear="structures", preset="fast"))

@@ -31,8 +31,8 @@ def reading_model(folder):
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
     """A model of random weights where the product's own lies."""
-    monkeypatch.setattr(catalog, "MODEL_FOLDERS", (tmp_path / "shipped",))
-    return write_model(tmp_path / "shipped" / catalog.BRAIN_FOLDER)
+    monkeypatch.setattr(catalog, "BRAIN_FOLDERS", (tmp_path / "shipped",))
+    return write_model(tmp_path / "shipped")
 
 
 @pytest.mark.parametrize("turned", [LIA, rotation([5, -12, 8])], ids=["LIA", "oblique"])
@@ -152,7 +152,7 @@ def test_the_command_writes_a_segmentation_with_names_a_mask_and_confidence(tmp_
 
 
 def test_the_command_says_what_is_missing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(catalog, "MODEL_FOLDERS", (tmp_path,))
+    monkeypatch.setattr(catalog, "BRAIN_FOLDERS", (tmp_path,))
     write_image(noise_image(make_grid((24, 24, 24), (6, 6, 6), np.eye(3))), tmp_path / "image.nii.gz")
     command = ["segment", "--image", str(tmp_path / "image.nii.gz"), "--output", str(tmp_path / "o.nii.gz")]
     assert main([*command, "--model", "brain"]) == 2
