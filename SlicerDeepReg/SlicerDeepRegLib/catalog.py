@@ -339,8 +339,8 @@ def brain_model() -> Path:
         if (folder / SEGMENTATION_CARD).is_file():
             return folder
     raise InputError(
-        f"The model {BRAIN_MODEL!r} is not part of this installation (Resources/Models/{BRAIN_FOLDERS[0].name}). Install "
-        "SlicerDeepReg again, or give the folder of another model."
+        f"The model {BRAIN_MODEL!r} is not part of this installation (Resources/Models/{BRAIN_FOLDERS[0].name}). "
+        "Install SlicerDeepReg again, or give the folder of another model."
     )
 
 
