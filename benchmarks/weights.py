@@ -173,7 +173,13 @@ class Runner:
             print("All stages are finished.")
             return 0
         print(f"Not finished: {', '.join(left)}. The same command goes on.")
+        self._say_what_waits(left)
         return UNFINISHED if self.stopping and not self.failed else 1
+
+    def _say_what_waits(self, left):
+        for stage in self.stages:
+            if stage.start and stage.name in left and not finished(by_name(stage.start), self.options.folder):
+                print(f"{stage.name} waits for {stage.start}: give it to --only, too, or leave --only out.")
 
     def _start(self):
         for stage in self.stages:

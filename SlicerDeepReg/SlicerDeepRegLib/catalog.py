@@ -30,6 +30,11 @@ CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
 SET_ASIDE = ".before-"
 #: The card of a segmentation network that was trained with a registration network.
 SEGMENTATION_CARD = "segmentation.json"
+#: What ``slicerdeepreg segment --model`` takes for the model that comes with the product, and where that may lie.
+BRAIN_MODEL = "brain"
+BRAIN_FOLDERS = tuple(folder / "brain-structures" for folder in MODEL_FOLDERS)
+#: What such a card calls the network that sees the structures of a brain.
+STRUCTURES_NETWORK = "structures"
 #: What a recipe may say.
 RECIPE = ("intensity", "voxel_mm", "orientation", "match")
 #: The intensities that a recipe may ask for: this one, or this and a number.
@@ -367,6 +372,21 @@ def card(name: str) -> Card:
     if base not in cards():
         raise InputError(f"There is no network {base!r}. The networks are: {', '.join(cards())}.", "method")
     return with_variant(cards()[base], variant) if variant else cards()[base]
+
+
+def brain_model() -> Path:
+    """Return the folder of the network that sees the structures of a brain.
+
+    Raises:
+        InputError: it did not come with this copy of the product.
+    """
+    for folder in BRAIN_FOLDERS:
+        if (folder / SEGMENTATION_CARD).is_file():
+            return folder
+    raise InputError(
+        f"The model {BRAIN_MODEL!r} is not part of this installation (Resources/Models/{BRAIN_FOLDERS[0].name}). "
+        "Install SlicerDeepReg again, or give the folder of another model."
+    )
 
 
 def with_variant(base: Card, variant: str) -> Card:

@@ -30,6 +30,8 @@ POINT_FIELDS = ("fixed_points", "moving_points")
 #: The most repetitions on perturbed inputs that a request may ask for.
 MAX_UNCERTAINTY_RUNS = 50
 DEVICES = ("auto", "cpu", "cuda", "mps")
+#: Whether a registration brings the structures of brains together, where both images show one.
+STRUCTURE_CHOICES = (AUTOMATIC, "off")
 
 #: The name of the file that each output is written to.
 OUTPUT_FILES = {
@@ -249,6 +251,7 @@ class Request:
     preset: str = "standard"
     similarity: str = AUTOMATIC
     device: str = "auto"
+    structures: str = "off"
     fixed_mask: Source | None = None
     moving_mask: Source | None = None
     fixed_labels: Source | None = None
@@ -268,7 +271,7 @@ class Request:
     uncertainty_runs: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in (("preset", PRESETS), ("device", DEVICES)):
+        for name, choices in (("preset", PRESETS), ("device", DEVICES), ("structures", STRUCTURE_CHOICES)):
             value = getattr(self, name)
             if value not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}; it was {value!r}.", name)
@@ -348,6 +351,7 @@ class ImagePair:
         fixed_mask: (K, J, I) bool on the fixed grid, where to compare; None for everywhere.
         moving_mask: an image on the moving grid, above 0 where to compare; None for everywhere.
         channels: what else is to be brought together, by methods that can; None for the intensities alone.
+        start: (4, 4) a rigid alignment that the linear stage should try, too, fixed to moving points, LPS mm; or None.
     """
 
     fixed: Image
@@ -355,6 +359,7 @@ class ImagePair:
     fixed_mask: np.ndarray | None = None
     moving_mask: Image | None = None
     channels: Channels | None = None
+    start: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -477,7 +482,8 @@ class Result:
         warped_labels: the moving labels on the fixed grid, or None.
         stages: in order.
         metrics: {"before": {...}, "linear": {...}, "after": {...}}, each name to value.
-        seconds: wall time by part ("read", "linear", "prepare", "method", "warp", "measure", "path", "uncertainty").
+        seconds: wall time by part ("read", "structures", "linear", "prepare", "method", "warp", "measure", "path",
+            "uncertainty").
         provenance: versions, device, thread count, checksums of the inputs.
         notes: sentences about what was assumed or found.
         locations: the worst of each kind, the worst first; empty where nothing was measured.

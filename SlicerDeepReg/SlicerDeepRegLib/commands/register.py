@@ -20,6 +20,7 @@ from ..types import (
     DEVICES,
     OUTPUT_FILES,
     PRESETS,
+    STRUCTURE_CHOICES,
     Image,
     InputError,
     Progress,
@@ -77,6 +78,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         ("linear", linear_methods(), "linear part before the method"),
         ("preset", PRESETS, "how much work"),
         ("similarity", similarity_names(), _similarity_help()),
+        ("structures", STRUCTURE_CHOICES, "bring the structures of brains together, where both images show one"),
         ("device", DEVICES, "where to compute"),
     ):
         parser.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..types import OUTPUT_FILES, Image, InputError, Result
@@ -56,8 +57,14 @@ def _write(result: Result, folder: Path, scene: bool) -> list[str]:
     return [*names, OUTPUT_FILES["scene"]]
 
 
-def write_segmentation_scene(image: Image, labels: Image, path: Path) -> None:
-    """Write a scene of the image with the labels as a segmentation node."""
+def write_segmentation_scene(
+    image: Image,
+    labels: Image,
+    path: Path,
+    names: Mapping[int, str] | None = None,
+    colors: Mapping[int, tuple[int, int, int]] | None = None,
+) -> None:
+    """Write a scene of the image with the labels as a segmentation node; see ``mrml.segments.add_segmentation``."""
     check_slicer()
     from ..mrml.display import set_range
     from ..mrml.host import Host
@@ -68,5 +75,5 @@ def write_segmentation_scene(image: Image, labels: Image, path: Path) -> None:
     with Host() as host:
         volume = add_volume(host.scene, image, image.name)
         set_range(volume, *display_range(image))
-        add_segmentation(host.scene, labels, f"Segmentation of {image.name}")
+        add_segmentation(host.scene, labels, f"Segmentation of {image.name}", names, colors)
         host.save(str(path))

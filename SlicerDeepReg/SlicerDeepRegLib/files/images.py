@@ -7,6 +7,7 @@ import errno
 import hashlib
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -222,20 +223,28 @@ def place(itk_image: sitk.Image, grid: Grid) -> None:
     itk_image.SetDirection(grid.direction[:n, :n].ravel().tolist())
 
 
-def write_image(image: Image, path: str | os.PathLike) -> None:
+def write_image(image: Image, path: str | os.PathLike, keys: Mapping[str, str] | None = None) -> None:
     """Write a scalar image, compressed, in the format that the name's ending says.
+
+    Args:
+        image: what to write.
+        path: where to.
+        keys: texts for the header of a file whose format has room for them (NRRD).
 
     Raises:
         OSError: the disk is full, or the file cannot be written; a file of that name is as it was.
     """
     path = Path(path)
     with whole_files(path.parent) as folder:  # a .mhd has two files
-        _write_checked(image, folder / path.name)
+        _write_checked(image, folder / path.name, keys or {})
 
 
-def _write_checked(image: Image, path: Path) -> None:
+def _write_checked(image: Image, path: Path, keys: Mapping[str, str]) -> None:
     try:
-        sitk.WriteImage(to_sitk(image), str(path), useCompression=True)
+        volume = to_sitk(image)
+        for key, value in keys.items():
+            volume.SetMetaData(key, value)
+        sitk.WriteImage(volume, str(path), useCompression=True)
         # ITK's writers of NIfTI and, before 5.4, of MetaImage say nothing when the disk fills up: the file is cut
         # short, to be read as zeros.
         fault = nifti.fault_of(path) if nifti.is_nifti(path) else header_fault_of(path)

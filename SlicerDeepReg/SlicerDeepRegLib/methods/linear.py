@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from ..catalog import Card
+from ..catalog import Card, brain_model
 from ..files.images import from_sitk, place, to_sitk
 from ..geometry.grids import overlap_fraction, resized
 from ..preparation import intensity
 from ..preparation.resample import resample
 from ..settings import NoSettings
-from ..types import Image, ImagePair, InputError, Stage
+from ..types import Finding, Image, ImagePair, InputError, Stage
 from .base import BaseMethod, Context, Outcome
 
 #: Voxels of the fixed image at each level, coarse to fine, and the iterations there.
@@ -61,6 +61,16 @@ class LinearMethod(BaseMethod):
             Card(name=name, title=title, summary=summary, references=(), license="Apache-2.0", dimensions=(2, 3))
         )
 
+    def missing(self) -> Finding | None:
+        """See :class:`Method`; the one that starts from structures needs the network that sees them."""
+        if self.name != "structures":
+            return None
+        try:
+            brain_model()
+        except InputError as error:
+            return Finding("error", str(error), "Choose another linear alignment.", "linear")
+        return None
+
     def run(self, pair: ImagePair, start: np.ndarray, settings: NoSettings, context: Context) -> Outcome:
         """Find the linear part; ``start`` is not used: several starts are tried.
 
@@ -74,6 +84,8 @@ class LinearMethod(BaseMethod):
         notes: list[str] = []
         frames = _frames(pair.fixed, pair.moving, notes)
         images = LinearPair(pair, frames)
+        if self.name == "structures" and pair.start is not None and frames.dimensions == 3:
+            images.given = _rigid(pair.start, images.at(LEVEL_VOXELS[0])[0])
         if overlap_fraction(pair.fixed.grid, pair.moving.grid) == 0:
             notes.append("The images do not overlap in space; the registration started from their centers.")
         curve: list[float] = []
@@ -127,6 +139,7 @@ class LinearPair:
         self.moving, self.moving_offset = self._in_frame(self._scaled(moving), frames.moving)
         self.fixed_mask = self.moving_mask = None
         self._levels: dict[int, tuple[sitk.Image, sitk.Image]] = {}
+        self.given: sitk.Transform | None = None
         if pair.fixed_mask is not None:
             mask = Image(pair.fixed_mask.astype(np.uint8), fixed.grid)
             self.fixed_mask = self._in_frame(mask, frames.fixed)[0]
@@ -210,6 +223,16 @@ def _downcast(transform: sitk.Transform, dimensions: int) -> sitk.Transform:
     return sitk.Euler3DTransform(transform) if dimensions == 3 else sitk.Euler2DTransform(transform)
 
 
+def _rigid(matrix_lps: np.ndarray, fixed: sitk.Image) -> sitk.Transform:
+    """Return a (4, 4) rigid matrix as SimpleITK's transform about the middle of an image."""
+    rigid = sitk.Euler3DTransform()
+    middle = np.array(fixed.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in fixed.GetSize()]))
+    rigid.SetCenter(middle.tolist())
+    rigid.SetMatrix(matrix_lps[:3, :3].ravel().tolist(), 1e-6)
+    rigid.SetTranslation((matrix_lps[:3, :3] @ middle + matrix_lps[:3, 3] - middle).tolist())
+    return rigid
+
+
 def _optimize(
     pair: LinearPair, model: str, report: Callable[[float], None], curve: list[float], notes: list[str]
 ) -> sitk.Transform:
@@ -255,7 +278,10 @@ def _best_start(pair: LinearPair) -> sitk.Transform:
             candidates.append((_value(method, candidate, fixed, moving), len(candidates), candidate))
     candidates.sort(key=lambda entry: entry[:2])
     refined = []
-    for value, order, candidate in candidates[:4]:
+    chosen = candidates[:4]
+    if pair.given is not None:  # however it compares before it is refined
+        chosen.append((_value(method, pair.given, fixed, moving), len(candidates), pair.given))
+    for value, order, candidate in chosen:
         if not np.isfinite(value):
             continue
         found, value = refine(pair, candidate, 0, [], images=(fixed, moving), iterations=40)
@@ -353,4 +379,9 @@ METHODS = (
     LinearMethod("center", "Center of mass", "Puts the centers of mass onto one another."),
     LinearMethod("rigid", "Rigid", "Rotation and translation, by mutual information."),
     LinearMethod("affine", "Affine", "Rotation, translation, scaling and shear, by mutual information."),
+    LinearMethod(
+        "structures",
+        "Affine, also from structures of the brain",
+        "As affine; where both images show a brain, it also starts from the centers of its structures.",
+    ),
 )

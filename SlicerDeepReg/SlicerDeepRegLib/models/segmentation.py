@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from ..catalog import SEGMENTATION_CARD, WEIGHTS_FILE
+from ..catalog import SEGMENTATION_CARD, STRUCTURES_NETWORK, WEIGHTS_FILE
 from ..checks import check_image
 from ..files.weights import file_sha256, read_weights
 from ..networks.segmentation import SEGMENTATIONS, build_segmentation
@@ -31,8 +31,12 @@ def segment(image: Image, model: Path, device: torch.device) -> Image:
     Raises:
         InputError: there is no such model, its weights are others, or it does not take such images.
     """
-    described = _described(model)
-    network = _network(described, model).to(device).eval()
+    described = read_description(model)
+    if described["segmentation"] not in SEGMENTATIONS:
+        raise InputError(f"{model} sees the structures of a brain; it is used by models/structures.py.")
+    network = build_segmentation(described["segmentation"], described["dimensions"], len(described["classes"]))
+    load_described(network, described, model)
+    network = network.to(device).eval()
     image = check_image(image, "image")
     recipe, cut = described["recipe"], described.get("slices")
     axes = 2 if image.grid.is_planar else 3
@@ -61,7 +65,12 @@ def _labels(network: torch.nn.Module, stack: torch.Tensor, device: torch.device)
     return torch.cat(parts)
 
 
-def _described(model: Path) -> dict[str, Any]:
+def read_description(model: Path) -> dict[str, Any]:
+    """Read and check the card of a segmentation network.
+
+    Raises:
+        InputError: there is none in the folder, or it lacks something.
+    """
     path = model / SEGMENTATION_CARD
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -73,15 +82,18 @@ def _described(model: Path) -> dict[str, Any]:
     for name, kind in _KINDS.items():
         if not isinstance(values, dict) or not isinstance(values.get(name), kind):
             raise InputError(f'{path}: "{name}" is missing or of the wrong kind. Train the model again.')
-    if values["segmentation"] not in SEGMENTATIONS:
-        raise InputError(f"{path}: the network must be one of {', '.join(SEGMENTATIONS)}.")
+    if values["segmentation"] not in (*SEGMENTATIONS, STRUCTURES_NETWORK):
+        raise InputError(f"{path}: the network must be one of {', '.join((*SEGMENTATIONS, STRUCTURES_NETWORK))}.")
     return values
 
 
-def _network(described: dict[str, Any], model: Path) -> torch.nn.Module:
+def load_described(network: torch.nn.Module, described: dict[str, Any], model: Path) -> None:
+    """Put the weights beside the card into its network.
+
+    Raises:
+        InputError: they are not those of the card, or of another network.
+    """
     path = model / WEIGHTS_FILE
     if path.is_file() and file_sha256(path) != described["sha256"]:
         raise InputError(f"The weights {path} are not those that {SEGMENTATION_CARD} names. Copy the model again.")
-    network = build_segmentation(described["segmentation"], described["dimensions"], len(described["classes"]))
     fill(network, read_weights(path), f"the {described['segmentation']} in {model}")
-    return network

@@ -59,12 +59,17 @@ def add_segment(
 
 
 def add_segmentation(
-    scene: slicer.vtkMRMLScene, labels: Image, name: str, names: Mapping[int, str] | None = None
+    scene: slicer.vtkMRMLScene,
+    labels: Image,
+    name: str,
+    names: Mapping[int, str] | None = None,
+    own_colors: Mapping[int, tuple[int, int, int]] | None = None,
 ) -> slicer.vtkMRMLSegmentationNode:
     """Add a segmentation node with a segment for each label of a map (0 is background), in the labels' colors.
 
     Args:
         names: of the labels; "Label N" where it has none.
+        own_colors: of the labels, 0..255, where they have colors of their own.
     """
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
@@ -74,8 +79,9 @@ def add_segmentation(
     for label in present:
         color = [0.0] * 4
         colors.GetColor(label, color)
+        shown = [part / 255 for part in own_colors[label]] if own_colors and label in own_colors else color[:3]
         add_segment(
-            node, (names or {}).get(label, f"Label {label}"), color[:3], values == label, FLIP @ labels.grid.ijk_to_lps
+            node, (names or {}).get(label, f"Label {label}"), shown, values == label, FLIP @ labels.grid.ijk_to_lps
         )
     if colors is not None:
         scene.RemoveNode(colors)

@@ -14,6 +14,7 @@ from .align import Alignment, Plan, align
 from .assess import Assessment, assess, measured_stages
 from .clock import Clock
 from .provenance import provenance
+from .structures import asks_for_structures, with_structures
 from .uncertainty import uncertainty_map
 
 
@@ -54,6 +55,11 @@ def _register(request: Request, report: ProgressCallback) -> Result:
     warnings = plan.check(inputs.facts)
     checksums = _checksums(request)  # now: a disk that is taken away in the meantime should not lose the result
     clock.done("read")
+    seen: tuple[str, ...] = ()
+    if asks_for_structures(request):
+        progress(Progress(0.01, "structures"))
+        inputs, seen = with_structures(inputs, plan)
+        clock.done("structures")
 
     alignment = align(inputs.pair, plan, inputs.facts, progress, clock)
 
@@ -90,7 +96,7 @@ def _register(request: Request, report: ProgressCallback) -> Result:
         metrics=assessment.metrics,
         seconds=clock.seconds,
         provenance=provenance(checksums, plan.device, alignment.similarity),
-        notes=(*inputs.notes, *warnings, *alignment.notes, *assessment.notes),
+        notes=(*inputs.notes, *warnings, *seen, *alignment.notes, *assessment.notes),
         locations=assessment.locations,
         path=path,
         uncertainty=uncertainty,

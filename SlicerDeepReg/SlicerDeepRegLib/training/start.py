@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..catalog import CARD_FILE, SEGMENTATION_CARD, Card
+from ..catalog import CARD_FILE, SEGMENTATION_CARD, STRUCTURES_NETWORK, Card
 from ..device import choose, free_bytes
 from ..files.weights import read_weights
 from ..networks import build, takes_dimensions
@@ -27,7 +27,7 @@ from .precision import faster_precision
 from .record import tidy
 from .request import TrainingRequest, checked, checked_structures
 from .sources import PairSource, Source, SyntheticSource
-from .structures import STRUCTURES_NETWORK, StructureObjective, StructureTask, StructureTraining
+from .structures import StructureObjective, StructureTask, StructureTraining
 from .task import RegistrationTask
 
 

@@ -21,8 +21,6 @@ from .model import write_structures
 from .plan import Plan
 from .sources import Batch
 
-#: What ``--network`` takes for it.
-STRUCTURES_NETWORK = "structures"
 CLASSES = len(STRUCTURES) + 1
 #: Added to the frequency of a class, so that one of a few voxels does not outweigh all others.
 RARE = 1e-4

@@ -21,6 +21,7 @@ from ...anatomy import COMPACT, MERGED, STRUCTURE_BY_NUMBER, STRUCTURES, is_surr
 from ...files.atomic import whole_file, writing
 from ...files.detached import files_of
 from ...files.images import read_image
+from ...geometry.structures import centers_of
 from ...types import Image, InputError
 
 #: Of what is kept; another number prepares everything anew.
@@ -221,27 +222,6 @@ def _cropped(classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return classes, np.zeros(3)
     part = classes[tuple(slice(one[0], one[-1] + 1) for one in at)]
     return np.ascontiguousarray(part), np.array([one[0] for one in at[::-1]], float)
-
-
-def centers_of(classes: np.ndarray, ijk_to_lps: np.ndarray) -> dict[int, np.ndarray]:
-    """Return the center of each compact structure that is there, LPS mm, by FreeSurfer's number.
-
-    Args:
-        classes: (K, J, I), see ``SURROUNDINGS``.
-        ijk_to_lps: (4, 4).
-    """
-    flat = classes.reshape(-1)
-    count = np.bincount(flat, minlength=SURROUNDINGS).astype(float)
-    axes = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in classes.shape), indexing="ij", sparse=True)
-    sums = [
-        np.bincount(flat, np.broadcast_to(a, classes.shape).reshape(-1), minlength=SURROUNDINGS) for a in axes[::-1]
-    ]
-    centers = {}
-    for k, structure in enumerate(STRUCTURES, start=1):
-        if structure.number in COMPACT and count[k] > 0:
-            ijk = np.array([total[k] / count[k] for total in sums])
-            centers[structure.number] = ijk_to_lps[:3, :3] @ ijk + ijk_to_lps[:3, 3]
-    return centers
 
 
 def _check_sides(name: str, centers: dict[int, np.ndarray]) -> None:
