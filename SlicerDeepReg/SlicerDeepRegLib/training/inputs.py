@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from ..catalog import WEIGHTS_FILE, Card
+from ..catalog import ALIGNED_NETWORK, WEIGHTS_FILE, Card
 from ..files.weights import file_sha256
 from ..types import InputError
 from .annotated import annotated_pairs, classes_of, sliced
@@ -24,8 +24,16 @@ from .dataset.splits import with_splits
 from .distributed import Distributed
 from .label_maps.atlas import prepare_atlas
 from .label_maps.frame import LabelMap, prepare_label_maps
+from .label_maps.prior import frame_shape, mean_prior
 from .label_maps.slices import SliceSource
-from .label_maps.source import FOR_SEGMENTATION, LabelMapSettings, LabelMapSource, StructureSource, grid_size
+from .label_maps.source import (
+    FOR_SEGMENTATION,
+    IN_THE_FRAME,
+    LabelMapSettings,
+    LabelMapSource,
+    StructureSource,
+    grid_size,
+)
 from .plan import Plan, kept_precision
 from .precision import precision_by_device
 from .recipe import Prepared, prepare_subjects
@@ -84,11 +92,16 @@ class Setup:
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What a training works with: pairs to train on, pairs to validate on if there are any, and the plan."""
+    """What a training works with: pairs to train on, pairs to validate on if there are any, and the plan.
+
+    Attributes:
+        prior: what the network is to know of each place, where it is one that does.
+    """
 
     source: Source
     held_out: Source | None
     plan: Plan
+    prior: torch.Tensor | None = None
 
 
 def training_inputs(setup: Setup) -> TrainingInputs:
@@ -179,17 +192,22 @@ def _label_map_inputs(setup: Setup) -> TrainingInputs:
 
 def _structure_inputs(setup: Setup) -> TrainingInputs:
     """Return the inputs of the network that sees structures."""
-    request, schedule, settings = setup.request, setup.schedule, FOR_SEGMENTATION
+    request, schedule = setup.request, setup.schedule
+    aligned = request.network == ALIGNED_NETWORK
+    settings = IN_THE_FRAME if aligned else FOR_SEGMENTATION
     voxel_mm, shape = _painted(setup, 3, STRUCTURE_VOXEL_MM)
+    if aligned:
+        shape = frame_shape(voxel_mm)
     maps = _once(setup, lambda tell: prepare_label_maps(request.label_maps, _cache(request), tell))
     training, held_out = people(len(maps), request.seed)
+    prior = mean_prior([maps[n] for n in training]) if aligned else None
     about_data = f"images of random contrast painted on the label maps of {len(training)} people"
     if request.start:
         about_data += f", from the weights of {request.start.resolve().name} on"
     plan = Plan(
         name=request.name or default_name(request.output),
         network=request.network,
-        configuration={"features": 0},
+        configuration={"features": 0, **({"prior": list(prior.shape)} if prior is not None else {})},
         dimensions=3,
         recipe={"intensity": "unit", "voxel_mm": voxel_mm, "orientation": "RAS"},
         data=_about_maps(maps, training, held_out, settings),
@@ -213,7 +231,7 @@ def _structure_inputs(setup: Setup) -> TrainingInputs:
     def source(places: Sequence[int], stream: int) -> StructureSource:
         return StructureSource([maps[n] for n in places], shape, voxel_mm, request.seed, settings, stream)
 
-    return TrainingInputs(source(training, TRAINING), source(held_out, HELD_OUT) if held_out else None, plan)
+    return TrainingInputs(source(training, TRAINING), source(held_out, HELD_OUT) if held_out else None, plan, prior)
 
 
 def people(count: int, seed: int) -> tuple[list[int], list[int]]:

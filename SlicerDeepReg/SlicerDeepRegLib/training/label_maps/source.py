@@ -60,6 +60,13 @@ FOR_SEGMENTATION = LabelMapSettings(
     paint=PaintSettings(stripped=0.4, bias=0.4, noise=0.07, coarse=0.2, thick=0.2, lesions=0.2, cut=0.15),
 )
 
+#: Of images that were brought into the frame by the structures' centers, as nearly as that goes.
+IN_THE_FRAME = LabelMapSettings(
+    pose=(6.0, 0.07, 5.0),
+    elastic=((20.0, 2.0), (40.0, 4.0)),
+    paint=PaintSettings(stripped=0.5, bias=0.4, noise=0.06, coarse=0.15, thick=0.15, lesions=0.15, cut=0.1),
+)
+
 
 class _Heads:
     """Heads of all people on one device, and how an image of one is posed."""
