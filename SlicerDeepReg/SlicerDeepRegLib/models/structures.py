@@ -8,7 +8,7 @@ probabilities interpolated there, so that borders are finer than the network's v
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import SimpleITK as sitk
 import torch
 
 from ..anatomy import MEAN_CENTERS_MM, STRUCTURES
-from ..catalog import SEGMENTATION_CARD, STRUCTURES_NETWORK
+from ..catalog import ALIGNED_NETWORK, SEGMENTATION_CARD, STRUCTURES_NETWORK
 from ..checks import check_image
 from ..files.images import to_sitk
 from ..geometry.grids import content_box, oriented, triple
@@ -28,8 +28,15 @@ from ..networks.structures import StructureNetwork
 from ..preparation.intensity import background_level, robust_range, scaled
 from ..preparation.resample import resample
 from ..types import Grid, Image, InputError
+from ..warping.sample import warp
 from .segmentation import load_described, read_description
 
+#: The axes of what the networks see.
+ORIENTATION = "RAS"
+#: Where, beside the network that sees structures anywhere, the one lies that sees them again in the frame.
+ALIGNED_FOLDER = "aligned"
+#: The box of the frame that it sees, along i, j, k, around the origin (mm).
+FRAME_BOX_MM = (160.0, 224.0, 160.0)
 #: What the network was trained on, left to right, back to front and bottom to top.
 WINDOW_MM = (192.0, 224.0, 192.0)
 #: An image that shows more than this beyond the window is seen as a whole first (mm, both sides together).
@@ -88,24 +95,11 @@ class StructureModel:
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        described = read_description(folder)
-        path, recipe = folder / SEGMENTATION_CARD, described["recipe"]
-        self.voxel_mm, self.orientation = recipe.get("voxel_mm"), recipe.get("orientation")
-        self.temperature = described.get("temperature", 1.0)
-        features = described.get("features", 0)
-        if described["segmentation"] != STRUCTURES_NETWORK or described["classes"] != _NUMBERS.tolist():
-            raise InputError(f"{path} is not of a network that sees the structures of a brain. Give another model.")
-        if not (_positive(self.voxel_mm) and _positive(self.temperature) and self.orientation == "RAS"):
-            raise InputError(
-                f'{path}: "voxel_mm" of the recipe and "temperature" must be positive numbers, and the orientation '
-                "RAS. Copy the model again."
-            )
-        if not isinstance(features, int) or features < 0:
-            raise InputError(f'{path}: "features" must be a whole number from 0. Copy the model again.')
-        network = StructureNetwork(len(_NUMBERS), features)
-        load_described(network, described, folder)
         self.device = device
-        self.network = network.to(device).eval()
+        self.network, self.voxel_mm, self.temperature = _loaded(folder, STRUCTURES_NETWORK, device)
+        self.aligned: Aligned | None = None
+        if (folder / ALIGNED_FOLDER / SEGMENTATION_CARD).is_file():
+            self.aligned = Aligned(folder / ALIGNED_FOLDER, device)
 
     def see(self, image: Image) -> Structures:
         """Return the structures that the network sees in a volume.
@@ -117,8 +111,12 @@ class StructureModel:
         if image.grid.is_planar:
             raise InputError(f"{image.name} is a single slice. The structures of a brain are seen in volumes only.")
         window, classes, members = self._around_the_brain(image)
-        likeliest = members.max(0)
-        centers = centers_of(classes, window.ijk_to_lps, likeliest)
+        centers = centers_of(classes, window.ijk_to_lps, members.max(0))
+        if self.aligned is not None:
+            sharper = self.aligned.see(image, centers, window)
+            if sharper is not None:
+                classes, members = sharper
+                centers = centers_of(classes, window.ijk_to_lps, members.max(0))
         shifted = _shifted(window, SHIFT_MM)
         again = centers_of(self._classes(image, shifted)[0], shifted.ijk_to_lps)
         labels, confidence = _on_image(members, window, image)
@@ -141,7 +139,7 @@ class StructureModel:
 
     def _around_the_brain(self, image: Image) -> tuple[Grid, np.ndarray, np.ndarray]:
         """Return a window around the brain, and there (K, J, I) the likeliest classes and (33, K, J, I) all."""
-        straight = oriented(image.grid, self.orientation)
+        straight = oriented(image.grid, ORIENTATION)
         low, high = content_box(image.values > background_level(image.values))
         ends = apply_matrix(straight.lps_to_ijk @ image.grid.ijk_to_lps, np.array([low, high], float))
         ends = np.sort(ends, axis=0) + np.array([[-0.5], [0.5]])
@@ -165,11 +163,107 @@ class StructureModel:
     @torch.no_grad()
     def _classes(self, image: Image, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
         """Return the likeliest class of each voxel of a grid, and the probabilities of all, in one connected brain."""
-        values = resample(image, grid, outside=float(image.values.min()))
-        values = scaled(values, *robust_range(values))
-        logits = self.network(torch.from_numpy(values)[None, None].to(self.device)).logits[0]
-        members = (logits / self.temperature).softmax(0).cpu().numpy()
-        return _connected(members)
+        members = _probabilities(self.network, image, grid, np.eye(4), self.temperature, self.device)
+        return _connected(members.cpu().numpy())
+
+
+class Aligned:
+    """The network that sees structures again in the frame of the mean person; see ``training/label_maps/prior.py``.
+
+    Args:
+        folder: card and weights. device: where it computes.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self.device = device
+        self.network, voxel_mm, self.temperature = _loaded(folder, ALIGNED_NETWORK, device)
+        size = [round(length / voxel_mm) for length in FRAME_BOX_MM]
+        matrix = np.diag([-voxel_mm, -voxel_mm, voxel_mm, 1.0])  # i, j, k grow as RAS
+        matrix[:3, 3] = -matrix[:3, :3] @ ((np.array(size) - 1) / 2)
+        self.grid = Grid(triple(size), matrix)
+
+    @torch.no_grad()
+    def see(
+        self, image: Image, centers: Mapping[int, np.ndarray], window: Grid
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the likeliest classes (K, J, I) and all probabilities on a window of the image.
+
+        Args:
+            centers: of the structures, LPS mm, by which the image is brought into the frame.
+
+        Returns:
+            None where too few of them were seen.
+        """
+        found = motion_between({n: np.array(c) for n, c in MEAN_CENTERS_MM.items()}, centers)
+        if found is None or not np.linalg.det(found[0][:3, :3]) > 0:
+            return None
+        members = _probabilities(self.network, image, self.grid, found[0], self.temperature, self.device)
+        to_frame = self.grid.lps_to_ijk @ np.linalg.inv(found[0]) @ window.ijk_to_lps
+        displacement = _displacement(to_frame, window.shape_kji, self.device)
+        nothing = torch.zeros(len(members), device=self.device)
+        nothing[0] = 1  # beyond the box nothing is seen
+        nothing = nothing.view(-1, 1, 1, 1)
+        on_window = warp((members - nothing)[None], displacement, outside="zeros")[0] + nothing
+        return _connected(on_window.cpu().numpy())
+
+
+def _displacement(matrix: np.ndarray, shape: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Return the displacement, (1, 3, K, J, I) voxels, by which ``warp`` samples at ``matrix`` times each voxel.
+
+    Args:
+        matrix: (4, 4) from voxels (i, j, k) of the displacement's grid to those of the image that is sampled.
+        shape: (K, J, I).
+    """
+    lines = [torch.arange(n, dtype=torch.float32, device=device) for n in shape]
+    own = torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1])
+    rows = (matrix - np.eye(4)).tolist()
+    return torch.stack([sum(row[c] * own[c] for c in range(3)) + row[3] for row in rows[:3]])[None]
+
+
+@torch.no_grad()
+def _probabilities(
+    network: StructureNetwork,
+    image: Image,
+    grid: Grid,
+    to_image_lps: np.ndarray,
+    temperature: float,
+    device: torch.device,
+) -> torch.Tensor:
+    """Return the probability of each class, (33, K, J, I), of an image sampled on a grid through an affine motion."""
+    values = resample(image, grid, to_image_lps, outside=float(image.values.min()))
+    values = scaled(values, *robust_range(values))
+    logits = network(torch.from_numpy(values)[None, None].to(device)).logits[0]
+    return (logits / temperature).softmax(0)
+
+
+def _loaded(folder: Path, kind: str, device: torch.device) -> tuple[StructureNetwork, float, float]:
+    """Return a network with its weights, its voxel size (mm) and its temperature.
+
+    Raises:
+        InputError: there is no such model, or its weights are others.
+    """
+    described = read_description(folder)
+    path, recipe = folder / SEGMENTATION_CARD, described["recipe"]
+    voxel_mm, temperature = recipe.get("voxel_mm"), described.get("temperature", 1.0)
+    features, prior = described.get("features", 0), described.get("prior")
+    if described["segmentation"] != kind or described["classes"] != _NUMBERS.tolist():
+        raise InputError(f"{path} is not of a network that sees the structures of a brain. Give another model.")
+    if not (_positive(voxel_mm) and _positive(temperature) and recipe.get("orientation") == ORIENTATION):
+        raise InputError(
+            f'{path}: "voxel_mm" of the recipe and "temperature" must be positive numbers, and the orientation '
+            "RAS. Copy the model again."
+        )
+    if not isinstance(features, int) or features < 0:
+        raise InputError(f'{path}: "features" must be a whole number from 0. Copy the model again.')
+    if (kind == ALIGNED_NETWORK) != _is_shape(prior):
+        raise InputError(f'{path}: "prior" must be four sizes, and of aligned networks alone. Copy the model again.')
+    network = StructureNetwork(len(_NUMBERS), features, prior)
+    load_described(network, described, folder)
+    return network.to(device).eval(), float(voxel_mm), float(temperature)
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(isinstance(n, int) and 0 < n < 1000 for n in value)
 
 
 def _positive(value: Any) -> bool:

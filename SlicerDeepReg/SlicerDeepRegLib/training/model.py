@@ -82,6 +82,7 @@ def write_structures(
         "segmentation": plan.network,
         "classes": [0, *(structure.number for structure in STRUCTURES)],
         "features": plan.configuration["features"],
+        **({"prior": list(plan.configuration["prior"])} if "prior" in plan.configuration else {}),
         "dimensions": plan.dimensions,
         "slices": None,
         "recipe": dict(plan.recipe),
