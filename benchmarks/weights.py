@@ -34,7 +34,7 @@ UNFINISHED = 3
 NICE = 12
 #: For all alike, and without influence on what is trained.
 KEEPING = ("--validation-pairs", "6", "--validate-every", "400", "--checkpoint-every", "100")
-SCHEDULE = ("--clip", "1", "--ema", "0.995")
+SCHEDULE = ("--clip", "1")
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,13 @@ class Stage:
     seconds: float
     start: str | None = None
     precision: str = "fp32"
+    ema: float = 0.995
 
     def asked(self):
         """The options that decide the result, but for the folders."""
         numbers = {"steps": self.steps, "voxel-mm": self.voxel_mm, "learning-rate": self.learning_rate}
         options = [part for name, value in numbers.items() for part in (f"--{name}", f"{value:g}")]
-        return ["--network", self.network, *options, "--precision", self.precision, *SCHEDULE]
+        return ["--network", self.network, *options, "--precision", self.precision, "--ema", f"{self.ema:g}", *SCHEDULE]
 
 
 def _stages():
@@ -66,6 +67,7 @@ def _stages():
     found = [
         Stage("structures-3mm", "structures", 3, 2400, 2e-3, 1.1, precision="bf16"),
         Stage("structures-2mm", "structures", 2, 1200, 1e-3, 3.3, "structures-3mm", "bf16"),
+        Stage("structures-aligned-2mm", "structures-aligned", 2, 1000, 2e-3, 2.3, None, "bf16", 0.99),
     ]
     for name, network, seconds in (
         ("msrd-net-small", "msrd-net:small", 1.4),
