@@ -33,8 +33,9 @@ from .segmentation import load_described, read_description
 
 #: The axes of what the networks see.
 ORIENTATION = "RAS"
-#: Where, beside the network that sees structures anywhere, the one lies that sees them again in the frame.
-ALIGNED_FOLDER = "aligned"
+#: What is added to the name of the folder of the network that sees structures anywhere, for that of the network beside
+#: it that sees them again in the frame.
+ALIGNED = "-aligned"
 #: The box of the frame that it sees, along i, j, k, around the origin (mm).
 FRAME_BOX_MM = (160.0, 224.0, 160.0)
 #: What the network was trained on, left to right, back to front and bottom to top.
@@ -98,8 +99,9 @@ class StructureModel:
         self.device = device
         self.network, self.voxel_mm, self.temperature = _loaded(folder, STRUCTURES_NETWORK, device)
         self.aligned: Aligned | None = None
-        if (folder / ALIGNED_FOLDER / SEGMENTATION_CARD).is_file():
-            self.aligned = Aligned(folder / ALIGNED_FOLDER, device)
+        beside = folder.with_name(folder.name + ALIGNED)
+        if (beside / SEGMENTATION_CARD).is_file():
+            self.aligned = Aligned(beside, device)
 
     def see(self, image: Image) -> Structures:
         """Return the structures that the network sees in a volume.

@@ -73,7 +73,7 @@ def network_of(values: dict[str, Any], folder: Path) -> torch.nn.Module:
         return built(card_of(values, folder), 3).eval()
     if values["segmentation"] in SEGMENTATIONS:
         return build_segmentation(values["segmentation"], values["dimensions"], len(values["classes"])).eval()
-    return StructureNetwork(len(values["classes"]), values.get("features", 0)).eval()
+    return StructureNetwork(len(values["classes"]), values.get("features", 0), values.get("prior")).eval()
 
 
 @torch.no_grad()

@@ -31,7 +31,7 @@ def reading_model(folder):
 def test_structures_are_seen_again_in_the_frame(tmp_path):
     """By the second network alone: it is given the brain as the mean person has it, and what it sees is put back."""
     folder = write_model(tmp_path / "model", 3.0)
-    write_model(folder / "aligned", 2.0, segmentation="structures-aligned", prior=[12, 4, 4, 4])
+    write_model(tmp_path / "model-aligned", 2.0, segmentation="structures-aligned", prior=[12, 4, 4, 4])
     there = np.eye(4)
     there[:3, :3], there[:3, 3] = rotation([4, -6, 10]) * 0.95, [10, -6, 4]
     image = painted_brain(make_grid((80, 96, 80), (2.4, 2.4, 2.4), rotation([5, -12, 8])), there)
@@ -68,8 +68,8 @@ class Recorder(Reader):
 )
 def test_a_damaged_second_network_is_refused(tmp_path, card, message):
     folder = write_model(tmp_path / "model", 3.0)
-    described = json.loads((write_model(folder / "aligned", 2.0) / "segmentation.json").read_text())
-    (folder / "aligned" / "segmentation.json").write_text(json.dumps({**described, **card}))
+    described = json.loads((write_model(tmp_path / "model-aligned", 2.0) / "segmentation.json").read_text())
+    (tmp_path / "model-aligned" / "segmentation.json").write_text(json.dumps({**described, **card}))
     with pytest.raises(InputError, match=message):
         StructureModel(folder, CPU)
 
