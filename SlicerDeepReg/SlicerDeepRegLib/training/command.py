@@ -6,15 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..catalog import cards
+from ..catalog import ALIGNED_NETWORK, STRUCTURES_NETWORK, cards
 from ..types import DEVICES, InputError
 from .dataset.pairs import PAIRINGS
 from .plan import DECAYS, OPTIMIZERS, PRECISIONS
 
 #: What torch would have to be imported for; a test compares them with what is known there.
 KINDS, AUGMENTATIONS, SEGMENTATIONS = ("mixed", "brains", "shapes"), ("none", "light", "strong"), ("fcn", "unet")
-#: The network that sees structures.
-STRUCTURES = "structures"
 #: The process ended before the training did; the same command with --resume goes on.
 UNFINISHED = 3
 
@@ -33,7 +31,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--network",
         required=True,
         metavar="NAME",
-        help=f"{', '.join(networks)}; or NAME:VARIANT; or structures, which segments brains (--label-maps)",
+        help=f"{', '.join(networks)}; or NAME:VARIANT; or structures, which segments brains, and structures-aligned, which looks again (--label-maps)",
     )
     parser.add_argument("--output", metavar="MODEL", type=Path, help="folder for model, checkpoint, log and pictures")
     _add_data(parser.add_argument_group("data"))
@@ -155,7 +153,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"Stopped at step {ended.step} by {ended.why}. The same command with --resume goes on.", flush=True)
         return UNFINISHED
     print(f"Done at step {ended.step} ({ended.why}). The model: {options.output}")
-    if not request.alone and request.network != STRUCTURES:
+    if not request.alone and request.network not in (STRUCTURES_NETWORK, ALIGNED_NETWORK):
         print(f"To use it: slicerdeepreg models add {options.output}")
     if request.joint:
         where = options.output / "segmentation"
@@ -173,7 +171,7 @@ def _prepare(asked: dict[str, Any]) -> int:
 
     folder, cache = asked["label_maps"], asked["cache"]
     say = lambda text: print(text, flush=True)  # noqa: E731
-    if asked["network"] == STRUCTURES:  # which needs no fields between people
+    if asked["network"] in (STRUCTURES_NETWORK, ALIGNED_NETWORK):  # which needs no fields between people
         maps = prepare_label_maps(folder, cache, say)
     else:
         maps, _ = related_label_maps(folder, cache, choose(asked.get("device", "auto")), say)

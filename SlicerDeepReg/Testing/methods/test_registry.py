@@ -27,7 +27,7 @@ def test_a_method_declares_what_it_is(name):
 
 def test_the_menu_is_in_alphabetical_order_and_linear_methods_from_simple_to_rich():
     assert list(methods()) == sorted(methods()) and "svf" in methods()
-    assert list(linear_methods()) == ["none", "center", "rigid", "affine"]
+    assert list(linear_methods()) == ["none", "center", "rigid", "affine", "structures"]
 
 
 def test_unknown_methods_and_variants_are_refused():

@@ -91,6 +91,7 @@ def package(monkeypatch, tmp_path, own_models):
     wrapper = SimpleNamespace(finetune_execute=lambda network, *images: asked.steps.append(images[2:]))
     library.icon_registration = SimpleNamespace(itk_wrapper=wrapper)
     itk = ModuleType("itk")
+    itk.__spec__ = ModuleSpec("itk", None)  # the menu asks whether it is there
     itk.image_from_array = lambda array: array
     monkeypatch.setitem(sys.modules, "unigradicon", library)
     monkeypatch.setitem(sys.modules, "itk", itk)
@@ -214,8 +215,9 @@ def test_its_instance_optimization_and_our_refinement_are_settings(package):
     result = register(dataclasses.replace(request, preset="fast"))
     assert package.steps == [(3, 2e-5)] and package.values["similarity"] == "mind"
     names = [stage.name for stage in result.stages]
-    assert names[1] == "multigradicon" and [name.split(",")[0] for name in names[2:]] == ["refine"] * (len(names) - 2)
-    assert len(names) > 2 and any(note.startswith("Refined:") for note in result.notes)
+    assert names[1] == "multigradicon" and names[-1] == "network refined" and len(names) > 2
+    assert all(name.startswith("refine, ") for name in names[2:-1])
+    assert any(note.startswith("Refined:") for note in result.notes)
     assert any("fitted to this pair" in note for note in result.notes)
     moved = [np.abs(stage.field.displacement_lps_mm).mean() for stage in result.stages[1:]]
     assert moved[1] == pytest.approx(moved[0], rel=0.3)  # it goes on from there

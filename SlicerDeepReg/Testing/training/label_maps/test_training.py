@@ -12,7 +12,7 @@ from SlicerDeepRegLib.anatomy import STRUCTURES
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.weights import read_weights
 from SlicerDeepRegLib.networks.structures import StructureOutput
-from SlicerDeepRegLib.training import command, structures
+from SlicerDeepRegLib.training import structures
 from SlicerDeepRegLib.training.start import TrainingRequest, train
 from SlicerDeepRegLib.types import InputError
 
@@ -158,7 +158,3 @@ def test_preparing_alone_says_how_well_each_map_fits(heads, capsys):
     for one, line in zip(heads.maps, lines):
         assert line == f"{one.name}: whole head, centers of structures {one.residual_mm:.1f} mm from the mean ones"
     assert main(command_line) == 2 and "--cache DIR" in capsys.readouterr().err
-
-
-def test_the_name_of_the_network_is_the_same_without_torch():
-    assert command.STRUCTURES == structures.STRUCTURES_NETWORK
