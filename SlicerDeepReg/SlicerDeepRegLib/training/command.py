@@ -31,7 +31,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--network",
         required=True,
         metavar="NAME",
-        help=f"{', '.join(networks)}; or NAME:VARIANT; or structures, which segments brains, and structures-aligned, which looks again (--label-maps)",
+        help=f"{', '.join(networks)}; or NAME:VARIANT; or structures, which segments brains, and structures-aligned, "
+        "which looks again (--label-maps)",
     )
     parser.add_argument("--output", metavar="MODEL", type=Path, help="folder for model, checkpoint, log and pictures")
     _add_data(parser.add_argument_group("data"))
