@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options)
     except InputError as error:
         print(f"slicerdeepreg: {error}{_option_of(error)}", file=sys.stderr)
+    except BrokenPipeError:  # whoever read the output has seen enough, as `head` does; Python would complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (KeyboardInterrupt, Canceled):
         print("slicerdeepreg: interrupted; nothing was written.", file=sys.stderr)
     except MemoryError:

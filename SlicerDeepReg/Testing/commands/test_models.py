@@ -3,12 +3,13 @@
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from helpers.cases import Case
-from helpers.command_line import run_command
+from helpers.command_line import COMMAND, run_command
 from helpers.paths import PROJECT
 from SlicerDeepRegLib.catalog import card
 from SlicerDeepRegLib.commands import main
@@ -89,3 +90,17 @@ def test_links_of_the_page_lead_somewhere():
     text = (PROJECT / "docs" / "models.md").read_text(encoding="utf-8")
     for name in NETWORKS:
         assert f"models/{name}.svg" in text and Path(PROJECT / "docs" / "models" / f"{name}.svg").exists()
+
+
+def test_a_reader_that_has_seen_enough_ends_it_without_a_word():
+    listing = subprocess.Popen([*COMMAND, "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    listing.stdout.read(10)
+    listing.stdout.close()
+    assert listing.wait(60) == 0 and listing.stderr.read() == b""
+    listing.stderr.close()
+
+
+def test_a_terminal_of_few_letters_shows_the_others_as_question_marks():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = run_command("models", environment=environment)
+    assert done.returncode == 0 and "?" in done.stdout and "msrd-net" in done.stdout, done.stderr
