@@ -1,4 +1,4 @@
-"""Put a trained model among those that come with the product: small weights, its card, what it says of a made pair.
+"""Put a trained model among those that come with the product: small weights, card, what it says of a synthetic pair.
 
     python tools/ship_model.py RUNS/msrd-net-small msrd-net-brain --as int8 --figures RUNS/figures/msrd-net-small.json \
         --title "MSRD-Net, brains" --good-for "T1 brains of two people." --limits "Not tumors." \
@@ -102,7 +102,7 @@ def ship(options: argparse.Namespace) -> Path:
         change, cost = storage_cost(network, arrays, restored, pair)
         if options.brain:
             cost = dice_lost(network, arrays, restored, *brain(*options.brain, values))
-        print(f"As {options.storage}: changes up to {change:.3g} on the made pair, loses {cost:.5f} Dice.")
+        print(f"As {options.storage}: changes up to {change:.3g} on the synthetic pair, loses {cost:.5f} Dice.")
         if cost > MOST_DICE:
             raise InputError(
                 f"{options.name} as {options.storage} loses {cost:.4f} Dice; {MOST_DICE} may be lost."

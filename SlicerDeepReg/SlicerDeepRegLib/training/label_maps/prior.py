@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from ...anatomy import STRUCTURES
+from ...models.structures import FRAME_BOX_MM
 from ...preparation.structures import structure_codes
 from ...warping.filters import gaussian
 from .frame import LabelMap
@@ -18,7 +19,7 @@ from .paint import Head, frame_positions
 from .source import structure
 
 #: The box of the frame that holds a brain, along k, j, i, around the origin (mm).
-BOX_MM = (160.0, 224.0, 160.0)
+BOX_MM = FRAME_BOX_MM[::-1]
 #: Voxels of the prior, and how much it is smoothed (voxels).
 PRIOR_MM, SMOOTHING = 4.0, 0.7
 #: Coordinates are these lengths in units of 1.

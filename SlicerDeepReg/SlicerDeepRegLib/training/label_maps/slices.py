@@ -42,7 +42,6 @@ class SliceSource(LabelMapSource):
     ) -> None:
         super().__init__(maps, relation, (shape[0], 1, shape[1]), voxel_mm, seed, settings, stream)
         self.shape, self.spacing_kji_mm = tuple(shape), (voxel_mm,) * 2
-        self.volume_shape = (shape[0], 1, shape[1])
 
     def _pose(self, rng: Rng) -> torch.Tensor:
         """See :class:`LabelMapSource`; the slice lies anywhere in the brain."""
