@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from SlicerDeepRegLib.files.images import read_image  # noqa: E402
 from SlicerDeepRegLib.files.weights import STORAGES, file_sha256, read_weights, smaller, write_weights  # noqa: E402
 from SlicerDeepRegLib.methods import declared_names  # noqa: E402
 from SlicerDeepRegLib.metrics.labels import dice_by_label  # noqa: E402
+from SlicerDeepRegLib.models.brain_atlas import ATLAS_FILE, read_atlas  # noqa: E402
 from SlicerDeepRegLib.networks.size import parameters  # noqa: E402
 from SlicerDeepRegLib.preparation.resample import resample  # noqa: E402
 from SlicerDeepRegLib.preparation.single import grid_by_recipe, unit_values  # noqa: E402
@@ -95,6 +97,8 @@ def ship(options: argparse.Namespace) -> Path:
     stored = smaller(arrays, options.storage, transposed_weights(network))
     with whole_folder(place, SET_ASIDE) as folder:
         checksum = write_weights(folder / WEIGHTS_FILE, stored)
+        if "atlas" in values:
+            shutil.copyfile(options.trained / ATLAS_FILE, folder / ATLAS_FILE)
         total = _size(options.models, without=options.name) + _size(folder)
         if total > MOST_BYTES:
             raise InputError(f"All models would have {total / 1e6:.1f} MB; {MOST_BYTES / 1e6:.0f} MB are allowed.")
@@ -198,6 +202,8 @@ def _trained(folder: Path) -> tuple[dict[str, Any], str]:
         raise InputError(
             f"The weights in {folder} are not those of its {card_file}. Let the training write them again."
         )
+    if "atlas" in values:
+        read_atlas(folder / ATLAS_FILE, values["atlas"])
     if values["dimensions"] not in (3, [3]):
         raise InputError(f"{folder} has a model of slices. Only models of volumes are recorded and tested.")
     return values, card_file

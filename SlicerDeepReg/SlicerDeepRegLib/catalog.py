@@ -35,8 +35,6 @@ BRAIN_MODEL = "brain"
 BRAIN_FOLDERS = tuple(folder / "brain-structures" for folder in MODEL_FOLDERS)
 #: What such a card calls the network that sees the structures of a brain.
 STRUCTURES_NETWORK = "structures"
-#: The one that sees them again, sharper, in an image that the first has brought into the frame of the mean person.
-ALIGNED_NETWORK = "structures-aligned"
 #: What a recipe may say.
 RECIPE = ("intensity", "voxel_mm", "orientation", "match")
 #: The intensities that a recipe may ask for: this one, or this and a number.

@@ -35,7 +35,7 @@ from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.files.weights import SCALE, read_weights, smaller
 from SlicerDeepRegLib.metrics.labels import dice_by_label
-from SlicerDeepRegLib.models.structures import ALIGNED
+from SlicerDeepRegLib.models.brain_atlas import ATLAS_FILE, frame_grid
 from SlicerDeepRegLib.networks import NetworkOutput, network_class
 from SlicerDeepRegLib.networks.structures import StructureNetwork
 from SlicerDeepRegLib.pipeline import register
@@ -77,7 +77,6 @@ def test_it_does_its_work_on_real_brains(name, shared_data, tmp_path):
     people = {person: shared_data / "brain_patients" / f"{person}_t1.nii.gz" for person in "ab"}
     labels = {person: shared_data / "brain_patients" / f"{person}_aseg.nii.gz" for person in "ab"}
     if (MODELS / name / SEGMENTATION_CARD).is_file():
-        name = name.removesuffix(ALIGNED)  # it works with the one that it is named after
         where = ["--model", str(MODELS / name), "--image", str(people["a"]), "--output", str(tmp_path / "seen.nii.gz")]
         assert main(["segment", *where, "--device", "cpu"]) == 0
         true, seen = (read_image(path).values.astype(np.int32) for path in (labels["a"], tmp_path / "seen.nii.gz"))
@@ -150,7 +149,9 @@ def trained(tmp_path_factory):
 def trained_structures(tmp_path_factory):
     torch.manual_seed(0)
     network, folder = StructureNetwork(), tmp_path_factory.mktemp("structures")
-    write_structures(plan("structures", features=0), network.state_dict(), (9, 7200, "CPU"), {}, folder)
+    atlas = torch.zeros(33, *frame_grid().shape_kji)
+    atlas[0] = 1
+    write_structures(plan("structures", features=0), network.state_dict(), (9, 7200, "CPU"), {}, folder, atlas)
     return folder
 
 
@@ -204,6 +205,9 @@ def test_a_network_that_sees_structures_becomes_a_model_if_its_labels_stay(tool,
     assert described(models / "model")["credits"] and shipped_names(models) == ["model"]
     check_bytes(models / "model")
     check_recorded(models / "model")
+    (models / "model" / ATLAS_FILE).write_bytes(b"another")
+    with pytest.raises(InputError, match="not the one that its card names"):
+        check_bytes(models / "model")
 
 
 def figures(folder, **changed):

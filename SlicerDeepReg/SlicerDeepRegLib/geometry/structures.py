@@ -129,7 +129,7 @@ def _rigid(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def brain_evidence(
     centers: Mapping[int, np.ndarray],
-    again: Mapping[int, np.ndarray],
+    moved_mm: float,
     volumes_ml: Mapping[int, float],
     confidence: float,
 ) -> BrainEvidence:
@@ -137,7 +137,7 @@ def brain_evidence(
 
     Args:
         centers: by number, LPS mm.
-        again: those seen in a shifted window.
+        moved_mm: see :class:`BrainEvidence`.
         volumes_ml: by number.
         confidence: mean confidence inside the brain.
     """
@@ -146,8 +146,16 @@ def brain_evidence(
     if found is None or larger <= 0:
         return BrainEvidence(0.0, np.inf, 0.0, np.inf, confidence)
     fits = [least <= volumes_ml.get(n, 0.0) / larger <= most for n, (least, most) in VOLUMES_ML.items()]
-    both = [n for n in centers if n in again]
-    away_mm = [np.linalg.norm(centers[n] - again[n]) for n in both]
-    weights = [1 / SPREAD_MM[n] ** 2 for n in both]
-    moved_mm = float(np.sqrt(np.average(np.square(away_mm), weights=weights))) if len(both) >= LEAST_COMMON else np.inf
     return BrainEvidence(float(np.mean(fits)), found[1], float(larger ** (1 / 3)), moved_mm, confidence)
+
+
+def distance_between(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray]) -> float:
+    """Return the root mean square distance (mm) of centers by number; infinite where few are common.
+
+    A structure weighs by how little people differ there.
+    """
+    both = [n for n in first if n in second]
+    if len(both) < LEAST_COMMON:
+        return np.inf
+    away_mm = [np.linalg.norm(first[n] - second[n]) for n in both]
+    return float(np.sqrt(np.average(np.square(away_mm), weights=[1 / SPREAD_MM[n] ** 2 for n in both])))

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from ..catalog import ALIGNED_NETWORK, SEGMENTATION_CARD, STRUCTURES_NETWORK, WEIGHTS_FILE
+from ..catalog import SEGMENTATION_CARD, STRUCTURES_NETWORK, WEIGHTS_FILE
 from ..checks import check_image
 from ..files.weights import file_sha256, read_weights
 from ..networks.segmentation import SEGMENTATIONS, build_segmentation
@@ -82,7 +82,7 @@ def read_description(model: Path) -> dict[str, Any]:
     for name, kind in _KINDS.items():
         if not isinstance(values, dict) or not isinstance(values.get(name), kind):
             raise InputError(f'{path}: "{name}" is missing or of the wrong kind. Train the model again.')
-    if values["segmentation"] not in (*SEGMENTATIONS, STRUCTURES_NETWORK, ALIGNED_NETWORK):
+    if values["segmentation"] not in (*SEGMENTATIONS, STRUCTURES_NETWORK):
         raise InputError(f"{path}: the network must be one of {', '.join((*SEGMENTATIONS, STRUCTURES_NETWORK))}.")
     return values
 

@@ -1,14 +1,15 @@
-"""The structures of a brain in an image of any contrast, by the network in ``networks/structures.py``.
+"""The structures of a brain in an image of any contrast: a network finds the brain, an atlas is fitted to it.
 
-The network was trained on images of about the size of a head with the brain near their middle. Larger images are seen
-twice: as a whole, to find the brain, and then in a window around it. Labels are made on the image's own voxels from the
-probabilities interpolated there, so that borders are finer than the network's voxels.
+The network (``networks/structures.py``) was trained on images of about the size of a head with the brain near their
+middle. Larger images are seen twice: as a whole, to find the brain, and then in a window around it. Where the network
+sees structures brings the atlas (``brain_atlas.py``) to the image, which finds the borders by the image's own
+intensities. Labels are made on the image's own voxels, so that borders are finer than the voxels of both.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,26 +19,21 @@ import SimpleITK as sitk
 import torch
 
 from ..anatomy import MEAN_CENTERS_MM, STRUCTURES
-from ..catalog import ALIGNED_NETWORK, SEGMENTATION_CARD, STRUCTURES_NETWORK
+from ..catalog import SEGMENTATION_CARD, STRUCTURES_NETWORK
 from ..checks import check_image
 from ..files.images import to_sitk
 from ..geometry.grids import content_box, oriented, triple
 from ..geometry.points import apply_matrix
-from ..geometry.structures import BrainEvidence, brain_evidence, centers_of, motion_between
+from ..geometry.structures import BrainEvidence, brain_evidence, centers_of, distance_between, motion_between
 from ..networks.structures import StructureNetwork
 from ..preparation.intensity import background_level, robust_range, scaled
 from ..preparation.resample import resample
 from ..types import Grid, Image, InputError
-from ..warping.sample import warp
+from .brain_atlas import ATLAS_FILE, AtlasFit, BrainAtlas, bins, posteriors, read_atlas
 from .segmentation import load_described, read_description
 
 #: The axes of what the networks see.
 ORIENTATION = "RAS"
-#: What is added to the name of the folder of the network that sees structures anywhere, for that of the network beside
-#: it that sees them again in the frame.
-ALIGNED = "-aligned"
-#: The box of the frame that it sees, along i, j, k, around the origin (mm).
-FRAME_BOX_MM = (160.0, 224.0, 160.0)
 #: What the network was trained on, left to right, back to front and bottom to top.
 WINDOW_MM = (192.0, 224.0, 192.0)
 #: An image that shows more than this beyond the window is seen as a whole first (mm, both sides together).
@@ -62,7 +58,7 @@ class Structures:
         confidence: float32, on the image's voxels, the probability of the label there; 1 beyond the window that was
             looked at, where nothing is labeled.
         memberships: (33, K, J, I) float32 on ``grid``, the probability of nothing and of each of the 32 structures.
-        grid: the network's voxels, in the orientation of its recipe.
+        grid: a window about the brain along the axes of the image, in the order of RAS.
         volumes_ml, confidences: of each structure that was seen, by number; its mean confidence.
         centers: of the compact ones, LPS mm.
         evidence: whether it is a brain.
@@ -85,26 +81,27 @@ class Structures:
 
 
 class StructureModel:
-    """The network of a folder, with its weights.
+    """The network of a folder, with its weights, and the atlas beside it.
 
     Args:
-        folder: card and weights, as ``training/structures.py`` writes them.
+        folder: card, weights and atlas, as ``training/structures.py`` writes them. A card that names no atlas is of a
+            network alone, whose structures are taken as they are.
         device: where it computes.
 
     Raises:
-        InputError: there is no such model, or its weights are others.
+        InputError: there is no such model, or its weights or its atlas are others.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.device = device
-        self.network, self.voxel_mm, self.temperature = _loaded(folder, STRUCTURES_NETWORK, device)
-        self.aligned: Aligned | None = None
-        beside = folder.with_name(folder.name + ALIGNED)
-        if (beside / SEGMENTATION_CARD).is_file():
-            self.aligned = Aligned(beside, device)
+        described = read_description(folder)
+        self.network, self.voxel_mm, self.temperature = _loaded(described, folder, device)
+        self.atlas: BrainAtlas | None = None
+        if described.get("atlas"):
+            self.atlas = BrainAtlas(read_atlas(folder / ATLAS_FILE, described["atlas"]), device)
 
     def see(self, image: Image) -> Structures:
-        """Return the structures that the network sees in a volume.
+        """Return the structures of the brain in a volume.
 
         Raises:
             InputError: it is a single slice, or one that :func:`check_image` refuses.
@@ -114,14 +111,17 @@ class StructureModel:
             raise InputError(f"{image.name} is a single slice. The structures of a brain are seen in volumes only.")
         window, classes, members = self._around_the_brain(image)
         centers = centers_of(classes, window.ijk_to_lps, members.max(0))
-        if self.aligned is not None:
-            sharper = self.aligned.see(image, centers, window)
-            if sharper is not None:
-                classes, members = sharper
-                centers = centers_of(classes, window.ijk_to_lps, members.max(0))
         shifted = _shifted(window, SHIFT_MM)
         again = centers_of(self._classes(image, shifted)[0], shifted.ijk_to_lps)
-        labels, confidence = _on_image(members, window, image)
+        moved_mm = distance_between(centers, again)
+        found = motion_between({n: np.array(c) for n, c in MEAN_CENTERS_MM.items()}, centers, affine=False)
+        if self.atlas is None or found is None:
+            labels, confidence = _on_image(members, window, image)
+        else:
+            fit = self.atlas.fit(image, found[0], (members, window))
+            window = _box(window, (np.array(window.size_ijk) - 1) / 2, WINDOW_MM, self.atlas.voxel_mm)
+            labels, confidence, classes, members = _by_atlas(fit, image, window)
+            centers = centers_of(classes, window.ijk_to_lps, members.max(0))
         voxel_ml = abs(float(np.linalg.det(image.grid.ijk_to_lps[:3, :3]))) / 1000
         count = np.bincount(labels.ravel(), minlength=len(_NUMBERS))
         sums = np.bincount(labels.ravel(), confidence.ravel(), len(_NUMBERS))
@@ -136,7 +136,7 @@ class StructureModel:
             volumes_ml=volumes_ml,
             confidences={int(_NUMBERS[k]): float(sums[k] / count[k]) for k in seen},
             centers=centers,
-            evidence=brain_evidence(centers, again, volumes_ml, inside),
+            evidence=brain_evidence(centers, moved_mm, volumes_ml, inside),
         )
 
     def _around_the_brain(self, image: Image) -> tuple[Grid, np.ndarray, np.ndarray]:
@@ -165,61 +165,8 @@ class StructureModel:
     @torch.no_grad()
     def _classes(self, image: Image, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
         """Return the likeliest class of each voxel of a grid, and the probabilities of all, in one connected brain."""
-        members = _probabilities(self.network, image, grid, np.eye(4), self.temperature, self.device)
+        members = _probabilities(self.network, image, grid, self.temperature, self.device)
         return _connected(members.cpu().numpy())
-
-
-class Aligned:
-    """The network that sees structures again in the frame of the mean person; see ``training/label_maps/prior.py``.
-
-    Args:
-        folder: card and weights. device: where it computes.
-    """
-
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        self.device = device
-        self.network, voxel_mm, self.temperature = _loaded(folder, ALIGNED_NETWORK, device)
-        size = [round(length / voxel_mm) for length in FRAME_BOX_MM]
-        matrix = np.diag([-voxel_mm, -voxel_mm, voxel_mm, 1.0])  # i, j, k grow as RAS
-        matrix[:3, 3] = -matrix[:3, :3] @ ((np.array(size) - 1) / 2)
-        self.grid = Grid(triple(size), matrix)
-
-    @torch.no_grad()
-    def see(
-        self, image: Image, centers: Mapping[int, np.ndarray], window: Grid
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the likeliest classes (K, J, I) and all probabilities on a window of the image.
-
-        Args:
-            centers: of the structures, LPS mm, by which the image is brought into the frame.
-
-        Returns:
-            None where too few of them were seen.
-        """
-        found = motion_between({n: np.array(c) for n, c in MEAN_CENTERS_MM.items()}, centers)
-        if found is None or not np.linalg.det(found[0][:3, :3]) > 0:
-            return None
-        members = _probabilities(self.network, image, self.grid, found[0], self.temperature, self.device)
-        to_frame = self.grid.lps_to_ijk @ np.linalg.inv(found[0]) @ window.ijk_to_lps
-        displacement = _displacement(to_frame, window.shape_kji, self.device)
-        nothing = torch.zeros(len(members), device=self.device)
-        nothing[0] = 1  # beyond the box nothing is seen
-        nothing = nothing.view(-1, 1, 1, 1)
-        on_window = warp((members - nothing)[None], displacement, outside="zeros")[0] + nothing
-        return _connected(on_window.cpu().numpy())
-
-
-def _displacement(matrix: np.ndarray, shape: Sequence[int], device: torch.device) -> torch.Tensor:
-    """Return the displacement, (1, 3, K, J, I) voxels, by which ``warp`` samples at ``matrix`` times each voxel.
-
-    Args:
-        matrix: (4, 4) from voxels (i, j, k) of the displacement's grid to those of the image that is sampled.
-        shape: (K, J, I).
-    """
-    lines = [torch.arange(n, dtype=torch.float32, device=device) for n in shape]
-    own = torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1])
-    rows = (matrix - np.eye(4)).tolist()
-    return torch.stack([sum(row[c] * own[c] for c in range(3)) + row[3] for row in rows[:3]])[None]
 
 
 @torch.no_grad()
@@ -227,28 +174,26 @@ def _probabilities(
     network: StructureNetwork,
     image: Image,
     grid: Grid,
-    to_image_lps: np.ndarray,
     temperature: float,
     device: torch.device,
 ) -> torch.Tensor:
-    """Return the probability of each class, (33, K, J, I), of an image sampled on a grid through an affine motion."""
-    values = resample(image, grid, to_image_lps, outside=float(image.values.min()))
+    """Return the probability of each class, (33, K, J, I), of an image sampled on a grid."""
+    values = resample(image, grid, outside=float(image.values.min()))
     values = scaled(values, *robust_range(values))
     logits = network(torch.from_numpy(values)[None, None].to(device)).logits[0]
     return (logits / temperature).softmax(0)
 
 
-def _loaded(folder: Path, kind: str, device: torch.device) -> tuple[StructureNetwork, float, float]:
+def _loaded(described: dict[str, Any], folder: Path, device: torch.device) -> tuple[StructureNetwork, float, float]:
     """Return a network with its weights, its voxel size (mm) and its temperature.
 
     Raises:
-        InputError: there is no such model, or its weights are others.
+        InputError: it is another network, or its weights are others.
     """
-    described = read_description(folder)
     path, recipe = folder / SEGMENTATION_CARD, described["recipe"]
     voxel_mm, temperature = recipe.get("voxel_mm"), described.get("temperature", 1.0)
-    features, prior = described.get("features", 0), described.get("prior")
-    if described["segmentation"] != kind or described["classes"] != _NUMBERS.tolist():
+    features = described.get("features", 0)
+    if described["segmentation"] != STRUCTURES_NETWORK or described["classes"] != _NUMBERS.tolist():
         raise InputError(f"{path} is not of a network that sees the structures of a brain. Give another model.")
     if not (_positive(voxel_mm) and _positive(temperature) and recipe.get("orientation") == ORIENTATION):
         raise InputError(
@@ -257,15 +202,9 @@ def _loaded(folder: Path, kind: str, device: torch.device) -> tuple[StructureNet
         )
     if not isinstance(features, int) or features < 0:
         raise InputError(f'{path}: "features" must be a whole number from 0. Copy the model again.')
-    if (kind == ALIGNED_NETWORK) != _is_shape(prior):
-        raise InputError(f'{path}: "prior" must be four sizes, and of aligned networks alone. Copy the model again.')
-    network = StructureNetwork(len(_NUMBERS), features, prior)
+    network = StructureNetwork(len(_NUMBERS), features)
     load_described(network, described, folder)
     return network.to(device).eval(), float(voxel_mm), float(temperature)
-
-
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(isinstance(n, int) and 0 < n < 1000 for n in value)
 
 
 def _positive(value: Any) -> bool:
@@ -292,12 +231,18 @@ def _shifted(grid: Grid, shift_mm: Any) -> Grid:
 def _connected(members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return classes and probabilities without what is not connected with the largest part that was seen."""
     classes = members.argmax(0).astype(np.uint8)
-    parts = sitk.ConnectedComponent(sitk.GetImageFromArray((classes > 0).astype(np.uint8)))
-    apart = sitk.GetArrayFromImage(sitk.RelabelComponent(parts)) > 1
+    apart = _apart(classes)
     members[:, apart] = 0
     members[0, apart] = 1
     classes[apart] = 0
     return classes, members
+
+
+def _apart(classes: np.ndarray) -> np.ndarray:
+    """Return what is not connected with the largest part of what is not 0, bool."""
+    parts = sitk.ConnectedComponent(sitk.GetImageFromArray((classes > 0).astype(np.uint8)))
+    apart: np.ndarray = sitk.GetArrayFromImage(sitk.RelabelComponent(parts)) > 1
+    return apart
 
 
 def _middle_of_brain(classes: np.ndarray, grid: Grid, straight: Grid, otherwise_ijk: np.ndarray) -> np.ndarray:
@@ -310,17 +255,40 @@ def _middle_of_brain(classes: np.ndarray, grid: Grid, straight: Grid, otherwise_
     return middle_ijk
 
 
-def _on_image(members: np.ndarray, grid: Grid, image: Image) -> tuple[np.ndarray, np.ndarray]:
+def _by_atlas(fit: AtlasFit, image: Image, window: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return class and probability at each voxel of the image, and classes and all probabilities in the window."""
+    priors, bias = fit.priors_on(window)
+    labels, confidence = _on_image(priors.cpu().numpy(), window, image, fit, bias.cpu().numpy())
+    values = fit.intensities(resample(image, window, outside=float(image.values.min())))
+    return (labels, confidence, *_connected(posteriors(priors, fit.likely, values / bias).cpu().numpy()))
+
+
+def _on_image(
+    members: np.ndarray, grid: Grid, image: Image, fit: AtlasFit | None = None, bias: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return class (uint8) and its probability (float32) at each voxel of the image, both (K, J, I).
 
-    Linear interpolation between the network's voxels, class by class and only where it occurs.
+    Linear interpolation between the voxels of the grid, class by class and only where it occurs.
+
+    Args:
+        members: (33, ...) on the grid: probabilities; with ``fit`` those of its atlas, before the image was looked at.
+        fit: the atlas that then weighs them by the image's intensities.
+        bias: (...) on the grid, what intensities are divided by.
     """
-    straight = oriented(image.grid, "RAS")
+    straight = oriented(image.grid, ORIENTATION)
     to_grid = grid.lps_to_ijk @ straight.ijk_to_lps
     positions = [to_grid[c, c] * np.arange(straight.size_ijk[c]) + to_grid[c, 3] for c in (2, 1, 0)]
     looked = [slice(*np.searchsorted(position, (-0.5, n - 0.5))) for position, n in zip(positions, grid.shape_kji)]
     rows = [_rows(position[part], n) for position, part, n in zip(positions, looked, grid.shape_kji)]
+    place: np.ndarray | None = None
+    if fit is not None and bias is not None:
+        values = resample(image, straight, interpolator=sitk.sitkNearestNeighbor, outside=0)[tuple(looked)]
+        place = bins(fit.intensities(values).cpu() / torch.from_numpy(_interpolated(bias, rows))).numpy()
+        likely = fit.likely.cpu().numpy()
     best = _interpolated(members[0], rows)
+    if place is not None:
+        best *= likely[0][place]
+    total = best.copy()
     labels = np.zeros(best.shape, np.uint8)
     for number in range(1, len(members)):
         present = members[number] > LEAST_PROBABILITY
@@ -334,9 +302,15 @@ def _on_image(members: np.ndarray, grid: Grid, image: Image) -> tuple[np.ndarray
             continue
         outer = tuple(slice(t[0], t[-1] + 1) for t in there)
         values = _interpolated(members[number][tuple(inner)], [row[part] for row, part in zip(own, outer)])
+        if place is not None:
+            values *= likely[number][place[outer]]
+        total[outer] += values
         higher = values > best[outer]
         np.copyto(best[outer], values, where=higher)
         np.copyto(labels[outer], np.uint8(number), where=higher)
+    if place is not None:
+        labels[_apart(labels)] = 0
+        best /= np.maximum(total, 1e-9)
     all_labels = np.zeros(straight.shape_kji, np.uint8)
     confidence = np.ones(straight.shape_kji, np.float32)
     all_labels[tuple(looked)], confidence[tuple(looked)] = labels, best

@@ -7,7 +7,6 @@ eight values for each voxel there (Shi et al., CVPR 2016) beside a thin layer th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,20 +40,15 @@ class StructureNetwork(nn.Module):
     Args:
         classes: background included.
         features: channels of the second head; 0 for none.
-        prior: channels and voxels, (C, k, j, i), of what is known of each place of the image before it is looked at,
-            kept with the weights as ``prior`` and laid over the whole image; None where images lie anywhere.
     """
 
-    def __init__(self, classes: int = 33, features: int = 0, prior: Sequence[int] | None = None) -> None:
+    def __init__(self, classes: int = 33, features: int = 0) -> None:
         super().__init__()
         self.classes = classes
         self.divisor = 2 ** len(WIDTHS)
-        self.prior: torch.Tensor | None
-        self.register_buffer("prior", torch.zeros(tuple(prior)) if prior else None)
-        seen = 1 + (prior[0] if prior else 0)
-        self.own = _unit(seen, OWN)
+        self.own = _unit(1, OWN)
         self.stem = nn.Sequential(
-            Conv3d(seen, WIDTHS[0], 4, stride=2, padding=1), InstanceNorm(WIDTHS[0], affine=True), nn.LeakyReLU(0.1)
+            Conv3d(1, WIDTHS[0], 4, stride=2, padding=1), InstanceNorm(WIDTHS[0], affine=True), nn.LeakyReLU(0.1)
         )
         self.down = nn.ModuleList([_unit(WIDTHS[0], WIDTHS[0])])
         for before, after in zip(WIDTHS, WIDTHS[1:]):
@@ -73,9 +67,6 @@ class StructureNetwork(nn.Module):
         if image.ndim != 5 or image.shape[1] != 1:
             raise ValueError(f"{type(self).__name__} needs (B, 1, K, J, I) images; it got {tuple(image.shape)}")
         shape = image.shape[2:]
-        if self.prior is not None:
-            known = F.interpolate(self.prior[None], size=tuple(shape), mode="trilinear", align_corners=False)
-            image = torch.cat([image, known.to(image.dtype).expand(len(image), -1, -1, -1, -1)], 1)
         wide = [max(2 * self.divisor, -(-size // self.divisor) * self.divisor) for size in shape]
         image = F.pad(image, padding_to(shape, wide))
         x = self.stem(image)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..catalog import ALIGNED_NETWORK, STRUCTURES_NETWORK, cards
+from ..catalog import STRUCTURES_NETWORK, cards
 from ..types import DEVICES, InputError
 from .dataset.pairs import PAIRINGS
 from .plan import DECAYS, OPTIMIZERS, PRECISIONS
@@ -31,8 +31,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--network",
         required=True,
         metavar="NAME",
-        help=f"{', '.join(networks)}; or NAME:VARIANT; or structures, which segments brains, and structures-aligned, "
-        "which looks again (--label-maps)",
+        help=f"{', '.join(networks)}; or NAME:VARIANT; or structures, which segments brains (--label-maps)",
     )
     parser.add_argument("--output", metavar="MODEL", type=Path, help="folder for model, checkpoint, log and pictures")
     _add_data(parser.add_argument_group("data"))
@@ -154,7 +153,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"Stopped at step {ended.step} by {ended.why}. The same command with --resume goes on.", flush=True)
         return UNFINISHED
     print(f"Done at step {ended.step} ({ended.why}). The model: {options.output}")
-    if not request.alone and request.network not in (STRUCTURES_NETWORK, ALIGNED_NETWORK):
+    if not request.alone and request.network != STRUCTURES_NETWORK:
         print(f"To use it: slicerdeepreg models add {options.output}")
     if request.joint:
         where = options.output / "segmentation"
@@ -168,14 +167,10 @@ def _prepare(asked: dict[str, Any]) -> int:
         raise InputError("--prepare-only prepares label maps for trainings: give --label-maps FOLDER and --cache DIR.")
     from ..device import choose
     from .inputs import related_label_maps
-    from .label_maps.frame import prepare_label_maps
 
     folder, cache = asked["label_maps"], asked["cache"]
     say = lambda text: print(text, flush=True)  # noqa: E731
-    if asked["network"] in (STRUCTURES_NETWORK, ALIGNED_NETWORK):  # which needs no fields between people
-        maps = prepare_label_maps(folder, cache, say)
-    else:
-        maps, _ = related_label_maps(folder, cache, choose(asked.get("device", "auto")), say)
+    maps, _ = related_label_maps(folder, cache, choose(asked.get("device", "auto")), say)
     for one in maps:
         shown = "whole head" if one.whole_head else "brain alone"
         print(f"{one.name}: {shown}, centers of structures {one.residual_mm:.1f} mm from the mean ones")

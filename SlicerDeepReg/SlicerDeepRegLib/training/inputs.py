@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from ..catalog import ALIGNED_NETWORK, WEIGHTS_FILE, Card
+from ..catalog import WEIGHTS_FILE, Card
 from ..files.weights import file_sha256
 from ..types import InputError
 from .annotated import annotated_pairs, classes_of, sliced
@@ -24,11 +24,10 @@ from .dataset.splits import with_splits
 from .distributed import Distributed
 from .label_maps.atlas import prepare_atlas
 from .label_maps.frame import LabelMap, prepare_label_maps
-from .label_maps.prior import frame_shape, mean_prior
+from .label_maps.mean import mean_atlas
 from .label_maps.slices import SliceSource
 from .label_maps.source import (
     FOR_SEGMENTATION,
-    IN_THE_FRAME,
     LabelMapSettings,
     LabelMapSource,
     StructureSource,
@@ -95,13 +94,13 @@ class TrainingInputs:
     """What a training works with: pairs to train on, pairs to validate on if there are any, and the plan.
 
     Attributes:
-        prior: what the network is to know of each place, where it is one that does.
+        atlas: of the mean person, which goes beside a network of structures.
     """
 
     source: Source
     held_out: Source | None
     plan: Plan
-    prior: torch.Tensor | None = None
+    atlas: torch.Tensor | None = None
 
 
 def training_inputs(setup: Setup) -> TrainingInputs:
@@ -193,21 +192,19 @@ def _label_map_inputs(setup: Setup) -> TrainingInputs:
 def _structure_inputs(setup: Setup) -> TrainingInputs:
     """Return the inputs of the network that sees structures."""
     request, schedule = setup.request, setup.schedule
-    aligned = request.network == ALIGNED_NETWORK
-    settings = IN_THE_FRAME if aligned else FOR_SEGMENTATION
+    settings = FOR_SEGMENTATION
     voxel_mm, shape = _painted(setup, 3, STRUCTURE_VOXEL_MM)
-    if aligned:
-        shape = frame_shape(voxel_mm)
-    maps = _once(setup, lambda tell: prepare_label_maps(request.label_maps, _cache(request), tell))
+    cache, device = _cache(request), setup.device
+    maps, velocities = _once(setup, lambda tell: related_label_maps(request.label_maps, cache, device, tell))
     training, held_out = people(len(maps), request.seed)
-    prior = mean_prior([maps[n] for n in training]) if aligned else None
+    atlas = mean_atlas([maps[n] for n in training], velocities[training])
     about_data = f"images of random contrast painted on the label maps of {len(training)} people"
     if request.start:
         about_data += f", from the weights of {request.start.resolve().name} on"
     plan = Plan(
         name=request.name or default_name(request.output),
         network=request.network,
-        configuration={"features": 0, **({"prior": list(prior.shape)} if prior is not None else {})},
+        configuration={"features": 0},
         dimensions=3,
         recipe={"intensity": "unit", "voxel_mm": voxel_mm, "orientation": "RAS"},
         data=_about_maps(maps, training, held_out, settings),
@@ -231,7 +228,7 @@ def _structure_inputs(setup: Setup) -> TrainingInputs:
     def source(places: Sequence[int], stream: int) -> StructureSource:
         return StructureSource([maps[n] for n in places], shape, voxel_mm, request.seed, settings, stream)
 
-    return TrainingInputs(source(training, TRAINING), source(held_out, HELD_OUT) if held_out else None, plan, prior)
+    return TrainingInputs(source(training, TRAINING), source(held_out, HELD_OUT) if held_out else None, plan, atlas)
 
 
 def people(count: int, seed: int) -> tuple[list[int], list[int]]:

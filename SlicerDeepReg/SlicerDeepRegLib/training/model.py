@@ -16,6 +16,7 @@ from ..files.atomic import whole_files, writing
 from ..files.jsonable import jsonable
 from ..files.weights import write_weights
 from ..metrics import METRICS
+from ..models.brain_atlas import ATLAS_FILE, write_atlas
 from .plan import Plan
 
 #: Units of the length of a training: seconds, digits, name.
@@ -74,22 +75,27 @@ def write_structures(
     about: tuple[int, float, str],
     metrics: Mapping[str, float],
     folder: Path,
+    atlas: torch.Tensor | None,
 ) -> None:
-    """Write the network that sees the structures of a brain, as ``slicerdeepreg segment`` takes it."""
+    """Write the network that sees the structures of a brain, as ``slicerdeepreg segment`` takes it.
+
+    Args:
+        plan, weights, about, metrics, folder: those of ``RegistrationTask.write``.
+        atlas: (33, K, J, I), see ``models.brain_atlas``; None where the network goes alone.
+    """
     measured = [_shown(name, metrics) for name in ("dice", "hd95_mm") if name in metrics]
     values = {
         "name": plan.name,
         "segmentation": plan.network,
         "classes": [0, *(structure.number for structure in STRUCTURES)],
         "features": plan.configuration["features"],
-        **({"prior": list(plan.configuration["prior"])} if "prior" in plan.configuration else {}),
         "dimensions": plan.dimensions,
         "slices": None,
         "recipe": dict(plan.recipe),
         "trained_on": _trained_on(plan, *about, "image"),
         "shown": f"On {metrics['pairs']:.0f} synthetic images held out: {', '.join(measured)}." if measured else None,
     }
-    _write(weights, lambda checksum: {**values, "sha256": checksum}, SEGMENTATION_CARD, folder)
+    _write(weights, lambda checksum: {**values, "sha256": checksum}, SEGMENTATION_CARD, folder, atlas)
 
 
 def _write(
@@ -97,12 +103,16 @@ def _write(
     card_by_checksum: Callable[[str], dict[str, Any]],
     card_file: str,
     folder: Path,
+    atlas: torch.Tensor | None = None,
 ) -> None:
     arrays = {name: t.detach().cpu().numpy() for name, t in weights.items()}
     # The writer of safetensors raises an error of its own kind for a full disk.
     with writing("The model", folder, "Free some space.", also=(Exception,)), whole_files(folder, card_file) as private:
         checksum = write_weights(private / WEIGHTS_FILE, arrays)
-        text = json.dumps(jsonable(card_by_checksum(checksum)), indent=2, ensure_ascii=False)
+        card = card_by_checksum(checksum)
+        if atlas is not None:
+            card["atlas"] = write_atlas(private / ATLAS_FILE, atlas)
+        text = json.dumps(jsonable(card), indent=2, ensure_ascii=False)
         (private / card_file).write_text(text + "\n", encoding="utf-8")
 
 

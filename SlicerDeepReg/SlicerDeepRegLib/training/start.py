@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..catalog import ALIGNED_NETWORK, CARD_FILE, SEGMENTATION_CARD, STRUCTURES_NETWORK, Card
+from ..catalog import CARD_FILE, SEGMENTATION_CARD, STRUCTURES_NETWORK, Card
 from ..device import choose, free_bytes
 from ..files.weights import read_weights
 from ..networks import build, takes_dimensions
@@ -57,7 +57,7 @@ def train(request: TrainingRequest, say: Callable[[str], None] = print) -> Ended
 def _train(
     request: TrainingRequest, device: torch.device, distributed: Distributed, say: Callable[[str], None]
 ) -> Ended:
-    structures = request.network in (STRUCTURES_NETWORK, ALIGNED_NETWORK)
+    structures = request.network == STRUCTURES_NETWORK
     card, schedule = (None, checked_structures(request)) if structures else checked(request)
     lock = _claim(request, distributed)
     try:
@@ -67,8 +67,8 @@ def _train(
         objective: Objective | JointObjective | StructureObjective
         task: RegistrationTask | JointTask | StructureTask
         if card is None:
-            network = _structure_network(request, plan, inputs.prior, device)
-            objective, task = StructureObjective(), StructureTask(plan)
+            network = _structure_network(request, plan, device)
+            objective, task = StructureObjective(), StructureTask(plan, inputs.atlas)
         else:
             network = _network(request, card, plan, settings.batch, device, say)
             objective, task = _objective(plan, inputs.source), JointTask(plan) if plan.joint else RegistrationTask(plan)
@@ -210,13 +210,9 @@ def _network(
     return network.to(memory_format=torch.channels_last_3d) if plan.dimensions == 3 else network
 
 
-def _structure_network(
-    request: TrainingRequest, plan: Plan, prior: torch.Tensor | None, device: torch.device
-) -> torch.nn.Module:
+def _structure_network(request: TrainingRequest, plan: Plan, device: torch.device) -> torch.nn.Module:
     torch.manual_seed(plan.seed)
     network = StructureTraining(**plan.configuration)
-    if prior is not None:
-        network.prior = prior
     if request.start is not None and not request.resume:
         _start_from(network, request.start, plan)
     return network.to(device)

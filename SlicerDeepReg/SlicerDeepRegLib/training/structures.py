@@ -67,12 +67,17 @@ def present_dice(members: torch.Tensor, true: torch.Tensor, count: torch.Tensor)
 
 
 class StructureTask:
-    """Judged by the mean Dice of the structures that are in the image; a missed one counts as 0."""
+    """Judged by the mean Dice of the structures that are in the image; a missed one counts as 0.
+
+    Args:
+        plan: of the training.
+        atlas: of the mean person, (33, K, J, I), which is written beside the network.
+    """
 
     better = {"dice": max}
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, atlas: torch.Tensor | None = None) -> None:
+        self.plan, self.atlas = plan, atlas
 
     def measure(
         self,
@@ -112,4 +117,4 @@ class StructureTask:
         folder: Path,
     ) -> None:
         """Write the model; the arguments are those of ``RegistrationTask.write``."""
-        write_structures(self.plan, weights, about, metrics, folder)
+        write_structures(self.plan, weights, about, metrics, folder, self.atlas)

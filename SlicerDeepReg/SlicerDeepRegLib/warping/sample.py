@@ -53,6 +53,27 @@ def warp(
     return sampled[None]
 
 
+def at_points(image: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Sample an image at points anywhere, linearly; beyond the border it is repeated.
+
+    Args:
+        image: (1, C, K, J, I) or (1, C, J, I).
+        points: (N, n) voxels, order i, j(, k).
+
+    Returns:
+        (C, N); both arguments may have gradients.
+    """
+    size = points.new_tensor(image.shape[2:][::-1])
+    count = len(points)
+    # As in warp, for the sake of a CPU's threads; an image that learns would get a gradient from each part.
+    parts = 1 if image.requires_grad or points.device.type != "cpu" or count < 5000 else torch.get_num_threads()
+    positions = F.pad((2 * points + 1) / size - 1, (0, 0, 0, -count % parts))
+    positions = positions.view(parts, -1, *[1] * (points.shape[1] - 1), points.shape[1])
+    images = image.expand(parts, *image.shape[1:])
+    sampled = F.grid_sample(images, positions, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled.flatten(2).transpose(0, 1).flatten(1)[:, :count]
+
+
 def slab_count(image: torch.Tensor, positions: torch.Tensor) -> int:
     """Return into how many slabs along the slowest axis a single image on a CPU is split, one for each thread."""
     if is_compiling() or image.device.type != "cpu" or image.shape[0] > 1 or positions.shape[0] > 1:

@@ -5,7 +5,7 @@ import pytest
 from helpers.geometry import AFFINE, rotation
 from SlicerDeepRegLib.anatomy import MEAN_CENTERS_MM, STRUCTURE_BY_NUMBER, VOLUMES_ML
 from SlicerDeepRegLib.geometry.points import apply_matrix
-from SlicerDeepRegLib.geometry.structures import brain_evidence, motion_between
+from SlicerDeepRegLib.geometry.structures import brain_evidence, distance_between, motion_between
 
 MEAN = {number: np.array(center) for number, center in MEAN_CENTERS_MM.items()}
 VOLUMES = {number: float(np.sqrt(least * most)) for number, (least, most) in VOLUMES_ML.items()}
@@ -44,7 +44,8 @@ def test_a_brain_of_another_size_and_pose_is_one():
     matrix = rigid_matrix()
     matrix[:3, :3] *= 0.85
     smaller = {n: v * 0.85**3 for n, v in VOLUMES.items()}
-    evidence = brain_evidence(moved(matrix, noise_mm=1.5), moved(matrix, noise_mm=1.0), smaller, 0.9)
+    centers = moved(matrix, noise_mm=1.5)
+    evidence = brain_evidence(centers, distance_between(centers, moved(matrix, noise_mm=1.0)), smaller, 0.9)
     assert evidence.is_brain and evidence.scale == pytest.approx(0.85, abs=0.03) and evidence.plausible == 1
 
 
@@ -65,5 +66,5 @@ def test_what_speaks_against_a_brain(fault):
         again = {n: center + [12, 12, 12] for n, center in MEAN.items()}
     else:
         centers = {n: MEAN[n] for n in (10, 49, 16)}
-    assert not brain_evidence(centers, again or centers, volumes, confidence).is_brain
-    assert brain_evidence(MEAN, MEAN, VOLUMES, 0.9).is_brain
+    assert not brain_evidence(centers, distance_between(centers, again or centers), volumes, confidence).is_brain
+    assert brain_evidence(MEAN, 0.0, VOLUMES, 0.9).is_brain

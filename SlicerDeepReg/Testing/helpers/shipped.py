@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from SlicerDeepRegLib.catalog import CARD_FILE, MODEL_FOLDERS, SEGMENTATION_CARD, WEIGHTS_FILE, Card, card
 from SlicerDeepRegLib.files.weights import file_sha256, read_weights
+from SlicerDeepRegLib.models.brain_atlas import ATLAS_FILE, read_atlas
 from SlicerDeepRegLib.models.weights import built, fill
 from SlicerDeepRegLib.networks.segmentation import SEGMENTATIONS, build_segmentation
 from SlicerDeepRegLib.networks.structures import StructureNetwork
@@ -73,7 +74,7 @@ def network_of(values: dict[str, Any], folder: Path) -> torch.nn.Module:
         return built(card_of(values, folder), 3).eval()
     if values["segmentation"] in SEGMENTATIONS:
         return build_segmentation(values["segmentation"], values["dimensions"], len(values["classes"])).eval()
-    return StructureNetwork(len(values["classes"]), values.get("features", 0), values.get("prior")).eval()
+    return StructureNetwork(len(values["classes"]), values.get("features", 0)).eval()
 
 
 @torch.no_grad()
@@ -104,8 +105,11 @@ def record(values: np.ndarray) -> dict[str, Any]:
 
 
 def check_bytes(folder: Path) -> None:
-    """The weights are those of the card."""
-    assert file_sha256(folder / WEIGHTS_FILE) == described(folder)["sha256"], f"{folder.name}: other weights"
+    """The weights are those of the card, and the atlas where there is one."""
+    values = described(folder)
+    assert file_sha256(folder / WEIGHTS_FILE) == values["sha256"], f"{folder.name}: other weights"
+    if "atlas" in values:
+        read_atlas(folder / ATLAS_FILE, values["atlas"])
 
 
 def check_recorded(folder: Path) -> None:

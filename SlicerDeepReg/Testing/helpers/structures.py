@@ -23,7 +23,7 @@ BRIGHTEST = len(CLASSES)
 def write_model(folder: Path, voxel_mm: float = 8.0, **changed: Any) -> Path:
     """Write a model of random weights, the same ones each time; ``changed`` goes to its card."""
     torch.manual_seed(0)
-    network = StructureNetwork(len(CLASSES), prior=changed.get("prior"))
+    network = StructureNetwork(len(CLASSES))
     arrays = {name: value.numpy() for name, value in network.state_dict().items()}
     folder.mkdir(parents=True)
     card = {

@@ -28,52 +28,6 @@ def reading_model(folder):
     return model
 
 
-def test_structures_are_seen_again_in_the_frame(tmp_path):
-    """By the second network alone: it is given the brain as the mean person has it, and what it sees is put back."""
-    folder = write_model(tmp_path / "model", 3.0)
-    write_model(tmp_path / "model-aligned", 2.0, segmentation="structures-aligned", prior=[12, 4, 4, 4])
-    there = np.eye(4)
-    there[:3, :3], there[:3, 3] = rotation([4, -6, 10]) * 0.95, [10, -6, 4]
-    image = painted_brain(make_grid((80, 96, 80), (2.4, 2.4, 2.4), rotation([5, -12, 8])), there)
-    model = StructureModel(folder, CPU)
-    model.network = Reader()
-    second, model.aligned = model.aligned, None
-    alone = model.see(image)
-    second.network = given = Recorder()
-    model.aligned = second
-    again = model.see(image)
-    assert given.shape == (1, 1, 80, 112, 80)
-    both = (alone.labels.values > 0) & (again.labels.values > 0)
-    assert both.sum() > 0.9 * (alone.labels.values > 0).sum()
-    assert (alone.labels.values == again.labels.values)[both].mean() > 0.9
-    assert np.abs(again.memberships.sum(0) - 1).max() < 1e-4 and again.grid.same_as(alone.grid)
-    assert not np.array_equal(alone.memberships, again.memberships)
-
-
-class Recorder(Reader):
-    """Notes the shape of what it is given."""
-
-    def forward(self, image):
-        self.shape = tuple(image.shape)
-        return super().forward(image)
-
-
-@pytest.mark.parametrize(
-    "card, message",
-    [
-        ({"segmentation": "structures"}, "not of a network"),
-        ({"segmentation": "structures-aligned", "prior": [12, 4, 4]}, '"prior" must be four sizes'),
-        ({"segmentation": "structures-aligned"}, '"prior" must be four sizes'),
-    ],
-)
-def test_a_damaged_second_network_is_refused(tmp_path, card, message):
-    folder = write_model(tmp_path / "model", 3.0)
-    described = json.loads((write_model(tmp_path / "model-aligned", 2.0) / "segmentation.json").read_text())
-    (tmp_path / "model-aligned" / "segmentation.json").write_text(json.dumps({**described, **card}))
-    with pytest.raises(InputError, match=message):
-        StructureModel(folder, CPU)
-
-
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
     """A model of random weights where the product's own lies."""

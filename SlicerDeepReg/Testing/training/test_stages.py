@@ -13,7 +13,7 @@ import types
 import pytest
 from helpers.paths import LIBRARY, PROJECT
 from helpers.waiting import wait_until
-from SlicerDeepRegLib.catalog import ALIGNED_NETWORK, STRUCTURES_NETWORK, card
+from SlicerDeepRegLib.catalog import STRUCTURES_NETWORK, card
 from SlicerDeepRegLib.training.command import add_parser
 from SlicerDeepRegLib.training.plan import PRECISIONS
 
@@ -46,7 +46,7 @@ def test_every_stage_can_be_asked_of_the_command(weights, tmp_path):
             and "resume" not in asked
         )
         assert asked["label_maps"] == options.data / "labelmaps" and asked["cache"] == options.cache
-        assert stage.network in (STRUCTURES_NETWORK, ALIGNED_NETWORK) or card(stage.network).parameters
+        assert stage.network == STRUCTURES_NETWORK or card(stage.network).parameters
         if stage.start:
             before = weights.STAGES[names.index(stage.start)]
             assert names.index(stage.start) < number and before.network == stage.network

@@ -17,7 +17,7 @@ import torch
 
 from ...anatomy import STRUCTURES
 from ...warping.filters import gaussian
-from ...warping.sample import compose, warp
+from ...warping.sample import at_points, compose, warp
 from ...warping.velocity import integrate
 from .frame import MIRRORED, LabelMap, kept_whole
 from .paint import Head, frame_positions
@@ -142,12 +142,21 @@ class Relation:
             positions_mm: (3, K, J, I) in the fixed map.
         """
         whole = compose(self._flow(moving, 1), self._flow(fixed, -1))  # from the fixed one to the mean, then to moving
+        return self._moved(whole, positions_mm)
+
+    def from_mean(self, place: int, positions_mm: torch.Tensor) -> torch.Tensor:
+        """Return where in a map lies what is at positions of the mean shape, (3, ...) mm.
+
+        Args:
+            place: of the map in the list.
+            positions_mm: (3, K, J, I) in the mean shape.
+        """
+        return self._moved(self._flow(place, 1), positions_mm)
+
+    def _moved(self, flow: torch.Tensor, positions_mm: torch.Tensor) -> torch.Tensor:
         index = self._index(positions_mm)
-        own = torch.stack(
-            torch.meshgrid(*(torch.arange(n, device=index.device) for n in index.shape[2:]), indexing="ij")[::-1]
-        )
-        moved = warp(whole, index - own[None])
-        return positions_mm + self._millimeters(moved[0])
+        moved = at_points(flow, index[0].flatten(1).T).view(positions_mm.shape)
+        return positions_mm + self._millimeters(moved)
 
     def _index(self, positions_mm: torch.Tensor) -> torch.Tensor:
         """Return voxel coordinates of the atlas' grid, (1, 3, ...) order i, j, k."""

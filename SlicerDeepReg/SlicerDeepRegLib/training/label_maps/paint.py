@@ -51,11 +51,11 @@ class PaintSettings:
     bias: float = 0.3
     gamma: float = 0.2
     noise: float = 0.05
-    coarse: float = 0.15
-    thick: float = 0.15
+    coarse: float = 0.1
+    thick: float = 0.1
     thickest_mm: float = 7.0
-    lesions: float = 0.15
-    cut: float = 0.1
+    lesions: float = 0.1
+    cut: float = 0.05
 
     def __post_init__(self) -> None:
         for name in ("named_contrast", "by_tissue", "stripped", "coarse", "thick", "lesions", "cut"):

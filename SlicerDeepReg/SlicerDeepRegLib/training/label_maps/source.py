@@ -43,7 +43,7 @@ class LabelMapSettings:
     same_contrast: float = 0.6
     flip: float = 0.5
     pose: tuple[float, float, float] = (10.0, 0.1, 8.0)
-    apart: tuple[float, float, float] = (5.0, 0.05, 3.0)
+    apart: tuple[float, float, float] = (3.0, 0.03, 2.0)
     elastic: tuple[tuple[float, float], ...] = ((24.0, 2.0), (48.0, 4.0))
     paint: PaintSettings = field(default_factory=PaintSettings)
 
@@ -58,13 +58,6 @@ FOR_SEGMENTATION = LabelMapSettings(
     pose=(20.0, 0.15, 15.0),
     elastic=((20.0, 2.0), (40.0, 4.0)),
     paint=PaintSettings(stripped=0.4, bias=0.4, noise=0.07, coarse=0.2, thick=0.2, lesions=0.2, cut=0.15),
-)
-
-#: Of images that were brought into the frame by the structures' centers, as nearly as that goes.
-IN_THE_FRAME = LabelMapSettings(
-    pose=(6.0, 0.07, 5.0),
-    elastic=((20.0, 2.0), (40.0, 4.0)),
-    paint=PaintSettings(stripped=0.5, bias=0.4, noise=0.06, coarse=0.15, thick=0.15, lesions=0.15, cut=0.1),
 )
 
 
