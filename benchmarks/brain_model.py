@@ -1,15 +1,18 @@
 """Measure the network that sees the structures of a brain on the real images beside the project.
 
-    python benchmarks/brain_model.py MODEL [--fit] [NAME ...]
+    python benchmarks/brain_model.py MODEL [NAME ...]
 
-MODEL is a folder with segmentation.json and weights, or "brain". For each image: Dice over the 32 structures where
-labels are known, what speaks for a brain or against it (geometry/structures.py has the limits), and CPU seconds. --fit
-gives the temperature for the card, from the images with labels; the card's own must be 1 or missing then.
+MODEL is a folder with segmentation.json, weights and atlas, or "brain". For each image: Dice of the structures where
+labels are known, of all and without CSF (24), which is all fluid around the brain here and a little of it in
+FreeSurfer's aseg; the expected calibration error of the confidence inside them (ten bins); what speaks for a brain or
+against it (geometry/structures.py has the limits); and CPU seconds. --painted measures images of each contrast painted
+on the label maps of the two people who are held out from the atlas and the training.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -17,12 +20,18 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import torch
-from SlicerDeepRegLib.anatomy import MERGED, STRUCTURES
+from SlicerDeepRegLib.anatomy import MERGED, STRUCTURES, TISSUES
 from SlicerDeepRegLib.catalog import BRAIN_MODEL, brain_model
 from SlicerDeepRegLib.files.images import read_image
-from SlicerDeepRegLib.models.structures import StructureModel, fitted_temperature
+from SlicerDeepRegLib.models.structures import StructureModel, Structures
 from SlicerDeepRegLib.preparation.gaps import without_gaps
 from SlicerDeepRegLib.preparation.resample import resample
+from SlicerDeepRegLib.training.inputs import people
+from SlicerDeepRegLib.training.label_maps.contrast import TABLES
+from SlicerDeepRegLib.training.label_maps.frame import LabelMap, prepare_label_maps
+from SlicerDeepRegLib.training.label_maps.paint import Head, Look, PaintSettings, frame_positions, paint
+from SlicerDeepRegLib.training.label_maps.source import grid_size, numbers_of, rng_motion, structure, transformed
+from SlicerDeepRegLib.training.rng import Rng
 from SlicerDeepRegLib.types import Grid, Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,15 +90,59 @@ def true_labels(name: str, grid: Grid) -> np.ndarray:
     return labels
 
 
+def painted(kind: str, person: LabelMap, whole_head: bool, seed: int) -> tuple[Image, np.ndarray]:
+    """Return an image of a contrast painted on a label map of 1 mm, in a random pose, and its labels."""
+    rng, cpu = Rng(seed, torch.device("cpu")), torch.device("cpu")
+    shape = grid_size(1.0)
+    head = Head.of(person, cpu)
+    positions = transformed(rng_motion(rng, (15.0, 0.1, 10.0)), frame_positions(shape, 1.0, cpu))
+    settings = dataclasses.replace(PaintSettings(), coarse=0.0, thick=0.0, lesions=0.0, cut=0.0, noise=0.03)
+    look = Look.draw(rng, settings)
+    means = look.means.clone()
+    means[1 : len(STRUCTURES) + 1] = torch.tensor([TABLES[kind][TISSUES.index(one.tissue)] for one in STRUCTURES])
+    deviations = torch.full_like(look.deviations, 0.04)
+    stripped = not (whole_head and head.whole_head)
+    look = dataclasses.replace(look, means=means, deviations=deviations, stripped=stripped)
+    values = paint(head, positions, 1.0, look, rng, settings)[0][0, 0].numpy()
+    matrix = np.diag([-1.0, -1, 1, 1])
+    matrix[:3, 3] = -matrix[:3, :3] @ ((np.array(shape[::-1]) - 1) / 2)
+    return Image(values, Grid(shape[::-1], matrix), kind), numbers_of(structure(head.at(positions)).numpy())
+
+
+def overlaps(true: np.ndarray, seen: Structures) -> str:
+    """Return what is printed of the overlap and of the confidence."""
+    by_number = {s.number: 2 * ((true == s.number) & (seen.labels.values == s.number)).sum() for s in STRUCTURES}
+    sizes = {s.number: (true == s.number).sum() + (seen.labels.values == s.number).sum() for s in STRUCTURES}
+    dice = {n: both / sizes[n] for n, both in by_number.items() if (true == n).any()}
+    without = [value for n, value in dice.items() if n != 24]
+    inside = np.isin(true, list(dice)) & (true != 24)
+    sure, right = seen.confidence.values[inside], (seen.labels.values == true)[inside]
+    place = np.clip((sure * 10).astype(int), 0, 9)
+    tenths = [place == k for k in range(10) if (place == k).any()]
+    error = sum(tenth.mean() * abs(sure[tenth].mean() - right[tenth].mean()) for tenth in tenths)
+    return (
+        f"  Dice {np.mean(list(dice.values())):.3f} of {len(dice)}, {np.mean(without):.3f} without CSF"
+        f"  calibration {error:.3f}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--painted", type=Path, metavar="CACHE", help="painted images; where label maps are prepared")
     options = parser.parse_args()
     folder = brain_model() if options.model == BRAIN_MODEL else Path(options.model)
     model = StructureModel(folder, torch.device("cpu"))
-    logits, classes = [], []
+    if options.painted:
+        maps = prepare_label_maps(DATA.parent / "labelmaps", options.painted)
+        for person in people(len(maps), 0)[1]:
+            for seed, kind in enumerate(TABLES):
+                for whole_head in (False, True)[: 1 + maps[person].whole_head]:
+                    image, true = painted(kind, maps[person], whole_head, 100 + seed)
+                    where = f"{maps[person].name}, {kind}, {'head' if whole_head else 'brain'}"
+                    print(f"{where:42s}{overlaps(true, model.see(image))}", flush=True)
+        return
     for name in options.names or (*BRAINS, *OTHERS):
         image = without_gaps(read_image(DATA / f"{name}.nii.gz"))[0] if name in BRAINS else other(name)
         began = time.process_time()
@@ -97,22 +150,10 @@ def main() -> None:
         seconds, e = time.process_time() - began, seen.evidence
         line = f"{name:42s} {'brain' if e.is_brain else 'none ':5s} plausible {e.plausible:.2f}  residual "
         line += f"{e.residual_mm:5.2f} mm  scale {e.scale:.2f}  moved {e.moved_mm:5.2f} mm  confidence "
-        line += f"{e.confidence:.2f}  {seconds:.1f} s"
+        line += f"{e.confidence:.2f}  information {e.information:5.2f}  {seconds:.1f} s"
         if BRAINS.get(name):
-            true = true_labels(BRAINS[name], seen.labels.grid)
-            pairs = [(true == s.number, seen.labels.values == s.number) for s in STRUCTURES]
-            dice = [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs if a.any()]
-            line += f"  Dice {np.mean(dice):.3f} of {len(dice)}"
-            here = true_labels(BRAINS[name], seen.grid)
-            logits.append(np.log(seen.memberships.clip(1e-6)).reshape(len(seen.memberships), -1)[:, ::7])
-            table = {0: 0, **{s.number: k for k, s in enumerate(STRUCTURES, 1)}}
-            classes.append(np.array([table.get(n, 0) for n in here.ravel()[::7].tolist()]))
+            line += overlaps(true_labels(BRAINS[name], seen.labels.grid), seen)
         print(line, flush=True)
-    if options.fit:
-        found = fitted_temperature(
-            torch.from_numpy(np.concatenate(logits, 1)), torch.from_numpy(np.concatenate(classes))
-        )
-        print(f'"temperature": {found:.3f}')
 
 
 if __name__ == "__main__":

@@ -27,7 +27,10 @@ class BrainEvidence:
         scale: how many times longer than the mean person's it is, the mean over all directions.
         moved_mm: root mean square distance between the centers and those seen in a shifted window; a network that has
             learned where structures mostly lie sees a brain in the middle of anything, and that one moves along.
-        confidence: mean confidence of the network inside the brain.
+        confidence: mean confidence inside the brain.
+        information: how much the structures that were seen explain of the intensities inside the brain (nats for each
+            voxel); an atlas can be laid over anything, and where there is no brain it explains nothing. Infinite where
+            no atlas was fitted.
     """
 
     plausible: float
@@ -35,6 +38,7 @@ class BrainEvidence:
     scale: float
     moved_mm: float
     confidence: float
+    information: float = np.inf
 
     @property
     def is_brain(self) -> bool:
@@ -45,6 +49,7 @@ class BrainEvidence:
             and LEAST_SCALE <= self.scale <= 1 / LEAST_SCALE
             and self.moved_mm <= MOST_MOVED_MM
             and self.confidence >= LEAST_CONFIDENCE
+            and self.information >= LEAST_INFORMATION
         )
 
 
@@ -53,6 +58,7 @@ MOST_RESIDUAL_MM = 4.5
 LEAST_SCALE = 0.7
 MOST_MOVED_MM = 4.0
 LEAST_CONFIDENCE = 0.3
+LEAST_INFORMATION = 0.08
 
 
 def centers_of(classes: np.ndarray, ijk_to_lps: np.ndarray, weight: np.ndarray | None = None) -> dict[int, np.ndarray]:
@@ -132,6 +138,7 @@ def brain_evidence(
     moved_mm: float,
     volumes_ml: Mapping[int, float],
     confidence: float,
+    information: float = np.inf,
 ) -> BrainEvidence:
     """Compare what was found with the mean person.
 
@@ -139,14 +146,14 @@ def brain_evidence(
         centers: by number, LPS mm.
         moved_mm: see :class:`BrainEvidence`.
         volumes_ml: by number.
-        confidence: mean confidence inside the brain.
+        confidence, information: see :class:`BrainEvidence`.
     """
     found = motion_between({n: np.array(c) for n, c in MEAN_CENTERS_MM.items()}, centers)
     larger = 0.0 if found is None else float(np.linalg.det(found[0][:3, :3]))
     if found is None or larger <= 0:
-        return BrainEvidence(0.0, np.inf, 0.0, np.inf, confidence)
+        return BrainEvidence(0.0, np.inf, 0.0, np.inf, confidence, information)
     fits = [least <= volumes_ml.get(n, 0.0) / larger <= most for n, (least, most) in VOLUMES_ML.items()]
-    return BrainEvidence(float(np.mean(fits)), found[1], float(larger ** (1 / 3)), moved_mm, confidence)
+    return BrainEvidence(float(np.mean(fits)), found[1], float(larger ** (1 / 3)), moved_mm, confidence, information)
 
 
 def distance_between(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray]) -> float:

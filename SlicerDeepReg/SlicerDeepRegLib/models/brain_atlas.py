@@ -224,6 +224,23 @@ class _Fit:
                 self._find_bias(all_values, members)
         self.nodes = nodes.detach()
 
+    @torch.no_grad()
+    def information(self) -> float:
+        """Return how much the atlas explains of the intensities inside the brain, nats for each voxel.
+
+        The mean logarithm of how likely an intensity is at its place over how likely it is anywhere in the brain.
+        """
+        assert self.densities is not None
+        near = self.small_near
+        moved = self.moved((self.small_own + self.displacement()[0])[:, near].T)
+        priors = at_points(self.atlas.groups[None], moved)
+        inside = priors[0] < 0.5
+        priors = priors[1:, inside] / priors[1:, inside].sum(0)
+        place = bins((self.small_values[0] / self.bias)[near][inside])
+        table = self.densities.table[1:]
+        anywhere = (priors.mean(1) @ table)[place]
+        return float(((priors * table[:, place]).sum(0) / anywhere).log().mean())
+
     def _step(
         self, adam: torch.optim.Adam, priors: torch.Tensor, values: torch.Tensor, more: torch.Tensor | float = 0.0
     ) -> torch.Tensor:
@@ -261,6 +278,8 @@ class AtlasFit:
         self._atlas, self._fit, self._range = atlas, fit, range_
         self._to_frame = atlas.grid.lps_to_ijk @ np.linalg.inv(to_image_lps)
         assert fit.densities is not None
+        #: How much the atlas explains; see ``geometry.structures.BrainEvidence``.
+        self.information = fit.information()
         #: (33, ``BINS``) how likely each intensity is in each class.
         self.likely = fit.densities.table[_GROUP_OF_CLASS.to(fit.values.device)]
 

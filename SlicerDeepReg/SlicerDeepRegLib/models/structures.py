@@ -95,7 +95,7 @@ class StructureModel:
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.device = device
         described = read_description(folder)
-        self.network, self.voxel_mm, self.temperature = _loaded(described, folder, device)
+        self.network, self.voxel_mm = _loaded(described, folder, device)
         self.atlas: BrainAtlas | None = None
         if described.get("atlas"):
             self.atlas = BrainAtlas(read_atlas(folder / ATLAS_FILE, described["atlas"]), device)
@@ -115,10 +115,12 @@ class StructureModel:
         again = centers_of(self._classes(image, shifted)[0], shifted.ijk_to_lps)
         moved_mm = distance_between(centers, again)
         found = motion_between({n: np.array(c) for n, c in MEAN_CENTERS_MM.items()}, centers, affine=False)
+        information = math.inf
         if self.atlas is None or found is None:
             labels, confidence = _on_image(members, window, image)
         else:
             fit = self.atlas.fit(image, found[0], (members, window))
+            information = fit.information
             window = _box(window, (np.array(window.size_ijk) - 1) / 2, WINDOW_MM, self.atlas.voxel_mm)
             labels, confidence, classes, members = _by_atlas(fit, image, window)
             centers = centers_of(classes, window.ijk_to_lps, members.max(0))
@@ -136,7 +138,7 @@ class StructureModel:
             volumes_ml=volumes_ml,
             confidences={int(_NUMBERS[k]): float(sums[k] / count[k]) for k in seen},
             centers=centers,
-            evidence=brain_evidence(centers, moved_mm, volumes_ml, inside),
+            evidence=brain_evidence(centers, moved_mm, volumes_ml, inside, information),
         )
 
     def _around_the_brain(self, image: Image) -> tuple[Grid, np.ndarray, np.ndarray]:
@@ -165,7 +167,7 @@ class StructureModel:
     @torch.no_grad()
     def _classes(self, image: Image, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
         """Return the likeliest class of each voxel of a grid, and the probabilities of all, in one connected brain."""
-        members = _probabilities(self.network, image, grid, self.temperature, self.device)
+        members = _probabilities(self.network, image, grid, self.device)
         return _connected(members.cpu().numpy())
 
 
@@ -174,37 +176,35 @@ def _probabilities(
     network: StructureNetwork,
     image: Image,
     grid: Grid,
-    temperature: float,
     device: torch.device,
 ) -> torch.Tensor:
     """Return the probability of each class, (33, K, J, I), of an image sampled on a grid."""
     values = resample(image, grid, outside=float(image.values.min()))
     values = scaled(values, *robust_range(values))
     logits = network(torch.from_numpy(values)[None, None].to(device)).logits[0]
-    return (logits / temperature).softmax(0)
+    return logits.softmax(0)
 
 
-def _loaded(described: dict[str, Any], folder: Path, device: torch.device) -> tuple[StructureNetwork, float, float]:
-    """Return a network with its weights, its voxel size (mm) and its temperature.
+def _loaded(described: dict[str, Any], folder: Path, device: torch.device) -> tuple[StructureNetwork, float]:
+    """Return a network with its weights, and its voxel size (mm).
 
     Raises:
         InputError: it is another network, or its weights are others.
     """
     path, recipe = folder / SEGMENTATION_CARD, described["recipe"]
-    voxel_mm, temperature = recipe.get("voxel_mm"), described.get("temperature", 1.0)
-    features = described.get("features", 0)
+    voxel_mm, features = recipe.get("voxel_mm"), described.get("features", 0)
     if described["segmentation"] != STRUCTURES_NETWORK or described["classes"] != _NUMBERS.tolist():
         raise InputError(f"{path} is not of a network that sees the structures of a brain. Give another model.")
-    if not (_positive(voxel_mm) and _positive(temperature) and recipe.get("orientation") == ORIENTATION):
+    if not (_positive(voxel_mm) and recipe.get("orientation") == ORIENTATION):
         raise InputError(
-            f'{path}: "voxel_mm" of the recipe and "temperature" must be positive numbers, and the orientation '
-            "RAS. Copy the model again."
+            f'{path}: "voxel_mm" of the recipe must be a positive number, and the orientation RAS. Copy the model '
+            "again."
         )
     if not isinstance(features, int) or features < 0:
         raise InputError(f'{path}: "features" must be a whole number from 0. Copy the model again.')
     network = StructureNetwork(len(_NUMBERS), features)
     load_described(network, described, folder)
-    return network.to(device).eval(), float(voxel_mm), float(temperature)
+    return network.to(device).eval(), float(voxel_mm)
 
 
 def _positive(value: Any) -> bool:
@@ -339,24 +339,3 @@ def _interpolated(values: np.ndarray, rows: list[np.ndarray]) -> np.ndarray:
     x = torch.matmul(j, x) @ i.T
     interpolated: np.ndarray = x.numpy()
     return interpolated
-
-
-def fitted_temperature(logits: torch.Tensor, true: torch.Tensor) -> float:
-    """Return the temperature that calibrates logits best: that of the least mean negative log-likelihood.
-
-    Guo et al., On calibration of modern neural networks, ICML 2017. The card of a model has it as "temperature".
-
-    Args:
-        logits: (classes, ...) of held-out voxels.
-        true: (...) int64 classes.
-    """
-    flat, wanted = logits.flatten(1).T, true.flatten()
-
-    def loss(log_temperature: float) -> float:
-        return float(torch.nn.functional.cross_entropy(flat / math.exp(log_temperature), wanted))
-
-    low, high, golden = math.log(0.1), math.log(10.0), (math.sqrt(5) - 1) / 2
-    while high - low > 1e-3:
-        a, b = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, b) if loss(a) < loss(b) else (a, high)
-    return math.exp((low + high) / 2)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..checks import AttachmentFacts, PairFacts, Pairs, VolumeFacts, check, pair_landmarks, raise_error
 from ..methods import linear_method, method, settings_of
+from ..mrml.automatic import is_automatic
 from ..mrml.dicom_origin import dicom_notes
 from ..mrml.segments import segments_of
 from ..mrml.world import Placed, grid_in_world, labels_of, mask_of, placed_volume, points_in_world, voxels_of
@@ -221,7 +222,8 @@ def prepare(choice: Choice) -> Prepared:
         settings=dict(choice.settings),
         **given,
     )
-    return Prepared(request, fixed, moving, names, (*_how_labels_compare(choice), *pairs.facts.notes))
+    notes = (*_how_labels_compare(choice), *_automatic(choice), *pairs.facts.notes)
+    return Prepared(request, fixed, moving, names, notes)
 
 
 def _numbers(choice: Choice) -> dict[str, int]:
@@ -231,6 +233,18 @@ def _numbers(choice: Choice) -> dict[str, int]:
         if node is not None and node.IsA("vtkMRMLSegmentationNode"):
             names += [name for _, name in segments_of(node) if name not in names]
     return {name: number for number, name in enumerate(names, start=1)}
+
+
+def _automatic(choice: Choice) -> Iterator[str]:
+    """Say so where structures are measured that no person outlined."""
+    pair = choice.fixed_segmentation, choice.moving_segmentation
+    made = [node.GetName() for node in pair if is_automatic(node)]
+    if made:
+        verb = "was" if len(made) == 1 else "were"
+        yield (
+            f"{' and '.join(made)} {verb} segmented automatically and checked by nobody: the overlap of structures "
+            "compares what a program saw, and is no ground truth."
+        )
 
 
 def _how_labels_compare(choice: Choice) -> Iterator[str]:

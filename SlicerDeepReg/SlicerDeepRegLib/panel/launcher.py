@@ -10,6 +10,8 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from ..catalog import brain_model
+from ..types import InputError
 from ..worker.requirements import listed, unmet
 from . import install
 from .choice import Choice
@@ -70,6 +72,36 @@ class Launcher:
             section.started(self.job)
         return True
 
+    def segment(self) -> None:
+        """Look for the structures of a brain in the chosen volumes that have no segmentation of the user's own.
+
+        Raises:
+            InputError: there is no such volume, or it cannot be begun.
+        """
+        context = self.context
+        brain_model()
+        choice = context.choice()
+        wanted = [
+            (role, volume)
+            for role, volume, own in (
+                ("fixed", choice.fixed, choice.fixed_segmentation),
+                ("moving", choice.moving, choice.moving_segmentation),
+            )
+            if volume is not None and own is None
+        ]
+        if not wanted:
+            raise InputError(
+                "There is no volume to segment. Choose one, and none as its segmentation: your own is not replaced."
+            )
+        if context.session.segmenter.busy or not self._installed():
+            return
+        for role, volume in wanted:
+            context.session.segmenter.start(volume, role, choice.device)
+        self._working(True)
+        names = " and ".join(volume.GetName() for _role, volume in wanted)
+        context.say(_("Segmenting the structures of {names}...").format(names=names))
+        context.update()
+
     def cancel(self) -> None:
         """Ask for the end of the registration."""
         self.context.say(_("Canceling..."))
@@ -78,6 +110,7 @@ class Launcher:
     def poll(self) -> None:
         """Listen to the worker."""
         changed = self.context.session.poll()
+        self._take_segmentations()
         job = self.job
         if job is None:
             return
@@ -86,6 +119,21 @@ class Launcher:
                 section.progressed(job)
         if job.over:
             self._finish(job)
+
+    def _take_segmentations(self) -> None:
+        """Choose the segmentations that are there now, and say what is to be said about the others."""
+        context, segmenter = self.context, self.context.session.segmenter
+        for one in segmenter.finished():
+            if not segmenter.busy and self.job is None:
+                self._working(False)
+            if one.node is None:
+                context.error(_(one.text))
+            else:
+                text = _("{name}: structures segmented automatically. Look at them before you rely on them.")
+                context.say(text.format(name=one.volume.GetName()))
+                if context.parameters is not None and getattr(context.parameters, one.role) is one.volume:
+                    setattr(context.parameters, f"{one.role}Segmentation", one.node)
+            context.update()
 
     def node_removed(self, node: Any) -> None:
         """End a registration whose input was removed from the scene."""
@@ -98,6 +146,7 @@ class Launcher:
     def scene_closing(self) -> None:
         """End the registration because its scene goes."""
         job, self.job = self.job, None
+        self.context.session.segmenter.forget()
         if job is not None:
             self.context.session.drop(_("The scene was closed, so the registration was ended."))
             self.context.say(job.text)

@@ -17,6 +17,7 @@ from ..report.facts import facts_of
 from ..types import InputError
 from ..worker.client import WorkerClient
 from .choice import Choice, Prepared, prepare
+from .segmenter import Segmenter
 
 #: States of a job that is over.
 OVER = ("done", "failed", "canceled")
@@ -63,7 +64,7 @@ class Job:
 
 
 class Session:
-    """One worker and one job at a time.
+    """One worker, one registration at a time, and segmentations, which wait for their turn.
 
     Args:
         client: of the worker.
@@ -71,6 +72,7 @@ class Session:
 
     def __init__(self, client: WorkerClient | None = None) -> None:
         self.client = client or WorkerClient()
+        self.segmenter = Segmenter(lambda: self.client)
         self.job: Job | None = None
         self.trouble = ""  # why the worker cannot compute at all, or ""
 
@@ -140,10 +142,10 @@ class Session:
 
     def _take(self, event: dict[str, Any]) -> None:
         kind, job = event["kind"], self.job
+        if self.segmenter.take(event):
+            return
         if kind == "no_torch":
-            self.trouble = event["text"]
-            if self.busy:
-                self._fail("torch", event["text"])
+            self._cannot_compute(event["text"])
         elif job is None or event.get("job") not in (None, job.worker_job):
             return
         elif job.over:
@@ -158,6 +160,12 @@ class Session:
         elif kind in ("failed", "died"):
             job.log += [text for text in (event.get("detail"), event.get("last_words")) if text]
             self._fail(event.get("reason", "died"), event["text"])
+
+    def _cannot_compute(self, text: str) -> None:
+        self.trouble = text
+        self.segmenter.fail(text)
+        if self.busy:
+            self._fail("torch", text)
 
     def _fail(self, reason: str, text: str) -> None:
         self.job.reason = reason

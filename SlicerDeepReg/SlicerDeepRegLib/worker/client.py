@@ -12,13 +12,13 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..files.atomic import reason
-from ..types import IMAGE_FIELDS, InputError, Request
+from ..types import IMAGE_FIELDS, Image, InputError, Request
 from . import protocol
 from .connection import Connection
 
@@ -37,7 +37,8 @@ class WorkerClient:
 
     Events that ``poll`` returns are dictionaries with ``kind``: "ready", "devices" (what can be computed on),
     "no_torch" (with ``text``), "progress" (``fraction``, ``stage``, ``losses``: pairs of stage and loss), "done"
-    (``result``, a Result whose arrays are mapped from files: copy what you keep, then ``release``), "failed"
+    (``result``, a Result, or ``structures``, a SeenStructures, whose arrays are mapped from files: copy what you keep,
+    then ``release``), "failed"
     (``reason``, ``text``; after "device" the worker is ended), "canceled", and "died" (``text``, the worker's
     ``last_words``). Events about a job hold its name in ``job``.
     """
@@ -47,7 +48,7 @@ class WorkerClient:
         self._environment = environment
         self._connection: Connection | None = None
         self._numbers = itertools.count(1)
-        self._requests: dict[str, Request] = {}
+        self._requests: dict[str, Request | None] = {}  # None: structures are looked for
         self._canceled: dict[str, float] = {}
         self._silent_polls = 0
         self.devices: list[dict[str, Any]] = []
@@ -95,6 +96,29 @@ class WorkerClient:
         Raises:
             InputError: the worker cannot be started, or the disk of temporary files is full.
         """
+        images = [getattr(request, name) for name in IMAGE_FIELDS]
+        needed = sum(image.values.nbytes for image in images if image is not None)
+        voxels = protocol.in_memory(request.fixed).grid.voxels
+        needed += voxels * (2 * 12 + 3 * 4)  # fields of the stages and result, volumes
+        return self._submit(
+            "register", request, needed, lambda folder: {"request": protocol.write_request(request, folder)}
+        )
+
+    def segment(self, image: Image, device: str) -> str:
+        """Ask for the structures of a brain in a volume; return the name of the job.
+
+        Raises:
+            InputError: as of ``submit``.
+        """
+        needed = image.values.nbytes + 4 * image.grid.voxels
+        return self._submit(
+            "segment", None, needed, lambda folder: {"image": protocol.write_volume(image, folder), "device": device}
+        )
+
+    def _submit(
+        self, kind: str, request: Request | None, needed_bytes: int, write: Callable[[Path], dict[str, Any]]
+    ) -> str:
+        """Send a job whose arrays ``write`` puts into a folder."""
         if self._requests and self._requests.keys() <= self._canceled.keys():
             self.stop()  # nobody waits for what was canceled: this one need not wait for it to end
         self.start()
@@ -102,9 +126,9 @@ class WorkerClient:
         job = f"job{next(self._numbers)}"
         folder = connection.folder / job
         try:
-            _check_space(folder, request)
+            _check_space(folder, needed_bytes + 20_000_000)
             folder.mkdir()
-            values = protocol.write_request(request, folder)
+            values = write(folder)
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise InputError(
@@ -112,7 +136,7 @@ class WorkerClient:
                 "space there, or set the temporary folder to another disk."
             ) from error
         self._requests[job] = request
-        connection.send("register", job=job, request=values)
+        connection.send(kind, job=job, **values)
         return job
 
     def cancel(self, job: str) -> None:
@@ -209,8 +233,11 @@ class WorkerClient:
         """Return the message of a finished job with its result, or what came instead of it."""
         if job in self._canceled:
             return {"kind": "canceled", "job": job}
+        request, folder = self._requests[job], self._connected().folder / job
         try:
-            result = protocol.read_result(message["result"], self._connected().folder / job, self._requests[job])
+            if request is None:
+                return {**message, "structures": protocol.read_structures(message["structures"], folder)}
+            result = protocol.read_result(message["result"], folder, request)
         except (OSError, ValueError, KeyError) as error:
             text = f"The result could not be read from the temporary folder: {error}. Register again."
             return {"kind": "failed", "job": job, "reason": "disk", "text": text}
@@ -246,15 +273,11 @@ class WorkerClient:
         return events
 
 
-def _check_space(folder: Path, request: Request) -> None:
-    """Raise InputError if the disk of the private folder has no room for the volumes and the result."""
-    images = [getattr(request, name) for name in IMAGE_FIELDS]
-    needed = sum(image.values.nbytes for image in images if image is not None)
-    voxels = protocol.in_memory(request.fixed).grid.voxels
-    needed += voxels * (2 * 12 + 3 * 4) + 20_000_000  # fields of the stages and result, volumes
+def _check_space(folder: Path, needed_bytes: int) -> None:
+    """Raise InputError if the disk of the private folder has no room for what is handed over and the result."""
     free = shutil.disk_usage(folder.parent).free
-    if free < needed:
+    if free < needed_bytes:
         raise InputError(
-            f"The temporary folder {folder.parent.parent} has {free / 1e9:.2f} GB free and this registration needs "
-            f"about {needed / 1e9:.2f} GB there. Free some space, or set the temporary folder to another disk."
+            f"The temporary folder {folder.parent.parent} has {free / 1e9:.2f} GB free and this needs about "
+            f"{needed_bytes / 1e9:.2f} GB there. Free some space, or set the temporary folder to another disk."
         )

@@ -1,6 +1,6 @@
 """What client and worker say: one JSON object a line, arrays as .npy files in a private folder.
 
-The client sends ``register``, ``cancel`` and ``quit``; the worker sends ``ready``, ``devices``, ``alive``,
+The client sends ``register``, ``segment``, ``cancel`` and ``quit``; the worker sends ``ready``, ``devices``, ``alive``,
 ``progress``, ``done``, ``failed`` and ``canceled``. Everything about a job carries its name. Arrays are written
 to the job's folder and read by mapping the file, so that a volume is never copied through the pipe.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from ..types import (
 )
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
-PROTOCOL = 5
+PROTOCOL = 6
 
 
 def line(kind: str, **values: Any) -> bytes:
@@ -151,6 +153,43 @@ def read_result(values: dict[str, Any], folder: Path, request: Request) -> Resul
         path=tuple(_read_field(field, folder) for field in values["path"]),
         uncertainty=_read_image(uncertainty, folder) if uncertainty is not None else None,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class SeenStructures:
+    """The structures of a brain that were seen in a volume.
+
+    Attributes:
+        labels: FreeSurfer's numbers on the volume's voxels.
+        confidences: of each structure that was seen, by number; the mean probability of its label.
+        is_brain: whether the volume looks like a human brain at all.
+    """
+
+    labels: Image
+    confidences: Mapping[int, float]
+    is_brain: bool
+
+
+def write_volume(image: Image, folder: Path) -> dict[str, Any]:
+    """Return the only image of a job as plain values; its voxels go to a file in ``folder``."""
+    return _write_image(image, folder, "volume")
+
+
+def read_volume(values: dict[str, Any], folder: Path) -> Image:
+    """Return the image of ``write_volume``, in memory."""
+    return _read_image(values, folder, mapped=False)
+
+
+def write_structures(seen: SeenStructures, folder: Path) -> dict[str, Any]:
+    """Return what was seen as plain values; the labels go to a file in ``folder``."""
+    labels = _write_image(seen.labels, folder, "labels")
+    return {"labels": labels, "confidences": dict(seen.confidences), "is_brain": bool(seen.is_brain)}
+
+
+def read_structures(values: dict[str, Any], folder: Path) -> SeenStructures:
+    """Return what ``write_structures`` wrote; the labels are mapped, not copied."""
+    confidences = {int(number): float(value) for number, value in values["confidences"].items()}
+    return SeenStructures(_read_image(values["labels"], folder), confidences, values["is_brain"])
 
 
 def in_memory(source: Source) -> Image:

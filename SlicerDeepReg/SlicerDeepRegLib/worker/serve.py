@@ -92,7 +92,7 @@ class MessageReader:
                 continue
             if message["kind"] == "cancel":
                 self.canceled.add(message.get("job", ""))
-            elif message["kind"] == "register" and message.get("job"):
+            elif message["kind"] in _ANSWERS and message.get("job"):
                 self.jobs.put(message)
             elif message["kind"] == "quit":
                 break
@@ -154,16 +154,13 @@ def devices() -> list[dict[str, Any]]:
 
 def _serve(message: dict[str, Any], root: Path, writer: MessageWriter, reader: MessageReader) -> None:
     """Run one job and report how it ended."""
-    from ..pipeline import register
     from ..processes.current import give_back_memory
 
     job = message["job"]
-    folder = root / job
     refresh()  # a model may have been added since
     try:
-        request = protocol.read_request(message["request"], folder)
-        result = register_with_smaller_plans(request, progress_sender(job, writer, reader), register)
-        writer.send("done", job=job, result=protocol.write_result(result, folder))
+        answer = _ANSWERS[message["kind"]](message, root / job, progress_sender(job, writer, reader))
+        writer.send("done", job=job, **answer)
     except Canceled:
         writer.send("canceled", job=job)
     except DeviceMemoryError as error:
@@ -178,7 +175,7 @@ def _serve(message: dict[str, Any], root: Path, writer: MessageWriter, reader: M
         )
         writer.send("failed", job=job, reason="memory", text=text)
     except OSError as error:
-        text = f"A file of the registration could not be written or read: {reason(error)}. Free some space."
+        text = f"A file of the job could not be written or read: {reason(error)}. Free some space."
         writer.send("failed", job=job, reason="disk", text=text, detail=traceback.format_exc())
     except Exception as error:
         text = (
@@ -189,6 +186,36 @@ def _serve(message: dict[str, Any], root: Path, writer: MessageWriter, reader: M
     finally:
         _free_gpu()
         give_back_memory()
+
+
+def _registered(message: dict[str, Any], folder: Path, report: Callable[[Progress], None]) -> dict[str, Any]:
+    """Register; return what the message says."""
+    from ..pipeline import register
+
+    request = protocol.read_request(message["request"], folder)
+    return {"result": protocol.write_result(register_with_smaller_plans(request, report, register), folder)}
+
+
+def _segmented(message: dict[str, Any], folder: Path, report: Callable[[Progress], None]) -> dict[str, Any]:
+    """Look for the structures of a brain; return what the message says.
+
+    Raises:
+        InputError: the model is not part of this installation, or the image is none that it takes.
+    """
+    from ..catalog import brain_model
+    from ..device import choose
+    from ..models.structures import StructureModel
+
+    report(Progress(0.0, "segmenting"))
+    image = protocol.read_volume(message["image"], folder)
+    found = StructureModel(brain_model(), choose(message["device"])).see(image)
+    report(Progress(0.9, "segmenting"))
+    seen = protocol.SeenStructures(found.labels, found.confidences, found.evidence.is_brain)
+    return {"structures": protocol.write_structures(seen, folder)}
+
+
+#: What answers each kind of job.
+_ANSWERS = {"register": _registered, "segment": _segmented}
 
 
 def register_with_smaller_plans(request: Request, report: ProgressCallback | None, register: Callable) -> Result:

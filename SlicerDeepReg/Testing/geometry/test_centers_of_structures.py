@@ -49,9 +49,9 @@ def test_a_brain_of_another_size_and_pose_is_one():
     assert evidence.is_brain and evidence.scale == pytest.approx(0.85, abs=0.03) and evidence.plausible == 1
 
 
-@pytest.mark.parametrize("fault", ["sides", "places", "volumes", "confidence", "size", "few", "moves"])
+@pytest.mark.parametrize("fault", ["sides", "places", "volumes", "confidence", "size", "few", "moves", "information"])
 def test_what_speaks_against_a_brain(fault):
-    centers, volumes, confidence, again = dict(MEAN), dict(VOLUMES), 0.9, None
+    centers, volumes, confidence, again, information = dict(MEAN), dict(VOLUMES), 0.9, None, 0.3
     if fault == "sides":
         centers = {n: MEAN[STRUCTURE_BY_NUMBER[n].mirror] for n in MEAN}
     elif fault == "places":
@@ -62,9 +62,12 @@ def test_what_speaks_against_a_brain(fault):
         confidence = 0.2
     elif fault == "size":
         centers = moved(np.diag([0.5, 0.5, 0.5, 1]))
+    elif fault == "information":
+        information = 0.03
     elif fault == "moves":
         again = {n: center + [12, 12, 12] for n, center in MEAN.items()}
     else:
         centers = {n: MEAN[n] for n in (10, 49, 16)}
-    assert not brain_evidence(centers, distance_between(centers, again or centers), volumes, confidence).is_brain
-    assert brain_evidence(MEAN, 0.0, VOLUMES, 0.9).is_brain
+    moved_mm = distance_between(centers, again or centers)
+    assert not brain_evidence(centers, moved_mm, volumes, confidence, information).is_brain
+    assert brain_evidence(MEAN, 0.0, VOLUMES, 0.9, 0.3).is_brain

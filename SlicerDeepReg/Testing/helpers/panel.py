@@ -48,6 +48,9 @@ class PretendedClient:
         self.requests.append(request)
         return f"job{len(self.requests)}"
 
+    def segment(self, image, device):
+        return self.submit((image, device))
+
     def cancel(self, job):
         self.canceled.append(job)
         self.events.append({"kind": "canceled", "job": job})

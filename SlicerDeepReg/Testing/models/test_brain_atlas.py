@@ -74,6 +74,9 @@ def test_the_fitted_atlas_finds_structures_in_any_contrast(priors, head, bright)
     before = dice_by_label(true.astype(np.int32), deformed_by_start_alone(atlas, image, start, grid))
     large = [CLASSES.index(n) for n in (2, 41, 10, 49, 12, 51, 8, 47, 16)]
     assert np.mean([after[n] for n in large]) > 0.88 > np.mean([before[n] for n in large]) + 0.1
+    assert fit.information > 0.12
+    noise = np.abs(np.random.default_rng(0).normal(0, 300, image.values.shape)).astype(np.float32)
+    assert atlas.fit(Image(noise, grid, "noise"), start).information < 0.05
     # What the intensities are divided by is smooth, about 1, and brighter where the image is.
     assert 0.7 < float(bias.min()) < float(bias.max()) < 1.4
     assert float(bias[60:, 40:60, 40:50].mean()) > float(bias[:24, 40:60, 40:50].mean())

@@ -14,7 +14,7 @@ from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.files.segmentations import read_segmentation
 from SlicerDeepRegLib.geometry.points import voxel_centers_lps
-from SlicerDeepRegLib.models.structures import StructureModel, fitted_temperature
+from SlicerDeepRegLib.models.structures import StructureModel
 from SlicerDeepRegLib.types import Image, InputError
 
 CPU = torch.device("cpu")
@@ -91,8 +91,7 @@ def test_a_brain_that_moves_with_the_window_is_none(tmp_path):
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ({"temperature": 0}, "must be positive numbers"),
-        ({"recipe": {"voxel_mm": "2", "orientation": "RAS"}}, "must be positive numbers"),
+        ({"recipe": {"voxel_mm": "2", "orientation": "RAS"}}, "must be a positive number"),
         ({"recipe": {"voxel_mm": 2.0, "orientation": "LPS"}}, "orientation RAS"),
         ({"classes": [0, 1, 2]}, "is not of a network that sees the structures"),
         ({"features": "many"}, "must be a whole number"),
@@ -108,23 +107,6 @@ def test_a_single_slice_is_refused(tmp_path):
     model = StructureModel(write_model(tmp_path / "model"), CPU)
     with pytest.raises(InputError, match="is a single slice"):
         model.see(noise_image(make_grid((32, 32, 1), (1, 1, 1), np.eye(3))))
-
-
-def test_the_temperature_sharpens_or_softens(tmp_path):
-    grid = make_grid((24, 24, 24), (6, 6, 6), np.eye(3))
-    sharp, soft = (
-        StructureModel(write_model(tmp_path / str(t), temperature=t), CPU).see(noise_image(grid)).memberships
-        for t in (0.5, 2.0)
-    )
-    assert sharp.max(0).mean() > 1.3 * soft.max(0).mean()
-    assert np.abs(soft.sum(0) - 1).max() < 1e-4
-
-
-def test_the_fitted_temperature_is_the_one_that_labels_were_drawn_with():
-    generator = torch.Generator().manual_seed(0)
-    logits = 3 * torch.randn(5, 20_000, generator=generator)
-    true = torch.multinomial((logits / 2.5).softmax(0).T, 1, generator=generator)[:, 0]
-    assert fitted_temperature(logits, true) == pytest.approx(2.5, rel=0.03)
 
 
 def test_the_command_writes_a_segmentation_with_names_a_mask_and_confidence(tmp_path, shipped, capsys):

@@ -19,6 +19,7 @@ from slicer import (
 from slicer.i18n import tr as _
 
 from ...mrml.runs import OWNED, runs
+from ...types import InputError
 from ..marks import SIGNS, TitleMarks
 from ..section import BaseSection
 from ..text import escaped
@@ -54,6 +55,7 @@ class InputsSection(BaseSection):
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
         self._marks = TitleMarks(self.widgets)
+        self.widgets.segmentButton.connect("clicked()", self.segment)
 
     def bind(self, parameters: Any | None) -> None:
         if parameters is not None:
@@ -63,8 +65,16 @@ class InputsSection(BaseSection):
         self.choose_volumes()
 
     def update(self) -> None:
+        self.widgets.segmentButton.enabled = not self.context.session.segmenter.busy
         if not self.context.session.busy:
             self.choice_changed()
+
+    def segment(self) -> None:
+        """Segment the structures of the brains in the chosen volumes."""
+        try:
+            self.context.launcher.segment()
+        except InputError as error:
+            self.context.error(str(error))
 
     def choice_changed(self) -> None:
         findings = self.context.findings
