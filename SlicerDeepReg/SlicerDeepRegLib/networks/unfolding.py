@@ -19,6 +19,8 @@ Left open by the paper, and chosen here:
 * the denoiser has 5 convolutions of 16 channels: the 17 of 64 of DnCNN would be 50 times as many operations
   for each field in 3D. ``denoise_factor`` runs it on a coarser field;
 * every stage has weights of its own; ``shared`` gives one set to all;
+* the denoiser sees the field over its root mean square, and its correction is multiplied by that: normalization inside
+  it is blind to lengths, and without this a field of a thousandth of a voxel was corrected by a tenth;
 * instance normalization, which is what batch normalization does in training at the paper's batch of one; with the
   running statistics of a trained network it is not the same (see ``blocks.normalization``, "batch" is the letter);
 * the modules' last convolutions begin near zero, so that the first field is none.
@@ -198,7 +200,8 @@ class DnCNN(nn.Module):
         self.last = head(width)
 
     def forward(self, field: torch.Tensor) -> torch.Tensor:
-        change = self.last(self.layers(field))
+        length = _length(field)
+        change = length * self.last(self.layers(field / length))
         return field + change if self.residual else change
 
 
@@ -213,7 +216,8 @@ class DenoisingUNet(nn.Module):
         self.last = head(width)
 
     def forward(self, field: torch.Tensor) -> torch.Tensor:
-        levels = [self.enter(field)]
+        length = _length(field)
+        levels = [self.enter(field / length)]
         for layer in self.down:
             levels.append(layer(levels[-1]))
         x = levels.pop()
@@ -221,7 +225,12 @@ class DenoisingUNet(nn.Module):
             skip = levels.pop()
             x = F.interpolate(x, size=skip.shape[2:], mode="trilinear", align_corners=False)
             x = layer(torch.cat([x, skip], 1))
-        return field + self.last(x)
+        return field + length * self.last(x)
+
+
+def _length(field: torch.Tensor) -> torch.Tensor:
+    """Return the root mean square of each field, (B, 1, ...), at least a thousandth of a voxel."""
+    return field.square().mean(tuple(range(1, field.ndim)), keepdim=True).clamp(min=1e-6).sqrt()
 
 
 NETWORK = Unfolding

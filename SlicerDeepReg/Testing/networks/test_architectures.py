@@ -123,6 +123,24 @@ def test_the_transformer_is_that_of_the_paper():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("denoiser", ["dncnn", "unet", "convolutions"])
+def test_what_the_denoiser_takes_off_grows_with_the_field(denoiser):
+    """Ten times the field, ten times the correction: normalization inside must not make it blind to lengths."""
+    torch.manual_seed(0)
+    network = stirred(build("unfolding", stages=1, channels=(4, 4, 8), layers=1, denoiser=denoiser)).eval()
+    module, field = network.denoising[0], torch.randn(1, 3, 16, 16, 16)
+    change = {length: module(length * field) - length * field for length in (0.01, 0.1, 10.0)}
+    for length, found in change.items():
+        assert torch.allclose(found / length, change[10.0] / 10, rtol=1e-3, atol=1e-4)
+    assert float(change[10.0].abs().mean()) > 1e-3
+    assert torch.equal(module(torch.zeros(1, 3, 8, 8, 8)).isfinite(), torch.ones(1, 3, 8, 8, 8, dtype=torch.bool))
+    still = torch.zeros(1, 3, 16, 16, 16, requires_grad=True)
+    with torch.enable_grad():
+        module(still).square().sum().backward()
+    assert bool(still.grad.isfinite().all())
+
+
+@torch.no_grad()
 def test_a_stage_composes_its_increment_with_the_field_before():
     torch.manual_seed(0)
     network = stirred(build("unfolding", stages=2, channels=(4, 4, 8), layers=1))
