@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 
@@ -67,6 +68,10 @@ AFFINE_STIFFNESS = 0.2
 #: How what was seen before weighs beside the intensities while the affine motion is found: as its square root; and the
 #: part of it that is taken as known nowhere.
 TRUST, DOUBT = 0.5, 0.04
+#: What the rounding of the structures to 8 bits may leave for nothing.
+ROUNDED = 0.02
+#: So many voxels inside the brain there is always something.
+DEEP = 4
 _GROUP_OF_CLASS = torch.tensor(
     [0, *(1 + next(n for n, group in enumerate(GROUPS) if s.number in group) for s in STRUCTURES)]
 )
@@ -393,4 +398,10 @@ def read_atlas(path: Path, sha256: str) -> torch.Tensor:
     lefts = torch.from_numpy(left).view(-1, k, j, i // 2)
     rights = lefts[[place[s.mirror] for s in STRUCTURES]].flip(-1)
     structures = torch.cat([lefts, rights], -1)
-    return torch.cat([(1 - structures.sum(0, keepdim=True)).clamp(min=0), structures])
+    nothing = 1 - structures.sum(0, keepdim=True)
+    # Else a dark ventricle would be taken for what is dark around the head: choroid plexus has no label in the maps.
+    parts = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray((nothing[0] > 0.5).byte().numpy())))
+    outside = torch.from_numpy(sitk.GetArrayFromImage(parts) == 1)
+    near_outside = F.max_pool3d(outside.float()[None, None], 2 * DEEP + 1, 1, DEEP)[0] > 0
+    nothing[(nothing < ROUNDED) | ~near_outside] = 0
+    return torch.cat([nothing, structures]) / (nothing + structures.sum(0, keepdim=True))

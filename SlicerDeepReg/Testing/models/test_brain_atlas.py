@@ -119,8 +119,9 @@ def test_an_atlas_is_kept_in_a_small_file(priors, tmp_path):
     path = tmp_path / ATLAS_FILE
     checksum = write_atlas(path, priors)
     kept = read_atlas(path, checksum)
-    assert kept.shape == priors.shape and float((kept - priors).abs().max()) < 0.02
-    assert float((kept[1:] - priors[1:]).abs().max()) <= 0.5 / 255 + 1e-6
+    assert kept.shape == priors.shape and float((kept - priors).abs().max()) < 0.03
+    assert torch.allclose(kept.sum(0), torch.ones(()), atol=1e-5)
+    assert float(kept[0][priors[0] < 0.005].max()) == 0  # what rounding leaves is not nothing
     assert path.stat().st_size < 5_000_000
     with pytest.raises(InputError, match="not the one that its card names"):
         read_atlas(path, "0" * 64)
