@@ -72,9 +72,9 @@ TRUST, DOUBT = 0.5, 0.04
 ROUNDED = 0.02
 #: So many voxels inside the brain there is always something.
 DEEP = 4
-_GROUP_OF_CLASS = torch.tensor(
-    [0, *(1 + next(n for n, group in enumerate(GROUPS) if s.number in group) for s in STRUCTURES)]
-)
+_GROUP_OF_NUMBER = {number: place for place, group in enumerate(GROUPS, start=1) for number in group}
+#: Of nothing, and of each structure.
+GROUP_OF_CLASS = torch.tensor([0] + [_GROUP_OF_NUMBER[structure.number] for structure in STRUCTURES])
 
 
 class BrainAtlas:
@@ -90,7 +90,7 @@ class BrainAtlas:
         self.grid, self.voxel_mm = frame_grid(), VOXEL_MM
         self.priors = priors.to(device)
         groups = priors.new_zeros((len(GROUPS) + 1, *priors.shape[1:]))
-        self.groups = groups.index_add_(0, _GROUP_OF_CLASS, priors).to(device)
+        self.groups = groups.index_add_(0, GROUP_OF_CLASS, priors).to(device)
 
     def fit(self, image: Image, to_image_lps: np.ndarray, seen: tuple[np.ndarray, Grid] | None = None) -> AtlasFit:
         """Fit the atlas to an image.
@@ -114,7 +114,7 @@ class BrainAtlas:
         """Return probabilities of an image's grid as those of groups in the frame, (groups, K/2, J/2, I/2)."""
         given = torch.from_numpy(members).float().to(self.device)
         groups = given.new_zeros((len(self.groups), *given.shape[1:]))
-        groups.index_add_(0, _GROUP_OF_CLASS.to(self.device), given)
+        groups.index_add_(0, GROUP_OF_CLASS.to(self.device), given)
         small = _halved(voxel_indices(self.grid.shape_kji, self.device))
         matrix = torch.from_numpy(grid.lps_to_ijk @ to_image_lps @ self.grid.ijk_to_lps).float().to(self.device)
         points = matrix[:3, :3] @ small.flatten(1) + matrix[:3, 3:]
@@ -286,7 +286,7 @@ class AtlasFit:
         #: How much the atlas explains; see ``geometry.structures.BrainEvidence``.
         self.information = fit.information()
         #: (33, ``BINS``) how likely each intensity is in each class.
-        self.likely = fit.densities.table[_GROUP_OF_CLASS.to(fit.values.device)]
+        self.likely = fit.densities.table[GROUP_OF_CLASS.to(fit.values.device)]
 
     @torch.no_grad()
     def priors_on(self, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:

@@ -95,6 +95,7 @@ class Launcher:
             )
         if context.session.segmenter.busy or not self._installed():
             return
+        context.session.forget_trouble()
         for role, volume in wanted:
             context.session.segmenter.start(volume, role, choice.device)
         self._working(True)

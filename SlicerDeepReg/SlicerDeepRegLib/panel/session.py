@@ -87,6 +87,12 @@ class Session:
             with suppress(InputError):  # Apply tries again, and says why where it fails
                 self.client.start()
 
+    def forget_trouble(self) -> None:
+        """Let a new worker try where the last one could not compute: the user may have installed what was missing."""
+        if self.trouble:
+            self.client.stop()
+            self.trouble = ""
+
     def start(self, choice: Choice, name: str = "") -> Job:
         """Begin a registration.
 
@@ -99,9 +105,7 @@ class Session:
         """
         if self.busy:
             raise InputError("A registration is running. Cancel it, or wait for its end.")
-        if self.trouble:
-            self.client.stop()  # the user may have installed what was missing
-            self.trouble = ""
+        self.forget_trouble()
         begin = time.monotonic()
         prepared = prepare(choice)
         converted = time.monotonic()

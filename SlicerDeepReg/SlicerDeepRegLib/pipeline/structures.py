@@ -66,6 +66,6 @@ def _said(request: Request) -> str:
     if request.structures == AUTOMATIC:
         what.append("they were given to the method")
     return (
-        "Both images look like brains. Their structures were segmented automatically, by the network that comes with "
+        "Both images look like brains. Their structures were segmented automatically, by the model that comes with "
         f"SlicerDeepReg, not by a person: {', and '.join(what)}."
     )

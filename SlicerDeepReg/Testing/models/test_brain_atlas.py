@@ -7,11 +7,11 @@ import pytest
 import torch
 from helpers.geometry import make_grid, rotation
 from helpers.structures import CLASSES, painted_brain, write_model
-from SlicerDeepRegLib.anatomy import STRUCTURES
 from SlicerDeepRegLib.metrics.labels import dice_by_label
 from SlicerDeepRegLib.models import brain_atlas
 from SlicerDeepRegLib.models.brain_atlas import ATLAS_FILE, BrainAtlas, frame_grid, read_atlas, write_atlas
 from SlicerDeepRegLib.models.structures import StructureModel
+from SlicerDeepRegLib.training.label_maps.frame import MIRRORED
 from SlicerDeepRegLib.types import Image, InputError
 from SlicerDeepRegLib.warping.filters import gaussian
 
@@ -30,8 +30,7 @@ def priors():
     """Of the painted brain: soft, and alike on both sides."""
     members = torch.nn.functional.one_hot(torch.from_numpy(classes_of(painted_brain(frame_grid()))), len(CLASSES))
     soft = gaussian(members.movedim(-1, 0)[None].float(), [1.0] * 3)[0]
-    place = [0, *(1 + [s.number for s in STRUCTURES].index(one.mirror) for one in STRUCTURES)]
-    return (soft + soft[place].flip(-1)) / 2
+    return (soft + soft[list(MIRRORED)].flip(-1)) / 2
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def head():
 
 def painted(classes, grid, bright):
     """An image in which each group of structures has a brightness, with noise and a bias field."""
-    group = brain_atlas._GROUP_OF_CLASS.numpy()
+    group = brain_atlas.GROUP_OF_CLASS.numpy()
     values = np.array([0.0, *bright])[group[classes]]
     k, j, i = np.meshgrid(*(np.linspace(-1, 1, n) for n in classes.shape), indexing="ij", sparse=True)
     noise = np.random.default_rng(0).standard_normal(classes.shape)
@@ -107,7 +106,7 @@ def test_a_model_with_an_atlas_sees_by_it(priors, head, tmp_path, monkeypatch):
 
     monkeypatch.setattr(StructureModel, "_classes", seen)
     found = model.see(image)
-    labels = np.array([0, *(s.number for s in STRUCTURES)])[true].astype(np.int32)
+    labels = np.array(CLASSES, np.int32)[true]
     dice = dice_by_label(labels, found.labels.values.astype(np.int32))
     assert np.mean([dice[n] for n in (2, 41, 10, 49, 12, 51, 8, 47, 16)]) > 0.88
     assert found.labels.grid.same_as(grid) and found.grid.spacing_mm == pytest.approx([2, 2, 2])

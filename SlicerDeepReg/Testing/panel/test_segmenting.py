@@ -13,7 +13,7 @@ from helpers.waiting import wait_for_event
 from SlicerDeepRegLib import catalog
 from SlicerDeepRegLib.anatomy import STRUCTURE_BY_NUMBER
 from SlicerDeepRegLib.mrml.automatic import is_automatic
-from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform
+from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, ijk_to_ras
 from SlicerDeepRegLib.mrml.segments import add_segmentation, segment_array, segments_of
 from SlicerDeepRegLib.panel.choice import prepare
 from SlicerDeepRegLib.types import Image, Transform
@@ -64,8 +64,7 @@ def test_a_volume_under_a_transform_takes_its_segmentation_along(desktop, widget
     parameters.fixed.SetAndObserveTransformNodeID(transform.GetID())
     button.click()
     image = pretended.requests[0][0]
-    there = FLIP @ AFFINE @ FLIP  # what the segmenter sees lies in the world
-    assert not np.allclose(image.grid.ijk_to_lps, synthetic := FLIP @ ijk_to_ras(parameters.fixed)), (there, synthetic)
+    assert not np.allclose(image.grid.ijk_to_lps, FLIP @ ijk_to_ras(parameters.fixed))  # it lies in the world
     say(pretended, 1, structures=seen(image))
     widget.panel.poll()
     node = parameters.fixedSegmentation
@@ -74,12 +73,10 @@ def test_a_volume_under_a_transform_takes_its_segmentation_along(desktop, widget
     assert (inside == (seen(image).labels.values == 10)).all()
 
 
-def ijk_to_ras(node):
-    import vtk
-
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)
+def test_after_a_worker_that_could_not_compute_a_new_one_is_asked(widget, pretended, button):
+    widget.panel.session.trouble = "PyTorch is missing."
+    button.click()
+    assert pretended.stopped == 1 and widget.panel.session.trouble == "" and len(pretended.requests) == 2
 
 
 def test_what_is_no_brain_or_fails_is_said_and_nothing_is_added(desktop, widget, pretended, button):

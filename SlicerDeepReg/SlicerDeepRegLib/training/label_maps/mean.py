@@ -14,6 +14,7 @@ from ...models.brain_atlas import frame_grid
 from .atlas import Relation
 from .frame import MIRRORED, SURROUNDINGS, LabelMap
 from .paint import Head, frame_positions
+from .source import structure
 
 
 @torch.no_grad()
@@ -34,6 +35,5 @@ def mean_atlas(maps: Sequence[LabelMap], velocities: np.ndarray) -> torch.Tensor
     for place, one in enumerate(maps):
         there = relation.from_mean(place, positions)
         for classes in Head.of(one, cpu).eighths(there):
-            structures = torch.where(classes < SURROUNDINGS, classes, torch.zeros_like(classes)).long()
-            total.scatter_add_(0, structures[None], torch.full((1, *grid.shape_kji), 1 / 8))
+            total.scatter_add_(0, structure(classes)[None], torch.full((1, *grid.shape_kji), 1 / 8))
     return (total + total[torch.tensor(MIRRORED)].flip(-1)) / (2 * len(maps))
