@@ -27,6 +27,12 @@ AUTOMATIC = "auto"
 #: The fields of a request that are images, and those that are points.
 IMAGE_FIELDS = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
 POINT_FIELDS = ("fixed_points", "moving_points")
+#: What a pair shows, or AUTOMATIC: one person at one visit (nothing to deform), one person at another time (stiff), or
+#: different people or an atlas (full deformation).
+VISIT, PERSON, PEOPLE = "visit", "person", "people"
+PAIR_CHOICES = (AUTOMATIC, VISIT, PERSON, PEOPLE)
+#: What a request starts from where it starts from its landmarks; anything else is a file.
+LANDMARKS = "landmarks"
 #: The most repetitions on perturbed inputs that a request may ask for.
 MAX_UNCERTAINTY_RUNS = 50
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -247,17 +253,21 @@ class Request:
     fixed: Source
     moving: Source
     method: str = "svf"
-    linear: str = "affine"
+    linear: str = AUTOMATIC
     preset: str = "standard"
     similarity: str = AUTOMATIC
     device: str = "auto"
     structures: str = "off"
+    #: What the images show: decides the linear alignment, the metric and the stiffness where these are automatic.
+    pair: str = AUTOMATIC
     fixed_mask: Source | None = None
     moving_mask: Source | None = None
     fixed_labels: Source | None = None
     moving_labels: Source | None = None
     fixed_points: PointsSource | None = None
     moving_points: PointsSource | None = None
+    #: Where the linear alignment starts: a transform file, or "landmarks", "landmarks:similarity", "landmarks:affine".
+    initial: str | None = None
     #: Which image of a DICOM folder that holds several: its number in the list that the message gives, or a series UID.
     fixed_series: str = ""
     moving_series: str = ""
@@ -271,7 +281,12 @@ class Request:
     uncertainty_runs: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in (("preset", PRESETS), ("device", DEVICES), ("structures", STRUCTURE_CHOICES)):
+        for name, choices in (
+            ("preset", PRESETS),
+            ("device", DEVICES),
+            ("structures", STRUCTURE_CHOICES),
+            ("pair", PAIR_CHOICES),
+        ):
             value = getattr(self, name)
             if value not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}; it was {value!r}.", name)
@@ -281,6 +296,12 @@ class Request:
                 f"{self.uncertainty_runs!r}.",
                 "uncertainty_runs",
             )
+
+    @property
+    def initial_file(self) -> str | None:
+        """The file of the initial transform; None where there is none."""
+        given = self.initial
+        return None if given is None or str(given).partition(":")[0] == LANDMARKS else str(given)
 
     def describe(self) -> dict[str, Any]:
         """Return the request as plain values, for result.json.
@@ -295,7 +316,7 @@ class Request:
                 return f"<{value.name}>"
             if isinstance(value, np.ndarray):
                 return value.tolist()
-            if isinstance(value, (str, os.PathLike)) and name in (*IMAGE_FIELDS, *POINT_FIELDS):
+            if isinstance(value, (str, os.PathLike)) and name in (*IMAGE_FIELDS, *POINT_FIELDS, "initial"):
                 return os.path.basename(os.path.abspath(value))
             if isinstance(value, Mapping):  # of the method; text is a number as it was typed, or the path of a file
                 return {key: os.path.basename(v) if isinstance(v, str) else v for key, v in value.items()}
@@ -482,8 +503,8 @@ class Result:
         warped_labels: the moving labels on the fixed grid, or None.
         stages: in order.
         metrics: {"before": {...}, "linear": {...}, "after": {...}}, each name to value.
-        seconds: wall time by part ("read", "structures", "linear", "prepare", "method", "warp", "measure", "path",
-            "uncertainty").
+        seconds: wall time by part ("read", "structures", "linear", "pair", "affine", "prepare", "method", "evidence",
+            "warp", "measure", "path", "uncertainty").
         provenance: versions, device, thread count, checksums of the inputs.
         notes: sentences about what was assumed or found.
         locations: the worst of each kind, the worst first; empty where nothing was measured.

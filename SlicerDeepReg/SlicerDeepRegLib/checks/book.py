@@ -302,7 +302,7 @@ def _about_extent(
     mask: AttachmentFacts, size_ijk: tuple[int, ...], image: VolumeFacts, linear: str
 ) -> Iterable[Finding]:
     """Say where a mask selects too little to estimate a motion from."""
-    grid, aligned = image.known_grid, linear in ("rigid", "affine", "structures")
+    grid, aligned = image.known_grid, linear not in ("none", "center")
     fewest, part = SMALLEST_MASK[grid.is_planar], mask.voxels / grid.voxels
     remedy = "Draw it larger, or leave it out."
     if mask.voxels < fewest:

@@ -19,6 +19,7 @@ from ..similarity import similarities
 from ..types import (
     DEVICES,
     OUTPUT_FILES,
+    PAIR_CHOICES,
     PRESETS,
     STRUCTURE_CHOICES,
     Image,
@@ -78,6 +79,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         ("linear", linear_methods(), "linear part before the method"),
         ("preset", PRESETS, "how much work"),
         ("similarity", similarity_names(), _similarity_help()),
+        (
+            "pair",
+            PAIR_CHOICES,
+            "what the images show: visit, one person at one visit, which is aligned and not deformed; person, one "
+            "person at another time, deformed stiffly; people, different people or an atlas; auto finds out",
+        ),
         ("structures", STRUCTURE_CHOICES, "bring the structures of brains together, where both images show one"),
         ("device", DEVICES, "where to compute"),
     ):
@@ -95,6 +102,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             help=f"which image of the {side} folder, if it contains several DICOM series: its number in the list that "
             "is then printed, or a series instance UID",
         )
+    parser.add_argument(
+        "--initial",
+        metavar="FILE",
+        help="start from a transform: ITK (.h5, .tfm, .txt, .mat) or a displacement field, FreeSurfer .lta, FSL .mat; "
+        "or from the landmarks: landmarks (rigid), landmarks:similarity, landmarks:affine. With --linear none it stays "
+        "as it is",
+    )
     parser.add_argument(
         "--allow-outside",
         action="store_true",

@@ -137,6 +137,8 @@ def _with_files(request: Request, folder: Path) -> Request:
         return str(next((place for place in places if place.exists()), name))
 
     files = {field: found(getattr(request, field)) for field in (*IMAGE_FIELDS, *POINT_FIELDS)}
+    if request.initial_file is not None:
+        files["initial"] = found(request.initial_file)
     settings = dict(request.settings)
     if "weights" in settings:
         settings["weights"] = found(settings["weights"])

@@ -77,6 +77,7 @@ def measure(cell: Cell, keep: str | None) -> tuple[dict[str, Any], dict[str, np.
         preset=method.preset,
         linear=cell.linear,
         similarity=cell.similarity,
+        pair=cell.shows,
         device=cell.device,
         settings=dict(method.settings),
     )
@@ -90,7 +91,7 @@ def measure(cell: Cell, keep: str | None) -> tuple[dict[str, Any], dict[str, np.
 
         with output_folder(Path(keep)) as folder:
             write_result(result, folder)
-    registering = ("linear", "prepare", "method")
+    registering = ("linear", "pair", "affine", "prepare", "method", "evidence")
     outcome = {
         "metrics": {state: jsonable(_by_name(m, result.label_names)) for state, m in result.metrics.items()},
         "seconds": {**result.seconds, "registration": sum(result.seconds.get(part, 0.0) for part in registering)},

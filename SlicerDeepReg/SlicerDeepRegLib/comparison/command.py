@@ -13,7 +13,7 @@ from typing import Any
 
 from ..methods import linear_methods
 from ..similarity import names as similarity_names
-from ..types import DEVICES, PRESETS, InputError, Request
+from ..types import DEVICES, PAIR_CHOICES, PRESETS, InputError, Request
 from .request import Cell, Method
 
 DEFAULTS = {name: f.default for name, f in Request.__dataclass_fields__.items()}
@@ -53,6 +53,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         parser.add_argument(
             f"--{name}", choices=tuple(choices), default=DEFAULTS[name], help="as for register (%(default)s)"
         )
+    parser.add_argument(
+        "--pair", dest="shows", choices=PAIR_CHOICES, default=DEFAULTS["pair"], help="as for register (%(default)s)"
+    )
     parser.add_argument(
         "--set",
         dest="changed",
@@ -94,7 +97,8 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--reference {reference} is not among --methods. Give one of those.")
     if options.workers < 1 or options.threads < 0:
         raise InputError("--workers must be 1 or more, and --threads 0 or more.")
-    asked = {name: getattr(options, name) for name in ("linear", "similarity", "device", "threads", "anonymous")}
+    kept = ("linear", "similarity", "device", "threads", "anonymous", "shows")
+    asked = {name: getattr(options, name) for name in kept}
     cells = cells_of(pairs, methods, **asked)
     _check_installed(methods)
     _make(options.output)

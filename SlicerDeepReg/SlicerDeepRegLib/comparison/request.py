@@ -17,7 +17,7 @@ from .. import __version__
 from ..methods import method, settings_of
 from ..settings import files_of, numbers_of
 from ..similarity import similarities
-from ..types import PRESETS, InputError
+from ..types import AUTOMATIC, PRESETS, InputError
 
 FILES = (
     "fixed",
@@ -66,6 +66,7 @@ class Cell:
         linear, similarity, device: as for a registration.
         threads: that it may use; 0 for all.
         anonymous: whether the names of files and images are left out of what is written.
+        shows: what the pair shows, as ``Request.pair``.
     """
 
     pair: Pair
@@ -75,6 +76,7 @@ class Cell:
     device: str
     threads: int
     anonymous: bool = False
+    shows: str = AUTOMATIC
 
     def values(self) -> dict[str, Any]:
         """Return the cell as plain values for JSON."""

@@ -31,6 +31,8 @@ def without_names(result: Result) -> Result:
     for field in (*IMAGE_FIELDS, *POINT_FIELDS):
         if getattr(result.request, field) is not None:
             given[field] = f"<{field.replace('_', ' ')}>"
+    if result.request.initial_file is not None:
+        given["initial"] = "<initial>"
     return dataclasses.replace(
         result,
         request=dataclasses.replace(result.request, fixed_series="", moving_series="", **given),
@@ -47,7 +49,7 @@ def without_names(result: Result) -> Result:
 
 def _names(result: Result) -> Iterator[tuple[str, str]]:
     """Yield each name that may stand in a note, and what to call it."""
-    for field in (*IMAGE_FIELDS, *POINT_FIELDS):
+    for field in (*IMAGE_FIELDS, *POINT_FIELDS, "initial_file"):
         source, called = getattr(result.request, field), field.replace("_", " ")
         if isinstance(source, Image):
             yield source.name, called

@@ -112,22 +112,21 @@ def check_patient(fixed: Series, moving: Series) -> None:
         )
 
 
+#: What a linear transform has in place of a field: points beyond a grid are moved by the matrices alone, too.
+_STILL = Field(np.zeros((2, 2, 2, 3), np.float32), Grid((2, 2, 2), np.eye(4)))
+
+
 def write_registration(transform: Transform, fixed: Series, moving: Series, path: Path, version: str) -> None:
     """Write the object; it belongs to the study of the fixed image.
 
     Args:
-        transform: fixed to moving, LPS mm, with a field.
+        transform: fixed to moving, LPS mm; of a linear one the matrix is written with a grid that displaces nothing.
         version: of this software.
 
     Raises:
-        InputError: the transform is linear, or the axes of its grid are not at right angles.
+        InputError: the axes of its grid are not at right angles.
         OSError: it could not be written.
     """
-    if transform.field is None:
-        raise InputError(
-            "The result is a linear transform, and only deformable ones can be saved as a DICOM registration object. "
-            "Register with a deformable method first."
-        )
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -156,7 +155,9 @@ def write_registration(transform: Transform, fixed: Series, moving: Series, path
         "Fixed to moving",
         "",
     )
-    registration.DeformableRegistrationSequence = [_registration(transform.linear_lps, transform.field, moving)]
+    registration.DeformableRegistrationSequence = [
+        _registration(transform.linear_lps, transform.field or _STILL, moving)
+    ]
     _refer(registration, fixed, moving)
     _save(registration, path)
 

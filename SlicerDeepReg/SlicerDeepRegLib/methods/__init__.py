@@ -15,12 +15,13 @@ from ..registry import all_declared
 from ..settings import changed
 from ..types import InputError
 from .base import Context, Method, Outcome
+from .linear import ANSWERS
 from .network import NetworkMethod
 
 
 def methods() -> dict[str, Method]:
     """Return every method that a request may name, in alphabetical order, then models that the user added."""
-    own: dict[str, Method] = {m.name: m for m in _declared() if m.kind == "deformable"}
+    own: dict[str, Method] = {m.name: m for m in _declared() if m.kind == "deformable" or m.name in ANSWERS}
     networks: dict[str, Method] = {}
     for name, card in catalog.cards().items():
         if name in own:

@@ -14,7 +14,6 @@ from ..preparation.resolution import DEVICE_BYTES_PER_FIXED_VOXEL, finest, regis
 from ..settings import NoSettings
 from ..similarity import similarities
 from ..types import (
-    AUTOMATIC,
     PRESETS,
     Field,
     Finding,
@@ -41,22 +40,25 @@ class Context:
     """Where and how a method runs.
 
     Attributes:
-        preset, similarity: as in ``Request``.
+        preset: as in ``Request``.
+        similarity: the name of a metric: what was asked for, or what fits the pair.
+        modality: whether the images are of the "same" or of "different" modality.
+        stiffness: a factor of the regularity of the deformation.
         device: for ``torch.device``: "cpu", "cuda", "mps".
         threads: that it may use.
         progress: told how far it is; raises ``Canceled`` where the run is to stop.
         free: memory that is free now.
-        require: raises InputError where the memory for a pair that is now known better is not free.
         done: told that a part of the run ended ("prepare"), for its seconds.
     """
 
     preset: str = "standard"
-    similarity: str = "auto"
+    similarity: str = "lncc"
+    modality: str = "same"
+    stiffness: float = 1.0
     device: str = "cpu"
     threads: int = 1
     progress: ProgressCallback = _ignore
     free: Memory = Memory(1 << 62, 1 << 62)
-    require: Callable[[PairDescription], None] = _ignore
     done: Callable[[str], None] = _ignore
 
     def report(self, fraction: float, stage: str, loss: float | None = None) -> None:
@@ -71,10 +73,10 @@ class Context:
         """Return the same for a part of the work: its 0..1 is ``start`` to ``start + share`` of this one's."""
         return dataclasses.replace(self, progress=scaled(self.progress, start, share))
 
-    def description(self, pair: ImagePair, similarity: str = AUTOMATIC) -> PairDescription:
-        """Describe a pair that is registered here; by that metric where it is decided."""
+    def description(self, pair: ImagePair) -> PairDescription:
+        """Describe a pair that is registered here."""
         on_gpu = self.device.startswith("cuda")  # it has memory of its own
-        return PairDescription(pair.fixed.grid, pair.moving.grid, self.preset, similarity, on_gpu)
+        return PairDescription(pair.fixed.grid, pair.moving.grid, self.preset, self.similarity, on_gpu)
 
 
 def scaled(progress: ProgressCallback, start: float, share: float) -> ProgressCallback:

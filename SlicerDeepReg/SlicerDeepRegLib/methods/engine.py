@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..preparation.working import WorkingPair, working_pair
-from ..similarity import for_modality, same_modality, similarity
+from ..similarity import for_modality, similarity
 from ..types import Grid, ImagePair, InputError, Stage
 from .base import BaseMethod, Context, Outcome
 
@@ -147,7 +147,7 @@ class Engine(BaseMethod):
             stages=[stage],
             displacement=field_lps,
             inverse=inverse_of(work, displacement, inverse, grid),
-            notes=modality_notes(work) if self.modalities == ("same",) else [],
+            notes=modality_notes(context.modality) if self.modalities == ("same",) else [],
         )
 
 
@@ -172,7 +172,6 @@ def straight_image(values: np.ndarray, spacing_mm: Sequence[float]) -> sitk.Imag
     return image
 
 
-def modality_notes(work: WorkingPair) -> list[str]:
-    """Say where images that are compared as one modality look like two."""
-    alike = same_modality(work.fixed[work.inside], work.moving_inside[work.inside])
-    return [] if alike else [OTHER_MODALITY]
+def modality_notes(modality: str) -> list[str]:
+    """Say where images that are compared as one modality are of two."""
+    return [] if modality == "same" else [OTHER_MODALITY]

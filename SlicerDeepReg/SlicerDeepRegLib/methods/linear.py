@@ -1,4 +1,4 @@
-"""The linear stage: SimpleITK, mutual information, coarse to fine, from several starts.
+"""Linear registration: SimpleITK, mutual information, coarse to fine, from several starts or from a given one.
 
 A single slice is registered in its plane, as a 2D image; the result is still a 4 x 4 matrix, which
 maps the plane of the fixed slice onto that of the moving one.
@@ -7,6 +7,7 @@ maps the plane of the fixed slice onto that of the moving one.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,11 +33,19 @@ LEVEL_SAMPLES = ((1.0, None), (1.0, 33_000), (0.25, 70_000))
 #: Half the range of rotations tried at the start, degrees, around each axis.
 START_ROTATION_DEG = 25.0
 BINS = 32
+MATTES = (
+    "Mattes D et al. PET-CT image registration in the chest using free-form deformations. IEEE Trans Med Imaging 2003. "
+    "doi:10.1109/TMI.2003.809072"
+)
 #: How ITK says that no sample falls on the moving image, or that one image has a single value there: its histogram
 #: has no width.
 NOTHING_TO_COMPARE = ("samples", "overlap", "Zero-valued spacing")
 #: An affine transform that changes the volume by less than this, or more than its inverse, or mirrors, is none.
 LEAST_FACTOR = 0.1
+
+
+#: What was prepared of pairs that are still in use.
+_PREPARED: weakref.WeakKeyDictionary[ImagePair, LinearPair] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +64,19 @@ class LinearMethod(BaseMethod):
     """A linear registration by mutual information, coarse to fine, from several starts."""
 
     kind = "linear"
+    card: Card
 
     def __init__(self, name: str, title: str, summary: str) -> None:
         super().__init__(
-            Card(name=name, title=title, summary=summary, references=(), license="Apache-2.0", dimensions=(2, 3))
+            Card(
+                name=name,
+                title=title,
+                summary=summary,
+                references=(MATTES,),
+                license="Apache-2.0",
+                dimensions=(2, 3),
+                good_for="one matrix, nothing is deformed",
+            )
         )
 
     def missing(self) -> Finding | None:
@@ -72,27 +90,32 @@ class LinearMethod(BaseMethod):
         return None
 
     def run(self, pair: ImagePair, start: np.ndarray, settings: NoSettings, context: Context) -> Outcome:
-        """Find the linear part; ``start`` is not used: several starts are tried.
+        """Find the linear part.
+
+        Args:
+            start: (4, 4) to go on from; from the identity several starts are tried.
 
         Raises:
             InputError: the optimizer found no overlap to work on.
         """
         began = time.perf_counter()
-        if self.name == "none":
-            identity = np.eye(4)
-            return Outcome(identity, [Stage("linear", 0.0, identity, note="no linear part")])
+        given = not np.array_equal(start, np.eye(4))
+        if self.name == "none" or (self.name == "center" and given):
+            note = "the linear part that was given" if given else "no linear part"
+            return Outcome(start, [Stage("linear", 0.0, start, note=note)])
         notes: list[str] = []
         frames = _frames(pair.fixed, pair.moving, notes)
-        images = LinearPair(pair, frames)
+        images = _prepared(pair, frames)
         if self.name == "structures" and pair.start is not None and frames.dimensions == 3:
             images.given = _rigid(pair.start, images.at(LEVEL_VOXELS[0])[0])
-        if overlap_fraction(pair.fixed.grid, pair.moving.grid) == 0:
+        if not given and overlap_fraction(pair.fixed.grid, pair.moving.grid) == 0:
             notes.append("The images do not overlap in space; the registration started from their centers.")
         curve: list[float] = []
         if self.name == "center":
             transform = images.starts()[0]
         else:
-            transform = _optimize(images, self.name, lambda part: context.report(part, "linear"), curve, notes)
+            first = _affine(images, start) if given else None
+            transform = _optimize(images, self.name, first, lambda part: context.report(part, "linear"), curve, notes)
         matrix = images.to_lps(transform)
         stage = Stage(
             name="linear",
@@ -103,9 +126,18 @@ class LinearMethod(BaseMethod):
                 "volume_factor": float(np.linalg.det(matrix[:3, :3])),
             },
             curve=tuple(curve),
-            note=self.name,
+            note=MODELS.get(self.name, self.name) if self.name != "structures" else self.name,
         )
         return Outcome(matrix, [stage], notes=notes)
+
+
+def _prepared(pair: ImagePair, frames: Frames) -> LinearPair:
+    """Return the pair at all resolutions; an affine stage after a rigid one finds what that has made of it."""
+    if pair not in _PREPARED:
+        _PREPARED[pair] = LinearPair(pair, frames)
+    images = _PREPARED[pair]
+    images.given = None
+    return images
 
 
 def _frames(fixed: Image, moving: Image, notes: list[str]) -> Frames:
@@ -223,6 +255,41 @@ def _downcast(transform: sitk.Transform, dimensions: int) -> sitk.Transform:
     return sitk.Euler3DTransform(transform) if dimensions == 3 else sitk.Euler2DTransform(transform)
 
 
+def _affine(images: LinearPair, matrix_lps: np.ndarray) -> sitk.Transform:
+    """Return a (4, 4) matrix as SimpleITK's transform between the images in their frames, about the fixed middle."""
+    n, fixed = images.dimensions, images.at(LEVEL_VOXELS[0])[0]
+    to_frame, from_frame = np.eye(4), np.eye(4)
+    to_frame[:3, :3], from_frame[:3, :3] = images.frames.moving.T, images.frames.fixed
+    inner = (to_frame @ matrix_lps @ from_frame)[[*range(n), 3]][:, [*range(n), 3]]
+    middle = np.array(fixed.TransformContinuousIndexToPhysicalPoint([(s - 1) / 2 for s in fixed.GetSize()]))
+    affine = sitk.AffineTransform(n)
+    affine.SetCenter(middle.tolist())
+    affine.SetMatrix(inner[:n, :n].ravel().tolist())
+    affine.SetTranslation((inner[:n, :n] @ middle + inner[:n, n] - middle).tolist())
+    return affine
+
+
+def _of_model(affine: sitk.Transform, model: str, dimensions: int) -> sitk.Transform:
+    """Return the nearest transform of a model to an affine one, about the same center."""
+    matrix = np.array(affine.GetMatrix()).reshape(dimensions, dimensions)
+    if model == "affine":
+        return sitk.AffineTransform(affine)
+    left, sizes, right = np.linalg.svd(matrix)
+    turn = left @ np.diag([*[1.0] * (dimensions - 1), np.sign(np.linalg.det(left @ right))]) @ right
+    kinds = {
+        ("rigid", 2): sitk.Euler2DTransform,
+        ("rigid", 3): sitk.Euler3DTransform,
+        ("similarity", 2): sitk.Similarity2DTransform,
+        ("similarity", 3): sitk.Similarity3DTransform,
+    }
+    found = kinds[model, dimensions]()
+    found.SetCenter(affine.GetCenter())
+    scale = float(np.prod(sizes) ** (1 / dimensions)) if model == "similarity" else 1.0
+    found.SetMatrix((scale * turn).ravel().tolist(), 1e-6)
+    found.SetTranslation(affine.GetTranslation())
+    return found
+
+
 def _rigid(matrix_lps: np.ndarray, fixed: sitk.Image) -> sitk.Transform:
     """Return a (4, 4) rigid matrix as SimpleITK's transform about the middle of an image."""
     rigid = sitk.Euler3DTransform()
@@ -234,32 +301,45 @@ def _rigid(matrix_lps: np.ndarray, fixed: sitk.Image) -> sitk.Transform:
 
 
 def _optimize(
-    pair: LinearPair, model: str, report: Callable[[float], None], curve: list[float], notes: list[str]
+    pair: LinearPair,
+    name: str,
+    first: sitk.Transform | None,
+    report: Callable[[float], None],
+    curve: list[float],
+    notes: list[str],
 ) -> sitk.Transform:
-    best = _best_start(pair)
+    """Return the transform of the model of a linear method, coarse to fine.
+
+    Args:
+        first: an affine transform to go on from; None to look for a start.
+    """
+    n, model = pair.dimensions, MODELS[name]
+    rigid = _best_start(pair) if first is None else _of_model(first, "rigid", n)
     report(0.2)
-    rigid, _ = refine(pair, best, 0, curve)
+    if first is None:
+        rigid, _ = refine(pair, rigid, 0, curve)
     report(0.4)
-    if model == "rigid":
-        for level in (1, 2):
-            rigid, _ = refine(pair, rigid, level, curve)
-            report(0.4 + 0.3 * level)
-        return rigid
-    affine = sitk.AffineTransform(pair.dimensions)
-    affine.SetCenter(rigid.GetCenter())
-    affine.SetMatrix(rigid.GetMatrix())
-    affine.SetTranslation(rigid.GetTranslation())
+    current = rigid if model == "rigid" and first is None else _of_model(first or _as_affine(rigid, n), model, n)
     for level in (0, 1, 2):
-        affine, _ = refine(pair, affine, level, curve)
+        if level or model != "rigid" or first is not None:
+            current, _ = refine(pair, current, level, curve)
         report(0.5 + 0.2 * level)
     # Where the images say little an affine transform may collapse or mirror: no patient does.
-    factor = float(np.linalg.det(np.array(affine.GetMatrix()).reshape(pair.dimensions, -1)))
+    factor = float(np.linalg.det(np.array(current.GetMatrix()).reshape(n, -1)))
     if not LEAST_FACTOR <= factor <= 1 / LEAST_FACTOR:
         notes.append(
-            f"The affine alignment scaled volumes by a factor of {factor:.2g}, which is implausible, and was "
+            f"The {model} alignment scaled volumes by a factor of {factor:.2g}, which is implausible, and was "
             "discarded; the alignment is rigid only. Check it."
         )
         return rigid
+    return current
+
+
+def _as_affine(transform: sitk.Transform, dimensions: int) -> sitk.Transform:
+    affine = sitk.AffineTransform(dimensions)
+    affine.SetCenter(transform.GetCenter())
+    affine.SetMatrix(transform.GetMatrix())
+    affine.SetTranslation(transform.GetTranslation())
     return affine
 
 
@@ -374,10 +454,21 @@ def _rotation_degrees(matrix: np.ndarray) -> float:
     return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
 
 
+#: What each method that optimizes finds.
+MODELS = {"auto": "rigid", "rigid": "rigid", "similarity": "similarity", "affine": "affine", "structures": "affine"}
+#: Those that are an answer of their own.
+ANSWERS = ("rigid", "similarity", "affine")
+
 METHODS = (
+    LinearMethod(
+        "auto",
+        "Automatic: rigid, or affine for different people",
+        "Rigid for two images of one person; affine where they show different people.",
+    ),
     LinearMethod("none", "None: already aligned", "Leaves the images where they are."),
     LinearMethod("center", "Center of mass", "Puts the centers of mass onto one another."),
     LinearMethod("rigid", "Rigid", "Rotation and translation, by mutual information."),
+    LinearMethod("similarity", "Similarity", "Rotation, translation and one scale, by mutual information."),
     LinearMethod("affine", "Affine", "Rotation, translation, scaling and shear, by mutual information."),
     LinearMethod(
         "structures",

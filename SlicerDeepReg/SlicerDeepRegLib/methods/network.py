@@ -149,7 +149,7 @@ class NetworkMethod(BaseMethod):
         return "standard" if preset == "fast" and self.card.weights and self.card.recipe.get("voxel_mm") else preset
 
 
-def notes_of(card: Card, work: WorkingPair, settings: NetworkSettings, recomputed: bool) -> list[str]:
+def notes_of(card: Card, work: WorkingPair, settings: NetworkSettings, recomputed: bool, modality: str) -> list[str]:
     """Say what the user should know about a network's result."""
     trained = f"The network's weights were trained on: {card.trained_on}."
     notes = [INSTANCE_NOTE if settings.instance_steps else trained]
@@ -160,7 +160,7 @@ def notes_of(card: Card, work: WorkingPair, settings: NetworkSettings, recompute
             f"preset ({work.preset}) or the size of the image."
         )
     if card.matches_intensities or settings.instance_steps:  # the loss that it is fitted by compares one modality
-        notes += modality_notes(work)
+        notes += modality_notes(modality)
     if recomputed:
         notes.append("Parts of the network were computed twice, because memory did not suffice to keep them.")
     return notes

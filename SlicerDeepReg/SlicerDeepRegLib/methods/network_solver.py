@@ -82,7 +82,7 @@ def register(
         stages=stages,
         displacement=stages[-1].field,
         inverse=None if settings.refine else inverse_of(work, output.displacement),
-        notes=notes_of(card, work, settings, recompute),
+        notes=notes_of(card, work, settings, recompute, context.modality),
     )
 
 
@@ -94,7 +94,7 @@ def refined(found: Outcome, pair: ImagePair, steps: int, context: Context) -> Ou
         steps: see :class:`NetworkSettings`.
 
     Raises:
-        InputError: memory does not suffice for the metric that the images ask for.
+        InputError: the images have one value where they overlap.
     """
     if found.displacement is None:
         raise ValueError("there is no field to refine")

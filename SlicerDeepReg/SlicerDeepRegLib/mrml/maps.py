@@ -20,20 +20,20 @@ FOLD = (1.0, 0.0, 1.0)
 
 
 def magnitude(scene: slicer.vtkMRMLScene, run: Run) -> slicer.vtkMRMLVolumeNode:
-    """Make a map of the displacement magnitude in mm on the run's grid, without the linear part.
+    """Make a map of the displacement magnitude in mm on the run's grid, without the linear part: 0 of a linear result.
 
     Raises:
-        ValueError: the run's transform is linear, or gone.
+        ValueError: the run's transform is gone.
     """
     node = run.get("magnitude")
     if node is not None:
         return node
     run.need("transform", "warped")
     field = field_of(run)
-    if field is None:
-        raise ValueError(f"The transform of {run.name} is linear: no displacement field to show.")
     grid = grid_of(run.get("warped"))
-    length = np.linalg.norm(on_grid(field, grid).displacement_lps_mm, axis=-1)
+    length = np.zeros(grid.shape_kji)
+    if field is not None:
+        length = np.linalg.norm(on_grid(field, grid).displacement_lps_mm, axis=-1)
     node = add_volume(scene, Image(length.astype(np.float32), grid), "magnitude")
     top = float(np.ceil(np.percentile(length, 99.8))) or 1.0
     set_range(node, 0.0, top, warm_colors(scene))

@@ -36,6 +36,8 @@ class Choice:
     linear: str = Request.linear
     preset: str = Request.preset
     similarity: str = Request.similarity
+    pair: str = Request.pair
+    start: str = ""
     device: str = Request.device
     uncertainty_runs: int = Request.uncertainty_runs
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -79,6 +81,9 @@ def findings(
     except InputError as error:  # a scene of another version, or a model that was taken away
         return [Finding("error", str(error), control=error.control)]
     found = [_for_panel(finding) for finding in check(facts, chosen, settings, linear)]
+    if choice.start and (choice.fixed_points is None or choice.moving_points is None):
+        text = "The registration is to start from landmarks, and none are chosen."
+        found.insert(0, Finding("error", text, "Choose point lists, or start from the volumes.", "fixed_points"))
     return found + [Finding("note", note, control="moving_labels") for note in _how_labels_compare(choice)]
 
 
@@ -217,6 +222,8 @@ def prepare(choice: Choice) -> Prepared:
         linear=choice.linear,
         preset=choice.preset,
         similarity=choice.similarity,
+        pair=choice.pair,
+        initial=choice.start or None,
         device=choice.device,
         uncertainty_runs=choice.uncertainty_runs,
         settings=dict(choice.settings),

@@ -207,6 +207,8 @@ def choice_of(parameters: Any) -> Choice:
         linear=parameters.linear,
         preset=parameters.preset,
         similarity=parameters.similarity,
+        pair=parameters.pair,
+        start=parameters.start,
         device=parameters.device,
         uncertainty_runs=parameters.uncertainty_runs,
         settings=read_settings(parameters.settings),

@@ -11,10 +11,24 @@ from slicer.i18n import tr as _
 from ..methods import method
 from ..metrics import METRICS
 from ..settings import numbers_of
-from ..types import InputError, Request
+from ..types import AUTOMATIC, LANDMARKS, PEOPLE, PERSON, VISIT, InputError, Request
 
 #: Each preset, and what the menu adds to it.
 PRESETS = {"fast": _("Fast"), "standard": _("Standard"), "thorough": _("High quality")}
+#: What a pair shows, by its name in a request.
+PAIRS = {
+    AUTOMATIC: _("Automatic"),
+    VISIT: _("One person, one visit"),
+    PERSON: _("One person, another time"),
+    PEOPLE: _("Different people, or an atlas"),
+}
+#: Where the linear alignment begins, by what a request calls it.
+STARTS = {
+    "": _("The volumes"),
+    LANDMARKS: _("Landmarks, rigid"),
+    f"{LANDMARKS}:similarity": _("Landmarks, similarity"),
+    f"{LANDMARKS}:affine": _("Landmarks, affine"),
+}
 PRESET_HINTS = {"fast": _("half resolution"), "thorough": _("slower")}
 
 
@@ -22,6 +36,11 @@ def preset_choice(name: str) -> str:
     """Return a preset as the menu has it, such as "Fast (half resolution)"."""
     hint = PRESET_HINTS.get(name)
     return f"{PRESETS[name]} ({hint})" if hint is not None else PRESETS[name]
+
+
+def pair_title(kind: str) -> str:
+    """Return what a pair shows, as the menu has it."""
+    return PAIRS[kind]
 
 
 def method_title(name: str) -> str:

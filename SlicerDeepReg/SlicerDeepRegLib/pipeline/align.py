@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..checks import PairFacts, check, memory_findings, raise_error
 from ..geometry.grids import covering, on_grid, with_axes_of
 from ..methods import Method, linear_method, method, settings_of
 from ..methods.base import Context, Outcome
+from ..methods.support import supported
 from ..preparation.resolution import MAX_DENSE_VOXELS
 from ..processes.memory import free_memory_bytes
 from ..similarity import similarity
@@ -32,6 +34,8 @@ from ..types import (
 )
 from ..warping.inverse import correction_of_inverse
 from .clock import Clock
+from .decide import Decision, decide, further_linear, undecided
+from .initial import after_initial, deformed_pair, linear_after, stages_after_initial
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,37 +111,92 @@ class Alignment:
         transform: fixed to moving.
         stages: in order, the linear one first.
         similarity: the name of the metric, or that the method has its own.
+        decision: what the pair was taken for.
         notes: sentences for people.
     """
 
     transform: Transform
     stages: tuple[Stage, ...]
     similarity: str
+    decision: Decision
     notes: tuple[str, ...]
 
 
-def align(pair: ImagePair, plan: Plan, facts: PairFacts, progress: ProgressCallback, clock: Clock) -> Alignment:
-    """Find the transform between two images that were read and checked."""
+def align(
+    pair: ImagePair,
+    plan: Plan,
+    facts: PairFacts,
+    progress: ProgressCallback,
+    clock: Clock,
+    initial: Transform | None = None,
+) -> Alignment:
+    """Find the transform between two images that were read and checked, from an initial one on."""
+    if initial is None or initial.field is None:
+        return _aligned(pair, plan, facts, progress, clock, np.eye(4) if initial is None else initial.linear_lps)
+    plan = dataclasses.replace(plan, linear=linear_after(plan.request, initial, plan.linear))
+    found = _aligned(deformed_pair(pair, initial), plan, facts, progress, clock, np.eye(4))
+    return dataclasses.replace(
+        found,
+        transform=after_initial(initial, found.transform, pair.fixed.grid, plan.device),
+        stages=tuple(stages_after_initial(initial, found.stages, pair.fixed.grid)),
+    )
+
+
+def _aligned(
+    pair: ImagePair, plan: Plan, facts: PairFacts, progress: ProgressCallback, clock: Clock, start: np.ndarray
+) -> Alignment:
     request = plan.request
     context = Context(
         preset=request.preset,
-        similarity=request.similarity,
         device=str(plan.device),
         threads=torch.get_num_threads(),
         progress=progress,
         free=plan.free(),
-        require=lambda description: plan.require(facts, description),
         done=clock.done,
     )
-    linear = plan.linear.run(pair, np.eye(4), plan.linear.presets[request.preset], context.part(0.02, 0.13))
+    if plan.method.kind == "linear":
+        outcome = plan.method.run(pair, start, plan.settings, context.part(0.02, 0.9))
+        clock.done("linear")
+        return _alignment(outcome, pair, plan, undecided(request), outcome.stages, outcome.notes)
+    linear = _linear(plan.linear, pair, start, context.part(0.02, 0.08))
     clock.done("linear")
-    outcome = plan.method.run(pair, linear.linear_lps, plan.settings, context.part(0.15, 0.77))
+    decision = decide(request, pair, linear, context.part(0.1, 0.03))
+    plan.require(facts, decision.context(context).description(pair))
+    clock.done("pair")
+    further = further_linear(plan.linear, decision)
+    if further is not None:
+        affine = _linear(further, pair, linear.linear_lps, context.part(0.13, 0.02))
+        linear = dataclasses.replace(affine, notes=(*linear.notes, *affine.notes))
+        clock.done("affine")
+    notes = (*linear.notes, *decision.notes)
+    if not decision.deforms:
+        outcome = dataclasses.replace(linear, similarity=decision.metric)
+        return _alignment(outcome, pair, plan, decision, linear.stages, notes)
+    outcome = plan.method.run(pair, linear.linear_lps, plan.settings, decision.context(context).part(0.15, 0.75))
     clock.done("method")
+    outcome = supported(pair, outcome, decision.metric, context.device)
+    clock.done("evidence")
+    return _alignment(outcome, pair, plan, decision, (*linear.stages, *outcome.stages), (*notes, *outcome.notes))
+
+
+def _linear(method: Method, pair: ImagePair, start: np.ndarray, context: Context) -> Outcome:
+    return method.run(pair, start, method.presets[context.preset], context)
+
+
+def _alignment(
+    outcome: Outcome,
+    pair: ImagePair,
+    plan: Plan,
+    decision: Decision,
+    stages: Sequence[Stage],
+    notes: Sequence[str],
+) -> Alignment:
     return Alignment(
         transform=_transform(outcome, pair.fixed.grid, plan.device),
-        stages=(*linear.stages, *outcome.stages),
+        stages=tuple(stages),
         similarity=outcome.similarity,
-        notes=(*linear.notes, *outcome.notes),
+        decision=decision,
+        notes=tuple(notes),
     )
 
 

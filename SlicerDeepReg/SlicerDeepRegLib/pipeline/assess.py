@@ -16,6 +16,12 @@ from ..preparation.resample import warp_image, warp_labels
 from ..types import Image, Location, Stage, Transform
 from .align import Alignment, over_fixed
 
+#: What may be worse after a deformation, as people read it; and from which change on it is, with its sign.
+LIKENESS = ("the images are less alike", "{:.3f}", -0.005)
+WORSE = {
+    "dice": ("the structures overlap less, mean Dice", "{:.3f}", -0.005),
+    "tre_mm": ("the landmarks lie further apart", "{:.2f} mm", 0.1),
+}
 #: What a stage that is an answer of its own is compared by.
 OF_STAGES = ("ncc", "nmi", "dice", "hd95_mm", "tre_mm", "folds_percent", "ndv_percent", "sdlogj")
 
@@ -87,7 +93,7 @@ def assess(
     return Assessment(
         metrics=metrics,
         locations=measurer.locations(warped, jacobian, alignment.transform, after),
-        notes=_notes(measurer, alignment.transform),
+        notes=(*_notes(measurer, alignment.transform), *worse_than_linear(metrics, alignment)),
         measurer=measurer,
     )
 
@@ -123,6 +129,28 @@ def with_landmark_errors(stages: tuple[Stage, ...], inputs: Inputs) -> tuple[Sta
         metrics = {"tre_mm": float(errors_mm.mean()), **stage.metrics}
         measured.append(dataclasses.replace(stage, metrics=metrics))
     return tuple(measured)
+
+
+def worse_than_linear(metrics: Mapping[str, Mapping[str, Any]], alignment: Alignment) -> list[str]:
+    """Say what the deformation made worse than the linear alignment had left it.
+
+    Args:
+        metrics: of the states "linear" and "after".
+    """
+    if alignment.transform.field is None:
+        return []
+    likeness = "ncc" if alignment.decision.modality == "same" else "nmi"
+    found = []
+    for name, (what, format_of, least) in {likeness: LIKENESS, **WORSE}.items():
+        linear, after = (metrics[state].get(name) for state in ("linear", "after"))
+        if linear is not None and after is not None and (after - linear) * np.sign(least) > abs(least):
+            found.append(f"{what} ({format_of.format(linear)}, then {format_of.format(after)})")
+    if not found:
+        return []
+    return [
+        f"The deformation made it worse than the linear alignment: {'; '.join(found)}. Use the linear alignment, a "
+        "stiffer deformation or another similarity metric."
+    ]
 
 
 def _notes(measurer: Measurer, transform: Transform) -> tuple[str, ...]:

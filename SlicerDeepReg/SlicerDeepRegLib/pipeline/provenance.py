@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from .. import __version__
 from .. import device as devices
 
 
-def provenance(checksums: dict[str, str], device: torch.device, similarity: str) -> dict[str, Any]:
-    """Return versions, device, threads, the metric that was used and the inputs' checksums."""
+def provenance(
+    checksums: dict[str, str], device: torch.device, similarity: str, pair: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return versions, device, threads, the metric that was used, what the pair was taken for and checksums."""
     return {
         "versions": {
             "SlicerDeepReg": __version__,
@@ -27,5 +30,6 @@ def provenance(checksums: dict[str, str], device: torch.device, similarity: str)
         "device": devices.describe(device),
         "threads": torch.get_num_threads(),
         "similarity": similarity,
+        "pair": dict(pair),
         "sha256": checksums,
     }

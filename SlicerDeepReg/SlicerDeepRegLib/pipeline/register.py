@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import device as devices
 from ..checks import Inputs, read_inputs
 from ..files.images import checksum
@@ -13,6 +15,7 @@ from ..warping.path import path_of
 from .align import Alignment, Plan, align
 from .assess import Assessment, assess, measured_stages
 from .clock import Clock
+from .initial import initial_transform
 from .provenance import provenance
 from .structures import asks_for_structures, with_structures
 from .uncertainty import uncertainty_map
@@ -53,6 +56,7 @@ def _register(request: Request, report: ProgressCallback) -> Result:
     progress(Progress(0.0, "reading"))
     inputs = read_inputs(request)
     warnings = plan.check(inputs.facts)
+    initial, said = initial_transform(request, inputs, plan.method)
     checksums = _checksums(request)  # now: a disk that is taken away in the meantime should not lose the result
     clock.done("read")
     seen: tuple[str, ...] = ()
@@ -61,7 +65,7 @@ def _register(request: Request, report: ProgressCallback) -> Result:
         inputs, seen = with_structures(inputs, plan)
         clock.done("structures")
 
-    alignment = align(inputs.pair, plan, inputs.facts, progress, clock)
+    alignment = align(inputs.pair, plan, inputs.facts, progress, clock, initial)
 
     progress(Progress(0.92, "warping"))
     fixed, transform = inputs.pair.fixed, alignment.transform
@@ -78,7 +82,7 @@ def _register(request: Request, report: ProgressCallback) -> Result:
     clock.done("path")
     uncertainty = None
     if request.uncertainty_runs:
-        uncertainty = uncertainty_map(inputs, plan, transform, scaled(report, share, 1 - share))
+        uncertainty = uncertainty_map(inputs, plan, alignment, initial, scaled(report, share, 1 - share))
         assessment = assessment.with_uncertainty(uncertainty)
         clock.done("uncertainty")
 
@@ -95,8 +99,8 @@ def _register(request: Request, report: ProgressCallback) -> Result:
         stages=stages,
         metrics=assessment.metrics,
         seconds=clock.seconds,
-        provenance=provenance(checksums, plan.device, alignment.similarity),
-        notes=(*inputs.notes, *warnings, *seen, *alignment.notes, *assessment.notes),
+        provenance=provenance(checksums, plan.device, alignment.similarity, alignment.decision.describe()),
+        notes=(*inputs.notes, *warnings, *said, *seen, *alignment.notes, *assessment.notes),
         locations=assessment.locations,
         path=path,
         uncertainty=uncertainty,
@@ -107,8 +111,8 @@ def _register(request: Request, report: ProgressCallback) -> Result:
 
 def _jacobian(transform: Transform, fixed: Image) -> Image:
     values = jacobian_of_transform(transform, fixed.grid)
-    if values is None:
-        raise ValueError("a deformable method must give a displacement field")
+    if values is None:  # one number everywhere
+        values = np.full(fixed.grid.shape_kji, np.linalg.det(transform.linear_lps[:3, :3]), np.float32)
     return Image(values, fixed.grid, "jacobian", fixed.dimensions)
 
 
@@ -122,6 +126,7 @@ def _assessment(
 
 def _checksums(request: Request) -> dict[str, str]:
     sources = {role: getattr(request, role) for role in IMAGE_FIELDS}
+    sources["initial"] = request.initial_file
     return {role: checksum(source) for role, source in sources.items() if source is not None}
 
 

@@ -11,18 +11,21 @@ from ..geometry.grids import sampled
 from ..geometry.points import apply_matrix, fixed_to_moving, spread_mm, voxel_centers_lps
 from ..preparation.perturb import perturbed_pair
 from ..types import Grid, Image, ImagePair, Progress, ProgressCallback, Transform
-from .align import Plan, align
+from .align import Alignment, Plan, align
 from .clock import Clock
 
 #: The map is computed at so many points at most: it is smooth, and to be looked at.
 MAX_POINTS = 100_000
 
 
-def uncertainty_map(inputs: Inputs, plan: Plan, transform: Transform, progress: ProgressCallback) -> Image:
-    """Register perturbed inputs again and again.
+def uncertainty_map(
+    inputs: Inputs, plan: Plan, alignment: Alignment, initial: Transform | None, progress: ProgressCallback
+) -> Image:
+    """Register perturbed inputs again and again, taken for what the inputs as given were taken for.
 
     Args:
-        transform: the result for the inputs as given.
+        alignment: the result for the inputs as given.
+        initial: where that started, or None.
 
     Returns:
         The root mean square distance of all results from their mean, mm, on a coarse grid over the fixed image.
@@ -30,7 +33,8 @@ def uncertainty_map(inputs: Inputs, plan: Plan, transform: Transform, progress: 
     fixed, count = inputs.pair.fixed, plan.request.uncertainty_runs
     grid = sampled(fixed.grid, MAX_POINTS)
     points = voxel_centers_lps(grid).reshape(-1, 3)
-    results = [fixed_to_moving(transform, points)]
+    plan = dataclasses.replace(plan, request=alignment.decision.request(plan.request))
+    results = [fixed_to_moving(alignment.transform, points)]
     for number in range(count):
         name = f"perturbed {number + 1} of {count}"
 
@@ -38,7 +42,8 @@ def uncertainty_map(inputs: Inputs, plan: Plan, transform: Transform, progress: 
             progress(Progress((number + p.fraction) / count, name))
 
         pair, motion = _perturbed(inputs.pair, number)
-        moved = align(pair, plan, inputs.facts, named, Clock(None)).transform
+        start = None if initial is None else dataclasses.replace(initial, linear_lps=motion @ initial.linear_lps)
+        moved = align(pair, plan, inputs.facts, named, Clock(None), start).transform
         results.append(apply_matrix(np.linalg.inv(motion), fixed_to_moving(moved, points)))
     values = spread_mm(np.stack(results)).astype(np.float32).reshape(grid.shape_kji)
     return Image(values, grid, "uncertainty", fixed.dimensions)

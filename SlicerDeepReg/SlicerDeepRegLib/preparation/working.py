@@ -13,8 +13,8 @@ import SimpleITK as sitk
 
 from ..geometry.fields import to_lps
 from ..geometry.grids import content_box, level_size, oriented, padded, resized, triple, with_voxels
-from ..similarity import automatic, similarity
-from ..types import AUTOMATIC, Channels, Field, Grid, Image, ImagePair, InputError
+from ..similarity import similarity
+from ..types import Channels, Field, Grid, Image, ImagePair, InputError
 from . import intensity
 from .resample import resample
 from .resolution import finest
@@ -39,7 +39,7 @@ class WorkingPair:
         content_grid: the fixed grid cropped to its content, its axes turned and its voxels sized where a recipe asks
             for it.
         linear_lps: (4, 4) the linear part that was applied.
-        similarity: the name of the metric, decided.
+        similarity: the name of the metric.
         preset: the preset that was asked for.
         channels: those of the pair on grids over the same box as ``grid`` and around it, the linear part applied to
             the moving ones; no finer than ``grid`` or than they came. None where the pair has none.
@@ -92,7 +92,7 @@ def working_pair(
         pair: as read.
         linear_lps: (4, 4) fixed to moving.
         preset: sets the resolution of the working grid.
-        metric: the name of a similarity metric, or "auto".
+        metric: the name of a similarity metric.
         voxel_mm: the size of the finest voxels, where a recipe asks for one; None for those of the fixed image.
         orientation: order and direction of the axes, where a recipe asks for one ("RAS"); None for the fixed image's,
             and without effect on a single slice, which has no three axes to turn.
@@ -121,8 +121,7 @@ def working_pair(
         for image in (pair.fixed, pair.moving)
     )
     fixed, moving = _unit_range(pair, fixed, moving, inside, core, divisor if divided else None)
-    content = inside & ((fixed > 0) | (moving[core] > 0))
-    chosen = automatic(fixed[content], moving[core][content]) if metric == AUTOMATIC else similarity(metric)
+    chosen = similarity(metric)
     if match and chosen.matches_intensities and not divided:
         both = inside & (fixed > 0) & (moving[core] > 0)
         moving = _match(moving, fixed, core, both)

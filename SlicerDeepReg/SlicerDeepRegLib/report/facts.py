@@ -33,7 +33,7 @@ def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> di
     facts = {
         "method": result.request.method,
         "preset": result.request.preset,
-        "linear": result.request.linear,
+        "linear": result.stages[0].note or result.request.linear,
         "similarity": provenance["similarity"],
         "device": provenance["device"],
         "seconds": sum(result.seconds.values()),

@@ -48,7 +48,8 @@ class Similarity(Protocol):
         name: as ``--similarity`` takes it.
         title: for menus.
         modality: of the images that it compares: "same", "different" or "any".
-        automatic: whether "auto" may choose it for that modality.
+        automatic: whether "auto" may choose it for images of that modality that show different people; see
+            ``methods.evidence``.
         matches_intensities: whether the moving intensities are mapped to the distribution of the fixed ones before.
         stiffness_on_coarse_field: the factor of the regularity where the field is coarser than the images, which is
             stiffer by itself.

@@ -23,7 +23,7 @@ class MINDSettings:
     regularity: float = number(
         1.6, 0.05, 20.0, "Regularity (MIND)", "Weight of the diffusion energy per voxel. More is smoother."
     )
-    weight: float = number(10.0, 0.1, 100.0, "Weight (MIND)", "Factor of the squared difference of the descriptors.")
+    weight: float = number(5.0, 0.1, 100.0, "Weight (MIND)", "Factor of the squared difference of the descriptors.")
 
 
 class MINDSimilarity:
@@ -32,7 +32,7 @@ class MINDSimilarity:
     name = "mind"
     title = "MIND (multimodal)"
     modality = "different"
-    automatic = True
+    automatic = False
     matches_intensities = False
     stiffness_on_coarse_field = 1.0
     presets = {"fast": MINDSettings(), "standard": MINDSettings(), "thorough": MINDSettings(regularity=1.0)}

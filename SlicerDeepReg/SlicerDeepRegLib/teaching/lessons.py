@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..types import Request
+from ..types import PEOPLE, Request
 from .pairs import SyntheticPair
 
 
@@ -43,6 +43,7 @@ class Try:
             settings=self.settings,
             preset=self.preset,
             linear=self.linear,
+            pair=PEOPLE,
             device="cpu",
         )
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..geometry.fields import existing_axes, to_lps, to_voxels
+from ..geometry.grids import padded
 from ..types import Field, Grid
 from .sample import warp
 
@@ -34,6 +38,18 @@ def correction_of_inverse(field: Field, inverse: Field, device: torch.device, ro
     for _ in range(rounds):
         correction = warp(error, correction).neg_()
     return to_lps(correction[0].cpu().numpy(), grid, axes)
+
+
+@torch.no_grad()
+def inverse_of_field(field: Field, device: torch.device) -> Field:
+    """Invert ``id + u`` by fixed-point iteration, on a grid padded until it holds every x + u(x)."""
+    grid, axes = field.grid, existing_axes(field.grid)
+    displacement = torch.from_numpy(to_voxels(field, grid, axes))[None].to(device)
+    margin = [0, 0, 0]
+    for c, axis in enumerate(axes):
+        margin[axis] = math.ceil(float(displacement[:, c].abs().max())) + 1
+    wide = F.pad(displacement, [margin[axis] for axis in axes for _ in (0, 1)], mode="replicate")
+    return to_lps(inverted(wide)[0].cpu().numpy(), padded(grid, (margin[0], margin[1], margin[2])), axes)
 
 
 @torch.no_grad()

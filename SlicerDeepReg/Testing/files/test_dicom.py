@@ -11,11 +11,11 @@ import pytest
 import SimpleITK as sitk
 from helpers.cases import Case
 from helpers.dicom import applied, write_series
-from helpers.geometry import OBLIQUE, make_grid
+from helpers.geometry import AFFINE, OBLIQUE, make_grid
 from helpers.images import smooth_field
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.dicom import Series, check_patient, read_folder, write_registration
-from SlicerDeepRegLib.geometry.points import fixed_to_moving
+from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving
 from SlicerDeepRegLib.types import InputError, Transform
 
 
@@ -205,8 +205,15 @@ def test_what_cannot_be_written_is_refused_before_any_work(tmp_path, plain_case,
         one.save_as(file)
     with pytest.raises(InputError, match="no Frame of Reference UID"):
         read_folder(series, "fixed image")
-    with pytest.raises(InputError, match="linear"):
-        write_registration(Transform(np.eye(4)), None, None, tmp_path / "x.dcm", "1")
+
+
+def test_a_linear_transform_is_written_as_its_matrix(written, tmp_path):
+    folder, case = written
+    series = [read_folder(folder / side, f"{side} image") for side in ("fixed", "moving")]
+    write_registration(Transform(AFFINE), *series, tmp_path / "linear.dcm", "1")
+    points = case.fixed.grid.center_lps_mm + np.random.default_rng(1).uniform(-15, 15, (40, 3))
+    assert np.abs(applied(tmp_path / "linear.dcm", points) - apply_matrix(AFFINE, points)).max() < 1e-3
+    assert lacking(pydicom.dcmread(tmp_path / "linear.dcm"), MODULES) == []
 
 
 def test_the_series_that_was_chosen_is_the_one_that_is_referred_to(tmp_path, plain_case):

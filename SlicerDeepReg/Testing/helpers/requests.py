@@ -1,4 +1,6 @@
-"""Requests of the tests: on the CPU, with everything else as ``Request`` has it unless the test says otherwise."""
+"""Requests of the tests: on the CPU, of a pair that is to be deformed, and else as ``Request`` has it unless the test
+says otherwise.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,9 @@ from .cases import Case
 
 
 def request(fixed: Image, moving: Image, **options: Any) -> Request:
-    """Return a request for that pair on the CPU; ``options`` are fields of ``Request``."""
+    """Return a request for that pair on the CPU, as of two people; ``options`` are fields of ``Request``."""
     options.setdefault("device", "cpu")
+    options.setdefault("pair", "people")
     return Request(fixed, moving, **options)
 
 

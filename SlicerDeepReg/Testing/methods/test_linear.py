@@ -144,3 +144,48 @@ def test_where_one_image_has_a_single_value_there_is_nothing_to_compare(plain_ca
         fixed, moving, fixed_mask, moving_mask_of_pair = images
         with pytest.raises(InputError, match="blank where they overlap"):
             aligned(fixed, moving, "rigid", fixed_mask, moving_mask_of_pair)
+
+
+def test_a_similarity_has_one_scale():
+    truth = matrix_of((6, -5, 8), (3, -4, 2), (1.12, 1.12, 1.12))
+    fixed, moving, points = moved_pair(truth)
+    found = aligned(fixed, moving, "similarity")[0].linear_lps
+    assert np.linalg.norm(apply_matrix(found, points) - apply_matrix(truth, points), axis=1).mean() < 0.6
+    sizes = np.linalg.svd(found[:3, :3])[1]
+    assert sizes == pytest.approx([sizes[0]] * 3) and sizes[0] == pytest.approx(1.12, abs=0.03)
+
+
+@pytest.mark.parametrize("model", ["rigid", "similarity", "affine"])
+@pytest.mark.parametrize("grid", [GRID, make_grid((64, 60, 1), (1.2, 1.2, 1.0), rotation([0, 0, 20]))])
+def test_it_goes_on_from_a_start_that_it_would_not_find(model, grid):
+    turned = matrix_of((0, 0, 140), (8, -6, 0))
+    moving_grid = make_grid((70, 70, 1), (1.2, 1.2, 1.0), np.eye(3)) if grid.is_planar else None
+    fixed, moving, points = moved_pair(turned, grid, moving_grid)
+    near, method = matrix_of((0, 0, 133), (6, -4, 0)), linear_method(model)
+    outcome = method.run(ImagePair(fixed, moving), near, method.presets["standard"], Context())
+    found, truth = apply_matrix(outcome.linear_lps, points), apply_matrix(turned, points)
+    assert (
+        np.linalg.norm(found - truth, axis=1).mean()
+        < 0.6
+        < np.linalg.norm(apply_matrix(near, points) - truth, axis=1).mean()
+    )
+
+
+def test_none_keeps_the_start():
+    fixed, moving, _ = moved_pair(np.eye(4))
+    start = matrix_of((3, 0, 0), (1, 2, 3))
+    for model in ("none", "center"):
+        outcome = linear_method(model).run(ImagePair(fixed, moving), start, None, Context())
+        assert np.array_equal(outcome.linear_lps, start)
+
+
+@pytest.mark.parametrize("model", ["rigid", "similarity", "affine"])
+def test_a_linear_method_is_an_answer_of_its_own(model):
+    truth = matrix_of((5, -4, 6), (3, -2, 4))
+    fixed, moving, points = moved_pair(truth)
+    result = register(Request(fixed, moving, method=model, device="cpu"))
+    assert result.transform.field is None and result.transform.inverse_fields == ()
+    error = np.linalg.norm(apply_matrix(result.transform.linear_lps, points) - apply_matrix(truth, points), axis=1)
+    assert error.mean() < 0.6 and [stage.name for stage in result.stages] == ["linear"]
+    assert np.ptp(result.jacobian.values) == 0
+    assert result.metrics["after"]["ncc"] == result.metrics["linear"]["ncc"] > result.metrics["before"]["ncc"]

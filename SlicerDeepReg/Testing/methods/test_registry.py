@@ -27,14 +27,14 @@ def test_a_method_declares_what_it_is(name):
 
 def test_the_menu_is_in_alphabetical_order_and_linear_methods_from_simple_to_rich():
     assert list(methods()) == sorted(methods()) and "svf" in methods()
-    assert list(linear_methods()) == ["none", "center", "rigid", "affine", "structures"]
+    assert list(linear_methods()) == ["auto", "none", "center", "rigid", "similarity", "affine", "structures"]
 
 
 def test_unknown_methods_and_variants_are_refused():
     for name, text in (("resnet", "There is no method 'resnet'"), ("svf:fast", "no variant 'fast'")):
         with pytest.raises(InputError, match=text):
             method(name)
-    with pytest.raises(InputError, match="linear must be one of none, center"):
+    with pytest.raises(InputError, match="linear must be one of auto, none, center"):
         linear_method("perspective")
 
 

@@ -227,7 +227,7 @@ def test_another_contrast_is_recognized_and_registered():
     true = bump([4.0, -3.0, 2.0])
     inverted = seen(0, lambda v: 110 - v)
     result = register(request(seen(true), inverted, linear="none"))
-    assert result.provenance["similarity"] == "mind"
+    assert result.provenance["similarity"] == "ngf-mind"
     before, after = error(result, true)
     assert after < before / 2
 

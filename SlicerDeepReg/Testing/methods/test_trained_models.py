@@ -197,15 +197,15 @@ def test_a_recipe_says_whether_intensities_are_matched(tmp_path, monkeypatch, ma
     monkeypatch.setattr(network_solver, "built", watched)
     case = Case("LPS-RAS")
     other = dataclasses.replace(case.moving, values=110 - case.moving.values)
-    request = Request(case.fixed, other, "mine", "none", "fast", device="cpu", settings={"refine": 2})
+    request = Request(case.fixed, other, "mine", "none", "fast", device="cpu", pair="people", settings={"refine": 2})
     result = register(request)
     moving, fixed = given
     inside = (moving > 0) & (fixed > 0)
     medians = np.median(moving[inside]), np.median(fixed[inside])
     assert (abs(medians[0] - medians[1]) < 0.05) == matched
     assert any("look like different modalities" in note for note in result.notes) == matched
-    assert result.provenance["similarity"] == "mind"  # the refinement chose as svf does
-    assert any("Refined" in note and "MIND" in note for note in result.notes)
+    assert result.provenance["similarity"] == "ngf-mind"  # the refinement chose as svf does
+    assert any("Refined" in note and "Gradient fields and MIND" in note for note in result.notes)
     assert method("mine").modalities == (("same",) if matched else ("same", "different"))
     by_mind = dataclasses.replace(request, similarity="mind", measure=False)
     if matched:

@@ -105,6 +105,58 @@ def test_looking_renaming_keeping_and_deleting_a_run(desktop, widget, pair):
     assert wait_until(lambda: has_ended(pid), 10) and not folder.exists()
 
 
+@pytest.mark.parametrize("choice", [{"method": "rigid"}, {"pair": "visit"}])
+def test_a_linear_result_is_shown_in_every_way(desktop, widget, pair, choice, tmp_path):
+    ui, panel = widget.ui, widget.panel
+    for name, value in choice.items():
+        setattr(panel.parameters, name, value)
+    ui.applyButton.click()
+    assert finish(desktop, widget).state == "done" and desktop.messages == []
+    (run,) = runs(desktop.host.scene)
+    assert run.get("transform").GetTransformFromParent().IsA("vtkTransform")
+    for row in range(ui.modeCombo.count):
+        ui.modeCombo.setCurrentIndex(row)
+        assert ui.legendLabel.text
+    assert slicer.util.arrayFromVolume(run.get("magnitude")).max() == 0
+    assert np.ptp(slicer.util.arrayFromVolume(run.get("jacobian"))) == 0
+    for box in (ui.gridCheck, ui.arrowsCheck):
+        box.click()
+    assert run.get("shown_grid").GetDisplayNode().GetVisibility() and desktop.messages == []
+    assert "linear" in [stage["name"] for stage in run.facts["stages"]]
+
+
+def test_what_the_volumes_show_is_chosen_in_plain_words(desktop, widget, pair):
+    combo = widget.ui.pairCombo
+    assert [combo.itemText(row) for row in range(combo.count)] == [
+        "Automatic",
+        "One person, one visit",
+        "One person, another time",
+        "Different people, or an atlas",
+    ]
+    combo.setCurrentIndex(2)
+    assert widget.panel.parameters.pair == "person" and widget.panel.context.choice().pair == "person"
+
+
+def test_landmarks_are_where_it_starts(desktop, widget, pair, synthetic_case):
+    ui, parameters = widget.ui, widget.panel.parameters
+    ui.startCombo.setCurrentIndex(1)
+    assert parameters.start == "landmarks" and not ui.applyButton.enabled
+    assert "none are chosen" in ui.findingsLabel.text
+    marks = synthetic_case.fixed.grid.center_lps_mm + 8.0 * np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    for name, places in (("fixedPoints", marks), ("movingPoints", fixed_to_moving(synthetic_case.transform, marks))):
+        node = desktop.host.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+        slicer.util.updateMarkupsControlPointsFromArray(node, places * [-1, -1, 1])
+        setattr(parameters, name, node)
+    parameters.linear, parameters.pair = "none", "visit"
+    ui.applyButton.click()
+    assert finish(desktop, widget).state == "done" and desktop.messages == []
+    (run,) = runs(desktop.host.scene)
+    there = np.array([run.get("transform").GetTransformFromParent().TransformPoint(*p) for p in marks * [-1, -1, 1]])
+    expected = fixed_to_moving(synthetic_case.transform, marks)
+    assert np.linalg.norm(there * [-1, -1, 1] - expected, axis=1).mean() < 1.5
+    assert "4 pairs of landmarks" in " ".join(run.facts["notes"])
+
+
 def test_cancel_leaves_the_scene_as_it_was(desktop, widget, pair):
     widget.panel.parameters.preset = "thorough"
     before, shown = scene_state(desktop.host.scene), layers(desktop)

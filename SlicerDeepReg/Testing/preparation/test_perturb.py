@@ -9,6 +9,7 @@ from SlicerDeepRegLib.checks import read_inputs
 from SlicerDeepRegLib.metrics.status import AMBER, GREEN, RED, statuses
 from SlicerDeepRegLib.pipeline import register, uncertainty
 from SlicerDeepRegLib.pipeline.align import Plan
+from SlicerDeepRegLib.pipeline.decide import Decision
 from SlicerDeepRegLib.preparation.perturb import LEAST_NOISE, noise_of, perturbed_pair
 from SlicerDeepRegLib.teaching.pairs import synthetic_slice
 from SlicerDeepRegLib.types import Canceled, Channels, Image, InputError, Request, Transform
@@ -114,7 +115,8 @@ def test_channels_go_with_their_image(plain_case, monkeypatch):
     request = Request(plain_case.fixed, plain_case.moving, linear="none", uncertainty_runs=1, device="cpu")
     inputs = read_inputs(request)
     inputs = dataclasses.replace(inputs, pair=dataclasses.replace(inputs.pair, channels=channels))
-    uncertainty.uncertainty_map(inputs, Plan.of(request), Transform(np.eye(4)), lambda progress: None)
+    found = SimpleNamespace(transform=Transform(np.eye(4)), decision=Decision("people", "lncc", "same"))
+    uncertainty.uncertainty_map(inputs, Plan.of(request), found, None, lambda progress: None)
     assert seen[0].channels.fixed_grid.same_as(seen[0].fixed.grid)
     assert seen[0].channels.moving_grid.same_as(seen[0].moving.grid)
     assert not seen[0].moving.grid.same_as(plain_case.moving.grid)

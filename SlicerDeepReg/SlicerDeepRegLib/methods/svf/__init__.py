@@ -73,13 +73,9 @@ def prepared(pair: ImagePair, start: np.ndarray, context: Context) -> WorkingPai
     """Prepare a pair as this method works on it, with the linear part ``start``.
 
     Raises:
-        InputError: the images have one value where they overlap, or memory does not suffice for the metric that they
-            ask for.
+        InputError: the images have one value where they overlap.
     """
-    work = working_pair(pair, start, context.preset, context.similarity)
-    if context.similarity == AUTOMATIC:  # only now it is known which metric that is
-        context.require(context.description(pair, work.similarity))
-    return work
+    return working_pair(pair, start, context.preset, context.similarity)
 
 
 METHODS = (VelocityFieldOptimization(),)

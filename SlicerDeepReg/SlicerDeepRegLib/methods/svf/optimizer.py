@@ -73,7 +73,7 @@ def _solve(
 ) -> Outcome:
     """Work scale by scale, then give the field and its inverse on the finest grid."""
     pair, done = images.pair, 0
-    metric, weight = similarities()[pair.similarity], _regularity(settings, pair)
+    metric, weight = similarities()[pair.similarity], _regularity(settings, pair) * context.stiffness
     total = sum(level.work for level in plan) + 1
     for level in plan:
 

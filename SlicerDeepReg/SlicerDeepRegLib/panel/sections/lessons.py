@@ -13,7 +13,7 @@ from ...metrics import METRICS
 from ...mrml.runs import Run, remove_node
 from ...teaching.lessons import LESSONS, SHOWN, Lesson, Step
 from ...teaching.pairs import PAIRS
-from ...types import InputError
+from ...types import PEOPLE, InputError
 from ..choice import Choice
 from ..controls import signals_blocked
 from ..samples import add_labeled_pair
@@ -97,6 +97,7 @@ class LessonsSection(BaseSection):
             settings=attempt.settings,
             preset=attempt.preset,
             linear=attempt.linear,
+            pair=PEOPLE,
             device="cpu",
         )
         try:

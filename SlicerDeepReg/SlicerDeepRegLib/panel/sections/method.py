@@ -13,14 +13,14 @@ from ...catalog import refresh
 from ...methods import Method, linear_methods, method, methods
 from ...methods.menu import line_of, menu
 from ...similarity import similarities
-from ...types import AUTOMATIC, MAX_UNCERTAINTY_RUNS, PRESETS, InputError, Request
+from ...types import AUTOMATIC, MAX_UNCERTAINTY_RUNS, PAIR_CHOICES, PRESETS, InputError, Request
 from ..context import read_settings
 from ..controls import choose, chosen, fill
 from ..marks import TitleMarks
 from ..section import BaseSection
 from ..settings_form import SettingsForm
 from ..text import as_text
-from ..titles import preset_choice
+from ..titles import STARTS, pair_title, preset_choice
 
 #: What the text about a method says; the credits of its data follow.
 ABOUT = "What the method does, what it was trained on, and its license."
@@ -35,12 +35,14 @@ class MethodSection(BaseSection):
     order = 20
 
     class Parameters:
-        """As in ``Request``; ``settings`` is JSON of the method's parameters that differ from their defaults."""
+        """As in ``Request``; ``start`` is its ``initial``, ``settings`` is JSON of the numbers that differ."""
 
         method: str = Request.method
         linear: str = Request.linear
         preset: str = Request.preset
         similarity: str = Request.similarity
+        pair: str = Request.pair
+        start: str = ""
         device: str = Request.device
         uncertainty_runs: Annotated[int, WithinRange(0, MAX_UNCERTAINTY_RUNS)] = Request.uncertainty_runs
         settings: str = "{}"
@@ -58,11 +60,15 @@ class MethodSection(BaseSection):
             "device": widgets.deviceCombo,
             "linear": widgets.linearCombo,
             "similarity": widgets.similarityCombo,
+            "pair": widgets.pairCombo,
+            "start": widgets.startCombo,
         }
         fill(self._menus["preset"], [(preset, preset_choice(preset)) for preset in PRESETS])
         fill(self._menus["linear"], [(name, _(linear.title)) for name, linear in linear_methods().items()])
         metrics = [(name, _(metric.title)) for name, metric in similarities().items()]
         fill(self._menus["similarity"], [(AUTOMATIC, _("Automatic")), *metrics])
+        fill(self._menus["start"], STARTS.items())
+        fill(self._menus["pair"], [(kind, pair_title(kind)) for kind in PAIR_CHOICES])
         self._fill_methods()
         self.devices_changed()
         for name, combo in self._menus.items():

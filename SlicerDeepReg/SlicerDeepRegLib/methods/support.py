@@ -1,0 +1,101 @@
+"""What of a deformation is kept: where the images agree less with it than without it, it is taken back.
+
+The agreement is measured by something that the deformation was not found by, so that it is evidence and no repetition:
+the directions of edges (normalized gradient fields) where the metric was another, the squared local correlation where
+it was these. Both do not mind what contrast an image has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from ..geometry.fields import to_voxels
+from ..geometry.grids import on_grid, with_axes_of
+from ..preparation.resample import resample
+from ..preparation.working import working_pair
+from ..types import Field, Image, ImagePair, Stage
+from ..warping.filters import gaussian
+from ..warping.inverse import inverse_of_field
+from ..warping.sample import warp
+from .base import Outcome
+from .evidence import BETTER, METRIC, PRESET, Edges, fine_grid, window_of
+from .svf.pyramid import Images
+
+#: What the stage is called.
+STAGE = "kept by evidence"
+#: Below this part nothing is taken back: it would be chance.
+LEAST_TAKEN = 0.03
+#: Added to the variances of intensities of 0..1, so that flat windows do not correlate.
+EPSILON = 1e-4
+
+
+@torch.no_grad()
+def supported(pair: ImagePair, outcome: Outcome, metric: str, device: str) -> Outcome:
+    """Return an outcome whose deformation is shrunk towards the linear part where nothing supports it.
+
+    Args:
+        pair: the images.
+        outcome: with a displacement.
+        metric: the name of the metric that it was found by.
+        device: for ``torch.device``.
+
+    Returns:
+        The same outcome where there is nothing to take back.
+    """
+    found = outcome.displacement
+    if found is None:
+        return outcome
+    work = working_pair(pair, outcome.linear_lps, PRESET, METRIC)
+    images = Images(work, torch.device(device))
+    grid, _ = fine_grid(images)
+    there = on_grid(with_axes_of(found, grid), grid)
+    displacement = torch.from_numpy(to_voxels(there, axes=work.axes_ijk))[None].to(images.device)
+    measure = _correlation if metric.startswith(METRIC) else _edges
+    edges, sigma = Edges(images, grid), window_of(images, grid)
+    without, after = (measure(edges, d, sigma) for d in (torch.zeros_like(displacement), displacement))
+    inside = edges.weight > 0.5
+    if not inside.any():
+        return outcome
+    level = float(without[inside].mean())
+    worse = ((without - after) / without.clamp(min=max(level, 1e-9)) > BETTER).to(without.dtype) * edges.weight
+    taken = float(worse.sum() / edges.weight.sum())
+    if taken < LEAST_TAKEN:
+        return outcome
+    kept = 1 - gaussian(worse, sigma).mul_(2).clamp_(max=1)
+    shape = grid.shape_kji
+    factor = resample(Image(kept.cpu().numpy().reshape(shape).astype(np.float32), grid), found.grid)
+    field = Field(found.displacement_lps_mm * np.clip(factor, 0, 1)[..., None], found.grid)
+    return dataclasses.replace(
+        outcome,
+        displacement=field,
+        inverse=inverse_of_field(field, images.device),
+        stages=[
+            *outcome.stages,
+            Stage(STAGE, 0.0, outcome.linear_lps, field=field, metrics={"taken_back_percent": 100 * taken}),
+        ],
+        notes=[
+            *outcome.notes,
+            f"In {100 * taken:.0f}% of the image the deformation was taken back towards the linear alignment: measured "
+            f"by {'local correlation' if measure is _correlation else 'the directions of edges'}, by which it was not "
+            "found, the images agree less with it there than without it.",
+        ],
+    )
+
+
+def _edges(edges: Edges, displacement: torch.Tensor, sigma: list[float]) -> torch.Tensor:
+    """Return how far the edges around each place have one direction, (1, 1, ...), 0..1."""
+    cosines, weight = edges.cosines(displacement)
+    return gaussian(cosines**2 * weight, sigma)
+
+
+def _correlation(edges: Edges, displacement: torch.Tensor, sigma: list[float]) -> torch.Tensor:
+    """Return the mean squared local correlation around each place, (1, 1, ...), 0..1."""
+    moved, half = warp(edges.moving, displacement, **edges.relation), [0.5 * length for length in sigma]
+    images = torch.cat([edges.fixed, moved, edges.fixed**2, moved**2, edges.fixed * moved], 1)
+    fixed, other, fixed_square, other_square, product = gaussian(images, half).split(1, 1)
+    covariance = product - fixed * other
+    variances = (fixed_square - fixed**2 + EPSILON) * (other_square - other**2 + EPSILON)
+    return gaussian(covariance**2 / variances * edges.weight, sigma)
