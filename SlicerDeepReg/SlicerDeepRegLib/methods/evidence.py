@@ -25,7 +25,7 @@ import torch
 
 from ..geometry.grids import level_size, resized
 from ..losses.multimodal import NormalizedGradientFields
-from ..preparation.working import working_pair
+from ..preparation.working import WorkingPair, working_pair
 from ..similarity import for_modality, similarities, similarity
 from ..types import AUTOMATIC, PEOPLE, PERSON, VISIT, Grid, ImagePair
 from ..warping.filters import box_sum, gaussian
@@ -35,15 +35,19 @@ from .svf.plan import levels
 from .svf.pyramid import Deformation, Images
 from .svf.settings import PRESET_SETTINGS
 
-#: Below the first part nothing moved, and below the second little: then it is one person, too. Pairs of one visit have
-#: up to 0.11, where slices are thick and the contrasts two; deforming these stiffly costs less than passing over the
-#: swelling of a part of the image would.
+#: Below the first part nothing moved. Below the second little did, and two modalities are one person's, too: pairs of
+#: one visit have up to 0.11, where slices are thick; deforming these stiffly costs less than passing over the swelling
+#: of a part of the image would. In one modality a free deformation does no harm.
 NOTHING_MOVED, LITTLE_MOVED = 0.05, 0.2
 #: From the first on it is one person, from the second on one modality.
 LEAST_SHARPNESS, LEAST_SIGN = 0.33, 0.65
-#: The preset on whose grids the pair is looked at, the metric that needs no modality, the steps of each
+#: Where shifts are longer than this, because the voxels are so large, it cannot be told whether anything moved.
+LONGEST_SHIFT_MM = 2.5
+#: The preset on whose grids images of small voxels are looked at, the metric that needs no modality, the steps of each
 #: resolution and the weight of the diffusion energy.
 PRESET, METRIC, STEPS, REGULARITY = "fast", "ngf", 30, 1.6
+#: The largest voxels that such grids may have, in mm.
+LARGEST_VOXEL_MM = 2.5
 #: Lengths in mm: of a shift (at most a 30th of the image), and the deviation of the window around a place (a 12th).
 SHIFT_MM, WINDOW_MM = 2.0, 8.0
 #: How many shifts each way are tried along each axis; what counts as better; and the shift of the sharpness, in voxels.
@@ -82,10 +86,11 @@ class PairEvidence:
     @property
     def kind(self) -> str:
         """What the pair is taken for."""
-        if self.moved < NOTHING_MOVED:
+        if self.moved < NOTHING_MOVED and self.shift_mm <= LONGEST_SHIFT_MM:
             return VISIT
         sharp = self.sharpness is not None and self.sharpness >= LEAST_SHARPNESS
-        return PERSON if sharp or self.moved < LITTLE_MOVED else PEOPLE
+        one_person = self.modality == "different" and (sharp or self.moved < LITTLE_MOVED)
+        return PERSON if one_person else PEOPLE
 
     def metric(self, kind: str) -> str:
         """Return the name of the metric that fits the pair, if it is of that kind."""
@@ -119,7 +124,7 @@ def look_at(pair: ImagePair, linear_lps: np.ndarray, device: str) -> PairEvidenc
     Raises:
         InputError: one of the images has one value where they overlap.
     """
-    work = working_pair(pair, linear_lps, PRESET, METRIC)
+    work = looked_at_pair(pair, linear_lps)
     images = Images(work, torch.device(device))
     moved, shift_mm = _moved(images)
     state, grid = _coarse(images)
@@ -129,7 +134,7 @@ def look_at(pair: ImagePair, linear_lps: np.ndarray, device: str) -> PairEvidenc
     square = agreement**2 * weight
     total = max(float(square.sum()), 1e-12)
     seen = PairEvidence(moved, float((square * agreement.sign()).sum()) / total, shift_mm)
-    if seen.kind != PEOPLE or seen.modality == "same":
+    if seen.kind != PEOPLE or seen.modality == "same" or not square.any():
         return seen
     return dataclasses.replace(seen, sharpness=1 - _blurred(edges, displacement) / total)
 
@@ -144,6 +149,17 @@ def _blurred(edges: Edges, displacement: torch.Tensor) -> float:
             cosines, weight = edges.cosines(further)
             found.append(float((cosines**2 * weight).sum()))
     return float(np.mean(found))
+
+
+def looked_at_pair(pair: ImagePair, linear_lps: np.ndarray) -> WorkingPair:
+    """Return the pair on the grid that it is looked at: its own voxels where twice as large ones are too large.
+
+    Raises:
+        InputError: one of the images has one value where they overlap.
+    """
+    grid = pair.fixed.grid
+    smallest = float(grid.spacing_mm[np.array(grid.size_ijk) > 1].min())
+    return working_pair(pair, linear_lps, PRESET if 2 * smallest <= LARGEST_VOXEL_MM else "standard", METRIC)
 
 
 class Edges:
@@ -234,7 +250,7 @@ def _moved(images: Images) -> tuple[float, float]:
 
 def _coarse(images: Images) -> tuple[Deformation, Grid]:
     """Return a deformation of the two coarsest resolutions, and the finest grid."""
-    settings, plan = PRESET_SETTINGS[PRESET], levels(images.pair.content_grid, PRESET)
+    settings, plan = PRESET_SETTINGS[PRESET], levels(images.pair.content_grid, images.pair.preset)
     metric, state = similarities()[METRIC], None
     for level in plan[:2]:
         level = dataclasses.replace(level, field_size_ijk=level.size_ijk, iterations=STEPS)

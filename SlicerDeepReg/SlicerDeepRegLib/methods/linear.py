@@ -462,7 +462,7 @@ ANSWERS = ("rigid", "similarity", "affine")
 METHODS = (
     LinearMethod(
         "auto",
-        "Automatic: rigid, or affine for different people",
+        "Automatic (rigid or affine)",
         "Rigid for two images of one person; affine where they show different people.",
     ),
     LinearMethod("none", "None: already aligned", "Leaves the images where they are."),

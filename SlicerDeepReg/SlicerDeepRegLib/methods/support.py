@@ -15,13 +15,12 @@ import torch
 from ..geometry.fields import to_voxels
 from ..geometry.grids import on_grid, with_axes_of
 from ..preparation.resample import resample
-from ..preparation.working import working_pair
 from ..types import Field, Image, ImagePair, Stage
 from ..warping.filters import gaussian
 from ..warping.inverse import inverse_of_field
 from ..warping.sample import warp
 from .base import Outcome
-from .evidence import BETTER, METRIC, PRESET, Edges, fine_grid, window_of
+from .evidence import BETTER, METRIC, Edges, fine_grid, looked_at_pair, window_of
 from .svf.pyramid import Images
 
 #: What the stage is called.
@@ -48,7 +47,7 @@ def supported(pair: ImagePair, outcome: Outcome, metric: str, device: str) -> Ou
     found = outcome.displacement
     if found is None:
         return outcome
-    work = working_pair(pair, outcome.linear_lps, PRESET, METRIC)
+    work = looked_at_pair(pair, outcome.linear_lps)
     images = Images(work, torch.device(device))
     grid, _ = fine_grid(images)
     there = on_grid(with_axes_of(found, grid), grid)

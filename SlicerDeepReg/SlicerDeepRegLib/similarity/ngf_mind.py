@@ -46,7 +46,7 @@ class NGFMINDSimilarity:
     """Gradient fields and MIND-SSC; see the head of the file."""
 
     name = "ngf-mind"
-    title = "Gradient fields and MIND (multimodal)"
+    title = "Gradients and MIND (multimodal)"
     modality = "different"
     automatic = True
     matches_intensities = False

@@ -205,7 +205,7 @@ def test_a_recipe_says_whether_intensities_are_matched(tmp_path, monkeypatch, ma
     assert (abs(medians[0] - medians[1]) < 0.05) == matched
     assert any("look like different modalities" in note for note in result.notes) == matched
     assert result.provenance["similarity"] == "ngf-mind"  # the refinement chose as svf does
-    assert any("Refined" in note and "Gradient fields and MIND" in note for note in result.notes)
+    assert any("Refined" in note and "Gradients and MIND" in note for note in result.notes)
     assert method("mine").modalities == (("same",) if matched else ("same", "different"))
     by_mind = dataclasses.replace(request, similarity="mind", measure=False)
     if matched:

@@ -97,7 +97,7 @@ def cases(desktop, pair):
         # A scene of another version may hold what this one does not have.
         (dict(fixed=fixed, moving=moving, preset="best"), "error", "preset must be one of"),
         (dict(fixed=fixed, moving=moving, similarity="cc"), "error", "'cc'"),
-        (dict(fixed=fixed, moving=moving, linear="similarity"), "error", "linear must be one of"),
+        (dict(fixed=fixed, moving=moving, linear="perspective"), "error", "linear must be one of"),
     ]
 
 
