@@ -17,7 +17,7 @@ from ..types import Image, Location, Stage, Transform
 from .align import Alignment, over_fixed
 
 #: What may be worse after a deformation, as people read it; and from which change on it is, with its sign.
-LIKENESS = ("the images are less alike", "{:.3f}", -0.005)
+SIMILARITY = ("the images are less alike", "{:.3f}", -0.005)
 WORSE = {
     "dice": ("the structures overlap less, mean Dice", "{:.3f}", -0.005),
     "tre_mm": ("the landmarks lie further apart", "{:.2f} mm", 0.1),
@@ -139,9 +139,9 @@ def worse_than_linear(metrics: Mapping[str, Mapping[str, Any]], alignment: Align
     """
     if alignment.transform.field is None:
         return []
-    likeness = "ncc" if alignment.decision.modality == "same" else "nmi"
+    compared = "ncc" if alignment.decision.modality == "same" else "nmi"
     found = []
-    for name, (what, format_of, least) in {likeness: LIKENESS, **WORSE}.items():
+    for name, (what, format_of, least) in {compared: SIMILARITY, **WORSE}.items():
         linear, after = (metrics[state].get(name) for state in ("linear", "after"))
         if linear is not None and after is not None and (after - linear) * np.sign(least) > abs(least):
             found.append(f"{what} ({format_of.format(linear)}, then {format_of.format(after)})")

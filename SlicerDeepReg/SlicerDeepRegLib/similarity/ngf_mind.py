@@ -18,7 +18,7 @@ from .mind import DEVICE_BYTES, HOST_BYTES
 if TYPE_CHECKING:
     import torch
 
-#: What the gradients take beside the descriptors, bytes a voxel.
+#: What the gradients take beside the descriptors, bytes a voxel; estimated.
 MORE_BYTES = 200
 
 

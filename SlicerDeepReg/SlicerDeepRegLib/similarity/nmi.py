@@ -12,7 +12,7 @@ from .base import Comparison, State
 if TYPE_CHECKING:
     import torch
 
-#: As in lncc.py, measured the same way.
+#: As in lncc.py, but estimated from the tensors that it keeps, not measured.
 HOST_BYTES, DEVICE_BYTES = (540, 260), (380, 200)
 
 
