@@ -11,7 +11,7 @@ alignment:
 * **sign**: whether the edges that agree then also have one sign, as those of one modality do (1), or the other (-1).
 
 The part of the image within two voxels of its background is left out: where a brain was cut out of its head says
-nothing about the anatomy. The three limits stand in the gaps between the pairs of benchmarks/RESULTS.md ("What the pair
+nothing about the anatomy. The three limits stand in the gaps between the pairs that benchmarks/pairs.py prints ("What the pair
 is"), where they were chosen.
 """
 

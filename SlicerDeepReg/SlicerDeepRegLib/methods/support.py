@@ -14,8 +14,9 @@ import torch
 
 from ..geometry.fields import to_voxels
 from ..geometry.grids import on_grid, with_axes_of
+from ..geometry.jacobian import jacobian_of_field
 from ..preparation.resample import resample
-from ..types import Field, Image, ImagePair, Stage
+from ..types import Field, Grid, Image, ImagePair, Stage
 from ..warping.filters import gaussian
 from ..warping.inverse import inverse_of_field
 from ..warping.sample import warp
@@ -63,10 +64,7 @@ def supported(pair: ImagePair, outcome: Outcome, metric: str, device: str) -> Ou
     taken = float(worse.sum() / edges.weight.sum())
     if taken < LEAST_TAKEN:
         return outcome
-    kept = 1 - gaussian(worse, sigma).mul_(2).clamp_(max=1)
-    shape = grid.shape_kji
-    factor = resample(Image(kept.cpu().numpy().reshape(shape).astype(np.float32), grid), found.grid)
-    field = Field(found.displacement_lps_mm * np.clip(factor, 0, 1)[..., None], found.grid)
+    field = _shrunk(found, worse, sigma, grid)
     return dataclasses.replace(
         outcome,
         displacement=field,
@@ -82,6 +80,19 @@ def supported(pair: ImagePair, outcome: Outcome, metric: str, device: str) -> Ou
             "found, the images agree less with it there than without it.",
         ],
     )
+
+
+def _shrunk(found: Field, worse: torch.Tensor, sigma: list[float], grid: Grid) -> Field:
+    """Return the displacement shrunk where it is worse, more smoothly where that would fold it, and none at last."""
+    least = min(0.0, float(jacobian_of_field(found).min()))
+    for wider in (1, 2, 4):
+        kept = 1 - gaussian(worse, [wider * length for length in sigma]).mul_(2).clamp_(max=1)
+        image = Image(kept.cpu().numpy().reshape(grid.shape_kji).astype(np.float32), grid)
+        factor = np.clip(resample(image, found.grid), 0, 1)[..., None]
+        field = Field((found.displacement_lps_mm * factor).astype(np.float32), found.grid)
+        if float(jacobian_of_field(field).min()) > least:
+            return field
+    return Field(np.zeros_like(found.displacement_lps_mm), found.grid)
 
 
 def _edges(edges: Edges, displacement: torch.Tensor, sigma: list[float]) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """Normalized gradient fields and MIND-SSC together, for images of different modalities of different people.
 
 Gradient fields alone hold still what agrees and leave the rest to the regularity; the descriptors know of more than the
-direction of the steepest edge. Together they brought two people's contrasts closer than either at less spread of volume
-change, and moved one person's least of the two (benchmarks/RESULTS.md, "Several contrasts").
+direction of the steepest edge, and move more. The weights are a compromise between one person's contrasts and two
+people's (docs/decisions/0032-what-a-pair-is.md).
 """
 
 from __future__ import annotations

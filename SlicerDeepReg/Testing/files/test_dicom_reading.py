@@ -90,7 +90,13 @@ def test_a_registration_to_such_a_scan_is_right(tmp_path, kind):
         for k in (9, 10):
             (folder / f"{k:03d}.dcm").unlink()
     request = Request(
-        str(tmp_path / "fixed.nrrd"), str(folder), linear="rigid", preset="fast", device="cpu", measure=False
+        str(tmp_path / "fixed.nrrd"),
+        str(folder),
+        linear="rigid",
+        preset="fast",
+        device="cpu",
+        pair="people",
+        measure=False,
     )
     result = register(request)
     points = voxel_centers_lps(GRID)[fixed.values > 20]

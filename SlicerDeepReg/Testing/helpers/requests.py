@@ -12,9 +12,10 @@ from .cases import Case
 
 
 def request(fixed: Image, moving: Image, **options: Any) -> Request:
-    """Return a request for that pair on the CPU, as of two people; ``options`` are fields of ``Request``."""
+    """Return a request for that pair on the CPU, of two people and one modality; ``options`` are fields of it."""
     options.setdefault("device", "cpu")
     options.setdefault("pair", "people")
+    options.setdefault("similarity", "lncc")
     return Request(fixed, moving, **options)
 
 

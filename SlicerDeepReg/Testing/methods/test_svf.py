@@ -226,7 +226,7 @@ def test_the_pull_of_channels_is_the_derivative_of_their_loss():
 def test_another_contrast_is_recognized_and_registered():
     true = bump([4.0, -3.0, 2.0])
     inverted = seen(0, lambda v: 110 - v)
-    result = register(request(seen(true), inverted, linear="none"))
+    result = register(request(seen(true), inverted, linear="none", similarity="auto"))
     assert result.provenance["similarity"] == "ngf-mind"
     before, after = error(result, true)
     assert after < before / 2
