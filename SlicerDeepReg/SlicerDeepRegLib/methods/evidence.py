@@ -11,8 +11,8 @@ alignment:
 * **sign**: whether the edges that agree then also have one sign, as those of one modality do (1), or the other (-1).
 
 The part of the image within two voxels of its background is left out: where a brain was cut out of its head says
-nothing about the anatomy. The three limits stand in the gaps between the pairs that benchmarks/pairs.py prints ("What the pair
-is"), where they were chosen.
+nothing about the anatomy. The three limits stand in the gaps between the pairs that benchmarks/pairs.py prints,
+where they were chosen.
 """
 
 from __future__ import annotations
