@@ -26,8 +26,8 @@ import torch
 from ..geometry.grids import level_size, resized
 from ..losses.multimodal import NormalizedGradientFields
 from ..preparation.working import WorkingPair, working_pair
-from ..similarity import for_modality, similarities, similarity
-from ..types import AUTOMATIC, PEOPLE, PERSON, VISIT, Grid, ImagePair
+from ..similarity import for_modality, similarities
+from ..types import PEOPLE, PERSON, VISIT, Grid, ImagePair
 from ..warping.filters import box_sum, gaussian
 from ..warping.sample import resize, warp
 from .svf.optimizer import optimize_level
@@ -258,12 +258,3 @@ def _coarse(images: Images) -> tuple[Deformation, Grid]:
     if state is None:
         raise ValueError("a plan needs at least one level")
     return state, resized(images.pair.grid, plan[-1].size_ijk)
-
-
-def chosen_metric(asked: str, evidence: PairEvidence, kind: str) -> str:
-    """Return the name of the metric that was asked for, or the one that fits where that was "auto".
-
-    Raises:
-        InputError: there is no such metric.
-    """
-    return evidence.metric(kind) if asked == AUTOMATIC else similarity(asked).name

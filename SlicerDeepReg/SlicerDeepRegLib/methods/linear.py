@@ -128,6 +128,7 @@ class LinearMethod(BaseMethod):
             curve=tuple(curve),
             note=MODELS.get(self.name, self.name) if self.name != "structures" else self.name,
         )
+        images.keep_resolutions()
         return Outcome(matrix, [stage], notes=notes)
 
 
@@ -238,6 +239,12 @@ class LinearPair:
         shrunk = sitk.GetImageFromArray(values if self.dimensions == 3 else values[0])
         place(shrunk, grid)
         return shrunk
+
+    def keep_resolutions(self) -> None:
+        """Let go of the full images where the finest resolution was made: it covers the same box."""
+        finest = self._levels.get(LEVEL_VOXELS[-1])
+        if finest is not None:
+            self.fixed, self.moving = finest
 
     def starts(self) -> list[sitk.Transform]:
         """Return translations to begin from: centers of mass, centers of the boxes, none."""

@@ -33,13 +33,12 @@ EPSILON = 1e-4
 
 
 @torch.no_grad()
-def supported(pair: ImagePair, outcome: Outcome, metric: str, device: str) -> Outcome:
+def supported(pair: ImagePair, outcome: Outcome, device: str) -> Outcome:
     """Return an outcome whose deformation is shrunk towards the linear part where nothing supports it.
 
     Args:
         pair: the images.
-        outcome: with a displacement.
-        metric: the name of the metric that it was found by.
+        outcome: what a method found; its metric is not the judge of it.
         device: for ``torch.device``.
 
     Returns:
@@ -53,7 +52,7 @@ def supported(pair: ImagePair, outcome: Outcome, metric: str, device: str) -> Ou
     grid, _ = fine_grid(images)
     there = on_grid(with_axes_of(found, grid), grid)
     displacement = torch.from_numpy(to_voxels(there, axes=work.axes_ijk))[None].to(images.device)
-    measure = _correlation if metric.startswith(METRIC) else _edges
+    measure = _correlation if outcome.similarity.startswith(METRIC) else _edges
     edges, sigma = Edges(images, grid), window_of(images, grid)
     without, after = (measure(edges, d, sigma) for d in (torch.zeros_like(displacement), displacement))
     inside = edges.weight > 0.5

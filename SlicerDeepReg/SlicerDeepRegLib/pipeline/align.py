@@ -34,7 +34,7 @@ from ..types import (
 )
 from ..warping.inverse import correction_of_inverse
 from .clock import Clock
-from .decide import Decision, decide, further_linear, undecided
+from .decide import Decision, decide, further_linear, undecided, unused_by_linear
 from .initial import after_initial, deformed_pair, linear_after, stages_after_initial
 
 
@@ -157,7 +157,8 @@ def _aligned(
     if plan.method.kind == "linear":
         outcome = plan.method.run(pair, start, plan.settings, context.part(0.02, 0.9))
         clock.done("linear")
-        return _alignment(outcome, pair, plan, undecided(request), outcome.stages, outcome.notes)
+        notes = (*outcome.notes, *unused_by_linear(request, plan.method))
+        return _alignment(outcome, pair, plan, undecided(request), outcome.stages, notes)
     linear = _linear(plan.linear, pair, start, context.part(0.02, 0.08))
     clock.done("linear")
     decision = decide(request, pair, linear, context.part(0.1, 0.03))
@@ -168,15 +169,15 @@ def _aligned(
         affine = _linear(further, pair, linear.linear_lps, context.part(0.13, 0.02))
         linear = dataclasses.replace(affine, notes=(*linear.notes, *affine.notes))
         clock.done("affine")
-    notes = (*linear.notes, *decision.notes)
+    said = (*linear.notes, *decision.notes)
     if not decision.deforms:
         outcome = dataclasses.replace(linear, similarity=decision.metric)
-        return _alignment(outcome, pair, plan, decision, linear.stages, notes)
+        return _alignment(outcome, pair, plan, decision, linear.stages, said)
     outcome = plan.method.run(pair, linear.linear_lps, plan.settings, decision.context(context).part(0.15, 0.75))
     clock.done("method")
-    outcome = supported(pair, outcome, decision.metric, context.device)
+    outcome = supported(pair, outcome, context.device)
     clock.done("evidence")
-    return _alignment(outcome, pair, plan, decision, (*linear.stages, *outcome.stages), (*notes, *outcome.notes))
+    return _alignment(outcome, pair, plan, decision, (*linear.stages, *outcome.stages), (*said, *outcome.notes))
 
 
 def _linear(method: Method, pair: ImagePair, start: np.ndarray, context: Context) -> Outcome:

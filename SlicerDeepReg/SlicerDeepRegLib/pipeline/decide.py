@@ -100,3 +100,19 @@ def further_linear(begun: Method, decision: Decision) -> Method | None:
 def undecided(request: Request) -> Decision:
     """Return what a linear method takes a pair for: it needs neither its kind nor a metric of this project's."""
     return Decision(request.pair, request.similarity, "")
+
+
+def unused_by_linear(request: Request, method: Method) -> list[str]:
+    """Say which choices a linear method has no use for."""
+    given = {
+        "linear alignment": request.linear,
+        "similarity metric": request.similarity,
+        "kind of the pair": request.pair,
+    }
+    unused = [name for name, value in given.items() if value != AUTOMATIC]
+    if not unused:
+        return []
+    return [
+        f"{method.title} registration compares by mutual information and deforms nothing: not used were the "
+        f"{' and the '.join(unused)} that were asked for."
+    ]

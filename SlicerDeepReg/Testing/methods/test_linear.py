@@ -171,6 +171,13 @@ def test_it_goes_on_from_a_start_that_it_would_not_find(model, grid):
     )
 
 
+def test_what_a_linear_method_has_no_use_for_is_said():
+    fixed, moving, _ = moved_pair(np.eye(4))
+    request = Request(fixed, moving, method="rigid", linear="affine", similarity="ngf", device="cpu", measure=False)
+    (note,) = [note for note in register(request).notes if "not used" in note]
+    assert "the linear alignment and the similarity metric that were asked for" in note
+
+
 def test_none_keeps_the_start():
     fixed, moving, _ = moved_pair(np.eye(4))
     start = matrix_of((3, 0, 0), (1, 2, 3))
