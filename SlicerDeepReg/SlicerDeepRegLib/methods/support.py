@@ -20,7 +20,7 @@ from ..types import Field, Grid, Image, ImagePair, Stage
 from ..warping.filters import gaussian
 from ..warping.inverse import inverse_of_field
 from ..warping.sample import warp
-from .base import Outcome
+from .base import OWN_MEASURE, Outcome
 from .evidence import BETTER, METRIC, Edges, fine_grid, looked_at_pair, window_of
 from .svf.pyramid import Images
 
@@ -36,6 +36,9 @@ EPSILON = 1e-4
 def supported(pair: ImagePair, outcome: Outcome, device: str) -> Outcome:
     """Return an outcome whose deformation is shrunk towards the linear part where nothing supports it.
 
+    A method with a measure of its own (a network alone, an engine of others) is reproduced as it is: its users compare
+    it with what its authors published.
+
     Args:
         pair: the images.
         outcome: what a method found; its metric is not the judge of it.
@@ -45,7 +48,7 @@ def supported(pair: ImagePair, outcome: Outcome, device: str) -> Outcome:
         The same outcome where there is nothing to take back.
     """
     found = outcome.displacement
-    if found is None:
+    if found is None or outcome.similarity == OWN_MEASURE:
         return outcome
     work = looked_at_pair(pair, outcome.linear_lps)
     images = Images(work, torch.device(device))

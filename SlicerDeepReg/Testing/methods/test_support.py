@@ -9,7 +9,7 @@ from helpers.images import texture
 from helpers.requests import request
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, moving_to_fixed, voxel_centers_lps
-from SlicerDeepRegLib.methods.base import Outcome
+from SlicerDeepRegLib.methods.base import OWN_MEASURE, Outcome
 from SlicerDeepRegLib.methods.support import STAGE, supported
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Field, Image, ImagePair, Transform
@@ -73,3 +73,8 @@ def test_a_metric_that_does_not_fit_does_little_harm():
 def test_a_linear_outcome_has_nothing_to_take_back():
     given = Outcome(np.eye(4))
     assert supported(ImagePair(seen(), seen(seed=1)), given, "cpu") is given
+
+
+def test_a_method_with_a_measure_of_its_own_is_left_as_it_is():
+    given = outcome(BUMP + AWAY, OWN_MEASURE)
+    assert supported(ImagePair(seen(BUMP), seen(seed=1)), given, "cpu") is given
