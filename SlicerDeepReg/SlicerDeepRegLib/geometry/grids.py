@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 
 from ..types import Field, Grid, InputError
+from .points import apply_matrix
 
 #: What each letter of an orientation means: the way in which an index grows, LPS.
 _TOWARDS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
+
+#: What is left around the box of another grid, of its size on each side, and the part of a grid that is most of it.
+BOX_MARGIN, LARGEST_BOX = 0.2, 0.6
 
 
 def triple(values: Iterable[float]) -> tuple[int, int, int]:
@@ -64,6 +68,25 @@ def content_box(content: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     present = [np.flatnonzero(content.any(axis=tuple(a for a in range(3) if a != axis))) for axis in (2, 1, 0)]
     return np.array([found.min() for found in present]), np.array([found.max() for found in present])
+
+
+def box_of_other(grid: Grid, other: Grid, to_grid_lps: np.ndarray) -> tuple[slice, ...] | None:
+    """Return the voxels (i, j, k) of a grid that another one covers, and a margin; None where that is most of them.
+
+    Args:
+        to_grid_lps: (4, 4) from points of the other grid to points of this one, LPS mm.
+    """
+    corners = np.array(list(product(*[(-0.5, n - 0.5) for n in other.size_ijk])))
+    there = apply_matrix(grid.lps_to_ijk @ to_grid_lps @ other.ijk_to_lps, corners)
+    low, high = there.min(0), there.max(0)
+    more = BOX_MARGIN * (high - low)
+    size = np.array(grid.size_ijk)
+    first = np.clip(np.floor(low - more), 0, size - 1).astype(int)
+    last = np.clip(np.ceil(high + more) + 1, first + 1, size).astype(int)
+    first, last = np.where(size == 1, 0, first), np.where(size == 1, 1, last)
+    if np.prod(last - first) > LARGEST_BOX * grid.voxels:
+        return None
+    return tuple(slice(start, end) for start, end in zip(first.tolist(), last.tolist()))
 
 
 def level_size(grid: Grid, factor: float, smallest: int = 8) -> tuple[int, int, int]:

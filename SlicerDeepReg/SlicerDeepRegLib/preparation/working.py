@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..geometry.fields import to_lps
-from ..geometry.grids import content_box, level_size, oriented, padded, resized, triple, with_voxels
+from ..geometry.grids import box_of_other, content_box, level_size, oriented, padded, resized, triple, with_voxels
 from ..similarity import similarity
 from ..types import Channels, Field, Grid, Image, ImagePair, InputError
 from . import intensity
@@ -105,7 +105,7 @@ def working_pair(
     Raises:
         InputError: one of the images has a single value where both are.
     """
-    content_grid = _crop(pair.fixed, pair.fixed_mask)
+    content_grid = _crop(pair, linear_lps)
     if orientation is not None and not content_grid.is_planar:
         content_grid = oriented(content_grid, orientation)
     if voxel_mm is not None:
@@ -207,11 +207,20 @@ def _match(moving: np.ndarray, fixed: np.ndarray, core: tuple[slice, ...], both:
     return intensity.match_quantiles(moving, wide_fixed, whole)
 
 
-def _crop(fixed: Image, fixed_mask: np.ndarray | None) -> Grid:
-    """Return the part of the fixed grid that holds content or mask, with a margin."""
+def _crop(pair: ImagePair, linear_lps: np.ndarray) -> Grid:
+    """Return the part of the fixed grid that holds content or mask, with a margin.
+
+    Of a head that is compared with a crop of one, that is where the crop lies: nothing is known of the rest.
+    """
+    fixed, mask = pair.fixed, pair.fixed_mask
     content = fixed.values > intensity.background_level(fixed.values)
-    if fixed_mask is not None:
-        content = content & fixed_mask if (content & fixed_mask).any() else fixed_mask
+    if mask is not None:
+        content = content & mask if (content & mask).any() else mask
+    box = box_of_other(fixed.grid, pair.moving.grid, np.linalg.inv(linear_lps))
+    if box is not None:
+        shown = np.zeros_like(content)
+        shown[box[::-1]] = content[box[::-1]]
+        content = shown if shown.any() else content
     first, last = content_box(content)
     low, high = np.maximum(first - CROP_MARGIN, 0), np.minimum(last + 1 + CROP_MARGIN, fixed.grid.size_ijk)
     matrix = fixed.grid.ijk_to_lps.copy()

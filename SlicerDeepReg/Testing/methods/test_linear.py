@@ -1,13 +1,17 @@
+from importlib import import_module
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from helpers.geometry import make_grid, rotation
 from helpers.images import texture
 from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centers_lps
-from SlicerDeepRegLib.methods import Context, linear, linear_method
+from SlicerDeepRegLib.methods import Context, linear_method
+from SlicerDeepRegLib.methods.linear.pair import Frames, LinearPair
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Grid, Image, ImagePair, InputError, Request
 
+optimize = import_module("SlicerDeepRegLib.methods.linear.optimize")  # the function of that name hides it
 GRID = make_grid((40, 44, 36), (1.6, 1.6, 1.8), rotation([5, 0, 10]))
 
 
@@ -52,6 +56,58 @@ def test_known_motion_is_found(model, degrees, shift, scale):
     assert notes == [] and stage.name == "linear" and len(stage.curve) > 5
     if model == "rigid":
         assert np.allclose(stage.linear_lps[:3, :3] @ stage.linear_lps[:3, :3].T, np.eye(3), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "model, degrees",
+    [("rigid", (90, 0, 0)), ("affine", (0, -90, 0)), ("rigid", (0, 0, 180)), ("rigid", (70, -60, 130))],
+)
+def test_turned_frames_are_found_and_that_is_said(model, degrees):
+    truth = matrix_of(degrees, (4, -3, 5))
+    fixed, moving, points = moved_pair(truth)
+    stage, (note,) = aligned(fixed, moving, model)
+    error = np.linalg.norm(apply_matrix(stage.linear_lps, points) - apply_matrix(truth, points), axis=1).mean()
+    assert error < 0.6
+    assert "had to be turned by" in note and "Check right and left" in note
+
+
+@pytest.mark.parametrize("degrees", [90, 180, -120])
+def test_turned_slices_are_found_in_their_plane(degrees):
+    flat = make_grid((60, 64, 1), (1.2, 1.2, 1.0), np.eye(3))
+    truth = matrix_of((0, 0, degrees), (4, -3, 0))
+    fixed, moving, points = moved_pair(truth, flat, make_grid((70, 70, 1), (1.2, 1.2, 1.0), np.eye(3)))
+    stage, (note,) = aligned(fixed, moving, "rigid")
+    error = np.linalg.norm(apply_matrix(stage.linear_lps, points) - apply_matrix(truth, points), axis=1).mean()
+    assert error < 0.6 and f"turned by {abs(degrees)} degrees" in note
+
+
+def part_of(image, low, high, shift_mm=(0, 0, 0)):
+    """The voxels from low to high (i, j, k) as an image of its own, put elsewhere."""
+    matrix = image.grid.ijk_to_lps.copy()
+    matrix[:3, 3] = apply_matrix(matrix, np.array([low], float))[0] + shift_mm
+    values = image.values[tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1]))]
+    return Image(values.copy(), Grid(values.shape[::-1], matrix), "part")
+
+
+@pytest.mark.parametrize(
+    "box, shift_mm", [(((0, 0, 0), (56, 60, 24)), (60, -45, 80)), (((14, 30, 20), (34, 52, 40)), (0, 0, 0))]
+)
+@pytest.mark.parametrize("is_fixed", [False, True])
+def test_a_part_is_found_in_the_whole_wherever_it_lies(box, shift_mm, is_fixed):
+    """A half whose header is wrong, and a crop whose header is right: then nothing is said."""
+    truth = matrix_of((4, -3, 5), (2, 1, -2))
+    fixed, moving, _ = moved_pair(truth)
+    part = part_of(moving, *box, shift_mm)
+    shown = voxel_centers_lps(part.grid)[part.values > 30]
+    truth[:3, 3] += shift_mm  # from the whole to the part
+    if is_fixed:
+        truth, fixed, moving, points = np.linalg.inv(truth), part, fixed, shown
+    else:
+        moving, points = part, apply_matrix(np.linalg.inv(truth), shown)
+    stage, notes = aligned(fixed, moving, "rigid")
+    error = np.linalg.norm(apply_matrix(stage.linear_lps, points) - apply_matrix(truth, points), axis=1).mean()
+    assert error < 0.8
+    assert any("looked for everywhere" in note for note in notes) == any(shift_mm)
 
 
 def test_none_is_the_identity_and_center_a_shift_of_the_centers_of_mass():
@@ -103,7 +159,7 @@ def test_masks_without_anything_in_common_are_refused():
 @pytest.mark.parametrize("factor", [-1.0, 0.01, 50.0])
 def test_an_affine_transform_that_no_patient_makes_is_not_taken(plain_case, monkeypatch, factor):
     """Found by images that nobody chose: between noise and a texture the affine stage mirrored."""
-    real = linear.refine
+    real = optimize.refine
 
     def collapsing(pair, transform, *rest, **more):
         refined, value = real(pair, transform, *rest, **more)
@@ -111,7 +167,7 @@ def test_an_affine_transform_that_no_patient_makes_is_not_taken(plain_case, monk
             refined.SetMatrix((np.diag([factor, 1.0, 1.0])).ravel().tolist())
         return refined, value
 
-    monkeypatch.setattr(linear, "refine", collapsing)
+    monkeypatch.setattr(optimize, "refine", collapsing)
     stage, notes = aligned(plain_case.fixed, plain_case.moving, "affine")
     assert np.linalg.det(stage.linear_lps[:3, :3]) == pytest.approx(1.0, abs=1e-6)
     assert any("implausible" in note for note in notes)
@@ -135,11 +191,11 @@ def test_where_one_image_has_a_single_value_there_is_nothing_to_compare(plain_ca
     elsewhere = values == 0
     elsewhere[:2, :2, :2] = False
     moving_mask = Image(elsewhere.astype(np.uint8), point.grid)
-    frames = linear.Frames(np.eye(3), np.eye(3), 3)
+    frames = Frames(np.eye(3), np.eye(3), 3)
     for images in ((point, plain_case.moving, elsewhere, None), (plain_case.fixed, point, None, moving_mask)):
-        start = sitk.Euler3DTransform()
-        pair = linear.LinearPair(ImagePair(*images), frames)
-        refined, value = linear.refine(pair, start, 0, [])
+        start = sitk.VersorRigid3DTransform()
+        pair = LinearPair(ImagePair(*images), frames)
+        refined, value = optimize.refine(pair, start, 0, [])
         assert refined is start and value == np.inf
         fixed, moving, fixed_mask, moving_mask_of_pair = images
         with pytest.raises(InputError, match="blank where they overlap"):

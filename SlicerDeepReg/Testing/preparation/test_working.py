@@ -118,3 +118,16 @@ def test_channels_that_are_not_numbers_are_refused():
     broken[1, 2, 2, 2] = np.nan
     with pytest.raises(InputError, match="moving image have values that are not finite"):
         Channels(values, broken, grid, grid)
+
+
+def test_of_a_large_image_what_the_other_covers_is_worked_on():
+    pair = pair_of()
+    matrix = GRID.ijk_to_lps.copy()
+    matrix[:3, 3] += matrix[:3, :3] @ [10, 8, 6] + [100, 0, 0]
+    crop = Image(pair.moving.values[6:20, 8:22, 10:24], Grid((14, 14, 14), matrix), "crop")
+    there = np.eye(4)
+    there[0, 3] = 100
+    work = working_pair(ImagePair(pair.fixed, crop), there, "thorough", "lncc")
+    assert max(work.grid.size_ijk) <= 14 + 2 * (4 + 6) and work.grid.voxels < 0.75 * prepared(pair).grid.voxels
+    middle_mm = GRID.ijk_to_lps[:3, :3] @ [16.5, 14.5, 12.5] + GRID.origin_lps_mm
+    assert np.abs(work.grid.center_lps_mm - middle_mm).max() < 4.1
