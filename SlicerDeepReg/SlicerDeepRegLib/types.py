@@ -27,6 +27,8 @@ AUTOMATIC = "auto"
 #: The fields of a request that are images, and those that are points.
 IMAGE_FIELDS = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
 POINT_FIELDS = ("fixed_points", "moving_points")
+#: Those that are several images.
+CONTRAST_FIELDS = ("more_fixed", "more_moving")
 #: What a pair shows, or AUTOMATIC: one person at one visit (nothing to deform), one person at another time (stiff), or
 #: different people or an atlas (full deformation).
 VISIT, PERSON, PEOPLE = "visit", "person", "people"
@@ -268,6 +270,11 @@ class Request:
     moving_points: PointsSource | None = None
     #: Where the linear alignment starts: a transform file, or "landmarks", "landmarks:similarity", "landmarks:affine".
     initial: str | None = None
+    #: Further contrasts, the n-th of the fixed side belonging to the n-th of the moving side, on the grids of these.
+    more_fixed: tuple[Source, ...] = ()
+    more_moving: tuple[Source, ...] = ()
+    #: How much each contrast counts, the first one too; empty for all the same.
+    contrast_weights: tuple[float, ...] = ()
     #: Which image of a DICOM folder that holds several: its number in the list that the message gives, or a series UID.
     fixed_series: str = ""
     moving_series: str = ""
@@ -281,6 +288,8 @@ class Request:
     uncertainty_runs: int = 0
 
     def __post_init__(self) -> None:
+        for name in (*CONTRAST_FIELDS, "contrast_weights"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
         for name, choices in (
             ("preset", PRESETS),
             ("device", DEVICES),
@@ -296,6 +305,30 @@ class Request:
                 f"{self.uncertainty_runs!r}.",
                 "uncertainty_runs",
             )
+        self._check_contrasts()
+
+    def _check_contrasts(self) -> None:
+        fixed, moving, weights = len(self.more_fixed) + 1, len(self.more_moving) + 1, self.contrast_weights
+        if fixed != moving:
+            raise InputError(
+                f"The contrasts differ in number: {fixed} fixed and {moving} moving. Give as many of each, in the same "
+                "order.",
+                "moving" if fixed > moving else "fixed",
+            )
+        if weights and (len(weights) != fixed or not all(0 < weight < np.inf for weight in weights)):
+            said = ", ".join(f"{weight:g}" for weight in weights)
+            raise InputError(
+                f"The weights of the contrasts must be {fixed} numbers above 0, one for each; they were {said}.",
+                "contrast_weights",
+            )
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """Every image that it names, by what it is called: "fixed", ..., "more_fixed_1", ..."""
+        given = {name: getattr(self, name) for name in IMAGE_FIELDS}
+        for name in CONTRAST_FIELDS:
+            given |= {f"{name}_{number}": source for number, source in enumerate(getattr(self, name), 1)}
+        return {name: source for name, source in given.items() if source is not None}
 
     @property
     def initial_file(self) -> str | None:
@@ -311,7 +344,11 @@ class Request:
         """
 
         def jsonable(name: str) -> Any:
-            value = getattr(self, name)
+            return plain(getattr(self, name), name)
+
+        def plain(value: Any, name: str) -> Any:
+            if isinstance(value, tuple):
+                return [plain(one, "fixed" if name in CONTRAST_FIELDS else name) for one in value]
             if isinstance(value, Image):
                 return f"<{value.name}>"
             if isinstance(value, np.ndarray):
@@ -364,6 +401,20 @@ class Channels:
 
 
 @dataclass(frozen=True, eq=False)
+class Contrast:
+    """A further contrast of both images of a pair, on the grids of these.
+
+    Attributes:
+        fixed, moving: what is compared.
+        weight: how much it counts, where the first one counts 1.
+    """
+
+    fixed: Image
+    moving: Image
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
 class ImagePair:
     """A pair that was read and checked, as methods take it.
 
@@ -373,6 +424,7 @@ class ImagePair:
         moving_mask: an image on the moving grid, above 0 where to compare; None for everywhere.
         channels: what else is to be brought together, by methods that can; None for the intensities alone.
         start: (4, 4) a rigid alignment that the linear stage should try, too, fixed to moving points, LPS mm; or None.
+        contrasts: further ones, by methods that can.
     """
 
     fixed: Image
@@ -381,6 +433,7 @@ class ImagePair:
     moving_mask: Image | None = None
     channels: Channels | None = None
     start: np.ndarray | None = None
+    contrasts: tuple[Contrast, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -432,6 +485,7 @@ class PairDescription:
         fixed_range, moving_range: the lowest and the highest value of the images; None where they are not known.
         fixed_values, moving_values: (K, J, I) their voxels, where these are in memory; looked at, not computed with: a
             check is to take no time.
+        contrasts: how many of each image are compared.
     """
 
     fixed: Grid
@@ -443,6 +497,7 @@ class PairDescription:
     moving_range: tuple[float, float] | None = None
     fixed_values: np.ndarray | None = None
     moving_values: np.ndarray | None = None
+    contrasts: int = 1
 
     @property
     def dimensions(self) -> int:

@@ -43,6 +43,16 @@ class Checkable(Protocol):
     """What the checks need of a method; see ``methods.base.Method``."""
 
     @property
+    def title(self) -> str:
+        """Its title, for messages."""
+        ...
+
+    @property
+    def compares_contrasts(self) -> bool:
+        """Whether it compares several contrasts at once."""
+        ...
+
+    @property
     def presets(self) -> Mapping[str, Any]:
         """Its settings by name of the preset."""
         ...
@@ -76,6 +86,7 @@ def check(facts: PairFacts, method: Checkable, settings: Any, linear: Checkable 
             *PAIR_RULES,
             _contrast,
             lambda f: [] if linear is None else linear.check(description_of(f), linear.presets[f.preset]),
+            lambda f: _contrasts(f, method),
             lambda f: method.check(description_of(f), settings),
             lambda f: memory_findings(f, method, settings, description_of(f)),
         ),
@@ -129,6 +140,7 @@ def description_of(facts: PairFacts) -> PairDescription:
         moving_range=_range_of(facts.chosen_moving),
         fixed_values=facts.chosen_fixed.values,
         moving_values=facts.chosen_moving.values,
+        contrasts=facts.contrasts,
     )
 
 
@@ -155,6 +167,16 @@ def _chosen(facts: PairFacts) -> Iterable[Finding]:
                 "Convert it to a scalar volume (module Vector to Scalar Volume).",
                 volume.role,
             )
+
+
+def _contrasts(facts: PairFacts, method: Checkable) -> Iterable[Finding]:
+    if facts.contrasts > 1 and not method.compares_contrasts:
+        yield Finding(
+            "error",
+            f"{method.title} compares one contrast, and {facts.contrasts} were given.",
+            "Choose velocity-field optimization, or give one fixed and one moving image.",
+            "method",
+        )
 
 
 def _images(facts: PairFacts) -> Iterable[Finding]:

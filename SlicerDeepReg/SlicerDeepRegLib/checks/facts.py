@@ -131,6 +131,7 @@ class PairFacts:
         attachments: masks, labels and segmentations.
         points: the landmarks.
         linear, preset, similarity: as in ``Request``.
+        contrasts: how many of each image are compared.
         free_bytes: of this computer's memory; None where it is not known.
         device_free_bytes: of the GPU's own memory where the method would compute there; None elsewhere.
     """
@@ -143,6 +144,7 @@ class PairFacts:
     linear: str = Request.linear
     preset: str = Request.preset
     similarity: str = Request.similarity
+    contrasts: int = 1
     free_bytes: int | None = None
     device_free_bytes: int | None = None
 

@@ -16,7 +16,7 @@ from ..files.segmentations import Segmentation, read_segmentation
 from ..geometry.points import apply_matrix
 from ..preparation.gaps import Gaps, without_gaps
 from ..preparation.resample import resample
-from ..types import Image, ImagePair, InputError, Request
+from ..types import Contrast, Image, ImagePair, InputError, Request, Source
 from .book import check_pair_alone, raise_error
 from .facts import AttachmentFacts, PairFacts, facts_of_image
 from .landmarks import Pairs, pair_landmarks
@@ -65,8 +65,10 @@ def read_inputs(request: Request) -> Inputs:
         linear=request.linear,
         preset=request.preset,
         similarity=request.similarity,
+        contrasts=1 + len(request.more_fixed),
     )
     raise_error(check_pair_alone(facts))  # before what belongs to the images is read and brought to their grids
+    contrasts = _contrasts(request, facts, fixed, moving)
     fixed_mask = reader.mask(request.fixed_mask, fixed, fixed_gaps, "fixed_mask")
     moving_mask = reader.mask(request.moving_mask, moving, moving_gaps, "moving_mask")
     fixed_labels, moving_labels, names = reader.both_labels(request)
@@ -84,6 +86,7 @@ def read_inputs(request: Request) -> Inputs:
             moving_mask=None
             if moving_mask is None
             else Image(moving_mask.astype(np.uint8), moving.grid, "moving mask"),
+            contrasts=contrasts,
         ),
         fixed_mask=fixed_mask,
         fixed_gaps=None if fixed_gaps is None else fixed_gaps.where,
@@ -95,6 +98,43 @@ def read_inputs(request: Request) -> Inputs:
         label_names=names,
         notes=(*reader.notes, *pairs.facts.notes),
     )
+
+
+def _contrasts(request: Request, facts: PairFacts, fixed: Image, moving: Image) -> tuple[Contrast, ...]:
+    """Return the further contrasts, read and checked.
+
+    Raises:
+        InputError: one cannot be registered, or does not lie on the grid of the first image of its side.
+    """
+    weights = request.contrast_weights or (1.0,) * facts.contrasts
+    found = []
+    for number, sources in enumerate(zip(request.more_fixed, request.more_moving), 2):
+        first, second = (
+            _contrast(source, side, number, reference, request.allow_outside)
+            for source, side, reference in zip(sources, ("fixed", "moving"), (fixed, moving))
+        )
+        both = dataclasses.replace(facts, fixed=facts_of_image(first, "fixed"), moving=facts_of_image(second, "moving"))
+        raise_error(check_pair_alone(both))
+        found.append(Contrast(first, second, weights[number - 1] / weights[0]))
+    return tuple(found)
+
+
+def _contrast(source: Source, side: str, number: int, reference: Image, allow_outside: bool) -> Image:
+    role, control = f"{side} image {number}", side
+    image, gaps = without_gaps(load(source, role, "", True, allow_outside))
+    if not image.grid.same_as(reference.grid):
+        raise InputError(
+            f"The {role} ({image.name}) lies on another voxel grid than the first ({reference.name}): the contrasts of "
+            "one side are compared voxel by voxel. Register it to the first and resample it onto that grid.",
+            control,
+        )
+    if gaps is not None:
+        raise InputError(
+            f"The {role} ({image.name}) has {np.count_nonzero(gaps.where)} voxels that are NaN or infinite. Replace "
+            "them, or leave that contrast out.",
+            control,
+        )
+    return image
 
 
 class _Reader:

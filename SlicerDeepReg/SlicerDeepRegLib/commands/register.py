@@ -65,8 +65,22 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="Register MOVING to FIXED and write the warped image, the transform, its inverse, the Jacobian "
         "and the metrics to DIR. Images: NIfTI, NRRD, MetaImage, or a folder of DICOM slices; 2D or 3D.",
     )
-    parser.add_argument("--fixed", required=True, metavar="F", help="the image that stays")
-    parser.add_argument("--moving", required=True, metavar="M", help="the image that is warped onto it")
+    for name, text in (("fixed", "the image that stays"), ("moving", "the image that is warped onto it")):
+        parser.add_argument(
+            f"--{name}",
+            required=True,
+            nargs="+",
+            metavar=name[0].upper(),
+            help=f"{text}; several are contrasts on one grid (T1 FLAIR), compared at once by svf, in the same order",
+        )
+    parser.add_argument(
+        "--contrast-weights",
+        type=float,
+        nargs="+",
+        metavar="W",
+        default=(),
+        help="how much each contrast counts (default: all the same)",
+    )
     parser.add_argument("--output", required=True, metavar="DIR", type=Path, help="folder for the results")
     parser.add_argument(
         "--method",
@@ -180,14 +194,7 @@ def run(options: argparse.Namespace) -> int:
     from ..processes.current import prepare_process
 
     prepare_process()
-    chosen = vars(options)  # what was left out is absent: Request has the defaults
-    given = {name: chosen[name] for name in DEFAULTS if name in chosen}
-    settings = read_settings(options.set)
-    own = ("weights", *NUMBERS)
-    settings.update({name: getattr(options, name) for name in own if getattr(options, name) is not None})
-    if options.compare_svf:
-        settings["compare_svf"] = True
-    request = Request(**given, settings=settings)
+    request = _request(options)
     check_outputs(options.output, request)
     _check_names(options)
     if options.scene:
@@ -216,6 +223,20 @@ def run(options: argparse.Namespace) -> int:
             print(f"Note: {note}")
         print(f"Results: {options.output}")
     return 0
+
+
+def _request(options: argparse.Namespace) -> Request:
+    """Return what the options ask for; raise InputError where one cannot be."""
+    chosen = vars(options)  # what was left out is absent: Request has the defaults
+    given = {name: chosen[name] for name in DEFAULTS if name in chosen}
+    for side in ("fixed", "moving"):
+        given[side], *given[f"more_{side}"] = chosen[side]
+    settings = read_settings(options.set)
+    own = ("weights", *NUMBERS)
+    settings.update({name: getattr(options, name) for name in own if getattr(options, name) is not None})
+    if options.compare_svf:
+        settings["compare_svf"] = True
+    return Request(**given, settings=settings)
 
 
 def _check_names(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.atomic import reason
-from ..types import IMAGE_FIELDS, POINT_FIELDS, InputError, Request
+from ..types import CONTRAST_FIELDS, IMAGE_FIELDS, POINT_FIELDS, InputError, Request
 
 #: What of a result.json is needed; 50 MB is far more than any has.
 NEEDED, MOST_BYTES = ("request", "provenance", "outputs_sha256"), 50_000_000
@@ -107,12 +107,17 @@ def request_of(described: Mapping[str, Any], moved: Sequence[str] = ()) -> Reque
         )
     for pair in moved:
         name, _, path = pair.partition("=")
-        if not path or not isinstance(values.get(name), str):
+        if not path or not isinstance(_input(values, name), str):
             known = ", ".join(key for key in described["provenance"].get("sha256", {}))
             raise InputError(f"--input needs NAME=FILE with a NAME of {known}; it was {pair!r}.")
-        values[name] = path
+        field, number = _place(name)
+        if number is None:
+            values[field] = path
+        else:
+            values[field] = [path if n == number else one for n, one in enumerate(values[field])]
     for name in described["provenance"].get("sha256", {}):
-        if not isinstance(values.get(name), str) or values[name].startswith("<"):
+        source = _input(values, name)
+        if not isinstance(source, str) or source.startswith("<"):
             raise InputError(
                 f"This result cannot be repeated: it does not record the file of the {name.replace('_', ' ')} (for "
                 "example because of --anonymous). Register again instead."
@@ -127,6 +132,21 @@ def request_of(described: Mapping[str, Any], moved: Sequence[str] = ()) -> Reque
         ) from error
 
 
+def _place(name: str) -> tuple[str, int | None]:
+    """Return the field of the request that an input stands in, and its index there where the field holds several."""
+    field, _, number = name.rpartition("_")
+    return (field, int(number) - 1) if field in CONTRAST_FIELDS and number.isdigit() else (name, None)
+
+
+def _input(values: Mapping[str, Any], name: str) -> Any:
+    """Return what a request, as plain values, has for an input; None where it has none."""
+    field, number = _place(name)
+    given = values.get(field)
+    if number is None:
+        return given
+    return given[number] if isinstance(given, list) and 0 <= number < len(given) else None
+
+
 def _with_files(request: Request, folder: Path) -> Request:
     """Return the request with files that are not in the current folder from that of the result.json, or from above."""
 
@@ -137,6 +157,7 @@ def _with_files(request: Request, folder: Path) -> Request:
         return str(next((place for place in places if place.exists()), name))
 
     files = {field: found(getattr(request, field)) for field in (*IMAGE_FIELDS, *POINT_FIELDS)}
+    files |= {field: tuple(found(one) for one in getattr(request, field)) for field in CONTRAST_FIELDS}
     if request.initial_file is not None:
         files["initial"] = found(request.initial_file)
     settings = dict(request.settings)
@@ -150,7 +171,7 @@ def check_inputs(described: Mapping[str, Any], request: Request) -> None:
     from ..files.images import checksum
 
     for name, digest in described["provenance"].get("sha256", {}).items():
-        path, title = getattr(request, name), name.replace("_", " ")
+        path, title = {**vars(request), **request.sources}[name], name.replace("_", " ")
         if not Path(path).exists():
             raise InputError(f"The {title} {path} does not exist. Give its new path: --input {name}=FILE.")
         if checksum(path) != digest:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..types import IMAGE_FIELDS, POINT_FIELDS, Image, Result
+from ..types import CONTRAST_FIELDS, IMAGE_FIELDS, POINT_FIELDS, Image, Result
 
 
 def without_names(result: Result) -> Result:
@@ -31,6 +31,8 @@ def without_names(result: Result) -> Result:
     for field in (*IMAGE_FIELDS, *POINT_FIELDS):
         if getattr(result.request, field) is not None:
             given[field] = f"<{field.replace('_', ' ')}>"
+    for field in CONTRAST_FIELDS:
+        given[field] = tuple(f"<{field.replace('_', ' ')}>" for _ in getattr(result.request, field))
     if result.request.initial_file is not None:
         given["initial"] = "<initial>"
     return dataclasses.replace(
@@ -47,15 +49,21 @@ def without_names(result: Result) -> Result:
     )
 
 
+def _called(source: Any, called: str) -> Iterator[tuple[str, str]]:
+    if isinstance(source, Image):
+        yield source.name, called
+    elif isinstance(source, (str, os.PathLike)):
+        yield os.fspath(source), called
+        yield os.path.basename(os.path.abspath(source)), called
+
+
 def _names(result: Result) -> Iterator[tuple[str, str]]:
     """Yield each name that may stand in a note, and what to call it."""
     for field in (*IMAGE_FIELDS, *POINT_FIELDS, "initial_file"):
-        source, called = getattr(result.request, field), field.replace("_", " ")
-        if isinstance(source, Image):
-            yield source.name, called
-        elif isinstance(source, (str, os.PathLike)):
-            yield os.fspath(source), called
-            yield os.path.basename(os.path.abspath(source)), called
+        yield from _called(getattr(result.request, field), field.replace("_", " "))
+    for field in CONTRAST_FIELDS:
+        for source in getattr(result.request, field):
+            yield from _called(source, field.replace("_", " "))
     for image, called in ((result.fixed, "fixed"), (result.moving, "moving")):
         for number, file in enumerate(image.files, 1):
             yield os.path.basename(file), f"file {number}" if len(image.files) > 1 else called

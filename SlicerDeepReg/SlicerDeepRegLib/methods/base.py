@@ -76,7 +76,14 @@ class Context:
     def description(self, pair: ImagePair) -> PairDescription:
         """Describe a pair that is registered here."""
         on_gpu = self.device.startswith("cuda")  # it has memory of its own
-        return PairDescription(pair.fixed.grid, pair.moving.grid, self.preset, self.similarity, on_gpu)
+        return PairDescription(
+            pair.fixed.grid,
+            pair.moving.grid,
+            self.preset,
+            self.similarity,
+            on_gpu,
+            contrasts=1 + len(pair.contrasts),
+        )
 
 
 def scaled(progress: ProgressCallback, start: float, share: float) -> ProgressCallback:
@@ -121,6 +128,11 @@ class Method(Protocol):
     @property
     def kind(self) -> str:
         """Either "linear", or "deformable", which goes on from a linear one."""
+        ...
+
+    @property
+    def compares_contrasts(self) -> bool:
+        """Whether it compares several contrasts at once."""
         ...
 
     @property
@@ -186,6 +198,7 @@ class BaseMethod:
         bytes_per_voxel: of the working grid, that it takes while it works; rounded up from benchmarks.
         on_device: whether it computes on the device of the registration; else on the CPU, and only its field is
             inverted on the device.
+        compares_contrasts: whether it compares several contrasts at once.
     """
 
     kind = "deformable"
@@ -193,6 +206,7 @@ class BaseMethod:
     presets: Mapping[str, Any] = {preset: NoSettings() for preset in PRESETS}
     bytes_per_voxel = 300
     on_device = False
+    compares_contrasts = False
     card: Card
 
     def __init__(self, card: Card | None = None) -> None:

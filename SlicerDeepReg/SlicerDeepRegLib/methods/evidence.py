@@ -165,8 +165,9 @@ def looked_at_pair(pair: ImagePair, linear_lps: np.ndarray) -> WorkingPair:
 class Edges:
     """The edges of both images at a resolution."""
 
-    def __init__(self, images: Images, grid: Grid) -> None:
-        self.fixed, self.moving, self.inside, self.relation = images.at(grid)
+    def __init__(self, images: Images, grid: Grid, contrast: int = 0) -> None:
+        fixed, moving, self.inside, self.relation = images.at(grid)
+        self.fixed, self.moving = fixed[:, contrast : contrast + 1], moving[:, contrast : contrast + 1]
         self.metric = NormalizedGradientFields(self.fixed, grid.spacing_mm[images.axes].tolist(), self.inside)
         self.rim = _inner(self.fixed), _inner(self.moving)
         counted = self.inside * self.rim[0]

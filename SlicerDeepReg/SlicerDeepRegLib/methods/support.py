@@ -56,8 +56,11 @@ def supported(pair: ImagePair, outcome: Outcome, device: str) -> Outcome:
     there = on_grid(with_axes_of(found, grid), grid)
     displacement = torch.from_numpy(to_voxels(there, axes=work.axes_ijk))[None].to(images.device)
     measure = _correlation if outcome.similarity.startswith(METRIC) else _edges
-    edges, sigma = Edges(images, grid), window_of(images, grid)
-    without, after = (measure(edges, d, sigma) for d in (torch.zeros_like(displacement), displacement))
+    sigma, without, after = window_of(images, grid), torch.zeros(()), torch.zeros(())
+    for contrast, share in enumerate(images.weights):
+        edges = Edges(images, grid, contrast)
+        without = without + share * measure(edges, torch.zeros_like(displacement), sigma)
+        after = after + share * measure(edges, displacement, sigma)
     inside = edges.weight > 0.5
     if not inside.any():
         return outcome

@@ -80,6 +80,9 @@ def deformed_pair(pair: ImagePair, initial: Transform) -> ImagePair:
         pair,
         moving=dataclasses.replace(warp_image(moving, fixed, initial), name=moving.name),
         moving_mask=warp_image(present, fixed, initial, sitk.sitkNearestNeighbor),
+        contrasts=tuple(
+            dataclasses.replace(one, moving=warp_image(one.moving, fixed, initial)) for one in pair.contrasts
+        ),
         channels=None,
         start=None,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .. import device as devices
@@ -10,7 +12,7 @@ from ..files.images import checksum
 from ..geometry.jacobian import jacobian_of_transform
 from ..methods.base import scaled
 from ..preparation.resample import warp_image, warp_labels
-from ..types import IMAGE_FIELDS, Field, Image, Progress, ProgressCallback, Request, Result, Transform
+from ..types import Field, Image, Progress, ProgressCallback, Request, Result, Transform
 from ..warping.path import path_of
 from .align import Alignment, Plan, align
 from .assess import Assessment, assess, measured_stages
@@ -125,8 +127,7 @@ def _assessment(
 
 
 def _checksums(request: Request) -> dict[str, str]:
-    sources = {role: getattr(request, role) for role in IMAGE_FIELDS}
-    sources["initial"] = request.initial_file
+    sources: dict[str, Any] = {**request.sources, "initial": request.initial_file}
     return {role: checksum(source) for role, source in sources.items() if source is not None}
 
 

@@ -62,4 +62,7 @@ def _perturbed(pair: ImagePair, seed: int) -> tuple[ImagePair, np.ndarray]:
         fixed_mask=pair.fixed_mask,
         moving_mask=dataclasses.replace(mask, grid=moving.grid) if mask is not None else None,
         channels=channels,
+        contrasts=tuple(
+            dataclasses.replace(one, moving=dataclasses.replace(one.moving, grid=moving.grid)) for one in pair.contrasts
+        ),
     ), motion

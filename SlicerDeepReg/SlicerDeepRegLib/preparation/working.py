@@ -27,6 +27,20 @@ LEAST_TO_MATCH = 1000
 
 
 @dataclass(frozen=True, eq=False)
+class WorkingContrast:
+    """A further contrast of a prepared pair.
+
+    Attributes:
+        fixed, moving: as those of the pair.
+        weight: how much it counts, where the first one counts 1.
+    """
+
+    fixed: np.ndarray
+    moving: np.ndarray
+    weight: float
+
+
+@dataclass(frozen=True, eq=False)
 class WorkingPair:
     """A prepared pair and the recipe that undoes it.
 
@@ -43,6 +57,7 @@ class WorkingPair:
         preset: the preset that was asked for.
         channels: those of the pair on grids over the same box as ``grid`` and around it, the linear part applied to
             the moving ones; no finer than ``grid`` or than they came. None where the pair has none.
+        contrasts: further ones, prepared as the images are.
     """
 
     fixed: np.ndarray
@@ -55,6 +70,7 @@ class WorkingPair:
     similarity: str
     preset: str
     channels: Channels | None = None
+    contrasts: tuple[WorkingContrast, ...] = ()
 
     @property
     def axes_ijk(self) -> tuple[int, ...]:
@@ -113,18 +129,22 @@ def working_pair(
     grid = resized(content_grid, finest(content_grid, preset)[1])
     margin_ijk = triple(MOVING_MARGIN if n > 1 else 0 for n in grid.size_ijk)
     wide, core = padded(grid, margin_ijk), _core(margin_ijk, grid)
-    fixed = resample(pair.fixed, grid)
-    moving = resample(pair.moving, wide, linear_lps)
     inside = _inside(pair, grid, wide, core, linear_lps)
-    divided = divisor is not None and all(
-        intensity.fits_divisor(float(image.values.min()), float(image.values.max()), divisor)
-        for image in (pair.fixed, pair.moving)
-    )
-    fixed, moving = _unit_range(pair, fixed, moving, inside, core, divisor if divided else None)
     chosen = similarity(metric)
-    if match and chosen.matches_intensities and not divided:
-        both = inside & (fixed > 0) & (moving[core] > 0)
-        moving = _match(moving, fixed, core, both)
+
+    def alike(first: Image, second: Image) -> tuple[np.ndarray, np.ndarray]:
+        """Return both on their working grids, in one range of intensities."""
+        fixed, moving = resample(first, grid), resample(second, wide, linear_lps)
+        divided = divisor is not None and all(
+            intensity.fits_divisor(float(image.values.min()), float(image.values.max()), divisor)
+            for image in (first, second)
+        )
+        fixed, moving = _unit_range((first, second), fixed, moving, inside, core, divisor if divided else None)
+        if match and chosen.matches_intensities and not divided:
+            moving = _match(moving, fixed, core, inside & (fixed > 0) & (moving[core] > 0))
+        return fixed, moving
+
+    fixed, moving = alike(pair.fixed, pair.moving)
     return WorkingPair(
         fixed=fixed,
         moving=moving,
@@ -136,6 +156,7 @@ def working_pair(
         similarity=chosen.name,
         preset=preset,
         channels=None if pair.channels is None else _channels(pair.channels, grid, margin_ijk, linear_lps),
+        contrasts=tuple(WorkingContrast(*alike(one.fixed, one.moving), one.weight) for one in pair.contrasts),
     )
 
 
@@ -178,7 +199,7 @@ def _presence(pair: ImagePair) -> Image:
 
 
 def _unit_range(
-    pair: ImagePair,
+    images: tuple[Image, Image],
     fixed: np.ndarray,
     moving: np.ndarray,
     inside: np.ndarray,
@@ -186,7 +207,7 @@ def _unit_range(
     divisor: float | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     ranges = [intensity.robust_range(values[inside]) for values in (fixed, moving[core])]
-    for image, (low, high) in zip((pair.fixed, pair.moving), ranges):
+    for image, (low, high) in zip(images, ranges):
         if not high > low:
             raise InputError(
                 f"Where the two images overlap, {image.name} has one value everywhere: there is nothing to compare. "

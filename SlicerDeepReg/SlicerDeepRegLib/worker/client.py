@@ -18,7 +18,7 @@ from typing import Any
 
 from .. import __version__
 from ..files.atomic import reason
-from ..types import IMAGE_FIELDS, Image, InputError, Request
+from ..types import Image, InputError, Request
 from . import protocol
 from .connection import Connection
 
@@ -96,8 +96,7 @@ class WorkerClient:
         Raises:
             InputError: the worker cannot be started, or the disk of temporary files is full.
         """
-        images = [getattr(request, name) for name in IMAGE_FIELDS]
-        needed = sum(image.values.nbytes for image in images if image is not None)
+        needed = sum(protocol.in_memory(image).values.nbytes for image in request.sources.values())
         voxels = protocol.in_memory(request.fixed).grid.voxels
         needed += voxels * (2 * 12 + 3 * 4)  # fields of the stages and result, volumes
         return self._submit(

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..files.jsonable import jsonable
 from ..types import (
+    CONTRAST_FIELDS,
     IMAGE_FIELDS,
     POINT_FIELDS,
     Field,
@@ -61,6 +62,8 @@ def write_request(request: Request, folder: Path) -> dict[str, Any]:
             value = _write_image(value, folder, name)
         elif value is not None and name in POINT_FIELDS:
             value = np.asarray(value, float).tolist()
+        elif name in CONTRAST_FIELDS:
+            value = [_write_image(image, folder, f"{name}_{number}") for number, image in enumerate(value, 1)]
         values[name] = value
     return values
 
@@ -74,6 +77,8 @@ def read_request(values: dict[str, Any], folder: Path) -> Request:
     for name in POINT_FIELDS:
         if given[name] is not None:
             given[name] = np.array(given[name], float).reshape(-1, 3)
+    for name in CONTRAST_FIELDS:
+        given[name] = [_read_image(image, folder, mapped=False) for image in given[name]]
     return Request(**given)
 
 

@@ -34,6 +34,7 @@ class VelocityFieldOptimization(BaseMethod):
     """See the head of the file."""
 
     on_device = True
+    compares_contrasts = True
     presets = PRESET_SETTINGS
     card = Card(
         name="svf",
@@ -58,7 +59,8 @@ class VelocityFieldOptimization(BaseMethod):
         metric = for_modality("same") if pair.similarity == AUTOMATIC else similarities()[pair.similarity]
         finest = levels(pair.fixed, pair.preset)[-1]
         coarse = finest.field_size_ijk != finest.size_ijk
-        return registration_memory(pair, metric.memory(voxels(finest.size_ijk), coarse))
+        one = metric.memory(voxels(finest.size_ijk), coarse)
+        return registration_memory(pair, Memory(one.host * pair.contrasts, one.device * pair.contrasts))
 
     def run(self, pair: ImagePair, start: np.ndarray, settings: SVFSettings, context: Context) -> Outcome:
         """See :class:`~..base.Method`."""

@@ -21,6 +21,7 @@ from ..base import Context, Outcome
 from ..inverse import padding_for_inverse
 from .adam import Adam
 from .channels import ChannelTerm, slope_times
+from .contrasts import prepare
 from .folds import fold_free
 from .plan import Level, levels
 from .pyramid import Deformation, Images, as_field, resized_to
@@ -139,7 +140,7 @@ def optimize_level(
     finest_mm = grid.spacing_mm[images.axes].min()
     thickness, cell = (g.spacing_mm[images.axes] / finest_mm for g in (grid, field_grid))
     how = Comparison(settings.metrics[metric.name], thickness, lambda image: warp(image, begin, **relation))
-    compared = metric.prepare(fixed, moving, inside, how)
+    compared = prepare(metric, fixed, moving, inside, how, images.weights)
     velocity = identity
     channels = None
     if images.channels is not None and settings.structure_weight > 0:

@@ -47,8 +47,11 @@ class Images:
     def __init__(self, pair: WorkingPair, device: torch.device) -> None:
         self.pair, self.device = pair, device
         self.axes = list(pair.axes_ijk)
-        self.fixed = self._tensor(pair.fixed[None])
-        self.moving = self._tensor(pair.moving[None])
+        self.fixed = self._tensor(np.stack([pair.fixed, *(one.fixed for one in pair.contrasts)]))
+        self.moving = self._tensor(np.stack([pair.moving, *(one.moving for one in pair.contrasts)]))
+        #: How much each contrast counts; they add up to 1.
+        weights = [1.0, *(one.weight for one in pair.contrasts)]
+        self.weights = [weight / sum(weights) for weight in weights]
         self.inside = self._tensor(pair.inside[None])
         self.channels = None if pair.channels is None else self._both(pair.channels)
 
@@ -70,7 +73,7 @@ class Images:
     def at(self, grid: Grid) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Relation]:
         """Return fixed, moving and mask at the resolution of ``grid``, and ``warp``'s arguments for the moving one.
 
-        Images are (1, 1, ...), without the axis of a single slice.
+        Images are (1, C, ...) with their contrasts, without the axis of a single slice.
         """
         fixed, moving, relation = self._both_at(grid, self.fixed, self.moving, self.pair.grid, self.pair.margin_ijk)
         return fixed, moving, self.inside_at(grid), relation

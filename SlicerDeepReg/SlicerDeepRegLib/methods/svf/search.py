@@ -18,6 +18,7 @@ from ...warping.filters import box_mean, gaussian
 from ...warping.sample import warp
 from ...warping.velocity import integrate
 from ..base import Context
+from .contrasts import prepare
 from .folds import backward, forward
 from .plan import Level
 from .pyramid import Deformation, Images, as_field, resized_to
@@ -68,7 +69,7 @@ def search(
     still = fixed.new_zeros((1, len(images.axes), *fixed.shape[2:]))
     aligned = warp(moving, still, **relation)
     shape = images.shape(cells)
-    first, second = _pooled(mind_ssc(fixed), shape), _pooled(mind_ssc(aligned), shape)
+    first, second = (_pooled(_descriptors(image), shape) for image in (fixed, aligned))
     displacement = coupled_search(first, second, settings.search_radius)
     context.report(0.06, "search")
     inverse = coupled_search(second, first, settings.search_radius)
@@ -93,6 +94,11 @@ def search(
     return Start(stage, state if kept else None)
 
 
+def _descriptors(image: torch.Tensor) -> torch.Tensor:
+    """Return MIND-SSC of each contrast, (1, 12 C, ...)."""
+    return torch.cat([mind_ssc(contrast) for contrast in image.split(1, 1)], 1)
+
+
 def _pooled(image: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     """Average an image over the cells of a grid of that shape."""
     if len(shape) == 3:
@@ -109,7 +115,7 @@ def _gain(images: Images, level: Level, state: Deformation, metric: Similarity, 
     thickness = grid.spacing_mm[images.axes] / grid.spacing_mm[images.axes].min()
     none = displacement * 0
     how = Comparison(settings.metrics[metric.name], thickness, lambda image: warp(image, none, **relation))
-    compared = metric.prepare(fixed, moving, inside, how)
+    compared = prepare(metric, fixed, moving, inside, how, images.weights)
     without, with_search = (warp(compared.moving, u, **relation) for u in (none, displacement))
     return float(compared.term(without) - compared.term(with_search))
 
