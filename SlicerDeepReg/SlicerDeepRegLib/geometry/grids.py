@@ -15,6 +15,8 @@ _TOWARDS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "S
 
 #: What is left around the box of another grid, of its size on each side, and the part of a grid that is most of it.
 BOX_MARGIN, LARGEST_BOX = 0.2, 0.6
+#: A box of fewer voxels along an axis is none.
+FEWEST_VOXELS = 8
 
 
 def triple(values: Iterable[float]) -> tuple[int, int, int]:
@@ -71,7 +73,7 @@ def content_box(content: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def box_of_other(grid: Grid, other: Grid, to_grid_lps: np.ndarray) -> tuple[slice, ...] | None:
-    """Return the voxels (i, j, k) of a grid that another one covers, and a margin; None where that is most of them.
+    """Return the voxels (i, j, k) of a grid that another covers, with a margin; None where that is most or hardly any.
 
     Args:
         to_grid_lps: (4, 4) from points of the other grid to points of this one, LPS mm.
@@ -84,7 +86,8 @@ def box_of_other(grid: Grid, other: Grid, to_grid_lps: np.ndarray) -> tuple[slic
     first = np.clip(np.floor(low - more), 0, size - 1).astype(int)
     last = np.clip(np.ceil(high + more) + 1, first + 1, size).astype(int)
     first, last = np.where(size == 1, 0, first), np.where(size == 1, 1, last)
-    if np.prod(last - first) > LARGEST_BOX * grid.voxels:
+    is_sliver = (last - first < np.minimum(size, FEWEST_VOXELS)).any()  # they hardly meet: somebody else has to say so
+    if is_sliver or np.prod(last - first) > LARGEST_BOX * grid.voxels:
         return None
     return tuple(slice(start, end) for start, end in zip(first.tolist(), last.tolist()))
 

@@ -130,7 +130,7 @@ def measured(preset, similarity, what):
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak since a moment is known on Linux")
 @pytest.mark.parametrize("preset", ["fast", "standard", "thorough"])
-@pytest.mark.parametrize("similarity", ["lncc", "mind"])
+@pytest.mark.parametrize("similarity", sorted(similarities()))
 def test_the_estimate_of_memory_is_a_little_more_than_what_is_needed(preset, similarity):
     estimated, needed = measured(preset, similarity, "process")
     assert 0.5 * estimated < needed < estimated
@@ -138,7 +138,7 @@ def test_the_estimate_of_memory_is_a_little_more_than_what_is_needed(preset, sim
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["fast", "standard", "thorough"])
-@pytest.mark.parametrize("similarity", ["lncc", "mind"])
+@pytest.mark.parametrize("similarity", sorted(similarities()))
 def test_the_estimate_for_a_gpu_has_room_for_what_torch_takes(preset, similarity):
     """Counted on the CPU; a GPU took a tenth to a third more (benchmarks/RESULTS.md)."""
     estimated, needed = measured(preset, similarity, "torch")

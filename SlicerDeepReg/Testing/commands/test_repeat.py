@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from helpers.cases import Case
 from helpers.command_line import options, run_command
@@ -142,3 +143,24 @@ def test_the_digest_sees_a_small_change():
     assert before["transform"] != after["transform"] and before["warped"] == after["warped"]
     with pytest.raises(InputError):
         Request("a", "b", uncertainty_runs=-1)
+
+
+def test_a_start_is_a_file_like_the_others(tmp_path, capsys):
+    """It is named without its folder, its checksum is kept, and ``--anonymous`` leaves its name out."""
+    case = Case("oblique-LPS")
+    for name, image in (("fixed", case.fixed), ("moving", case.moving)):
+        write_image(image, tmp_path / f"{name}.nii.gz")
+    sitk.WriteTransform(sitk.Euler3DTransform((0, 0, 0), 0.02, -0.01, 0.03, (1, 2, -1)), str(tmp_path / "begin.tfm"))
+    call = ["register", "--fixed", tmp_path / "fixed.nii.gz", "--moving", tmp_path / "moving.nii.gz"]
+    call += ["--initial", tmp_path / "begin.tfm", "--method", "rigid", "--device", "cpu", "--quiet"]
+    assert main([*map(str, call), "--output", str(tmp_path / "out")]) == 0
+    described = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    assert described["request"]["initial"] == "begin.tfm" and len(described["provenance"]["sha256"]["initial"]) == 64
+    assert repeat(tmp_path / "out" / "result.json") == 0
+    (tmp_path / "begin.tfm").rename(tmp_path / "elsewhere.tfm")
+    assert repeat(tmp_path / "out" / "result.json") == 2
+    assert "initial" in capsys.readouterr().err
+    assert repeat(tmp_path / "out" / "result.json", "--input", f"initial={tmp_path / 'elsewhere.tfm'}") == 0
+    call[call.index(tmp_path / "begin.tfm")] = tmp_path / "elsewhere.tfm"
+    assert main([*map(str, call), "--anonymous", "--output", str(tmp_path / "nameless")]) == 0
+    assert "elsewhere" not in (tmp_path / "nameless" / "result.json").read_text(encoding="utf-8")

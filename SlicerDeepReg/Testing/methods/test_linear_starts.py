@@ -62,6 +62,15 @@ def test_what_lies_beside_one_another_cannot_be_compared_and_masks_count():
     assert np.isfinite(information(pair_of(image, image, low), [near], 5000)).all()
 
 
+def test_masks_of_slices_count_too():
+    image = image_on(FLAT)
+    left = np.zeros(FLAT.shape_kji, bool)
+    left[..., :25] = True
+    right = Image((~left).astype(np.uint8), FLAT)
+    assert information(pair_of(image, image, left, right), [shifted((0, 0), 2)], 5000)[0] == -np.inf
+    assert information(pair_of(image, image, left), [shifted((0, 0), 2)], 5000)[0] > 0.5
+
+
 @pytest.mark.parametrize("shift_mm", [(0, 0, 0), (70, -40, 55)])
 def test_a_crop_is_found_at_its_place(shift_mm):
     whole = image_on(make_grid((56, 60, 52), (1.5, 1.5, 1.5), np.eye(3)))
@@ -90,3 +99,16 @@ def test_of_a_large_image_what_the_other_covers_is_compared():
     assert pair_of(small, whole).near(np.eye(4)).pair.fixed is small
     same = pair_of(whole, whole)
     assert same.near(np.eye(4)) is same
+
+
+def test_where_they_hardly_meet_or_show_nothing_all_is_compared():
+    whole = image_on(make_grid((56, 60, 52), (1.5, 1.5, 1.5), np.eye(3)))
+    small = image_on(make_grid((20, 20, 20), (1.5, 1.5, 1.5), np.eye(3)))
+    beside = np.eye(4)
+    beside[0, 3] = 90  # the small image lies outside the large one
+    pair = pair_of(whole, small)
+    assert pair.near(beside) is pair
+    hollow = Image(whole.values.copy(), whole.grid)
+    hollow.values[10:42, 14:46, 12:44] = 0
+    pair = pair_of(hollow, small)
+    assert pair.near(np.eye(4)) is pair

@@ -56,7 +56,8 @@ def _counts(image: sitk.Image, mask: sitk.Image | None) -> np.ndarray:
     """Return which voxels of an image a mask lets count, slowest axis first."""
     if mask is None:
         return np.ones(image.GetSize()[::-1], bool)
-    there = sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0)
+    still = sitk.Transform(image.GetDimension(), sitk.sitkIdentity)
+    there = sitk.Resample(mask, image, still, sitk.sitkNearestNeighbor, 0.0)
     counts: np.ndarray = sitk.GetArrayFromImage(there) > 0
     return counts
 

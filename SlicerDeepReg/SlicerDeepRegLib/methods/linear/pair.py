@@ -156,6 +156,8 @@ class LinearPair:
             pair = dataclasses.replace(pair, fixed=_part(pair.fixed, fixed), fixed_mask=mask)
         if moving is not None:
             pair = dataclasses.replace(pair, moving=_part(pair.moving, moving))
+        if not (np.ptp(pair.fixed.values) and np.ptp(pair.moving.values)):
+            return self  # nothing but background there
         return LinearPair(pair, self.frames)
 
     def framed(self, matrix_lps: np.ndarray) -> LinearPair:
