@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..settings import number
 from ..types import Memory
 from .base import Comparison, State
+from .matching import matched
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +70,8 @@ class LNCCSimilarity:
             min(max(1, round(settings.window_radius / length)), (n - 1) // 2)
             for length, n in zip(how.voxel_ijk, shape_ijk)
         ]
+        moving = matched(moving, fixed, warped, mask * ((fixed > 0) & (warped > 0)))
+        warped = how.warp_initial(moving)
         content = mask * ((fixed > 0) | (warped > 0))
         difference = ((fixed - warped) ** 2 * content).sum() / content.sum().clamp(min=1)
         scale = max(float(difference) ** 0.5, settings.min_intensity_std)

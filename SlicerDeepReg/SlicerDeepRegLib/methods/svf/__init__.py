@@ -77,7 +77,8 @@ def prepared(pair: ImagePair, start: np.ndarray, context: Context) -> WorkingPai
     Raises:
         InputError: the images have one value where they overlap.
     """
-    return working_pair(pair, start, context.preset, context.similarity)
+    # The metrics match intensities themselves, scale by scale, by what lies on one another (similarity/matching.py).
+    return working_pair(pair, start, context.preset, context.similarity, match=False)
 
 
 METHODS = (VelocityFieldOptimization(),)

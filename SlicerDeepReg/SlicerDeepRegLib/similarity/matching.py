@@ -1,0 +1,82 @@
+"""Intensities of the moving image brought to those of the fixed one, by what lies on one another.
+
+Matching the distributions of two images takes one tissue for another where they hold different amounts of them: a
+person whose ventricles are large has more fluid. Where the images are about aligned, most voxels of a tissue lie on
+the same tissue, so the median of the fixed intensities at the voxels of each moving intensity is that tissue's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+#: Intensities that are told apart, of 0..1.
+BINS = 64
+#: An intensity of fewer voxels than this, and than this part of all, is not looked at.
+FEWEST_VOXELS, LEAST_PART = 5, 1e-4
+#: From fewer intensities no curve is made.
+FEWEST_BINS = 3
+
+
+def matched(moving: torch.Tensor, fixed: torch.Tensor, aligned: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Return the moving image with the intensities of the fixed one.
+
+    Args:
+        moving: any shape, 0..1.
+        fixed, aligned: the fixed image, and the moving one as it lies on it; one shape, 0..1.
+        counts: the same shape, above 0.5 where both are to be compared.
+
+    Returns:
+        As ``moving``. The map is monotone, keeps zero, and goes on with slope 1 beyond what was seen; the image itself
+        where too little was.
+    """
+    import torch
+
+    chosen = counts > 0.5
+    bins = [(image[chosen] * BINS).long().clamp_(0, BINS - 1) for image in (aligned, fixed)]
+    joint = torch.bincount(bins[0] * BINS + bins[1], minlength=BINS * BINS).reshape(BINS, BINS)
+    known, medians = _curve(joint.cpu().numpy())
+    if len(known) < FEWEST_BINS:
+        return moving
+    x = moving.new_tensor([0.0, *known, known[-1] + 1])
+    y = moving.new_tensor([0.0, *medians, medians[-1] + 1])
+    after = torch.bucketize(moving, x).clamp_(1, len(x) - 1)
+    before = after - 1
+    part = (moving - x[before]) / (x[after] - x[before])
+    return y[before] + part * (y[after] - y[before])
+
+
+def _curve(joint: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the moving intensities that were seen, and the rising curve nearest to the medians of the fixed ones.
+
+    Args:
+        joint: (BINS, BINS) voxels of each moving and each fixed intensity.
+    """
+    voxels = joint.sum(1)
+    seen = np.flatnonzero(voxels > max(FEWEST_VOXELS, LEAST_PART * voxels.sum()))
+    if not len(seen):
+        return np.zeros(0), np.zeros(0)
+    cumulated = joint[seen].cumsum(1)
+    half = voxels[seen] / 2
+    place = (cumulated < half[:, None]).sum(1)
+    rows = np.arange(len(seen))
+    below = np.where(place > 0, cumulated[rows, place - 1], 0)
+    medians = (place + (half - below) / joint[seen][rows, place]) / BINS
+    return (seen + 0.5) / BINS, _rising(medians, voxels[seen])
+
+
+def _rising(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the rising values nearest to some (weighted least squares), by pooling adjacent violators."""
+    blocks: list[tuple[float, float, int]] = []  # mean, weight, how many
+    for mean, weight in zip(values.tolist(), weights.tolist()):
+        block = (mean, float(weight), 1)
+        while blocks and blocks[-1][0] > block[0]:
+            last = blocks.pop()
+            both = last[1] + block[1]
+            block = ((last[0] * last[1] + block[0] * block[1]) / both, both, last[2] + block[2])
+        blocks.append(block)
+    return np.repeat([mean for mean, _, _ in blocks], [count for _, _, count in blocks])
