@@ -32,7 +32,7 @@ def matched(moving: torch.Tensor, fixed: torch.Tensor, aligned: torch.Tensor, co
 
     Returns:
         As ``moving``. The map is monotone, keeps zero, and goes on with slope 1 beyond what was seen; the image itself
-        where too little was.
+        where too little was, or where the intensities are alike.
     """
     import torch
 
@@ -40,7 +40,7 @@ def matched(moving: torch.Tensor, fixed: torch.Tensor, aligned: torch.Tensor, co
     bins = [(image[chosen] * BINS).long().clamp_(0, BINS - 1) for image in (aligned, fixed)]
     joint = torch.bincount(bins[0] * BINS + bins[1], minlength=BINS * BINS).reshape(BINS, BINS)
     known, medians = _curve(joint.cpu().numpy())
-    if len(known) < FEWEST_BINS:
+    if len(known) < FEWEST_BINS or np.abs(medians - known).max() < 1 / BINS:  # or they are alike already
         return moving
     x = moving.new_tensor([0.0, *known, known[-1] + 1])
     y = moving.new_tensor([0.0, *medians, medians[-1] + 1])
