@@ -56,17 +56,19 @@ def supported(pair: ImagePair, outcome: Outcome, device: str) -> Outcome:
     there = on_grid(with_axes_of(found, grid), grid)
     displacement = torch.from_numpy(to_voxels(there, axes=work.axes_ijk))[None].to(images.device)
     measure = _correlation if outcome.similarity.startswith(METRIC) else _edges
-    sigma, without, after = window_of(images, grid), torch.zeros(()), torch.zeros(())
+    sigma = window_of(images, grid)
+    without = after = weight = torch.zeros((), device=images.device)
     for contrast, share in enumerate(images.weights):
         edges = Edges(images, grid, contrast)
         without = without + share * measure(edges, torch.zeros_like(displacement), sigma)
         after = after + share * measure(edges, displacement, sigma)
-    inside = edges.weight > 0.5
+        weight = weight + share * edges.weight
+    inside = weight > 0.5
     if not inside.any():
         return outcome
     level = float(without[inside].mean())
-    worse = ((without - after) / without.clamp(min=max(level, 1e-9)) > BETTER).to(without.dtype) * edges.weight
-    taken = float(worse.sum() / edges.weight.sum())
+    worse = ((without - after) / without.clamp(min=max(level, 1e-9)) > BETTER).to(without.dtype) * weight
+    taken = float(worse.sum() / weight.sum())
     if taken < LEAST_TAKEN:
         return outcome
     field = _shrunk(found, worse, sigma, grid)

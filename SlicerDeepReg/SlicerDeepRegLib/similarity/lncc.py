@@ -70,8 +70,9 @@ class LNCCSimilarity:
             min(max(1, round(settings.window_radius / length)), (n - 1) // 2)
             for length, n in zip(how.voxel_ijk, shape_ijk)
         ]
-        moving = matched(moving, fixed, warped, mask * ((fixed > 0) & (warped > 0)))
-        warped = how.warp_initial(moving)
+        alike = matched(moving, fixed, warped, mask * ((fixed > 0) & (warped > 0)))
+        if alike is not moving:
+            moving, warped = alike, how.warp_initial(alike)
         content = mask * ((fixed > 0) | (warped > 0))
         difference = ((fixed - warped) ** 2 * content).sum() / content.sum().clamp(min=1)
         scale = max(float(difference) ** 0.5, settings.min_intensity_std)
