@@ -96,7 +96,8 @@ def test_a_layout_shows_what_it_says_in_three_planes_and_goes_again(opened, name
     pictures = {cell.name: host.views[cell.name].picture().astype(int) for row in rows for cell in row}
     for row in rows:
         for first, second in zip(row, row[1:]):
-            assert np.abs(pictures[first.name] - pictures[second.name]).max() > 3, (first.shows, second.shows)
+            # A good registration's blend is nearly its warped volume: any pixel tells that they are two pictures.
+            assert not np.array_equal(pictures[first.name], pictures[second.name]), (first.shows, second.shows)
     place = np.array([3.0, -4.0, 5.0])
     layouts.jump(place)
     for row in rows:

@@ -100,14 +100,16 @@ class Images:
         self, grid: Grid, fixed: torch.Tensor, moving: torch.Tensor, own: Grid, margin_ijk: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor, Relation]:
         sigma, size = self._reduction(own, grid)
-        factor = np.array(own.size_ijk) / np.array(grid.size_ijk)
-        wide = np.array(own.size_ijk) + 2 * np.array(margin_ijk)
-        moving_size = [max(1, int(round(wide[c] / factor[c]))) for c in self.axes]
-        moving_factor = wide[self.axes] / np.array(moving_size)
-        scale = factor[self.axes] / moving_factor
-        offset = (0.5 * factor[self.axes] + np.array(margin_ijk)[self.axes]) / moving_factor - 0.5
-        relation: Relation = {"scale_ijk": scale.tolist(), "offset_ijk": offset.tolist()}
-        return self._shrunk(fixed, sigma, size), self._shrunk(moving, sigma, moving_size), relation
+        factor = (np.array(own.size_ijk) / np.array(grid.size_ijk))[self.axes]
+        margin = np.array(margin_ijk)[self.axes]
+        # Whole voxels of the level on every side: the moving image is sampled at the places of the fixed one, so that
+        # two copies of one image stay copies at every level.
+        extra = np.ceil(margin / factor).astype(int)
+        places = [
+            (np.arange(-e, n + e) + 0.5) * f + m - 0.5 for e, n, f, m in zip(extra, size, factor.tolist(), margin)
+        ]
+        relation: Relation = {"scale_ijk": [1.0] * len(size), "offset_ijk": extra.astype(float).tolist()}
+        return self._shrunk(fixed, sigma, size), _sampled(gaussian(moving, sigma), places), relation
 
     @staticmethod
     def _shrunk(image: torch.Tensor, sigma_ijk: Sequence[float], size_ijk: Sequence[int]) -> torch.Tensor:
@@ -116,6 +118,22 @@ class Images:
             return image
         mode = "trilinear" if image.ndim == 5 else "bilinear"
         return F.interpolate(gaussian(image, sigma_ijk), size=shape, mode=mode, align_corners=False)
+
+
+def _sampled(image: torch.Tensor, places_ijk: Sequence[np.ndarray]) -> torch.Tensor:
+    """Return an image, (1, C, ...), at the voxels of every combination of places; the nearest one's beyond its edge."""
+    for axis, places in enumerate(places_ijk):
+        dim = image.ndim - 1 - axis
+        if np.array_equal(places, np.arange(image.shape[dim])):
+            continue
+        low = np.floor(places)
+        weight = image.new_tensor((places - low).tolist()).view([-1 if d == dim else 1 for d in range(image.ndim)])
+        below, above = (
+            image.index_select(dim, torch.from_numpy(index.clip(0, image.shape[dim] - 1)).to(image.device))
+            for index in (low.astype(np.int64), low.astype(np.int64) + 1)
+        )
+        image = torch.lerp(below, above, weight)
+    return image
 
 
 def resized_to(state: Deformation, grid: Grid, axes: Sequence[int]) -> Deformation:
