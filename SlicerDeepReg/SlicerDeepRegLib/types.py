@@ -27,8 +27,8 @@ AUTOMATIC = "auto"
 #: The fields of a request that are images, and those that are points.
 IMAGE_FIELDS = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
 POINT_FIELDS = ("fixed_points", "moving_points")
-#: Those that are several images.
-CONTRAST_FIELDS = ("more_fixed", "more_moving")
+#: Those that are several images, and the image whose further contrasts they are.
+CONTRAST_FIELDS = {"more_fixed": "fixed", "more_moving": "moving"}
 #: What a pair shows, or AUTOMATIC: one person at one visit (nothing to deform), one person at another time (stiff), or
 #: different people or an atlas (full deformation).
 VISIT, PERSON, PEOPLE = "visit", "person", "people"
@@ -324,10 +324,10 @@ class Request:
 
     @property
     def sources(self) -> dict[str, Source]:
-        """Every image that it names, by what it is called: "fixed", ..., "more_fixed_1", ..."""
+        """Every image that it names, by what it is called: "fixed", ..., "fixed_2", ..."""
         given = {name: getattr(self, name) for name in IMAGE_FIELDS}
-        for name in CONTRAST_FIELDS:
-            given |= {f"{name}_{number}": source for number, source in enumerate(getattr(self, name), 1)}
+        for name, side in CONTRAST_FIELDS.items():
+            given |= {f"{side}_{number}": source for number, source in enumerate(getattr(self, name), 2)}
         return {name: source for name, source in given.items() if source is not None}
 
     @property

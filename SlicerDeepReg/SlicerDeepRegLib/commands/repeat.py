@@ -134,8 +134,11 @@ def request_of(described: Mapping[str, Any], moved: Sequence[str] = ()) -> Reque
 
 def _place(name: str) -> tuple[str, int | None]:
     """Return the field of the request that an input stands in, and its index there where the field holds several."""
-    field, _, number = name.rpartition("_")
-    return (field, int(number) - 1) if field in CONTRAST_FIELDS and number.isdigit() else (name, None)
+    for field, side in CONTRAST_FIELDS.items():
+        called, _, number = name.rpartition("_")
+        if called == side and number.isdigit():
+            return field, int(number) - 2
+    return name, None
 
 
 def _input(values: Mapping[str, Any], name: str) -> Any:

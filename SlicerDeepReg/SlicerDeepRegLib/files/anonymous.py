@@ -31,8 +31,8 @@ def without_names(result: Result) -> Result:
     for field in (*IMAGE_FIELDS, *POINT_FIELDS):
         if getattr(result.request, field) is not None:
             given[field] = f"<{field.replace('_', ' ')}>"
-    for field in CONTRAST_FIELDS:
-        given[field] = tuple(f"<{field.replace('_', ' ')}>" for _ in getattr(result.request, field))
+    for field, side in CONTRAST_FIELDS.items():
+        given[field] = tuple(f"<{side} {number}>" for number, _ in enumerate(getattr(result.request, field), 2))
     if result.request.initial_file is not None:
         given["initial"] = "<initial>"
     return dataclasses.replace(
@@ -61,9 +61,9 @@ def _names(result: Result) -> Iterator[tuple[str, str]]:
     """Yield each name that may stand in a note, and what to call it."""
     for field in (*IMAGE_FIELDS, *POINT_FIELDS, "initial_file"):
         yield from _called(getattr(result.request, field), field.replace("_", " "))
-    for field in CONTRAST_FIELDS:
-        for source in getattr(result.request, field):
-            yield from _called(source, field.replace("_", " "))
+    for field, side in CONTRAST_FIELDS.items():
+        for number, source in enumerate(getattr(result.request, field), 2):
+            yield from _called(source, f"{side} {number}")
     for image, called in ((result.fixed, "fixed"), (result.moving, "moving")):
         for number, file in enumerate(image.files, 1):
             yield os.path.basename(file), f"file {number}" if len(image.files) > 1 else called

@@ -103,6 +103,20 @@ class Launcher:
         context.say(_("Segmenting the structures of {names}...").format(names=names))
         context.update()
 
+    def look(self) -> None:
+        """Find out what the chosen pair is.
+
+        Raises:
+            InputError: it cannot be registered, or the look cannot be begun.
+        """
+        context = self.context
+        if context.session.looker.busy or not self._installed():
+            return
+        context.session.forget_trouble()
+        context.session.looker.start(context.choice())
+        self._working(True)
+        context.update()
+
     def cancel(self) -> None:
         """Ask for the end of the registration."""
         self.context.say(_("Canceling..."))
@@ -110,8 +124,13 @@ class Launcher:
 
     def poll(self) -> None:
         """Listen to the worker."""
+        looking = self.context.session.looker.busy
         changed = self.context.session.poll()
         self._take_segmentations()
+        if looking and not self.context.session.looker.busy:
+            if self.job is None and not self.context.session.segmenter.busy:
+                self._working(False)
+            self.context.update()
         job = self.job
         if job is None:
             return
@@ -125,7 +144,7 @@ class Launcher:
         """Choose the segmentations that are there now, and say what is to be said about the others."""
         context, segmenter = self.context, self.context.session.segmenter
         for one in segmenter.finished():
-            if not segmenter.busy and self.job is None:
+            if not segmenter.busy and not context.session.looker.busy and self.job is None:
                 self._working(False)
             if one.node is None:
                 context.error(_(one.text))
@@ -148,6 +167,7 @@ class Launcher:
         """End the registration because its scene goes."""
         job, self.job = self.job, None
         self.context.session.segmenter.forget()
+        self.context.session.looker.forget()
         if job is not None:
             self.context.session.drop(_("The scene was closed, so the registration was ended."))
             self.context.say(job.text)

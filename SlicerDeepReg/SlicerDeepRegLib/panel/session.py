@@ -17,6 +17,7 @@ from ..report.facts import facts_of
 from ..types import InputError
 from ..worker.client import WorkerClient
 from .choice import Choice, Prepared, prepare
+from .looker import Looker
 from .segmenter import Segmenter
 
 #: States of a job that is over.
@@ -64,7 +65,7 @@ class Job:
 
 
 class Session:
-    """One worker, one registration at a time, and segmentations, which wait for their turn.
+    """One worker, one registration at a time, and segmentations and looks, which wait for their turn.
 
     Args:
         client: of the worker.
@@ -73,6 +74,7 @@ class Session:
     def __init__(self, client: WorkerClient | None = None) -> None:
         self.client = client or WorkerClient()
         self.segmenter = Segmenter(lambda: self.client)
+        self.looker = Looker(lambda: self.client)
         self.job: Job | None = None
         self.trouble = ""  # why the worker cannot compute at all, or ""
 
@@ -146,7 +148,7 @@ class Session:
 
     def _take(self, event: dict[str, Any]) -> None:
         kind, job = event["kind"], self.job
-        if self.segmenter.take(event):
+        if self.segmenter.take(event) or self.looker.take(event):
             return
         if kind == "no_torch":
             self._cannot_compute(event["text"])
@@ -168,6 +170,7 @@ class Session:
     def _cannot_compute(self, text: str) -> None:
         self.trouble = text
         self.segmenter.fail(text)
+        self.looker.fail(text)
         if self.busy:
             self._fail("torch", text)
 

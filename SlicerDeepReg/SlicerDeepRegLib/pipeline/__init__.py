@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .look import look
 from .register import register
 
-__all__ = ["register"]
+__all__ = ["look", "register"]

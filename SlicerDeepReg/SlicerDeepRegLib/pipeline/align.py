@@ -131,10 +131,10 @@ def align(
     initial: Transform | None = None,
 ) -> Alignment:
     """Find the transform between two images that were read and checked, from an initial one on."""
+    pair_there, plan, start = _from_where(pair, plan, initial)
+    found = _aligned(pair_there, plan, facts, _context(plan, progress, clock), start)
     if initial is None or initial.field is None:
-        return _aligned(pair, plan, facts, progress, clock, np.eye(4) if initial is None else initial.linear_lps)
-    plan = dataclasses.replace(plan, linear=linear_after(plan.request, initial, plan.linear))
-    found = _aligned(deformed_pair(pair, initial), plan, facts, progress, clock, np.eye(4))
+        return found
     return dataclasses.replace(
         found,
         transform=after_initial(initial, found.transform, pair.fixed.grid, plan.device),
@@ -142,41 +142,66 @@ def align(
     )
 
 
-def _aligned(
-    pair: ImagePair, plan: Plan, facts: PairFacts, progress: ProgressCallback, clock: Clock, start: np.ndarray
-) -> Alignment:
-    request = plan.request
-    context = Context(
-        preset=request.preset,
+def looked_at(
+    pair: ImagePair, plan: Plan, progress: ProgressCallback, clock: Clock, initial: Transform | None = None
+) -> Decision:
+    """Return what ``align`` would take a pair for, without aligning it further."""
+    pair, plan, start = _from_where(pair, plan, initial)
+    _, decision = _begun(pair, plan, _context(plan, progress, clock), start)
+    return decision
+
+
+def _from_where(pair: ImagePair, plan: Plan, initial: Transform | None) -> tuple[ImagePair, Plan, np.ndarray]:
+    """Return the pair, the plan and the linear start, as an initial transform makes them."""
+    if initial is None:
+        return pair, plan, np.eye(4)
+    if initial.field is None:
+        return pair, plan, initial.linear_lps
+    plan = dataclasses.replace(plan, linear=linear_after(plan.request, initial, plan.linear))
+    return deformed_pair(pair, initial), plan, np.eye(4)
+
+
+def _context(plan: Plan, progress: ProgressCallback, clock: Clock) -> Context:
+    return Context(
+        preset=plan.request.preset,
         device=str(plan.device),
         threads=torch.get_num_threads(),
         progress=progress,
         free=plan.free(),
         done=clock.done,
     )
+
+
+def _begun(pair: ImagePair, plan: Plan, context: Context, start: np.ndarray) -> tuple[Outcome, Decision]:
+    """Return the linear alignment and what the pair was taken for."""
+    linear = _linear(plan.linear, pair, start, context.part(0.02, 0.08))
+    context.done("linear")
+    return linear, decide(plan.request, pair, linear, context.part(0.1, 0.03))
+
+
+def _aligned(pair: ImagePair, plan: Plan, facts: PairFacts, context: Context, start: np.ndarray) -> Alignment:
+    request = plan.request
     if plan.method.kind == "linear":
         outcome = plan.method.run(pair, start, plan.settings, context.part(0.02, 0.9))
-        clock.done("linear")
+        context.done("linear")
         notes = (*outcome.notes, *unused_by_linear(request, plan.method))
         return _alignment(outcome, pair, plan, undecided(request), outcome.stages, notes)
-    linear = _linear(plan.linear, pair, start, context.part(0.02, 0.08))
-    clock.done("linear")
-    decision = decide(request, pair, linear, context.part(0.1, 0.03))
+    linear, decision = _begun(pair, plan, context, start)
     plan.require(facts, decision.context(context).description(pair))
-    clock.done("pair")
+    context.done("pair")
     further = further_linear(plan.linear, decision)
     if further is not None:
         affine = _linear(further, pair, linear.linear_lps, context.part(0.13, 0.02))
         linear = dataclasses.replace(affine, notes=(*linear.notes, *affine.notes))
-        clock.done("affine")
+        context.done("affine")
     said = (*linear.notes, *decision.notes)
     if not decision.deforms:
         outcome = dataclasses.replace(linear, similarity=decision.metric)
         return _alignment(outcome, pair, plan, decision, linear.stages, said)
     outcome = plan.method.run(pair, linear.linear_lps, plan.settings, decision.context(context).part(0.15, 0.75))
-    clock.done("method")
+    context.done("method")
     outcome = supported(pair, outcome, context.device)
-    clock.done("evidence")
+    context.done("evidence")
     return _alignment(outcome, pair, plan, decision, (*linear.stages, *outcome.stages), (*said, *outcome.notes))
 
 

@@ -38,9 +38,9 @@ class WorkerClient:
     Events that ``poll`` returns are dictionaries with ``kind``: "ready", "devices" (what can be computed on),
     "no_torch" (with ``text``), "progress" (``fraction``, ``stage``, ``losses``: pairs of stage and loss), "done"
     (``result``, a Result, or ``structures``, a SeenStructures, whose arrays are mapped from files: copy what you keep,
-    then ``release``), "failed"
-    (``reason``, ``text``; after "device" the worker is ended), "canceled", and "died" (``text``, the worker's
-    ``last_words``). Events about a job hold its name in ``job``.
+    then ``release``; or ``look``, the values of a pipeline's Look, whose files are gone already), "failed" (``reason``,
+    ``text``; after "device" the worker is ended), "canceled", and "died" (``text``, the worker's ``last_words``).
+    Events about a job hold its name in ``job``.
     """
 
     def __init__(self, python: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> None:
@@ -48,7 +48,8 @@ class WorkerClient:
         self._environment = environment
         self._connection: Connection | None = None
         self._numbers = itertools.count(1)
-        self._requests: dict[str, Request | None] = {}  # None: structures are looked for
+        #: What reads the answer of each job that goes on: from the message and the job's folder to what it adds to it.
+        self._requests: dict[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {}
         self._canceled: dict[str, float] = {}
         self._silent_polls = 0
         self.devices: list[dict[str, Any]] = []
@@ -96,11 +97,23 @@ class WorkerClient:
         Raises:
             InputError: the worker cannot be started, or the disk of temporary files is full.
         """
-        needed = sum(protocol.in_memory(image).values.nbytes for image in request.sources.values())
+        needed = _bytes_of(request)
         voxels = protocol.in_memory(request.fixed).grid.voxels
         needed += voxels * (2 * 12 + 3 * 4)  # fields of the stages and result, volumes
+
+        def read(message: dict[str, Any], folder: Path) -> dict[str, Any]:
+            return {"result": protocol.read_result(message["result"], folder, request)}
+
+        return self._submit("register", needed, lambda folder: _written(request, folder), read)
+
+    def look(self, request: Request) -> str:
+        """Ask what the pair of a request is; return the name of the job.
+
+        Raises:
+            InputError: as of ``submit``.
+        """
         return self._submit(
-            "register", request, needed, lambda folder: {"request": protocol.write_request(request, folder)}
+            "look", _bytes_of(request), lambda folder: _written(request, folder), lambda message, folder: {}
         )
 
     def segment(self, image: Image, device: str) -> str:
@@ -111,13 +124,20 @@ class WorkerClient:
         """
         needed = image.values.nbytes + 4 * image.grid.voxels
         return self._submit(
-            "segment", None, needed, lambda folder: {"image": protocol.write_volume(image, folder), "device": device}
+            "segment",
+            needed,
+            lambda folder: {"image": protocol.write_volume(image, folder), "device": device},
+            lambda message, folder: {"structures": protocol.read_structures(message["structures"], folder)},
         )
 
     def _submit(
-        self, kind: str, request: Request | None, needed_bytes: int, write: Callable[[Path], dict[str, Any]]
+        self,
+        kind: str,
+        needed_bytes: int,
+        write: Callable[[Path], dict[str, Any]],
+        read: Callable[[dict[str, Any], Path], dict[str, Any]],
     ) -> str:
-        """Send a job whose arrays ``write`` puts into a folder."""
+        """Send a job whose arrays ``write`` puts into a folder, and whose answer ``read`` reads from there."""
         if self._requests and self._requests.keys() <= self._canceled.keys():
             self.stop()  # nobody waits for what was canceled: this one need not wait for it to end
         self.start()
@@ -134,7 +154,7 @@ class WorkerClient:
                 f"The volumes could not be handed over through {folder.parent}: {reason(error)}. Free some "
                 "space there, or set the temporary folder to another disk."
             ) from error
-        self._requests[job] = request
+        self._requests[job] = read
         connection.send(kind, job=job, **values)
         return job
 
@@ -221,7 +241,7 @@ class WorkerClient:
             return None
         if kind == "done":
             message = self._finished(message, job)
-        if message["kind"] in ("failed", "canceled"):
+        if message["kind"] in ("failed", "canceled") or "look" in message:
             self.release(job)
         if message["kind"] in ("done", "failed", "canceled"):
             self._requests.pop(job)
@@ -232,15 +252,12 @@ class WorkerClient:
         """Return the message of a finished job with its result, or what came instead of it."""
         if job in self._canceled:
             return {"kind": "canceled", "job": job}
-        request, folder = self._requests[job], self._connected().folder / job
+        folder = self._connected().folder / job
         try:
-            if request is None:
-                return {**message, "structures": protocol.read_structures(message["structures"], folder)}
-            result = protocol.read_result(message["result"], folder, request)
+            return {**message, **self._requests[job](message, folder)}
         except (OSError, ValueError, KeyError) as error:
             text = f"The result could not be read from the temporary folder: {error}. Register again."
             return {"kind": "failed", "job": job, "reason": "disk", "text": text}
-        return {**message, "result": result}
 
     def _end(self, why: str) -> list[dict[str, Any]]:
         """End the process; an event for every job it had, or one without a job."""
@@ -270,6 +287,14 @@ class WorkerClient:
             else:
                 events.append({"kind": "died", "job": job, "text": text, "last_words": last_words})
         return events
+
+
+def _bytes_of(request: Request) -> int:
+    return sum(protocol.in_memory(image).values.nbytes for image in request.sources.values())
+
+
+def _written(request: Request, folder: Path) -> dict[str, Any]:
+    return {"request": protocol.write_request(request, folder)}
 
 
 def _check_space(folder: Path, needed_bytes: int) -> None:

@@ -1,8 +1,8 @@
 """What client and worker say: one JSON object a line, arrays as .npy files in a private folder.
 
-The client sends ``register``, ``segment``, ``cancel`` and ``quit``; the worker sends ``ready``, ``devices``, ``alive``,
-``progress``, ``done``, ``failed`` and ``canceled``. Everything about a job carries its name. Arrays are written
-to the job's folder and read by mapping the file, so that a volume is never copied through the pipe.
+The client sends ``register``, ``segment``, ``look``, ``cancel`` and ``quit``; the worker sends ``ready``, ``devices``,
+``alive``, ``progress``, ``done``, ``failed`` and ``canceled``. Everything about a job carries its name. Arrays are
+written to the job's folder and read by mapping the file, so that a volume is never copied through the pipe.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ..types import (
 )
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
-PROTOCOL = 6
+PROTOCOL = 7
 
 
 def line(kind: str, **values: Any) -> bytes:

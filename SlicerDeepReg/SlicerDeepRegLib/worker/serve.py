@@ -214,8 +214,15 @@ def _segmented(message: dict[str, Any], folder: Path, report: Callable[[Progress
     return {"structures": protocol.write_structures(seen, folder)}
 
 
+def _looked(message: dict[str, Any], folder: Path, report: Callable[[Progress], None]) -> dict[str, Any]:
+    """Find out what a pair is; return what the message says."""
+    from ..pipeline import look
+
+    return {"look": dataclasses.asdict(look(protocol.read_request(message["request"], folder), report))}
+
+
 #: What answers each kind of job.
-_ANSWERS = {"register": _registered, "segment": _segmented}
+_ANSWERS = {"register": _registered, "segment": _segmented, "look": _looked}
 
 
 def register_with_smaller_plans(request: Request, report: ProgressCallback | None, register: Callable) -> Result:

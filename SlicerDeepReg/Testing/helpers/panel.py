@@ -48,6 +48,9 @@ class PretendedClient:
         self.requests.append(request)
         return f"job{len(self.requests)}"
 
+    def look(self, request):
+        return self.submit(request)
+
     def segment(self, image, device):
         return self.submit((image, device))
 

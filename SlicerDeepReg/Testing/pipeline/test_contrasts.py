@@ -117,8 +117,8 @@ def test_the_worker_gets_them(tmp_path):
 def test_names_are_left_out():
     result = dataclasses.replace(register(both()), notes=("Of moving 1, and fixed 1.",))
     nameless = without_names(result)
-    assert nameless.notes == ("Of more moving, and more fixed.",)
-    assert nameless.request.describe()["more_fixed"] == ["<more fixed>"]
+    assert nameless.notes == ("Of moving 2, and fixed 2.",)
+    assert nameless.request.describe()["more_fixed"] == ["<fixed 2>"]
 
 
 def test_the_command_takes_several_and_repeats_them(tmp_path, capsys):
@@ -135,5 +135,5 @@ def test_the_command_takes_several_and_repeats_them(tmp_path, capsys):
     assert main(["repeat", str(described)]) == 0
     (tmp_path / "fixed1.nii.gz").rename(tmp_path / "elsewhere.nii.gz")
     assert main(["repeat", str(described)]) == 2
-    assert "more_fixed_1=FILE" in capsys.readouterr().err
-    assert main(["repeat", str(described), "--input", f"more_fixed_1={tmp_path / 'elsewhere.nii.gz'}"]) == 0
+    assert "fixed_2=FILE" in capsys.readouterr().err
+    assert main(["repeat", str(described), "--input", f"fixed_2={tmp_path / 'elsewhere.nii.gz'}"]) == 0

@@ -77,6 +77,7 @@ class MethodSection(BaseSection):
         widgets.variantCombo.connect(
             "currentIndexChanged(int)", lambda index=0: self._set_method(chosen(widgets.variantCombo) or "")
         )
+        widgets.lookButton.connect("clicked()", self.look)
         widgets.restoreDefaultsButton.connect("clicked(bool)", lambda checked=False: self._set_settings({}))
 
     @property
@@ -158,6 +159,21 @@ class MethodSection(BaseSection):
 
     def choice_changed(self) -> None:
         self._marks.show(self.context.findings)
+        self._show_look()
+
+    def look(self) -> None:
+        """Find out what the chosen pair is."""
+        try:
+            self.context.launcher.look()
+        except InputError as error:
+            self.context.error(str(error))
+
+    def _show_look(self) -> None:
+        looker = self.context.session.looker
+        text = _("Looking at the pair...") if looker.busy else _(looker.text_for(self.context.choice()))
+        self.widgets.pairLabel.text = as_text(text)
+        self.widgets.pairLabel.visible = bool(text)
+        self.widgets.lookButton.enabled = not looker.busy
 
     def _show_variants(self, base: str, variant: str) -> None:
         """Offer the variants of the method, if it has some."""
