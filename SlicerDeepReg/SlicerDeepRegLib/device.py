@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from .processes.load import LoadMeter
 from .types import DeviceLostError, DeviceMemoryError, InputError
 
 
@@ -82,6 +83,15 @@ def in_words(error: RuntimeError) -> Exception:
             "device",
         )
     return error
+
+
+#: The threads that torch takes on an idle computer.
+MOST_THREADS = torch.get_num_threads()
+
+
+def use_free_threads(meter: LoadMeter) -> None:
+    """Compute on as many threads as there are processors that no other program uses; see ``processes.load``."""
+    torch.set_num_threads(meter.free_threads(MOST_THREADS))
 
 
 def use_threads(count: object) -> None:

@@ -188,6 +188,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0."""
+    from ..processes.load import LoadMeter
+
+    meter = LoadMeter()  # measures while torch is loaded
+    from ..device import use_free_threads
     from ..files.anonymous import without_names
     from ..files.dicom import write_registration
     from ..files.results import output_folder, write_result
@@ -202,6 +206,7 @@ def run(options: argparse.Namespace) -> int:
     series = None
     if options.dicom or options.dicom_different_patients:
         series = _dicom_series(request, options.dicom_different_patients)
+    use_free_threads(meter)
     result = registered(request, quiet=options.quiet or options.json)
     if options.anonymous:
         result = without_names(result)

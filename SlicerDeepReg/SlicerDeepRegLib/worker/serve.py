@@ -24,6 +24,7 @@ from typing import Any
 from .. import __version__
 from ..catalog import refresh
 from ..files.atomic import reason
+from ..processes.load import LoadMeter
 from ..types import (
     PRESETS,
     Canceled,
@@ -190,9 +191,12 @@ def _serve(message: dict[str, Any], root: Path, writer: MessageWriter, reader: M
 
 def _registered(message: dict[str, Any], folder: Path, report: Callable[[Progress], None]) -> dict[str, Any]:
     """Register; return what the message says."""
+    from ..device import use_free_threads
     from ..pipeline import register
 
+    meter = LoadMeter()  # now: what the client did to hand the volumes over is done
     request = protocol.read_request(message["request"], folder)
+    use_free_threads(meter)
     return {"result": protocol.write_result(register_with_smaller_plans(request, report, register), folder)}
 
 

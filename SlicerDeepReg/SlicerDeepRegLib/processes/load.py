@@ -1,0 +1,54 @@
+"""How many processors other programs leave free.
+
+Threads of OpenMP wait for each other at the end of every operation, by spinning: where another program holds one of
+their processors, all wait for the one that has none. On two cores beside one busy program two threads took 26 s for
+what one takes 16 (benchmarks/RESULTS.md), so a registration computes on the processors that are free when it begins.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+#: A shorter time says too little, because counters of the system advance by hundredths of a second.
+LEAST_S = 0.2
+#: Whoever sets one of these has decided.
+DECIDED_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class LoadMeter:
+    """What other programs use of the processors from when this is made."""
+
+    def __init__(self) -> None:
+        self._begin = _times()
+
+    def free_threads(self, most: int) -> int:
+        """Return how many threads have a processor of their own, 1 to ``most``.
+
+        Waits where too little time has passed since this was made. Returns ``most`` where nothing is known, or where
+        the environment says how many there are to be.
+
+        Args:
+            most: the threads of an idle computer.
+        """
+        begin = self._begin
+        if begin is None or any(os.environ.get(name) for name in DECIDED_BY):
+            return most
+        time.sleep(max(0.0, LEAST_S - (time.monotonic() - begin[0])))
+        end = _times()
+        if end is None:
+            return most
+        others = max(0.0, (end[1] - begin[1]) / (end[0] - begin[0]))
+        return int(min(most, max(1, (os.cpu_count() or most) - round(others))))
+
+
+def _times() -> tuple[float, float] | None:
+    """Return the time, and the seconds that other programs have computed; None in a Slicer without psutil."""
+    try:
+        import psutil
+    except ImportError:
+        return None
+    spent = psutil.cpu_times()
+    idle = spent.idle + getattr(spent, "iowait", 0.0)
+    counted_elsewhere = getattr(spent, "guest", 0.0) + getattr(spent, "guest_nice", 0.0)  # in user and nice, too
+    return time.monotonic(), sum(spent) - idle - counted_elsewhere - time.process_time()
