@@ -20,10 +20,10 @@ from ..types import OUTPUT_FILES, InputError, Result
 from .atomic import whole_files, writing
 from .images import check_memory_ran_out, checksum, write_image
 from .jsonable import jsonable
-from .transforms import to_sitk_inverse, to_sitk_transform, write_transform
+from .transform_files import write_inverse, write_transform
 
-#: Bytes for each voxel: of a field of doubles, and of the images, which are two of floats and the labels.
-_BYTES_OF_FIELD, _BYTES_OF_IMAGES = 24, 2 * 4 + 4
+#: Bytes for each voxel, at most: of a field, and of the images, which are two of floats and the labels.
+_BYTES_OF_FIELD, _BYTES_OF_IMAGES = 12, 2 * 4 + 4
 #: The transform and its inverse are three fields, of about the voxels of the fixed image, of a large one of these.
 _FIELDS, _MOST_FIELD_VOXELS = 3, 30_000_000
 
@@ -83,8 +83,8 @@ def write_result(result: Result, folder: Path) -> dict[str, Any]:
     if result.uncertainty is not None:
         write_image(result.uncertainty, folder / OUTPUT_FILES["uncertainty"])
     try:
-        write_transform(to_sitk_transform(result.transform, dimensions), folder / OUTPUT_FILES["transform"])
-        write_transform(to_sitk_inverse(result.transform, dimensions), folder / OUTPUT_FILES["inverse"])
+        write_transform(result.transform, folder / OUTPUT_FILES["transform"], dimensions)
+        write_inverse(result.transform, folder / OUTPUT_FILES["inverse"], dimensions)
     except RuntimeError as error:  # HDF5 says no more than that a write failed
         check_memory_ran_out(error)
         raise OSError(errno.EIO, f"writing the transform failed: {str(error).strip().splitlines()[-1]}") from error

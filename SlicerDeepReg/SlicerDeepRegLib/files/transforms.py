@@ -1,4 +1,4 @@
-"""Our transform as one ITK transform, in memory and in a file.
+"""Our transform as one ITK transform in memory; ``transform_files`` writes it.
 
 ITK applies the transform that was added last first, so ``T(x) = A (x + u(x))`` is the composite
 [affine, displacement field]; its inverse is [inverse displacement fields, last first, then inverse affine].
@@ -6,7 +6,7 @@ ITK applies the transform that was added last first, so ``T(x) = A (x + u(x))`` 
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 
 import numpy as np
 import SimpleITK as sitk
@@ -17,10 +17,7 @@ from .images import place
 
 def to_sitk_transform(transform: Transform, dimensions: int = 3) -> sitk.Transform:
     """Convert the fixed-to-moving transform, LPS mm; ``dimensions`` is 2 for a transform between 2D images."""
-    parts = [_affine(transform.linear_lps, dimensions)]
-    if transform.field is not None:
-        parts.append(_displacement(transform.field, dimensions))
-    return sitk.CompositeTransform(parts)
+    return _composite(parts(transform), dimensions)
 
 
 def to_sitk_inverse(transform: Transform, dimensions: int = 3) -> sitk.Transform:
@@ -29,23 +26,38 @@ def to_sitk_inverse(transform: Transform, dimensions: int = 3) -> sitk.Transform
     Raises:
         ValueError: there is a field but no inverse field.
     """
-    parts = [_affine(np.linalg.inv(transform.linear_lps), dimensions)]
-    if transform.field is not None:
-        if not transform.inverse_fields:
-            raise ValueError("This transform was made without an inverse field.")
-        parts = [_displacement(field, dimensions) for field in transform.inverse_fields[::-1]] + parts
-    return sitk.CompositeTransform(parts)
+    return _composite(inverse_parts(transform), dimensions)
 
 
-def write_transform(transform: sitk.Transform, path: str | os.PathLike) -> None:
-    sitk.WriteTransform(transform, str(path))
+def parts(transform: Transform) -> list[np.ndarray | Field]:
+    """Return the matrices and fields of the composite, in ITK's order."""
+    return [transform.linear_lps, *([] if transform.field is None else [transform.field])]
 
 
-def _affine(matrix_lps: np.ndarray, dimensions: int) -> sitk.Transform:
-    affine = sitk.AffineTransform(dimensions)
-    affine.SetMatrix(matrix_lps[:dimensions, :dimensions].ravel().tolist())
-    affine.SetTranslation(matrix_lps[:dimensions, 3].tolist())
-    return affine
+def inverse_parts(transform: Transform) -> list[np.ndarray | Field]:
+    """Return those of the inverse.
+
+    Raises:
+        ValueError: there is a field but no inverse field.
+    """
+    if transform.field is not None and not transform.inverse_fields:
+        raise ValueError("This transform was made without an inverse field.")
+    return [*transform.inverse_fields[::-1], np.linalg.inv(transform.linear_lps)]
+
+
+def affine(matrix_lps: np.ndarray, dimensions: int) -> sitk.AffineTransform:
+    """Convert a (4, 4) matrix."""
+    converted = sitk.AffineTransform(dimensions)
+    converted.SetMatrix(matrix_lps[:dimensions, :dimensions].ravel().tolist())
+    converted.SetTranslation(matrix_lps[:dimensions, 3].tolist())
+    return converted
+
+
+def _composite(given: Sequence[np.ndarray | Field], dimensions: int) -> sitk.Transform:
+    converted = [
+        _displacement(part, dimensions) if isinstance(part, Field) else affine(part, dimensions) for part in given
+    ]
+    return sitk.CompositeTransform(converted)
 
 
 def _displacement(field: Field, dimensions: int) -> sitk.Transform:

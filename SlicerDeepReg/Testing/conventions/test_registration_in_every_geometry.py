@@ -2,7 +2,7 @@
 
 import numpy as np
 import SimpleITK as sitk
-from SlicerDeepRegLib.files.transforms import to_sitk_inverse, to_sitk_transform, write_transform
+from SlicerDeepRegLib.files.transform_files import write_inverse, write_transform
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Request
@@ -27,8 +27,8 @@ def test_known_transform_is_found_and_its_inverse_returns(case, tmp_path):
     assert result.metrics["after"]["ndv_percent"] == 0
 
     assert np.linalg.norm(moving_to_fixed(result.transform, found) - points, axis=1).max() < 0.1
-    write_transform(to_sitk_transform(result.transform), tmp_path / "t.h5")
-    write_transform(to_sitk_inverse(result.transform), tmp_path / "i.h5")
+    write_transform(result.transform, tmp_path / "t.h5")
+    write_inverse(result.transform, tmp_path / "i.h5")
     there, back = (sitk.ReadTransform(str(tmp_path / name)) for name in ("t.h5", "i.h5"))
     returned = [back.TransformPoint(there.TransformPoint(p.tolist())) for p in points[::5]]
     assert np.linalg.norm(np.array(returned) - points[::5], axis=1).max() < 0.1

@@ -6,7 +6,8 @@ import SimpleITK as sitk
 import slicer
 import torch
 from SlicerDeepRegLib.files.images import to_sitk
-from SlicerDeepRegLib.files.transforms import to_sitk_inverse, to_sitk_transform, write_transform
+from SlicerDeepRegLib.files.transform_files import step_mm, write_transform
+from SlicerDeepRegLib.files.transforms import to_sitk_inverse, to_sitk_transform
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed, voxel_centers_lps
 from SlicerDeepRegLib.mrml.host import Host
@@ -69,7 +70,7 @@ def test_slicer_warps_alike_with_our_node(case, scene):
 
 
 def test_slicer_reads_transform_h5_alike(case, scene, tmp_path):
-    write_transform(to_sitk_transform(case.transform), tmp_path / "transform.h5")
+    write_transform(case.transform, tmp_path / "transform.h5")
     node = scene.AddNewNodeByClass("vtkMRMLTransformNode", "read")
     storage = slicer.vtkMRMLTransformStorageNode()
     storage.SetFileName(str(tmp_path / "transform.h5"))
@@ -79,8 +80,9 @@ def test_slicer_reads_transform_h5_alike(case, scene, tmp_path):
     ours = warp_image(case.moving, case.fixed, case.transform).values
     assert np.abs(shown - ours)[comparable(case)].max() < 1e-3 * RANGE
     # Between voxel centers Slicer interpolates a field from a file cubically, ITK linearly: less alike there.
-    assert slicer_point_error(case, node, voxel_centers(case)) < 0.01
-    assert slicer_point_error(case, node, inside_points(case, 50)) < 0.03
+    rounding = step_mm(case.transform.field)
+    assert slicer_point_error(case, node, voxel_centers(case)) < 0.01 + rounding
+    assert slicer_point_error(case, node, inside_points(case, 50)) < 0.03 + rounding
 
 
 def test_our_node_moves_points_alike(case, scene):
@@ -101,11 +103,11 @@ def slicer_point_error(case, node, points):
 
 
 def test_points_move_alike_through_the_file(case, tmp_path):
-    write_transform(to_sitk_transform(case.transform), tmp_path / "transform.h5")
+    write_transform(case.transform, tmp_path / "transform.h5")
     read = sitk.ReadTransform(str(tmp_path / "transform.h5"))
     points = inside_points(case)
     theirs = np.array([read.TransformPoint(point.tolist()) for point in points])
-    assert np.abs(theirs - fixed_to_moving(case.transform, points)).max() < 1e-3
+    assert np.abs(theirs - fixed_to_moving(case.transform, points)).max() < 0.01 * min(case.fixed.grid.spacing_mm)
 
 
 def test_field_outside_its_grid_keeps_the_border_value(plain_case):
