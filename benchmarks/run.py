@@ -251,8 +251,9 @@ def measure(case, transform, with_inverse=None):
     from SlicerDeepRegLib.files.images import from_sitk, read_image
     from SlicerDeepRegLib.files.points import read_points
     from SlicerDeepRegLib.metrics.intensities import similarity_metrics
-    from SlicerDeepRegLib.metrics.labels import dice_by_label, surface_by_label
+    from SlicerDeepRegLib.metrics.labels import dice_by_label
     from SlicerDeepRegLib.metrics.regularity import inverse_metrics, regularity_metrics
+    from SlicerDeepRegLib.metrics.surfaces import surface_by_label
     from SlicerDeepRegLib.types import Field
 
     info = CASES[case]

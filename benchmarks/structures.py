@@ -26,8 +26,9 @@ from SlicerDeepRegLib.anatomy import STRUCTURES  # noqa: E402
 from SlicerDeepRegLib.files.images import read_image  # noqa: E402
 from SlicerDeepRegLib.geometry.grids import on_grid, oriented, with_voxels  # noqa: E402
 from SlicerDeepRegLib.methods import Context, method, settings_of  # noqa: E402
-from SlicerDeepRegLib.metrics.labels import dice_by_label, surface_by_label  # noqa: E402
+from SlicerDeepRegLib.metrics.labels import dice_by_label  # noqa: E402
 from SlicerDeepRegLib.metrics.regularity import regularity_metrics  # noqa: E402
+from SlicerDeepRegLib.metrics.surfaces import surface_by_label  # noqa: E402
 from SlicerDeepRegLib.preparation.resample import resample, warp_labels  # noqa: E402
 from SlicerDeepRegLib.preparation.structures import structure_codes  # noqa: E402
 from SlicerDeepRegLib.processes.current import prepare_process  # noqa: E402

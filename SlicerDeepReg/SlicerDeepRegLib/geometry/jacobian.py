@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ..processes.load import allowed_threads
 from ..types import Field, Grid, Transform
 from .fields import existing_axes
 from .grids import on_grid
@@ -88,18 +90,22 @@ def non_diffeomorphic_volume(
     total = int(counted.sum())
     if not total or any(grid.size_ijk[c] < 3 for c in axes):
         return float("nan"), float("nan")
-    folded, failing = 0.0, 0
-    for slab, wide, inner in _slabs(grid.size_ijk[2]):
+
+    def of_slab(places: tuple[slice, slice, slice]) -> tuple[float, int]:
+        slab, wide, inner = places
         chosen = counted[slab]
         if not chosen.any():
-            continue
-        worst: np.ndarray | None = None
+            return 0.0, 0
+        folded, worst = 0.0, np.full(int(chosen.sum()), np.inf, np.float32)
         for determinant in _digital_determinants(voxels(wide), axes):
             values = determinant[inner][chosen]
             folded += float(np.maximum(-values, 0).sum(dtype=np.float64))
-            worst = values if worst is None else np.minimum(worst, values)
-        if worst is not None:
-            failing += int((worst <= 0).sum())
+            np.minimum(worst, values, out=worst)
+        return folded, int((worst <= 0).sum())
+
+    with ThreadPoolExecutor(allowed_threads()) as threads:  # numpy lets others compute
+        found = list(threads.map(of_slab, _slabs(grid.size_ijk[2])))
+    folded, failing = (sum(values) for values in zip(*found))
     share = 12 if len(axes) == 3 else 4
     return 100 * folded / share / total, 100 * failing / total
 
@@ -128,39 +134,44 @@ def smallest_digital_determinant(field: Field, grid: Grid | None = None) -> np.n
 
 def _digital_determinants(part: np.ndarray, axes: list[int]) -> Iterator[np.ndarray]:
     """Yield every determinant of the criterion at each voxel of a slab; wrong in its outermost layer."""
-    ahead, behind = {}, {}
+    u = [np.ascontiguousarray(part[..., c]) for c in range(3)]
+    ahead: dict[int, list[np.ndarray]] = {}
+    behind: dict[int, list[np.ndarray]] = {}
     for c in axes:
-        step = np.roll(part, -1, axis=2 - c) - part
-        step[..., c] += 1
-        ahead[c] = step
-        behind[c] = np.roll(step, 1, axis=2 - c)
+        ahead[c] = [np.roll(u[d], -1, axis=2 - c) - u[d] + np.float32(c == d) for d in range(3)]
+        behind[c] = [np.roll(step, 1, axis=2 - c) for step in ahead[c]]
     if len(axes) == 2:
         first, second = axes
         for p in (ahead[first], behind[first]):
             for q in (ahead[second], behind[second]):
-                yield p[..., first] * q[..., second] - p[..., second] * q[..., first]
+                yield p[first] * q[second] - p[second] * q[first]
         return
     for p in (ahead[0], behind[0]):
         for q in (ahead[1], behind[1]):
-            normal = np.cross(p, q)
+            normal = _cross(p, q)
             for r in (ahead[2], behind[2]):
-                yield np.einsum("...c,...c->...", normal, r)
-    corner = {bits: _corner(part, bits) for bits in np.ndindex(2, 2, 2)}  # bits of i, j, k
+                yield _dot(normal, r)
+    corner = {bits: _corner(u, bits) for bits in np.ndindex(2, 2, 2)}  # bits of i, j, k
     for base, others in (
         ((0, 0, 0), ((1, 1, 0), (0, 1, 1), (1, 0, 1))),
         ((1, 1, 1), ((0, 0, 1), (1, 0, 0), (0, 1, 0))),
     ):
-        p, q, r = (corner[bits] - corner[base] for bits in others)
-        determinant = np.einsum("...c,...c->...", np.cross(p, q), r)
-        yield determinant * np.float32(np.sign(np.linalg.det(np.array(others) - np.array(base))))
+        p, q, r = ([one - other for one, other in zip(corner[bits], corner[base])] for bits in others)
+        yield _dot(_cross(p, q), r) * np.float32(np.sign(np.linalg.det(np.array(others) - np.array(base))))
 
 
-def _corner(part: np.ndarray, bits: tuple[int, int, int]) -> np.ndarray:
-    moved = part
-    for c, bit in enumerate(bits):
-        if bit:
-            moved = np.roll(moved, -1, axis=2 - c)
-    return moved + np.array(bits, np.float32)
+def _cross(p: list[np.ndarray], q: list[np.ndarray]) -> list[np.ndarray]:
+    return [p[c - 2] * q[c - 1] - p[c - 1] * q[c - 2] for c in range(3)]
+
+
+def _dot(p: list[np.ndarray], q: list[np.ndarray]) -> np.ndarray:
+    product: np.ndarray = p[0] * q[0] + p[1] * q[1] + p[2] * q[2]
+    return product
+
+
+def _corner(u: list[np.ndarray], bits: tuple[int, int, int]) -> list[np.ndarray]:
+    shifts = tuple(-bit for bit in bits[::-1])
+    return [np.roll(one, shifts, axis=(0, 1, 2)) + np.float32(bit) for one, bit in zip(u, bits)]
 
 
 def _determinant(rows: list[list[np.ndarray]]) -> np.ndarray:

@@ -1,16 +1,10 @@
-"""Overlap, surface distance and topology of label maps."""
+"""Overlap and topology of label maps."""
 
 from __future__ import annotations
-
-import warnings
 
 import numpy as np
 import scipy.ndimage
 from skimage.measure import euler_number
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # invalid escapes in its docstrings
-    import surface_distance
 
 
 def labels_of(values: np.ndarray) -> list[int]:
@@ -53,34 +47,6 @@ def center_by_label(values: np.ndarray) -> dict[int, tuple[float, float, float]]
         k, j, i = (float(n - 1 + part.start) for n, part in zip(kji, box))
         centers[label] = (i, j, k)
     return centers
-
-
-def surface_by_label(
-    fixed: np.ndarray, warped: np.ndarray, spacing_kji_mm: tuple[float, ...]
-) -> tuple[dict[int, float], dict[int, float]]:
-    """Compute HD95 and ASSD in mm of each label that both maps hold.
-
-    Args:
-        fixed, warped: (K, J, I) or (J, I) integer arrays.
-        spacing_kji_mm: voxel size along each axis of the arrays.
-
-    Surface elements and their areas are those of DeepMind's ``surface-distance``.
-    """
-    hd95, assd = {}, {}
-    boxes_fixed, boxes_warped = scipy.ndimage.find_objects(fixed), scipy.ndimage.find_objects(warped)
-    for label in range(1, min(len(boxes_fixed), len(boxes_warped)) + 1):
-        first, second = boxes_fixed[label - 1], boxes_warped[label - 1]
-        if first is None or second is None:
-            continue
-        box = tuple(slice(max(0, min(a.start, b.start) - 1), max(a.stop, b.stop) + 1) for a, b in zip(first, second))
-        distances = surface_distance.compute_surface_distances(
-            fixed[box] == label, warped[box] == label, spacing_kji_mm
-        )
-        hd95[label] = float(surface_distance.compute_robust_hausdorff(distances, 95))
-        forward, backward = surface_distance.compute_average_surface_distance(distances)
-        areas = distances["surfel_areas_gt"].sum(), distances["surfel_areas_pred"].sum()
-        assd[label] = float((forward * areas[0] + backward * areas[1]) / (areas[0] + areas[1]))
-    return hd95, assd
 
 
 def topology_changes(moving: np.ndarray, warped: np.ndarray) -> dict[int, dict[str, tuple[int, int]]]:

@@ -10,11 +10,12 @@ import numpy as np
 from ..geometry.grids import triple
 from ..geometry.points import apply_matrix, voxel_centers_lps
 from ..types import Field, Grid, Image, Location, Transform
-from .intensities import similarity_metrics
-from .labels import center_by_label, dice_by_label, surface_by_label, topology_changes, voxels_by_label
+from .intensities import Similarities
+from .labels import center_by_label, dice_by_label, topology_changes, voxels_by_label
 from .landmarks import target_registration_errors
 from .locations import worst_locations
 from .regularity import inverse_metrics, regularity_metrics
+from .surfaces import Surfaces
 
 #: Intensities are compared at every voxel of an image of at most so many, else at every second one along each axis, or
 #: third, ...: they are means over so many that nothing but time is lost. Volumes and folds too, where the field itself
@@ -61,7 +62,9 @@ class Measurer:
             self.every = 1
         self.mask, self.grid = self._thin(mask), _thinned(fixed.grid, self.every)
         self.moving_range = _range(moving.values)
+        self.surfaces: Surfaces | None = None  # of the fixed labels
         self.fixed_scaled = _scaled(self._thin(fixed.values), _range(fixed.values))
+        self.similarities = Similarities(self.fixed_scaled, self.mask)
 
     def _thin(self, values: np.ndarray) -> np.ndarray:
         return values[:: self.every, :: self.every, :: self.every]
@@ -72,9 +75,7 @@ class Measurer:
 
     def metrics(self, warped: Image, warped_labels: Image | None, transform: Transform) -> dict[str, Any]:
         """Measure everything, named as in `METRICS`; a metric that cannot be measured is left out or None."""
-        result: dict[str, Any] = similarity_metrics(
-            self.fixed_scaled, _scaled(self._thin(warped.values), self.moving_range), self.mask
-        )
+        result: dict[str, Any] = self.similarities.metrics(_scaled(self._thin(warped.values), self.moving_range))
         if self.fixed_labels is not None and warped_labels is not None:
             result.update(self._overlap(self.fixed_labels.values, warped_labels.values))
         if self.moving_labels is not None and warped_labels is not None and transform.field is not None:
@@ -143,8 +144,10 @@ class Measurer:
     def _overlap(self, fixed: np.ndarray, warped: np.ndarray) -> dict[str, Any]:
         dice = dice_by_label(fixed, warped)
         shape = tuple(n for n in fixed.shape if n > 1)
-        spacing = tuple(s for s, n in zip(self.spacing_kji_mm, fixed.shape) if n > 1)
-        hd95, assd = surface_by_label(fixed.reshape(shape), warped.reshape(shape), spacing)
+        if self.surfaces is None:
+            spacing = tuple(s for s, n in zip(self.spacing_kji_mm, fixed.shape) if n > 1)
+            self.surfaces = Surfaces(fixed.reshape(shape), spacing)
+        hd95, assd = self.surfaces.compare(warped.reshape(shape))
         return {
             "dice": _mean(dice),
             "hd95_mm": _mean(hd95),

@@ -7,9 +7,9 @@ from typing import overload
 import numpy as np
 import SimpleITK as sitk
 
-from ..files.images import to_sitk
+from ..files.images import place, to_sitk
 from ..files.transforms import to_sitk_transform
-from ..types import Grid, Image, Transform
+from ..types import Field, Grid, Image, Transform
 
 
 def resample(
@@ -62,7 +62,11 @@ def warp_image(moving: Image, fixed: Image, transform: Transform, interpolator: 
     if not labels:
         volume = sitk.Cast(volume, sitk.sitkFloat32)
     outside = 0.0 if labels else float(moving.values.min())
-    values = _sampled(volume, fixed.grid, to_sitk_transform(transform, dimensions), interpolator, outside)
+    if dimensions == 3 and transform.field is not None and transform.field.grid.same_as(fixed.grid):
+        displacements = _displacements(transform.linear_lps, transform.field)
+        values = _warped(volume, displacements, fixed.grid, interpolator, outside)
+    else:
+        values = _sampled(volume, fixed.grid, to_sitk_transform(transform, dimensions), interpolator, outside)
     return Image(values.reshape(fixed.grid.shape_kji), fixed.grid, f"{moving.name} warped", dimensions)
 
 
@@ -77,6 +81,29 @@ def warp_labels(labels: None, fixed: Image, transform: Transform) -> None: ...
 def warp_labels(labels: Image | None, fixed: Image, transform: Transform) -> Image | None:
     """Return the moving labels on the grid of the fixed image (nearest neighbor), or None if there are no labels."""
     return None if labels is None else warp_image(labels, fixed, transform, sitk.sitkNearestNeighbor)
+
+
+def _warped(volume: sitk.Image, displacements: np.ndarray, grid: Grid, interpolator: int, outside: float) -> np.ndarray:
+    """Return what ``_sampled`` does, for a field on the voxels of the grid: in less than half the time."""
+    field = sitk.GetImageFromArray(displacements, isVector=True)
+    place(field, grid)
+    warp = sitk.WarpImageFilter()
+    warp.SetInterpolator(interpolator)
+    warp.SetOutputParameteresFromImage(field)
+    warp.SetEdgePaddingValue(outside)
+    return sitk.GetArrayFromImage(warp.Execute(volume, field))
+
+
+def _displacements(linear_lps: np.ndarray, field: Field) -> np.ndarray:
+    """Return ``T(x) - x = A u(x) + (A - 1) x`` at the voxels of the field, (K, J, I, 3) LPS mm, float32."""
+    grid, matrix, shift_mm = field.grid, linear_lps[:3, :3], linear_lps[:3, 3]
+    rest = matrix - np.eye(3)
+    steps_mm, first_mm = rest @ grid.ijk_to_lps[:3, :3], rest @ grid.ijk_to_lps[:3, 3] + shift_mm
+    i, j, k = (np.arange(n)[:, None] * steps_mm[:, c] for c, n in enumerate(grid.size_ijk))
+    vectors: np.ndarray = field.displacement_lps_mm @ matrix.T.astype(np.float32)
+    for along, axes in ((k + first_mm, (1, 2)), (j, (0, 2)), (i, (0, 1))):
+        vectors += np.expand_dims(along, axes).astype(np.float32)
+    return vectors
 
 
 def _sampled(

@@ -16,6 +16,12 @@ LEAST_S = 0.2
 DECIDED_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+def allowed_threads() -> int:
+    """Return how many threads this process may use: what the environment says, or one for each processor."""
+    given = next((os.environ[name] for name in DECIDED_BY if os.environ.get(name, "").isdigit()), "")
+    return max(1, int(given or os.cpu_count() or 1))
+
+
 class LoadMeter:
     """What other programs use of the processors from when this is made."""
 

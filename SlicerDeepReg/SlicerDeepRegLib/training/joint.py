@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..metrics.labels import dice_by_label, surface_by_label
+from ..metrics.labels import dice_by_label
+from ..metrics.surfaces import surface_by_label
 from ..networks import NetworkOutput
 from ..networks.segmentation import build_segmentation
 from ..warping.sample import warp

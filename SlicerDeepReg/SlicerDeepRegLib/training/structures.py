@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from ..anatomy import STRUCTURES
-from ..metrics.labels import dice_by_label, surface_by_label
+from ..metrics.labels import dice_by_label
+from ..metrics.surfaces import surface_by_label
 from ..networks.structures import StructureNetwork, StructureOutput
 from .model import write_structures
 from .plan import Plan

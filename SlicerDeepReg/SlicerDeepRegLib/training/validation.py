@@ -11,7 +11,8 @@ import torch
 
 from ..geometry.fields import to_lps
 from ..geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
-from ..metrics.labels import dice_by_label, surface_by_label
+from ..metrics.labels import dice_by_label
+from ..metrics.surfaces import surface_by_label
 from ..types import Field, Grid
 from ..warping.sample import warp
 from .objective import mean_distance

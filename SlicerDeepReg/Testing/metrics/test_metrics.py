@@ -1,14 +1,18 @@
 import numpy as np
 import pytest
+import scipy.ndimage
+import surface_distance
 from helpers.geometry import OBLIQUE, make_grid
 from helpers.images import smooth_field
+from skimage.metrics import structural_similarity
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
 from SlicerDeepRegLib.metrics import METRICS, measure
-from SlicerDeepRegLib.metrics.intensities import similarity_metrics
-from SlicerDeepRegLib.metrics.labels import dice_by_label, surface_by_label, topology_changes
+from SlicerDeepRegLib.metrics.intensities import Similarities, similarity_metrics
+from SlicerDeepRegLib.metrics.labels import dice_by_label, topology_changes
 from SlicerDeepRegLib.metrics.landmarks import target_registration_errors
 from SlicerDeepRegLib.metrics.measure import Measurer
 from SlicerDeepRegLib.metrics.regularity import inverse_metrics, regularity_metrics
+from SlicerDeepRegLib.metrics.surfaces import Surfaces, surface_by_label
 from SlicerDeepRegLib.metrics.table import table
 from SlicerDeepRegLib.types import Field, Image, Transform
 
@@ -25,6 +29,43 @@ def test_dice_and_surface_distance_of_a_shifted_cube():
     assert hd95[1] == pytest.approx(3.0)
     assert 0 < assd[1] < 3.0
     assert surface_by_label(cube(), cube(), (1.0, 1.0, 1.0))[0] == {1: 0.0}
+
+
+def blobs(seed, shape, labels=4):
+    """A label map of smooth structures, some of which touch the border."""
+    random = np.random.default_rng(seed)
+    fields = scipy.ndimage.gaussian_filter(random.standard_normal((labels, *shape)), (0, *(4,) * len(shape)))
+    return np.where(fields.max(0) > 0.02, fields.argmax(0) + 1, 0).astype(np.int32)
+
+
+@pytest.mark.parametrize("shape", [(30, 36, 32), (50, 60)])
+def test_surfaces_are_as_far_apart_as_the_library_of_learn2reg_says(shape):
+    spacing = (1.5, 0.8, 1.1)[: len(shape)]
+    fixed, others = blobs(0, shape), [blobs(seed, shape) for seed in (1, 2)] + [np.roll(blobs(0, shape), 1, 0)]
+    surfaces = Surfaces(fixed, spacing)
+    for other in others:  # the second and third use what was kept of the first
+        hd95, assd = surfaces.compare(other)
+        assert set(hd95) == {1, 2, 3, 4}
+        for label in hd95:
+            found = surface_distance.compute_surface_distances(fixed == label, other == label, spacing)
+            areas = found["surfel_areas_gt"].sum(), found["surfel_areas_pred"].sum()
+            mean = np.average(surface_distance.compute_average_surface_distance(found), weights=areas)
+            assert hd95[label] == pytest.approx(surface_distance.compute_robust_hausdorff(found, 95), abs=1e-9)
+            assert assd[label] == pytest.approx(mean, abs=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(20, 24, 22), (1, 30, 40)])
+def test_ssim_is_that_of_scikit_image(shape):
+    random = np.random.default_rng(0)
+    fixed = scipy.ndimage.gaussian_filter(random.random(shape), 1).astype(np.float32)
+    mask = np.zeros(shape, bool)
+    mask[..., 3:9, 2:15] = True
+    similarities = Similarities(fixed, mask)
+    for amount in (0.02, 0.1):
+        warped = np.clip(fixed + amount * random.standard_normal(shape), 0, 1).astype(np.float32)
+        given = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1, full=True)
+        _, image = structural_similarity(np.squeeze(fixed), np.squeeze(warped), **given)
+        assert similarities.metrics(warped)["ssim"] == pytest.approx(image.reshape(shape)[mask].mean(), abs=1e-6)
 
 
 def test_a_label_missing_in_one_map_has_no_metric():
