@@ -14,7 +14,7 @@ from ..types import Image, Result
 from .display import add_legend, diverging_colors, set_range, show_alike
 from .facts import scene_facts
 from .nodes import FLIP, add_text_columns, add_transform, add_volume
-from .runs import MARK, Run, matrix_to_world, node_name, put_into, remove
+from .runs import MARK, Run, matrix_to_world, node_name, own, put_into, remove
 from .scene import JACOBIAN_COLORS, add_distances, display_range
 from .segments import add_segment
 
@@ -67,6 +67,22 @@ def add_run(
     return run
 
 
+def complete_run(
+    scene: slicer.vtkMRMLScene,
+    run: Run,
+    result: Result,
+    facts: dict[str, Any],
+    table: Sequence[tuple[str, Sequence[str]]],
+) -> None:
+    """Add to a run what was measured since it was added, and the new facts."""
+    if result.uncertainty is not None:
+        _add_uncertainty(scene, run, result.uncertainty)
+        own(scene, run, "uncertainty", run.get("uncertainty"), save=True)
+    if table:
+        own(scene, run, "table", _add_table(scene, table, node_name(run, "table")), save=True)
+    run.add_facts(**facts)
+
+
 def _run_node(name: str) -> slicer.vtkMRMLScriptedModuleNode:
     node = slicer.vtkMRMLScriptedModuleNode()
     node.SetName(name)
@@ -94,9 +110,11 @@ def _add_volumes(
     set_range(jacobian, 0.0, 2.0, diverging_colors(scene, JACOBIAN_COLORS, middle=1.0))
     add_legend(jacobian, "Jacobian")
     if result.uncertainty is not None:
-        run.set(
-            "uncertainty", add_distances(scene, result.uncertainty, node_name(run, "uncertainty"), "Uncertainty (mm)")
-        )
+        _add_uncertainty(scene, run, result.uncertainty)
+
+
+def _add_uncertainty(scene: slicer.vtkMRMLScene, run: Run, uncertainty: Image) -> None:
+    run.set("uncertainty", add_distances(scene, uncertainty, node_name(run, "uncertainty"), "Uncertainty (mm)"))
 
 
 def _add_labels(

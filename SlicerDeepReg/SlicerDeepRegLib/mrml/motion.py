@@ -30,10 +30,15 @@ MADE = ("stage_volumes", "stage_browser", "stage_shown")
 
 
 def keep_motion(scene: slicer.vtkMRMLScene, run: Run, result: Result) -> None:
-    """Keep the stages and the path of a result with its run."""
+    """Keep the stages and the path of a result with its run; the path is there when it is measured."""
     stages = _sequence(scene, run, "stages", "stage")
     for number, stage in enumerate(result.stages):
         _put(stages, str(number), stage.name, from_parent_of(stage.linear_lps, stage.field))
+    keep_path(scene, run, result)
+
+
+def keep_path(scene: slicer.vtkMRMLScene, run: Run, result: Result) -> None:
+    """Keep the path of a result with its run, where it has one."""
     if result.path:
         path = _sequence(scene, run, "path", "time")
         for number, field in enumerate(result.path, start=1):

@@ -18,6 +18,7 @@ from .choice import Choice
 from .session import Job
 
 if TYPE_CHECKING:
+    from ..mrml.runs import Run
     from .context import Context
 
 
@@ -39,6 +40,7 @@ class Launcher:
         self.job: Job | None = None
         self.attended = True
         self.installing = False
+        self._presented: Run | None = None  # of the job, before it was measured
 
     @property
     def unattended(self) -> bool:
@@ -65,7 +67,7 @@ class Launcher:
             return False
         if not self._installed():
             return False
-        self.job = context.session.start(choice, name)
+        self.job, self._presented = context.session.start(choice, name), None
         self.attended = attended
         self._working(True)
         for section in context.sections:
@@ -139,6 +141,16 @@ class Launcher:
                 section.progressed(job)
         if job.over:
             self._finish(job)
+        elif job.run is not None and job.run != self._presented:
+            self._present(job.run)
+
+    def _present(self, run: Run) -> None:
+        """Select a run that was added to the scene, and show it if the user began it."""
+        self._presented = run
+        self.context.update()
+        self.context.select(run)
+        if self.attended:
+            self.context.display.show(run)
 
     def _take_segmentations(self) -> None:
         """Choose the segmentations that are there now, and say what is to be said about the others."""
@@ -178,12 +190,11 @@ class Launcher:
         self.job = None
         self._working(False)
         seconds = time.monotonic() - job.started
-        context.say(_("Done in {seconds:.1f} s.").format(seconds=seconds) if done else job.text)
-        context.update()
-        if done:
-            context.select(job.run)
-            if attended:
-                context.display.show(job.run)
+        context.say(_(job.text) if job.text else _("Done in {seconds:.1f} s.").format(seconds=seconds))
+        if done and job.run != self._presented:
+            self._present(job.run)
+        else:
+            context.update()
         for section in context.sections:
             section.finished(job)
         if job.state == "failed" and attended:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..metrics.table import rows
-from ..mrml.add_run import add_run
-from ..mrml.motion import keep_motion
+from ..mrml.add_run import add_run, complete_run
+from ..mrml.motion import keep_motion, keep_path
 from ..mrml.runs import Run, free_name, remove
 from ..report.facts import facts_of
-from ..types import InputError
+from ..types import InputError, Result
 from ..worker.client import WorkerClient
 from .choice import Choice, Prepared, prepare
 from .looker import Looker
@@ -33,8 +33,9 @@ class Job:
         text: why it failed or was canceled.
         reason: of a failure: "input", "gpu_memory", "device", "memory", "disk", "torch", "died" or "error".
         losses: (stage, loss) of every iteration so far.
-        run: what it added to the scene, when done.
-        seconds: by part, on this side: "convert", "hand over", "nodes"; "registration" is the worker's.
+        run: what it added to the scene, before it is measured.
+        seconds: by part, on this side: "convert", "hand over", "nodes", and "until shown", from Apply on;
+            "registration" is the worker's.
     """
 
     choice: Choice
@@ -128,7 +129,10 @@ class Session:
         """End the job at once because what it depends on is gone."""
         if self.busy:
             self.client.cancel(self.job.worker_job)
-            _end(self.job, "canceled", text)
+            if self.job.run is None:
+                _end(self.job, "canceled", text)
+            else:
+                self._leave_unmeasured(text)
 
     def poll(self) -> bool:
         """Take in what the worker said; True when anything changed."""
@@ -154,18 +158,29 @@ class Session:
             self._cannot_compute(event["text"])
         elif job is None or event.get("job") not in (None, job.worker_job):
             return
-        elif job.over:
-            if kind == "done":  # dropped meanwhile
-                self.client.release(job.worker_job)
-        elif kind == "progress":
+        elif not job.over:
+            self._take_of_job(event)
+        elif kind == "done":  # dropped meanwhile
+            self.client.release(job.worker_job)
+
+    def _take_of_job(self, event: dict[str, Any]) -> None:
+        kind, job = event["kind"], self.job
+        if kind == "progress":
             _progress(job, event)
-        elif kind == "canceled":
-            _end(job, "canceled", "Canceled; the scene is unchanged.")
+        elif kind == "shown":
+            self._show(event.pop("result"))
         elif kind == "done":
-            self._put_into_scene(event)
+            self._finish(event)
+        elif kind == "canceled" and job.run is None:
+            _end(job, "canceled", "Canceled; the scene is unchanged.")
+        elif kind == "canceled":
+            self._leave_unmeasured("Measuring was canceled; the result is kept.")
         elif kind in ("failed", "died"):
             job.log += [text for text in (event.get("detail"), event.get("last_words")) if text]
-            self._fail(event.get("reason", "died"), event["text"])
+            if job.run is None:
+                self._fail(event.get("reason", "died"), event["text"])
+            else:
+                self._leave_unmeasured(f"The result is kept, but it could not be measured. {event['text']}")
 
     def _cannot_compute(self, text: str) -> None:
         self.trouble = text
@@ -178,23 +193,53 @@ class Session:
         self.job.reason = reason
         _end(self.job, "failed", text)
 
-    def _put_into_scene(self, event: dict[str, Any]) -> None:
+    def _show(self, result: Result) -> None:
+        """Put a result that is not measured yet into the scene, in place of one that was shown before."""
+        if self.job.run is None or self._take_back():
+            self._put_into_scene(result, measured=False)
+
+    def _finish(self, event: dict[str, Any]) -> None:
+        """Complete the run with what was measured."""
+        job, result = self.job, event.pop("result")
+        lines = [f"{stage.name}: {stage.seconds:.1f} s" for stage in result.stages] + list(result.notes)
+        try:
+            if job.run is not None and not _is_there(job.run):
+                _end(job, "canceled", "The result was deleted before it was measured.")
+            elif job.run is not None and event["is_shown"]:
+                self._complete(result)
+            elif job.run is None or self._take_back():
+                self._put_into_scene(result)
+        finally:
+            del result  # its arrays are mapped from the files, which Windows would not remove
+            self.client.release(job.worker_job)
+        if job.state == "running":
+            job.log += lines
+            _end(job, "done", "")
+
+    def _take_back(self) -> bool:
+        """Remove what was shown: on a GPU that was full, another preset found something else."""
         import slicer
 
-        job, choice, result = self.job, self.job.choice, event.pop("result")
-        result = dataclasses.replace(result, notes=(*job.prepared.notes, *result.notes))
+        if _is_there(self.job.run):
+            remove(slicer.mrmlScene, self.job.run, also_permanent=True)
+        self.job.run = None
+        return True
+
+    def _put_into_scene(self, result: Result, measured: bool = True) -> None:
+        import slicer
+
+        job, choice = self.job, self.job.choice
         begin = time.monotonic()
-        job.seconds["registration"] = sum(result.seconds.values())
         try:
             job.run = add_run(
                 slicer.mrmlScene,
                 result,
                 free_name(slicer.mrmlScene, job.name),
-                facts_of(result, job.prepared.label_names),
+                self._facts(result, measured),
                 choice.fixed,
                 choice.moving,
                 job.prepared.moving.world_to_local,
-                rows(result.metrics),
+                rows(result.metrics) if measured else (),
                 choice.moving_segmentation,
                 job.prepared.label_names,
             )
@@ -204,18 +249,51 @@ class Session:
             if job.run is not None:
                 remove(slicer.mrmlScene, job.run, also_permanent=True)
                 job.run = None
+            if not measured:
+                self.client.cancel(job.worker_job)
             text = (
                 f"The result could not be added to the scene ({error}). Register again; if it fails again, report it."
             )
             self._fail("error", text)
             return
-        finally:
-            lines = [f"{stage.name}: {stage.seconds:.1f} s" for stage in result.stages] + list(result.notes)
-            del result  # its arrays are mapped from the files, which Windows would not remove
-            self.client.release(job.worker_job)
         job.seconds["nodes"] = time.monotonic() - begin
-        job.log += lines
-        _end(job, "done", "")
+
+    def _complete(self, result: Result) -> None:
+        import slicer
+
+        job = self.job
+        try:
+            keep_path(slicer.mrmlScene, job.run, result)
+            complete_run(slicer.mrmlScene, job.run, result, self._facts(result), rows(result.metrics))
+        except Exception as error:  # the result itself is there
+            job.log.append(traceback.format_exc())
+            self._leave_unmeasured(f"The result is kept, but what was measured could not be added to it ({error}).")
+
+    def _facts(self, result: Result, measured: bool = True) -> dict[str, Any]:
+        job = self.job
+        job.seconds["registration"] = sum(result.seconds.values())
+        job.seconds.setdefault("until shown", time.monotonic() - job.started)
+        result = dataclasses.replace(result, notes=(*job.prepared.notes, *result.notes))
+        return {
+            **facts_of(result, job.prepared.label_names),
+            "is_measured": measured,
+            "seconds_until_shown": job.seconds["until shown"],
+        }
+
+    def _leave_unmeasured(self, text: str) -> None:
+        """End the job with the result that was shown."""
+        job = self.job
+        if _is_there(job.run):
+            job.run.add_facts(notes=[*job.run.facts.get("notes", []), text])
+            _end(job, "done", text)
+        else:
+            _end(job, "canceled", "The result was deleted before it was measured.")
+
+
+def _is_there(run: Run) -> bool:
+    import slicer
+
+    return bool(slicer.mrmlScene.IsNodePresent(run.node))
 
 
 def _end(job: Job, state: str, text: str) -> None:

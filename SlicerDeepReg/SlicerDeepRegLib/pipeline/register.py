@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,12 +25,16 @@ from .structures import asks_for_structures, with_structures
 from .uncertainty import uncertainty_map
 
 
-def register(request: Request, report: ProgressCallback | None = None) -> Result:
+def register(
+    request: Request, report: ProgressCallback | None = None, show: Callable[[Result], None] | None = None
+) -> Result:
     """Register a pair: checks, linear alignment, method, result.
 
     Args:
         request: what to register, and how.
         report: called with :class:`Progress` many times a second at most; raise ``Canceled`` in it to stop.
+        show: called with the result as soon as there is one to look at, before anything is measured: its metrics,
+            locations, path and uncertainty are empty.
 
     Returns:
         The transform from fixed to moving points with its inverse, the warped image (linear interpolation)
@@ -41,7 +47,7 @@ def register(request: Request, report: ProgressCallback | None = None) -> Result
         Canceled: ``report`` asked for it.
     """
     try:
-        return _register(request, report or _silent)
+        return _register(request, report or _silent, show)
     except RuntimeError as error:
         explained = devices.in_words(error)
         if explained is error:
@@ -49,7 +55,7 @@ def register(request: Request, report: ProgressCallback | None = None) -> Result
         raise explained from error
 
 
-def _register(request: Request, report: ProgressCallback) -> Result:
+def _register(request: Request, report: ProgressCallback, show: Callable[[Result], None] | None) -> Result:
     plan = Plan.of(request)
     clock = Clock(plan.device)
     share = 1 / (1 + request.uncertainty_runs)
@@ -76,6 +82,27 @@ def _register(request: Request, report: ProgressCallback) -> Result:
     jacobian = _jacobian(transform, fixed)
     clock.done("warp")
 
+    found = Result(
+        request=request,
+        fixed=fixed,
+        moving=inputs.pair.moving,
+        transform=transform,
+        warped=warped,
+        jacobian=jacobian,
+        warped_labels=labels,
+        fixed_labels=inputs.fixed_labels,
+        stages=alignment.stages,
+        metrics={},
+        seconds=dict(clock.seconds),
+        provenance=provenance(checksums, plan.device, alignment.similarity, alignment.decision.describe()),
+        notes=(*inputs.notes, *warnings, *said, *seen, *alignment.notes),
+        label_names=inputs.label_names,
+        peak_gb=clock.peak_gb,
+    )
+    if show is not None:
+        show(found)
+        clock.done("show")
+
     progress(Progress(0.95, "measuring"))
     assessment = _assessment(request, inputs, alignment, warped, labels, jacobian)
     stages = measured_stages(inputs, alignment, assessment)
@@ -89,24 +116,15 @@ def _register(request: Request, report: ProgressCallback) -> Result:
         clock.done("uncertainty")
 
     report(Progress(1.0, "done"))
-    return Result(
-        request=request,
-        fixed=fixed,
-        moving=inputs.pair.moving,
-        transform=transform,
-        warped=warped,
-        jacobian=jacobian,
-        warped_labels=labels,
-        fixed_labels=inputs.fixed_labels,
+    return dataclasses.replace(
+        found,
         stages=stages,
         metrics=assessment.metrics,
         seconds=clock.seconds,
-        provenance=provenance(checksums, plan.device, alignment.similarity, alignment.decision.describe()),
-        notes=(*inputs.notes, *warnings, *said, *seen, *alignment.notes, *assessment.notes),
+        notes=(*found.notes, *assessment.notes),
         locations=assessment.locations,
         path=path,
         uncertainty=uncertainty,
-        label_names=inputs.label_names,
         peak_gb=clock.peak_gb,
     )
 

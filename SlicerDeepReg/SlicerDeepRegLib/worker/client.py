@@ -36,11 +36,12 @@ class WorkerClient:
         environment: of the process; the caller's when left out.
 
     Events that ``poll`` returns are dictionaries with ``kind``: "ready", "devices" (what can be computed on),
-    "no_torch" (with ``text``), "progress" (``fraction``, ``stage``, ``losses``: pairs of stage and loss), "done"
-    (``result``, a Result, or ``structures``, a SeenStructures, whose arrays are mapped from files: copy what you keep,
-    then ``release``; or ``look``, the values of a pipeline's Look, whose files are gone already), "failed" (``reason``,
-    ``text``; after "device" the worker is ended), "canceled", and "died" (``text``, the worker's ``last_words``).
-    Events about a job hold its name in ``job``.
+    "no_torch" (with ``text``), "progress" (``fraction``, ``stage``, ``losses``: pairs of stage and loss), "shown"
+    (``result``, a Result that is not measured yet), "done" (``result``, and ``is_shown``: whether it is the one that
+    was shown; or ``structures``, a SeenStructures; or ``look``, the values of a pipeline's Look), "failed"
+    (``reason``, ``text``; after "device" the worker is ended), "canceled", and "died" (``text``, the worker's
+    ``last_words``). Arrays are mapped from files: copy what you keep, then ``release`` a job that is done (a look has
+    no files left). Events about a job hold its name in ``job``.
     """
 
     def __init__(self, python: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> None:
@@ -223,14 +224,7 @@ class WorkerClient:
     def _event_of(self, message: dict[str, Any]) -> dict[str, Any] | None:
         kind, job = message["kind"], message.get("job")
         if kind == "ready":
-            if message["protocol"] != protocol.PROTOCOL or message["version"] != __version__:
-                self.stop()
-                text = (
-                    f"The registration process is version {message['version']} and the module is {__version__}. "
-                    "Restart Slicer, so that both are loaded from the same installation."
-                )
-                return {"kind": "no_torch", "text": text}
-            return message
+            return self._ready(message)
         if kind == "alive":
             return None
         if kind == "devices":
@@ -239,7 +233,9 @@ class WorkerClient:
             return message
         if job not in self._requests:
             return None
-        if kind == "done":
+        if kind == "shown" and job in self._canceled:
+            return None
+        if kind in ("done", "shown"):
             message = self._finished(message, job)
         if message["kind"] in ("failed", "canceled") or "look" in message:
             self.release(job)
@@ -248,8 +244,18 @@ class WorkerClient:
             self._canceled.pop(job, None)
         return message
 
+    def _ready(self, message: dict[str, Any]) -> dict[str, Any]:
+        if message["protocol"] == protocol.PROTOCOL and message["version"] == __version__:
+            return message
+        self.stop()
+        text = (
+            f"The registration process is version {message['version']} and the module is {__version__}. "
+            "Restart Slicer, so that both are loaded from the same installation."
+        )
+        return {"kind": "no_torch", "text": text}
+
     def _finished(self, message: dict[str, Any], job: str) -> dict[str, Any]:
-        """Return the message of a finished job with its result, or what came instead of it."""
+        """Return the message of a job with its result, or what came instead of it."""
         if job in self._canceled:
             return {"kind": "canceled", "job": job}
         folder = self._connected().folder / job

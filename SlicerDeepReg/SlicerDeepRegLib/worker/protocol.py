@@ -1,8 +1,9 @@
 """What client and worker say: one JSON object a line, arrays as .npy files in a private folder.
 
 The client sends ``register``, ``segment``, ``look``, ``cancel`` and ``quit``; the worker sends ``ready``, ``devices``,
-``alive``, ``progress``, ``done``, ``failed`` and ``canceled``. Everything about a job carries its name. Arrays are
-written to the job's folder and read by mapping the file, so that a volume is never copied through the pipe.
+``alive``, ``progress``, ``shown`` (a result that is not measured yet), ``done``, ``failed`` and ``canceled``.
+Everything about a job carries its name. Arrays are written to the job's folder and read by mapping the file, so that a
+volume is never copied through the pipe.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ..types import (
 )
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
-PROTOCOL = 7
+PROTOCOL = 8
 
 
 def line(kind: str, **values: Any) -> bytes:
@@ -56,14 +57,15 @@ def parse(text: bytes) -> dict[str, Any] | None:
 def write_request(request: Request, folder: Path) -> dict[str, Any]:
     """Return the request as plain values; its images, which must be in memory, go to files in ``folder``."""
     values: dict[str, Any] = {}
+    arrays = Arrays(folder)
     for name in request.__dataclass_fields__:
         value = getattr(request, name)
         if value is not None and name in IMAGE_FIELDS:
-            value = _write_image(value, folder, name)
+            value = _write_image(value, arrays, name)
         elif value is not None and name in POINT_FIELDS:
             value = np.asarray(value, float).tolist()
         elif name in CONTRAST_FIELDS:
-            value = [_write_image(image, folder, f"{name}_{number}") for number, image in enumerate(value, 1)]
+            value = [_write_image(image, arrays, f"{name}_{number}") for number, image in enumerate(value, 1)]
         values[name] = value
     return values
 
@@ -82,25 +84,46 @@ def read_request(values: dict[str, Any], folder: Path) -> Request:
     return Request(**given)
 
 
-def write_result(result: Result, folder: Path) -> dict[str, Any]:
-    """Return the result as plain values; arrays that the client does not have yet go to files in ``folder``.
+class Arrays:
+    """The files of the arrays of a job: one that was written already is not written again.
+
+    Args:
+        folder: of the job.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._written: dict[int, tuple[np.ndarray, str]] = {}  # the array is held, so that its number stays its own
+
+    def save(self, array: np.ndarray, name: str) -> str:
+        """Return the name of the array's file, which is written where there is none yet."""
+        if id(array) not in self._written:
+            taken = {file for _, file in self._written.values()}
+            wanted = [name, *(f"{name}_{number}" for number in range(2, len(taken) + 3))]
+            free = next(one for one in wanted if f"{one}.npy" not in taken)
+            self._written[id(array)] = array, _save(array, self._folder, free)
+        return self._written[id(array)][1]
+
+
+def write_result(result: Result, arrays: Arrays) -> dict[str, Any]:
+    """Return the result as plain values; arrays that the client does not have yet go to files of the job.
 
     The inverse stays behind: Slicer finds it from the transform itself.
     """
     return jsonable(
         {
             "preset": result.request.preset,
-            "warped": _write_image(result.warped, folder, "warped"),
-            "jacobian": _write_image(result.jacobian, folder, "jacobian"),
-            "warped_labels": _optional(result.warped_labels, folder, "warped_labels"),
+            "warped": _write_image(result.warped, arrays, "warped"),
+            "jacobian": _write_image(result.jacobian, arrays, "jacobian"),
+            "warped_labels": _optional(result.warped_labels, arrays, "warped_labels"),
             "linear_lps": result.transform.linear_lps,
-            "field": _write_field(result.transform.field, folder, "field"),
+            "field": _write_field(result.transform.field, arrays, "field"),
             "stages": [
                 {
                     "name": stage.name,
                     "seconds": stage.seconds,
                     "linear_lps": stage.linear_lps,
-                    "field": _write_field(stage.field, folder, f"stage{number}"),
+                    "field": _write_field(stage.field, arrays, f"stage{number}"),
                     "metrics": stage.metrics,
                     "curve": stage.curve,
                     "note": stage.note,
@@ -113,8 +136,8 @@ def write_result(result: Result, folder: Path) -> dict[str, Any]:
             "provenance": result.provenance,
             "notes": result.notes,
             "locations": [dataclasses.asdict(place) for place in result.locations],
-            "path": [_write_field(field, folder, f"path{number}") for number, field in enumerate(result.path)],
-            "uncertainty": _optional(result.uncertainty, folder, "uncertainty"),
+            "path": [_write_field(field, arrays, f"path{number}") for number, field in enumerate(result.path)],
+            "uncertainty": _optional(result.uncertainty, arrays, "uncertainty"),
         }
     )
 
@@ -177,7 +200,7 @@ class SeenStructures:
 
 def write_volume(image: Image, folder: Path) -> dict[str, Any]:
     """Return the only image of a job as plain values; its voxels go to a file in ``folder``."""
-    return _write_image(image, folder, "volume")
+    return _write_image(image, Arrays(folder), "volume")
 
 
 def read_volume(values: dict[str, Any], folder: Path) -> Image:
@@ -187,7 +210,7 @@ def read_volume(values: dict[str, Any], folder: Path) -> Image:
 
 def write_structures(seen: SeenStructures, folder: Path) -> dict[str, Any]:
     """Return what was seen as plain values; the labels go to a file in ``folder``."""
-    labels = _write_image(seen.labels, folder, "labels")
+    labels = _write_image(seen.labels, Arrays(folder), "labels")
     return {"labels": labels, "confidences": dict(seen.confidences), "is_brain": bool(seen.is_brain)}
 
 
@@ -208,12 +231,12 @@ def in_memory(source: Source) -> Image:
     return source
 
 
-def _optional(image: Image | None, folder: Path, name: str) -> dict[str, Any] | None:
-    return _write_image(image, folder, name) if image is not None else None
+def _optional(image: Image | None, arrays: Arrays, name: str) -> dict[str, Any] | None:
+    return _write_image(image, arrays, name) if image is not None else None
 
 
-def _write_image(image: Image, folder: Path, name: str) -> dict[str, Any]:
-    values = {"array": _save(image.values, folder, name), "name": image.name, "dimensions": image.dimensions}
+def _write_image(image: Image, arrays: Arrays, name: str) -> dict[str, Any]:
+    values = {"array": arrays.save(image.values, name), "name": image.name, "dimensions": image.dimensions}
     return {**values, "ijk_to_lps": image.grid.ijk_to_lps.tolist()}
 
 
@@ -223,10 +246,10 @@ def _read_image(values: dict[str, Any], folder: Path, mapped: bool = True) -> Im
     return Image(array, grid, values["name"], values["dimensions"])
 
 
-def _write_field(field: Field | None, folder: Path, name: str) -> dict[str, Any] | None:
+def _write_field(field: Field | None, arrays: Arrays, name: str) -> dict[str, Any] | None:
     if field is None:
         return None
-    array = _save(field.displacement_lps_mm, folder, name)
+    array = arrays.save(field.displacement_lps_mm, name)
     return {"array": array, "ijk_to_lps": field.grid.ijk_to_lps.tolist()}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import faulthandler
+import functools
 import gc
 import os
 import queue
@@ -35,6 +36,7 @@ from ..types import (
     ProgressCallback,
     Request,
     Result,
+    Transform,
 )
 from . import protocol
 from .requirements import listed, unmet
@@ -160,7 +162,8 @@ def _serve(message: dict[str, Any], root: Path, writer: MessageWriter, reader: M
     job = message["job"]
     refresh()  # a model may have been added since
     try:
-        answer = _ANSWERS[message["kind"]](message, root / job, progress_sender(job, writer, reader))
+        report = progress_sender(job, writer, reader)
+        answer = _ANSWERS[message["kind"]](message, root / job, report, functools.partial(writer.send, job=job))
         writer.send("done", job=job, **answer)
     except Canceled:
         writer.send("canceled", job=job)
@@ -189,18 +192,32 @@ def _serve(message: dict[str, Any], root: Path, writer: MessageWriter, reader: M
         give_back_memory()
 
 
-def _registered(message: dict[str, Any], folder: Path, report: Callable[[Progress], None]) -> dict[str, Any]:
-    """Register; return what the message says."""
+def _registered(
+    message: dict[str, Any], folder: Path, report: Callable[[Progress], None], send: Callable[..., None]
+) -> dict[str, Any]:
+    """Register, show the result, then measure it; return what the message says."""
     from ..device import use_free_threads
     from ..pipeline import register
 
     meter = LoadMeter()  # now: what the client did to hand the volumes over is done
     request = protocol.read_request(message["request"], folder)
     use_free_threads(meter)
-    return {"result": protocol.write_result(register_with_smaller_plans(request, report, register), folder)}
+    arrays = protocol.Arrays(folder)
+    shown: list[Transform] = []
+
+    def show(result: Result) -> None:
+        send("shown", result=protocol.write_result(result, arrays))
+        shown.append(result.transform)
+
+    found = register_with_smaller_plans(request, report, functools.partial(register, show=show))
+    # A GPU may have run out of memory while it measured: then what was shown first is not what was found.
+    is_shown = bool(shown) and shown[0] is found.transform
+    return {"result": protocol.write_result(found, arrays), "is_shown": is_shown}
 
 
-def _segmented(message: dict[str, Any], folder: Path, report: Callable[[Progress], None]) -> dict[str, Any]:
+def _segmented(
+    message: dict[str, Any], folder: Path, report: Callable[[Progress], None], send: Callable[..., None]
+) -> dict[str, Any]:
     """Look for the structures of a brain; return what the message says.
 
     Raises:
@@ -218,7 +235,9 @@ def _segmented(message: dict[str, Any], folder: Path, report: Callable[[Progress
     return {"structures": protocol.write_structures(seen, folder)}
 
 
-def _looked(message: dict[str, Any], folder: Path, report: Callable[[Progress], None]) -> dict[str, Any]:
+def _looked(
+    message: dict[str, Any], folder: Path, report: Callable[[Progress], None], send: Callable[..., None]
+) -> dict[str, Any]:
     """Find out what a pair is; return what the message says."""
     from ..pipeline import look
 

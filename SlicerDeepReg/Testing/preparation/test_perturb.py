@@ -13,7 +13,7 @@ from SlicerDeepRegLib.pipeline.decide import Decision
 from SlicerDeepRegLib.preparation.perturb import LEAST_NOISE, noise_of, perturbed_pair
 from SlicerDeepRegLib.teaching.pairs import synthetic_slice
 from SlicerDeepRegLib.types import Canceled, Channels, Image, InputError, Request, Transform
-from SlicerDeepRegLib.worker.protocol import read_result, write_result
+from SlicerDeepRegLib.worker.protocol import Arrays, read_result, write_result
 
 
 @pytest.mark.parametrize("sigma", [1.0, 4.0])
@@ -144,6 +144,6 @@ def test_an_invalid_number_of_uncertainty_runs_is_refused(count):
 
 
 def test_the_worker_hands_the_map_over(slice_result, tmp_path):
-    again = read_result(write_result(slice_result, tmp_path), tmp_path, slice_result.request)
+    again = read_result(write_result(slice_result, Arrays(tmp_path)), tmp_path, slice_result.request)
     assert np.array_equal(again.uncertainty.values, slice_result.uncertainty.values)
     assert again.uncertainty.grid.same_as(slice_result.uncertainty.grid)

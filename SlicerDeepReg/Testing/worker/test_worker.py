@@ -92,7 +92,7 @@ def test_request_and_result_survive_the_hand_over(case, tmp_path):
         assert (first.values == second.values).all() and first.values.dtype == second.values.dtype
         assert first.grid.same_as(second.grid, 1e-12)
     result = register(back)
-    values = protocol.parse(protocol.line("x", r=protocol.write_result(result, tmp_path)))["r"]
+    values = protocol.parse(protocol.line("x", r=protocol.write_result(result, protocol.Arrays(tmp_path))))["r"]
     again = protocol.read_result(values, tmp_path, asked)
     assert (again.warped_labels.values == result.warped_labels.values).all()
     assert again.stages[-1].curve == pytest.approx(result.stages[-1].curve)
@@ -320,7 +320,7 @@ def test_a_small_gpu_gets_the_smaller_plan(case, tmp_path):
     result = register_with_smaller_plans(fast_request(case, preset="thorough"), None, pretended)
     assert tried == ["thorough", "standard", "fast"]
     assert "fast was used" in result.notes[-1]
-    values = protocol.parse(protocol.line("x", r=protocol.write_result(result, tmp_path)))["r"]
+    values = protocol.parse(protocol.line("x", r=protocol.write_result(result, protocol.Arrays(tmp_path))))["r"]
     received = protocol.read_result(values, tmp_path, fast_request(case, preset="thorough"))
     assert received.request.preset == "fast"
 

@@ -56,7 +56,12 @@ class ApplySection(BaseSection):
         if self.context.session.busy:
             button.text = _("Cancel")
             button.enabled = True
-            button.toolTip = _("Cancel the registration. The scene is left unchanged.")
+            found = self.context.launcher.job is not None and self.context.launcher.job.run is not None
+            button.toolTip = (
+                _("Stop measuring. The result is kept.")
+                if found
+                else _("Cancel the registration. The scene is left unchanged.")
+            )
             return
         errors = [_(finding.sentence) for finding in self.context.findings if finding.severity == "error"]
         button.text = _("Apply")

@@ -72,7 +72,8 @@ class QualitySection(BaseSection):
         widgets.uncertaintyButton.enabled = is_complete and run.get("uncertainty") is not None
         widgets.inverseConsistencyButton.enabled = is_complete and self._opposite(run) is not None
         theme = self.root.palette.color(qt.QPalette.Base).name()  # the bars are drawn in its colors
-        state = (run, is_complete, str(run.facts.get("both_ways")) if is_complete else "", theme)
+        told = [str(run.facts.get(name)) for name in ("both_ways", "is_measured")] if is_complete else []
+        state = (run, is_complete, told, theme)
         if state == self._shown:
             return
         self._shown = state

@@ -118,7 +118,7 @@ def _cells(run: Run) -> list[str]:
     return [
         ("\U0001f512 " if run.permanent else "") + run.name,
         method_title(facts.get("method", "")),
-        f"{facts.get('seconds', 0):.0f} s",
+        f"{facts.get('seconds_until_shown', facts.get('seconds', 0)):.0f} s",
         written(metrics.get("ncc"), "{:.3f}"),
         written(metrics.get("folds_percent"), "{:.2g}"),
     ]
@@ -129,6 +129,10 @@ def _run_text(run: Run) -> str:
     facts = run.facts
     method, preset = facts.get("title", ""), preset_title(facts.get("preset", ""))
     lines = [run.name, f"{method}, {preset}, {facts.get('device', '')}"]
+    if "seconds_until_shown" in facts:
+        text = _("{shown:.1f} s from Apply to the result, {method:.1f} s of them of the method")
+        method_s = facts.get("seconds_by_part", {}).get("method", 0.0)
+        lines.append(text.format(shown=facts["seconds_until_shown"], method=method_s))
     lines += [f"{stage_title(stage['name'])}: {stage['seconds']:.1f} s" for stage in facts.get("stages", [])]
     lines += facts.get("notes", [])
     return "\n".join(lines)
