@@ -52,6 +52,9 @@ def test_the_result_is_that_of_register(client, case):
     events = wait_for_event(client, "done", job=job)
     there, here = events[-1]["result"], register(asked)
     assert {"ready", "devices", "progress"} <= {e["kind"] for e in events}
+    (first,) = [e["result"] for e in events if e["kind"] == "shown"]
+    assert events[-1]["is_shown"] and first.metrics == {} and np.array_equal(first.warped.values, there.warped.values)
+    assert len(list((client.folder / job).glob("warped*.npy"))) == 1  # written once
     assert np.allclose(there.warped.values, here.warped.values, atol=1e-3)
     assert np.allclose(there.jacobian.values, here.jacobian.values, atol=0.05)
     points = np.random.default_rng(0).normal(0, 8, (50, 3))
