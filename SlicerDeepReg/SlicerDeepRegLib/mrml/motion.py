@@ -190,7 +190,7 @@ def _with_vectors(like: vtk.vtkAbstractTransform, values: np.ndarray) -> vtk.vtk
 
 
 class Stages:
-    """The moving volume as each stage had it, as a Sequence that Slicer's own player plays.
+    """The moving volume as each stage had it, as a Sequence that Slicer's own player plays as far as it was shown.
 
     Args:
         scene: the MRML scene. run: one that kept its stages.
@@ -223,25 +223,37 @@ class Stages:
         return self.browser.GetProxyNode(self.run.get("stage_volumes"))
 
     def show(self, number: int) -> None:
-        """Make the volume be that of a stage, 0 as given."""
-        self.browser.SetSelectedItemNumber(max(0, min(int(number), len(self.names) - 1)))
+        """Make the volume be that of a stage, 0 as given; one that was not shown before is resampled now."""
+        number = max(0, min(int(number), len(self.names) - 1))
+        sequence = self.run.get("stage_volumes")
+        if sequence.GetItemNumberFromIndexValue(str(number), True) < 0:
+            self._add(number)
+        self.browser.SetSelectedItemNumber(sequence.GetItemNumberFromIndexValue(str(number), True))
         self._logic.UpdateProxyNodesFromSequences(self.browser)  # the desktop does it too, but later
 
-    def _make(self) -> None:
-        """Resample the moving volume by each stage's transform, and connect a sequence browser to the volumes."""
+    def _add(self, number: int) -> None:
+        """Resample the moving volume by a stage's transform; the last one's is the warped volume itself."""
         scene, run = self.scene, self.run
+        sequence, warped = run.get("stage_volumes"), run.get("warped")
+        if number == len(self.names) - 1:
+            sequence.SetDataNodeAtValue(warped, str(number))
+            return
         local = slicer.util.vtkMatrixFromArray(np.array(run.facts["world_to_local_ras"]))
-        sequence = _sequence(scene, run, "stage_volumes", "stage", save=False)
+        step = _items(run.get("stages"))[number - 1].GetTransformFromParent() if number else None
         transform = scene.AddNewNodeByClass("vtkMRMLTransformNode", "stage")
-        steps = [None, *[node.GetTransformFromParent() for node in _items(run.get("stages"))]]
         try:
-            for number, step in enumerate(steps):
-                transform.SetAndObserveTransformFromParent(in_turn(step, local))
-                moved = resampled(run.get("moving"), run.get("warped"), transform, self.names[number])
-                sequence.SetDataNodeAtValue(moved, str(number))
-                remove_node(scene, moved)
+            transform.SetAndObserveTransformFromParent(in_turn(step, local))
+            moved = resampled(run.get("moving"), warped, transform, self.names[number])
+            sequence.SetDataNodeAtValue(moved, str(number))
+            remove_node(scene, moved)
         finally:
             scene.RemoveNode(transform)
+
+    def _make(self) -> None:
+        """Make the volume that shows a stage, and the browser that Slicer's player plays: stages as they are seen."""
+        scene, run = self.scene, self.run
+        sequence = _sequence(scene, run, "stage_volumes", "stage", save=False)
+        self._add(len(self.names) - 1)
         browser = slicer.vtkMRMLSequenceBrowserNode()
         scene.AddNode(browser)
         own(scene, run, "stage_browser", browser)

@@ -16,7 +16,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from ..types import Field, Grid, Transform
-from .nodes import FLIP, flipped, grid_of, grid_part
+from .nodes import FLIP, grid_of, grid_part
 
 MARK = "DeepReg.Run"
 #: What a run owns, and what the nodes are called after the run's name.
@@ -148,7 +148,8 @@ def field_of(run: Run) -> Field | None:
     size = tuple(
         1 if shown[c] == 1 else n for c, n in enumerate(displacement.GetDimensions())
     )  # a slice is stored twice
-    return Field(flipped(vectors[tuple(slice(0, n) for n in size[::-1])]), Grid(size, FLIP @ matrix))
+    to_lps = np.diag(FLIP)[:3].astype(vectors.dtype)  # ``flipped`` would make doubles of millions of vectors
+    return Field(vectors[tuple(slice(0, n) for n in size[::-1])] * to_lps, Grid(size, FLIP @ matrix))
 
 
 def transform_of(run: Run) -> Transform:
