@@ -28,10 +28,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0."""
+    from ..processes.load import LoadMeter
+
+    meter = LoadMeter()  # measures while torch is loaded
+    from ..device import use_free_threads
     from ..pipeline import look
     from ..processes.current import prepare_process
 
     prepare_process()
+    use_free_threads(meter)
     names = ("fixed", "moving", "fixed_mask", "moving_mask", "linear", "device")
     seen = look(Request(**{name: getattr(options, name) for name in names}))
     print(json.dumps(dataclasses.asdict(seen), indent=2) if options.json else seen.text)

@@ -58,7 +58,10 @@ class _Found:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0."""
-    from ..device import choose
+    from ..processes.load import LoadMeter
+
+    meter = LoadMeter()  # measures while torch is loaded
+    from ..device import choose, use_free_threads
     from ..files.images import read_image
     from ..models.segmentation import read_description
     from .slicer_side import check_slicer, write_segmentation_scene
@@ -71,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
     if wanted and not of_brains:
         raise InputError(f"--{next(iter(wanted))} needs the structures of a brain. Give --model brain.")
     image = read_image(options.image, "image")
+    use_free_threads(meter)
     found = _see(image, model, choose(options.device), of_brains)
     _write(found.labels, options.output, of_brains)
     for name, path in wanted.items():

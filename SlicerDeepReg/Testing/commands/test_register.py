@@ -78,7 +78,8 @@ def test_everything_is_written_and_describes_itself(folder, tmp_path):
     transform = sitk.ReadTransform(str(output / "transform.h5"))
     by_itk = sitk.Resample(moving, fixed, transform, sitk.sitkLinear, float(sitk.GetArrayFromImage(moving).min()))
     warped = read_image(output / "warped.nii.gz")
-    assert np.abs(sitk.GetArrayFromImage(by_itk) - warped.values).max() < 0.1
+    # Of 100: the transform in the file is rounded to a hundredth of a voxel.
+    assert np.abs(sitk.GetArrayFromImage(by_itk) - warped.values).max() < 0.5
     labels = read_image(output / "warped_labels.nii.gz")
     assert set(np.unique(labels.values)) == {0, 1}
     assert read_image(output / "jacobian.nii.gz").grid.same_as(warped.grid, 1e-3)
@@ -209,7 +210,7 @@ def test_a_full_disk_leaves_nothing_behind(plain_case, tmp_path, monkeypatch):
     write_image(plain_case.fixed, tmp_path / "f.nrrd")
     write_image(plain_case.moving, tmp_path / "m.nrrd")
 
-    def full(transform, path):
+    def full(transform, path, dimensions):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
