@@ -89,6 +89,8 @@ label-maps: setup
 benchmark: setup
 	$(BIN)/python -m pip install --quiet --editable ".[peers]"
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/around.py --write
+	$(BIN)/python benchmarks/known_truth.py --write
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/panel.py
 	$(BIN)/python benchmarks/review.py
