@@ -21,11 +21,13 @@ class Comparison:
         voxel_ijk: lengths of a voxel along i, j(, k), in units of the shortest of them.
         warp_initial: warps an image like the moving one, (1, C, ...), by the displacement from which the resolution
             starts.
+        bias_ijk: deviations in voxels along i, j(, k) below which brightness does not vary by a bias field alone.
     """
 
     settings: Any
     voxel_ijk: Sequence[float]
     warp_initial: Callable[[torch.Tensor], torch.Tensor]
+    bias_ijk: Sequence[float]
 
 
 @dataclass(frozen=True, eq=False)

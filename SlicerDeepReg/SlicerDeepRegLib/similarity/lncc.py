@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..settings import number
 from ..types import Memory
 from .base import Comparison, State
-from .matching import matched
+from .matching import gain, matched
 
 if TYPE_CHECKING:
     import torch
@@ -29,10 +29,10 @@ class LNCCSettings:
     """The numbers of LNCC."""
 
     regularity: float = number(
-        1.6, 0.05, 20.0, "Regularity (LNCC)", "Weight of the diffusion energy per voxel. More is smoother."
+        1.3, 0.05, 20.0, "Regularity (LNCC)", "Weight of the diffusion energy per voxel. More is smoother."
     )
     window_radius: float = number(
-        4.0, 1.0, 12.0, "Window radius (voxels)", "Of the local correlation. Smaller follows finer detail and noise."
+        2.5, 1.0, 12.0, "Window radius (voxels)", "Of the local correlation. Smaller follows finer detail and noise."
     )
     min_intensity_std: float = number(
         0.12,
@@ -77,8 +77,9 @@ class LNCCSimilarity:
         difference = ((fixed - warped) ** 2 * content).sum() / content.sum().clamp(min=1)
         scale = max(float(difference) ** 0.5, settings.min_intensity_std)
         strided = fixed[0, 0].numel() > STRIDED_FROM
-        stride = [2 if strided and r >= 3 else 1 for r in radius]
-        term = WeightedSum((1.0, LNCC(fixed, radius, mask, stride_ijk=stride)), (0.5, MSE(fixed, scale, mask)))
+        stride = [2 if strided and r >= 2 else 1 for r in radius]
+        even = fixed / gain(fixed, warped, content, how.bias_ijk)  # a bias field is no reason to move anything
+        term = WeightedSum((1.0, LNCC(fixed, radius, mask, stride_ijk=stride)), (0.5, MSE(even, scale, mask)))
         return State(moving, term)
 
     def memory(self, voxels: int, coarse_field: bool) -> Memory:

@@ -7,6 +7,7 @@ the same tissue, so the median of the fixed intensities at the voxels of each mo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,12 @@ FEWEST_BINS = 3
 #: Root mean square, over voxels, of what the curve changes, below which intensities are alike already. Two copies of
 #: one image reach 0.8 bins where a scale resamples them at other places; images of two people have 1.6 to 6.6.
 ALIKE = 1 / BINS
+#: Of the bias field: how bright a voxel has to be, the largest logarithm of the ratio that is not taken for another
+#: tissue, how often that is decided, and the least part of a place that must be seen.
+LEAST_BRIGHT, LARGEST_RATIO, ROUNDS, LEAST_SEEN = 0.1, 0.25, 3, 1e-3
+#: An image is as many deviations of that smoothing long, at least. On images of 20 voxels a texture that had moved was
+#: taken for a bias field, and both directions of a registration disagreed by 0.76 mm for 0.43.
+FEWEST_SIGMA = 4.0
 
 
 def matched(moving: torch.Tensor, fixed: torch.Tensor, aligned: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
@@ -51,6 +58,36 @@ def matched(moving: torch.Tensor, fixed: torch.Tensor, aligned: torch.Tensor, co
     before = after - 1
     part = (moving - x[before]) / (x[after] - x[before])
     return y[before] + part * (y[after] - y[before])
+
+
+def gain(fixed: torch.Tensor, aligned: torch.Tensor, counts: torch.Tensor, sigma_ijk: Sequence[float]) -> torch.Tensor:
+    """Return by what smooth factor the fixed image is brighter than the moving one: their bias fields.
+
+    The mean logarithm of the ratio around each place, of voxels that are about as bright in both: those where one
+    tissue lies on another say nothing of a bias field, and are left out.
+
+    Args:
+        fixed, aligned: the fixed image, and the matched moving one as it lies on it; (1, 1, ...), 0..1.
+        counts: the same shape, above 0.5 where both are to be compared.
+        sigma_ijk: deviation in voxels along i, j(, k), over which a bias field is smooth.
+
+    Returns:
+        The same shape, 1 where too little was seen, and all over an image that is too small to tell a bias field from
+        what moved.
+    """
+    import torch
+
+    from ..warping.filters import gaussian
+
+    if any(size < FEWEST_SIGMA * sigma for size, sigma in zip(fixed.shape[:1:-1], sigma_ijk)):
+        return torch.ones_like(fixed)
+    bright = ((counts > 0.5) & (fixed > LEAST_BRIGHT) & (aligned > LEAST_BRIGHT)).to(fixed.dtype)
+    ratio = torch.log(fixed.clamp(min=LEAST_BRIGHT) / aligned.clamp(min=LEAST_BRIGHT))
+    found = torch.zeros_like(ratio)
+    for _ in range(ROUNDS):
+        weight = bright * ((ratio - found).abs() < LARGEST_RATIO)
+        found = gaussian(ratio * weight, sigma_ijk) / gaussian(weight, sigma_ijk).clamp(min=LEAST_SEEN)
+    return torch.exp(found)
 
 
 def _curve(joint: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

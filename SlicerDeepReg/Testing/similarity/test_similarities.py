@@ -28,7 +28,7 @@ def prepared(name, axes, moving, contrast=False):
     fixed, moved = shifted(axes, 0.0), shifted(axes, moving)
     still = torch.zeros(1, axes, *fixed.shape[2:])
     metric = similarities()[name]
-    how = Comparison(metric.presets["standard"], [1.0] * axes, lambda image: warp(image, still))
+    how = Comparison(metric.presets["standard"], [1.0] * axes, lambda image: warp(image, still), [4.0] * axes)
     return metric.prepare(fixed, 1 - moved if contrast else moved, torch.ones_like(fixed), how)
 
 

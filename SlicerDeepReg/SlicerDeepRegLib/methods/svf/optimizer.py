@@ -139,7 +139,9 @@ def optimize_level(
     begin = resize(before.displacement if before is not None else identity, shape)
     finest_mm = grid.spacing_mm[images.axes].min()
     thickness, cell = (g.spacing_mm[images.axes] / finest_mm for g in (grid, field_grid))
-    how = Comparison(settings.metrics[metric.name], thickness, lambda image: warp(image, begin, **relation))
+    how = Comparison(
+        settings.metrics[metric.name], thickness, lambda image: warp(image, begin, **relation), images.bias_at(grid)
+    )
     compared = prepare(metric, fixed, moving, inside, how, images.weights)
     velocity = identity
     channels = None

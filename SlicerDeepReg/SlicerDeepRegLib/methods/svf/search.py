@@ -114,7 +114,9 @@ def _gain(images: Images, level: Level, state: Deformation, metric: Similarity, 
     displacement = resized_to(state, grid, images.axes).displacement
     thickness = grid.spacing_mm[images.axes] / grid.spacing_mm[images.axes].min()
     none = displacement * 0
-    how = Comparison(settings.metrics[metric.name], thickness, lambda image: warp(image, none, **relation))
+    how = Comparison(
+        settings.metrics[metric.name], thickness, lambda image: warp(image, none, **relation), images.bias_at(grid)
+    )
     compared = prepare(metric, fixed, moving, inside, how, images.weights)
     without, with_search = (warp(compared.moving, u, **relation) for u in (none, displacement))
     return float(compared.term(without) - compared.term(with_search))
