@@ -78,8 +78,9 @@ def test_everything_is_written_and_describes_itself(folder, tmp_path):
     transform = sitk.ReadTransform(str(output / "transform.h5"))
     by_itk = sitk.Resample(moving, fixed, transform, sitk.sitkLinear, float(sitk.GetArrayFromImage(moving).min()))
     warped = read_image(output / "warped.nii.gz")
-    # Of 100: the transform in the file is rounded to a hundredth of a voxel.
-    assert np.abs(sitk.GetArrayFromImage(by_itk) - warped.values).max() < 0.5
+    # Of 100: the transform in the file is rounded to a hundredth of a voxel, which may decide about a border voxel.
+    apart = np.abs(sitk.GetArrayFromImage(by_itk) - warped.values)
+    assert np.quantile(apart, 0.9) < 0.1 and np.quantile(apart, 0.999) < 0.5
     labels = read_image(output / "warped_labels.nii.gz")
     assert set(np.unique(labels.values)) == {0, 1}
     assert read_image(output / "jacobian.nii.gz").grid.same_as(warped.grid, 1e-3)

@@ -36,7 +36,7 @@ def test_the_object_moves_points_as_the_transform_does_and_names_both_series(wri
     transform = sitk.ReadTransform(str(folder / "out" / "transform.h5"))
     expected = np.array([transform.TransformPoint(point.tolist()) for point in points])
     found = applied(folder / "out" / "registration.dcm", points)
-    assert np.abs(found - expected).max() < 1e-3
+    assert np.abs(found - expected).max() < 0.01  # transform.h5 is rounded to a hundredth of a voxel
     assert np.linalg.norm(found - points, axis=1).mean() > 2  # the other way round would be far off
     one = pydicom.dcmread(folder / "out" / "registration.dcm")
     fixed, moving = (pydicom.dcmread(folder / side / "000.dcm") for side in ("fixed", "moving"))
