@@ -18,6 +18,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .. import __version__
+from ..processes.load import allowed_threads
 from ..types import Field, Transform
 from .images import place
 from .transforms import affine, inverse_parts, parts
@@ -106,7 +107,7 @@ def _put_field(group: Any, field: Field, dimensions: int) -> None:
         compression_opts=LEVEL,
     )
     starts = range(0, len(flat), chunk)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(allowed_threads()) as threads:
         for start, packed in zip(starts, threads.map(_packer(flat, chunk, step_mm(field)), starts)):
             stored.id.write_direct_chunk((start,), packed)
 

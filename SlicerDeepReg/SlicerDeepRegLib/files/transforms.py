@@ -31,7 +31,7 @@ def to_sitk_inverse(transform: Transform, dimensions: int = 3) -> sitk.Transform
 
 def parts(transform: Transform) -> list[np.ndarray | Field]:
     """Return the matrices and fields of the composite, in ITK's order."""
-    return [transform.linear_lps, *([] if transform.field is None else [transform.field])]
+    return [transform.linear_lps] if transform.field is None else [transform.linear_lps, transform.field]
 
 
 def inverse_parts(transform: Transform) -> list[np.ndarray | Field]:

@@ -195,8 +195,8 @@ class Session:
 
     def _show(self, result: Result) -> None:
         """Put a result that is not measured yet into the scene, in place of one that was shown before."""
-        if self.job.run is None or self._take_back():
-            self._put_into_scene(result, measured=False)
+        self._take_back()
+        self._put_into_scene(result, measured=False)
 
     def _finish(self, event: dict[str, Any]) -> None:
         """Complete the run with what was measured."""
@@ -207,7 +207,8 @@ class Session:
                 _end(job, "canceled", "The result was deleted before it was measured.")
             elif job.run is not None and event["is_shown"]:
                 self._complete(result)
-            elif job.run is None or self._take_back():
+            else:
+                self._take_back()
                 self._put_into_scene(result)
         finally:
             del result  # its arrays are mapped from the files, which Windows would not remove
@@ -216,14 +217,13 @@ class Session:
             job.log += lines
             _end(job, "done", "")
 
-    def _take_back(self) -> bool:
-        """Remove what was shown: on a GPU that was full, another preset found something else."""
+    def _take_back(self) -> None:
+        """Remove what was shown, if anything: on a GPU that was full, another preset found something else."""
         import slicer
 
-        if _is_there(self.job.run):
+        if self.job.run is not None and _is_there(self.job.run):
             remove(slicer.mrmlScene, self.job.run, also_permanent=True)
         self.job.run = None
-        return True
 
     def _put_into_scene(self, result: Result, measured: bool = True) -> None:
         import slicer

@@ -1,7 +1,8 @@
 """Local normalized cross-correlation (LNCC) with the squared difference of matched intensities, for one modality.
 
 ``-LNCC^2 + 1/2 MSE / s^2`` with ``s`` the deviation of the difference from which a resolution starts. The squared
-difference tells tissues apart beyond the window: without it the same overlap cost more spread of volume change.
+difference tells tissues apart beyond the window: without it the same overlap cost more spread of volume change. A bias
+field, by which one image is brighter than the other, is taken out of it (docs/decisions/0037).
 """
 
 from __future__ import annotations

@@ -224,11 +224,13 @@ def _segmented(
         InputError: the model is not part of this installation, or the image is none that it takes.
     """
     from ..catalog import brain_model
-    from ..device import choose
+    from ..device import choose, use_free_threads
     from ..models.structures import StructureModel
 
+    meter = LoadMeter()
     report(Progress(0.0, "segmenting"))
     image = protocol.read_volume(message["image"], folder)
+    use_free_threads(meter)
     found = StructureModel(brain_model(), choose(message["device"])).see(image)
     report(Progress(0.9, "segmenting"))
     seen = protocol.SeenStructures(found.labels, found.confidences, found.evidence.is_brain)
@@ -239,9 +241,13 @@ def _looked(
     message: dict[str, Any], folder: Path, report: Callable[[Progress], None], send: Callable[..., None]
 ) -> dict[str, Any]:
     """Find out what a pair is; return what the message says."""
+    from ..device import use_free_threads
     from ..pipeline import look
 
-    return {"look": dataclasses.asdict(look(protocol.read_request(message["request"], folder), report))}
+    meter = LoadMeter()
+    request = protocol.read_request(message["request"], folder)
+    use_free_threads(meter)
+    return {"look": dataclasses.asdict(look(request, report))}
 
 
 #: What answers each kind of job.
