@@ -68,17 +68,14 @@ def _stages():
         Stage("structures-3mm", "structures", 3, 2400, 2e-3, 1.1, precision="bf16"),
         Stage("structures-on", "structures", 3, 2400, 1e-3, 1.1, "structures-3mm", "bf16"),
     ]
-    for name, network, seconds in (
-        ("msrd-net-small", "msrd-net:small", 1.1),
-        ("wavemorph-3mm", "wavemorph", 2.1),
-        ("fmirnet-1-3mm", "fmirnet:1", 4.3),
-        ("unfolding-1-3mm", "unfolding:stages-1", 2.7),
-        ("caml-once-3mm", "caml:no-carsc", 4.4),
+    for name, network, steps, seconds in (
+        ("msrd-net-small", "msrd-net:small", 5000, 1.1),
+        ("wavemorph-3mm", "wavemorph", 2600, 2.1),
+        ("fmirnet-1-3mm", "fmirnet:1", 2600, 4.3),
+        ("unfolding-1-3mm", "unfolding:stages-1", 2600, 2.7),
+        ("caml-once-3mm", "caml:no-carsc", 2600, 4.4),
     ):
-        found.append(Stage(name, network, 3, 2600, 1e-3, seconds))
-        if name == "msrd-net-small":  # its first steps were made with pairs that lie farther apart
-            name = "msrd-net-small-on"
-            found.append(Stage(name, network, 3, 3000, 7e-4, seconds, "msrd-net-small"))
+        found.append(Stage(name, network, 3, steps, 1e-3, seconds))
         finer = f"{network.partition(':')[0]}-2mm"
         found.append(Stage(finer, network, 2, 800, 5e-4, 3.15 * seconds, name))
     return tuple(found)

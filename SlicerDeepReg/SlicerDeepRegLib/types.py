@@ -53,6 +53,8 @@ OUTPUT_FILES = {
     "result": "result.json",
     "scene": "scene.mrb",
 }
+#: Of these, what a registration writes unless only some are wanted; the rest are asked for by options of their own.
+RESULT_OUTPUTS = ("warped", "transform", "inverse", "jacobian", "warped_labels", "uncertainty")
 
 
 class InputError(ValueError):

@@ -6,7 +6,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -21,6 +22,7 @@ from ..types import (
     OUTPUT_FILES,
     PAIR_CHOICES,
     PRESETS,
+    RESULT_OUTPUTS,
     STRUCTURE_CHOICES,
     Image,
     InputError,
@@ -156,6 +158,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="repeat it on N perturbed inputs and write uncertainty.nii.gz: the disagreement of the results in mm at "
         "each voxel; takes N times as long",
     )
+    parser.add_argument(
+        "--keep",
+        nargs="+",
+        choices=RESULT_OUTPUTS,
+        default=RESULT_OUTPUTS,
+        metavar="OUTPUT",
+        help=f"write only these, and result.json: {', '.join(RESULT_OUTPUTS)} (default: all)",
+    )
     parser.add_argument("--scene", action="store_true", help="also write scene.mrb and pictures (needs slicer-core)")
     parser.add_argument(
         "--report",
@@ -194,7 +204,7 @@ def run(options: argparse.Namespace) -> int:
     from ..device import use_free_threads
     from ..files.anonymous import without_names
     from ..files.dicom import write_registration
-    from ..files.results import output_folder, write_result
+    from ..files.results import ResultWriter, output_folder
     from ..processes.current import prepare_process
 
     prepare_process()
@@ -207,11 +217,18 @@ def run(options: argparse.Namespace) -> int:
     if options.dicom or options.dicom_different_patients:
         series = _dicom_series(request, options.dicom_different_patients)
     use_free_threads(meter)
-    result = registered(request, quiet=options.quiet or options.json)
-    if options.anonymous:
-        result = without_names(result)
-    with output_folder(options.output) as folder:
-        description = write_result(result, folder)
+    named = without_names if options.anonymous else lambda result: result
+    with ExitStack() as opened:
+        writers = []
+
+        def begin(found: Result) -> None:
+            """Write its files while it is measured."""
+            folder = opened.enter_context(output_folder(options.output))
+            writers.append(opened.enter_context(ResultWriter(folder, options.keep)))
+            writers[0].begin(named(found))
+
+        result = named(registered(request, options.quiet or options.json, begin))
+        description, folder = writers[0].end(result), writers[0].folder
         if series is not None:
             fixed = _series_read(result.fixed, "fixed image", series[0])
             moving = _series_read(result.moving, "moving image", series[1])
@@ -296,17 +313,21 @@ def check_outputs(output: Path, request: Request) -> None:
         check_disk_space(output, approximate_voxels(fixed, request.allow_outside))
 
 
-def registered(request: Request, quiet: bool = False) -> Result:
-    """Register, and show on standard error how far it is unless ``quiet``; raises what ``pipeline.register`` raises."""
+def registered(request: Request, quiet: bool = False, show: Callable[[Result], None] | None = None) -> Result:
+    """Register, and show on standard error how far it is unless ``quiet``; raises what ``pipeline.register`` raises.
+
+    Args:
+        show: called with the result before it is measured.
+    """
     from ..pipeline import register
 
     if quiet:
-        return register(request)
-    show = ProgressBar(sys.stderr)
+        return register(request, show=show)
+    bar = ProgressBar(sys.stderr)
     try:
-        return register(request, show)
+        return register(request, bar, show)
     finally:
-        show.close()
+        bar.close()
 
 
 class ProgressBar:

@@ -9,14 +9,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..types import OUTPUT_FILES, InputError, Result
+from ..types import OUTPUT_FILES, RESULT_OUTPUTS, Image, InputError, Result
 from .atomic import whole_files, writing
 from .images import check_memory_ran_out, checksum, write_image
 from .jsonable import jsonable
@@ -65,33 +66,95 @@ def check_disk_space(path: Path, voxels: int) -> None:
         )
 
 
-def write_result(result: Result, folder: Path) -> dict[str, Any]:
-    """Write every output of a result into ``folder``; returns the content of result.json.
+class ResultWriter:
+    """Writes a result into a folder, its images and fields in a thread while the result is still measured.
+
+    Use it in a ``with`` statement: where that ends early, the thread has ended too, and files may be missing.
+
+    Attributes:
+        folder: for the files.
+
+    Args:
+        keep: which of ``RESULT_OUTPUTS`` to write; result.json always is.
+    """
+
+    def __init__(self, folder: Path, keep: Collection[str] = RESULT_OUTPUTS) -> None:
+        self.folder, self._keep = folder, keep
+        self._thread = ThreadPoolExecutor(1)
+        self._begun: Future[dict[str, str]] | None = None
+
+    def __enter__(self) -> ResultWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.shutdown(wait=True)
+
+    def begin(self, result: Result) -> None:
+        """Start to write what is there before anything is measured.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        fields = [
+            sum(field.grid.voxels for field in group if field)
+            for name, group in (
+                ("transform", (result.transform.field,)),
+                ("inverse", result.transform.inverse_fields),
+            )
+            if name in self._keep
+        ]
+        amounts = [_BYTES_OF_IMAGES * result.fixed.grid.voxels, *(_BYTES_OF_FIELD * voxels for voxels in fields)]
+        _reserve(self.folder, [amount for amount in amounts if amount])
+        self._begun = self._thread.submit(self._write, result)
+
+    def end(self, result: Result) -> dict[str, Any]:
+        """Write the rest of a result, which was measured; returns the content of result.json.
+
+        Raises:
+            OSError: the disk is full, or a file cannot be written.
+        """
+        if self._begun is None:
+            self.begin(result)
+        assert self._begun is not None
+        digested = self._begun.result()
+        if result.uncertainty is not None:
+            digested = {**digested, "uncertainty": checksum(result.uncertainty)}
+            self._image(result.uncertainty, "uncertainty")
+        described = describe(result, digested)
+        text = json.dumps(described, indent=2, allow_nan=False)
+        (self.folder / OUTPUT_FILES["result"]).write_text(text + "\n", encoding="utf-8")
+        return described
+
+    def _write(self, result: Result) -> dict[str, str]:
+        """Write the images and fields that a result has; returns their checksums."""
+        dimensions = result.fixed.dimensions
+        for name in ("warped", "jacobian", "warped_labels"):
+            self._image(getattr(result, name), name)
+        try:
+            for name, write in (("transform", write_transform), ("inverse", write_inverse)):
+                if name in self._keep:
+                    write(result.transform, self.folder / OUTPUT_FILES[name], dimensions)
+        except RuntimeError as error:  # HDF5 says no more than that a write failed
+            check_memory_ran_out(error)
+            raise OSError(errno.EIO, f"writing the transform failed: {str(error).strip().splitlines()[-1]}") from error
+        return digests(result)
+
+    def _image(self, image: Image | None, name: str) -> None:
+        if image is not None and name in self._keep:
+            write_image(image, self.folder / OUTPUT_FILES[name])
+
+
+def write_result(result: Result, folder: Path, keep: Collection[str] = RESULT_OUTPUTS) -> dict[str, Any]:
+    """Write a result into ``folder``; returns the content of result.json.
+
+    Args:
+        keep: which of ``RESULT_OUTPUTS`` to write.
 
     Raises:
         OSError: the disk is full, or a file cannot be written.
     """
-    dimensions = result.fixed.dimensions
-    inverse = result.transform.inverse_fields
-    fields = [sum(field.grid.voxels for field in group if field) for group in ((result.transform.field,), inverse)]
-    amounts = [_BYTES_OF_IMAGES * result.fixed.grid.voxels, *(_BYTES_OF_FIELD * voxels for voxels in fields)]
-    _reserve(folder, [amount for amount in amounts if amount])
-    write_image(result.warped, folder / OUTPUT_FILES["warped"])
-    write_image(result.jacobian, folder / OUTPUT_FILES["jacobian"])
-    if result.warped_labels is not None:
-        write_image(result.warped_labels, folder / OUTPUT_FILES["warped_labels"])
-    if result.uncertainty is not None:
-        write_image(result.uncertainty, folder / OUTPUT_FILES["uncertainty"])
-    try:
-        write_transform(result.transform, folder / OUTPUT_FILES["transform"], dimensions)
-        write_inverse(result.transform, folder / OUTPUT_FILES["inverse"], dimensions)
-    except RuntimeError as error:  # HDF5 says no more than that a write failed
-        check_memory_ran_out(error)
-        raise OSError(errno.EIO, f"writing the transform failed: {str(error).strip().splitlines()[-1]}") from error
-    described = describe(result)
-    text = json.dumps(described, indent=2, allow_nan=False)
-    (folder / OUTPUT_FILES["result"]).write_text(text + "\n", encoding="utf-8")
-    return described
+    with ResultWriter(folder, keep) as writer:
+        return writer.end(result)
 
 
 def _reserve(folder: Path, amounts: Sequence[int]) -> None:
@@ -126,8 +189,12 @@ def digests(result: Result) -> dict[str, str]:
     return {"transform": transform.hexdigest(), **digested}
 
 
-def describe(result: Result) -> dict[str, Any]:
-    """Return the content of result.json: plain values, NaN and infinity as null."""
+def describe(result: Result, digested: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the content of result.json: plain values, NaN and infinity as null.
+
+    Args:
+        digested: the result's ``digests``, where they are known.
+    """
     return jsonable(
         {
             "request": result.request.describe(),
@@ -149,6 +216,6 @@ def describe(result: Result) -> dict[str, Any]:
             "label_names": result.label_names,
             "locations": [dataclasses.asdict(place) for place in result.locations],
             "notes": result.notes,
-            "outputs_sha256": digests(result),
+            "outputs_sha256": digests(result) if digested is None else digested,
         }
     )

@@ -11,14 +11,13 @@ import os
 import platform
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from .. import __version__
-from ..processes.load import allowed_threads
+from ..processes.load import in_threads
 from ..types import Field, Transform
 from .images import place
 from .transforms import affine, inverse_parts, parts
@@ -107,9 +106,8 @@ def _put_field(group: Any, field: Field, dimensions: int) -> None:
         compression_opts=LEVEL,
     )
     starts = range(0, len(flat), chunk)
-    with ThreadPoolExecutor(allowed_threads()) as threads:
-        for start, packed in zip(starts, threads.map(_packer(flat, chunk, step_mm(field)), starts)):
-            stored.id.write_direct_chunk((start,), packed)
+    for start, packed in zip(starts, in_threads(_packer(flat, chunk, step_mm(field)), starts)):
+        stored.id.write_direct_chunk((start,), packed)
 
 
 def _packer(flat: np.ndarray, chunk: int, step: float) -> Callable[[int], bytes]:

@@ -7,6 +7,7 @@ from itertools import permutations, product
 
 import numpy as np
 
+from ..processes.load import in_threads
 from ..types import Field, Grid, InputError
 from .points import apply_matrix
 
@@ -17,6 +18,8 @@ _TOWARDS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "S
 BOX_MARGIN, LARGEST_BOX = 0.2, 0.6
 #: A box of fewer voxels along an axis is none.
 FEWEST_VOXELS = 8
+#: Layers of an array that are computed at once.
+_SLAB = 16
 
 
 def triple(values: Iterable[float]) -> tuple[int, int, int]:
@@ -167,7 +170,19 @@ def _interpolated_along(values: np.ndarray, axis: int, position: np.ndarray) -> 
         return np.take(values, index, axis)
     lower = np.minimum(position.astype(int), values.shape[axis] - 2)
     weight = (position - lower).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
-    between: np.ndarray = np.take(values, lower, axis) * (1 - weight) + np.take(values, lower + 1, axis) * weight
+    shape = [len(position) if a == axis else n for a, n in enumerate(values.shape)]
+    between = np.empty(shape, np.result_type(values, weight))
+    across = 0 if axis else 1  # in slabs that fit the cache, along another axis
+
+    def fill(start: int) -> None:
+        slab = (slice(None),) * across + (slice(start, start + _SLAB),)
+        part = values[slab]
+        low, high = np.take(part, lower, axis), np.take(part, lower + 1, axis)
+        low *= 1 - weight
+        high *= weight
+        np.add(low, high, out=between[slab])
+
+    in_threads(fill, range(0, shape[across], _SLAB))
     return between
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..processes.load import allowed_threads
+from ..processes.load import in_threads
 from ..types import Field, Grid, Transform
 from .fields import existing_axes
 from .grids import on_grid
@@ -40,10 +39,14 @@ def jacobian_of_field(field: Field, grid: Grid | None = None) -> np.ndarray:
     voxels = _in_voxels(field, grid)
     axes = existing_axes(grid)
     result = np.empty(grid.shape_kji, np.float32)
-    for slab, wide, inner in _slabs(len(result)):
+
+    def fill(places: tuple[slice, slice, slice]) -> None:
+        slab, wide, inner = places
         part = voxels(wide)
         rows = [[_gradient(part[..., c], 2 - d, part.shape)[inner] + np.float32(c == d) for d in axes] for c in axes]
         result[slab] = _determinant(rows)
+
+    in_threads(fill, _slabs(len(result)))
     return result
 
 
@@ -103,9 +106,7 @@ def non_diffeomorphic_volume(
             np.minimum(worst, values, out=worst)
         return folded, int((worst <= 0).sum())
 
-    with ThreadPoolExecutor(allowed_threads()) as threads:  # numpy lets others compute
-        found = list(threads.map(of_slab, _slabs(grid.size_ijk[2])))
-    folded, failing = (sum(values) for values in zip(*found))
+    folded, failing = (sum(values) for values in zip(*in_threads(of_slab, _slabs(grid.size_ijk[2]))))
     share = 12 if len(axes) == 3 else 4
     return 100 * folded / share / total, 100 * failing / total
 
@@ -123,11 +124,15 @@ def smallest_digital_determinant(field: Field, grid: Grid | None = None) -> np.n
         return result
     interior = tuple(slice(1, -1) if n > 1 else slice(None) for n in grid.shape_kji)
     smallest = np.ones_like(result)
-    for slab, wide, inner in _slabs(grid.size_ijk[2]):
+
+    def fill(places: tuple[slice, slice, slice]) -> None:
+        slab, wide, inner = places
         worst = None
         for determinant in _digital_determinants(voxels(wide), axes):
             worst = determinant[inner] if worst is None else np.minimum(worst, determinant[inner])
         smallest[slab] = worst
+
+    in_threads(fill, _slabs(grid.size_ijk[2]))
     result[interior] = smallest[interior]
     return result
 

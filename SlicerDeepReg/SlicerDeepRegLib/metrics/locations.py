@@ -7,6 +7,7 @@ import scipy.ndimage
 
 from ..geometry.jacobian import smallest_digital_determinant
 from ..geometry.points import apply_matrix
+from ..processes.load import in_threads
 from ..types import Field, Grid, Location
 
 #: How many of each kind are listed, and how far apart they are at least.
@@ -43,12 +44,18 @@ def worst_locations(
     locations: list[Location] = []
     if folded:
         locations += _lowest("fold", smallest_digital_determinant(field, grid), mask, grid, 0.0)
-    locations += _lowest("shrinks", jacobian, mask, grid, SHRINKS_BELOW)
-    locations += _lowest("grows", jacobian, mask, grid, GROWS_ABOVE, sign=-1)
-    sigma = SMOOTH_MM / grid.spacing_mm[::-1] * (np.array(grid.shape_kji) > 1)
-    left = np.abs(scipy.ndimage.gaussian_filter(warped_scaled - fixed_scaled, sigma))
-    locations += _lowest("differs", left, mask, grid, DIFFERS_ABOVE, sign=-1)
-    return tuple(locations)
+
+    def differences() -> list[Location]:
+        sigma = SMOOTH_MM / grid.spacing_mm[::-1] * (np.array(grid.shape_kji) > 1)
+        left = np.abs(scipy.ndimage.gaussian_filter(warped_scaled - fixed_scaled, sigma))
+        return _lowest("differs", left, mask, grid, DIFFERS_ABOVE, sign=-1)
+
+    def changes() -> list[Location]:
+        shrinking = _lowest("shrinks", jacobian, mask, grid, SHRINKS_BELOW)
+        return shrinking + _lowest("grows", jacobian, mask, grid, GROWS_ABOVE, sign=-1)
+
+    different, changed = in_threads(lambda find: find(), (differences, changes))
+    return (*locations, *changed, *different)
 
 
 def _lowest(kind: str, values: np.ndarray, mask: np.ndarray, grid: Grid, limit: float, sign: int = 1) -> list[Location]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.ndimage
 
-from ..processes.load import allowed_threads
+from ..processes.load import in_threads
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # invalid escapes in its docstrings
@@ -96,8 +95,7 @@ class Surfaces:
             self._surfaces[label] = first
             return _compared(first, self._surface(other, label, boxes[label - 1]), self._spacing_mm)
 
-        with ThreadPoolExecutor(allowed_threads()) as threads:  # scipy lets others compute
-            found = dict(zip(common, threads.map(one, common)))
+        found = dict(zip(common, in_threads(one, common)))
         return {n: hd95 for n, (hd95, _) in found.items()}, {n: assd for n, (_, assd) in found.items()}
 
     def _surface(self, labels: np.ndarray, label: int, box: tuple[slice, ...]) -> _Surface:

@@ -8,18 +8,38 @@ what one takes 16 (benchmarks/RESULTS.md), so a registration computes on the pro
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 #: A shorter time says too little, because counters of the system advance by hundredths of a second.
 LEAST_S = 0.2
 #: Whoever sets one of these has decided.
 DECIDED_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+_here = threading.local()
+
 
 def allowed_threads() -> int:
     """Return how many threads this process may use: what the environment says, or one for each processor."""
     given = next((os.environ[name] for name in DECIDED_BY if os.environ.get(name, "").isdigit()), "")
     return max(1, int(given or os.cpu_count() or 1))
+
+
+def in_threads(function: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
+    """Return what a function gives for each item, in their order, computed by all threads that are allowed.
+
+    For functions of numpy and scipy, which let other threads compute. A call from one of its threads uses that alone.
+    """
+    most = 1 if getattr(_here, "within", False) else allowed_threads()
+    if most == 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(most, initializer=lambda: setattr(_here, "within", True)) as threads:
+        return list(threads.map(function, items))
 
 
 class LoadMeter:

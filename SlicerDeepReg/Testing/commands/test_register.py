@@ -111,6 +111,17 @@ def test_quiet_prints_nothing_and_json_only_json(folder, tmp_path):
     assert as_json.stderr == ""
 
 
+def test_only_the_outputs_that_are_wanted_are_written(folder, tmp_path):
+    output = tmp_path / "out"
+    done = run_command(*pair(folder), f"--output={output}", "--preset=fast", "--quiet", "--keep", "inverse")
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in output.iterdir()) == ["inverse.h5", "result.json"]
+    described = json.loads((output / "result.json").read_text(encoding="utf-8"))
+    assert {"transform", "warped", "jacobian"} <= set(described["outputs_sha256"])  # so that it can be repeated
+    done = run_command(*pair(folder), f"--output={output}", "--keep", "everything")
+    assert done.returncode == 2 and "--keep" in done.stderr and "warped_labels" in done.stderr
+
+
 def test_2d_images_give_a_2d_transform(tmp_path):
     y, x = np.mgrid[:64, :72]
     still = 100 * np.exp(-(((x - 36) / 20) ** 2 + ((y - 30) / 14) ** 2)) * (1 + 0.3 * np.sin(x / 4) * np.cos(y / 5))

@@ -106,8 +106,8 @@ def register(job):
         trap(progress.stage)
 
     command.ProgressBar.__call__ = show
-    name = "write_result" if job["fault"] == "disk full" else "write_transform"
-    setattr(results, name, trap.around(getattr(results, name)))
+    owner, name = (results.ResultWriter, "begin") if job["fault"] == "disk full" else (results, "write_transform")
+    setattr(owner, name, trap.around(getattr(owner, name)))
     sys.exit(main(job["arguments"]))  # and through whatever the libraries do when a process exits
 
 

@@ -163,15 +163,18 @@ def test_the_object_refers_to_the_files_that_were_read_and_no_others(tmp_path, p
     folders = [write_series(tmp_path / side, getattr(plain_case, side)) for side in ("fixed", "moving")]
     read = [sorted(folder.iterdir())[2:] for folder in folders]
 
-    def result_of(request):
+    def result_of(request, report=None, show=None):
         images = [
             dataclasses.replace(getattr(plain_case, side), files=tuple(map(str, files)))
             for side, files in zip(("fixed", "moving"), read)
         ]
-        return SimpleNamespace(fixed=images[0], moving=images[1], transform=plain_case.transform)
+        result = SimpleNamespace(fixed=images[0], moving=images[1], transform=plain_case.transform)
+        show(result)
+        return result
 
     monkeypatch.setattr("SlicerDeepRegLib.pipeline.register", result_of)
-    monkeypatch.setattr("SlicerDeepRegLib.files.results.write_result", lambda result, folder: {})
+    for name in ("begin", "end"):
+        monkeypatch.setattr(f"SlicerDeepRegLib.files.results.ResultWriter.{name}", lambda writer, result: {})
     call = ["register", "--fixed", folders[0], "--moving", folders[1], "--output", tmp_path / "out"]
     assert main([str(word) for word in (*call, "--dicom-different-patients", "--quiet")]) == 0
     one = pydicom.dcmread(tmp_path / "out" / "registration.dcm")

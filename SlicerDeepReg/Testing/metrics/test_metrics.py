@@ -4,7 +4,7 @@ import scipy.ndimage
 import surface_distance
 from helpers.geometry import OBLIQUE, make_grid
 from helpers.images import smooth_field
-from skimage.metrics import structural_similarity
+from skimage.metrics import normalized_mutual_information, structural_similarity
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
 from SlicerDeepRegLib.metrics import METRICS, measure
 from SlicerDeepRegLib.metrics.intensities import Similarities, similarity_metrics
@@ -66,6 +66,15 @@ def test_ssim_is_that_of_scikit_image(shape):
         given = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1, full=True)
         _, image = structural_similarity(np.squeeze(fixed), np.squeeze(warped), **given)
         assert similarities.metrics(warped)["ssim"] == pytest.approx(image.reshape(shape)[mask].mean(), abs=1e-6)
+
+
+def test_mutual_information_is_that_of_scikit_image(monkeypatch):
+    monkeypatch.setattr("SlicerDeepRegLib.metrics.intensities._PART", 1000)  # several parts
+    random = np.random.default_rng(1)
+    fixed, mask = random.random((14, 20, 17), np.float32), random.random((14, 20, 17)) > 0.4
+    warped = np.clip(fixed + 0.3 * random.standard_normal(fixed.shape), 0, 1).astype(np.float32)
+    expected = normalized_mutual_information(fixed[mask], warped[mask], bins=64)
+    assert similarity_metrics(fixed, warped, mask)["nmi"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_label_missing_in_one_map_has_no_metric():
