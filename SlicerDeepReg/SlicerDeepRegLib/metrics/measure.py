@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -75,21 +76,34 @@ class Measurer:
 
     def metrics(self, warped: Image, warped_labels: Image | None, transform: Transform) -> dict[str, Any]:
         """Measure everything, named as in `METRICS`; a metric that cannot be measured is left out or None."""
-        result: dict[str, Any] = self.similarities.metrics(_scaled(self._thin(warped.values), self.moving_range))
-        if self.fixed_labels is not None and warped_labels is not None:
-            result.update(self._overlap(self.fixed_labels.values, warped_labels.values))
-        if self.moving_labels is not None and warped_labels is not None and transform.field is not None:
-            changes = topology_changes(self.moving_labels.values, warped_labels.values)
-            result["topology_changes"] = len(changes)
-            result["topology_by_label"] = changes
-        thin = self.coarse_enough(transform.field)
-        where = (self.mask, self.grid) if thin else (self.whole_mask, self.whole_grid)
-        result.update(regularity_metrics(transform.field, *where))
-        result.update(inverse_metrics(transform, self.mask, grid=self.grid))
+        result: dict[str, Any] = {}
+        for measured in self.one_by_one(warped, warped_labels, transform):
+            result.update(measured)
+        return result
+
+    def one_by_one(
+        self, warped: Image, warped_labels: Image | None, transform: Transform
+    ) -> Iterator[Mapping[str, Any]]:
+        """Measure what ``metrics`` does, and yield each group of metrics when it is known, the quick ones first."""
         if self.fixed_points is not None and self.moving_points is not None:
             errors = target_registration_errors(transform, self.fixed_points, self.moving_points)
-            result.update(tre_mm=float(errors.mean()), tre_max_mm=float(errors.max()), tre_by_point_mm=errors.tolist())
-        return result
+            yield {
+                "tre_mm": float(errors.mean()),
+                "tre_max_mm": float(errors.max()),
+                "tre_by_point_mm": errors.tolist(),
+            }
+        yield inverse_metrics(transform, self.mask, grid=self.grid)
+        yield self.similarities.metrics(_scaled(self._thin(warped.values), self.moving_range))
+        if self.fixed_labels is not None and warped_labels is not None:
+            yield dict(zip(("dice", "dice_by_label"), self._dice(warped_labels.values)))
+        thin = self.coarse_enough(transform.field)
+        where = (self.mask, self.grid) if thin else (self.whole_mask, self.whole_grid)
+        yield regularity_metrics(transform.field, *where)
+        if self.moving_labels is not None and warped_labels is not None and transform.field is not None:
+            changes = topology_changes(self.moving_labels.values, warped_labels.values)
+            yield {"topology_changes": len(changes), "topology_by_label": changes}
+        if self.fixed_labels is not None and warped_labels is not None:
+            yield self._distances(warped_labels.values)
 
     def locations(
         self, warped: Image, jacobian: Image, transform: Transform, metrics: dict[str, Any]
@@ -141,18 +155,22 @@ class Measurer:
             "center_by_label_lps_mm": centers,
         }
 
-    def _overlap(self, fixed: np.ndarray, warped: np.ndarray) -> dict[str, Any]:
-        dice = dice_by_label(fixed, warped)
+    def _dice(self, warped: np.ndarray) -> tuple[float | None, dict[int, float]]:
+        assert self.fixed_labels is not None
+        dice = dice_by_label(self.fixed_labels.values, warped)
+        return _mean(dice), dice
+
+    def _distances(self, warped: np.ndarray) -> dict[str, Any]:
+        assert self.fixed_labels is not None
+        fixed = self.fixed_labels.values
         shape = tuple(n for n in fixed.shape if n > 1)
         if self.surfaces is None:
             spacing = tuple(s for s, n in zip(self.spacing_kji_mm, fixed.shape) if n > 1)
             self.surfaces = Surfaces(fixed.reshape(shape), spacing)
         hd95, assd = self.surfaces.compare(warped.reshape(shape))
         return {
-            "dice": _mean(dice),
             "hd95_mm": _mean(hd95),
             "assd_mm": _mean(assd),
-            "dice_by_label": dice,
             "hd95_by_label_mm": hd95,
             "assd_by_label_mm": assd,
         }

@@ -119,6 +119,10 @@ class Launcher:
         self._working(True)
         context.update()
 
+    def measures(self, run: Run | None) -> bool:
+        """Return whether a run is there, but is still being measured."""
+        return run is not None and self.job is not None and not self.job.over and self.job.run == run
+
     def cancel(self) -> None:
         """Ask for the end of the registration."""
         self.context.say(_("Canceling..."))

@@ -13,7 +13,7 @@ from ..metrics.table import rows
 from ..mrml.add_run import add_run, complete_run
 from ..mrml.motion import keep_motion, keep_path
 from ..mrml.runs import Run, free_name, remove
-from ..report.facts import facts_of
+from ..report.facts import facts_of, measured_facts
 from ..types import InputError, Result
 from ..worker.client import WorkerClient
 from .choice import Choice, Prepared, prepare
@@ -169,6 +169,8 @@ class Session:
             _progress(job, event)
         elif kind == "shown":
             self._show(event.pop("result"))
+        elif kind == "measured":
+            self._measure(event["metrics"])
         elif kind == "done":
             self._finish(event)
         elif kind == "canceled" and job.run is None:
@@ -197,6 +199,12 @@ class Session:
         """Put a result that is not measured yet into the scene, in place of one that was shown before."""
         self._take_back()
         self._put_into_scene(result, measured=False)
+
+    def _measure(self, after: dict[str, Any]) -> None:
+        """Add to the run that is shown what is known of it by now."""
+        run = self.job.run
+        if run is not None and _is_there(run):
+            run.add_facts(**measured_facts(after, run.facts["spacing_mm"], self.job.prepared.label_names))
 
     def _finish(self, event: dict[str, Any]) -> None:
         """Complete the run with what was measured."""

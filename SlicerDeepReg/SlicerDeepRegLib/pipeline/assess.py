@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,12 +61,14 @@ def assess(
     labels: Image | None,
     jacobian: Image,
     measure: bool = True,
+    tell: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Assessment:
-    """Measure every state of a registration.
+    """Measure every state of a registration, the end of it first.
 
     Args:
         warped, labels, jacobian: of the result, on the fixed grid.
         measure: False prepares for ``with_uncertainty`` alone.
+        tell: called with the metrics of the end that are known by then, whenever there are more.
     """
     fixed, moving = inputs.pair.fixed, inputs.pair.moving
     measurer = Measurer(
@@ -81,14 +83,17 @@ def assess(
     )
     if not measure:
         return Assessment(measurer=measurer)
+    after: dict[str, Any] = {"jacobian_min_anywhere": float(jacobian.values.min())}
+    for measured in measurer.one_by_one(warped, labels, alignment.transform):
+        after.update(measured)
+        if measured and tell is not None:
+            tell(after)
     metrics = {}
     for state, transform in (("before", Transform(np.eye(4))), ("linear", Transform(alignment.stages[0].linear_lps))):
         moved_labels = warp_labels(inputs.moving_labels, fixed, transform) if inputs.fixed_labels else None
         metrics[state] = measurer.metrics(warp_image(moving, fixed, transform), moved_labels, transform)
-    after = measurer.metrics(warped, labels, alignment.transform)
     if labels is not None:
         after.update(measurer.structures(labels))
-    after["jacobian_min_anywhere"] = float(jacobian.values.min())
     metrics["after"] = after
     return Assessment(
         metrics=metrics,

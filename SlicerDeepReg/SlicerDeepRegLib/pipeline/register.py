@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,10 @@ from .uncertainty import uncertainty_map
 
 
 def register(
-    request: Request, report: ProgressCallback | None = None, show: Callable[[Result], None] | None = None
+    request: Request,
+    report: ProgressCallback | None = None,
+    show: Callable[[Result], None] | None = None,
+    tell: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Result:
     """Register a pair: checks, linear alignment, method, result.
 
@@ -35,6 +38,7 @@ def register(
         report: called with :class:`Progress` many times a second at most; raise ``Canceled`` in it to stop.
         show: called with the result as soon as there is one to look at, before anything is measured: its metrics,
             locations, path and uncertainty are empty.
+        tell: called while it is measured, with the metrics of its end that are known by then.
 
     Returns:
         The transform from fixed to moving points with its inverse, the warped image (linear interpolation)
@@ -47,7 +51,7 @@ def register(
         Canceled: ``report`` asked for it.
     """
     try:
-        return _register(request, report or _silent, show)
+        return _register(request, report or _silent, show, tell)
     except RuntimeError as error:
         explained = devices.in_words(error)
         if explained is error:
@@ -55,7 +59,12 @@ def register(
         raise explained from error
 
 
-def _register(request: Request, report: ProgressCallback, show: Callable[[Result], None] | None) -> Result:
+def _register(
+    request: Request,
+    report: ProgressCallback,
+    show: Callable[[Result], None] | None,
+    tell: Callable[[Mapping[str, Any]], None] | None,
+) -> Result:
     plan = Plan.of(request)
     clock = Clock(plan.device)
     share = 1 / (1 + request.uncertainty_runs)
@@ -104,7 +113,7 @@ def _register(request: Request, report: ProgressCallback, show: Callable[[Result
         clock.done("show")
 
     progress(Progress(0.95, "measuring"))
-    assessment = _assessment(request, inputs, alignment, warped, labels, jacobian)
+    assessment = _assessment(request, inputs, alignment, found, tell)
     stages = measured_stages(inputs, alignment, assessment)
     clock.done("measure")
     path = _path(alignment, plan) if request.measure else ()
@@ -137,11 +146,15 @@ def _jacobian(transform: Transform, fixed: Image) -> Image:
 
 
 def _assessment(
-    request: Request, inputs: Inputs, alignment: Alignment, warped: Image, labels: Image | None, jacobian: Image
+    request: Request,
+    inputs: Inputs,
+    alignment: Alignment,
+    found: Result,
+    tell: Callable[[Mapping[str, Any]], None] | None,
 ) -> Assessment:
     if not request.measure and not request.uncertainty_runs:
         return Assessment()
-    return assess(inputs, alignment, warped, labels, jacobian, measure=request.measure)
+    return assess(inputs, alignment, found.warped, found.warped_labels, found.jacobian, request.measure, tell)
 
 
 def _checksums(request: Request) -> dict[str, str]:

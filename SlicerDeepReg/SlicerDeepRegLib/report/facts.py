@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..methods import method
@@ -39,9 +39,8 @@ def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> di
         "seconds": sum(result.seconds.values()),
         "seconds_by_part": dict(result.seconds),
         "peak_gb": {where: dict(peaks) for where, peaks in result.peak_gb.items()},
-        "metrics": {name: value for name, value in after.items() if not isinstance(value, (dict, list))},
+        **measured_facts(after, spacing, label_names),
         "table": rows(result.metrics),
-        "statuses": [dataclasses.asdict(line) for line in statuses(after, spacing, label_names)],
         "structures": structures_of(result.metrics, label_names),
         "stages": [
             {
@@ -63,6 +62,21 @@ def facts_of(result: Result, label_names: Mapping[int, str] | None = None) -> di
         "notes": list(result.notes),
     }
     return {**facts, **_of_method(result.request.method)}
+
+
+def measured_facts(
+    after: Mapping[str, Any], spacing_mm: Sequence[float], label_names: Mapping[int, str]
+) -> dict[str, Any]:
+    """Return the facts "metrics" and "statuses".
+
+    Args:
+        after: the metrics of the end that are known, with those by label.
+        spacing_mm: of the fixed image, along the axes that it has.
+    """
+    return {
+        "metrics": {name: value for name, value in after.items() if not isinstance(value, (dict, list))},
+        "statuses": [dataclasses.asdict(line) for line in statuses(after, spacing_mm, label_names)],
+    }
 
 
 def _of_method(name: str) -> dict[str, Any]:

@@ -37,7 +37,8 @@ class WorkerClient:
 
     Events that ``poll`` returns are dictionaries with ``kind``: "ready", "devices" (what can be computed on),
     "no_torch" (with ``text``), "progress" (``fraction``, ``stage``, ``losses``: pairs of stage and loss), "shown"
-    (``result``, a Result that is not measured yet), "done" (``result``, and ``is_shown``: whether it is the one that
+    (``result``, a Result that is not measured yet), "measured" (``metrics`` of its end that are known by now), "done"
+    (``result``, and ``is_shown``: whether it is the one that
     was shown; or ``structures``, a SeenStructures; or ``look``, the values of a pipeline's Look), "failed"
     (``reason``, ``text``; after "device" the worker is ended), "canceled", and "died" (``text``, the worker's
     ``last_words``). Arrays are mapped from files: copy what you keep, then ``release`` a job that is done (a look has
@@ -233,7 +234,7 @@ class WorkerClient:
             return message
         if job not in self._requests:
             return None
-        if kind == "shown" and job in self._canceled:
+        if kind in ("shown", "measured") and job in self._canceled:
             return None
         if kind in ("done", "shown"):
             message = self._finished(message, job)

@@ -1,7 +1,8 @@
 """What client and worker say: one JSON object a line, arrays as .npy files in a private folder.
 
 The client sends ``register``, ``segment``, ``look``, ``cancel`` and ``quit``; the worker sends ``ready``, ``devices``,
-``alive``, ``progress``, ``shown`` (a result that is not measured yet), ``done``, ``failed`` and ``canceled``.
+``alive``, ``progress``, ``shown`` (a result that is not measured yet), ``measured`` (the metrics of its end that are
+known by now), ``done``, ``failed`` and ``canceled``.
 Everything about a job carries its name. Arrays are written to the job's folder and read by mapping the file, so that a
 volume is never copied through the pipe.
 """
@@ -34,7 +35,7 @@ from ..types import (
 )
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
-PROTOCOL = 8
+PROTOCOL = 9
 
 
 def line(kind: str, **values: Any) -> bytes:

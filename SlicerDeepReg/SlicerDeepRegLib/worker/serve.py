@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +209,11 @@ def _registered(
         send("shown", result=protocol.write_result(result, arrays))
         shown.append(result.transform)
 
-    found = register_with_smaller_plans(request, report, functools.partial(register, show=show))
+    def tell(metrics: Mapping[str, Any]) -> None:
+        report(Progress(0.95, "measuring"))  # asks whether it was canceled
+        send("measured", metrics=metrics)
+
+    found = register_with_smaller_plans(request, report, functools.partial(register, show=show, tell=tell))
     # A GPU may have run out of memory while it measured: then what was shown first is not what was found.
     is_shown = bool(shown) and shown[0] is found.transform
     return {"result": protocol.write_result(found, arrays), "is_shown": is_shown}

@@ -58,6 +58,25 @@ def test_it_is_seen_at_once_and_completed_later(desktop, widget, pretended, show
     assert not [name for name in left if "metrics" in name or "uncertainty" in name or "path" in name]
 
 
+def test_measures_are_seen_one_by_one(widget, pretended, shown, found):
+    ui, after = widget.ui, found[1].metrics["after"]
+
+    def words():
+        rows = range(ui.statusTable.rowCount)
+        return {ui.statusTable.item(row, 0).text(): ui.statusTable.item(row, 1).text() for row in rows}
+
+    assert set(words().values()) == {"Measuring..."}
+    pretended.say("measured", metrics={name: after[name] for name in ("inverse_error_mm", "inverse_error_max_mm")})
+    widget.panel.poll()
+    assert words()["Inverse consistency"] == "Within tolerance" and words()["Jacobian"] == "Measuring..."
+    pretended.say("measured", metrics=after)
+    widget.panel.poll()
+    assert words()["Jacobian"] != "Measuring..." and not shown.facts["is_measured"]
+    pretended.say("done", result=found[1], is_shown=True)
+    widget.panel.poll()
+    assert words()["Landmarks (TRE)"] == "Not measured"
+
+
 def test_canceling_keeps_it(desktop, widget, pretended, shown):
     widget.ui.applyButton.click()
     widget.panel.poll()

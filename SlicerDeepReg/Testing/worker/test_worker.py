@@ -55,6 +55,9 @@ def test_the_result_is_that_of_register(client, case):
     (first,) = [e["result"] for e in events if e["kind"] == "shown"]
     assert events[-1]["is_shown"] and first.metrics == {} and np.array_equal(first.warped.values, there.warped.values)
     assert len(list((client.folder / job).glob("warped*.npy"))) == 1  # written once
+    measured = [e["metrics"] for e in events if e["kind"] == "measured"]
+    assert "tre_mm" in measured[0] and "ncc" not in measured[0] and "ncc" in measured[-1]  # what is quick comes first
+    assert {**there.metrics["after"], **measured[-1]} == there.metrics["after"]
     assert np.allclose(there.warped.values, here.warped.values, atol=1e-3)
     assert np.allclose(there.jacobian.values, here.jacobian.values, atol=0.05)
     points = np.random.default_rng(0).normal(0, 8, (50, 3))

@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ...metrics.status import Status, overall
+from ...metrics.status import GRAY, Status, overall
 from ...mrml.error_maps import consistency, disagreement, residuals, way_back
 from ...mrml.nodes import flipped
 from ...mrml.runs import Run
@@ -18,10 +18,13 @@ from ..controls import set_columns, show_rows, signals_blocked
 from ..quality import STATUS_WORDS, location_cells, run_statuses, structure_cells
 from ..section import BaseSection
 from ..selection import complete
+from ..session import Job
 from ..text import as_text, escaped
 
 #: How much narrower the section is than the panel, on each side, and the smallest width of the bars; pixels.
 MARGIN, BARS_WIDTH = 12, 260
+#: The status of a measure that is still to come.
+MEASURING = _("Measuring...")
 
 
 class QualitySection(BaseSection):
@@ -72,13 +75,14 @@ class QualitySection(BaseSection):
         widgets.uncertaintyButton.enabled = is_complete and run.get("uncertainty") is not None
         widgets.inverseConsistencyButton.enabled = is_complete and self._opposite(run) is not None
         theme = self.root.palette.color(qt.QPalette.Base).name()  # the bars are drawn in its colors
-        told = [str(run.facts.get(name)) for name in ("both_ways", "is_measured")] if is_complete else []
-        state = (run, is_complete, told, theme)
+        told = [str(run.facts.get(name)) for name in ("both_ways", "is_measured", "statuses")] if is_complete else []
+        state = (run, is_complete, told, theme, self.context.launcher.measures(run))
         if state == self._shown:
             return
         self._shown = state
         facts = run.facts if is_complete else {}
-        self._fill_statuses(run_statuses(run) if is_complete else [])
+        measuring = self.context.launcher.measures(run)
+        self._fill_statuses(run_statuses(run) if is_complete else [], measuring)
         self._fill_locations(facts.get("locations", []))
         self._fill_structures(facts.get("structures", []))
         widgets.landmarkErrorsButton.enabled = bool(facts.get("points"))
@@ -87,6 +91,10 @@ class QualitySection(BaseSection):
     def selection_changed(self) -> None:
         self.update()
 
+    def progressed(self, job: Job) -> None:
+        if job.run is not None and job.run == self.context.runs.selected:
+            self.update()  # as more is measured
+
     def run_about_to_be_removed(self, run: Run) -> None:
         if self._shown and self._shown[0] == run:
             self._shown = ()
@@ -94,9 +102,14 @@ class QualitySection(BaseSection):
     def close(self) -> None:
         self._shown = ()
 
-    def _fill_statuses(self, statuses: list[Status]) -> None:
+    def _fill_statuses(self, statuses: list[Status], measuring: bool) -> None:
         table, label = self.widgets.statusTable, self.widgets.summaryLabel
-        rows = [(_(status.name), STATUS_WORDS[status.color][0], status.value) for status in statuses]
+        rows = [
+            (_(status.name), MEASURING, "")
+            if measuring and status.color == GRAY
+            else (_(status.name), STATUS_WORDS[status.color][0], status.value)
+            for status in statuses
+        ]
         show_rows(table, rows, [f"{status.value}\n{_('Within tolerance')}: {status.rule}" for status in statuses])
         for row, status in enumerate(statuses):
             table.item(row, 1).setForeground(qt.QBrush(qt.QColor(STATUS_WORDS[status.color][1])))
