@@ -11,11 +11,12 @@ import slicer.util
 import vtk
 
 from ..types import Image, Result
-from .display import add_legend, diverging_colors, set_range, show_alike
+from .display import set_range, show_alike
 from .facts import scene_facts
+from .maps import show_jacobian
 from .nodes import FLIP, add_text_columns, add_transform, add_volume
 from .runs import MARK, Run, matrix_to_world, node_name, own, put_into, remove
-from .scene import JACOBIAN_COLORS, add_distances, display_range
+from .scene import add_distances, display_range
 from .segments import add_segment
 
 
@@ -30,6 +31,7 @@ def add_run(
     table: Sequence[tuple[str, Sequence[str]]] = (),
     segmentation: slicer.vtkMRMLNode | None = None,
     label_names: dict[int, str] | None = None,
+    fixed_segmentation: slicer.vtkMRMLNode | None = None,
 ) -> Run:
     """Add a result to the scene; on any failure nothing of it stays there.
 
@@ -43,6 +45,7 @@ def add_run(
         table: (title, figure in each state).
         segmentation: the moving segmentation node whose names and colors the warped one takes.
         label_names: name of each warped label.
+        fixed_segmentation: that of the fixed volume, referred to.
     """
     run = Run(scene.AddNode(_run_node(name)))
     try:
@@ -53,6 +56,9 @@ def add_run(
             if node is not None:
                 run.set(role, node)
                 transform.SetNodeReferenceID(f"DeepReg.{role}", node.GetID())
+        for role, node in (("fixed_segmentation", fixed_segmentation), ("moving_segmentation", segmentation)):
+            if node is not None:
+                run.set(role, node)
         if result.warped_labels is not None:
             _add_labels(scene, run, result.warped_labels, segmentation, label_names or {})
         if table:
@@ -107,8 +113,7 @@ def _add_volumes(
         set_range(warped, *display_range(result.moving))
     jacobian = add_volume(scene, result.jacobian, node_name(run, "jacobian"))
     run.set("jacobian", jacobian)
-    set_range(jacobian, 0.0, 2.0, diverging_colors(scene, JACOBIAN_COLORS, middle=1.0))
-    add_legend(jacobian, "Jacobian")
+    show_jacobian(jacobian)
     if result.uncertainty is not None:
         _add_uncertainty(scene, run, result.uncertainty)
 

@@ -15,7 +15,7 @@ import slicer
 import slicer.util
 
 from .display import refresh_legends, renew_legend
-from .maps import log_jacobian, magnitude
+from .maps import magnitude
 from .nodes import bounds_of
 from .review import ARRANGED, Review
 from .runs import Run, moving_is_where_it_was
@@ -223,8 +223,6 @@ class Layouts:
             return run.get(shows)
         if shows in ("blend", "grid"):
             return run.get("warped")
-        if shows == "jacobian":
-            return log_jacobian(self.scene, run)
         if shows == "magnitude":
             return magnitude(self.scene, run)
         return self.review.volume(run, shows)

@@ -8,10 +8,10 @@ import slicer
 from ..geometry.grids import on_grid
 from ..types import Image
 from .display import add_legend, color_table, diverging_color, set_range, warm_colors
-from .nodes import add_volume, grid_of, image_from_node
+from .nodes import add_volume, grid_of
 from .runs import Run, field_of, own
 
-LOG_COLORS = "Jacobian by its logarithm: magenta folds, blue shrinks, white keeps, red grows"
+JACOBIAN_COLORS = "Jacobian by its logarithm: magenta folds, blue shrinks, white keeps, red grows"
 #: The largest Jacobian that has a color of its own; a quarter has that of the other end.
 TOP = 4.0
 #: Entries of the table. The first is for a Jacobian of 0 or less; as displays have 256 levels, it ends at about 0.01.
@@ -44,21 +44,15 @@ def magnitude(scene: slicer.vtkMRMLScene, run: Run) -> slicer.vtkMRMLVolumeNode:
     return own(scene, run, "magnitude", node)
 
 
-def log_jacobian(scene: slicer.vtkMRMLScene, run: Run) -> slicer.vtkMRMLVolumeNode:
-    """Make a map of the Jacobian colored by its logarithm, from 1/4 to 4 times the volume; folds are magenta."""
-    node = run.get("jacobian_log")
-    if node is not None:
-        return node
-    run.need("jacobian")
-    node = add_volume(scene, image_from_node(run.get("jacobian")), "log Jacobian")
-    set_range(node, 0.0, TOP, _log_colors(scene))
+def show_jacobian(node: slicer.vtkMRMLVolumeNode) -> None:
+    """Color a Jacobian by its logarithm, from 1/4 to 4 times the volume; folds are magenta. Adds a legend."""
+    set_range(node, 0.0, TOP, _log_colors(node.GetScene()))
     node.GetDisplayNode().SetInterpolate(False)  # a fold beside growth must not look like no change
     add_legend(node, "Jacobian")
-    return own(scene, run, "jacobian_log", node)
 
 
 def _log_colors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
     jacobians = (np.arange(COLORS) + 0.5) * TOP / COLORS
     locations = np.clip(np.log(jacobians) / np.log(TOP), -1, 1)
     colors = [(f"{one:.2f}", diverging_color(place, middle=1.0)) for one, place in zip(jacobians, locations)]
-    return color_table(scene, LOG_COLORS, [("fold", FOLD), *colors[1:]])
+    return color_table(scene, JACOBIAN_COLORS, [("fold", FOLD), *colors[1:]])

@@ -14,15 +14,14 @@ import slicer.util
 import vtk
 
 from .display import draw_glyphs, draw_grid, refresh_legends
-from .maps import log_jacobian, magnitude
+from .maps import magnitude
 from .nodes import bounds_of
+from .outlines import Outlines
 from .review_volumes import ReviewVolumes
 from .runs import Run
 
 DEFAULT_MODE = "fade"
-MODES = (DEFAULT_MODE, "swipe", "difference", "checkerboard", "jacobian", "log_jacobian", "magnitude")
-#: Those that lay a map over the fixed volume.
-MAPS = {"log_jacobian": log_jacobian, "magnitude": magnitude}
+MODES = (DEFAULT_MODE, "swipe", "difference", "checkerboard", "jacobian", "magnitude")
 #: What the names of the views begin with that a layout of ours fills.
 ARRANGED = "DeepReg"
 
@@ -40,6 +39,7 @@ class Review:
         self._before: dict[str, tuple[Any, ...]] = {}
         self._shown: Run | None = None
         self.volumes = ReviewVolumes(scene)
+        self.outlines = Outlines(scene)
 
     @property
     def shown(self) -> Run | None:
@@ -56,8 +56,8 @@ class Review:
 
         Args:
             mode: one of ``MODES``.
-            amount: of the upper layer, 0..1: fixed to warped in "fade", the map's opacity in "jacobian",
-                "log_jacobian" and "magnitude"; in "swipe" where, from the patient's right, fixed gives way to warped.
+            amount: of the upper layer, 0..1: fixed to warped in "fade", the map's opacity in "jacobian" and
+                "magnitude"; in "swipe" where, from the patient's right, fixed gives way to warped.
             after: the warped volume; False shows the moving volume as it was, for comparison.
 
         Raises:
@@ -69,8 +69,8 @@ class Review:
         background, foreground, opacity = fixed, moving, amount
         if mode == "jacobian":
             foreground = self.volumes.jacobian(run)
-        elif mode in MAPS:
-            foreground = MAPS[mode](self.scene, run)
+        elif mode == "magnitude":
+            foreground = magnitude(self.scene, run)
         elif mode == "swipe":
             background, foreground, opacity = self.volumes.swipe(run, amount), None, 0.0
         elif mode == "difference":
@@ -78,6 +78,7 @@ class Review:
         elif mode == "checkerboard":
             background, foreground, opacity = self.volumes.checkerboard(run), None, 0.0
         self._show_layers(run, background, foreground, opacity)
+        self.outlines.show(run, after)
 
     def show_alone(self, run: Run, node: slicer.vtkMRMLNode) -> None:
         """Show another volume than the warped one over the fixed volume: one that moves."""
@@ -195,6 +196,7 @@ class Review:
             composite.SetForegroundOpacity(opacity)
         if self._shown is not None:
             self._hide_overlays(self._shown)
+        self.outlines.restore()
         self._before.clear()
         self._shown = None
         self.volumes.forget()

@@ -44,7 +44,7 @@ class ReviewVolumes:
             return whole
         values = slicer.util.arrayFromVolume(whole)
         node = add_where(self.scene, Image(values, grid_of(run.get("warped"))), content, whole)
-        add_legend(node, "Jacobian")
+        add_legend(node, "Jacobian")  # its colors are those of the whole
         return own(self.scene, run, "jacobian_shown", node)
 
     def difference(self, run: Run, after: bool) -> slicer.vtkMRMLVolumeNode:

@@ -37,7 +37,6 @@ OWNED = {
     "shown_arrows": "deformation arrows",
     "layout_grid": "deformation grid in a layout",
     "magnitude": "displacement magnitude",
-    "jacobian_log": "Jacobian, logarithmic scale",
     "consistency": "inverse consistency error",
     "disagreement": "disagreement",
     "residuals": "landmark errors",

@@ -8,10 +8,9 @@ import numpy as np
 import slicer
 
 from ..types import Image, Result
-from .display import add_legend, diverging_colors, label_colors, set_range, warm_colors
+from .display import add_legend, label_colors, set_range, warm_colors
+from .maps import show_jacobian
 from .nodes import add_transform, add_volume
-
-JACOBIAN_COLORS = "Jacobian: blue below no change, red above"
 
 
 def add_result(scene: slicer.vtkMRMLScene, result: Result) -> dict[str, Any]:
@@ -30,8 +29,7 @@ def add_result(scene: slicer.vtkMRMLScene, result: Result) -> dict[str, Any]:
     set_range(nodes["fixed"], *display_range(result.fixed))
     set_range(nodes["moving"], *moving_range)
     set_range(nodes["warped"], *moving_range)
-    set_range(nodes["jacobian"], 0.0, 2.0, diverging_colors(scene, JACOBIAN_COLORS, middle=1.0))
-    add_legend(nodes["jacobian"], "Jacobian")
+    show_jacobian(nodes["jacobian"])
     if result.uncertainty is not None:
         nodes["uncertainty"] = add_distances(scene, result.uncertainty, "Uncertainty", "Uncertainty (mm)")
     maps = {"fixed_labels": result.fixed_labels, "warped_labels": result.warped_labels}

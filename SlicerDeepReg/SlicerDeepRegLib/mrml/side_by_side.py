@@ -99,7 +99,7 @@ class SideBySide:
     def _hide_names(self) -> None:
         """Rename volumes to letters while the reading is blinded: Slicer writes their names into the views."""
         for run, letter in zip(self._runs, self.blind):
-            for role in ("warped", "difference", "jacobian_log", "layout_grid"):
+            for role in ("warped", "difference", "jacobian", "jacobian_shown", "layout_grid"):
                 node = run.get(role)
                 if node is not None:
                     self._names.append((node, node.GetName()))

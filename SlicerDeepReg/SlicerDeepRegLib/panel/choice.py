@@ -21,7 +21,11 @@ from ..types import AUTOMATIC, Finding, GeometryError, InputError, Request
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Everything the panel asks for. Nodes are MRML nodes or None; the rest is as in ``Request``."""
+    """Everything the panel asks for. Nodes are MRML nodes or None; the rest is as in ``Request``.
+
+    The result is also put into ``output_volume`` and ``output_transform``, and the moving volume under the transform if
+    ``apply_transform``.
+    """
 
     fixed: Any = None
     moving: Any = None
@@ -41,6 +45,9 @@ class Choice:
     device: str = Request.device
     uncertainty_runs: int = Request.uncertainty_runs
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    output_volume: Any = None
+    output_transform: Any = None
+    apply_transform: bool = False
 
     def nodes(self) -> list[Any]:
         """Return every node that the registration depends on."""
@@ -84,7 +91,28 @@ def findings(
     if choice.start and (choice.fixed_points is None or choice.moving_points is None):
         text = "The registration is to start from landmarks, and none are chosen."
         found.insert(0, Finding("error", text, "Choose point lists, or start from the volumes.", "fixed_points"))
+    found = _about_outputs(choice) + found
     return found + [Finding("note", note, control="moving_labels") for note in _how_labels_compare(choice)]
+
+
+def _about_outputs(choice: Choice) -> list[Finding]:
+    """Return errors where the result would overwrite what it is made from."""
+    found = []
+    remedy = "Choose another one, or Create new."
+    if choice.output_volume is not None and choice.output_volume in choice.nodes():
+        text = "The output volume is an input of the registration, which it would overwrite."
+        found.append(Finding("error", text, remedy, "output_volume"))
+    if choice.output_transform is not None:
+        parents = []
+        for node in choice.nodes():
+            parent = node if node is choice.initial else node.GetParentTransformNode()
+            while parent is not None:
+                parents.append(parent)
+                parent = parent.GetParentTransformNode()
+        if choice.output_transform in parents:
+            text = "The output transform is an input of the registration, or moves one, and would be overwritten."
+            found.append(Finding("error", text, remedy, "output_transform"))
+    return found
 
 
 def _for_panel(finding: Finding) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import slicer
 import slicer.util
@@ -23,6 +23,17 @@ from .session import Session
 from .text import as_text, show_error
 
 
+class Pages(Protocol):
+    """What shows one page of the panel at a time."""
+
+    @property
+    def page(self) -> str:
+        """The page that is open."""
+
+    def open_page(self, page: str) -> None:
+        """Open a page."""
+
+
 class Context:
     """The session, the runs, the views, and the events that sections send to each other.
 
@@ -30,6 +41,7 @@ class Context:
         session: runs registrations.
         review: shows runs.
         working: called with True when a registration starts and with False when it is over.
+        pages: opens the pages of the panel.
 
     Attributes:
         sections: all of them, in their order.
@@ -38,9 +50,10 @@ class Context:
         display: what the views show.
         launcher: starts registrations.
         findings: what is to be said about the present choice.
+        pages: opens the pages of the panel.
     """
 
-    def __init__(self, session: Session, review: Review, working: Callable[[bool], None]) -> None:
+    def __init__(self, session: Session, review: Review, working: Callable[[bool], None], pages: Pages) -> None:
         self.session, self.review = session, review
         self.layouts = Layouts(slicer.mrmlScene, review)
         self.sections: Sequence[Section] = ()
@@ -49,6 +62,7 @@ class Context:
         self.display = Display(review, self.layouts, lambda: self.parameters, self._view_changed)
         self.launcher = Launcher(self, working)
         self.findings: list[Finding] = []
+        self.pages = pages
         self._updating = False
         self._input_ages: list[Any] = []  # of the chosen nodes, when they were looked at last
 
@@ -212,6 +226,9 @@ def choice_of(parameters: Any) -> Choice:
         device=parameters.device,
         uncertainty_runs=parameters.uncertainty_runs,
         settings=read_settings(parameters.settings),
+        output_volume=parameters.outputVolume,
+        output_transform=parameters.outputTransform,
+        apply_transform=parameters.applyTransform,
     )
 
 

@@ -49,6 +49,7 @@ def set_columns(table: Any, titles: Sequence[str], stretched: Collection[int], h
         mode = qt.QHeaderView.Stretch if column in stretched else qt.QHeaderView.ResizeToContents
         table.horizontalHeader().setSectionResizeMode(column, mode)
     table.verticalHeader().hide()
+    table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 6)
     table.setMaximumHeight(height)
 
 

@@ -32,13 +32,9 @@ MODES = {
     ),
     "jacobian": (
         _("Jacobian determinant"),
-        _("From fixed to moving: blue is compression (below 1), white no change, red expansion. 0 and below: folded."),
-    ),
-    "log_jacobian": (
-        _("Jacobian (log scale)"),
         _(
-            "From fixed to moving, on a log scale: blue is compression, white no change, red expansion. "
-            "Magenta: folded."
+            "From fixed to moving, log scale: blue is compression (below 1), white no change, red expansion. Magenta "
+            "is folded (0 or less)."
         ),
     ),
     "magnitude": (

@@ -154,6 +154,8 @@ class Launcher:
         self.context.update()
         self.context.select(run)
         if self.attended:
+            if self.context.pages.page == "register":
+                self.context.pages.open_page("review")
             self.context.display.show(run)
 
     def _take_segmentations(self) -> None:

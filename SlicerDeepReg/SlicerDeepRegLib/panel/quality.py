@@ -8,6 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from ..metrics import METRICS
 from ..metrics.status import (
     AMBER,
     CONSISTENCY,
@@ -41,6 +42,12 @@ MEASURES = {
     CONSISTENCY: _("Inverse consistency"),
     UNCERTAINTY: _("Uncertainty"),
 }
+#: The metric whose values before and after stand beside a measure.
+_BEFORE_AND_AFTER = {
+    (LANDMARKS, MEASURES[LANDMARKS]): "tre_mm",
+    (OVERLAP, MEASURES[OVERLAP]): "dice",
+    (SURFACES, MEASURES[SURFACES]): "hd95_mm",
+}
 #: Findings at a location: what was found, and its value in words.
 LOCATIONS = {
     "fold": (_("Fold: not invertible here"), _("minimum J = {value:.2f}")),
@@ -58,6 +65,17 @@ def run_statuses(run: Run) -> list[Status]:
         measured = {status.name: status for status in statuses(both_ways, facts["spacing_mm"])}
         kept = [measured[CONSISTENCY] if status.name == CONSISTENCY else status for status in kept]
     return [dataclasses.replace(status, name=MEASURES.get(status.name, status.name)) for status in kept]
+
+
+def measure_text(status: Status, facts: Mapping[str, Any]) -> str:
+    """Return the value of a measure in a few words, before and after registration where both are known."""
+    table = {title: values for title, values in facts.get("table", [])}
+    for names, key in _BEFORE_AND_AFTER.items():
+        if status.name in names and METRICS[key].heading in table:
+            before, _linear, after = table[METRICS[key].heading]
+            if before != after and "-" not in (before, after):
+                return f"{float(before):.3g} \u2192 {float(after):.3g}; {status.value}"
+    return status.value
 
 
 def run_facts(run: Run) -> dict[str, Any]:

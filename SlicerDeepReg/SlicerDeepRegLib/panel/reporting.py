@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from .. import __version__
+from ..files.atomic import whole_file
 from ..files.dicom import Series, check_patient, read_series, write_registration
 from ..mrml.png import grab
 from ..mrml.review import ARRANGED, Review
@@ -64,6 +66,22 @@ def ask_dicom() -> Path | None:
     """Ask for the file of the DICOM object; None if the user cancels."""
     chosen = _ask_file(_("DICOM registration"), "registration.dcm", "DICOM (*.dcm)")
     return chosen.with_suffix(".dcm") if chosen is not None else None
+
+
+def ask_table() -> Path | None:
+    """Ask for the file of a table; None if the user cancels."""
+    chosen = _ask_file(_("Table of the results"), "results.csv", "CSV (*.csv)")
+    return chosen.with_suffix(".csv") if chosen is not None else None
+
+
+def write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    """Write a table as CSV, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with whole_file(path) as private, open(private, "w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows(rows)
 
 
 def _ask_file(title: str, name: str, kinds: str) -> Path | None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .context import Context
 
 
+#: The pages of the panel, in their order; the widgets of SlicerDeepReg.ui are called after them.
+PAGES = ("register", "review", "compare", "lessons")
+
+
 class Section(Protocol):
     """A group of controls of the panel, and how it learns what happens elsewhere.
 
@@ -26,11 +30,11 @@ class Section(Protocol):
         title: heading of its collapsible box; empty for controls without a box.
         ui: its .ui file in Resources/UI, or a whole path. The root is a qMRMLWidget, and connects its scene to the MRML
             widgets inside.
-        order: sections come in ascending order.
+        order: sections of a page come in ascending order.
         collapsed: whether its box is closed at first.
         tool_tip: of its box.
-        container: name of the widget, in the .ui file of a section of lower order, that it is put into; empty for the
-            panel itself.
+        container: name of the widget that it is put into: a page of the panel ("registerPage", "reviewPage",
+            "comparePage" or "lessonsPage"), or a widget in the .ui file of a section of lower order.
         Parameters: a class whose annotated attributes are kept in the scene, as those of a class under
             ``parameterNodeWrapper``; a control is bound to one by the property ``SlicerParameterName``.
         root: the widget that was loaded from the .ui file.
@@ -117,7 +121,7 @@ class BaseSection(Section):
     order = 0
     collapsed = False
     tool_tip = ""
-    container = ""
+    container = "registerPage"
 
     class Parameters:
         """A section has no parameters unless it declares some."""

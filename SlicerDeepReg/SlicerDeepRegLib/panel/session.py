@@ -250,6 +250,7 @@ class Session:
                 rows(result.metrics) if measured else (),
                 choice.moving_segmentation,
                 job.prepared.label_names,
+                choice.fixed_segmentation,
             )
             keep_motion(slicer.mrmlScene, job.run, result)
         except Exception as error:  # whatever it is, the job must end, and the scene be as it was

@@ -14,7 +14,7 @@ import slicer.util
 from ..mrml.review import Review
 from .choice import Choice
 from .context import Context
-from .section import BaseSection, Section
+from .section import PAGES, BaseSection, Section
 from .sections import section_classes
 from .session import Job, Session
 
@@ -26,7 +26,7 @@ class Panel:
     """Everything between the .ui files and the logic.
 
     Args:
-        root: the widget of SlicerDeepReg.ui, which the sections are put into.
+        root: the widget of SlicerDeepReg.ui, whose pages the sections are put into.
         folder: of the .ui files.
         session: runs registrations.
         review: shows runs.
@@ -47,7 +47,7 @@ class Panel:
     ) -> None:
         self.timer = qt.QTimer()
         self.timer.interval = IDLE_MS
-        self.context = Context(session, review, self._set_pace)
+        self.context = Context(session, review, self._set_pace, self)
         self.ui = slicer.util.childWidgetVariables(root)
         self.sections: dict[str, Section] = {}
         for section_class in section_classes() if classes is None else classes:
@@ -58,15 +58,37 @@ class Panel:
             vars(self.ui).update(vars(section.widgets))
             self.sections[section.name] = section
         self.context.sections = tuple(self.sections.values())
+        self._pages = [getattr(self.ui, f"{name}Page") for name in PAGES]
+        for page in self._pages:
+            page.layout().addStretch(1)
+        self.ui.pagesWidget.connect("currentChanged(int)", lambda index=0: self._fit_pages())
+        self._fit_pages()
         self._devices: list[dict[str, Any]] = []  # that the sections know of
         self.timer.connect("timeout()", self.poll)
         self.timer.start()
 
+    @property
+    def page(self) -> str:
+        """The page that is open, one of ``PAGES``."""
+        return PAGES[max(0, self.ui.pagesWidget.currentIndex)]
+
+    def open_page(self, page: str) -> None:
+        """Open a page, one of ``PAGES``."""
+        self.ui.pagesWidget.setCurrentIndex(PAGES.index(page))
+
+    def _fit_pages(self) -> None:
+        """Make the panel as tall as the open page: otherwise every page scrolls as far as the longest."""
+        for index, page in enumerate(self._pages):
+            is_open = index == self.ui.pagesWidget.currentIndex
+            policy = qt.QSizePolicy.Preferred if is_open else qt.QSizePolicy.Ignored
+            page.setSizePolicy(qt.QSizePolicy.Ignored, policy)
+            page.updateGeometry()
+
     def _place(self, section: Section) -> None:
-        """Put a section into its box, and the box into the panel or into another section."""
+        """Put a section into its box, and the box into its page or into another section."""
         widget = section.root
         if section.title:
-            nested = bool(section.container)
+            nested = section.container not in [f"{name}Page" for name in PAGES]
             section.box = ctk.ctkCollapsibleGroupBox() if nested else ctk.ctkCollapsibleButton()
             if nested:
                 section.box.title = section.title
@@ -77,7 +99,7 @@ class Panel:
             section.box.setLayout(layout)
             layout.addWidget(widget)
             widget = section.box
-        container = vars(self.ui)[section.container or "sectionsWidget"]
+        container = vars(self.ui)[section.container]
         container.layout().addWidget(widget)
         if section.box is not None:
             section.box.collapsed = section.collapsed

@@ -105,8 +105,8 @@ _FIELD = Lesson(
     (Try("Field"),),
     (
         Step(
-            "Two images of one synthetic head; the fixed one was deformed. Move the slider Opacity: structures jump, "
-            "because the same position in space is not the same position in the head.",
+            "Two images of one synthetic head; the fixed one was deformed. Move the slider Opacity below: structures "
+            "jump, because the same position in space is not the same position in the head.",
             amount=0.5,
             before=True,
         ),
@@ -128,7 +128,7 @@ _FIELD = Lesson(
             grid=True,
         ),
         Step(
-            "Half of the deformation: move the slider Deformation amount in the section Animation from 0 to 1.",
+            "Half of the deformation: move the slider Deformation amount below from 0 to 1.",
             time=0.5,
         ),
         Step(
@@ -156,7 +156,7 @@ _REGULARITY = Lesson(
             "But look at its volume change: it expands and shrinks from point to point, although the head was "
             "deformed smoothly. Nothing in the images shows that this is wrong.",
             0,
-            "log_jacobian",
+            "jacobian",
             0.8,
         ),
         Step(
@@ -187,7 +187,7 @@ _FOLDING = Lesson(
             "There the field turns space inside out: two points of the fixed image take their value from the same "
             "point of the moving image.",
             0,
-            "log_jacobian",
+            "jacobian",
             0.8,
         ),
         Step("The same as a grid: lines cross. No tissue can do that.", 0, grid=True),
@@ -195,7 +195,7 @@ _FOLDING = Lesson(
             "The same forces and the same smoothing, but each step is COMPOSED with the field so far, as an "
             "exponential. A composition of maps that do not fold does not fold: no magenta.",
             1,
-            "log_jacobian",
+            "jacobian",
             0.8,
         ),
         Step("Its grid is crowded in places, but no lines cross.", 1, grid=True),
@@ -203,7 +203,7 @@ _FOLDING = Lesson(
             "Absence of folding is not enough: velocity-field optimization, which also penalizes roughness, has a "
             "smooth Jacobian and is closer to the truth (TRE below).",
             2,
-            "log_jacobian",
+            "jacobian",
             0.8,
         ),
     ),
@@ -234,8 +234,8 @@ _STAGES = Lesson(
             stage="scale 1/8",
         ),
         Step(
-            "Each finer scale starts where the coarser one ended and only has to find the rest. Below, in the section "
-            "Animation, is the TRE of each stage: the first ones gain most.",
+            "Each finer scale starts where the coarser one ended and only has to find the rest. Below is the TRE of "
+            "each stage: the first ones gain most.",
             stage="last",
         ),
         Step("A network in one pass: some of the difference remains.", 1, "difference"),

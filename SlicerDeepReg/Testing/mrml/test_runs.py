@@ -324,7 +324,6 @@ def test_every_way_to_look_and_the_way_back(host, looked_at):
     assert shown["difference"] == ("Run: difference", None)
     assert shown["checkerboard"] == ("Run: checkerboard", None)
     assert shown["magnitude"] == ("fixed", "Run: displacement magnitude")
-    assert shown["log_jacobian"] == ("fixed", "Run: Jacobian, logarithmic scale")
     review.show(run, "fade", 0.3, after=False)
     assert layers(host) == [("fixed", "moving")] * 2
     assert host.views["Red"].composite.GetForegroundOpacity() == pytest.approx(0.3)

@@ -8,9 +8,10 @@ from helpers.cases import Case
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.mrml.display import draw_glyphs
 from SlicerDeepRegLib.mrml.host import NO_OPENGL, Host, opengl_works
+from SlicerDeepRegLib.mrml.maps import JACOBIAN_COLORS
 from SlicerDeepRegLib.mrml.nodes import add_shown_field, add_volume
 from SlicerDeepRegLib.mrml.pictures import HEIGHT, PICTURES, WIDTH, draw
-from SlicerDeepRegLib.mrml.scene import JACOBIAN_COLORS, add_result
+from SlicerDeepRegLib.mrml.scene import add_result
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Image, Request, Transform
 
@@ -43,12 +44,12 @@ def test_nodes_of_a_result(host, result):
     assert nodes["moving"].GetTransformNodeID() is None  # the user's volume stays where it was
     display = nodes["jacobian"].GetDisplayNode()
     low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
-    assert (low + high) / 2 == pytest.approx(1.0)  # no change is the middle of the table
+    assert (low, high) == (0.0, 4.0)
     colors = host.scene.GetFirstNodeByName(JACOBIAN_COLORS)
     assert display.GetColorNodeID() == colors.GetID()
     rgba = [0.0] * 4
-    colors.GetColor(colors.GetNumberOfColors() // 2, rgba)
-    assert rgba[:3] == pytest.approx([1, 1, 1])
+    colors.GetColor(colors.GetNumberOfColors() // 4, rgba)  # of no change
+    assert rgba[:3] == pytest.approx([1, 1, 1], abs=0.02)
     legends = slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", host.scene)
     assert [legend.GetTitleText() for legend in legends] == ["Jacobian"]
     assert nodes["fixed_labels"].GetDisplayNode().GetColorNodeID() == (

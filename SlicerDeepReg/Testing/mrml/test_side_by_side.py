@@ -78,7 +78,7 @@ def test_runs_are_shown_beside_each_other_with_common_scales(opened):
         assert composites["warped"].GetBackgroundVolumeID() == run.get("warped").GetID()
         assert composites["difference"].GetBackgroundVolumeID() == run.get("difference").GetID()
         assert composites["jacobian"].GetBackgroundVolumeID() == run.get("fixed").GetID()
-        assert composites["jacobian"].GetForegroundVolumeID() == run.get("jacobian_log").GetID()
+        assert composites["jacobian"].GetForegroundVolumeID() == run.get("jacobian_shown").GetID()
         assert all(one.GetLinkedControl() and one.GetHotLinkedControl() for one in composites.values())
         drawn = run.get("layout_grid").GetDisplayNode()
         assert list(drawn.GetViewNodeIDs()) == [host.views[c.name].node.GetID() for c in row if c.shows == "grid"]

@@ -12,15 +12,21 @@ from SlicerDeepRegLib.types import Request
 
 @pytest.fixture
 def taught(desktop, widget):
-    widget.panel.sections["lessons"].box.collapsed = False
+    widget.panel.open_page("lessons")
     return widget
+
+
+def begin(widget, number):
+    """Choose a lesson and start it."""
+    widget.ui.lessonCombo.setCurrentIndex(number)
+    widget.ui.lessonStartButton.click()
 
 
 def open_lesson(desktop, widget, number):
     teaching = widget.panel.sections["lessons"]
-    teaching.buttons[number].click()
+    begin(widget, number)
     assert teaching.running and "Registering 1 of" in widget.ui.lessonLabel.text
-    assert not any(button.enabled for button in teaching.buttons)
+    assert widget.ui.lessonStartButton.text == "Cancel" and not widget.ui.lessonCombo.enabled
     desktop.wait(lambda: not teaching.running, 120)
     return teaching
 
@@ -44,6 +50,8 @@ def test_a_lesson_is_opened_by_one_click_and_leaves_nothing_behind(desktop, taug
             step.arrows,
         )
         assert ui.beforeButton.checked == step.before
+        assert ui.lessonTimeSlider.isHidden() == (step.time is None)
+        assert ui.lessonAmountSlider.isHidden() == (step.time is not None or step.mode == "difference")
         texts.append(ui.lessonLabel.text)
         ui.lessonNextButton.click()
     assert len(set(texts)) == len(lesson.steps) and lesson.learned in ui.lessonLabel.text
@@ -66,7 +74,7 @@ def test_stages_are_steps_and_the_slider_goes_through_the_registrations(desktop,
     session.client.close()
     client = session.client = PretendedClient()
     teaching, ui = taught.panel.sections["lessons"], taught.ui
-    teaching.buttons[3].click()
+    begin(taught, 3)
     lesson, result = LESSONS["stages"], None
     for number, one in enumerate(lesson.tries):
         assert f"Registering {number + 1} of 3" in ui.lessonLabel.text
@@ -78,12 +86,12 @@ def test_stages_are_steps_and_the_slider_goes_through_the_registrations(desktop,
         client.say("done", result=result)
         desktop.wait(lambda count=number + 1: len(teaching.runs) == count, 20)
     assert teaching.ready and not ui.lessonSlider.isHidden() and ui.lessonSlider.maximum == 2
-    assert ui.stageCombo.itemText(ui.stageCombo.currentIndex) == "Before registration"
+    assert ui.stagesTable.currentRow() == 0 and ui.lessonRunTitle.text == "Method:"
     ui.lessonNextButton.click()
-    assert ui.stageCombo.itemText(ui.stageCombo.currentIndex) == "linear" and "linear" in ui.lessonMetricsLabel.text
+    assert ui.stagesTable.currentRow() == 1 and "linear" in ui.lessonMetricsLabel.text
     ui.lessonNextButton.click()
     ui.lessonNextButton.click()
-    assert ui.stageCombo.currentIndex == ui.stageCombo.count - 1
+    assert ui.stagesTable.currentRow() == ui.stagesTable.rowCount - 1
     ui.lessonNextButton.click()
     assert taught.panel.context.runs.selected == teaching.runs[1] and ui.lessonSlider.value == 1
     ui.lessonSlider.value = 2
@@ -98,22 +106,22 @@ def test_stages_are_steps_and_the_slider_goes_through_the_registrations(desktop,
 def test_a_lesson_that_fails_or_is_canceled_says_so_and_goes(desktop, taught, pretended):
     ui, teaching, scene = taught.ui, taught.panel.sections["lessons"], desktop.host.scene
     before = scene_state(scene)
-    teaching.buttons[2].click()
-    ui.applyButton.click()  # Cancel
+    begin(taught, 2)
+    ui.lessonStartButton.click()  # Cancel
     desktop.wait(lambda: not teaching.running, 10)
     assert "Canceled" in ui.lessonLabel.text and not ui.lessonNextButton.enabled
     ui.lessonEndButton.click()
     assert scene_state(scene) == before
-    teaching.buttons[2].click()
+    begin(taught, 2)
     pretended.say("failed", reason="memory", text="Memory ran out.")
     desktop.wait(lambda: not teaching.running, 10)
     assert "Memory ran out." in ui.lessonLabel.text
-    teaching.buttons[0].click()  # another one takes its place
+    begin(taught, 0)  # another one takes its place
     assert teaching.lesson is LESSONS["field"] and teaching.running
     ui.lessonEndButton.click()  # while it runs
     desktop.wait(lambda: not taught.logic.session.busy, 10)
     assert teaching.lesson is None and scene_state(scene) == before and not runs(scene)
-    teaching.buttons[0].click()
+    begin(taught, 0)
     slicer.mrmlScene.Clear()
     assert teaching.lesson is None and not teaching.running
 

@@ -42,6 +42,11 @@ def judged(desktop, widget, synthetic_case):
     return widget, runs(scene)[0]
 
 
+def measures(widget, column):
+    """The names of the measures, the words of their statuses, or their values."""
+    return [line[column] for line in widget.panel.sections["verdict"].shown]
+
+
 def cells(table, column):
     return [table.item(row, column).text() for row in range(table.rowCount)]
 
@@ -49,18 +54,21 @@ def cells(table, column):
 def test_quality_assessment_gives_statuses_locations_and_structures(desktop, judged):
     widget, run = judged
     ui = widget.ui
-    assert cells(ui.statusTable, 0) == [
+    assert measures(widget, 0) == [
         "Landmarks (TRE)",
         "Overlap (Dice)",
         "Surface distance (HD95)",
         "Jacobian",
         "Inverse consistency",
     ]
-    assert cells(ui.statusTable, 1)[:4] == ["Within tolerance"] * 4
+    assert measures(widget, 1)[:4] == ["Within tolerance"] * 4
     assert any("paired by" in note for note in run.facts["notes"])
-    assert "mm" in cells(ui.statusTable, 2)[0] and "core" in cells(ui.statusTable, 2)[1]
-    assert cells(ui.statusTable, 1)[4] == "Not measured" or "inverse" in cells(ui.statusTable, 2)[4]
-    assert "Within tolerance" in ui.summaryLabel.text
+    assert "mm" in measures(widget, 2)[0] and "core" in measures(widget, 2)[1]
+    assert measures(widget, 1)[4] == "Not measured" or "inverse" in measures(widget, 2)[4]
+    assert "WITHIN TOLERANCE" in ui.summaryLabel.text
+    dice = next(line for line in ui.measuresLabel.text.split("<br>") if "Dice" in line)
+    assert "\u2192" in dice and "core" in dice and "at least 0.8" in ui.measuresLabel.toolTip
+    assert widget.panel.page == "review"  # Apply's end opened it
     assert cells(ui.structuresTable, 0) == ["core"] and "\u2192" in cells(ui.structuresTable, 1)[0]
     place = np.array(run.facts["structures"][0]["lps_mm"]) * [-1, -1, 1]
     ui.structuresTable.selectRow(0)
@@ -110,11 +118,14 @@ def test_a_deformation_moves_and_its_stages_are_shown(desktop, judged):
     assert "0.50" in ui.animationLabel.text and run.get("morphing") is not None
     view = next(iter(desktop.host.views.values()))
     assert view.composite.GetForegroundVolumeID() == run.get("morphing").GetID()
-    names = [ui.stageCombo.itemText(n) for n in range(ui.stageCombo.count)]
-    assert names[1:3] == ["Before registration", "linear"] and len(names) == len(run.facts["stages"]) + 2
-    ui.stageCombo.setCurrentIndex(len(names) - 1)
+    names = cells(ui.stagesTable, 0)
+    assert names[:2] == ["Before registration", "linear"] and len(names) == len(run.facts["stages"]) + 1
+    assert "Stages" in ui.findingsTabs.tabText(2) and "TRE" in cells(ui.stagesTable, 2)[-1]
+    ui.stagesTable.selectRow(len(names) - 1)
     assert names[-1] in ui.animationLabel.text and " s" in ui.animationLabel.text
     assert view.composite.GetForegroundVolumeID() == run.get("stage_shown").GetID()
+    ui.timeSlider.value = 0.25  # the mark goes where no stage is shown
+    assert not ui.stagesTable.selectedItems()
     ui.deleteButton.click()
     assert run.node.GetScene() is None
     left = [desktop.host.scene.GetNthNode(n).GetName() or "" for n in range(desktop.host.scene.GetNumberOfNodes())]
@@ -137,7 +148,7 @@ def test_the_opposite_registration_makes_inverse_consistency_measurable(desktop,
     assert ui.inverseConsistencyButton.enabled
     ui.inverseConsistencyButton.click()
     assert "Inverse consistency with" in ui.qualityLabel.text
-    assert "registrations in both directions" in cells(ui.statusTable, 2)[4] and run.get("consistency") is not None
+    assert "registrations in both directions" in measures(widget, 2)[4] and run.get("consistency") is not None
 
 
 def test_the_disagreement_of_selected_runs(desktop, judged):
@@ -150,7 +161,7 @@ def test_the_disagreement_of_selected_runs(desktop, judged):
     widget.panel.context.check(runs(desktop.host.scene))
     assert ui.disagreementButton.enabled
     ui.disagreementButton.click()
-    assert "Disagreement of 2 results" in ui.qualityLabel.text and run.get("disagreement") is not None
+    assert "Disagreement of 2 results" in ui.compareLabel.text and run.get("disagreement") is not None
 
 
 def test_a_run_that_kept_no_stages_says_so(desktop, judged):
@@ -210,7 +221,7 @@ def test_the_way_and_the_stages_are_saved_as_films(desktop, judged, monkeypatch,
     monkeypatch.setattr(animation, "ask_animation", lambda: tmp_path / "way.gif")
     ui.animationButton.click()
     monkeypatch.setattr(animation, "ask_animation", lambda: tmp_path / "stages.gif")
-    ui.stageCombo.setCurrentIndex(1)
+    ui.stagesTable.selectRow(0)
     ui.animationButton.click()
     with Image.open(tmp_path / "way.gif") as way, Image.open(tmp_path / "stages.gif") as stages:
         assert way.n_frames > 20 and stages.n_frames in (len(run.facts["stages"]), len(run.facts["stages"]) + 1)
@@ -222,28 +233,6 @@ def test_the_way_and_the_stages_are_saved_as_films(desktop, judged, monkeypatch,
     assert "could not be written" in ui.animationLabel.text
 
 
-def test_structures_are_drawn_as_bars_the_worst_first(desktop, judged):
-    from SlicerDeepRegLib.panel import bars
-
-    widget, _ = judged
-    assert not widget.ui.barsLabel.isHidden() and not widget.ui.barsLabel.pixmap.isNull()
-    known = [{"name": f"one {n}", "dice": {"before": 0.1 * n, "after": 0.05 * n}} for n in range(20)]
-    known += [{"name": "alone", "dice": {"before": None, "after": None}}]
-    rows = bars.drawn_rows(known)
-    assert (
-        len(rows) == bars.MOST and rows[0][0] == "one 0" and [row[2] for row in rows] == sorted(row[2] for row in rows)
-    )
-    palette = widget.ui.applyButton.palette
-    image = bars.draw([{"name": "half", "dice": {"before": 0.2, "after": 0.5}}], 400, palette).toImage()
-    end, names = 400 - 34, 130
-    middle = bars.ROW // 2 + 2
-    green = image.pixelColor(names + 50, middle)
-    assert (green.red(), green.green(), green.blue()) == (0xD4, 0x3A, 0x3A)  # 0.5 is below what is fair
-    outside = image.pixelColor(names + round(0.6 * (end - names)), middle)
-    assert outside.red() == outside.green() == outside.blue()
-    assert bars.draw([], 400, palette) is None
-
-
 def test_perturbed_repeats_are_asked_for_and_shown(desktop, widget):
     ui = widget.ui
     assert not ui.uncertaintyButton.enabled
@@ -252,7 +241,7 @@ def test_perturbed_repeats_are_asked_for_and_shown(desktop, widget):
     ui.applyButton.click()
     assert finish(desktop, widget).state == "done"
     run = runs(desktop.host.scene)[0]
-    assert "Uncertainty" in cells(ui.statusTable, 0) and ui.uncertaintyButton.enabled
+    assert "Uncertainty" in measures(widget, 0) and ui.uncertaintyButton.enabled
     ui.uncertaintyButton.click()
     metrics = run.facts["metrics"]
     assert f"{metrics['uncertainty_mm']:.2f} mm" in ui.qualityLabel.text

@@ -29,12 +29,13 @@ def example(tmp_path, monkeypatch):
 def test_two_files_add_a_section(desktop, pair, example):
     widget = desktop.open_module(MODULE)
     panel = widget.panel
-    assert list(panel.sections)[:3] == ["inputs", "example", "method"]
+    here = [name for name, one in panel.sections.items() if one.container == "registerPage"]
+    assert here == ["inputs", "example", "method", "apply"]
     section = panel.sections["example"]
     assert section.box.text == "Example" and section.box.collapsed and "two files" in section.box.toolTip
-    container = widget.ui.sectionsWidget.layout()
+    container = widget.ui.registerPage.layout()
     boxes = [container.itemAt(row).widget() for row in range(container.count())]
-    assert boxes.index(section.box) == boxes.index(panel.sections["inputs"].box) + 1
+    assert boxes.index(section.box) == boxes.index(panel.sections["inputs"].root) + 1
 
     assert widget.ui.exampleSpin.value == panel.parameters.exampleRatio == 0.5 and widget.ui.exampleSpin.maximum == 2
     widget.ui.exampleSpin.value = 1.5

@@ -7,18 +7,24 @@ import slicer.util
 from helpers.panel import PretendedClient, finish, scene_state
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.mrml.side_by_side import LAYOUT, cells_of
+from SlicerDeepRegLib.types import InputError
 
-METHODS = [
-    {"method": "svf", "preset": "fast", "settings": {}},
-    {"method": "demons", "preset": "fast", "settings": {"iterations": 10}},
-]
+METHODS = ["svf", "demons"]
 
 
 @pytest.fixture
 def opened(widget):
-    """The panel with the list of methods open: in a closed box its buttons cannot be clicked."""
-    widget.panel.sections["several_methods"].box.collapsed = False
+    """The panel with the page open, demons quick."""
+    widget.panel.open_page("compare")
     return widget
+
+
+def items(widget):
+    """The methods of the list by name, and the titles of its groups."""
+    tree = widget.ui.methodsTree
+    return widget.panel.sections["several_methods"]._items, [
+        tree.topLevelItem(n).text(0) for n in range(tree.topLevelItemCount)
+    ]
 
 
 @pytest.fixture
@@ -49,17 +55,20 @@ def test_methods_are_listed_run_and_shown_side_by_side(desktop, with_views, pair
     widget, parameters = with_views, with_views.panel.parameters
     parameters.device, parameters.preset = "cpu", "fast"
     assert not widget.ui.runMethodsButton.enabled
-    widget.ui.addMethodButton.click()
-    widget.ui.addMethodButton.click()  # the same again is not put in twice
-    parameters.method = "demons"
-    parameters.settings = '{"iterations": 10}'
-    widget.ui.addMethodButton.click()
-    assert json.loads(parameters.methods) == METHODS and widget.ui.methodsTable.rowCount == 2
+    import qt  # the stand-in's: it is there with the desktop
+
+    listed, groups = items(widget)
+    assert groups[0] == "For any pair, without training" and "niftyreg" not in listed
+    listed["demons"].setCheckState(0, qt.Qt.Checked)
+    parameters.method, parameters.settings = "demons", '{"iterations": 10}'  # the parameters of the page Register
+    listed["svf"].setCheckState(0, qt.Qt.Checked)
+    assert json.loads(parameters.methods) == METHODS and widget.ui.runMethodsButton.enabled
     widget.ui.runMethodsButton.click()
-    assert not widget.ui.addMethodButton.enabled and not widget.ui.sideBySideButton.enabled
+    assert widget.ui.runMethodsButton.text == "Cancel" and not widget.ui.sideBySideButton.enabled
     round_of(desktop, widget)
     made = runs(desktop.host.scene)
     assert [run.facts["method"] for run in made] == ["svf", "demons"]
+    assert [len(run.facts["stages"]) > 0 for run in made] == [True, True]
     assert widget.panel.sections["side_by_side"].views.shown == tuple(made) and arrangement(desktop) == LAYOUT
     assert desktop.host.views[cells_of(2)[1][0].name].composite.GetBackgroundVolumeID() == made[1].get("warped").GetID()
     widget.ui.leaveSideBySideButton.click()
@@ -71,19 +80,25 @@ def test_methods_are_listed_run_and_shown_side_by_side(desktop, with_views, pair
     widget.ui.deleteButton.click()
     assert arrangement(desktop) != LAYOUT and not widget.ui.sideBySideButton.enabled
     widget.ui.clearMethodsButton.click()
-    assert json.loads(parameters.methods) == [] and widget.ui.methodsTable.rowCount == 0
+    assert json.loads(parameters.methods) == [] and not widget.ui.runMethodsButton.enabled
 
 
-def test_a_method_that_fails_does_not_end_the_round(desktop, with_views, pair):
+def test_a_method_that_fails_does_not_end_the_round(desktop, with_views, pair, monkeypatch):
     widget = with_views
     widget.panel.parameters.device = "cpu"
-    bad = {"method": "niftyreg", "preset": "fast", "settings": {}}
-    gone = {"method": "taken-away", "preset": "fast", "settings": {}}
-    widget.panel.parameters.methods = json.dumps([bad, gone, METHODS[1]])
+    widget.panel.parameters.methods = json.dumps(["lku-net", "demons"])
+    begin = widget.panel.context.begin
+
+    def refused(choice, name="", attended=True):
+        if choice.method == "lku-net":
+            raise InputError("No room for it.")
+        return begin(choice, name, attended)
+
+    monkeypatch.setattr(widget.panel.context, "begin", refused)
     widget.ui.runMethodsButton.click()
     round_of(desktop, widget)
     assert [run.facts["method"] for run in runs(desktop.host.scene)] == ["demons"]
-    assert "NiftyReg" in widget.ui.stageLabel.text and "taken-away" in widget.ui.stageLabel.text
+    assert "LKU-Net: No room" in widget.ui.severalLabel.text and "LKU-Net" in widget.ui.stageLabel.text
 
 
 def test_cancel_ends_the_round_and_the_scene_is_as_it_was(desktop, opened, pair):
@@ -95,7 +110,8 @@ def test_cancel_ends_the_round_and_the_scene_is_as_it_was(desktop, opened, pair)
     widget.panel.parameters.methods = json.dumps(METHODS)
     widget.ui.runMethodsButton.click()
     assert len(client.requests) == 1
-    widget.ui.applyButton.click()  # it says Cancel now
+    assert widget.ui.runMethodsButton.text == "Cancel" == widget.ui.applyButton.text
+    widget.ui.runMethodsButton.click()
     finish(desktop, widget, 10)
     assert len(client.requests) == 1 and not widget.panel.sections["several_methods"].running
     assert scene_state(desktop.host.scene) == before
@@ -103,7 +119,7 @@ def test_cancel_ends_the_round_and_the_scene_is_as_it_was(desktop, opened, pair)
 
 def test_a_list_that_was_edited_by_hand_does_no_harm(desktop, opened, pair):
     widget = opened
-    for text in ("nonsense", "{}", '[1, {"method": "svf"}]'):
+    for text in ("nonsense", "{}", '[1, {"method": "svf"}, "taken-away"]'):
         widget.panel.parameters.methods = text
         assert widget.panel.sections["several_methods"].methods() == [] and not widget.ui.runMethodsButton.enabled
 
@@ -139,7 +155,7 @@ def test_a_blind_reading_hides_names_and_keeps_the_ranking(desktop, with_views, 
         True,
         True,
     ]
-    assert made[0].name in ui.legendLabel.text and not ui.saveRankingButton.enabled
+    assert made[0].name in ui.compareLabel.text and not ui.saveRankingButton.enabled
     assert table_named(desktop, "DeepReg comparison").GetNumberOfColumns() > 2  # the names are told
     assert made[0].get("warped").GetName() == f"{made[0].name}: warped"
 

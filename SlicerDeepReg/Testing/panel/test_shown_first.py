@@ -51,30 +51,29 @@ def test_it_is_seen_at_once_and_completed_later(desktop, widget, pretended, show
     assert shown.get("table").GetName() == f"{shown.name}: metrics" and shown.get("uncertainty") is not None
     assert shown.get("path") is not None and pretended.released == ["job1"]
     assert shown.facts["seconds_until_shown"] < 60 and panel.parameters.reviewMode == "checkerboard"
-    rows = [ui.statusTable.item(row, 1).text() for row in range(ui.statusTable.rowCount)]
-    assert any(word != "Not measured" for word in rows)
+    assert any(word != "Not measured" for _measure, word, _value in panel.sections["verdict"].shown)
     remove(desktop.host.scene, shown)
     left = [desktop.host.scene.GetNthNode(n).GetName() or "" for n in range(desktop.host.scene.GetNumberOfNodes())]
     assert not [name for name in left if "metrics" in name or "uncertainty" in name or "path" in name]
 
 
 def test_measures_are_seen_one_by_one(widget, pretended, shown, found):
-    ui, after = widget.ui, found[1].metrics["after"]
+    after = found[1].metrics["after"]
 
     def words():
-        rows = range(ui.statusTable.rowCount)
-        return {ui.statusTable.item(row, 0).text(): ui.statusTable.item(row, 1).text() for row in rows}
+        return {measure: word for measure, word, _value in widget.panel.sections["verdict"].shown}
 
     assert set(words().values()) == {"Measuring..."}
     pretended.say("measured", metrics={name: after[name] for name in ("inverse_error_mm", "inverse_error_max_mm")})
     widget.panel.poll()
     assert words()["Inverse consistency"] == "Within tolerance" and words()["Jacobian"] == "Measuring..."
+    assert "MEASURING" in widget.ui.summaryLabel.text and "Jacobian: Measuring..." in widget.ui.measuresLabel.text
     pretended.say("measured", metrics=after)
     widget.panel.poll()
     assert words()["Jacobian"] != "Measuring..." and not shown.facts["is_measured"]
     pretended.say("done", result=found[1], is_shown=True)
     widget.panel.poll()
-    assert words()["Landmarks (TRE)"] == "Not measured"
+    assert words()["Landmarks (TRE)"] == "Not measured" and "MEASURING" not in widget.ui.summaryLabel.text
 
 
 def test_canceling_keeps_it(desktop, widget, pretended, shown):

@@ -1,4 +1,4 @@
-"""The deformation of the selected result in motion: gradually, stage by stage, and as a file. Qt."""
+"""The deformation of the selected result in motion, and as a file. Qt."""
 
 from __future__ import annotations
 
@@ -7,49 +7,37 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ...mrml.runs import Run
 from ..controls import signals_blocked
 from ..reporting import ask_animation, write_animation
 from ..section import BaseSection
 from ..selection import complete
 from ..text import as_text
-from ..titles import stage_title
 
 #: Frames of the way from moving to warped, and seconds that a frame of it and a stage are shown.
 FRAMES, FRAME_S, STAGE_S = 16, 0.08, 1.0
 
 
 class AnimationSection(BaseSection):
-    """Deforms the moving volume gradually, or shows it after each stage."""
+    """Deforms the moving volume gradually."""
 
     name = "animation"
     title = _("Animation")
     ui = "Animation.ui"
-    order = 80
+    order = 60
     collapsed = True
+    container = "reviewPage"
     tool_tip = _("The deformation of the selected result in motion.")
 
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
-        self._listed: tuple[Any, ...] = ()  # what the menu of stages was filled for
         widgets = self.widgets
         widgets.timeSlider.connect("valueChanged(double)", lambda value=0.0: self._try(self._show_time))
-        widgets.stageCombo.connect("currentIndexChanged(int)", lambda index=0: self._try(self._show_stage))
         widgets.animationButton.connect("clicked(bool)", lambda checked=False: self._try(self.export))
 
     # ------------------------------------------------------------------ what is shown
 
     def update(self) -> None:
-        run = self.context.runs.selected
-        is_complete = complete(run)
-        self.box.enabled = is_complete
-        if self._listed != (run, is_complete):
-            self._listed = (run, is_complete)
-            combo = self.widgets.stageCombo
-            with signals_blocked(combo):
-                combo.clear()
-                for name in [_("Choose a stage"), *map(stage_title, self.context.display.stage_names())]:
-                    combo.addItem(name)
+        self.box.enabled = complete(self.context.runs.selected)
         self.view_changed()
 
     def selection_changed(self) -> None:
@@ -57,17 +45,9 @@ class AnimationSection(BaseSection):
 
     def view_changed(self) -> None:
         widgets, display = self.widgets, self.context.display
-        with signals_blocked(widgets.timeSlider, widgets.stageCombo):
+        with signals_blocked(widgets.timeSlider):
             widgets.timeSlider.value = display.time
-            widgets.stageCombo.setCurrentIndex(0 if display.stage is None else display.stage + 1)
         widgets.animationLabel.text = as_text(display.motion_text)
-
-    def run_about_to_be_removed(self, run: Run) -> None:
-        if self._listed and self._listed[0] == run:
-            self._listed = ()
-
-    def close(self) -> None:
-        self._listed = ()
 
     # ------------------------------------------------------------------ what the controls do
 
@@ -82,11 +62,6 @@ class AnimationSection(BaseSection):
     def _show_time(self) -> None:
         self.context.display.show_time(self.widgets.timeSlider.value)
 
-    def _show_stage(self) -> None:
-        index = self.widgets.stageCombo.currentIndex
-        if index > 0:
-            self.context.display.show_stage(index - 1)
-
     def export(self) -> None:
         """Write the way from moving to warped and back, or the stages if one is chosen, as an animation.
 
@@ -99,7 +74,7 @@ class AnimationSection(BaseSection):
             return
         try:
             if display.stage is not None:
-                stages = list(range(self.widgets.stageCombo.count - 1))
+                stages = list(range(len(display.stage_names())))
                 write_animation(path, stages, display.show_stage, STAGE_S)
             else:
                 forth = [step / FRAMES for step in range(FRAMES + 1)]

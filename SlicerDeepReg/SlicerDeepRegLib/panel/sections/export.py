@@ -1,4 +1,4 @@
-"""The report of the selected result, and its transform as DICOM. Qt."""
+"""The selected result shown or put away, its report, and its transform as DICOM. Qt."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from ..text import show_error
 
 
 class ExportSection(BaseSection):
-    """Writes files about the selected run."""
+    """Shows the selected run, gives the views back, and writes files about it."""
 
     name = "export"
     ui = "Export.ui"
-    order = 52
-    container = "resultsSectionsWidget"
+    order = 50
+    container = "reviewPage"
 
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
+        self.widgets.showButton.connect("clicked(bool)", lambda checked=False: self.show())
+        self.widgets.restoreViewsButton.connect("clicked(bool)", lambda checked=False: self.restore_views())
         self.widgets.reportButton.connect("clicked(bool)", lambda checked=False: self.save_report())
         self.widgets.dicomButton.connect("clicked(bool)", lambda checked=False: self.export_dicom())
 
@@ -32,7 +34,23 @@ class ExportSection(BaseSection):
 
     def selection_changed(self) -> None:
         enabled = complete(self.context.runs.selected)
-        self.widgets.reportButton.enabled = self.widgets.dicomButton.enabled = enabled
+        widgets = self.widgets
+        widgets.showButton.enabled = widgets.reportButton.enabled = widgets.dicomButton.enabled = enabled
+        self.view_changed()
+
+    def view_changed(self) -> None:
+        arranged = bool(self.context.display.layout)
+        self.widgets.restoreViewsButton.enabled = self.context.review.shown is not None or arranged
+
+    def show(self) -> None:
+        """Show the selected run in the slice views."""
+        self.context.display.show(self.context.runs.selected)
+
+    def restore_views(self) -> None:
+        """Give back what the views showed, and their layout."""
+        self.context.take_views()
+        self.context.display.arrange("")
+        self.context.display.restore_views()
 
     def save_report(self) -> None:
         """Save the report of the selected run in a folder that the user chooses."""

@@ -35,7 +35,6 @@ class InputsSection(BaseSection):
     """Lets the user choose the input nodes, and lists what is to be said about them."""
 
     name = "inputs"
-    title = _("Inputs")
     ui = "Inputs.ui"
     order = 10
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -15,12 +13,15 @@ from ...teaching.lessons import LESSONS, SHOWN, Lesson, Step
 from ...teaching.pairs import PAIRS
 from ...types import PEOPLE, InputError
 from ..choice import Choice
-from ..controls import signals_blocked
+from ..controls import choose, chosen, fill, signals_blocked
 from ..samples import add_labeled_pair
 from ..section import BaseSection
 from ..session import Job
 from ..text import escaped
+from .review import WITH_AMOUNT
 
+#: Points of the text for a projector.
+LARGE_TEXT = 16
 #: Parameters that a step changes; put back at the end.
 DISPLAY_PARAMETERS = ("reviewMode", "reviewAmount", "showGrid", "showArrows", "gridSpacing")
 
@@ -32,49 +33,52 @@ class LessonsSection(BaseSection):
         lesson: the one that is open, or None.
         running: whether its registrations are running.
         runs: its results so far.
-        buttons: one that opens each lesson.
     """
 
     name = "lessons"
-    title = _("Lessons")
     ui = "Lessons.ui"
-    order = 90
-    collapsed = True
-    tool_tip = _("Five short lessons on a synthetic pair; they need neither data nor a GPU.")
+    order = 10
+    container = "lessonsPage"
 
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
         self.lesson: Lesson | None = None
         self.running = False
         self.runs: list[Run] = []
-        self.buttons: list[Any] = []
         self._step = 0
         self._nodes: dict[str, Any] = {}  # of the pair, named as in Choice
         self._display_before: dict[str, Any] = {}
         self._trouble = ""  # why the lesson cannot go on
         widgets = self.widgets
-        for number, lesson in enumerate(LESSONS.values(), start=1):
-            button = qt.QPushButton(f"{number}. {_(lesson.title)}")
-            button.setToolTip(_(lesson.question))
-            button.connect("clicked(bool)", self._opener(lesson))
-            widgets.lessonButtonsWidget.layout().addWidget(button)
-            self.buttons.append(button)
+        titles = [(name, f"{number}. {_(one.title)}") for number, (name, one) in enumerate(LESSONS.items(), start=1)]
+        fill(widgets.lessonCombo, titles)
+        widgets.lessonStartButton.connect("clicked(bool)", lambda checked=False: self.start())
+        widgets.largeTextCheck.connect("toggled(bool)", self._set_large)
+        widgets.lessonAmountSlider.connect("valueChanged(double)", lambda value=0.0: self._set_amount(value))
+        widgets.lessonTimeSlider.connect("valueChanged(double)", lambda value=0.0: self._set_time(value))
         widgets.lessonBackButton.connect("clicked(bool)", lambda checked=False: self.go(self._step - 1))
         widgets.lessonNextButton.connect("clicked(bool)", lambda checked=False: self.go(self._step + 1))
         widgets.lessonEndButton.connect("clicked(bool)", lambda checked=False: self.end())
         widgets.lessonSlider.connect("valueChanged(double)", lambda value=0.0: self._show_run(round(value)))
         self.update()
 
-    def _opener(self, lesson: Lesson) -> Callable[[bool], None]:
-        return lambda checked=False: self.open(lesson)
-
     # ------------------------------------------------------------------ its course
+
+    def start(self) -> None:
+        """Begin the lesson that is chosen, or cancel its registrations."""
+        if self.running:
+            self.context.launcher.cancel()
+            return
+        name = chosen(self.widgets.lessonCombo)
+        if name is not None:
+            self.open(LESSONS[name])
 
     def open(self, lesson: Lesson) -> None:
         """Begin a lesson: add its pair to the scene and start its registrations."""
         if self.context.session.busy or self.parameters is None:
             return
         self.end()
+        choose(self.widgets.lessonCombo, lesson.name)
         self.lesson, self._step, self.runs, self._trouble = lesson, 0, [], ""
         self._display_before = {name: getattr(self.parameters, name) for name in DISPLAY_PARAMETERS}
         self._nodes = add_labeled_pair(PAIRS[lesson.pair]())
@@ -199,6 +203,26 @@ class LessonsSection(BaseSection):
         except ValueError as error:  # the user removed a volume
             display.say_of_motion(_(str(error)))
 
+    def _set_amount(self, amount: float) -> None:
+        if self.ready:
+            self.parameters.reviewAmount = amount
+
+    def _set_time(self, time: float) -> None:
+        if self.ready and self._asks_for_time():
+            try:
+                self.context.display.show_time(time)
+            except ValueError as error:  # the user removed a volume
+                self.context.display.say_of_motion(_(str(error)))
+
+    def _asks_for_time(self) -> bool:
+        return self.lesson.steps[min(self._step, len(self.lesson.steps) - 1)].time is not None
+
+    def _set_large(self, large: bool) -> None:
+        """Show text that can be read from the back of a room."""
+        size = f"font-size: {LARGE_TEXT}pt;" if large else ""
+        for label in (self.widgets.lessonLabel, self.widgets.lessonMetricsLabel):
+            label.setStyleSheet(size)
+
     def _shown_number(self) -> int:
         selected = self.context.runs.selected
         return self.runs.index(selected) if selected in self.runs else 0
@@ -216,8 +240,18 @@ class LessonsSection(BaseSection):
 
     def update(self) -> None:
         widgets, ready, lesson = self.widgets, self.ready, self.lesson
-        for button in self.buttons:
-            button.enabled = not self.context.session.busy
+        widgets.lessonStartButton.enabled = self.running or not self.context.session.busy
+        widgets.lessonStartButton.text = _("Cancel") if self.running else _("Start")
+        widgets.lessonCombo.enabled = not self.running
+        asks_for_time = ready and self._asks_for_time()
+        for widget in (widgets.lessonTimeTitle, widgets.lessonTimeSlider):
+            widget.visible = asks_for_time
+        for widget in (widgets.lessonAmountTitle, widgets.lessonAmountSlider):
+            widget.visible = ready and not asks_for_time and self.parameters.reviewMode in WITH_AMOUNT
+        if ready:
+            with signals_blocked(widgets.lessonTimeSlider, widgets.lessonAmountSlider):
+                widgets.lessonTimeSlider.value = self.context.display.time
+                widgets.lessonAmountSlider.value = self.parameters.reviewAmount
         for widget in (
             widgets.lessonLabel,
             widgets.lessonBackButton,
@@ -225,7 +259,8 @@ class LessonsSection(BaseSection):
             widgets.lessonEndButton,
         ):
             widget.visible = lesson is not None
-        widgets.lessonSlider.visible = ready and bool(lesson.slider)
+        for widget in (widgets.lessonRunTitle, widgets.lessonSlider):
+            widget.visible = ready and bool(lesson.slider)
         widgets.lessonMetricsLabel.visible = ready
         widgets.lessonBackButton.enabled = ready and self._step > 0
         widgets.lessonNextButton.enabled = ready and self._step < len(lesson.steps)
@@ -236,12 +271,11 @@ class LessonsSection(BaseSection):
             return
         number = self._shown_number()
         if lesson.slider:
+            widgets.lessonRunTitle.text = f"{_(lesson.slider)}:"
             with signals_blocked(widgets.lessonSlider):
                 widgets.lessonSlider.maximum = len(self.runs) - 1
                 widgets.lessonSlider.value = number
-        text = escaped(self.context.display.motion_text) or _metrics_text(
-            self.runs[number]
-        )  # of the stage if one is shown
+        text = escaped(self.context.display.motion_text or _metrics_text(self.runs[number]))  # of a stage that is shown
         widgets.lessonMetricsLabel.text = f"<b>{_(lesson.tries[number].title)}</b><br>{text}"
 
     def _text(self, lesson: Lesson) -> str:

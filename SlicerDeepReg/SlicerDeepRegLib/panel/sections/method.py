@@ -30,7 +30,6 @@ class MethodSection(BaseSection):
     """Lets the user choose how to register."""
 
     name = "method"
-    title = _("Method")
     ui = "Method.ui"
     order = 20
 

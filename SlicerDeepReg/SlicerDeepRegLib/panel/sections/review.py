@@ -17,11 +17,13 @@ from ..selection import complete
 from ..text import as_text
 
 LAYOUTS = (
-    ("", _("Your own views")),
-    ("review", _("Review in three planes")),
-    ("before_after", _("Before and after")),
-    ("deformation", _("Deformation")),
+    ("", _("Layout: your own")),
+    ("review", _("Layout: three planes")),
+    ("before_after", _("Layout: before, after")),
+    ("deformation", _("Layout: deformation")),
 )
+#: Modes in which the slider acts, and in which the moving volume can take the place of the warped one.
+WITH_AMOUNT, WITH_BEFORE = ("fade", "swipe", "jacobian", "magnitude"), ("fade", "difference")
 #: How long flickering shows each volume.
 FLICKER_MS = 450
 
@@ -30,9 +32,9 @@ class ReviewSection(BaseSection):
     """Lets the user choose display mode, layout and overlays."""
 
     name = "review"
-    title = _("Review")
     ui = "Review.ui"
-    order = 60
+    order = 30
+    container = "reviewPage"
 
     class Parameters:
         """How runs are displayed; a grid spacing of 0 mm is chosen automatically."""
@@ -57,8 +59,6 @@ class ReviewSection(BaseSection):
         widgets.layoutCombo.connect("currentIndexChanged(int)", lambda index=0: self._arrange())
         widgets.beforeButton.connect("toggled(bool)", lambda checked=False: display.show_before(checked))
         widgets.flickerButton.connect("toggled(bool)", self._set_flicker)
-        widgets.minimumJacobianButton.connect("clicked(bool)", lambda checked=False: display.go_to_minimum_jacobian())
-        widgets.restoreViewsButton.connect("clicked(bool)", lambda checked=False: self._restore_views())
 
     # ------------------------------------------------------------------ what is shown
 
@@ -77,19 +77,15 @@ class ReviewSection(BaseSection):
         with signals_blocked(widgets.beforeButton):
             widgets.beforeButton.checked = display.before
         widgets.layoutCombo.enabled = is_complete or bool(layout)
-        for widget in (
-            widgets.modeCombo,
-            widgets.amountSlider,
-            widgets.gridCheck,
-            widgets.arrowsCheck,
-            widgets.grid3dCheck,
-            widgets.spacingSlider,
-            widgets.flickerButton,
-            widgets.minimumJacobianButton,
-        ):
-            widget.enabled = is_complete
-        widgets.beforeButton.enabled = is_complete and moving_is_where_it_was(run)
-        widgets.restoreViewsButton.enabled = self.context.review.shown is not None or bool(layout)
+        acts = is_complete and not layout  # the views of a layout are filled by it
+        for widget in (widgets.modeCombo, widgets.gridCheck, widgets.arrowsCheck, widgets.flickerButton):
+            widget.enabled = acts
+        drawn = acts and self.parameters is not None and (self.parameters.showGrid or self.parameters.showArrows)
+        widgets.grid3dCheck.enabled = widgets.spacingSpin.enabled = drawn
+        mode = chosen(widgets.modeCombo)
+        widgets.amountSlider.enabled = acts and mode in WITH_AMOUNT
+        widgets.amountTitle.text = _("Border:") if mode == "swipe" else _("Opacity:")
+        widgets.beforeButton.enabled = acts and mode in WITH_BEFORE and moving_is_where_it_was(run)
         widgets.legendLabel.text = as_text(display.legend)
 
     # ------------------------------------------------------------------ what the controls do
@@ -101,11 +97,6 @@ class ReviewSection(BaseSection):
 
     def _arrange(self) -> None:
         self.context.display.arrange(chosen(self.widgets.layoutCombo) or "")
-
-    def _restore_views(self) -> None:
-        self.views_taken()
-        self.context.display.arrange("")
-        self.context.display.restore_views()
 
     def _set_flicker(self, on: bool) -> None:
         if on:

@@ -6,16 +6,21 @@ import dataclasses
 import json
 from typing import Any
 
+import qt
 from slicer.i18n import tr as _
 
+from ...methods.menu import NOT_INSTALLED, menu
 from ...mrml.runs import Run
 from ...mrml.side_by_side import MOST
 from ...types import InputError
 from ..choice import Choice
-from ..controls import set_columns, show_rows
+from ..controls import signals_blocked
 from ..section import BaseSection
 from ..session import Job
-from ..titles import method_title, preset_title, settings_text
+from ..text import as_text, escaped
+from ..titles import method_title, stage_title
+
+LIST_HEIGHT = 210
 
 
 class SeveralMethodsSection(BaseSection):
@@ -28,90 +33,130 @@ class SeveralMethodsSection(BaseSection):
     name = "several_methods"
     title = _("Run several methods")
     ui = "SeveralMethods.ui"
-    order = 30
-    collapsed = True
-    container = "methodSectionsWidget"
+    order = 10
+    container = "comparePage"
 
     class Parameters:
-        """``methods`` is JSON: method, preset and settings of each entry of the list."""
+        """``methods`` is JSON: the names of the methods that are checked."""
 
         methods: str = "[]"
 
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
         self.running = False
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: list[str] = []
         self._done: list[Run] = []
         self._failed: list[str] = []
+        self._said = ""  # how the last round ended
+        self._items: dict[str, Any] = {}  # of the list, by the method's name
+        self._groups: list[tuple[str, list[str]]] = []
         widgets = self.widgets
-        set_columns(widgets.methodsTable, (_("Method"), _("Preset")), [0], 110)
-        widgets.addMethodButton.connect("clicked(bool)", lambda checked=False: self.add())
+        widgets.methodsTree.setMaximumHeight(LIST_HEIGHT)
+        widgets.methodsTree.connect("itemChanged(QTreeWidgetItem*,int)", lambda item=None, column=0: self._checked())
         widgets.clearMethodsButton.connect("clicked(bool)", lambda checked=False: self._set([]))
         widgets.runMethodsButton.connect("clicked(bool)", lambda checked=False: self.run())
+        self._fill()
 
     # ------------------------------------------------------------------ the list
 
-    def methods(self) -> list[dict[str, Any]]:
-        """Return the list that the parameter node keeps; entries that cannot be read are left out."""
+    def methods(self) -> list[str]:
+        """Return the names that the parameter node keeps, of methods that are listed, in the order of the list."""
         if self.parameters is None:
             return []
         try:
-            entries = json.loads(self.parameters.methods or "[]")
+            kept = json.loads(self.parameters.methods or "[]")
         except ValueError:
             return []
-        keys = {"method", "preset", "settings"}
-        return [entry for entry in entries if isinstance(entry, dict) and keys <= set(entry)]
+        return [name for name in self._items if isinstance(kept, list) and name in kept]
 
-    def add(self) -> None:
-        """Add the chosen method, with its preset and parameters, unless the list has it already."""
-        choice = self.context.choice()
-        entry = {"method": choice.method, "preset": choice.preset, "settings": dict(choice.settings)}
-        if entry not in self.methods():
-            self._set([*self.methods(), entry])
+    def _fill(self) -> None:
+        """List the methods in groups, those that are not installed last and gray."""
+        groups = [(title, [offered.name for offered in part]) for title, part in menu().items()]
+        if groups == self._groups:
+            return
+        tree, self._groups = self.widgets.methodsTree, groups
+        with signals_blocked(tree):
+            tree.clear()
+            self._items = {}
+            for title, part in menu().items():
+                group = qt.QTreeWidgetItem()
+                group.setText(0, _(title))
+                group.setFlags(qt.Qt.ItemIsEnabled)
+                tree.addTopLevelItem(group)
+                for offered in part:
+                    item = qt.QTreeWidgetItem()
+                    item.setText(0, _(offered.title))
+                    item.setToolTip(0, as_text(_(offered.card.summary)))
+                    if title == NOT_INSTALLED:
+                        item.setFlags(qt.Qt.NoItemFlags)
+                        item.setToolTip(0, as_text(_(offered.missing().sentence)))
+                    else:
+                        item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
+                        item.setCheckState(0, qt.Qt.Unchecked)
+                        self._items[offered.name] = item
+                    group.addChild(item)
+                group.setExpanded(title != NOT_INSTALLED)
 
-    def _set(self, methods: list[dict[str, Any]]) -> None:
+    def entered(self) -> None:
+        """List the networks that are there now: the user may have added one since."""
+        self._fill()
+
+    def _checked(self) -> None:
+        self._set([name for name, item in self._items.items() if item.checkState(0) == qt.Qt.Checked])
+
+    def _set(self, methods: list[str]) -> None:
         if self.parameters is not None:
             self.parameters.methods = json.dumps(methods)
 
     def update(self) -> None:
-        rows, tool_tips = [], []
-        for entry in self.methods():
-            title = method_title(entry["method"])
-            settings = settings_text(entry["method"], entry["settings"])
-            rows.append((title, preset_title(entry["preset"])))
-            tool_tips.append(f"{title}. {settings}" if settings else title)
-        show_rows(self.widgets.methodsTable, rows, tool_tips)
+        checked = self.methods()
+        with signals_blocked(self.widgets.methodsTree):
+            for name, item in self._items.items():
+                item.setCheckState(0, qt.Qt.Checked if name in checked else qt.Qt.Unchecked)
         self.choice_changed()
 
     def choice_changed(self) -> None:
         widgets, methods = self.widgets, self.methods()
         errors = any(finding.severity == "error" for finding in self.context.findings)
         free = not self.context.session.busy and not self.running
-        widgets.addMethodButton.enabled = free
+        widgets.methodsTree.enabled = free
         widgets.clearMethodsButton.enabled = free and bool(methods)
-        widgets.runMethodsButton.enabled = (
-            free and bool(methods) and not errors and not self.context.launcher.installing
-        )
+        ready = free and bool(methods) and not errors and not self.context.launcher.installing
+        widgets.runMethodsButton.enabled = ready or self.running
+        widgets.runMethodsButton.text = _("Cancel") if self.running else _("Run selected")
+        if not self.running:
+            widgets.severalLabel.text = self._said or _hint(self.context.choice() if self.parameters else None, errors)
 
     def started(self, job: Job) -> None:
         self.choice_changed()
 
+    def progressed(self, job: Job) -> None:
+        if self.running:
+            done = len(self._done) + len(self._failed)
+            text = f"{done + 1}/{done + 1 + len(self._waiting)}: {job.name}, {stage_title(job.stage)}"
+            self.widgets.severalLabel.text = as_text(text)
+
     # ------------------------------------------------------------------ the round
 
     def run(self) -> None:
-        """Register with every method of the list, one after another."""
-        if self.running or self.context.session.busy:
+        """Register with every checked method, one after another; or cancel that."""
+        if self.running:
+            self._waiting = []
+            self.context.launcher.cancel()
             return
+        if self.context.session.busy:
+            return
+        self._said = ""
         self._waiting, self._done, self._failed = self.methods(), [], []
         self.running = bool(self._waiting)
         self._next()
 
     def _next(self) -> None:
         while self._waiting:
-            entry = self._waiting.pop(0)
-            title = method_title(entry["method"])
+            name = self._waiting.pop(0)
+            title = method_title(name)
             try:
-                begun = self.context.begin(self._choice(entry), title, attended=False)
+                begun = self.context.begin(self._choice(name), title, attended=False)
             except InputError as error:
                 self._failed.append(f"{title}: {error}")
                 continue
@@ -121,10 +166,14 @@ class SeveralMethodsSection(BaseSection):
             return
         self._end()
 
-    def _choice(self, entry: dict[str, Any]) -> Choice:
-        return dataclasses.replace(
-            self.context.choice(), method=entry["method"], preset=entry["preset"], settings=dict(entry["settings"])
+    def _choice(self, name: str) -> Choice:
+        """Return the pair and preset of the page Register with a method, whose parameters are those chosen there."""
+        choice = dataclasses.replace(
+            self.context.choice(), output_volume=None, output_transform=None, apply_transform=False
         )
+        if choice.method.partition(":")[0] == name:
+            return choice
+        return dataclasses.replace(choice, method=name, settings={})
 
     def finished(self, job: Job) -> None:
         if not self.running:
@@ -144,7 +193,23 @@ class SeveralMethodsSection(BaseSection):
         self.running = False
         self.context.update()
         if self._failed:
-            self.context.say(_("Failed: {methods}").format(methods="; ".join(self._failed)))
+            text = _("Failed: {methods}").format(methods="; ".join(self._failed))
+            self._said = as_text(text)
+            self.context.say(text)
+            self.choice_changed()
         if len(self._done) >= 2:
             self.context.check(self._done[-MOST:])
             self.context.compare(self._done[-MOST:])
+
+
+def _hint(choice: Choice | None, errors: bool) -> str:
+    """Return what is to be done before methods can be run."""
+    if choice is None or choice.fixed is None or choice.moving is None:
+        return escaped(_("Choose two volumes on the page Register, and check methods here."))
+    if errors:
+        return escaped(_("The volumes cannot be registered yet: the page Register says why."))
+    return escaped(
+        _("{moving} to {fixed}, with the preset of the page Register.").format(
+            moving=choice.moving.GetName(), fixed=choice.fixed.GetName()
+        )
+    )

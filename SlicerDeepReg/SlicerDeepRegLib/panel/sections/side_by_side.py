@@ -9,14 +9,18 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from ...files.atomic import reason
+from ...mrml.error_maps import disagreement
 from ...mrml.runs import Run
 from ...mrml.side_by_side import FEWEST, MOST, SideBySide
 from ...types import InputError
 from ..blinded import LETTERS, TABLE, read_ranking, save_ranking, shuffled
+from ..reporting import ask_table, write_table
 from ..section import BaseSection
 from ..session import Job
-from ..text import show_error
+from ..text import as_text, show_error
 from ..titles import method_title, preset_title
+from .results import table_of
 
 
 class SideBySideSection(BaseSection):
@@ -28,8 +32,8 @@ class SideBySideSection(BaseSection):
 
     name = "side_by_side"
     ui = "SideBySide.ui"
-    order = 51
-    container = "resultsSectionsWidget"
+    order = 30
+    container = "comparePage"
 
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
@@ -38,12 +42,16 @@ class SideBySideSection(BaseSection):
         widgets.sideBySideButton.connect("clicked(bool)", lambda checked=False: self.compare(context.runs.checked))
         widgets.leaveSideBySideButton.connect("clicked(bool)", lambda checked=False: self.restore())
         widgets.saveRankingButton.connect("clicked(bool)", lambda checked=False: self.rank())
+        widgets.saveTableButton.connect("clicked(bool)", lambda checked=False: self.save_table())
+        widgets.disagreementButton.connect("clicked(bool)", lambda checked=False: self.show_disagreement())
 
     def update(self) -> None:
         widgets, shown = self.widgets, bool(self.views.shown)
         count, free = len(self.context.runs.checked), not self.context.launcher.unattended
         widgets.sideBySideButton.enabled = free and FEWEST <= count <= MOST
         widgets.leaveSideBySideButton.enabled = shown
+        widgets.disagreementButton.enabled = count >= 2
+        widgets.saveTableButton.enabled = bool(self.context.runs.runs)
         widgets.rankingEdit.enabled = widgets.saveRankingButton.enabled = shown and self.views.blind is not None
 
     def selection_changed(self) -> None:
@@ -75,8 +83,38 @@ class SideBySideSection(BaseSection):
         self.widgets.rankingEdit.text = ""
         self.views.show(runs)
         text = _("Saved in the table {table}. Ranked first: {best}.")
-        self.context.display.explain(text.format(table=TABLE, best=_described(runs[ranking[0]])))
+        self._say(text.format(table=TABLE, best=_described(runs[ranking[0]])))
         self.update()
+
+    def show_disagreement(self) -> None:
+        """Map how far the checked runs disagree."""
+        checked = self.context.runs.checked
+        self.context.take_views()
+        try:
+            node, metrics = disagreement(slicer.mrmlScene, checked)
+        except ValueError as error:
+            self._say(_(str(error)))
+            return
+        self.restore()
+        self.context.review.show_over(checked[0], node)
+        text = _("Disagreement of {count} results: mean {mean:.2f} mm, largest {most:.2f} mm.")
+        self._say(text.format(count=len(checked), mean=metrics["disagreement_mm"], most=metrics["disagreement_max_mm"]))
+
+    def save_table(self) -> None:
+        """Write the table of all results as CSV where the user chooses."""
+        path = ask_table()
+        if path is None:
+            return
+        try:
+            write_table(path, table_of(self.context.runs.runs))
+        except OSError as error:
+            text = _("The table could not be written to {path}: {error}. Choose another folder.")
+            show_error(text.format(path=path, error=reason(error)))
+            return
+        self._say(_("The table was saved as {path}").format(path=path))
+
+    def _say(self, text: str) -> None:
+        self.widgets.compareLabel.text = as_text(text)
 
     def restore(self) -> None:
         """Restore the layout that was there before."""

@@ -1,0 +1,106 @@
+"""Which result is reviewed, and its name. Qt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
+from ...mrml.runs import Run, rename
+from ..controls import signals_blocked
+from ..section import BaseSection
+from ..text import as_text
+from ..titles import method_title, preset_title, stage_title
+
+LOCKED = "\U0001f512 "
+
+
+class ResultSection(BaseSection):
+    """Chooses the result that the page is about."""
+
+    name = "result"
+    ui = "Result.ui"
+    order = 10
+    container = "reviewPage"
+
+    def __init__(self, context: Any, root: Any) -> None:
+        super().__init__(context, root)
+        widgets = self.widgets
+        widgets.resultCombo.connect("currentIndexChanged(int)", lambda index=0: self._chosen())
+        widgets.renameButton.connect("clicked(bool)", lambda checked=False: self.rename())
+        widgets.lockButton.connect("clicked(bool)", self.lock)
+        widgets.deleteButton.connect("clicked(bool)", lambda checked=False: self.delete())
+
+    def update(self) -> None:
+        combo, runs = self.widgets.resultCombo, self.context.runs.runs
+        titles = [(LOCKED if run.permanent else "") + run.name for run in runs] or [_("No result yet: press Apply")]
+        if [combo.itemText(row) for row in range(combo.count)] != titles:
+            with signals_blocked(combo):
+                combo.clear()
+                for title in titles:
+                    combo.addItem(title)
+        self.selection_changed()
+
+    def selection_changed(self) -> None:
+        widgets, runs = self.widgets, self.context.runs
+        selected = runs.selected
+        with signals_blocked(widgets.resultCombo, widgets.lockButton):
+            widgets.resultCombo.setCurrentIndex(runs.runs.index(selected) if selected in runs.runs else -1)
+            widgets.lockButton.checked = selected is not None and selected.permanent
+        widgets.resultCombo.enabled = bool(runs.runs)
+        about = _("The registrations in this scene. Choose one to show it.")
+        widgets.resultCombo.toolTip = about if selected is None else as_text(_run_text(selected))
+        for button in (widgets.renameButton, widgets.lockButton, widgets.deleteButton):
+            button.enabled = selected is not None
+
+    def _chosen(self) -> None:
+        row, runs = self.widgets.resultCombo.currentIndex, self.context.runs.runs
+        if 0 <= row < len(runs):
+            self.context.select(runs[row])
+            self.context.display.show(runs[row])
+
+    def rename(self) -> None:
+        """Ask for another name of the selected run."""
+        run = self.context.runs.selected
+        if run is None:
+            return
+        window = slicer.util.mainWindow()
+        name = qt.QInputDialog.getText(window, _("Rename"), _("Name of the result:"), qt.QLineEdit.Normal, run.name)
+        if name and name.strip():
+            rename(slicer.mrmlScene, run, name.strip())
+            self.context.update()
+
+    def lock(self, locked: bool) -> None:
+        """Lock the selected run, or unlock it."""
+        run = self.context.runs.selected
+        if run is not None:
+            run.set_permanent(locked)
+            self.context.update()
+
+    def delete(self) -> None:
+        """Delete the selected run; ask first if it is locked."""
+        run = self.context.runs.selected
+        if run is None:
+            return
+        question = _("{name} is locked. Delete it anyway?").format(name=run.name)
+        if run.permanent and not self.context.confirm(question):
+            return
+        self.context.remove(run)
+        self.context.update()
+
+
+def _run_text(run: Run) -> str:
+    """Return everything about a run in a few lines."""
+    facts = run.facts
+    method, preset = facts.get("title", ""), preset_title(facts.get("preset", ""))
+    lines = [run.name, f"{method_title(facts.get('method', '')) or method}, {preset}, {facts.get('device', '')}"]
+    if "seconds_until_shown" in facts:
+        text = _("{shown:.1f} s from Apply to the result, {method:.1f} s of them of the method")
+        method_s = facts.get("seconds_by_part", {}).get("method", 0.0)
+        lines.append(text.format(shown=facts["seconds_until_shown"], method=method_s))
+    lines += [f"{stage_title(stage['name'])}: {stage['seconds']:.1f} s" for stage in facts.get("stages", [])]
+    lines += facts.get("notes", [])
+    return "\n".join(lines)

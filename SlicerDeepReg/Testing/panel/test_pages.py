@@ -1,0 +1,177 @@
+"""The four pages: what is on them, that they fit a small screen, and what leads from one to the next."""
+
+import csv
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from helpers.panel import finish
+from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, add_volume
+from SlicerDeepRegLib.mrml.runs import runs
+from SlicerDeepRegLib.mrml.segments import add_segment
+from SlicerDeepRegLib.panel.section import PAGES
+from SlicerDeepRegLib.types import Transform
+
+#: Pixels of Slicer's module panel on a screen of 1366 x 768: its height below the module's heading, and its width.
+HEIGHT, WIDTH = 600, 430
+
+
+def bottom(widget, control):
+    """How far below the top of its page a control ends, pixels."""
+    import qt
+
+    return control.mapTo(getattr(widget.ui, f"{widget.panel.page}Page"), qt.QPoint(0, control.height)).y()
+
+
+def laid_out(desktop, widget, page):
+    widget.panel.open_page(page)
+    desktop.screenshot(desktop.folder / "page.png", 1366, 768)
+
+
+@pytest.fixture
+def done(desktop, widget, synthetic_case):
+    """A registration with segmentations, from Apply to its end."""
+    for name, image in (("fixedSegmentation", synthetic_case.fixed), ("movingSegmentation", synthetic_case.moving)):
+        node = desktop.host.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        node.CreateDefaultDisplayNodes()
+        for segment, color, low, high in (("shell", (1, 0, 0), 20, 60), ("core", (0, 1, 0), 60, 1000)):
+            inside = (image.values > low) & (image.values <= high)
+            add_segment(node, segment, color, inside, FLIP @ image.grid.ijk_to_lps)
+        setattr(widget.panel.parameters, name, node)
+    widget.ui.applyButton.click()
+    assert finish(desktop, widget).state == "done"
+    return widget, runs(desktop.host.scene)[0]
+
+
+def test_every_section_is_on_a_page_and_each_page_fits_a_small_screen(desktop, done):
+    widget, _run = done
+    tabs = widget.ui.pagesWidget
+    assert [tabs.tabText(n) for n in range(tabs.count)] == ["Register", "Review", "Compare", "Lessons"]
+    on_page = {section.container for section in widget.panel.sections.values()}
+    assert {f"{name}Page" for name in PAGES} <= on_page
+    for page, last in (
+        ("register", widget.ui.applyButton),
+        ("review", widget.ui.reportButton),
+        ("compare", widget.ui.sideBySideButton),
+        ("lessons", widget.ui.lessonStartButton),
+    ):
+        laid_out(desktop, widget, page)
+        assert 20 < bottom(widget, last) < HEIGHT, page
+        assert getattr(widget.ui, f"{page}Page").minimumSizeHint.width() <= WIDTH
+    laid_out(desktop, widget, "review")
+    assert bottom(widget, widget.ui.measuresLabel) < HEIGHT / 2  # the verdict is seen without scrolling
+
+
+def test_applys_end_opens_review_but_not_from_another_page(desktop, widget):
+    assert widget.panel.page == "register"
+    widget.ui.applyButton.click()
+    finish(desktop, widget)
+    assert widget.panel.page == "review" and "MEASURED" in widget.ui.summaryLabel.text.upper()
+    widget.panel.open_page("register")
+    widget.ui.applyButton.click()
+    widget.panel.open_page("lessons")
+    finish(desktop, widget)
+    assert widget.panel.page == "lessons"
+
+
+def test_segmentations_are_outlines_while_a_result_is_looked_at(desktop, done):
+    widget, run = done
+    fixed, moving, warped = (
+        run.get(role).GetDisplayNode() for role in ("fixed_segmentation", "moving_segmentation", "segmentation")
+    )
+    assert fixed.GetVisibility2D() and warped.GetVisibility2D() and not moving.GetVisibility2D()
+    assert not fixed.GetVisibility2DFill() and not warped.GetVisibility2DFill()
+    assert fixed.GetSliceIntersectionThickness() < warped.GetSliceIntersectionThickness()
+    widget.ui.beforeButton.click()
+    assert moving.GetVisibility2D() and not warped.GetVisibility2D()
+    widget.ui.beforeButton.click()
+    widget.ui.restoreViewsButton.click()
+    assert all(one.GetVisibility2D() and one.GetVisibility2DFill() for one in (fixed, moving))
+    fixed.SetVisibility2D(False)  # what the user switched off stays off
+    widget.ui.showButton.click()
+    assert not fixed.GetVisibility2D() and warped.GetVisibility2D()
+
+
+def test_controls_are_enabled_where_they_act(desktop, done):
+    widget, _run = done
+    ui, parameters = widget.ui, widget.panel.parameters
+    for mode, slider, before in (
+        ("fade", True, True),
+        ("difference", False, True),
+        ("checkerboard", False, False),
+        ("jacobian", True, False),
+    ):
+        parameters.reviewMode = mode
+        assert (ui.amountSlider.enabled, ui.beforeButton.enabled) == (slider, before), mode
+    assert not ui.spacingSpin.enabled
+    ui.gridCheck.click()
+    assert ui.spacingSpin.enabled and ui.grid3dCheck.enabled
+    names = [ui.structuresTable.item(row, 0).text() for row in range(ui.structuresTable.rowCount)]
+    dice = [float(ui.structuresTable.item(row, 1).text().split()[-1]) for row in range(len(names))]
+    assert sorted(names) == ["core", "shell"] and dice == sorted(dice)  # the worst first
+
+
+def test_the_result_goes_into_nodes_of_the_users(desktop, widget, synthetic_case):
+    scene, parameters = desktop.host.scene, widget.panel.parameters
+    volume, transform = (
+        add_volume(scene, synthetic_case.moving, "mine"),
+        add_transform(scene, Transform(np.eye(4)), "my transform"),
+    )
+    parameters.outputVolume, parameters.outputTransform, parameters.applyTransform = volume, transform, True
+    widget.ui.applyButton.click()
+    assert finish(desktop, widget).state == "done"
+    (run,) = runs(scene)
+    assert np.array_equal(slicer.util.arrayFromVolume(volume), slicer.util.arrayFromVolume(run.get("warped")))
+    place = synthetic_case.fixed.grid.center_lps_mm * [-1, -1, 1]
+    there = [node.GetTransformFromParent().TransformPoint(*place) for node in (transform, run.get("transform"))]
+    assert np.allclose(*there) and not np.allclose(there[0], place)
+    assert run.get("moving").GetParentTransformNode() is run.get("transform")
+    assert "under the transform" in widget.ui.stageLabel.text
+
+
+@pytest.mark.parametrize("which", ["outputVolume", "outputTransform"])
+def test_an_input_is_not_overwritten(desktop, widget, which):
+    parameters = widget.panel.parameters
+    if which == "outputVolume":
+        parameters.outputVolume = parameters.moving
+    else:
+        node = add_transform(desktop.host.scene, Transform(np.eye(4)), "parent")
+        parameters.moving.SetAndObserveTransformNodeID(node.GetID())
+        parameters.outputTransform = node
+    assert not widget.ui.applyButton.enabled and "Create new" in widget.ui.applyButton.toolTip
+    setattr(parameters, which, None)
+    assert widget.ui.applyButton.enabled
+
+
+def test_the_table_of_results_sorts_and_is_saved(desktop, done, monkeypatch, tmp_path):
+    from slicer_stand_in.wrapping import unwrap
+    from SlicerDeepRegLib.panel.sections import side_by_side
+
+    widget, run = done
+    ui = widget.ui
+    widget.panel.parameters.method = "rigid"
+    ui.applyButton.click()
+    assert finish(desktop, widget).state == "done"
+    titles = [ui.runsTable.horizontalHeaderItem(n).text() for n in range(ui.runsTable.columnCount)]
+    column, heading = titles.index("Dice"), unwrap(ui.runsTable.horizontalHeader())
+
+    def dice():
+        return [float(ui.runsTable.item(row, column).text()) for row in range(2)]
+
+    heading.sectionClicked.emit(column)
+    assert dice() == sorted(dice()) and dice()[0] < dice()[1]
+    heading.sectionClicked.emit(column)
+    assert dice() == sorted(dice(), reverse=True) and ui.runsTable.item(0, 0).text() == run.name
+    ui.runsTable.selectRow(1)
+    assert widget.panel.context.runs.selected != run
+    assert ui.runsTable.isColumnHidden(titles.index("TRE (mm)"))  # there are no landmarks
+    monkeypatch.setattr(side_by_side, "ask_table", lambda: tmp_path / "results.csv")
+    ui.saveTableButton.click()
+    with open(tmp_path / "results.csv", encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["Result"] for row in rows] == [one.name for one in runs(desktop.host.scene)]
+    assert float(rows[0]["Dice"]) == pytest.approx(run.facts["metrics"]["dice"], abs=1e-5) and rows[1]["TRE (mm)"] == ""
+    monkeypatch.setattr(side_by_side, "ask_table", lambda: tmp_path / "gone" / "results.csv")
+    ui.saveTableButton.click()
+    assert "could not be written" in desktop.messages[-1]
