@@ -56,15 +56,17 @@ imports: setup
 # The pictures of the README and the icon.
 pictures: demo
 	$(BIN)/python tools/readme_picture.py demo/overview.png docs/overview.png
+	$(BIN)/python tools/small_picture.py docs/overview.png
 	$(BIN)/python tools/draw_icon.py SlicerDeepReg/Resources/Icons/SlicerDeepReg.png
 
 # Pictures of the panel, drawn by the real panel on the stand-in for Slicer's desktop.
 panel: setup
-	$(BIN)/python tools/panel_pictures.py docs
+	$(BIN)/python tools/panel_pictures.py docs/panel
 
 # Pictures of the layouts, for docs/review.md.
 review: setup
 	$(BIN)/python tools/review_pictures.py docs
+	$(BIN)/python tools/small_picture.py docs/review-*.png
 
 # The pictures that the tests compare with: look at them before you commit them.
 stored-pictures: setup
@@ -73,6 +75,7 @@ stored-pictures: setup
 # docs/teaching/README.md and its pictures, from the lessons and what their scripts measure.
 teaching: setup
 	$(BIN)/python tools/teaching_pages.py docs/teaching
+	$(BIN)/python tools/small_picture.py docs/teaching/*.png
 
 # docs/models.md and its diagrams, from the cards and the networks.
 models: setup

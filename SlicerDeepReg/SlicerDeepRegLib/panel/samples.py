@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
 import slicer.util
 
+from ..files.images import read_image
 from ..mrml.display import set_range
 from ..mrml.nodes import add_volume, flipped
+from ..mrml.scene import display_range
 from ..mrml.segments import add_segmentation
 from ..mrml.world import placed_volume
 from ..teaching.pairs import LABEL_NAMES, RANGE, SyntheticPair, synthetic_head
 
 CATEGORY = "DeepReg"
+#: Two people of mne-misc-data; LICENSE.txt is beside them. tools/sample_pair.py made them.
+BRAINS = Path(__file__).resolve().parents[2] / "Resources" / "Samples"
+STRUCTURES = (
+    "lateral ventricles",
+    "thalamus",
+    "caudate",
+    "putamen",
+    "pallidum",
+    "hippocampus",
+    "amygdala",
+    "brain stem",
+)
 _TEST_DATA = "https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/"
 #: Two scans of one patient with a brain tumor, before and after surgery: (file and node name, SHA256).
 _TUMOR = (
@@ -36,16 +52,34 @@ def register_samples() -> None:
         nodeNames=[name for name, _ in _TUMOR],
         checksums=[f"SHA256:{digest}" for _, digest in _TUMOR],
     )
-    add(
-        category=CATEGORY,
-        sampleName="DeepRegSyntheticPair",
-        customDownloader=lambda source: list(add_synthetic_pair()),
-        uris=[],  # without lists Slicer takes each of these for one file
-        fileNames=[],
-        nodeNames=[],
-        loadFiles=[],
-        checksums=[],
-    )
+    for name, add_pair in (("DeepRegTwoBrains", add_brains), ("DeepRegSyntheticPair", add_synthetic_pair)):
+        add(
+            category=CATEGORY,
+            sampleName=name,
+            customDownloader=_adder(add_pair),
+            uris=[],  # without lists Slicer takes each of these for one file
+            fileNames=[],
+            nodeNames=[],
+            loadFiles=[],
+            checksums=[],
+        )
+
+
+def _adder(add_pair: Callable[[], tuple[Any, Any]]) -> Callable[[Any], list[Any]]:
+    return lambda source: list(add_pair())
+
+
+def add_brains() -> tuple[Any, Any]:
+    """Add the brains of two people, with a segmentation of each, hidden, and return their (fixed, moving) volumes."""
+    scene, nodes = slicer.mrmlScene, []
+    for letter, name in (("a", "Brain A"), ("b", "Brain B")):
+        image, labels = (read_image(BRAINS / f"brain-{letter}-{kind}.nii.gz", kind) for kind in ("t1", "structures"))
+        node = add_volume(scene, image, name)
+        set_range(node, *display_range(image))
+        segmentation = add_segmentation(scene, labels, f"{name} structures", dict(enumerate(STRUCTURES, start=1)))
+        segmentation.GetDisplayNode().SetVisibility(False)
+        nodes.append(node)
+    return nodes[0], nodes[1]
 
 
 def add_synthetic_pair() -> tuple[Any, Any]:

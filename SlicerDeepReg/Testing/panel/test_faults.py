@@ -425,12 +425,26 @@ def test_advanced_numbers_are_those_of_the_dataclass(desktop, widget, pretended)
 def test_sample_data_is_registered_with_checksums(desktop):
     desktop.open_module(MODULE)
     desktop.start()
-    assert [sample["sampleName"] for sample in desktop.samples] == ["DeepRegBrainTumor", "DeepRegSyntheticPair"]
+    names = [sample["sampleName"] for sample in desktop.samples]
+    assert names == ["DeepRegBrainTumor", "DeepRegTwoBrains", "DeepRegSyntheticPair"]
     for uri, checksum in zip(desktop.samples[0]["uris"], desktop.samples[0]["checksums"]):
         algorithm, digest = checksum.split(":")
         assert algorithm == "SHA256" and len(digest) == 64 and uri.endswith(digest)
-    nodes = desktop.samples[1]["customDownloader"](None)
+    nodes = desktop.samples[2]["customDownloader"](None)
     assert [node.GetName() for node in nodes] == ["Synthetic fixed", "Synthetic moving"]
+
+
+def test_the_real_pair_of_the_samples_needs_no_network(desktop, widget):
+    from SlicerDeepRegLib.mrml.segments import segments_of
+
+    desktop.start()
+    fixed, moving = desktop.samples[1]["customDownloader"](None)
+    assert [fixed.GetName(), moving.GetName()] == ["Brain A", "Brain B"] and fixed.GetSpacing()[0] == pytest.approx(1)
+    for name in ("Brain A", "Brain B"):
+        segmentation = desktop.host.scene.GetFirstNodeByName(f"{name} structures")
+        assert len(segments_of(segmentation)) == 8 and not segmentation.GetDisplayNode().GetVisibility()
+    widget.panel.parameters.fixed, widget.panel.parameters.moving = fixed, moving
+    assert widget.ui.applyButton.enabled
 
 
 def test_every_control_has_a_tooltip_and_the_panel_is_narrow_enough(desktop, widget):
