@@ -109,6 +109,8 @@ class SlicerDeepRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         """Another module is opened; a registration that runs goes on."""
+        if self.panel is not None:
+            self.panel.left()
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         self.panel.scene_closing()

@@ -18,9 +18,9 @@ HEAD = """# Five lessons
 Each takes a few minutes, on a synthetic pair: a head whose true deformation is known, so that the distance to the
 truth can be measured. They need neither data, nor a network connection, nor a GPU.
 
-- In Slicer: on the page *Lessons* of the module choose one and click *Start*; *Next* goes on, *End lesson* removes what it
-  added. What a step asks for is on that page: sliders for opacity, deformation amount and the registrations of the lesson, and
-  large text for a projector.
+- In Slicer: on the page *Lessons* of the module choose one and click *Start*; *Next* goes on, *End lesson* removes
+  what it added. What a step asks for is on that page: sliders for opacity, deformation amount and the registrations of
+  the lesson, and large text for a projector.
 - From a shell: `python docs/teaching/NAME.py --output DIR` prints the metrics and writes the image. The scripts are
   short and meant to be read and changed; the registrations of each lesson are in
   `SlicerDeepRegLib/teaching/lessons.py`.

@@ -20,7 +20,7 @@ def choose(name: str) -> torch.device:
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     if name == "cuda" and not cuda:
         reason = "torch was installed without CUDA" if torch.version.cuda is None else "no NVIDIA GPU was found"
-        raise InputError(f"There is no CUDA device here: {reason}. Use --device auto or cpu.")
+        raise InputError(f"There is no CUDA device here: {reason}. Choose the device auto or cpu.")
     if name == "mps" and not mps:
         raise InputError("There is no Apple GPU (MPS) here. Use --device auto or cpu.")
     return torch.device(name)

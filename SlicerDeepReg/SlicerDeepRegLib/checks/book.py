@@ -365,8 +365,8 @@ def _landmarks(facts: PairFacts) -> Iterable[Finding]:
             yield Finding(
                 "error",
                 f"{len(outside)} of the {role} points lie outside the {role} image (number {numbers}).",
-                "Check that they belong to this image. Points in a .csv that does not name its coordinate system are "
-                "taken as LPS in mm.",
+                "Check that they belong to this image and, if read from a file, that its coordinate system is "
+                "the right one.",
                 f"{role}_points",
             )
 

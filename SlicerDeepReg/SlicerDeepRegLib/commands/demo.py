@@ -208,7 +208,7 @@ def error_against_truth(known: KnownPair, result: Result, step: int = 3) -> dict
     rows = {}
     for name, transform in (
         ("as given", Transform(np.eye(4))),
-        ("after the linear stage", Transform(result.transform.linear_lps)),
+        ("after linear alignment", Transform(result.transform.linear_lps)),
         ("result", result.transform),
     ):
         error = np.linalg.norm(fixed_to_moving(transform, points) - there, axis=1)

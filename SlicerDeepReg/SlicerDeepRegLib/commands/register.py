@@ -135,7 +135,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="change a number of the method; may be given more than once",
+        help="change a parameter of the method; may be given more than once",
     )
     parser.add_argument(
         "--weights",

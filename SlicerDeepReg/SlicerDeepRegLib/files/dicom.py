@@ -107,8 +107,8 @@ def check_patient(fixed: Series, moving: Series) -> None:
         raise InputError(
             f"The fixed and the moving series are of different patients (their {' and '.join(different)} "
             f"{'differs' if len(different) == 1 else 'differ'}), and a DICOM registration is filed under the patient "
-            "of the fixed one. Check the series; to write it nevertheless: slicerdeepreg register "
-            "--dicom-different-patients."
+            "of the fixed one. Check that both series belong to the same patient.",
+            "dicom_different_patients",
         )
 
 

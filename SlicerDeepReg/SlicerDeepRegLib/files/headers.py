@@ -121,7 +121,7 @@ def _meta_cut(path: Path) -> str | None:
     if fields.get(b"CompressedData", b"").lower() != b"true":
         return _cut(whole, min(lengths) * len(lengths)) if whole is not None else None
     if len(lengths) > 1:
-        return "its voxels are packed in several files, of which ITK reads a damaged one without a word"
+        return "its voxels are packed in several files, and ITK would not report a damaged one"
     fault = _cut(int(packed), lengths[0]) if packed.isdigit() else None
     return fault or (_cut(whole, sum(lengths), _DEFLATE) if whole is not None else None)
 

@@ -129,7 +129,7 @@ def _reader_of(path: Path) -> Callable[[Path, Image, Image], _Found]:
             "is a bare matrix, which does not say between what coordinates it leads. If FLIRT wrote it, name it .mat; "
             "otherwise convert it to ITK's format (.tfm).",
         )
-    raise _refusal(path, f"is in no format that can be read here, or damaged. Give {_FORMATS}.")
+    raise _refusal(path, f"is damaged, or not in a supported format. Give {_FORMATS}.")
 
 
 def _check_dimensions(path: Path, dimensions: int, fixed: Image, moving: Image) -> None:

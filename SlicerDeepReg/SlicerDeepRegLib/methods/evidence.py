@@ -104,10 +104,10 @@ class PairEvidence:
         percent = "less than 1%" if self.moved < 0.01 else f"{100 * self.moved:.0f}%"
         if self.kind == VISIT:
             return (
-                f"The images look like one person at one time: in {percent} of the image something fits better when it "
-                f"is shifted by {self.shift_mm:.0f} mm or more."
+                f"The images look like one person at one time: {percent} of the image would fit better if "
+                f"shifted by {self.shift_mm:.0f} mm or more."
             )
-        after = f"in {percent} of the image something fits better when it is shifted by {self.shift_mm:.0f} mm or more"
+        after = f"{percent} of the image would fit better if shifted by {self.shift_mm:.0f} mm or more"
         if self.kind == PERSON:
             return f"The images look like one person in two states: {after}."
         return f"The images do not look like one person at one time: {after}."

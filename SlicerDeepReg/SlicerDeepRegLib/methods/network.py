@@ -51,7 +51,7 @@ class NetworkMethod(BaseMethod):
         """See :class:`~.base.Method`."""
         findings = super().check(pair, settings)
         if settings.instance_steps == 0 and self.card.weights is None:
-            remedy = "Fit it to this pair: set Instance optimization (steps) to 200 (instance_steps=200)."
+            remedy = "Fit it to this pair: set Instance optimization (steps) to 200."
             findings.append(Finding("error", f"{self.title} comes without trained weights.", remedy, "settings"))
         return findings + self._about_values(pair) + self._about_regime(pair)
 

@@ -82,9 +82,9 @@ def supported(pair: ImagePair, outcome: Outcome, device: str) -> Outcome:
         ],
         notes=[
             *outcome.notes,
-            f"In {100 * taken:.0f}% of the image the deformation was taken back towards the linear alignment: measured "
-            f"by {'local correlation' if measure is _correlation else 'the directions of edges'}, by which it was not "
-            "found, the images agree less with it there than without it.",
+            f"In {100 * taken:.0f}% of the image the deformation was taken back toward the linear alignment, because "
+            f"the fit was worse by {'local correlation' if measure is _correlation else 'the directions of edges'}, "
+            "a measure that the registration did not optimize.",
         ],
     )
 

@@ -167,7 +167,7 @@ class GradIcon(Engine):
         if path.is_dir():
             raise InputError(f"The weights {path} are a folder. Give the file in it.")
         if kind(path) not in ("zip", "pickle"):
-            raise InputError(f"The weights {path} are no file of PyTorch. Give the one that their authors published.")
+            raise InputError(f"The weights {path} are not a PyTorch file. Give the one that their authors published.")
         return path
 
     def _aligned(self, pair: ImagePair, start: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -218,8 +218,8 @@ def _modality(image: Image, asked: int) -> str:
     if asked == 1 or (asked == -1 and low <= CT_BELOW):
         if min(high, 1000) <= max(low, -1000):
             raise InputError(
-                f"{image.name} has no values between -1000 and 1000, so it is no CT in Hounsfield units. Convert its "
-                "values, or set that it is no CT (fixed_ct=0, moving_ct=0).",
+                f"{image.name} has no values between -1000 and 1000, so it is not CT in Hounsfield units. Convert its "
+                "values, or set Fixed image is CT or Moving image is CT to 0.",
                 "settings",
             )
         return "ct"

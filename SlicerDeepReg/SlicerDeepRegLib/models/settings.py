@@ -28,8 +28,8 @@ class NetworkSettings:
         0,
         500,
         "Refinement (steps)",
-        "Steps of velocity-field optimization from the network's field, at its second finest scale; as many at the "
-        "finest as it would do there itself for that. 0 for the network alone.",
+        "Steps of velocity-field optimization that start from the network's field, at the second finest scale; the "
+        "finest scale gets its usual share. 0 for the network alone.",
     )
     compare_svf: bool = number(
         False,

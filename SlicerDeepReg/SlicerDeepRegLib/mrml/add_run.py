@@ -151,7 +151,7 @@ def _add_table(
 ) -> slicer.vtkMRMLTableNode:
     node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
     columns = [("Metric", [title for title, _ in rows])]
-    columns += [(state, [values[n] for _, values in rows]) for n, state in enumerate(("as given", "linear", "result"))]
+    columns += [(state, [values[n] for _, values in rows]) for n, state in enumerate(("before", "linear", "result"))]
     add_text_columns(node, columns)
     return node
 

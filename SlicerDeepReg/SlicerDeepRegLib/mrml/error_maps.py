@@ -88,13 +88,13 @@ def disagreement(scene: slicer.vtkMRMLScene, runs: Sequence[Run]) -> tuple[slice
         ValueError: fewer than two runs, or runs of different volumes.
     """
     if len(runs) < 2:
-        raise ValueError("Select two or more runs of the same two volumes to compare them.")
+        raise ValueError("Select two or more results for the same two volumes.")
     for run in runs:
         run.need("fixed", "moving")
     if any(
         run.get("fixed") is not runs[0].get("fixed") or run.get("moving") is not runs[0].get("moving") for run in runs
     ):
-        raise ValueError("The selected runs are of different volumes. Select runs of the same fixed and moving volume.")
+        raise ValueError("The selected results are of different volumes. Select results of the same two volumes.")
     grid, points = _sampled(runs[0])
     positions = np.stack([moved(in_world(run), points) for run in runs])
     error = spread_mm(positions).reshape(grid.shape_kji)

@@ -11,7 +11,7 @@ from .display import add_legend, color_table, diverging_color, set_range, warm_c
 from .nodes import add_volume, grid_of
 from .runs import Run, field_of, own
 
-JACOBIAN_COLORS = "Jacobian by its logarithm: magenta folds, blue shrinks, white keeps, red grows"
+JACOBIAN_COLORS = "Jacobian (log scale): magenta folding, blue compression, white no change, red expansion"
 #: The largest Jacobian that has a color of its own; a quarter has that of the other end.
 TOP = 4.0
 #: Entries of the table. The first is for a Jacobian of 0 or less; as displays have 256 levels, it ends at about 0.01.

@@ -65,7 +65,7 @@ class SideBySide:
             ValueError: too few or too many runs, or one that has lost its volumes.
         """
         if not FEWEST <= len(runs) <= MOST:
-            raise ValueError(f"Choose {FEWEST} to {MOST} runs to put beside each other; {len(runs)} are chosen.")
+            raise ValueError(f"Choose {FEWEST} to {MOST} results to show side by side; {len(runs)} are chosen.")
         for run in runs:
             if run.get("warped") is None or run.get("fixed") is None:
                 raise ValueError(

@@ -89,7 +89,7 @@ def findings(
         return [Finding("error", str(error), control=error.control)]
     found = [_for_panel(finding) for finding in check(facts, chosen, settings, linear)]
     if choice.start and (choice.fixed_points is None or choice.moving_points is None):
-        text = "The registration is to start from landmarks, and none are chosen."
+        text = "The registration should start from landmarks, but none are chosen."
         found.insert(0, Finding("error", text, "Choose point lists, or start from the volumes.", "fixed_points"))
     found = _about_outputs(choice) + found
     return found + [Finding("note", note, control="moving_labels") for note in _how_labels_compare(choice)]
@@ -277,8 +277,8 @@ def _automatic(choice: Choice) -> Iterator[str]:
     if made:
         verb = "was" if len(made) == 1 else "were"
         yield (
-            f"{' and '.join(made)} {verb} segmented automatically and checked by nobody: the overlap of structures "
-            "compares what a program saw, and is no ground truth."
+            f"{' and '.join(made)} {verb} segmented automatically and not checked by anyone: the overlap of "
+            "structures compares automatic results, not ground truth."
         )
 
 

@@ -93,7 +93,7 @@ class Launcher:
         ]
         if not wanted:
             raise InputError(
-                "There is no volume to segment. Choose one, and none as its segmentation: your own is not replaced."
+                "There is no volume to segment. Choose one without a segmentation; existing ones are not replaced."
             )
         if context.session.segmenter.busy or not self._installed():
             return
@@ -223,8 +223,8 @@ class Launcher:
         if self.installing:  # pip lets Qt work between its lines, and Apply could be pressed again
             return False
         question = _(
-            "DeepReg needs packages that are not installed, or installed in another version:\n\n{packages}\n\nInstall "
-            "them now? Another version is replaced. PyTorch is large: this can take several minutes and gigabytes of "
+            "DeepReg needs packages that are missing or have an unsupported version:\n\n{packages}\n\nInstall "
+            "them now? Unsupported ones are replaced. PyTorch is large: this can take several minutes and gigabytes of "
             "disk space."
         ).format(packages="\n".join(listed(packages)))
         if not context.confirm(question):

@@ -157,7 +157,7 @@ def cameras() -> list[Callable[[], np.ndarray]]:
     names = [name for name in manager.sliceViewNames() if not name.startswith(ARRANGED)]
     visible = [widget for widget in map(manager.sliceWidget, names) if widget.visible]
     if not visible:
-        text = _("Pictures are taken of your own slice views, and none is visible. Choose the layout Your own views.")
+        text = _("Pictures are taken of your own slice views, and none is visible. Choose Layout: your own.")
         raise InputError(text)
     return [_camera(widget) for widget in visible]
 

@@ -6,7 +6,7 @@ A section is added by two files: ``panel/sections/NAME.py`` with one class that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import slicer.util
@@ -35,6 +35,7 @@ class Section(Protocol):
         tool_tip: of its box.
         container: name of the widget that it is put into: a page of the panel ("registerPage", "reviewPage",
             "comparePage" or "lessonsPage"), or a widget in the .ui file of a section of lower order.
+        shortcuts: keys, as Qt writes them, and the name of the method that each calls while the module is open.
         Parameters: a class whose annotated attributes are kept in the scene, as those of a class under
             ``parameterNodeWrapper``; a control is bound to one by the property ``SlicerParameterName``.
         root: the widget that was loaded from the .ui file.
@@ -49,6 +50,7 @@ class Section(Protocol):
     collapsed: bool
     tool_tip: str
     container: str
+    shortcuts: Mapping[str, str]
     Parameters: type
     root: Any
     widgets: Any
@@ -122,6 +124,7 @@ class BaseSection(Section):
     collapsed = False
     tool_tip = ""
     container = "registerPage"
+    shortcuts: Mapping[str, str] = {}
 
     class Parameters:
         """A section has no parameters unless it declares some."""

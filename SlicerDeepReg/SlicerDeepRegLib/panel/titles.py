@@ -75,5 +75,6 @@ def stage_title(name: str) -> str:
     """Return the title of a stage: "scale 1/4" is shown as "1/4 resolution"."""
     if name == "as given":
         return _("Before registration")
+    name = name.replace("svf alone", _("velocity-field optimization alone"))
     name = re.sub(r"scale 1$", _("full resolution"), name)
     return re.sub(r"scale (1/[\d.]+)", rf"\1 {_('resolution')}", name)

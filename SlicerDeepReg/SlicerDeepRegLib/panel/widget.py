@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import ctk
 import qt
 import slicer
 import slicer.util
+from slicer.i18n import tr as _
 
 from ..mrml.review import Review
 from .choice import Choice
@@ -35,6 +36,7 @@ class Panel:
     Attributes:
         sections: by name, in their order.
         ui: the named widgets of all sections, as attributes.
+        shortcuts: of all sections, enabled while the module is open.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Panel:
         review: Review,
         classes: Sequence[type[BaseSection]] | None = None,
     ) -> None:
+        self._help = folder.parent / "Help"
         self.timer = qt.QTimer()
         self.timer.interval = IDLE_MS
         self.context = Context(session, review, self._set_pace, self)
@@ -66,6 +69,38 @@ class Panel:
         self._devices: list[dict[str, Any]] = []  # that the sections know of
         self.timer.connect("timeout()", self.poll)
         self.timer.start()
+        self.shortcuts = [
+            self._shortcut(keys, getattr(section, method))
+            for section in self.context.sections
+            for keys, method in section.shortcuts.items()
+        ]
+        self._add_help()
+
+    def _shortcut(self, keys: str, method: Callable[[], None]) -> Any:
+        """Make keys of the main window call a method while the module is open."""
+        shortcut = qt.QShortcut(qt.QKeySequence(keys), slicer.util.mainWindow())
+        shortcut.connect("activated()", method)
+        shortcut.setEnabled(False)
+        return shortcut
+
+    def _add_help(self) -> None:
+        """Put a question mark beside the pages: it opens the documentation of the one that is open, without network."""
+        button = qt.QToolButton()
+        button.setText("?")
+        button.setAutoRaise(True)
+        button.setToolTip(_("Open the documentation of this page."))
+        button.connect("clicked(bool)", lambda checked=False: self.open_help())
+        self.ui.pagesWidget.setCornerWidget(button)
+        self.ui.helpButton = button
+
+    def open_help(self) -> None:
+        """Open the documentation of the open page in a browser."""
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.help_path)))
+
+    @property
+    def help_path(self) -> Path:
+        """The documentation of the open page, a file that comes with the module."""
+        return self._help / f"{self.page}.html"
 
     @property
     def page(self) -> str:
@@ -163,8 +198,15 @@ class Panel:
 
     def entered(self) -> None:
         """Respond to the opening of the module."""
+        for shortcut in self.shortcuts:
+            shortcut.setEnabled(True)
         for section in self.context.sections:
             section.entered()
+
+    def left(self) -> None:
+        """Respond to the opening of another module: its keys are not ours."""
+        for shortcut in self.shortcuts:
+            shortcut.setEnabled(False)
 
     def volume_added(self, node: Any) -> None:
         """Respond to a scalar volume that was added to the scene."""
@@ -183,5 +225,9 @@ class Panel:
     def close(self) -> None:
         """Stop listening, and let go of the scene."""
         self.timer.stop()
+        for shortcut in self.shortcuts:
+            shortcut.setEnabled(False)
+            shortcut.deleteLater()
+        self.shortcuts = []
         self.context.close()
         self.context.bind(None)

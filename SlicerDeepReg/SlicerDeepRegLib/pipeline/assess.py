@@ -17,7 +17,7 @@ from ..types import Image, Location, Stage, Transform
 from .align import Alignment, over_fixed
 
 #: What may be worse after a deformation, as people read it; and from which change on it is, with its sign.
-SIMILARITY = ("the images are less alike", "{:.3f}", -0.005)
+SIMILARITY = ("image similarity is lower", "{:.3f}", -0.005)
 WORSE = {
     "dice": ("the structures overlap less, mean Dice", "{:.3f}", -0.005),
     "tre_mm": ("the landmarks lie further apart", "{:.2f} mm", 0.1),

@@ -84,7 +84,7 @@ def _notes(request: Request, evidence: PairEvidence, kind: str) -> list[str]:
 def _consequence(kind: str) -> str:
     if kind == VISIT:
         return (
-            "So only the linear alignment was made and nothing was deformed. To deform it, say that the pair shows one "
+            "Therefore only the linear alignment was used and nothing was deformed. To deform it, set the pair to one "
             "person at another time, or different people."
         )
     if kind == PERSON:

@@ -488,8 +488,8 @@ def flirt_voxels(grid, points):
         ("1 0 0 0\n0 1 0 0\n0 0 0 0\n0 0 0 1\n", "changes volumes by a factor of 0"),
         ("1 0 0 0\n0 1 0 0\n0 0 nan 0\n0 0 0 1\n", "not finite numbers"),
         ("1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 2\n", "last row is not 0 0 0 1"),
-        ("1 0 0 0\n0 1 0 0\n0 0 1 0\n", "in no format that can be read"),
-        ("1 0 0 0\n0 1 0 0\n0 0 1 x\n0 0 0 1\n", "in no format that can be read"),
+        ("1 0 0 0\n0 1 0 0\n0 0 1 0\n", "is damaged, or not in a supported format"),
+        ("1 0 0 0\n0 1 0 0\n0 0 1 x\n0 0 0 1\n", "is damaged, or not in a supported format"),
         ("1 0 0 0\n0 1 0 0\n0 0 1 900\n0 0 0 1\n", "moves the images apart"),
     ],
 )
@@ -516,7 +516,7 @@ def test_what_is_not_there_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"", b'(Transform "EulerTransform")\n', bytes(range(256)) * 4])
 def test_unknown_formats_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    refused(tmp_path / name, "in no format that can be read here, or damaged. Give a transform of ITK")
+    refused(tmp_path / name, "is damaged, or not in a supported format. Give a transform of ITK")
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_instance_optimization_of_a_variant_is_named():
 def test_what_a_network_cannot_do_is_said():
     case = Case("LPS-RAS")
     for name, settings, text in (
-        ("msrd-net", {"instance_steps": 0}, "comes without trained weights.*instance_steps=200"),
+        ("msrd-net", {"instance_steps": 0}, r"comes without trained weights.*steps\) to 200"),
         ("msrd-net", {"step": 0.2}, "no setting"),
         ("msrd-net:nothing", {}, "no variant 'nothing'.*msrd-net:no-msr"),
         ("svf:fast", {}, "Its variants are: none"),

@@ -291,7 +291,7 @@ def test_a_file_that_cannot_be_weights_is_refused_before_any_work(package, tmp_p
         (tmp_path / "nothing", "nothing does not exist"),
         (odd, "is a web page"),
         (tmp_path / "work", "are a folder"),
-        (tmp_path / "other", "are no file of PyTorch"),
+        (tmp_path / "other", "are not a PyTorch file"),
     ):
         said, control = refusal(request_of(case, package, weights=str(path)))
         assert text in said and control == "weights"

@@ -97,6 +97,7 @@ def test_stages_are_steps_and_the_slider_goes_through_the_registrations(desktop,
     ui.lessonSlider.value = 2
     assert taught.panel.context.runs.selected == teaching.runs[2]
     assert lesson.tries[2].title in ui.lessonMetricsLabel.text
+    desktop.answers.append(True)
     ui.deleteButton.click()
     assert not teaching.ready and "deleted" in ui.lessonLabel.text and not ui.lessonNextButton.enabled
     ui.lessonEndButton.click()

@@ -175,3 +175,61 @@ def test_the_table_of_results_sorts_and_is_saved(desktop, done, monkeypatch, tmp
     monkeypatch.setattr(side_by_side, "ask_table", lambda: tmp_path / "gone" / "results.csv")
     ui.saveTableButton.click()
     assert "could not be written" in desktop.messages[-1]
+
+
+def test_pages_are_usable_with_a_large_font(desktop, done):
+    from PySide6.QtWidgets import QApplication
+
+    widget, _run = done
+    font = QApplication.font()
+    large = QApplication.font()
+    large.setPointSizeF(1.5 * font.pointSizeF())
+    QApplication.setFont(large)
+    try:
+        for page, last in (("register", widget.ui.applyButton), ("review", widget.ui.measuresLabel)):
+            laid_out(desktop, widget, page)
+            assert bottom(widget, last) < HEIGHT, page
+            assert getattr(widget.ui, f"{page}Page").minimumSizeHint.width() <= 600
+    finally:
+        QApplication.setFont(font)
+
+
+def test_keys_work_while_the_module_is_open(desktop, done):
+    widget, _run = done
+    panel, ui = widget.panel, widget.ui
+    keys = {key for section in panel.sections.values() for key in section.shortcuts}
+    assert keys == {"Ctrl+Alt+F", "Ctrl+Alt+B", "Ctrl+Alt+N"} and len(panel.shortcuts) == 3
+    assert all(shortcut.isEnabled() for shortcut in panel.shortcuts)
+    panel.sections["review"].toggle_before()
+    assert ui.beforeButton.checked
+    panel.sections["review"].toggle_before()
+    panel.parameters.reviewMode = "checkerboard"
+    panel.sections["review"].toggle_before()  # it does not act there
+    assert not ui.beforeButton.checked
+    places = [{"kind": "shrinks", "position_lps_mm": [n, 0, 0], "value": 0.5} for n in (3, 5)]
+    panel.sections["findings"]._fill_locations(places)
+    rows = []
+    for _ in range(ui.locationsTable.rowCount + 1):
+        panel.sections["findings"].go_to_next()
+        rows.append(ui.locationsTable.currentRow())
+    assert rows == [0, 1, 0]
+    widget.exit()
+    assert not any(shortcut.isEnabled() for shortcut in panel.shortcuts)
+    widget.enter()
+    assert all(shortcut.isEnabled() for shortcut in panel.shortcuts)
+
+
+def test_every_page_has_its_documentation_here(desktop, widget):
+    assert widget.ui.helpButton.text == "?"
+    for page in PAGES:
+        widget.panel.open_page(page)
+        text = widget.panel.help_path.read_text(encoding="utf-8")
+        assert f"<h1>{page.capitalize()}</h1>" in text and "http" not in text
+        assert text.count(".html") == 3  # and the way to the others
+
+
+def test_deleting_asks(desktop, done):
+    widget, run = done
+    desktop.answers.append(False)
+    widget.ui.deleteButton.click()
+    assert "Your own volumes are kept" in desktop.messages[-1] and runs(desktop.host.scene) == [run]

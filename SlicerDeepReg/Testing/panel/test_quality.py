@@ -107,6 +107,7 @@ def test_layouts_are_chosen_and_left_and_the_scene_is_as_it_was(desktop, judged)
     assert "its moving volume was removed" in ui.legendLabel.text and ui.layoutCombo.currentIndex == 0
     ui.layoutCombo.setCurrentIndex(ui.layoutCombo.findData("review"))
     assert widget.panel.context.layouts.shown == ("review", run)
+    desktop.answers.append(True)
     ui.deleteButton.click()
     assert widget.panel.context.layouts.shown is None and not ui.layoutCombo.enabled
 
@@ -126,6 +127,7 @@ def test_a_deformation_moves_and_its_stages_are_shown(desktop, judged):
     assert view.composite.GetForegroundVolumeID() == run.get("stage_shown").GetID()
     ui.timeSlider.value = 0.25  # the mark goes where no stage is shown
     assert not ui.stagesTable.selectedItems()
+    desktop.answers.append(True)
     ui.deleteButton.click()
     assert run.node.GetScene() is None
     left = [desktop.host.scene.GetNthNode(n).GetName() or "" for n in range(desktop.host.scene.GetNumberOfNodes())]

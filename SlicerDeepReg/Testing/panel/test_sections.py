@@ -49,6 +49,7 @@ def test_two_files_add_a_section(desktop, pair, example):
     assert finish(desktop, widget).state == "done"
     panel.update()
     assert widget.ui.exampleLabel.text == "moving to fixed"
+    desktop.answers.append(True)
     widget.ui.deleteButton.click()
     desktop.close_module(widget)
     assert section.events == ["started", "done", "removed", "closed"]

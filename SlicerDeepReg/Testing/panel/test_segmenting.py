@@ -55,7 +55,7 @@ def test_both_volumes_get_a_segmentation_that_is_marked(widget, pretended, butto
     inside = segment_array(node, names[STRUCTURE_BY_NUMBER[17].name], parameters.fixed)
     assert (inside == (seen(fixed).labels.values == 17)).all()
     assert not node.GetDisplayNode().GetVisibility() and pretended.released == ["job1", "job2"]
-    assert any("checked by nobody" in note for note in prepare(panel.choice()).notes)
+    assert any("not checked by anyone" in note for note in prepare(panel.choice()).notes)
 
 
 def test_a_volume_under_a_transform_takes_its_segmentation_along(desktop, widget, pretended, button):

@@ -77,6 +77,7 @@ def test_methods_are_listed_run_and_shown_side_by_side(desktop, with_views, pair
     widget.ui.sideBySideButton.click()
     assert arrangement(desktop) == LAYOUT
     widget.panel.context.select(made[0])
+    desktop.answers.append(True)
     widget.ui.deleteButton.click()
     assert arrangement(desktop) != LAYOUT and not widget.ui.sideBySideButton.enabled
     widget.ui.clearMethodsButton.click()

@@ -99,6 +99,7 @@ def test_an_input_that_goes_keeps_it(desktop, widget, pretended, shown):
 
 
 def test_a_result_that_is_deleted_meanwhile_stays_deleted(desktop, widget, pretended, shown, found):
+    desktop.answers.append(True)
     widget.ui.deleteButton.click()
     assert runs(desktop.host.scene) == []
     pretended.say("done", result=found[1], is_shown=True)

@@ -28,7 +28,7 @@ def test_nothing_is_said_of_what_is_no_worse():
     [
         ({"dice": 0.65}, "the structures overlap less, mean Dice (0.700, then 0.650)"),
         ({"tre_mm": 2.25}, "the landmarks lie further apart (1.50 mm, then 2.25 mm)"),
-        ({"ncc": 0.8}, "the images are less alike (0.900, then 0.800)"),
+        ({"ncc": 0.8}, "image similarity is lower (0.900, then 0.800)"),
     ],
 )
 def test_what_is_worse_is_named_with_its_numbers(after, text):

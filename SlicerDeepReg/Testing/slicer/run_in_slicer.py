@@ -4,10 +4,11 @@
         --python-script <repository>/SlicerDeepReg/Testing/slicer/run_in_slicer.py -- [--output FOLDER] [--install]
 
 It opens the module, makes a pair, presses Apply through the panel's own button, waits, checks the nodes and what the
-slice views show, cancels a second run, closes the scene, and looks for what was left behind. It writes
-``result.json`` (every check with its figure), ``choose.png``, ``result.png`` and ``review.png`` (the main window)
-into FOLDER, and exits with 0 when every check passed, 1 when one failed, 3 when torch is missing and --install was not
-given. With --install it installs torch and the rest first, through the module's own installer.
+slice views show, drives each page (verdict in sight, layouts and back, a comparison, a report, a lesson), cancels a
+second run, closes the scene, and looks for what was left behind. It writes ``result.json`` (every check with its
+figure) and pictures of the main window on each page into FOLDER, and exits with 0 when every check passed, 1 when one
+failed, 3 when torch is missing and --install was not given. With --install it installs torch and the rest first,
+through the module's own installer.
 """
 
 import argparse
@@ -125,8 +126,101 @@ def register(widget):
     return fixed, moving, run
 
 
+def in_sight(control):
+    """Whether nothing of a control lies outside of what the panel shows now."""
+    window = slicer.util.mainWindow()
+    below = control.mapTo(window, control.rect.bottomRight())
+    return control.isVisible() and 0 < below.y() <= window.height and not control.visibleRegion().isEmpty()
+
+
+def review(widget, run):
+    """The page that Apply's end opened: the verdict in sight, every layout and the way back."""
+    panel, ui = widget.panel, widget.ui
+    window = slicer.util.mainWindow()
+    size = window.size
+    check("Apply's end opens Review", panel.page == "review", panel.page)
+    check("the verdict is in sight", in_sight(ui.summaryLabel) and in_sight(ui.measuresLabel))
+    check("so are the findings", in_sight(ui.findingsTabs))
+    check("every measure has its status", len(panel.sections["verdict"].shown) >= 5, panel.sections["verdict"].shown)
+    layout = slicer.app.layoutManager().layout
+    for row in range(1, ui.layoutCombo.count):
+        for time_of in ("first", "second"):
+            start = time.time()
+            ui.layoutCombo.setCurrentIndex(row)
+            slicer.app.processEvents()
+            check(
+                f"{ui.layoutCombo.itemText(row)}, {time_of} time, seconds",
+                panel.context.layouts.shown is not None,
+                round(time.time() - start, 2),
+            )
+            ui.layoutCombo.setCurrentIndex(0)
+        picture(f"layout-{ui.layoutCombo.itemData(row)}")
+    start = time.time()
+    ui.stagesTable.selectRow(ui.stagesTable.rowCount - 1)
+    slicer.app.processEvents()
+    check("the first stage is shown, seconds", panel.context.display.stage is not None, round(time.time() - start, 2))
+    ui.restoreViewsButton.click()
+    check("Restore views gives the layout back", slicer.app.layoutManager().layout == layout)
+    check("nothing changed the window's size", window.size == size, str(window.size))
+    ui.showButton.click()
+
+
+def export(widget):
+    """The report of the result."""
+    from SlicerDeepRegLib.panel.sections import export as section
+
+    asked, section.ask_folder = section.ask_folder, lambda: OUTPUT
+    try:
+        widget.ui.reportButton.click()
+    finally:
+        section.ask_folder = asked
+    report = OUTPUT / "report.html"
+    check("the report is written", report.exists() and report.stat().st_size > 10_000)
+
+
+def compare(widget):
+    """Two methods, one after the other; their table; side by side."""
+    from SlicerDeepRegLib.mrml.runs import runs
+
+    panel, ui = widget.panel, widget.ui
+    panel.open_page("compare")
+    panel.parameters.methods = json.dumps(["rigid", "demons"])
+    check("Run selected is in sight", in_sight(ui.runMethodsButton))
+    start = time.time()
+    ui.runMethodsButton.click()
+    section = panel.sections["several_methods"]
+    ended = wait(lambda: not section.running and not widget.logic.session.busy, 300)
+    check("two methods were run, seconds", ended and len(runs(slicer.mrmlScene)) == 3, round(time.time() - start, 1))
+    check("they are side by side", len(panel.sections["side_by_side"].views.shown) == 2)
+    picture("compare")
+    ui.leaveSideBySideButton.click()
+    check("the table lists all", ui.runsTable.rowCount == 3)
+    for run in runs(slicer.mrmlScene)[1:]:
+        panel.context.remove(run)
+    panel.context.update()
+
+
+def lesson(widget):
+    """The first lesson from its first click to its last."""
+    panel, ui = widget.panel, widget.ui
+    panel.open_page("lessons")
+    teaching, clicks, start = panel.sections["lessons"], 1, time.time()
+    ui.lessonStartButton.click()
+    check("the lesson's registrations end, seconds", wait(lambda: teaching.ready, 120), round(time.time() - start, 1))
+    picture("lessons")
+    while ui.lessonNextButton.enabled:
+        ui.lessonNextButton.click()
+        slicer.app.processEvents()
+        clicks += 1
+    ui.lessonEndButton.click()
+    check("a lesson takes at most 10 clicks", clicks + 1 <= 10 and teaching.lesson is None, clicks + 1)
+    panel.open_page("register")
+
+
 def keep_and_delete(widget, run):
     from SlicerDeepRegLib.mrml.runs import runs
+
+    widget.panel.context.confirm = lambda question: True  # with --testing Slicer's dialog always answers no
 
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(run.get("warped")))
@@ -150,6 +244,7 @@ def cancel(widget):
 
     count = len(runs(slicer.mrmlScene))
     widget.panel.parameters.preset = "thorough"
+    widget.panel.open_page("register")
     widget.ui.applyButton.click()
     wait(lambda: widget.logic.session.job.fraction > 0.1, 60)
     start = time.time()
@@ -193,6 +288,10 @@ def main():
             print(f"Not installed: {', '.join(packages)}. Run again with --install.", flush=True)
             return 3
         _, _, run = register(widget)
+        review(widget, run)
+        export(widget)
+        compare(widget)
+        lesson(widget)
         keep_and_delete(widget, run)
         cancel(widget)
         leave(widget)

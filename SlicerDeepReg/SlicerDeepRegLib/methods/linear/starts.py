@@ -104,8 +104,8 @@ def _placed(pair: LinearPair, notes: list[str]) -> Start:
         found.append(_best(near, _upright([_shift(shift_mm, near.at(START_VOXELS)[0])], pair.dimensions)))
     if not as_headers_say:
         notes.append(
-            "One image shows less than the other, and was looked for everywhere in it: where the headers put them they "
-            "do not fit. Check where it was found."
+            "One image shows part of the other and was looked for everywhere in it, because the positions given in the "
+            "headers do not fit. Check the position that was found."
         )
     return min(found, key=lambda start: start.value)
 

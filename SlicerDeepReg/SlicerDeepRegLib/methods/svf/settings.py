@@ -51,7 +51,7 @@ class SVFSettings:
         0.02, 0.0, 0.5, "Minimum Jacobian", "The deformation is smoothed where it would compress below this."
     )
     repair_reach: int = number(
-        4, 1, 12, "Repair reach (voxels)", "How far around such places; doubled when five rounds were not enough."
+        4, 1, 12, "Repair reach (voxels)", "How far around such locations to smooth; doubled if five rounds fail."
     )
 
 

@@ -29,6 +29,7 @@ class FindingsSection(BaseSection):
     ui = "Findings.ui"
     order = 40
     container = "reviewPage"
+    shortcuts = {"Ctrl+Alt+N": "go_to_next"}
 
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
@@ -133,6 +134,14 @@ class FindingsSection(BaseSection):
     @staticmethod
     def _clicked_row(go: Callable[[int], None]) -> Callable[[int, int], None]:
         return lambda row=0, column=0: go(row)
+
+    def go_to_next(self) -> None:
+        """Center the views on the next finding; after the last one comes the first."""
+        table = self.widgets.locationsTable
+        if table.rowCount:
+            row = (table.currentRow() + 1) % table.rowCount
+            table.selectRow(row)
+            self._go(self._locations, row)
 
     def _go(self, positions_ras_mm: Sequence[Sequence[float] | None], row: int) -> None:
         if 0 <= row < len(positions_ras_mm) and positions_ras_mm[row] is not None:

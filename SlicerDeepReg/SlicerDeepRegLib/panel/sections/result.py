@@ -81,12 +81,16 @@ class ResultSection(BaseSection):
             self.context.update()
 
     def delete(self) -> None:
-        """Delete the selected run; ask first if it is locked."""
+        """Delete the selected run if the user agrees."""
         run = self.context.runs.selected
         if run is None:
             return
-        question = _("{name} is locked. Delete it anyway?").format(name=run.name)
-        if run.permanent and not self.context.confirm(question):
+        question = (
+            _("{name} is locked. Delete it anyway?")
+            if run.permanent
+            else _("Delete {name} and the nodes that it created? This cannot be undone. Your own volumes are kept.")
+        )
+        if not self.context.confirm(question.format(name=run.name)):
             return
         self.context.remove(run)
         self.context.update()
@@ -98,7 +102,7 @@ def _run_text(run: Run) -> str:
     method, preset = facts.get("title", ""), preset_title(facts.get("preset", ""))
     lines = [run.name, f"{method_title(facts.get('method', '')) or method}, {preset}, {facts.get('device', '')}"]
     if "seconds_until_shown" in facts:
-        text = _("{shown:.1f} s from Apply to the result, {method:.1f} s of them of the method")
+        text = _("{shown:.1f} s from Apply to the result, including {method:.1f} s for the method")
         method_s = facts.get("seconds_by_part", {}).get("method", 0.0)
         lines.append(text.format(shown=facts["seconds_until_shown"], method=method_s))
     lines += [f"{stage_title(stage['name'])}: {stage['seconds']:.1f} s" for stage in facts.get("stages", [])]

@@ -35,6 +35,7 @@ class ReviewSection(BaseSection):
     ui = "Review.ui"
     order = 30
     container = "reviewPage"
+    shortcuts = {"Ctrl+Alt+F": "toggle_flicker", "Ctrl+Alt+B": "toggle_before"}
 
     class Parameters:
         """How runs are displayed; a grid spacing of 0 mm is chosen automatically."""
@@ -97,6 +98,19 @@ class ReviewSection(BaseSection):
 
     def _arrange(self) -> None:
         self.context.display.arrange(chosen(self.widgets.layoutCombo) or "")
+
+    def toggle_flicker(self) -> None:
+        """Alternate between fixed and warped, or stop."""
+        self._toggle(self.widgets.flickerButton)
+
+    def toggle_before(self) -> None:
+        """Show the moving volume in place of the warped one, or the warped one again."""
+        self._toggle(self.widgets.beforeButton)
+
+    @staticmethod
+    def _toggle(button: Any) -> None:
+        if button.enabled:
+            button.checked = not button.checked
 
     def _set_flicker(self, on: bool) -> None:
         if on:

@@ -205,11 +205,11 @@ class SeveralMethodsSection(BaseSection):
 def _hint(choice: Choice | None, errors: bool) -> str:
     """Return what is to be done before methods can be run."""
     if choice is None or choice.fixed is None or choice.moving is None:
-        return escaped(_("Choose two volumes on the page Register, and check methods here."))
+        return escaped(_("Choose two volumes on the Register page, then check methods here."))
     if errors:
-        return escaped(_("The volumes cannot be registered yet: the page Register says why."))
+        return escaped(_("The volumes cannot be registered yet; see the Register page for the reason."))
     return escaped(
-        _("{moving} to {fixed}, with the preset of the page Register.").format(
+        _("{moving} to {fixed}, with the preset chosen on the Register page.").format(
             moving=choice.moving.GetName(), fixed=choice.fixed.GetName()
         )
     )

@@ -80,7 +80,7 @@ class VerdictSection(BaseSection):
 
 def _summary(statuses: list[Status], measuring: bool) -> str:
     if not statuses:
-        return escaped(_("Register two volumes on the page Register, or choose a result."))
+        return escaped(_("Register two volumes on the Register page, or choose a result."))
     summary = overall(statuses)
     word, color = STATUS_WORDS[summary.color]
     value = summary.value
