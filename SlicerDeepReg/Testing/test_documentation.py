@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -22,7 +23,12 @@ OTHERS = {
     "--testing",
 }
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/review.md", "docs/dependencies.md", "docs/architecture.md")
-LINKED = (*PAGES, "CHANGELOG.md", *(f"docs/decisions/{path.name}" for path in PROJECT.glob("docs/decisions/*.md")))
+LINKED = (
+    *PAGES,
+    "docs/index.md",
+    "CHANGELOG.md",
+    *(f"docs/decisions/{path.name}" for path in PROJECT.glob("docs/decisions/*.md")),
+)
 
 
 def read(page: str) -> str:
@@ -50,3 +56,13 @@ def test_links_lead_to_files(page):
     links = [link for link in re.findall(r"\]\(([^)#]+)", read(page)) if not link.startswith("http")]
     missing = [link for link in links if not (PROJECT / page).parent.joinpath(link).exists()]
     assert not missing
+
+
+def test_the_entry_for_the_extensions_index_agrees_with_cmake():
+    entry = json.loads(read("DeepReg.json"))
+    told = dict(re.findall(r'set\(EXTENSION_(\w+) "([^"]*)"\)', read("CMakeLists.txt")))
+    assert entry["build_dependencies"] == told["DEPENDS"].split() and entry["category"] == told["CATEGORY"]
+    assert entry["scm_url"] == told["HOMEPAGE"] and entry["scm_revision"] == "main" and entry["tier"] in (1, 3, 5)
+    for url in (told["ICONURL"], *told["SCREENSHOTURLS"].split()):
+        assert (PROJECT / url.partition("/main/")[2]).is_file(), url
+    assert (PROJECT / "LICENSE.txt").is_file()
