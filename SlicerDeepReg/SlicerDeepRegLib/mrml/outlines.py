@@ -7,14 +7,27 @@ moving one belongs on the moving image alone.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import slicer
 
 from .runs import Run
+from .segments import segments_of
 
 #: Widths of the outlines in pixels: an aligned structure shows the thin one within the thick one.
 THIN, THICK = 1, 3
+FIXED, MOVING, WARPED = "fixed_segmentation", "moving_segmentation", "segmentation"
+
+
+@dataclass(frozen=True)
+class _Before:
+    """How a segmentation was displayed."""
+
+    visible: bool
+    fill: bool
+    outline: bool
+    width: int
+    segments: tuple[tuple[str, bool], ...]
 
 
 class Outlines:
@@ -22,56 +35,63 @@ class Outlines:
 
     Args:
         scene: the MRML scene.
+
+    Attributes:
+        only: the name of the one structure that is drawn; empty for all.
     """
 
     def __init__(self, scene: slicer.vtkMRMLScene) -> None:
         self.scene = scene
-        #: Of each display node that was changed: visibility, fill, outline, width.
-        self._before: dict[str, tuple[Any, ...]] = {}
+        self.only = ""
+        self._before: dict[str, _Before] = {}  # by the identifier of the display node
 
-    def show(self, run: Run, after: bool = True) -> None:
-        """Show outlines of the run's segmentations: the fixed one, and the warped one, or before it the moving one."""
-        drawn = {"fixed_segmentation": THIN, "segmentation" if after else "moving_segmentation": THICK}
-        for role in ("fixed_segmentation", "moving_segmentation", "segmentation"):
-            display = _display(run, role)
-            if display is None:
+    def show(self, run: Run, over: str = WARPED) -> None:
+        """Show outlines of the run's segmentations.
+
+        Args:
+            over: the segmentation that belongs on the image over the fixed one: ``WARPED``, ``MOVING``, or none, "".
+        """
+        for role in (FIXED, MOVING, WARPED):
+            node = run.get(role)
+            if node is None or not node.IsA("vtkMRMLSegmentationNode") or node.GetDisplayNode() is None:
                 continue
-            self._remember(display)
-            display.SetVisibility2D(role in drawn and self._wanted(display))
-            if role in drawn:
-                display.SetVisibility2DFill(False)
-                display.SetVisibility2DOutline(True)
-                display.SetSliceIntersectionThickness(drawn[role])
+            display = node.GetDisplayNode()
+            before = self._remembered(node)
+            drawn = role in (FIXED, over)
+            display.SetVisibility2D(drawn and display.GetVisibility() and before.visible)
+            display.SetVisibility2DFill(before.fill and not drawn)
+            display.SetVisibility2DOutline(True)
+            display.SetSliceIntersectionThickness(THIN if role == FIXED else THICK)
+            names = dict(segments_of(node))
+            one = self.only if self.only in names.values() else ""  # a structure of another pair hides nothing
+            for identifier, visible in before.segments:
+                display.SetSegmentVisibility(identifier, visible and (not one or names.get(identifier) == one))
 
     def restore(self) -> None:
         """Show every segmentation as it was before the first look."""
-        for identifier, (visible, fill, outline, width) in self._before.items():
+        for identifier, before in self._before.items():
             display = self.scene.GetNodeByID(identifier)
-            if display is not None:
-                display.SetVisibility2D(visible)
-                display.SetVisibility2DFill(fill)
-                display.SetVisibility2DOutline(outline)
-                display.SetSliceIntersectionThickness(width)
+            if display is None:
+                continue
+            display.SetVisibility2D(before.visible)
+            display.SetVisibility2DFill(before.fill)
+            display.SetVisibility2DOutline(before.outline)
+            display.SetSliceIntersectionThickness(before.width)
+            for segment, visible in before.segments:
+                display.SetSegmentVisibility(segment, visible)
         self._before.clear()
 
-    def _remember(self, display: slicer.vtkMRMLSegmentationDisplayNode) -> None:
-        self._before.setdefault(
-            display.GetID(),
-            (
-                display.GetVisibility2D(),
-                display.GetVisibility2DFill(),
-                display.GetVisibility2DOutline(),
-                display.GetSliceIntersectionThickness(),
-            ),
-        )
-
-    def _wanted(self, display: slicer.vtkMRMLSegmentationDisplayNode) -> bool:
-        """Return whether the user had it on the screen: one that was switched off stays off."""
-        return bool(display.GetVisibility() and self._before[display.GetID()][0])
-
-
-def _display(run: Run, role: str) -> slicer.vtkMRMLSegmentationDisplayNode | None:
-    node = run.get(role)
-    if node is None or not node.IsA("vtkMRMLSegmentationNode"):
-        return None
-    return node.GetDisplayNode()
+    def _remembered(self, node: slicer.vtkMRMLSegmentationNode) -> _Before:
+        """Return how a segmentation was displayed before the first look: one that was switched off stays off."""
+        display = node.GetDisplayNode()
+        if display.GetID() not in self._before:
+            self._before[display.GetID()] = _Before(
+                visible=bool(display.GetVisibility2D()),
+                fill=bool(display.GetVisibility2DFill()),
+                outline=bool(display.GetVisibility2DOutline()),
+                width=display.GetSliceIntersectionThickness(),
+                segments=tuple(
+                    (identifier, bool(display.GetSegmentVisibility(identifier))) for identifier, _ in segments_of(node)
+                ),
+            )
+        return self._before[display.GetID()]

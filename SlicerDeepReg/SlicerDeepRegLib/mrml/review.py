@@ -16,7 +16,7 @@ import vtk
 from .display import draw_glyphs, draw_grid, refresh_legends
 from .maps import magnitude
 from .nodes import bounds_of
-from .outlines import Outlines
+from .outlines import MOVING, WARPED, Outlines
 from .review_volumes import ReviewVolumes
 from .runs import Run
 
@@ -78,11 +78,12 @@ class Review:
         elif mode == "checkerboard":
             background, foreground, opacity = self.volumes.checkerboard(run), None, 0.0
         self._show_layers(run, background, foreground, opacity)
-        self.outlines.show(run, after)
+        self.outlines.show(run, WARPED if after else MOVING)
 
     def show_alone(self, run: Run, node: slicer.vtkMRMLNode) -> None:
         """Show another volume than the warped one over the fixed volume: one that moves."""
         self._show_layers(run, run.get("fixed"), node, 1.0)
+        self.outlines.show(run, over="")
 
     def show_over(self, run: Run, node: slicer.vtkMRMLNode) -> None:
         """Show a map over the fixed volume."""
@@ -184,16 +185,17 @@ class Review:
             self.restore()
 
     def restore(self) -> None:
-        """Show what the views showed before the first run; volumes removed since are left out."""
+        """Show what the views showed before the first run, where they showed it; volumes removed since are left out."""
         for logic, composite in self._views():
             state = self._before.get(logic.GetSliceNode().GetID())
             if state is None:
                 continue
-            background, foreground, opacity, labels = state
+            background, foreground, opacity, labels, place = state
             composite.SetLabelVolumeID(labels if self.scene.GetNodeByID(labels or "") else None)
             composite.SetBackgroundVolumeID(background if self.scene.GetNodeByID(background or "") else None)
             composite.SetForegroundVolumeID(foreground if self.scene.GetNodeByID(foreground or "") else None)
             composite.SetForegroundOpacity(opacity)
+            _put_back(logic.GetSliceNode(), place)
         if self._shown is not None:
             self._hide_overlays(self._shown)
         self.outlines.restore()
@@ -215,6 +217,7 @@ class Review:
                     composite.GetForegroundVolumeID(),
                     composite.GetForegroundOpacity(),
                     composite.GetLabelVolumeID(),
+                    _place_of(logic.GetSliceNode()),
                 ),
             )
 
@@ -235,6 +238,20 @@ class Review:
 def of_our_layout(slice_node: slicer.vtkMRMLSliceNode) -> bool:
     """Return whether a slice view belongs to one of our layouts."""
     return any((name or "").startswith(ARRANGED) for name in (slice_node.GetLayoutName(), slice_node.GetName()))
+
+
+def _place_of(node: slicer.vtkMRMLSliceNode) -> tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]:
+    """Return where a slice lies, what of it is seen, and its center in the view."""
+    return slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS()), node.GetFieldOfView(), node.GetXYZOrigin()
+
+
+def _put_back(node: slicer.vtkMRMLSliceNode, place: tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]) -> None:
+    matrix, field_of_view, origin = place
+    node.GetSliceToRAS().DeepCopy(slicer.util.vtkMatrixFromArray(matrix))
+    shape = node.GetFieldOfView()[1] / node.GetFieldOfView()[0]  # of the view, which may be another by now
+    node.SetFieldOfView(field_of_view[0], shape * field_of_view[0], field_of_view[2])
+    node.SetXYZOrigin(*origin)
+    node.UpdateMatrices()
 
 
 def _hide(node: slicer.vtkMRMLNode) -> None:

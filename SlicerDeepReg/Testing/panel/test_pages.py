@@ -9,7 +9,7 @@ import slicer.util
 from helpers.panel import finish
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, add_volume
 from SlicerDeepRegLib.mrml.runs import runs
-from SlicerDeepRegLib.mrml.segments import add_segment
+from SlicerDeepRegLib.mrml.segments import add_segment, segments_of
 from SlicerDeepRegLib.panel.section import PAGES
 from SlicerDeepRegLib.types import Transform
 
@@ -91,6 +91,45 @@ def test_segmentations_are_outlines_while_a_result_is_looked_at(desktop, done):
     fixed.SetVisibility2D(False)  # what the user switched off stays off
     widget.ui.showButton.click()
     assert not fixed.GetVisibility2D() and warped.GetVisibility2D()
+
+
+def test_one_structure_or_all_and_none_on_an_animation(desktop, done):
+    widget, run = done
+    fixed, warped = (run.get(role).GetDisplayNode() for role in ("fixed_segmentation", "segmentation"))
+    names = [widget.ui.structuresTable.item(row, 0).text() for row in range(2)]
+
+    def drawn(role):
+        node = run.get(role)
+        return [name for one, name in segments_of(node) if node.GetDisplayNode().GetSegmentVisibility(one)]
+
+    widget.ui.onlyCheck.checked = True
+    widget.ui.structuresTable.selectRow(1)
+    assert drawn("fixed_segmentation") == drawn("segmentation") == [names[1]]
+    widget.ui.onlyCheck.checked = False
+    assert sorted(drawn("fixed_segmentation")) == sorted(names)
+    widget.ui.onlyCheck.checked = True
+    widget.ui.stagesTable.selectRow(0)
+    assert fixed.GetVisibility2D() and not warped.GetVisibility2D()
+    widget.ui.restoreViewsButton.click()
+    assert sorted(drawn("fixed_segmentation")) == sorted(names) and warped.GetVisibility2D()
+
+
+def test_restore_views_gives_the_slices_back(desktop, widget):
+    nodes = [view.node for view in desktop.host.views.values()]
+    for node in nodes:
+        node.JumpSliceByCentering(3.0, -2.0, 5.0)
+        node.SetFieldOfView(*(0.5 * length for length in node.GetFieldOfView()[:2]), node.GetFieldOfView()[2])
+
+    def places():
+        return [(slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS()).copy(), node.GetFieldOfView()) for node in nodes]
+
+    before = places()
+    widget.ui.applyButton.click()
+    finish(desktop, widget)
+    assert not all(np.allclose(one[0], other[0]) for one, other in zip(before, places()))
+    widget.ui.restoreViewsButton.click()
+    for one, other in zip(before, places()):
+        assert np.allclose(one[0], other[0]) and np.allclose(one[1], other[1])
 
 
 def test_controls_are_enabled_where_they_act(desktop, done):

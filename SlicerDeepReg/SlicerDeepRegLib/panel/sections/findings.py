@@ -36,6 +36,7 @@ class FindingsSection(BaseSection):
         self._shown: tuple[Any, ...] = ()  # what the tables were filled with
         self._locations: list[Sequence[float]] = []  # RAS mm of each row
         self._structures: list[Sequence[float] | None] = []
+        self._names: list[str] = []  # of the structures
         widgets = self.widgets
         for table, titles in (
             (widgets.locationsTable, (_("Finding"), _("Value"))),
@@ -45,11 +46,12 @@ class FindingsSection(BaseSection):
             set_columns(table, titles, [0], TABLE_HEIGHT)
         for table, go in (
             (widgets.locationsTable, lambda row: self._go(self._locations, row)),
-            (widgets.structuresTable, lambda row: self._go(self._structures, row)),
+            (widgets.structuresTable, self._go_to_structure),
             (widgets.stagesTable, self._show_stage),
         ):
             table.connect("itemSelectionChanged()", self._selected_row(table, go))
             table.connect("cellClicked(int,int)", self._clicked_row(go))
+        widgets.onlyCheck.connect("toggled(bool)", lambda checked=False: self._draw_structures())
 
     # ------------------------------------------------------------------ what is shown
 
@@ -102,6 +104,8 @@ class FindingsSection(BaseSection):
         structures = sorted(structures, key=overlap)  # those that were not measured come last
         places = [structure["lps_mm"] for structure in structures]
         self._structures = [None if place is None else flipped(place) for place in places]
+        self._names = [structure["name"] for structure in structures]
+        self.widgets.onlyCheck.enabled = bool(structures)
         self._fill(self.widgets.structuresTable, [structure_cells(structure) for structure in structures])
         self._title("structuresTab", _("Structures"), len(structures))
 
@@ -146,6 +150,18 @@ class FindingsSection(BaseSection):
     def _go(self, positions_ras_mm: Sequence[Sequence[float] | None], row: int) -> None:
         if 0 <= row < len(positions_ras_mm) and positions_ras_mm[row] is not None:
             self.context.review.jump(positions_ras_mm[row])
+
+    def _go_to_structure(self, row: int) -> None:
+        self._go(self._structures, row)
+        self._draw_structures()
+
+    def _draw_structures(self) -> None:
+        """Draw the outlines of the selected structure, or of all."""
+        row, outlines = self.widgets.structuresTable.currentRow(), self.context.review.outlines
+        only = self.widgets.onlyCheck.checked and 0 <= row < len(self._names)
+        outlines.only = self._names[row] if only else ""
+        if self.context.review.shown is not None:
+            self.context.display.look()
 
     def _show_stage(self, row: int) -> None:
         if row < 0 or row == self.context.display.stage:
