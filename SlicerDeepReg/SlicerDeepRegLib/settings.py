@@ -3,8 +3,7 @@
 A method's settings are a frozen dataclass whose fields are made by :func:`number`. A field may also hold a mapping of
 name to such a dataclass (the settings of each similarity metric): its numbers are called NAME.NUMBER, as
 "lncc.window_radius". The panel makes its controls from :func:`numbers_of`, the command checks by :func:`changed`.
-A method that reads a file of its own, as one whose weights do not come with it, has a field made by :func:`file`; it
-has no control in the panel.
+A method that reads a file of its own, as one whose weights do not come with it, has a field made by :func:`file`.
 """
 
 from __future__ import annotations
@@ -59,14 +58,33 @@ def number(default: float, low: float, high: float, title: str, text: str) -> An
     return field(default=default, metadata={"low": low, "high": high, "title": title, "text": text})
 
 
-def file(text: str) -> Any:
+@dataclass(frozen=True)
+class File:
+    """One file that a method reads.
+
+    Attributes:
+        name: as ``--set`` takes it. title, text: for people; ``text`` explains it.
+        value: the default, a path or "".
+    """
+
+    name: str
+    title: str
+    text: str
+    value: str
+
+
+def file(title: str, text: str) -> Any:
     """Declare a file of a settings dataclass: an absolute path, or "" where the method looks for it itself."""
-    return field(default="", metadata={"file": text})
+    return field(default="", metadata={"file": title, "text": text})
 
 
-def files_of(settings: Any) -> list[str]:
-    """List the names of the files of a settings dataclass."""
-    return [item.name for item in dataclasses.fields(settings) if "file" in item.metadata]
+def files_of(settings: Any) -> list[File]:
+    """List the files of a settings dataclass."""
+    return [
+        File(item.name, item.metadata["file"], item.metadata["text"], getattr(settings, item.name))
+        for item in dataclasses.fields(settings)
+        if "file" in item.metadata
+    ]
 
 
 def numbers_of(settings: Any) -> list[Number]:
@@ -103,7 +121,7 @@ def changed(settings: Settings, values: Mapping[str, Any], owner: str) -> Settin
         InputError: it has no such number or file, or a value is not in its range.
     """
     known: dict[str, Number | None] = {n.name: n for n in numbers_of(settings)}
-    known.update(dict.fromkeys(files_of(settings)))
+    known.update((one.name, None) for one in files_of(settings))
     if values and not known:
         raise InputError(f"The method {owner} has no settings; {', '.join(values)} cannot be changed.", "settings")
     for name, value in values.items():

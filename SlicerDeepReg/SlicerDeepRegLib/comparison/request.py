@@ -217,7 +217,7 @@ def _settings(label: str, name: str, preset: str, changed: Sequence[str], labels
         elif not owner and not any(_has(other.partition("/")[0], preset, setting) for other in labels):
             raise InputError(f"--set {text}: none of the methods has a setting {setting}.")
     checked = settings_of(chosen, preset, settings)
-    absolute = {name: getattr(checked, name) for name in files_of(checked) if name in settings}
+    absolute = {one.name: one.value for one in files_of(checked) if one.name in settings}
     return {**settings, **absolute}  # cells work in other folders
 
 
@@ -232,7 +232,7 @@ def _owner(key: str, labels: Sequence[str]) -> tuple[str, str]:
 
 def _has(name: str, preset: str, setting: str) -> bool:
     settings = method(name).presets[preset]
-    return setting in {*files_of(settings), *(number.name for number in numbers_of(settings))}
+    return setting in {*[one.name for one in files_of(settings)], *(number.name for number in numbers_of(settings))}
 
 
 def cells_of(pairs: Sequence[Pair], methods: Sequence[Method], **options: Any) -> list[Cell]:

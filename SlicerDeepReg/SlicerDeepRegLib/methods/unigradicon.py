@@ -69,7 +69,9 @@ class GradIconSettings:
         "Steps of velocity-field optimization from the network's field, at its second finest scale; as many at the "
         "finest as it would do there itself for that. 0 for the network alone.",
     )
-    weights: str = file("The file of its weights.")
+    weights: str = file(
+        "Weights file", "The weights that its authors publish; empty where the package itself has put them."
+    )
 
 
 class GradIcon(Engine):

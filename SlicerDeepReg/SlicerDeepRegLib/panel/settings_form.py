@@ -1,14 +1,16 @@
-"""Controls for the numbers of a method, made from its dataclass. Qt."""
+"""Controls for the numbers and files of a method, made from its dataclass. Qt."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import ctk
 import qt
 from slicer.i18n import tr as _
 
-from ..settings import Number, numbers_of
+from ..settings import File, Number, files_of, numbers_of
 from .controls import signals_blocked
 
 
@@ -17,66 +19,84 @@ class SettingsForm:
 
     Args:
         layout: the QFormLayout that they go into.
-        changed: called with the numbers that differ from the defaults, by name.
+        changed: called with the numbers and files that differ from the defaults, by name.
     """
 
     def __init__(self, layout: Any, changed: Callable[[dict[str, Any]], None]) -> None:
         self._layout, self._changed = layout, changed
         self._labels: dict[str, Any] = {}
-        self._numbers: dict[str, Number] = {}
-        #: The controls by the name of their number.
+        self._settings: dict[str, Number | File] = {}
+        #: The controls by the name of their number or file.
         self.controls: dict[str, Any] = {}
 
     def show(self, settings: Any, values: Mapping[str, Any]) -> None:
-        """Show a method's numbers.
+        """Show a method's numbers and files.
 
         Args:
             settings: its settings at the preset, the defaults.
-            values: the numbers that differ from them, by name.
+            values: those that differ from them, by name.
         """
-        numbers = {n.name: n for n in numbers_of(settings)}
-        if list(numbers) != list(self._numbers):
-            self._make(list(numbers.values()))
-        self._numbers = numbers
+        asked: dict[str, Number | File] = {one.name: one for one in (*files_of(settings), *numbers_of(settings))}
+        if list(asked) != list(self._settings):
+            self._make(list(asked.values()))
+        self._settings = asked
         for name, control in self.controls.items():
             with signals_blocked(control):
-                value = values.get(name, numbers[name].value)
-                if numbers[name].is_switch:
+                value, one = values.get(name, asked[name].value), asked[name]
+                if isinstance(one, File):
+                    if control.currentPath != str(value):  # else the cursor would jump while it is typed
+                        control.currentPath = str(value)
+                elif one.is_switch:
                     control.checked = bool(value)
                 else:
                     control.value = value
 
-    def _make(self, numbers: list[Number]) -> None:
+    def _make(self, asked: list[Number | File]) -> None:
         for name in list(self.controls):
             for widget in (self._labels.pop(name), self.controls.pop(name)):
                 self._layout.removeWidget(widget)
                 widget.deleteLater()
-        for number in numbers:
-            control, signal = _control_of(number)
-            control.toolTip = _(number.text)
-            label = qt.QLabel(_(number.title) + ":")
+        for one in asked:
+            control, signal = _control_of(one)
+            control.toolTip = _(one.text)
+            label = qt.QLabel(_(one.title) + ":")
             label.toolTip = control.toolTip
             self._layout.addRow(label, control)
             control.connect(signal, self._tell)
-            self.controls[number.name], self._labels[number.name] = control, label
+            self.controls[one.name], self._labels[one.name] = control, label
 
     def _tell(self, value: Any = None) -> None:
         differing = {}
         for name, control in self.controls.items():
-            number = self._numbers[name]
-            value = control.checked if number.is_switch else control.value
-            if abs(value - number.value) > 1e-9:
+            one = self._settings[name]
+            if isinstance(one, File):
+                value = control.currentPath.strip()
+                is_other = value != one.value
+            else:
+                value = control.checked if one.is_switch else control.value
+                rounds = 0.0 if one.is_switch or one.whole else 0.51 * 10.0**-control.decimals
+                is_other = abs(value - one.value) > rounds
+            if is_other:
                 differing[name] = value
         self._changed(differing)
 
 
-def _control_of(number: Number) -> tuple[Any, str]:
-    """Return a control for a number, and the signal that tells of its change."""
+def _decimals(number: Number) -> int:
+    """Return how many decimals show the smallest values of a number, and its default exactly enough."""
+    wanted = 4 if number.low < 0.01 else 3 if number.low < 0.05 else 2
+    small = min((abs(value) for value in (number.low, number.value) if value), default=1.0)
+    return max(wanted, 1 - math.floor(math.log10(small)))
+
+
+def _control_of(number: Number | File) -> tuple[Any, str]:
+    """Return a control for a number or a file, and the signal that tells of its change."""
+    if isinstance(number, File):
+        return ctk.ctkPathLineEdit(), "currentPathChanged(QString)"
     if number.is_switch:
         return qt.QCheckBox(), "toggled(bool)"
     control = qt.QSpinBox() if number.whole else qt.QDoubleSpinBox()
     if not number.whole:
-        control.decimals = 4 if number.low < 0.01 else 3 if number.low < 0.05 else 2
+        control.decimals = _decimals(number)
         control.singleStep = max(10.0**-control.decimals, (number.high - number.low) / 100)
     control.minimum, control.maximum = number.low, number.high
     return control, "valueChanged(int)" if number.whole else "valueChanged(double)"

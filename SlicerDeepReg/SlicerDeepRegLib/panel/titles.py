@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from slicer.i18n import tr as _
 
 from ..methods import method
 from ..metrics import METRICS
-from ..settings import numbers_of
-from ..types import AUTOMATIC, LANDMARKS, PEOPLE, PERSON, VISIT, InputError, Request
+from ..types import AUTOMATIC, LANDMARKS, PEOPLE, PERSON, VISIT, InputError
 
 #: Each preset, and what the menu adds to it.
 PRESETS = {"fast": _("Fast"), "standard": _("Standard"), "thorough": _("High quality")}
@@ -54,16 +51,6 @@ def method_title(name: str) -> str:
 def preset_title(preset: str) -> str:
     """Return the title of a preset."""
     return PRESETS.get(preset, preset)
-
-
-def settings_text(name: str, settings: Mapping[str, Any]) -> str:
-    """Return settings as people read them, such as "Iterations: 10"."""
-    try:
-        numbers = numbers_of(method(name).presets[Request.preset])
-    except InputError:
-        numbers = []
-    titles = {number.name: _(number.title) for number in numbers}
-    return ", ".join(f"{titles.get(setting, setting)}: {value:g}" for setting, value in settings.items())
 
 
 def metric_title(name: str) -> str:

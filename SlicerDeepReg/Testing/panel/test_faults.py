@@ -422,6 +422,24 @@ def test_advanced_numbers_are_those_of_the_dataclass(desktop, widget, pretended)
     assert controls["step_sigma"].value == pytest.approx(1.2)
 
 
+def test_a_file_of_a_method_is_chosen_among_its_numbers(desktop, widget, tmp_path):
+    parameters = widget.panel.parameters
+    parameters.method = "unigradicon"
+    control = widget.panel.sections["method"].controls["weights"]
+    assert control.currentPath == "" and "authors publish" in control.toolTip
+    widget.ui.advancedGroup.collapsed = False
+    control.currentPath = str(tmp_path / "weights.trch")
+    assert json.loads(parameters.settings) == {"weights": str(tmp_path / "weights.trch")}
+    widget.ui.restoreDefaultsButton.click()
+    assert parameters.settings == "{}" and control.currentPath == ""
+    rate = widget.panel.sections["method"].controls["learning_rate"]
+    assert rate.value == pytest.approx(2e-5)  # as many decimals as it takes
+    rate.value = 3e-5
+    assert json.loads(parameters.settings) == {"learning_rate": pytest.approx(3e-5)}
+    parameters.method = "svf"
+    assert "weights" not in widget.panel.sections["method"].controls
+
+
 def test_sample_data_is_registered_with_checksums(desktop):
     desktop.open_module(MODULE)
     desktop.start()
