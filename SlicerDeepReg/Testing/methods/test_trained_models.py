@@ -84,7 +84,7 @@ def test_menus_begin_with_what_can_be_used_at_once(brain_model, monkeypatch):
     monkeypatch.setattr(ants, "missing", lambda self: Finding("error", "not there"))
     parts = menu()
     assert list(parts) == [WITH_WEIGHTS, ANY_PAIR, TO_FIT, NOT_INSTALLED]
-    assert [m.name for m in parts[WITH_WEIGHTS]] == ["small-brain"]
+    assert [m.name for m in parts[WITH_WEIGHTS]] == ["msrd-net-brain", "small-brain"]
     assert parts[ANY_PAIR][0].name == svf.name and "recommended" in line_of(svf)
     assert {m.name for m in parts[TO_FIT]} == {n for n in methods() if method(n).card.network == n}
     assert "ants" in [m.name for m in parts[NOT_INSTALLED]] and line_of(method("ants")) == "not installed"
@@ -96,13 +96,15 @@ def test_commands_list_models_in_that_order(brain_model, capsys):
     assert main(["models"]) == 0
     text = capsys.readouterr().out
     heading, rest = text.split("\n", 1)
-    assert WITH_WEIGHTS in heading and rest.startswith("small-brain: Small brain - brain, any contrast, 3 mm")
+    assert WITH_WEIGHTS in heading and rest.startswith("msrd-net-brain: MSRD-Net (brains) - brains of two people")
+    assert "\nsmall-brain: Small brain - brain, any contrast, 3 mm" in rest
     assert "Not good for: lesions" in rest and "Data: Label maps of nobody (CC0)" in rest
     assert rest.index("\nsvf: ") < rest.index("\ncaml: ")
     with pytest.raises(SystemExit):
         main(["register", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "with trained weights: small-brain (brain, any contrast, 3 mm); for any pair, without training: svf," in text
+    listed = "msrd-net-brain (brains of two people, T1, 3 mm), small-brain (brain, any contrast, 3 mm)"
+    assert f"with trained weights: {listed}; for any pair, without training: svf," in text
 
 
 def test_weights_that_are_missing_are_said_before_any_work(brain_model):

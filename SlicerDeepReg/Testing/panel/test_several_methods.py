@@ -58,7 +58,7 @@ def test_methods_are_listed_run_and_shown_side_by_side(desktop, with_views, pair
     import qt  # the stand-in's: it is there with the desktop
 
     listed, groups = items(widget)
-    assert groups[0] == "For any pair, without training" and "niftyreg" not in listed
+    assert groups[:2] == ["With trained weights", "For any pair, without training"] and "niftyreg" not in listed
     listed["demons"].setCheckState(0, qt.Qt.Checked)
     parameters.method, parameters.settings = "demons", '{"iterations": 10}'  # the parameters of the page Register
     listed["svf"].setCheckState(0, qt.Qt.Checked)

@@ -59,7 +59,8 @@ class Schedule:
 SCHEDULES = {
     "fast": Schedule(iterations=((8, 40), (4, 40), (2, 40)), coarse_field=(40, 30)),
     "standard": Schedule(iterations=((8, 40), (4, 40), (2, 60), (1, 18)), coarse_field=(40, 14)),
-    "thorough": Schedule(iterations=((8, 60), (4, 60), (2, 80), (1, 60))),
+    # 60 steps at full size instead of 20 took twice the CPU and ended no better (benchmarks/RESULTS.md).
+    "thorough": Schedule(iterations=((8, 60), (4, 60), (2, 60), (1, 20))),
 }
 for _preset, _schedule in SCHEDULES.items():  # a method works to the finest resolution of its preset
     assert _schedule.iterations[-1][0] == RESOLUTIONS[_preset].factor
