@@ -115,8 +115,8 @@ def main():
     parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md")
     options = parser.parse_args()
     rows, notes = measured()
-    heading = ["", "linear", "pair", "affine", "method", "warp", "measure", "start and files", "command s"]
-    heading += ["command / method", "aim", "measure / method", "aim", "threads"]
+    heading = ["", "linear", "pair", "affine", "method", "warp", "measure and write", "start and rest", "command s"]
+    heading += ["command / method", "aim", "measure and write / method", "aim", "threads"]
     lines = [*run.table(heading, rows).splitlines(), "", *notes]
     print("\n".join(lines))
     if options.write:
