@@ -129,6 +129,7 @@ class Display:
         mode = parameters.reviewMode if parameters.reviewMode in MODES else DEFAULT_MODE
         after = not (self.before and moving_is_where_it_was(run))
         self.legend = MODES[mode][1]
+        self.stage, self.motion_text = None, ""  # the views show the mode again
         if run.get("fixed") is not None:
             try:
                 self.review.show(run, mode, parameters.reviewAmount, after)

@@ -125,6 +125,10 @@ def test_a_deformation_moves_and_its_stages_are_shown(desktop, judged):
     ui.stagesTable.selectRow(len(names) - 1)
     assert names[-1] in ui.animationLabel.text and " s" in ui.animationLabel.text
     assert view.composite.GetForegroundVolumeID() == run.get("stage_shown").GetID()
+    assert names[-1] in ui.legendLabel.text  # on the page, whatever box is closed
+    widget.panel.parameters.reviewMode = "difference"
+    assert "brighter" in ui.legendLabel.text and not ui.stagesTable.selectedItems()
+    ui.stagesTable.selectRow(1)
     ui.timeSlider.value = 0.25  # the mark goes where no stage is shown
     assert not ui.stagesTable.selectedItems()
     desktop.answers.append(True)

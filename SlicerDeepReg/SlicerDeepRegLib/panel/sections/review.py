@@ -87,7 +87,7 @@ class ReviewSection(BaseSection):
         widgets.amountSlider.enabled = acts and mode in WITH_AMOUNT
         widgets.amountTitle.text = _("Border:") if mode == "swipe" else _("Opacity:")
         widgets.beforeButton.enabled = acts and mode in WITH_BEFORE and moving_is_where_it_was(run)
-        widgets.legendLabel.text = as_text(display.legend)
+        widgets.legendLabel.text = as_text(display.motion_text or display.legend)  # of a stage that is shown
 
     # ------------------------------------------------------------------ what the controls do
 
