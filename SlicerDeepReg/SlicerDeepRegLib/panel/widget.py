@@ -77,8 +77,8 @@ class Panel:
         self._add_help()
 
     def _shortcut(self, keys: str, method: Callable[[], None]) -> Any:
-        """Make keys of the main window call a method while the module is open."""
-        shortcut = qt.QShortcut(qt.QKeySequence(keys), slicer.util.mainWindow())
+        """Make keys of the main window, where there is one, call a method while the module is open."""
+        shortcut = qt.QShortcut(qt.QKeySequence(keys), slicer.util.mainWindow() or self.ui.pagesWidget)
         shortcut.connect("activated()", method)
         shortcut.setEnabled(False)
         return shortcut
