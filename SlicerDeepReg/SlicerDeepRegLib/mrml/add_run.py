@@ -15,6 +15,7 @@ from .display import set_range, show_alike
 from .facts import scene_facts
 from .maps import show_jacobian
 from .nodes import FLIP, add_text_columns, add_transform, add_volume
+from .outlines import FIXED, MOVING
 from .runs import MARK, Run, matrix_to_world, node_name, own, put_into, remove
 from .scene import add_distances, display_range
 from .segments import add_segment
@@ -56,7 +57,7 @@ def add_run(
             if node is not None:
                 run.set(role, node)
                 transform.SetNodeReferenceID(f"DeepReg.{role}", node.GetID())
-        for role, node in (("fixed_segmentation", fixed_segmentation), ("moving_segmentation", segmentation)):
+        for role, node in ((FIXED, fixed_segmentation), (MOVING, segmentation)):
             if node is not None:
                 run.set(role, node)
         if result.warped_labels is not None:

@@ -7,11 +7,12 @@ moving one belongs on the moving image alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import slicer
 
-from .runs import Run
+from .runs import Run, runs
 from .segments import segments_of
 
 #: Widths of the outlines in pixels: an aligned structure shows the thin one within the thick one.
@@ -51,10 +52,13 @@ class Outlines:
         Args:
             over: the segmentation that belongs on the image over the fixed one: ``WARPED``, ``MOVING``, or none, "".
         """
-        for role in (FIXED, MOVING, WARPED):
-            node = run.get(role)
-            if node is None or not node.IsA("vtkMRMLSegmentationNode") or node.GetDisplayNode() is None:
-                continue
+        own = {node.GetID() for role, node in _segmentations(run)}
+        for other in runs(self.scene):  # what belongs to another pair or result would lie over this one
+            for _role, node in _segmentations(other):
+                if node.GetID() not in own:
+                    self._remembered(node)
+                    node.GetDisplayNode().SetVisibility2D(False)
+        for role, node in _segmentations(run):
             display = node.GetDisplayNode()
             before = self._remembered(node)
             drawn = role in (FIXED, over)
@@ -95,3 +99,11 @@ class Outlines:
                 ),
             )
         return self._before[display.GetID()]
+
+
+def _segmentations(run: Run) -> Iterator[tuple[str, slicer.vtkMRMLSegmentationNode]]:
+    """Yield (role, node) of each segmentation of a run that can be displayed; label maps are none."""
+    for role in (FIXED, MOVING, WARPED):
+        node = run.get(role)
+        if node is not None and node.IsA("vtkMRMLSegmentationNode") and node.GetDisplayNode() is not None:
+            yield role, node

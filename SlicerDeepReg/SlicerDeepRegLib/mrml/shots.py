@@ -19,7 +19,7 @@ SHOTS: tuple[tuple[str, str, float, bool, bool], ...] = (
     ("Moving minus fixed after: edges in red and blue were not brought together.", "difference", 0.0, True, False),
     ("The deformation as a grid on the warped image: lines must not cross.", "fade", 1.0, True, True),
     (
-        "Change of volume from fixed to moving: white none, red grows, blue shrinks; 0 or less is a fold.",
+        "Change of volume, fixed to moving, log scale: white none, red expansion, blue compression, magenta folding.",
         "jacobian",
         0.75,
         True,

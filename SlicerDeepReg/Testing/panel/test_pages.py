@@ -93,6 +93,18 @@ def test_segmentations_are_outlines_while_a_result_is_looked_at(desktop, done):
     assert not fixed.GetVisibility2D() and warped.GetVisibility2D()
 
 
+def test_only_the_result_that_is_looked_at_has_outlines(desktop, done):
+    widget, first = done
+    widget.panel.parameters.method = "rigid"
+    widget.ui.applyButton.click()
+    assert finish(desktop, widget).state == "done"
+    second = runs(desktop.host.scene)[1]
+    shown = [run.get("segmentation").GetDisplayNode().GetVisibility2D() for run in (first, second)]
+    assert shown == [0, 1] and first.get("fixed_segmentation").GetDisplayNode().GetVisibility2D()
+    widget.panel.context.display.show(first)
+    assert [run.get("segmentation").GetDisplayNode().GetVisibility2D() for run in (first, second)] == [1, 0]
+
+
 def test_one_structure_or_all_and_none_on_an_animation(desktop, done):
     widget, run = done
     fixed, warped = (run.get(role).GetDisplayNode() for role in ("fixed_segmentation", "segmentation"))
