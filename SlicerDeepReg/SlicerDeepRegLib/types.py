@@ -25,8 +25,18 @@ PRESETS = ("fast", "standard", "thorough")
 #: The choice of a similarity metric by the images themselves.
 AUTOMATIC = "auto"
 #: The fields of a request that are images, and those that are points.
-IMAGE_FIELDS = ("fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
-POINT_FIELDS = ("fixed_points", "moving_points")
+IMAGE_FIELDS = (
+    "fixed",
+    "moving",
+    "fixed_mask",
+    "moving_mask",
+    "fixed_labels",
+    "moving_labels",
+    "fixed_excluded",
+    "moving_excluded",
+    "fixed_rigid",
+)
+POINT_FIELDS = ("fixed_points", "moving_points", "fixed_surface", "moving_surface")
 #: Those that are several images, and the image whose further contrasts they are.
 CONTRAST_FIELDS = {"more_fixed": "fixed", "more_moving": "moving"}
 #: What a pair shows, or AUTOMATIC: one person at one visit (nothing to deform), one person at another time (stiff), or
@@ -198,11 +208,13 @@ class PointList:
         positions_lps_mm: (N, 3); a point that was not placed in the image is NaN.
         labels: what each is called, "" for one without a name; empty where nothing has a name.
         notes: as those of an image.
+        uncertainty_mm: (N,) how far each may be wrong, NaN where its file does not say; None where it says of none.
     """
 
     positions_lps_mm: np.ndarray
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    uncertainty_mm: np.ndarray | None = None
 
     @property
     def placed(self) -> np.ndarray:
@@ -270,6 +282,25 @@ class Request:
     moving_labels: Source | None = None
     fixed_points: PointsSource | None = None
     moving_points: PointsSource | None = None
+    #: Where an image shows what the other one lacks (a tumor, a cavity): nothing is compared there.
+    fixed_excluded: Source | None = None
+    moving_excluded: Source | None = None
+    #: Labels on the fixed image; each moves as one rigid body.
+    fixed_rigid: Source | None = None
+    #: How far the landmarks may be wrong where they guide the registration, mm; 0 to meet them exactly, None where they
+    #: are measured only. Files of landmarks may give each its own.
+    guide_points_mm: float | None = None
+    #: Landmarks, by label or by number from 1 on, that do not guide: the error that is measured at them says something.
+    held_points: tuple[str, ...] = ()
+    #: Whether landmarks guide that contradict others.
+    obey_all_points: bool = False
+    #: Structures of the labels, by name or number, that guide the registration; ("all",) for all. The rest is measured.
+    guide_structures: tuple[str, ...] = ()
+    #: Curves or surfaces that are to lie on one another: files, or (N, 3) LPS mm.
+    fixed_surface: PointsSource | None = None
+    moving_surface: PointsSource | None = None
+    #: The registration whose result this one continues around its landmarks: a transform, or the folder of a result.
+    continued: str | Transform | None = None
     #: Where the linear alignment starts: a transform file, or "landmarks", "landmarks:similarity", "landmarks:affine".
     initial: str | None = None
     #: Further contrasts, the n-th of the fixed side belonging to the n-th of the moving side, on the grids of these.
@@ -290,7 +321,7 @@ class Request:
     uncertainty_runs: int = 0
 
     def __post_init__(self) -> None:
-        for name in (*CONTRAST_FIELDS, "contrast_weights"):
+        for name in (*CONTRAST_FIELDS, "contrast_weights", "held_points", "guide_structures"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
         for name, choices in (
             ("preset", PRESETS),
@@ -308,6 +339,24 @@ class Request:
                 "uncertainty_runs",
             )
         self._check_contrasts()
+        self._check_guidance()
+
+    def _check_guidance(self) -> None:
+        if self.guide_points_mm is not None and not 0 <= self.guide_points_mm < np.inf:
+            raise InputError(
+                f"The uncertainty of the landmarks must be 0 mm or more; it was {self.guide_points_mm:g}.",
+                "guide_points_mm",
+            )
+        if (self.fixed_surface is None) != (self.moving_surface is None):
+            missing = "fixed" if self.fixed_surface is None else "moving"
+            raise InputError(
+                f"A surface of the {missing} image is missing. Give one of each image, or none.", f"{missing}_surface"
+            )
+        if self.continued is not None and self.initial is not None:
+            raise InputError(
+                "A registration continues from a result or starts from an initial transform. Give one of the two.",
+                "initial",
+            )
 
     def _check_contrasts(self) -> None:
         fixed, moving, weights = len(self.more_fixed) + 1, len(self.more_moving) + 1, self.contrast_weights
@@ -355,7 +404,9 @@ class Request:
                 return f"<{value.name}>"
             if isinstance(value, np.ndarray):
                 return value.tolist()
-            if isinstance(value, (str, os.PathLike)) and name in (*IMAGE_FIELDS, *POINT_FIELDS, "initial"):
+            if isinstance(value, Transform):
+                return "<transform>"
+            if isinstance(value, (str, os.PathLike)) and name in (*IMAGE_FIELDS, *POINT_FIELDS, "initial", "continued"):
                 return os.path.basename(os.path.abspath(value))
             if isinstance(value, Mapping):  # of the method; text is a number as it was typed, or the path of a file
                 return {key: os.path.basename(v) if isinstance(v, str) else v for key, v in value.items()}
@@ -371,12 +422,14 @@ class Channels:
     Attributes:
         fixed, moving: (C, K, J, I) float32. 0 stands for the background, and is what lies outside their grids.
         fixed_grid, moving_grid: where they are; any grids, which need not be those of the images.
+        guide: whether a person outlined them, to guide the registration: they count more than what a network saw.
     """
 
     fixed: np.ndarray
     moving: np.ndarray
     fixed_grid: Grid
     moving_grid: Grid
+    guide: bool = False
 
     def __post_init__(self) -> None:
         for role, values, grid in (
@@ -400,6 +453,35 @@ class Channels:
                 f"The fixed image has {len(self.fixed)} channels and the moving one {len(self.moving)}: make both in "
                 "the same way."
             )
+
+
+@dataclass(frozen=True, eq=False)
+class Guidance:
+    """What the user knows of how two images correspond, beside what they show.
+
+    Attributes:
+        fixed_points_lps_mm, moving_points_lps_mm: (N, 3) LPS mm; row n of one belongs to row n of the other.
+        uncertainty_mm: (N,) how far each pair may be wrong, mm; 0 for a pair that the result is to meet exactly.
+        fixed_surface_lps_mm, moving_surface_lps_mm: (N, 3) and (M, 3) points of curves or surfaces that are to lie on
+            one another; nothing is known of which point belongs to which. Both empty where there are none.
+        surface_uncertainty_mm: how far these may be wrong.
+        rigid: an image on the fixed grid; the voxels of each of its values above 0 move as one rigid body. Or None.
+        structures: an image on the fixed grid, above 0 where structures guide; or None.
+    """
+
+    fixed_points_lps_mm: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 3)))
+    moving_points_lps_mm: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 3)))
+    uncertainty_mm: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    fixed_surface_lps_mm: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 3)))
+    moving_surface_lps_mm: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 3)))
+    surface_uncertainty_mm: float = 1.0
+    rigid: Image | None = None
+    structures: Image | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether a pair of points is to be met exactly."""
+        return bool((self.uncertainty_mm == 0).any())
 
 
 @dataclass(frozen=True, eq=False)
@@ -427,6 +509,9 @@ class ImagePair:
         channels: what else is to be brought together, by methods that can; None for the intensities alone.
         start: (4, 4) a rigid alignment that the linear stage should try, too, fixed to moving points, LPS mm; or None.
         contrasts: further ones, by methods that can.
+        guidance: what the user knows of the correspondence, for methods that can follow it; or None.
+        fixed_excluded: (K, J, I) bool on the fixed grid, what only the fixed image shows; the masks leave it out, too.
+        moving_excluded: the same of the moving image, on its grid.
     """
 
     fixed: Image
@@ -436,6 +521,9 @@ class ImagePair:
     channels: Channels | None = None
     start: np.ndarray | None = None
     contrasts: tuple[Contrast, ...] = ()
+    guidance: Guidance | None = None
+    fixed_excluded: np.ndarray | None = None
+    moving_excluded: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -488,6 +576,7 @@ class PairDescription:
         fixed_values, moving_values: (K, J, I) their voxels, where these are in memory; looked at, not computed with: a
             check is to take no time.
         contrasts: how many of each image are compared.
+        guided: whether landmarks, structures, surfaces or rigid bodies guide it.
     """
 
     fixed: Grid
@@ -500,6 +589,7 @@ class PairDescription:
     fixed_values: np.ndarray | None = None
     moving_values: np.ndarray | None = None
     contrasts: int = 1
+    guided: bool = False
 
     @property
     def dimensions(self) -> int:

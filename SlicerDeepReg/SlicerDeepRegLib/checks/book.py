@@ -85,7 +85,7 @@ def check(facts: PairFacts, method: Checkable, settings: Any, linear: Checkable 
         (
             *PAIR_RULES,
             _contrast,
-            lambda f: [] if linear is None else linear.check(description_of(f), linear.presets[f.preset]),
+            lambda f: [] if linear is None else linear.check(_unguided(f), linear.presets[f.preset]),
             lambda f: _contrasts(f, method),
             lambda f: method.check(description_of(f), settings),
             lambda f: memory_findings(f, method, settings, description_of(f)),
@@ -141,7 +141,13 @@ def description_of(facts: PairFacts) -> PairDescription:
         fixed_values=facts.chosen_fixed.values,
         moving_values=facts.chosen_moving.values,
         contrasts=facts.contrasts,
+        guided=facts.guided,
     )
+
+
+def _unguided(facts: PairFacts) -> PairDescription:
+    """Return what the linear method is told: the deformable one follows what guides."""
+    return dataclasses.replace(description_of(facts), guided=False)
 
 
 def _range_of(volume: VolumeFacts) -> tuple[float, float] | None:

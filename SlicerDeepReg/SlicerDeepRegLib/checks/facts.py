@@ -132,6 +132,7 @@ class PairFacts:
         points: the landmarks.
         linear, preset, similarity: as in ``Request``.
         contrasts: how many of each image are compared.
+        guided: whether the user guides it.
         free_bytes: of this computer's memory; None where it is not known.
         device_free_bytes: of the GPU's own memory where the method would compute there; None elsewhere.
     """
@@ -145,6 +146,7 @@ class PairFacts:
     preset: str = Request.preset
     similarity: str = Request.similarity
     contrasts: int = 1
+    guided: bool = False
     free_bytes: int | None = None
     device_free_bytes: int | None = None
 

@@ -19,7 +19,13 @@ from ..preparation.resample import resample
 from ..types import Contrast, Image, ImagePair, InputError, Request, Source
 from .book import check_pair_alone, raise_error
 from .facts import AttachmentFacts, PairFacts, facts_of_image
+from .guidance import Guiding, guiding_of
 from .landmarks import Pairs, pair_landmarks
+
+#: More than this part of an image is not excluded: then the mask is one of what to compare.
+MOST_EXCLUDED = 0.6
+#: The fewest voxels of a rigid body.
+LEAST_BODY = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +35,11 @@ class Inputs:
     Attributes:
         pair: the images, without gaps (``preparation.gaps``), and masks that leave these out.
         fixed_mask: (K, J, I) bool on the fixed grid, the mask as it was given, or None.
-        fixed_gaps: (K, J, I) bool, the voxels of the fixed image that are not numbers, or None.
+        fixed_gaps: (K, J, I) bool, the voxels of the fixed image that are not numbers or are excluded, or None.
         fixed_labels: on the fixed grid, or None.
         moving_labels: on their own grid, or None.
         fixed_points, moving_points: (N, 3) LPS mm, or None.
+        guiding: what guides the registration.
         facts: what the checks are told of them.
         label_names: name of each label, where a segmentation named them.
         notes: what was changed or assumed.
@@ -48,6 +55,7 @@ class Inputs:
     facts: PairFacts
     label_names: dict[int, str]
     notes: tuple[str, ...]
+    guiding: Guiding = dataclasses.field(default_factory=Guiding)
 
 
 def read_inputs(request: Request) -> Inputs:
@@ -77,26 +85,45 @@ def read_inputs(request: Request) -> Inputs:
     raise_error(check_pair_alone(facts))
     if fixed_labels is not None:
         fixed_labels = reader.on_grid(fixed_labels, fixed, "fixed labels")
-    moving_mask = _without(moving_gaps, moving_mask)
+    excluded = {
+        side: reader.excluded(getattr(request, f"{side}_excluded"), image, f"{side}_excluded")
+        for side, image in (("fixed", fixed), ("moving", moving))
+    }
+    rigid = reader.rigid(request.fixed_rigid, fixed)
+    facts = facts.with_parts(tuple(reader.facts), pairs.facts)
+    raise_error(check_pair_alone(facts))
+    guiding = guiding_of(request, pairs, fixed_labels, moving_labels, names, rigid)
+    facts = dataclasses.replace(facts, guided=guiding.guidance is not None)
+    left_out = _both(fixed_gaps, excluded["fixed"])
+    moving_mask = _without(_both(moving_gaps, excluded["moving"]), moving_mask)
+    if fixed_mask is not None and left_out is not None and not (fixed_mask & ~left_out).any():
+        raise InputError("The fixed mask and what is excluded leave nothing to compare. Change one.", "fixed_excluded")
+    if moving_mask is not None and not moving_mask.any():
+        raise InputError("The moving mask and what is excluded leave nothing to compare.", "moving_excluded")
     return Inputs(
         pair=ImagePair(
             fixed=fixed,
             moving=moving,
-            fixed_mask=_without(fixed_gaps, fixed_mask),
+            fixed_mask=_without(left_out, fixed_mask),
             moving_mask=None
             if moving_mask is None
             else Image(moving_mask.astype(np.uint8), moving.grid, "moving mask"),
             contrasts=contrasts,
+            channels=guiding.channels,
+            guidance=guiding.guidance,
+            fixed_excluded=excluded["fixed"],
+            moving_excluded=excluded["moving"],
         ),
         fixed_mask=fixed_mask,
-        fixed_gaps=None if fixed_gaps is None else fixed_gaps.where,
+        fixed_gaps=left_out,
         fixed_labels=fixed_labels,
         moving_labels=moving_labels,
         fixed_points=pairs.fixed_lps_mm,
         moving_points=pairs.moving_lps_mm,
         facts=facts,
         label_names=names,
-        notes=(*reader.notes, *pairs.facts.notes),
+        notes=(*reader.notes, *pairs.facts.notes, *guiding.notes),
+        guiding=guiding,
     )
 
 
@@ -192,6 +219,41 @@ class _Reader:
         )
         return inside
 
+    def excluded(self, source: Source | None, image: Image, control: str) -> np.ndarray | None:
+        """Return (K, J, I) bool on the image's grid, where nothing is compared; of an image or a segmentation."""
+        if source is None:
+            return None
+        inside = self.mask(source, image, None, control)
+        self.facts[-1] = dataclasses.replace(self.facts[-1], size_ijk=None)  # it may be as small as it is
+        if inside is not None and inside.mean() > MOST_EXCLUDED:
+            raise InputError(
+                f"{self.facts[-1].called} excludes {100 * inside.mean():.0f}% of the image. A mask of what to exclude "
+                "covers a lesion or a cavity; to compare only inside of a mask, give it as the mask.",
+                control,
+            )
+        return inside
+
+    def rigid(self, source: Source | None, fixed: Image) -> Image | None:
+        """Return the rigid bodies as labels on the fixed grid."""
+        if source is None:
+            return None
+        segmentation = self.segmentation(source, "fixed rigid bodies")
+        if segmentation is None:
+            labels = self.labels(self.read(source, "fixed rigid bodies"), "fixed_rigid")
+        else:
+            numbers = {name: n for n, name in enumerate(segmentation.names, 1)}
+            labels = self.labels(segmentation.labels(numbers), "fixed_rigid")
+        there = self.on_grid(labels, fixed, "fixed rigid bodies")
+        small = [int(n) for n in np.unique(there.values[there.values > 0]) if (there.values == n).sum() < LEAST_BODY]
+        if small or not there.values.any():
+            what = f"label {small[0]} of" if small else ""
+            raise InputError(
+                f"A rigid body needs at least {LEAST_BODY} voxels, and {what} {labels.name} has fewer inside the fixed "
+                "image. Draw it larger, or leave it out.",
+                "fixed_rigid",
+            )
+        return there
+
     def both_labels(self, request: Request) -> tuple[Image | None, Image | None, dict[int, str]]:
         """Return the labels of both images, and the name of each where a segmentation has names.
 
@@ -240,11 +302,19 @@ class _Reader:
         return Image(values.astype(np.int32), labels.grid, labels.name, labels.dimensions) if whole else labels
 
 
-def _without(gaps: Gaps | None, mask: np.ndarray | None) -> np.ndarray | None:
+def _both(gaps: Gaps | None, excluded: np.ndarray | None) -> np.ndarray | None:
+    """Return the voxels that are left out."""
+    where = None if gaps is None else gaps.where
+    if where is None or excluded is None:
+        return excluded if where is None else where
+    return where | excluded
+
+
+def _without(gaps: np.ndarray | None, mask: np.ndarray | None) -> np.ndarray | None:
     """Return the mask without the gaps; None for everywhere."""
     if gaps is None:
         return mask
-    return ~gaps.where if mask is None else mask & ~gaps.where
+    return ~gaps if mask is None else mask & ~gaps
 
 
 def _numbers(segmentations: Sequence[Segmentation], label_files: int) -> dict[str, int]:

@@ -23,6 +23,8 @@ class Pairs:
             or the lists cannot be paired.
         fixed_indices, moving_indices: N, where each stands in its list.
         facts: what the checks are told of them.
+        names: N, what messages call each: its label, or its number in the list of the fixed image.
+        uncertainty_mm: (N,) how far each may be wrong, the larger of both lists; NaN where neither says.
     """
 
     fixed_lps_mm: np.ndarray | None = None
@@ -30,6 +32,8 @@ class Pairs:
     fixed_indices: tuple[int, ...] = ()
     moving_indices: tuple[int, ...] = ()
     facts: PointFacts = field(default_factory=PointFacts)
+    names: tuple[str, ...] = ()
+    uncertainty_mm: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 def pair_landmarks(fixed: PointList | None, moving: PointList | None) -> Pairs:
@@ -55,7 +59,7 @@ def pair_landmarks(fixed: PointList | None, moving: PointList | None) -> Pairs:
         names = [
             (fixed.labels[f] if fixed.labels else "") or f"number {f + 1}" for f, m in indices if (f, m) not in placed
         ]
-        notes.append(f"Landmarks that are not placed in both images were left out: {_listed(names)}.")
+        notes.append(f"Landmarks that are not placed in both images were left out: {listed(names)}.")
     fixed_indices, moving_indices = tuple(f for f, _ in placed), tuple(m for _, m in placed)
     return Pairs(
         fixed_lps_mm=fixed.positions_lps_mm[list(fixed_indices)],
@@ -63,7 +67,15 @@ def pair_landmarks(fixed: PointList | None, moving: PointList | None) -> Pairs:
         fixed_indices=fixed_indices,
         moving_indices=moving_indices,
         facts=PointFacts(len(placed), len(placed), notes=tuple(notes)),
+        names=tuple((fixed.labels[n] if fixed.labels else "") or f"number {n + 1}" for n in fixed_indices),
+        uncertainty_mm=np.fmax(_uncertainty(fixed, fixed_indices), _uncertainty(moving, moving_indices)),
     )
+
+
+def _uncertainty(points: PointList, indices: Sequence[int]) -> np.ndarray:
+    if points.uncertainty_mm is None:
+        return np.full(len(indices), np.nan)
+    return points.uncertainty_mm[list(indices)]
 
 
 def _count(points: PointList | None) -> int | None:
@@ -88,10 +100,11 @@ def _only_in_one(fixed: Sequence[str], moving: Sequence[str]) -> list[str]:
         alone = [label for label in labels if label not in others]
         if alone:
             counted = f"{len(alone)} of the {len(labels)} {role} points"
-            notes.append(f"{counted} were left out, because the other list has none of that label: {_listed(alone)}.")
+            notes.append(f"{counted} were left out, because the other list has none of that label: {listed(alone)}.")
     return notes
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return names in a row; of many only the first."""
     shown = ", ".join(names[:_MOST_LABELS])
     return shown if len(names) <= _MOST_LABELS else f"{shown} and {len(names) - _MOST_LABELS} more"

@@ -26,6 +26,7 @@ from ..types import (
     STRUCTURE_CHOICES,
     Image,
     InputError,
+    PointsSource,
     Progress,
     Request,
     Result,
@@ -110,6 +111,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     for kind, text in (("mask", "image, above 0 where to compare"), ("labels", "label map"), ("points", "landmarks")):
         for side in ("fixed", "moving"):
             parser.add_argument(f"--{side}-{kind}", metavar="FILE", help=f"{side} {text}")
+    _add_guidance(parser)
     for side in ("fixed", "moving"):
         parser.add_argument(
             f"--{side}-series",
@@ -196,6 +198,65 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
+def _add_guidance(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what the user knows, and of continuing a result."""
+    group = parser.add_argument_group(
+        "guidance",
+        "What guides the registration; what does not guide is measured (velocity-field optimization, and networks with "
+        "--refine)",
+    )
+    group.add_argument(
+        "--guide-points",
+        dest="guide_points_mm",
+        nargs="?",
+        type=float,
+        const=1.0,
+        metavar="MM",
+        help="the landmarks guide, each to be met to about MM (default 1; 0 for exactly). A column uncertainty_mm in "
+        "their .csv, or a description such as '2 mm' in Slicer, is a landmark's own",
+    )
+    group.add_argument(
+        "--hold-out-points",
+        dest="held_points",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="landmarks, by label or number, that do not guide, so that the error at them says something",
+    )
+    group.add_argument(
+        "--obey-all-points", action="store_true", help="follow landmarks that contradict their neighbors, too"
+    )
+    group.add_argument(
+        "--guide-structures",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="structures of the labels, by name or number, that guide ('all' for all); the others are measured",
+    )
+    for side in ("fixed", "moving"):
+        group.add_argument(
+            f"--{side}-surface",
+            metavar="FILE",
+            help=f"curve or surface of the {side} image that is to lie on the other one (.vtk, .vtp, .stl, .ply, .obj, "
+            "or a curve of Slicer)",
+        )
+    for side in ("fixed", "moving"):
+        group.add_argument(
+            f"--{side}-excluded",
+            metavar="FILE",
+            help=f"mask of what the {side} image shows and the other does not (a tumor, a cavity): not compared there",
+        )
+    group.add_argument(
+        "--fixed-rigid", metavar="FILE", help="labels on the fixed image (bones): each moves as one rigid body"
+    )
+    group.add_argument(
+        "--continue",
+        dest="continued",
+        metavar="RESULT",
+        help="go on from a result (its folder, or a transform), only around the landmarks, which correct it",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0."""
     from ..processes.load import LoadMeter
@@ -253,12 +314,27 @@ def _request(options: argparse.Namespace) -> Request:
     given = {name: chosen[name] for name in DEFAULTS if name in chosen}
     for side in ("fixed", "moving"):
         given[side], *given[f"more_{side}"] = chosen[side]
+    for side in ("fixed", "moving"):
+        surface = given.get(f"{side}_surface")
+        if surface is not None:
+            given[f"{side}_surface"] = _surface(surface, f"{side} surface")
     settings = read_settings(options.set)
     own = ("weights", *NUMBERS)
     settings.update({name: getattr(options, name) for name in own if getattr(options, name) is not None})
     if options.compare_svf:
         settings["compare_svf"] = True
     return Request(**given, settings=settings)
+
+
+def _surface(path: str, role: str) -> PointsSource:
+    """Return the points of a surface file, or the path of what is read later."""
+    try:
+        from ..mrml.surfaces import is_surface_file, read_surface
+    except ImportError:  # no VTK here
+        if path.lower().endswith(".json"):
+            return path
+        raise InputError("To read a surface, VTK is needed. Type: pip install vtk", role.replace(" ", "_")) from None
+    return read_surface(path, role) if is_surface_file(path) else path
 
 
 def _check_names(options: argparse.Namespace) -> None:

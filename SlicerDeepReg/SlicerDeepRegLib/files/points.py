@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,8 +27,10 @@ _STATUSES = {"0": "undefined", "1": "preview", "2": "defined", "3": "missing"}
 #: What the coordinates are called in the first line of a .csv, and their system; Slicer's tables have the first two.
 _AXES = (("ras", "RAS"), ("lps", "LPS"), ("xyz", "LPS"))
 
-#: A point of a file: its coordinates (None where it was not placed) and its label.
-_Row = tuple[Any, str]
+#: How a point's description says how far it may be wrong, in Slicer.
+_UNCERTAINTY = re.compile(r"\s*(?:\+/?-|\u00b1)?\s*(\d+(?:\.\d+)?)\s*mm\s*")
+#: A point of a file: its coordinates (None where it was not placed), its label, and how far it may be wrong (NaN).
+_Row = tuple[Any, str, float]
 
 
 def load_points(source: PointsSource, role: str) -> PointList:
@@ -79,8 +82,13 @@ def read_points(path: str | Path, role: str = "points") -> PointList:
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, csv.Error) as error:
         why = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise InputError(f"The {role} file {path} could not be read ({why}). Give {_FORMATS}.") from error
-    labels = tuple(label.strip() for _, label in rows)
-    return _checked(PointList(positions, labels if any(labels) else (), notes), placed, role)
+    labels = tuple(label.strip() for _, label, _ in rows)
+    uncertainty = np.array([row[2] for row in rows], float)
+    known = uncertainty[~np.isnan(uncertainty)]
+    if not ((known >= 0) & np.isfinite(known)).all():
+        raise InputError(f"The {role} file {path} has an uncertainty below 0 mm. Correct it.")
+    points = PointList(positions, labels if any(labels) else (), notes, uncertainty if known.size else None)
+    return _checked(points, placed, role)
 
 
 def _checked(points: PointList, placed: np.ndarray, role: str) -> PointList:
@@ -96,12 +104,12 @@ def _checked(points: PointList, placed: np.ndarray, role: str) -> PointList:
     return points
 
 
-def _row(place: Sequence[Any], label: Any, status: str = "defined") -> Iterable[_Row]:
+def _row(place: Sequence[Any], label: Any, status: str = "defined", uncertainty_mm: float = math.nan) -> Iterable[_Row]:
     """Yield a point; none for one that follows the mouse in Slicer (a preview)."""
     if status not in _STATUSES.values():
         raise ValueError(f"the status of a point is {status!r}")
     if status != "preview":
-        yield ([float(value) for value in place] if status == "defined" else None), str(label)
+        yield ([float(value) for value in place] if status == "defined" else None), str(label), uncertainty_mm
 
 
 def _signs(system: str) -> Sequence[int]:
@@ -125,7 +133,13 @@ def _read_markups(path: Path, role: str) -> tuple[list[_Row], Sequence[int]]:
         raise ValueError(f"its unit is {unit}; mm is needed")
     rows: list[_Row] = []
     for point in markup["controlPoints"]:
-        rows += _row(point["position"], point.get("label", ""), point.get("positionStatus", "defined"))
+        said = _UNCERTAINTY.fullmatch(str(point.get("description", "")))
+        rows += _row(
+            point["position"],
+            point.get("label", ""),
+            point.get("positionStatus", "defined"),
+            math.nan if said is None else float(said.group(1)),
+        )
     return rows, _signs(str(markup.get("coordinateSystem", "LPS")))
 
 
@@ -170,7 +184,9 @@ def _read_table(path: Path) -> tuple[list[_Row], Sequence[int]]:
     for line in lines:
         label = line[names.index("label")] if "label" in names else ""
         defined = "defined" not in names or line[names.index("defined")] != "0"
-        rows += _row([line[place] for place in places], label, "defined" if defined else "undefined")
+        known = line[names.index("uncertainty_mm")] if "uncertainty_mm" in names else ""
+        uncertainty_mm = float(known) if known else math.nan
+        rows += _row([line[place] for place in places], label, "defined" if defined else "undefined", uncertainty_mm)
     return rows, _signs(system)
 
 
@@ -219,4 +235,4 @@ def _in_space(places: Sequence[Sequence[str]]) -> list[_Row]:
     """Return points, those of a 2D image in the plane z = 0, as the image itself is."""
     if {len(place) for place in places} == {2}:
         places = [[*place, "0"] for place in places]
-    return [([float(value) for value in place], "") for place in places]
+    return [([float(value) for value in place], "", math.nan) for place in places]

@@ -18,7 +18,7 @@ import SimpleITK as sitk
 
 from .. import __version__
 from ..processes.load import in_threads
-from ..types import Field, Transform
+from ..types import Field, Grid, Transform
 from .images import place
 from .transforms import affine, inverse_parts, parts
 
@@ -45,6 +45,58 @@ def write_inverse(transform: Transform, path: str | os.PathLike, dimensions: int
         OSError: as of ``write_transform``.
     """
     _write(inverse_parts(transform), path, dimensions)
+
+
+def read_fields(path: str | os.PathLike, inverse_path: str | os.PathLike) -> Transform:
+    """Read a transform and its inverse that ``write_transform`` and ``write_inverse`` wrote, part by part.
+
+    Raises:
+        OSError, KeyError, ValueError: a file is missing, or was not written by them.
+    """
+    forward, back = _read(path), _read(inverse_path)
+    fields = [part for part in forward if isinstance(part, Field)]
+    if not forward or isinstance(forward[0], Field) or len(fields) != len(forward) - 1 or len(fields) > 1:
+        raise ValueError("it is not a matrix and a field")
+    if not back or isinstance(back[-1], Field):
+        raise ValueError("its inverse is not fields and a matrix")
+    inverse_fields = tuple(part for part in back[::-1] if isinstance(part, Field))
+    return Transform(forward[0], fields[0] if fields else None, inverse_fields)
+
+
+def _read(path: str | os.PathLike) -> list[np.ndarray | Field]:
+    import h5py
+
+    found: list[np.ndarray | Field] = []
+    with h5py.File(path, "r") as file:
+        group = file["TransformGroup"]
+        for number in range(1, len(group)):
+            part = group[str(number)]
+            kind = part["TransformType"][0].decode("ascii")
+            dimensions = int(kind[-1])
+            fixed = np.array(part["TransformFixedParameters"])
+            values = part["TransformParameters"][()]
+            if kind.startswith("AffineTransform"):
+                matrix = np.eye(4)
+                matrix[:dimensions, :dimensions] = values[:-dimensions].reshape(dimensions, dimensions)
+                matrix[:dimensions, 3] = values[-dimensions:]
+                found.append(matrix)
+            elif kind.startswith("DisplacementFieldTransform"):
+                found.append(_field(fixed, values, dimensions))
+            else:
+                raise ValueError(f"{kind} is not a part of our transforms")
+    return found
+
+
+def _field(fixed: np.ndarray, values: np.ndarray, dimensions: int) -> Field:
+    size, origin, spacing = (fixed[n * dimensions : (n + 1) * dimensions] for n in range(3))
+    matrix = np.eye(4)
+    direction = fixed[3 * dimensions :].reshape(dimensions, dimensions)
+    matrix[:dimensions, :dimensions] = direction * spacing
+    matrix[:dimensions, 3] = origin
+    sizes = [*size.astype(int).tolist(), 1][:3]
+    vectors = np.zeros((*sizes[::-1], 3), np.float32)
+    vectors[..., :dimensions] = np.asarray(values, np.float32).reshape(*sizes[::-1], dimensions)
+    return Field(vectors, Grid((sizes[0], sizes[1], sizes[2]), matrix))
 
 
 def step_mm(field: Field) -> float:

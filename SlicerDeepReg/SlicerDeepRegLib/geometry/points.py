@@ -53,6 +53,27 @@ def fixed_to_moving(transform: Transform, points_lps_mm: np.ndarray) -> np.ndarr
     return apply_matrix(transform.linear_lps, points_lps_mm + displacement_at(transform.field, points_lps_mm))
 
 
+def points_before(transform: Transform, points_lps_mm: np.ndarray, rounds: int = 40) -> np.ndarray:
+    """Solve ``T(x) = y`` for (N, 3) points of the moving image, LPS mm, by Newton's method; needs no inverse field."""
+    goal = apply_matrix(np.linalg.inv(transform.linear_lps), points_lps_mm)
+    if transform.field is None or not len(goal):
+        return goal
+    field = transform.field
+    step_mm = float(max(length for length, n in zip(field.grid.spacing_mm, field.grid.size_ijk) if n > 1))
+    x = moving_to_fixed(transform, points_lps_mm) if transform.inverse_fields else goal - displacement_at(field, goal)
+    axes = np.eye(3) * step_mm / 2
+    for _ in range(rounds):
+        rest = goal - x - displacement_at(field, x)
+        if np.abs(rest).max() < 1e-4:
+            break
+        slopes = [(displacement_at(field, x + axis) - displacement_at(field, x - axis)) / step_mm for axis in axes]
+        matrices = np.eye(3) + np.stack(slopes, axis=-1)
+        steps = np.stack([np.linalg.lstsq(matrix, r, rcond=0.05)[0] for matrix, r in zip(matrices, rest)])
+        length = np.linalg.norm(steps, axis=1, keepdims=True)
+        x = x + steps * np.minimum(1, 2 * step_mm / np.maximum(length, 1e-9))
+    return x
+
+
 def moving_to_fixed(transform: Transform, points_lps_mm: np.ndarray) -> np.ndarray:
     """Compute ``T^-1(y)`` for (N, 3) points of the moving image, LPS mm.
 

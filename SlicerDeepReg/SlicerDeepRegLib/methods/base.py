@@ -83,6 +83,7 @@ class Context:
             self.similarity,
             on_gpu,
             contrasts=1 + len(pair.contrasts),
+            guided=pair.guidance is not None,
         )
 
 
@@ -199,6 +200,7 @@ class BaseMethod:
         on_device: whether it computes on the device of the registration; else on the CPU, and only its field is
             inverted on the device.
         compares_contrasts: whether it compares several contrasts at once.
+        follows_guidance: whether landmarks, structures, surfaces and rigid bodies guide it.
     """
 
     kind = "deformable"
@@ -207,6 +209,7 @@ class BaseMethod:
     bytes_per_voxel = 300
     on_device = False
     compares_contrasts = False
+    follows_guidance = False
     card: Card
 
     def __init__(self, card: Card | None = None) -> None:
@@ -247,6 +250,15 @@ class BaseMethod:
                     f"{self.title} compares images of one modality, and {metric.title} was asked for.",
                     "Choose another similarity metric, or velocity-field optimization.",
                     "similarity",
+                )
+            )
+        if pair.guided and not self.follows_guidance:
+            findings.append(
+                Finding(
+                    "error",
+                    f"{self.title} cannot be guided by landmarks, structures, surfaces or rigid bodies.",
+                    "Choose velocity-field optimization or a network with refinement, or register without guidance.",
+                    "method",
                 )
             )
         if pair.dimensions not in self.dimensions:

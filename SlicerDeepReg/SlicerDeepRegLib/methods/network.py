@@ -40,6 +40,7 @@ class NetworkMethod(BaseMethod):
     """The method of a card that is a network."""
 
     on_device = True
+    follows_guidance = True
 
     def __init__(self, card: Card) -> None:
         super().__init__(card)
@@ -53,6 +54,9 @@ class NetworkMethod(BaseMethod):
         if settings.instance_steps == 0 and self.card.weights is None:
             remedy = "Fit it to this pair: set Instance optimization (steps) to 200."
             findings.append(Finding("error", f"{self.title} comes without trained weights.", remedy, "settings"))
+        if pair.guided and not settings.refine:
+            text = f"{self.title} alone cannot be guided: its refinement follows landmarks and structures."
+            findings.append(Finding("error", text, "Set Refinement (steps) to 40, or more.", "settings"))
         return findings + self._about_values(pair) + self._about_regime(pair)
 
     def missing(self) -> Finding | None:

@@ -21,8 +21,10 @@ from ..warping.filters import gaussian
 from ..warping.inverse import inverse_of_field
 from ..warping.sample import warp
 from .base import OWN_MEASURE, Outcome
-from .evidence import BETTER, METRIC, Edges, fine_grid, looked_at_pair, window_of
+from .evidence import BETTER, METRIC, PRESET, Edges, fine_grid, looked_at_pair, window_of
+from .svf.guidance import guided_region
 from .svf.pyramid import Images
+from .svf.settings import PRESET_SETTINGS
 
 #: What the stage is called.
 STAGE = "kept by evidence"
@@ -68,10 +70,15 @@ def supported(pair: ImagePair, outcome: Outcome, device: str) -> Outcome:
         return outcome
     level = float(without[inside].mean())
     worse = ((without - after) / without.clamp(min=max(level, 1e-9)) > BETTER).to(without.dtype) * weight
+    led = torch.zeros_like(worse)
+    if pair.guidance is not None:  # the user knows better than the edges do
+        region = guided_region(pair.guidance, grid, PRESET_SETTINGS[PRESET].guidance_reach_mm)
+        led = (2 * torch.from_numpy(region.reshape(worse.shape)).to(worse)).clamp_(max=1)
+        worse = worse * (1 - led)
     taken = float(worse.sum() / weight.sum())
     if taken < LEAST_TAKEN:
         return outcome
-    field = _shrunk(found, worse, sigma, grid)
+    field = _shrunk(found, worse, led, sigma, grid)
     return dataclasses.replace(
         outcome,
         displacement=field,
@@ -89,17 +96,22 @@ def supported(pair: ImagePair, outcome: Outcome, device: str) -> Outcome:
     )
 
 
-def _shrunk(found: Field, worse: torch.Tensor, sigma: list[float], grid: Grid) -> Field:
-    """Return the displacement shrunk where it is worse, more smoothly where that would fold it, and none at last."""
+def _shrunk(found: Field, worse: torch.Tensor, led: torch.Tensor, sigma: list[float], grid: Grid) -> Field:
+    """Return the displacement shrunk where it is worse, more smoothly where that would fold it, and none at last.
+
+    Args:
+        led: where the user leads it, 0..1: there nothing is taken back.
+    """
     least = min(0.0, float(jacobian_of_field(found).min()))
     for wider in (1, 2, 4):
         kept = 1 - gaussian(worse, [wider * length for length in sigma]).mul_(2).clamp_(max=1)
+        kept = torch.maximum(kept, led)
         image = Image(kept.cpu().numpy().reshape(grid.shape_kji).astype(np.float32), grid)
         factor = np.clip(resample(image, found.grid), 0, 1)[..., None]
         field = Field((found.displacement_lps_mm * factor).astype(np.float32), found.grid)
         if float(jacobian_of_field(field).min()) > least:
             return field
-    return Field(np.zeros_like(found.displacement_lps_mm), found.grid)
+    return found if bool(led.any()) else Field(np.zeros_like(found.displacement_lps_mm), found.grid)
 
 
 def _edges(edges: Edges, displacement: torch.Tensor, sigma: list[float]) -> torch.Tensor:

@@ -90,4 +90,18 @@ METRICS: dict[str, Metric] = {
         "TRE", "mm", "lower", "mean distance of landmarks, moved by the transform, to their partners", "{:.2f}"
     ),
     "tre_max_mm": Metric("Largest TRE", "mm", "lower", "largest of those distances"),
+    "guided_tre_mm": Metric(
+        "Guiding landmarks",
+        "mm",
+        "lower",
+        "the same of landmarks that guided it, which measures nothing",
+        "{:.2f}",
+    ),
+    "guided_dice": Metric(
+        "Guiding structures",
+        "",
+        "higher",
+        "Dice of structures that guided it, which measures nothing",
+        "{:.3f}",
+    ),
 }

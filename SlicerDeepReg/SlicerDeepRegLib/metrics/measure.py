@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class Measurer:
         fixed_labels: on the fixed grid. moving_labels: on their own.
         fixed_points, moving_points: (N, 3) LPS mm.
         gaps: (K, J, I) bool on the fixed grid, voxels that are left out of the mask, or None.
+        guided_labels, guided_points: labels, and (N,) bool landmarks, that guided the registration: means leave them
+            out, and they have means of their own.
     """
 
     def __init__(
@@ -49,7 +51,10 @@ class Measurer:
         fixed_points: np.ndarray | None = None,
         moving_points: np.ndarray | None = None,
         gaps: np.ndarray | None = None,
+        guided_labels: Collection[int] = (),
+        guided_points: np.ndarray | None = None,
     ) -> None:
+        self.guided_labels, self.guided_points = frozenset(guided_labels), guided_points
         self.fixed_labels, self.moving_labels = fixed_labels, moving_labels
         self.fixed_points, self.moving_points = fixed_points, moving_points
         self.spacing_kji_mm = tuple(fixed.grid.spacing_mm[::-1])
@@ -87,15 +92,14 @@ class Measurer:
         """Measure what ``metrics`` does, and yield each group of metrics when it is known, the quick ones first."""
         if self.fixed_points is not None and self.moving_points is not None:
             errors = target_registration_errors(transform, self.fixed_points, self.moving_points)
-            yield {
-                "tre_mm": float(errors.mean()),
-                "tre_max_mm": float(errors.max()),
-                "tre_by_point_mm": errors.tolist(),
-            }
+            guided = np.zeros(len(errors), bool) if self.guided_points is None else self.guided_points
+            yield {"tre_by_point_mm": errors.tolist(), **_errors("tre", errors[~guided])}
+            if guided.any():
+                yield {**_errors("guided_tre", errors[guided]), "guided_points": np.flatnonzero(guided).tolist()}
         yield inverse_metrics(transform, self.mask, grid=self.grid)
         yield self.similarities.metrics(_scaled(self._thin(warped.values), self.moving_range))
         if self.fixed_labels is not None and warped_labels is not None:
-            yield dict(zip(("dice", "dice_by_label"), self._dice(warped_labels.values)))
+            yield self._dice(warped_labels.values)
         thin = self.coarse_enough(transform.field)
         where = (self.mask, self.grid) if thin else (self.whole_mask, self.whole_grid)
         yield regularity_metrics(transform.field, *where)
@@ -155,10 +159,18 @@ class Measurer:
             "center_by_label_lps_mm": centers,
         }
 
-    def _dice(self, warped: np.ndarray) -> tuple[float | None, dict[int, float]]:
+    def _dice(self, warped: np.ndarray) -> dict[str, Any]:
         assert self.fixed_labels is not None
         dice = dice_by_label(self.fixed_labels.values, warped)
-        return _mean(dice), dice
+        measured: dict[str, Any] = {"dice": self._held_out(dice), "dice_by_label": dice}
+        if self.guided_labels:
+            guided = {label: value for label, value in dice.items() if label in self.guided_labels}
+            measured.update(guided_dice=_mean(guided), guided_labels=sorted(self.guided_labels))
+        return measured
+
+    def _held_out(self, by_label: Mapping[int, float]) -> float | None:
+        """Return the mean over the labels that did not guide the registration."""
+        return _mean({label: value for label, value in by_label.items() if label not in self.guided_labels})
 
     def _distances(self, warped: np.ndarray) -> dict[str, Any]:
         assert self.fixed_labels is not None
@@ -169,8 +181,8 @@ class Measurer:
             self.surfaces = Surfaces(fixed.reshape(shape), spacing)
         hd95, assd = self.surfaces.compare(warped.reshape(shape))
         return {
-            "hd95_mm": _mean(hd95),
-            "assd_mm": _mean(assd),
+            "hd95_mm": self._held_out(hd95),
+            "assd_mm": self._held_out(assd),
             "hd95_by_label_mm": hd95,
             "assd_by_label_mm": assd,
         }
@@ -180,6 +192,13 @@ def _thinned(grid: Grid, every: int) -> Grid:
     """Return the grid of every n-th voxel along each axis, from the first one on."""
     size = triple(-(-n // every) for n in grid.size_ijk)
     return Grid(size, grid.ijk_to_lps @ np.diag([*(every if n > 1 else 1 for n in grid.size_ijk), 1.0]))
+
+
+def _errors(name: str, errors_mm: np.ndarray) -> dict[str, float]:
+    """Return mean and largest of landmarks' errors; nothing for none."""
+    if not len(errors_mm):
+        return {}
+    return {f"{name}_mm": float(errors_mm.mean()), f"{name}_max_mm": float(errors_mm.max())}
 
 
 def _times(by_label: dict[int, int], factor: float) -> dict[int, float]:

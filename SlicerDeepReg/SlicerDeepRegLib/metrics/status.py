@@ -17,6 +17,7 @@ GREEN, AMBER, RED, GRAY = "green", "amber", "red", "gray"
 #: Names of the measures.
 LANDMARKS, OVERLAP, SURFACES = "Landmarks (TRE)", "Overlap (Dice)", "Surface distance (HD95)"
 JACOBIAN_RANGE, CONSISTENCY, UNCERTAINTY = "Jacobian", "Inverse consistency", "Uncertainty"
+GUIDED = "not measured: all structures guided the registration; hold some out"
 #: Dice of a structure that is within tolerance, and that is to be checked.
 DICE = (0.8, 0.7)
 #: Volume changes between these are plausible for breathing or another head; beyond, they should be checked.
@@ -106,6 +107,8 @@ def _with_lost(status: Status, lost: Sequence[str]) -> Status:
 def _landmarks(metrics: Mapping[str, Any], limit: float) -> Status:
     rule = f"mean at most {limit:.1f} mm (2 mm, or the largest side of a voxel up to 3 mm); red above twice that"
     mean = metrics.get("tre_mm")
+    if mean is None and metrics.get("guided_tre_mm") is not None:
+        return Status(LANDMARKS, GRAY, "not measured: all landmarks guided the registration; hold some out", rule)
     if mean is None:
         return Status(LANDMARKS, GRAY, "not measured: no landmarks given", rule)
     text = f"mean {mean:.2f} mm, largest {metrics['tre_max_mm']:.2f} mm"
@@ -114,7 +117,9 @@ def _landmarks(metrics: Mapping[str, Any], limit: float) -> Status:
 
 def _dice(metrics: Mapping[str, Any], names: dict[str, str]) -> Status:
     rule = f"every structure at least {DICE[0]}; red below {DICE[1]}"
-    by_label = metrics.get("dice_by_label") or {}
+    by_label = _held_out(metrics, "dice_by_label")
+    if not by_label and metrics.get("guided_labels"):
+        return Status(OVERLAP, GRAY, GUIDED, rule)
     if not by_label:
         return Status(OVERLAP, GRAY, "not measured: segmentations of both images are needed", rule)
     label = min(by_label, key=lambda label: by_label[label])
@@ -128,13 +133,21 @@ def _surface(metrics: Mapping[str, Any], names: dict[str, str], limit: float) ->
         f"HD95 of every structure at most {2 * limit:.1f} mm; red above twice that (our choice: AAPM TG-132 gives no "
         "limit)"
     )
-    by_label = metrics.get("hd95_by_label_mm") or {}
+    by_label = _held_out(metrics, "hd95_by_label_mm")
+    if not by_label and metrics.get("guided_labels"):
+        return Status(SURFACES, GRAY, GUIDED, rule)
     if not by_label:
         return Status(SURFACES, GRAY, "not measured: segmentations of both images are needed", rule)
     label = max(by_label, key=lambda label: by_label[label])
     name = names.get(str(label), f"label {label}")
     text = f"largest {by_label[label]:.1f} mm ({name}), mean {metrics['hd95_mm']:.1f} mm"
     return Status(SURFACES, color_of(by_label[label], 2 * limit, 4 * limit), text, rule)
+
+
+def _held_out(metrics: Mapping[str, Any], name: str) -> dict[Any, float]:
+    """Return a measure of the structures that did not guide the registration."""
+    guided = {str(label) for label in metrics.get("guided_labels") or ()}
+    return {label: value for label, value in (metrics.get(name) or {}).items() if str(label) not in guided}
 
 
 def _jacobian(metrics: Mapping[str, Any]) -> Status:

@@ -17,16 +17,23 @@ def structures_of(
 
     Returns:
         label, name, lps_mm (a place inside it in the fixed image, or None), fixed_ml and warped_ml, and dice and
-        hd95_mm, each {"before", "linear", "after"}; None where one of the images lacks it.
+        hd95_mm, each {"before", "linear", "after"}, None where one of the images lacks it; guided, whether it guided
+        the registration.
     """
     after = metrics.get("after", {})
     if "fixed_volume_by_label_ml" not in after:
         return []
     fixed, warped = (_by_number(after[f"{side}_volume_by_label_ml"]) for side in ("fixed", "warped"))
     locations = _by_number(after["center_by_label_lps_mm"])
+    guided = {int(label) for label in after.get("guided_labels") or ()}
     rows = []
     for label in sorted({*fixed, *warped}):
-        row = {"label": label, "name": (names or {}).get(label, f"label {label}"), "lps_mm": locations.get(label)}
+        row: dict[str, Any] = {
+            "label": label,
+            "name": (names or {}).get(label, f"label {label}"),
+            "lps_mm": locations.get(label),
+        }
+        row["guided"] = label in guided
         row["fixed_ml"], row["warped_ml"] = fixed.get(label), warped.get(label)
         for name, figure in (("dice", "dice_by_label"), ("hd95_mm", "hd95_by_label_mm")):
             row[name] = {

@@ -93,6 +93,17 @@ class Plan:
         )
         raise_error(findings)
 
+    def context(self, progress: ProgressCallback, clock: Clock) -> Context:
+        """Return where and how its methods run."""
+        return Context(
+            preset=self.request.preset,
+            device=str(self.device),
+            threads=torch.get_num_threads(),
+            progress=progress,
+            free=self.free(),
+            done=clock.done,
+        )
+
     def free(self) -> Memory:
         """Return what is free on this computer and on the device."""
         return Memory(free_memory_bytes(), devices.free_bytes(self.device) or 0)
@@ -132,7 +143,7 @@ def align(
 ) -> Alignment:
     """Find the transform between two images that were read and checked, from an initial one on."""
     pair_there, plan, start = _from_where(pair, plan, initial)
-    found = _aligned(pair_there, plan, facts, _context(plan, progress, clock), start)
+    found = _aligned(pair_there, plan, facts, plan.context(progress, clock), start)
     if initial is None or initial.field is None:
         return found
     return dataclasses.replace(
@@ -147,7 +158,7 @@ def looked_at(
 ) -> Decision:
     """Return what ``align`` would take a pair for, without aligning it further."""
     pair, plan, start = _from_where(pair, plan, initial)
-    _, decision = _begun(pair, plan, _context(plan, progress, clock), start)
+    _, decision = _begun(pair, plan, plan.context(progress, clock), start)
     return decision
 
 
@@ -159,17 +170,6 @@ def _from_where(pair: ImagePair, plan: Plan, initial: Transform | None) -> tuple
         return pair, plan, initial.linear_lps
     plan = dataclasses.replace(plan, linear=linear_after(plan.request, initial, plan.linear))
     return deformed_pair(pair, initial), plan, np.eye(4)
-
-
-def _context(plan: Plan, progress: ProgressCallback, clock: Clock) -> Context:
-    return Context(
-        preset=plan.request.preset,
-        device=str(plan.device),
-        threads=torch.get_num_threads(),
-        progress=progress,
-        free=plan.free(),
-        done=clock.done,
-    )
 
 
 def _begun(pair: ImagePair, plan: Plan, context: Context, start: np.ndarray) -> tuple[Outcome, Decision]:

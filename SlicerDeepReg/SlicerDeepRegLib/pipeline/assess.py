@@ -80,6 +80,8 @@ def assess(
         moving_labels=inputs.moving_labels,
         fixed_points=inputs.fixed_points,
         moving_points=inputs.moving_points,
+        guided_labels=inputs.guiding.labels,
+        guided_points=inputs.guiding.points,
     )
     if not measure:
         return Assessment(measurer=measurer)
@@ -131,7 +133,9 @@ def with_landmark_errors(stages: tuple[Stage, ...], inputs: Inputs) -> tuple[Sta
     for stage in stages:
         moved = Transform(stage.linear_lps, stage.field)
         errors_mm = target_registration_errors(moved, inputs.fixed_points, inputs.moving_points)
-        metrics = {"tre_mm": float(errors_mm.mean()), **stage.metrics}
+        guided = inputs.guiding.points
+        held_out = errors_mm if guided is None else errors_mm[~guided]
+        metrics = {**({"tre_mm": float(held_out.mean())} if len(held_out) else {}), **stage.metrics}
         measured.append(dataclasses.replace(stage, metrics=metrics))
     return tuple(measured)
 

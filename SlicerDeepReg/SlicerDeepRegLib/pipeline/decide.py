@@ -68,6 +68,10 @@ def decide(request: Request, pair: ImagePair, linear: Outcome, context: Context)
     context.report(0.0, "looking at the pair")
     evidence = look_at(pair, linear.linear_lps, context.device)
     kind = evidence.kind if request.pair == AUTOMATIC else request.pair
+    if kind == VISIT and pair.guidance is not None and request.pair == AUTOMATIC:
+        kind = PERSON  # what the user marked is to be brought together
+        guided = f"{evidence.sentence} Because the user guides it, it was deformed all the same, stiffly."
+        return Decision(kind, given or evidence.metric(kind), evidence.modality, evidence, (guided,))
     metric = given or evidence.metric(kind)
     return Decision(kind, metric, evidence.modality, evidence, tuple(_notes(request, evidence, kind)))
 

@@ -13,11 +13,25 @@ from ..checks import Inputs
 from ..files.initial import read_initial
 from ..geometry.grids import sampled
 from ..geometry.landmark_fit import fit_landmarks
-from ..geometry.points import apply_matrix, fixed_to_moving, voxel_centers_lps
+from ..geometry.points import apply_matrix, fixed_to_moving, points_before, voxel_centers_lps
 from ..methods import Method, linear_method
+from ..preparation.filling import filled
 from ..preparation.resample import warp_image
 from ..preparation.resolution import MAX_DENSE_VOXELS
-from ..types import AUTOMATIC, LANDMARKS, Field, Grid, Image, ImagePair, InputError, Request, Stage, Transform
+from ..types import (
+    AUTOMATIC,
+    LANDMARKS,
+    Channels,
+    Field,
+    Grid,
+    Guidance,
+    Image,
+    ImagePair,
+    InputError,
+    Request,
+    Stage,
+    Transform,
+)
 from ..warping.inverse import correction_of_inverse, inverse_of_field
 
 #: The transforms that can be fitted to landmarks.
@@ -75,16 +89,34 @@ def linear_after(request: Request, initial: Transform | None, asked: Method) -> 
 def deformed_pair(pair: ImagePair, initial: Transform) -> ImagePair:
     """Return the pair with the moving image, its mask and channels as the transform brings them to the fixed image."""
     fixed, moving = pair.fixed, pair.moving
+    shown = filled(moving, pair.moving_excluded)  # at the voxels of the fixed image it could not be told any more
     present = pair.moving_mask or Image(np.ones(moving.grid.shape_kji, np.uint8), moving.grid)
     return dataclasses.replace(
         pair,
-        moving=dataclasses.replace(warp_image(moving, fixed, initial), name=moving.name),
+        moving=dataclasses.replace(warp_image(shown, fixed, initial), name=moving.name),
+        moving_excluded=None,
         moving_mask=warp_image(present, fixed, initial, sitk.sitkNearestNeighbor),
         contrasts=tuple(
             dataclasses.replace(one, moving=warp_image(one.moving, fixed, initial)) for one in pair.contrasts
         ),
-        channels=None,
+        channels=None if pair.channels is None else _deformed_channels(pair.channels, fixed, initial),
         start=None,
+        guidance=None if pair.guidance is None else _pulled_back(pair.guidance, initial),
+    )
+
+
+def _deformed_channels(channels: Channels, fixed: Image, initial: Transform) -> Channels:
+    """Return the moving channels as the transform brings them to the fixed image."""
+    moved = [warp_image(Image(one, channels.moving_grid), fixed, initial).values for one in channels.moving]
+    return dataclasses.replace(channels, moving=np.stack(moved), moving_grid=fixed.grid)
+
+
+def _pulled_back(guidance: Guidance, initial: Transform) -> Guidance:
+    """Return the guidance of a pair whose moving image was deformed: where its points lie in that."""
+    return dataclasses.replace(
+        guidance,
+        moving_points_lps_mm=points_before(initial, guidance.moving_points_lps_mm),
+        moving_surface_lps_mm=points_before(initial, guidance.moving_surface_lps_mm),
     )
 
 

@@ -28,6 +28,8 @@ def with_structures(inputs: Inputs, plan: Plan) -> tuple[Inputs, tuple[str, ...]
         InputError: the model is damaged, or it is missing and the linear stage was to start from it.
     """
     pair, request = inputs.pair, plan.request
+    if pair.channels is not None and request.linear != LINEAR:
+        return inputs, ("Structures were not segmented automatically: those of the user guide the registration.",)
     if pair.fixed.grid.is_planar or pair.moving.grid.is_planar:
         return inputs, ("Structures were not used: they are seen in volumes only.",)
     try:
@@ -49,7 +51,7 @@ def with_structures(inputs: Inputs, plan: Plan) -> tuple[Inputs, tuple[str, ...]
 
 def _with(pair: ImagePair, fixed: Structures, moving: Structures, request: Request) -> ImagePair:
     channels, start = pair.channels, pair.start
-    if request.structures == AUTOMATIC:
+    if request.structures == AUTOMATIC and channels is None:
         channels = Channels(
             structure_codes(fixed.memberships), structure_codes(moving.memberships), fixed.grid, moving.grid
         )

@@ -56,12 +56,22 @@ def _perturbed(pair: ImagePair, seed: int) -> tuple[ImagePair, np.ndarray]:
     if channels is not None:  # they belong to the moving image, which was moved
         grid = Grid(channels.moving_grid.size_ijk, motion @ channels.moving_grid.ijk_to_lps)
         channels = dataclasses.replace(channels, moving_grid=grid)
+    guidance = pair.guidance
+    if guidance is not None:
+        guidance = dataclasses.replace(
+            guidance,
+            moving_points_lps_mm=apply_matrix(motion, guidance.moving_points_lps_mm),
+            moving_surface_lps_mm=apply_matrix(motion, guidance.moving_surface_lps_mm),
+        )
     return ImagePair(
         fixed=fixed,
         moving=moving,
         fixed_mask=pair.fixed_mask,
         moving_mask=dataclasses.replace(mask, grid=moving.grid) if mask is not None else None,
         channels=channels,
+        guidance=guidance,
+        fixed_excluded=pair.fixed_excluded,
+        moving_excluded=pair.moving_excluded,
         contrasts=tuple(
             dataclasses.replace(one, moving=dataclasses.replace(one.moving, grid=moving.grid)) for one in pair.contrasts
         ),

@@ -14,8 +14,9 @@ import SimpleITK as sitk
 from ..geometry.fields import to_lps
 from ..geometry.grids import box_of_other, content_box, level_size, oriented, padded, resized, triple, with_voxels
 from ..similarity import similarity
-from ..types import Channels, Field, Grid, Image, ImagePair, InputError
+from ..types import Channels, Field, Grid, Guidance, Image, ImagePair, InputError
 from . import intensity
+from .filling import filled
 from .resample import resample
 from .resolution import finest
 
@@ -58,6 +59,7 @@ class WorkingPair:
         channels: those of the pair on grids over the same box as ``grid`` and around it, the linear part applied to
             the moving ones; no finer than ``grid`` or than they came. None where the pair has none.
         contrasts: further ones, prepared as the images are.
+        guidance: that of the pair, as it came: in LPS mm of both images, before the linear part.
     """
 
     fixed: np.ndarray
@@ -71,6 +73,7 @@ class WorkingPair:
     preset: str
     channels: Channels | None = None
     contrasts: tuple[WorkingContrast, ...] = ()
+    guidance: Guidance | None = None
 
     @property
     def axes_ijk(self) -> tuple[int, ...]:
@@ -101,6 +104,7 @@ def working_pair(
     orientation: str | None = None,
     divisor: float | None = None,
     match: bool = True,
+    crop: bool = True,
 ) -> WorkingPair:
     """Bring both images to one working grid.
 
@@ -117,11 +121,12 @@ def working_pair(
             moving one matched to the fixed one where the metric compares values.
         match: False where a recipe says that it is not: mapping the values of a CT to the distribution of an MR makes
             neither of it, and a network that learned from any two contrasts has not seen such an image.
+        crop: False for the whole grid of the fixed image, also where it shows nothing.
 
     Raises:
         InputError: one of the images has a single value where both are.
     """
-    content_grid = _crop(pair, linear_lps)
+    content_grid = _crop(pair, linear_lps) if crop else pair.fixed.grid
     if orientation is not None and not content_grid.is_planar:
         content_grid = oriented(content_grid, orientation)
     if voxel_mm is not None:
@@ -134,6 +139,7 @@ def working_pair(
 
     def alike(first: Image, second: Image) -> tuple[np.ndarray, np.ndarray]:
         """Return both on their working grids, in one range of intensities."""
+        first, second = filled(first, pair.fixed_excluded), filled(second, pair.moving_excluded)
         fixed, moving = resample(first, grid), resample(second, wide, linear_lps)
         divided = divisor is not None and all(
             intensity.fits_divisor(float(image.values.min()), float(image.values.max()), divisor)
@@ -157,6 +163,7 @@ def working_pair(
         preset=preset,
         channels=None if pair.channels is None else _channels(pair.channels, grid, margin_ijk, linear_lps),
         contrasts=tuple(WorkingContrast(*alike(one.fixed, one.moving), one.weight) for one in pair.contrasts),
+        guidance=pair.guidance,
     )
 
 
@@ -175,6 +182,7 @@ def _channels(given: Channels, grid: Grid, margin_ijk: tuple[int, int, int], lin
         moving=on(wide, given.moving, given.moving_grid, linear_lps),
         fixed_grid=core,
         moving_grid=wide,
+        guide=given.guide,
     )
 
 

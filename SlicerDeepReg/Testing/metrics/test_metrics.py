@@ -217,6 +217,7 @@ def test_every_metric_is_named_and_shown_in_the_table():
     measurer = Measurer(image, image, None, labels, labels, points, points + [0, 0, 2.0])
     found = measurer.metrics(image, Image(cube(1), grid), with_inverse(smooth_field(grid, 0.5)))
     found.update(measurer.uncertainty(image))
+    found.update(guided_dice=0.9, guided_tre_mm=0.1)  # where structures and landmarks guided it; test_guided.py
     unknown = [name for name in found if name not in METRICS and "by_" not in name]
     assert not unknown
     assert set(METRICS) - set(found) == {"epe_voxels"}  # known for synthetic pairs alone; a training measures it

@@ -35,6 +35,7 @@ class VelocityFieldOptimization(BaseMethod):
 
     on_device = True
     compares_contrasts = True
+    follows_guidance = True
     presets = PRESET_SETTINGS
     card = Card(
         name="svf",
@@ -79,6 +80,18 @@ def prepared(pair: ImagePair, start: np.ndarray, context: Context) -> WorkingPai
     """
     # The metrics match intensities themselves, scale by scale, by what lies on one another (similarity/matching.py).
     return working_pair(pair, start, context.preset, context.similarity, match=False)
+
+
+def local_correction(pair: ImagePair, settings: SVFSettings, context: Context) -> Outcome:
+    """Find what corrects a pair that is aligned but for the places of its guidance, and is none at its border.
+
+    Raises:
+        InputError: the images have one value where they overlap.
+    """
+    from .optimizer import correct
+
+    work = working_pair(pair, np.eye(4), context.preset, context.similarity, match=False, crop=False)
+    return correct(work, settings, context)
 
 
 METHODS = (VelocityFieldOptimization(),)

@@ -17,12 +17,20 @@ from .settings import SVFSettings
 
 
 def fold_free(
-    before: Deformation | None, velocity: torch.Tensor, grid: Grid, settings: SVFSettings, rounds: int = 15
+    before: Deformation | None,
+    velocity: torch.Tensor,
+    grid: Grid,
+    settings: SVFSettings,
+    rounds: int = 15,
+    window: torch.Tensor | None = None,
 ) -> tuple[Deformation, int]:
     """Compose the factor; where the whole would compress too far, smooth the factor and try again.
 
     In the continuum a product of flows cannot fold; sampled on a grid it can, where the flow is too
     sharp for the grid. Returns the deformation and the rounds of smoothing that were needed.
+
+    Args:
+        window: (1, 1, ...) by which a factor that is smoothed is multiplied, so that it stays none where this is 0.
     """
     for smoothed in range(rounds + 1):
         whole = forward(before, velocity)
@@ -33,6 +41,8 @@ def fold_free(
         n = velocity.shape[1]
         around = gaussian(box_sum(low.to(velocity.dtype), [reach] * n).clamp_(max=1), [0.375 * reach] * n)
         velocity = velocity + around * (gaussian(velocity, [0.375 * reach] * n) - velocity)
+        if window is not None:
+            velocity = velocity * window
     return Deformation(whole, backward(before, velocity), grid), smoothed
 
 

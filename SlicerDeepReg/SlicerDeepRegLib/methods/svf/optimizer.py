@@ -23,10 +23,16 @@ from .adam import Adam
 from .channels import ChannelTerm, slope_times
 from .contrasts import prepare
 from .folds import fold_free
+from .guidance import Anchors, GuidanceTerm, anchors_of, fade, led, settle
 from .plan import Level, levels
 from .pyramid import Deformation, Images, as_field, resized_to
 from .search import logarithm, search
 from .settings import PRESET_SETTINGS, SVFSettings
+
+#: A correction begins at voxels of so many finest ones: what it corrects is near already.
+COARSEST_CORRECTION = 4.5
+#: A level with fewer voxels along an axis is left out: nothing of it would be away from its border.
+FEWEST_VOXELS = 12
 
 
 @torch.no_grad()
@@ -35,7 +41,9 @@ def optimize(pair: WorkingPair, settings: SVFSettings, context: Context) -> Outc
     images, metric, plan = Images(pair, torch.device(context.device)), similarities()[pair.similarity], _plan(pair)
     begin = search(images, plan[0], plan[-1], metric, settings, context)
     stages = [begin.stage] if begin is not None else []
-    return _solve(images, plan, begin.deformation if begin is not None else None, settings, context, stages)
+    state = begin.deformation if begin is not None else None
+    state = led(state, pair, resized(pair.grid, plan[0].field_size_ijk), settings, images.device)
+    return _solve(images, plan, state, settings, context, stages)
 
 
 @torch.no_grad()
@@ -60,6 +68,19 @@ def refine(pair: WorkingPair, displacement: torch.Tensor, iterations: int, conte
     return _solve(images, plan, state, settings, context, [])
 
 
+@torch.no_grad()
+def correct(pair: WorkingPair, settings: SVFSettings, context: Context) -> Outcome:
+    """Go on from a pair that is aligned but for the places of its guidance; the deformation is none at its border."""
+    images = Images(pair, torch.device(context.device))
+    fewest = [min(level.field_size_ijk[c] for c in pair.axes_ijk) for level in _plan(pair)]
+    plan = [
+        level
+        for level, size in zip(_plan(pair), fewest)
+        if level.factor <= COARSEST_CORRECTION and size >= FEWEST_VOXELS
+    ] or _plan(pair)[-1:]
+    return _solve(images, plan, None, settings, context, [], fading=True)
+
+
 def _plan(pair: WorkingPair) -> list[Level]:
     return levels(pair.content_grid, pair.preset)
 
@@ -71,21 +92,29 @@ def _solve(
     settings: SVFSettings,
     context: Context,
     stages: list[Stage],
+    fading: bool = False,
 ) -> Outcome:
-    """Work scale by scale, then give the field and its inverse on the finest grid."""
+    """Work scale by scale, then give the field and its inverse on the finest grid.
+
+    Args:
+        fading: whether the deformation is to be none at the border.
+    """
     pair, done = images.pair, 0
     metric, weight = similarities()[pair.similarity], _regularity(settings, pair) * context.stiffness
-    total = sum(level.work for level in plan) + 1
+    total, anchors = sum(level.work for level in plan) + 1, anchors_of(pair)
     for level in plan:
 
         def tell(fraction: float, loss: float, done: int = done, level: Level = level) -> None:
             context.report(0.1 + 0.88 * (done + fraction * level.work) / total, level.name, loss)
 
-        state, stage = optimize_level(images, level, state, metric, weight, settings, tell)
+        state, stage = optimize_level(images, level, state, metric, weight, settings, tell, anchors, fading)
         stages.append(stage)
         done += level.work
     if state is None:
         raise ValueError("a plan needs at least one level")
+    state, notes = settle(state, pair, settings, images.device, fading)
+    if stages[-1].field is not None and pair.guidance is not None:
+        stages[-1] = dataclasses.replace(stages[-1], field=as_field(pair, state.displacement, state.grid))
     context.report(0.98, "inverse")
     return Outcome(
         linear_lps=pair.linear_lps,
@@ -93,6 +122,7 @@ def _solve(
         displacement=as_field(pair, state.displacement, state.grid),
         inverse=_final_inverse(pair, state),
         similarity=pair.similarity,
+        notes=notes,
     )
 
 
@@ -119,6 +149,8 @@ def optimize_level(
     weight: float,
     settings: SVFSettings,
     tell: Callable[[float, float], None],
+    anchors: Sequence[Anchors] = (),
+    fading: bool = False,
 ) -> tuple[Deformation, Stage]:
     """Optimize one velocity field, composed with the deformation so far.
 
@@ -126,6 +158,8 @@ def optimize_level(
         state: the deformation so far; None at the beginning.
         weight: of the diffusion energy.
         tell: told the part of the level that is done, and the loss.
+        anchors: what guides it beside the images.
+        fading: whether the deformation is to be none at the border.
     """
     start = time.perf_counter()
     pair = images.pair
@@ -145,8 +179,13 @@ def optimize_level(
     compared = prepare(metric, fixed, moving, inside, how, images.weights)
     velocity = identity
     channels = None
-    if images.channels is not None and settings.structure_weight > 0:
-        channels = ChannelTerm(images, grid, field_grid, settings.structure_weight)
+    channel_weight = settings.guiding_weight if images.guided else settings.structure_weight
+    if images.channels is not None and channel_weight > 0:
+        channels = ChannelTerm(images, grid, field_grid, channel_weight)
+    window = fade(field_shape, images.device) if fading else None
+    guide = None
+    if anchors:
+        guide = GuidanceTerm(anchors, field_grid, images.axes, float(finest_mm), settings, images.device)
     adam = Adam(velocity, settings, level.iterations)
     curve: list[float] = []
     voxels = float(inside.sum().clamp(min=1))
@@ -159,15 +198,20 @@ def optimize_level(
         if channels is not None:
             other, pull = channels(whole)
             value, gradient = value + other, gradient + _on(field_shape, pull)
+        if guide is not None:
+            other, pull = guide(whole)
+            value, gradient = value + other, gradient + pull
         gradient -= _stiffness(whole, cell, weight)
         if field_shape == shape:  # that mean has smoothed as much
             gradient = gaussian(gradient, settings.gradient_sigma / cell)
         update = adam.update(gradient, iteration)
         update = gaussian(update, settings.step_sigma / cell)
+        if window is not None:
+            update = update * window
         velocity = velocity - update / _per_channel(update, cell)
         curve.append(value)
         tell((iteration + 1) / level.iterations, value)
-    after, smoothed = fold_free(before, velocity, field_grid, settings)
+    after, smoothed = fold_free(before, velocity, field_grid, settings, window=window)
     stage = Stage(
         name=level.name,
         seconds=time.perf_counter() - start,

@@ -58,6 +58,8 @@ class Images:
         self.weights = [weight / sum(weights) for weight in weights]
         self.inside = self._tensor(pair.inside[None])
         self.channels = None if pair.channels is None else self._both(pair.channels)
+        #: Whether a person gave the channels.
+        self.guided = pair.channels is not None and pair.channels.guide
 
     def _both(self, channels: Channels) -> tuple[torch.Tensor, torch.Tensor]:
         return self._tensor(channels.fixed), self._tensor(channels.moving)

@@ -43,6 +43,23 @@ class SVFSettings:
         "Weight of structures",
         "Pull of the structures of both images, where these are known, beside that of their intensities; 0 for none.",
     )
+    guiding_weight: float = number(
+        100.0,
+        0.0,
+        1000.0,
+        "Weight of guiding structures",
+        "Pull of the structures that guide the registration, beside that of the intensities; 0 for none.",
+    )
+    guidance_weight: float = number(
+        1.0,
+        0.0,
+        100.0,
+        "Weight of landmarks",
+        "Pull of landmarks, curves, surfaces and rigid structures that guide the registration; 0 for none.",
+    )
+    guidance_reach_mm: float = number(
+        10.0, 1.0, 100.0, "Reach of landmarks (mm)", "How far around it a landmark pulls at the deformation."
+    )
     search_cell: int = number(
         6, 3, 16, "Search cell (voxels)", "Size of a cell of the first search for large motion, in voxels of the image."
     )
