@@ -13,7 +13,7 @@ from pathlib import Path
 
 from SlicerDeepRegLib.teaching.lessons import LESSONS, Lesson
 
-HEAD = """# Five lessons
+HEAD = """# Six lessons
 
 Each takes a few minutes, on a synthetic pair: a head whose true deformation is known, so that the distance to the
 truth can be measured. They need neither data, nor a network connection, nor a GPU.

@@ -302,7 +302,7 @@ class Request:
     #: The registration whose result this one continues around its landmarks: a transform, or the folder of a result.
     continued: str | Transform | None = None
     #: Where the linear alignment starts: a transform file, or "landmarks", "landmarks:similarity", "landmarks:affine".
-    initial: str | None = None
+    initial: str | Transform | None = None
     #: Further contrasts, the n-th of the fixed side belonging to the n-th of the moving side, on the grids of these.
     more_fixed: tuple[Source, ...] = ()
     more_moving: tuple[Source, ...] = ()
@@ -385,7 +385,9 @@ class Request:
     def initial_file(self) -> str | None:
         """The file of the initial transform; None where there is none."""
         given = self.initial
-        return None if given is None or str(given).partition(":")[0] == LANDMARKS else str(given)
+        if given is None or isinstance(given, Transform) or str(given).partition(":")[0] == LANDMARKS:
+            return None
+        return str(given)
 
     def describe(self) -> dict[str, Any]:
         """Return the request as plain values, for result.json.

@@ -1,4 +1,4 @@
-"""What the five lessons share: register what a lesson tries, print the table, draw the picture."""
+"""What the lessons share: register what a lesson tries, print the table, draw the picture."""
 
 import argparse
 from pathlib import Path

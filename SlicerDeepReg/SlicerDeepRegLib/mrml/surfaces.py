@@ -56,6 +56,29 @@ def read_surface(path: str | Path, role: str) -> np.ndarray:
     return points * (-1, -1, 1) if is_ras else points
 
 
+def surface_in_world(node: Any, initial: Any = None) -> np.ndarray:
+    """Return the points of a model or a curve node in the world, (N, 3) LPS mm.
+
+    Args:
+        initial: a transform node that is applied after those of the node, or None.
+
+    Raises:
+        InputError: it has no points.
+    """
+    if node.IsA("vtkMRMLMarkupsNode"):
+        points, steps = points_of(node.GetCurveWorld()), (initial,)
+    else:
+        points, steps = points_of(node.GetPolyData()), (node.GetParentTransformNode(), initial)
+    if points is None:
+        raise InputError(f"{node.GetName()} has no points. Draw it, or choose None.")
+    for parent in steps:
+        if parent is not None:
+            to_world = vtk.vtkGeneralTransform()
+            parent.GetTransformToWorld(to_world)
+            points = np.array([to_world.TransformPoint(point) for point in points])
+    return points * (-1, -1, 1)
+
+
 def points_of(poly: Any) -> np.ndarray | None:
     """Return the points of a vtkPolyData as they are, (N, 3), or None without any."""
     if poly is None or not poly.GetNumberOfPoints():

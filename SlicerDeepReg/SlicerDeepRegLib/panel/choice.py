@@ -12,10 +12,13 @@ import numpy as np
 from ..checks import AttachmentFacts, PairFacts, Pairs, VolumeFacts, check, pair_landmarks, raise_error
 from ..methods import linear_method, method, settings_of
 from ..mrml.automatic import is_automatic
+from ..mrml.corrections import Correction, partners_of, root_of
 from ..mrml.dicom_origin import dicom_notes
+from ..mrml.runs import Run, transform_of
 from ..mrml.segments import segments_of
+from ..mrml.surfaces import surface_in_world
 from ..mrml.world import Placed, grid_in_world, labels_of, mask_of, placed_volume, points_in_world, voxels_of
-from ..similarity import similarity
+from ..similarity import similarities, similarity
 from ..types import AUTOMATIC, Finding, GeometryError, InputError, Request
 
 
@@ -48,6 +51,17 @@ class Choice:
     output_volume: Any = None
     output_transform: Any = None
     apply_transform: bool = False
+    guide_points_mm: float | None = None
+    held_points: tuple[str, ...] = ()
+    guide_structures: tuple[str, ...] = ()
+    fixed_excluded: Any = None
+    moving_excluded: Any = None
+    fixed_rigid: Any = None
+    fixed_surface: Any = None
+    moving_surface: Any = None
+    #: The run that is continued, and what corrects it.
+    continued: Run | None = None
+    corrections: tuple[Correction, ...] = ()
 
     def nodes(self) -> list[Any]:
         """Return every node that the registration depends on."""
@@ -60,11 +74,18 @@ class Choice:
             self.moving_segmentation,
             self.fixed_points,
             self.moving_points,
+            self.fixed_excluded,
+            self.moving_excluded,
+            self.fixed_rigid,
+            self.fixed_surface,
+            self.moving_surface,
             self.initial,
         ]
         return [node for node in nodes if node is not None]
 
 
+#: How near to its place a correction is brought, mm.
+CORRECTION_MM = 0.5
 #: Findings that the worker settles by itself, because it knows better or can take a faster preset: warnings here.
 SETTLED_BY_WORKER = {"memory": "", "gpu_memory": "Otherwise a faster preset will be tried."}
 
@@ -91,8 +112,27 @@ def findings(
     if choice.start and (choice.fixed_points is None or choice.moving_points is None):
         text = "The registration should start from landmarks, but none are chosen."
         found.insert(0, Finding("error", text, "Choose point lists, or start from the volumes.", "fixed_points"))
-    found = _about_outputs(choice) + found
+    found = _about_guidance(choice) + _about_outputs(choice) + found
     return found + [Finding("note", note, control="moving_labels") for note in _how_labels_compare(choice)]
+
+
+def _about_guidance(choice: Choice) -> list[Finding]:
+    """Return errors where something is to guide that is not there."""
+    found = []
+    if choice.guide_points_mm is not None and None in (choice.fixed_points, choice.moving_points):
+        text = "Landmarks are to guide the registration, and none are chosen."
+        found.append(Finding("error", text, "Choose both point lists, or let them not guide.", "fixed_points"))
+    if choice.held_points and choice.guide_points_mm is None and choice.continued is None:
+        text = "Landmarks are held out, but none guide the registration."
+        found.append(Finding("error", text, "Let the landmarks guide, or hold none out.", "held_points"))
+    if choice.guide_structures and None in (choice.fixed_segmentation, choice.moving_segmentation):
+        text = "Structures are to guide the registration, and a segmentation is missing."
+        found.append(Finding("error", text, "Choose both segmentations.", "fixed_labels"))
+    if (choice.fixed_surface is None) != (choice.moving_surface is None):
+        missing = "fixed" if choice.fixed_surface is None else "moving"
+        text = f"A surface of the {missing} volume is missing."
+        found.append(Finding("error", text, "Choose one for each volume, or none.", f"{missing}_surface"))
+    return found
 
 
 def _about_outputs(choice: Choice) -> list[Finding]:
@@ -136,6 +176,10 @@ def facts_of(
         linear=choice.linear,
         preset=choice.preset,
         similarity=choice.similarity,
+        guided=choice.guide_points_mm is not None
+        or bool(choice.guide_structures or choice.corrections)
+        or choice.fixed_rigid is not None
+        or choice.fixed_surface is not None,
         free_bytes=free_bytes,
         device_free_bytes=gpu.get("free_bytes") if gpu is not None else None,
     )
@@ -187,6 +231,9 @@ def _attachment_facts(choice: Choice) -> Iterator[AttachmentFacts]:
     for control, noun, node, volume in (
         ("fixed_mask", "mask", choice.fixed_mask, choice.fixed),
         ("moving_mask", "mask", choice.moving_mask, choice.moving),
+        ("fixed_excluded", "mask", choice.fixed_excluded, choice.fixed),
+        ("moving_excluded", "mask", choice.moving_excluded, choice.moving),
+        ("fixed_rigid", "segmentation", choice.fixed_rigid, choice.fixed),
         ("fixed_labels", "segmentation", choice.fixed_segmentation, choice.fixed),
         ("moving_labels", "segmentation", choice.moving_segmentation, choice.moving),
     ):
@@ -228,9 +275,16 @@ def prepare(choice: Choice) -> Prepared:
     for role, node, volume, placed in (
         ("fixed_mask", choice.fixed_mask, choice.fixed, fixed),
         ("moving_mask", choice.moving_mask, choice.moving, moving),
+        ("fixed_excluded", choice.fixed_excluded, choice.fixed, fixed),
+        ("moving_excluded", choice.moving_excluded, choice.moving, moving),
     ):
         if node is not None:
             given[role] = mask_of(node, volume, placed)
+    if choice.fixed_rigid is not None:
+        given["fixed_rigid"], _ = labels_of(choice.fixed_rigid, choice.fixed, fixed)
+    if choice.fixed_surface is not None and choice.moving_surface is not None:
+        given["fixed_surface"] = surface_in_world(choice.fixed_surface)
+        given["moving_surface"] = surface_in_world(choice.moving_surface, choice.initial)
     numbers = _numbers(choice)
     names: dict[int, str] = {}
     for role, node, volume, placed in (
@@ -243,22 +297,64 @@ def prepare(choice: Choice) -> Prepared:
             names = {**names, **found} if node.IsA("vtkMRMLSegmentationNode") else {**found, **names}
     pairs = _landmarks(choice)
     given.update(fixed_points=pairs.fixed_lps_mm, moving_points=pairs.moving_lps_mm)
+    given["held_points"] = tuple(str(n + 1) for n in _held(choice, pairs))
+    if choice.continued is not None:
+        given.update(_of_corrections(choice, choice.continued, pairs))
     request = Request(
-        fixed=fixed.image,
-        moving=moving.image,
-        method=choice.method,
-        linear=choice.linear,
-        preset=choice.preset,
-        similarity=choice.similarity,
-        pair=choice.pair,
-        initial=choice.start or None,
-        device=choice.device,
-        uncertainty_runs=choice.uncertainty_runs,
-        settings=dict(choice.settings),
-        **given,
+        **{
+            "fixed": fixed.image,
+            "moving": moving.image,
+            "method": choice.method,
+            "linear": choice.linear,
+            "preset": choice.preset,
+            "similarity": choice.similarity,
+            "pair": choice.pair,
+            "initial": choice.start or None,
+            "device": choice.device,
+            "uncertainty_runs": choice.uncertainty_runs,
+            "settings": dict(choice.settings),
+            "guide_points_mm": choice.guide_points_mm,
+            "guide_structures": tuple(str(numbers.get(name, name)) for name in choice.guide_structures),
+            **given,
+        }
     )
     notes = (*_how_labels_compare(choice), *_automatic(choice), *pairs.facts.notes)
     return Prepared(request, fixed, moving, names, notes)
+
+
+def _held(choice: Choice, pairs: Pairs) -> list[int]:
+    """Return the indices of the pairs of landmarks that are held out.
+
+    Raises:
+        InputError: there is no landmark of such a name.
+    """
+    held = []
+    for name in choice.held_points:
+        places = [n for n, known in enumerate(pairs.names) if known == name]
+        if not places and name.isdigit():
+            places = [n for n, index in enumerate(pairs.fixed_indices) if index + 1 == int(name)]
+        if not places:
+            text = f"There is no landmark {name!r} to hold out. Give labels or numbers of the fixed point list."
+            raise InputError(text, "held_points")
+        held += places
+    return held
+
+
+def _of_corrections(choice: Choice, run: Run, pairs: Pairs) -> dict[str, Any]:
+    """Return what continues a run: its transform, and its corrections before the landmarks, which are held out."""
+    belongs, partners = partners_of(run, list(choice.corrections))
+    points = [(belongs, partners), (pairs.fixed_lps_mm, pairs.moving_lps_mm)]
+    fixed, moving = (np.concatenate([side for side in sides if side is not None]) for sides in zip(*points))
+    facts = root_of(run).facts
+    return {
+        "continued": transform_of(root_of(run)),
+        "fixed_points": fixed,
+        "moving_points": moving,
+        "held_points": tuple(str(n + 1) for n in range(len(belongs), len(fixed))),
+        "guide_points_mm": CORRECTION_MM,
+        "similarity": facts["similarity"] if facts.get("similarity") in similarities() else choice.similarity,
+        "initial": None,
+    }
 
 
 def _numbers(choice: Choice) -> dict[str, int]:

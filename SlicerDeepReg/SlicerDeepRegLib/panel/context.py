@@ -229,7 +229,29 @@ def choice_of(parameters: Any) -> Choice:
         output_volume=parameters.outputVolume,
         output_transform=parameters.outputTransform,
         apply_transform=parameters.applyTransform,
+        guide_points_mm=parameters.guidePointsUncertainty if parameters.guidePoints else None,
+        held_points=names_in(parameters.heldPoints),
+        guide_structures=tuple(read_list(parameters.guideStructures)),
+        fixed_excluded=parameters.fixedExcluded,
+        moving_excluded=parameters.movingExcluded,
+        fixed_rigid=parameters.fixedRigid,
+        fixed_surface=parameters.fixedSurface,
+        moving_surface=parameters.movingSurface,
     )
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Return the names in a text with commas."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def read_list(text: str) -> list[str]:
+    """Return names that are kept as JSON; none if the text cannot be read."""
+    try:
+        names = json.loads(text or "[]")
+    except ValueError:
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def read_settings(text: str) -> dict[str, Any]:

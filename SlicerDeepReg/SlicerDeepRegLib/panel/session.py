@@ -286,6 +286,7 @@ class Session:
         return {
             **facts_of(result, job.prepared.label_names),
             "is_measured": measured,
+            "had_initial": job.choice.initial is not None,
             "seconds_until_shown": job.seconds["until shown"],
         }
 

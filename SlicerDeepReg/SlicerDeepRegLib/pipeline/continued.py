@@ -27,6 +27,7 @@ from ..methods.base import Outcome
 from ..methods.svf import VelocityFieldOptimization, local_correction
 from ..methods.svf.folds import min_jacobian
 from ..methods.svf.settings import SVFSettings
+from ..metrics.landmarks import target_registration_errors
 from ..preparation.resolution import MAX_DENSE_VOXELS
 from ..similarity import similarities
 from ..types import (
@@ -136,32 +137,88 @@ def _described(path: Path, checksums: Mapping[str, str]) -> Mapping[str, Any]:
 
 
 def continued(inputs: Inputs, plan: Plan, base: Base, progress: ProgressCallback, clock: Clock) -> Alignment:
-    """Return the result with a correction around the landmarks that guide."""
+    """Return the result with a correction around the landmarks that guide: those far from one another in turn."""
     settings = plan.settings if isinstance(plan.settings, SVFSettings) else None
     numbers = settings or VelocityFieldOptimization.presets[plan.request.preset]
-    pair = inputs.pair
-    box = _box(pair, base.transform, numbers.guidance_reach_mm)
-    local = deformed_pair(_cropped(pair, box), base.transform)
-    clock.done("prepare")
-    context = plan.context(progress, clock)
+    pair, context = inputs.pair, plan.context(progress, clock)
     request = dataclasses.replace(plan.request, pair=base.kind or PEOPLE, similarity=base.similarity or AUTOMATIC)
     decision = decide(request, pair, Outcome(base.transform.linear_lps), context.part(0.02, 0.05))
-    metric = decision.metric
-    outcome = local_correction(local, numbers, decision.context(context.part(0.1, 0.8)))
+    parts, transform, notes = _apart(pair, base.transform, numbers.guidance_reach_mm), base.transform, []
+    for number, (part, box) in enumerate(parts):
+        local = deformed_pair(_cropped(part, box), transform)
+        share = context.part(0.1 + 0.8 * number / len(parts), 0.8 / len(parts))
+        outcome = local_correction(local, numbers, decision.context(share))
+        transform = _composed(transform, outcome, pair.fixed.grid, plan.device)
+        size = " x ".join(f"{length:.0f}" for length in np.array(box.size_ijk) * box.spacing_mm)
+        notes += [
+            f"The result was continued in a box of {size} mm; outside it the transform is as it was.",
+            *outcome.notes,
+        ]
     clock.done("method")
-    transform = _composed(base.transform, outcome, pair.fixed.grid, plan.device)
     stages = (
         Stage(BEFORE, 0.0, base.transform.linear_lps, base.transform.field, note="as it was"),
         Stage(CORRECTED, clock.seconds.get("method", 0.0), transform.linear_lps, transform.field),
     )
-    size = " x ".join(f"{length:.0f}" for length in np.array(box.size_ijk) * box.spacing_mm)
-    note = (
-        f"A result was continued in a box of {size} mm around {len(local.guidance.fixed_points_lps_mm)} landmarks; "
-        "outside it the transform is as it was."
-        if local.guidance is not None
-        else ""
+    notes += _corrections(pair, base.transform, transform)
+    return Alignment(transform, stages, decision.metric, decision, tuple(notes))
+
+
+def _corrections(pair: ImagePair, before: Transform, after: Transform) -> list[str]:
+    """Say of each landmark that guided how far it was off, and is."""
+    if pair.guidance is None:
+        return []
+    fixed, moving = pair.guidance.fixed_points_lps_mm, pair.guidance.moving_points_lps_mm
+    was, left = (target_registration_errors(one, fixed, moving) for one in (before, after))
+    said = []
+    for number, (place, first, last) in enumerate(zip(fixed, was, left), 1):
+        x, y, z = place
+        where = f"{'L' if x >= 0 else 'R'} {abs(x):.0f}, {'P' if y >= 0 else 'A'} {abs(y):.0f}, "
+        where += f"{'S' if z >= 0 else 'I'} {abs(z):.0f} mm"
+        said.append(f"Correction {number} at {where}: {first:.1f} mm off before, {last:.1f} mm after.")
+    return said
+
+
+def _apart(pair: ImagePair, transform: Transform, reach_mm: float) -> list[tuple[ImagePair, Grid]]:
+    """Return the pair with the landmarks of each box, and the box; boxes that overlap are one."""
+    guidance = pair.guidance
+    if guidance is None:
+        raise ValueError("nothing guides the pair")
+    count = len(guidance.fixed_points_lps_mm)
+    whole = guidance.rigid is not None or guidance.structures is not None or len(guidance.fixed_surface_lps_mm)
+    groups = [list(range(count))] if whole else [[n] for n in range(count)]
+    boxes = [_box(_of_points(pair, group), transform, reach_mm) for group in groups]
+    merged = True
+    while merged:
+        merged = False
+        for a in range(len(groups)):
+            for b in range(a + 1, len(groups)):
+                if not merged and _overlap(boxes[a], boxes[b], pair.fixed.grid):
+                    groups[a] += groups.pop(b)
+                    boxes.pop(b)
+                    boxes[a] = _box(_of_points(pair, groups[a]), transform, reach_mm)
+                    merged = True
+                    break
+    return [(_of_points(pair, group), box) for group, box in zip(groups, boxes)]
+
+
+def _of_points(pair: ImagePair, chosen: list[int]) -> ImagePair:
+    guidance = pair.guidance
+    if guidance is None:
+        return pair
+    part = dataclasses.replace(
+        guidance,
+        fixed_points_lps_mm=guidance.fixed_points_lps_mm[chosen],
+        moving_points_lps_mm=guidance.moving_points_lps_mm[chosen],
+        uncertainty_mm=guidance.uncertainty_mm[chosen],
     )
-    return Alignment(transform, stages, metric, decision, (note, *outcome.notes))
+    return dataclasses.replace(pair, guidance=part)
+
+
+def _overlap(first: Grid, second: Grid, grid: Grid) -> bool:
+    """Tell whether two boxes of one grid share voxels."""
+    starts = [apply_matrix(grid.lps_to_ijk, box.origin_lps_mm[None])[0] for box in (first, second)]
+    ends = [start + box.size_ijk for start, box in zip(starts, (first, second))]
+    return bool((np.maximum(*starts) < np.minimum(*ends) - 1e-6).all())
 
 
 def _box(pair: ImagePair, transform: Transform, reach_mm: float) -> Grid:

@@ -48,6 +48,8 @@ def initial_transform(request: Request, inputs: Inputs, method: Method) -> tuple
     """
     if request.initial is None:
         return None, ()
+    if isinstance(request.initial, Transform):
+        return request.initial, ()
     name, _, kind = str(request.initial).partition(":")
     if name == LANDMARKS:
         return _from_landmarks(kind or "rigid", inputs)

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..files.images import place, to_sitk
-from ..files.transforms import to_sitk_transform
+from ..files.transforms import to_sitk_inverse, to_sitk_transform
 from ..types import Field, Grid, Image, Transform
 
 
@@ -68,6 +68,20 @@ def warp_image(moving: Image, fixed: Image, transform: Transform, interpolator: 
     else:
         values = _sampled(volume, fixed.grid, to_sitk_transform(transform, dimensions), interpolator, outside)
     return Image(values.reshape(fixed.grid.shape_kji), fixed.grid, f"{moving.name} warped", dimensions)
+
+
+def warp_back(fixed: Image, moving: Image, transform: Transform) -> Image:
+    """Return ``fixed(T^-1(y))`` on the grid of the moving image, linearly.
+
+    Raises:
+        ValueError: the transform has a field but no inverse field.
+    """
+    dimensions = moving.dimensions
+    volume = sitk.Cast(to_sitk(fixed, dimensions), sitk.sitkFloat32)
+    lowest = float(fixed.values.min())
+    inverse = to_sitk_inverse(transform, dimensions)
+    values = _sampled(volume, moving.grid, inverse, sitk.sitkLinear, lowest)
+    return Image(values.reshape(moving.grid.shape_kji), moving.grid, f"{fixed.name} warped back", dimensions)
 
 
 @overload

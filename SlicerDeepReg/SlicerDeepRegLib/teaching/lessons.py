@@ -22,6 +22,7 @@ class Try:
     Attributes:
         title: short; the name of the run in the scene.
         method, settings, preset, linear: as in ``Request``.
+        guide: numbers of the landmarks that guide it, from 0 on; the others are held out.
     """
 
     title: str
@@ -29,6 +30,7 @@ class Try:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     preset: str = "fast"
     linear: str = "none"
+    guide: tuple[int, ...] = ()
 
     def request(self, pair: SyntheticPair) -> Request:
         """Return the request for ``register``; on the CPU, where every computer gives the same result."""
@@ -43,9 +45,15 @@ class Try:
             settings=self.settings,
             preset=self.preset,
             linear=self.linear,
+            guide_points_mm=0.5 if self.guide else None,
+            held_points=self.held_out(len(pair.fixed_points)) if self.guide else (),
             pair=PEOPLE,
             device="cpu",
         )
+
+    def held_out(self, count: int) -> tuple[str, ...]:
+        """Return the landmarks of ``count`` that do not guide, as a request names them."""
+        return tuple(str(n + 1) for n in range(count) if n not in self.guide)
 
 
 @dataclass(frozen=True)
@@ -294,6 +302,50 @@ _NETWORKS = Lesson(
     "its training data resemble your pair: look at the metrics, not at the name.",
 )
 
-LESSONS: dict[str, Lesson] = {lesson.name: lesson for lesson in (_FIELD, _REGULARITY, _FOLDING, _STAGES, _NETWORKS)}
+_GUIDANCE = Lesson(
+    "guidance",
+    "What landmarks add",
+    "What if the images alone lead astray, and what may be measured then?",
+    "far slice",
+    (
+        Try("Images alone"),
+        Try("3 landmarks guide", guide=(26, 4, 22)),
+        Try("4 landmarks guide", guide=(26, 4, 22, 0)),
+    ),
+    (
+        Step(
+            "The moving slice is turned by 30 degrees and 30 mm away, and nobody aligned it first.",
+            amount=0.5,
+            before=True,
+        ),
+        Step(
+            "Images alone: parts of the brain fit the wrong parts. The difference looks better than before, and the "
+            "landmarks are still far off (TRE below): similar is not aligned.",
+            0,
+            "difference",
+        ),
+        Step("Its grid shows how: it was torn toward whatever was near and bright.", 0, grid=True),
+        Step(
+            "Three of the 27 landmarks now pull at the deformation. TRE is that of the OTHER landmarks: those that "
+            "guide would be near whatever happened in between.",
+            1,
+            grid=True,
+        ),
+        Step(
+            "A fourth one, in the quarter where none was: the rest follows. Landmarks help where the images do not "
+            "know where to go; from there, the images are better.",
+            2,
+            grid=True,
+        ),
+        Step("What is left of the difference.", 2, "difference"),
+    ),
+    "Landmarks",
+    "A few landmarks lead where images alone do not find the way. What guides a registration cannot also measure "
+    "it: hold some out.",
+)
+
+LESSONS: dict[str, Lesson] = {
+    lesson.name: lesson for lesson in (_FIELD, _REGULARITY, _FOLDING, _STAGES, _NETWORKS, _GUIDANCE)
+}
 #: The metrics of a lesson's table, by their names in ``metrics.METRICS``.
 SHOWN = ("tre_mm", "ncc", "dice", "folds_percent", "sdlogj")

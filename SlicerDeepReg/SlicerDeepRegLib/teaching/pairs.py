@@ -66,6 +66,7 @@ PAIRS: dict[str, Callable[[], SyntheticPair]] = {
     "head": synthetic_head,
     "slice": synthetic_slice,
     "turned slice": rotated_slice,
+    "far slice": lambda: rotated_slice(30.0, (25.0, -20.0)),
 }
 
 

@@ -35,7 +35,7 @@ from ..types import (
 )
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
-PROTOCOL = 9
+PROTOCOL = 10
 
 
 def line(kind: str, **values: Any) -> bytes:
@@ -67,6 +67,8 @@ def write_request(request: Request, folder: Path) -> dict[str, Any]:
             value = np.asarray(value, float).tolist()
         elif name in CONTRAST_FIELDS:
             value = [_write_image(image, arrays, f"{name}_{number}") for number, image in enumerate(value, 1)]
+        elif isinstance(value, Transform):
+            value = {"linear_lps": value.linear_lps.tolist(), "field": _write_field(value.field, arrays, name)}
         values[name] = value
     return values
 
@@ -82,6 +84,11 @@ def read_request(values: dict[str, Any], folder: Path) -> Request:
             given[name] = np.array(given[name], float).reshape(-1, 3)
     for name in CONTRAST_FIELDS:
         given[name] = [_read_image(image, folder, mapped=False) for image in given[name]]
+    if isinstance(given["continued"], dict):
+        field = _optional_field(given["continued"]["field"], folder)
+        if field is not None:  # in memory: the file goes with the job
+            field = Field(np.array(field.displacement_lps_mm), field.grid)
+        given["continued"] = Transform(np.array(given["continued"]["linear_lps"]), field)
     return Request(**given)
 
 

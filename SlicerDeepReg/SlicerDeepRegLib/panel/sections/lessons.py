@@ -101,6 +101,10 @@ class LessonsSection(BaseSection):
             settings=attempt.settings,
             preset=attempt.preset,
             linear=attempt.linear,
+            guide_points_mm=0.5 if attempt.guide else None,
+            held_points=attempt.held_out(self._nodes["fixed_points"].GetNumberOfControlPoints())
+            if attempt.guide
+            else (),
             pair=PEOPLE,
             device="cpu",
         )

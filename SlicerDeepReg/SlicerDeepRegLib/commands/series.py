@@ -1,0 +1,133 @@
+"""``slicerdeepreg series``: the frames of a 4D image registered to one of them, and a segmentation brought to all."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..similarity import names as similarity_names
+from ..types import DEVICES, PAIR_CHOICES, PERSON, PRESETS, Image, InputError, Request
+from .register import ProgressBar, read_settings
+
+#: What is written, beside the transform of each frame.
+FILES = {"labels": "labels.nii.gz", "stabilized": "stabilized.nii.gz", "table": "motion.csv", "result": "series.json"}
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "series",
+        help="register the frames of a series (4D image) to one of them",
+        description="Register every frame of a series to a reference frame, bring the segmentation of the reference "
+        "to all frames, and write how volumes and points move: labels.nii.gz and stabilized.nii.gz (4D, all frames as "
+        "the reference lies), motion.csv, a transform for each frame and series.json.",
+    )
+    parser.add_argument(
+        "--frames", required=True, nargs="+", metavar="FILE", help="a 4D image, or the frames as images of their own"
+    )
+    parser.add_argument(
+        "--reference", type=int, default=0, metavar="N", help="the reference frame, from 0 on (default: 0)"
+    )
+    parser.add_argument("--labels", metavar="FILE", help="label map of the reference, brought to every frame")
+    parser.add_argument("--points", metavar="FILE", help="landmarks in the reference, whose motion is followed")
+    parser.add_argument("--truth", metavar="FILE", help="label maps of all frames (4D), to measure the brought ones by")
+    parser.add_argument(
+        "--chain",
+        choices=("neighbor", "reference"),
+        default="neighbor",
+        help="where a frame starts: from its neighbor's transform (large motion), or each by itself",
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    parser.add_argument("--method", default=Request.method, metavar="NAME", help="how to register (default: svf)")
+    for name, choices, default in (
+        ("preset", PRESETS, Request.preset),
+        ("similarity", similarity_names(), Request.similarity),
+        ("pair", PAIR_CHOICES, PERSON),
+        ("device", DEVICES, Request.device),
+    ):
+        parser.add_argument(f"--{name}", choices=tuple(choices), default=default, help="as of register")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as of register")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return 0."""
+    from ..device import use_free_threads
+    from ..files.frames import read_frames, write_frames
+    from ..files.images import load
+    from ..files.points import load_points
+    from ..files.results import output_folder
+    from ..files.transform_files import write_inverse, write_transform
+    from ..pipeline.series import check_series, register_series
+    from ..preparation.resample import warp_back
+    from ..processes.current import prepare_process
+    from ..processes.load import LoadMeter
+
+    meter = LoadMeter()
+    prepare_process()
+    frames = read_frames(options.frames, "frames")
+    labels = None if options.labels is None else _whole(load(options.labels, "labels", straight=False))
+    truth = None if options.truth is None else read_frames([options.truth], "truth")
+    if truth is not None and len(truth) != len(frames):
+        raise InputError(f"There are {len(frames)} frames and {len(truth)} label maps to measure by. Give as many.")
+    points = None if options.points is None else load_points(options.points, "points").positions_lps_mm
+    check_series(frames, options.reference, labels)
+    request = Request(
+        frames[0],
+        frames[0],
+        method=options.method,
+        linear="none",
+        preset=options.preset,
+        similarity=options.similarity,
+        pair=options.pair,
+        device=options.device,
+        settings=read_settings(options.set),
+    )
+    use_free_threads(meter)
+    bar = None if options.quiet else ProgressBar(sys.stderr)
+    rows: dict[int, dict[str, Any]] = {}
+    brought: dict[int, Image] = {}
+    stabilized: dict[int, Image] = {options.reference: frames[options.reference]}
+    with output_folder(options.output) as folder:
+        for found in register_series(frames, options.reference, request, labels, points, truth, options.chain, bar):
+            rows[found.number] = {"frame": found.number, **found.measured}
+            if found.labels is not None:
+                brought[found.number] = found.labels
+            if found.result is not None:
+                name = f"frame_{found.number:02d}"
+                write_transform(found.result.transform, folder / f"{name}.h5", frames[0].dimensions)
+                write_inverse(found.result.transform, folder / f"{name}_inverse.h5", frames[0].dimensions)
+                here = frames[found.number], frames[options.reference]
+                stabilized[found.number] = warp_back(*here, found.result.transform)
+        if bar is not None:
+            bar.close()
+        if brought:
+            write_frames([brought[n] for n in sorted(brought)], folder / FILES["labels"])
+        write_frames([stabilized[n] for n in sorted(stabilized)], folder / FILES["stabilized"])
+        table = [rows[n] for n in sorted(rows)]
+        columns = list(dict.fromkeys(name for row in table for name in row))
+        with open(folder / FILES["table"], "w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, columns)
+            writer.writeheader()
+            writer.writerows(table)
+        described = {"reference": options.reference, "chain": options.chain, "frames": table}
+        (folder / FILES["result"]).write_text(json.dumps(described, indent=2, default=float) + "\n", encoding="utf-8")
+    if not options.quiet:
+        dice = [row["dice"] for row in table if row.get("dice") is not None and row["frame"] != options.reference]
+        if dice:
+            print(f"Dice of the labels brought to {len(dice)} frames: {np.mean(dice):.3f}, lowest {min(dice):.3f}")
+        print(f"Results: {options.output}")
+    return 0
+
+
+def _whole(labels: Image) -> Image:
+    values = labels.values
+    if not np.isfinite(values).all() or (values != np.round(values)).any() or values.min() < 0:
+        raise InputError("The labels must be whole numbers from 0 up; other values were found. Give a label map.")
+    return Image(values.astype(np.int32), labels.grid, labels.name, labels.dimensions)

@@ -1,0 +1,164 @@
+"""Guidance on the Register page, and the loop of correcting and continuing on the Review page."""
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from helpers.panel import finish
+from SlicerDeepRegLib.geometry.points import fixed_to_moving
+from SlicerDeepRegLib.mrml.corrections import corrections_of, lines_of, root_of
+from SlicerDeepRegLib.mrml.nodes import FLIP, add_volume, flipped
+from SlicerDeepRegLib.mrml.runs import runs, transform_of
+from SlicerDeepRegLib.mrml.segments import add_segment
+from SlicerDeepRegLib.types import Image
+
+
+def point_list(scene, name, points_lps_mm):
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+    for point in flipped(points_lps_mm):
+        node.AddControlPoint(*point)
+    return node
+
+
+def segmentation(scene, name, image, thresholds):
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    for segment, low, high in thresholds:
+        inside = (image.values > low) & (image.values <= high)
+        add_segment(node, segment, (1, 0, 0), inside, FLIP @ image.grid.ijk_to_lps)
+    return node
+
+
+@pytest.fixture
+def registered(desktop, widget):
+    widget.ui.applyButton.click()
+    assert finish(desktop, widget).state == "done"
+    return widget, runs(desktop.host.scene)[0]
+
+
+def draw(widget, run, shown_lps_mm, belongs_lps_mm):
+    """Draw a correction as two clicks would."""
+    widget.ui.addCorrectionButton.click()
+    (line,) = [line for line in lines_of(slicer.mrmlScene, run) if line.GetNumberOfControlPoints() == 0]
+    for point in flipped([shown_lps_mm, belongs_lps_mm]):
+        line.AddControlPoint(*point)
+    widget.panel.update()
+    return line
+
+
+def test_a_result_is_corrected_where_the_user_says_and_undone(desktop, registered, synthetic_case):
+    widget, run = registered
+    ui, scene = widget.ui, desktop.host.scene
+    assert ui.addCorrectionButton.enabled and not ui.updateButton.enabled and not ui.undoCorrectionButton.enabled
+    before = transform_of(run)
+    belongs = synthetic_case.fixed.grid.center_lps_mm
+    shown = belongs + np.array([3.0, -2.0, 1.0])
+    line = draw(widget, run, shown, belongs)
+    interaction = scene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
+    assert interaction is None or interaction.GetCurrentInteractionMode() == interaction.Place
+    assert ui.updateButton.enabled and ui.correctionsTable.rowCount == 1
+    assert ui.correctionsTable.item(0, 1).text() == "3.7"
+    ui.updateButton.click()
+    assert finish(desktop, widget).state == "done"
+    _first, corrected = runs(scene)
+    assert corrected.name == f"{run.name}, corrected" and root_of(corrected) == run
+    assert widget.panel.context.runs.selected == corrected and widget.panel.page == "review"
+    partner = fixed_to_moving(before, shown[None])
+    after = transform_of(corrected)
+    assert np.linalg.norm(fixed_to_moving(after, belongs[None]) - partner) < 0.5
+    corner = synthetic_case.fixed.grid.ijk_to_lps[:3, 3] + 0.1
+    np.testing.assert_allclose(fixed_to_moving(after, corner[None]), fixed_to_moving(before, corner[None]), atol=0.05)
+    assert len(corrected.facts["corrections"]) == 1 and corrected.facts["metrics"]["guided_tre_mm"] < 0.5
+    assert any(note.startswith("Correction 1 at") for note in corrected.facts["notes"])
+    statuses = {status["name"]: status["color"] for status in corrected.facts["statuses"]}
+    assert statuses["Landmarks (TRE)"] == "gray"  # what guided is no measure
+    # a second one goes on from the first result with both, and is taken back by one click
+    draw(widget, corrected, shown - [20, 0, 0], belongs - [20, 0, 0])
+    assert len(corrections_of(scene, run)) == 2
+    ui.updateButton.click()
+    assert finish(desktop, widget).state == "done"
+    assert len(runs(scene)) == 3 and len(widget.panel.context.runs.selected.facts["corrections"]) == 2
+    ui.undoCorrectionButton.click()
+    assert runs(scene) == [run, corrected] and widget.panel.context.runs.selected == corrected
+    assert lines_of(scene, run) == [line] and ui.correctionsTable.rowCount == 1
+    ui.undoCorrectionButton.click()
+    assert runs(scene) == [run] and lines_of(scene, run) == []
+    assert widget.panel.context.runs.selected == run and widget.panel.review.shown == run
+
+
+def test_corrections_go_with_their_result_and_are_refused_where_they_cannot_be(
+    desktop, registered, synthetic_case, caplog
+):
+    widget, run = registered
+    center = synthetic_case.fixed.grid.center_lps_mm
+    draw(widget, run, center, center + 2)
+    transform = desktop.host.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "elsewhere")
+    matrix = np.eye(4)
+    matrix[0, 3] = 30
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    run.get("moving").SetAndObserveTransformNodeID(transform.GetID())
+    widget.ui.updateButton.click()
+    assert "is not where it was" in caplog.text and len(runs(desktop.host.scene)) == 1
+    run.get("moving").SetAndObserveTransformNodeID(None)
+    desktop.answers.append(True)
+    widget.ui.deleteButton.click()
+    assert slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode") == []
+
+
+def test_what_guides_reaches_the_worker(desktop, widget, pretended, pair, synthetic_case):
+    scene, parameters = desktop.host.scene, widget.panel.parameters
+    center = synthetic_case.fixed.grid.center_lps_mm
+    places = center + np.array([[0.0, 0, 0], [8, 0, 0], [0, 8, 0]])
+    parameters.guidePoints = True
+    assert any("none are chosen" in finding.text for finding in widget.panel.context.findings)
+    assert not widget.ui.applyButton.enabled
+    parameters.fixedPoints = point_list(scene, "F", places)
+    parameters.movingPoints = point_list(scene, "M", places + 2)
+    parameters.guidePointsUncertainty, parameters.heldPoints = 2.0, "2"
+    shells = [("shell", 20, 60), ("core", 60, 1000)]
+    parameters.fixedSegmentation = segmentation(scene, "SF", synthetic_case.fixed, shells)
+    parameters.movingSegmentation = segmentation(scene, "SM", synthetic_case.moving, shells[::-1])
+    tree = widget.ui.guideStructuresTree
+    assert [tree.topLevelItem(row).text(0) for row in range(2)] == ["shell", "core"]
+    import qt
+
+    tree.topLevelItem(1).setCheckState(0, qt.Qt.Checked)
+    assert parameters.guideStructures == '["core"]'
+    excluded = np.zeros(synthetic_case.fixed.grid.shape_kji, np.uint8)
+    excluded[8:12, 8:12, 8:12] = 1
+    parameters.fixedExcluded = add_volume(scene, Image(excluded, synthetic_case.fixed.grid), "lesion", labels=True)
+    parameters.fixedRigid = segmentation(scene, "bones", synthetic_case.fixed, [("core", 60, 1000)])
+    model = scene.AddNewNodeByClass("vtkMRMLModelNode", "surface")
+    model.SetAndObservePolyData(sphere(flipped(center)))
+    parameters.fixedSurface = model
+    assert any("A surface of the moving volume is missing" in finding.text for finding in widget.panel.context.findings)
+    curve = scene.AddNewNodeByClass("vtkMRMLMarkupsCurveNode", "curve")
+    for point in flipped(places):
+        curve.AddControlPoint(*point)
+    parameters.movingSurface = curve
+    assert widget.ui.applyButton.enabled, [finding.sentence for finding in widget.panel.context.findings]
+    widget.ui.applyButton.click()
+    (request,) = pretended.requests
+    assert request.guide_points_mm == 2.0 and request.held_points == ("2",)
+    numbers = set(np.unique(request.fixed_labels.values)) - {0}
+    assert len(request.guide_structures) == 1 and int(request.guide_structures[0]) in numbers
+    assert request.fixed_excluded.values.sum() == 64 and request.fixed_rigid.values.any()
+    assert request.fixed_surface.mean(0) == pytest.approx(center, abs=0.5) and len(request.moving_surface) >= 3
+
+
+def sphere(center):
+    import vtk
+
+    source = vtk.vtkSphereSource()
+    source.SetCenter(*center)
+    source.Update()
+    return source.GetOutput()
+
+
+def test_a_landmark_to_hold_out_that_is_none_is_refused(desktop, widget, pretended, synthetic_case, caplog):
+    scene, parameters = desktop.host.scene, widget.panel.parameters
+    places = synthetic_case.fixed.grid.center_lps_mm + np.array([[0.0, 0, 0], [8, 0, 0]])
+    parameters.fixedPoints, parameters.movingPoints = point_list(scene, "F", places), point_list(scene, "M", places)
+    parameters.guidePoints, parameters.heldPoints = True, "nose"
+    widget.ui.applyButton.click()
+    assert pretended.requests == [] and "no landmark 'nose'" in caplog.text
