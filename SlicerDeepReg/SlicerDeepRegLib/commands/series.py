@@ -38,9 +38,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--truth", metavar="FILE", help="label maps of all frames (4D), to measure the brought ones by")
     parser.add_argument(
         "--chain",
-        choices=("neighbor", "reference"),
-        default="neighbor",
-        help="where a frame starts: from its neighbor's transform (large motion), or each by itself",
+        choices=("reference", "neighbor"),
+        default="reference",
+        help="where a frame starts: each by itself, or from its neighbor's transform (motion too large for the first)",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument("--method", default=Request.method, metavar="NAME", help="how to register (default: svf)")

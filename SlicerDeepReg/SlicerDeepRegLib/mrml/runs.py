@@ -23,6 +23,7 @@ MARK = "DeepReg.Run"
 OWNED = {
     "warped": "warped",
     "transform": "transform",
+    "transform_back": "transform back",
     "jacobian": "Jacobian",
     "segmentation": "warped segmentation",
     "labels": "warped labels",

@@ -162,3 +162,55 @@ def test_a_landmark_to_hold_out_that_is_none_is_refused(desktop, widget, pretend
     parameters.guidePoints, parameters.heldPoints = True, "nose"
     widget.ui.applyButton.click()
     assert pretended.requests == [] and "no landmark 'nose'" in caplog.text
+
+
+def test_other_nodes_are_moved_along_in_either_direction(desktop, registered, synthetic_case):
+    import qt
+
+    widget, run = registered
+    scene, ui = desktop.host.scene, widget.ui
+    fixed_points = synthetic_case.fixed.grid.center_lps_mm + np.array([[0.0, 0, 0], [10, 5, -5]])
+    moving_points = fixed_to_moving(transform_of(run), fixed_points)
+    markups = point_list(scene, "tips", moving_points)
+    dose = add_volume(scene, synthetic_case.moving, "dose")
+    dose.SetAttribute("DicomRtImport.DoseVolume", "1")
+    model = scene.AddNewNodeByClass("vtkMRMLModelNode", "tumor")
+    model.SetAndObservePolyData(sphere(flipped(moving_points[0])))
+    labels = segmentation(scene, "organs", synthetic_case.moving, [("core", 60, 1000)])
+    elsewhere = point_list(scene, "elsewhere", moving_points)
+    other = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "other")
+    elsewhere.SetAndObserveTransformNodeID(other.GetID())
+    widget.panel.update()
+
+    def listed():
+        return [ui.applyToTree.topLevelItem(row).text(0) for row in range(ui.applyToTree.topLevelItemCount)]
+
+    assert {"moving", "tips", "dose", "tumor", "organs"} <= set(listed())
+    assert not {"fixed", "elsewhere"} & set(listed()) and not any(run.name in name for name in listed())
+    ui.copyButton.click()  # nothing is checked
+    assert "Check what to move" in ui.stageLabel.text
+    for row, name in enumerate(listed()):
+        if name in ("tips", "dose", "tumor", "organs"):
+            ui.applyToTree.topLevelItem(row).setCheckState(0, qt.Qt.Checked)
+    ui.copyButton.click()
+    tips = flipped(slicer.util.arrayFromMarkupsControlPoints(slicer.util.getNode("tips moved"), world=True))
+    np.testing.assert_allclose(tips, fixed_points, atol=0.1)
+    center = np.mean(slicer.util.getNode("tumor moved").GetPolyData().GetBounds()[::2])
+    assert center == pytest.approx(flipped(fixed_points[0])[0] - 0.5, abs=1.5)
+    moved = slicer.util.getNode("dose moved")
+    assert moved.GetAttribute("DicomRtImport.DoseVolume") == "1"
+    assert moved.GetImageData().GetDimensions() == run.get("fixed").GetImageData().GetDimensions()
+    values, warped = slicer.util.arrayFromVolume(moved), slicer.util.arrayFromVolume(run.get("warped"))
+    assert np.corrcoef(values.ravel(), warped.ravel())[0, 1] > 0.98
+    assert slicer.util.getNode("organs moved").GetSegmentation().GetNumberOfSegments() == 1
+    assert markups.GetTransformNodeID() is None  # the originals stay
+    ui.putUnderButton.click()
+    assert markups.GetTransformNodeID() == run.get("transform").GetID() == labels.GetTransformNodeID()
+    back = point_list(scene, "targets", fixed_points)
+    ui.directionCombo.setCurrentIndex(1)
+    assert "targets" in listed() and "moving" not in listed()
+    ui.applyToTree.topLevelItem(listed().index("targets")).setCheckState(0, qt.Qt.Checked)
+    ui.putUnderButton.click()
+    there = flipped(slicer.util.arrayFromMarkupsControlPoints(back, world=True))
+    np.testing.assert_allclose(there, moving_points, atol=0.1)
+    assert run.get("transform_back") is not None

@@ -178,6 +178,38 @@ def export(widget):
     check("the report is written", report.exists() and report.stat().st_size > 10_000)
 
 
+def correct(widget, run):
+    """A correction drawn as two clicks would, continued, taken back; then what is moved along."""
+    from SlicerDeepRegLib.mrml.corrections import lines_of
+    from SlicerDeepRegLib.mrml.nodes import bounds_of
+    from SlicerDeepRegLib.mrml.runs import runs
+
+    panel, ui = widget.panel, widget.ui
+    panel.open_page("review")
+    panel.sections["corrections"].box.collapsed = False
+    ui.addCorrectionButton.click()
+    (line,) = lines_of(slicer.mrmlScene, run)
+    center = bounds_of(run.get("warped")).mean(1)
+    for point in (center + [3, -2, 1], center):
+        line.AddControlPoint(*[float(value) for value in point])
+    interaction = slicer.mrmlScene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
+    if interaction is not None:
+        interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    panel.update()
+    slicer.app.processEvents()
+    start = time.time()
+    ui.updateButton.click()
+    shown = wait(lambda: len(runs(slicer.mrmlScene)) == 2, 60)
+    check("a correction is shown, seconds", shown, round(time.time() - start, 2))
+    check("and measured", wait(lambda: not widget.logic.session.busy, 60))
+    corrected = runs(slicer.mrmlScene)[-1]
+    check("it was brought to its place", corrected.facts["metrics"].get("guided_tre_mm", 9) < 0.5)
+    picture("corrected")
+    ui.undoCorrectionButton.click()
+    check("undo takes it back", runs(slicer.mrmlScene) == [run] and not lines_of(slicer.mrmlScene, run))
+    panel.sections["corrections"].box.collapsed = True
+
+
 def compare(widget):
     """Two methods, one after the other; their table; side by side."""
     from SlicerDeepRegLib.mrml.runs import runs
@@ -290,6 +322,7 @@ def main():
         _, _, run = register(widget)
         review(widget, run)
         export(widget)
+        correct(widget, run)
         compare(widget)
         lesson(widget)
         keep_and_delete(widget, run)

@@ -1,0 +1,108 @@
+"""The frames of a series are registered to one of them, and what is known of that one comes to all."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from helpers.geometry import make_grid
+from helpers.images import texture
+from SlicerDeepRegLib.commands import main
+from SlicerDeepRegLib.files.frames import read_frames, write_frames
+from SlicerDeepRegLib.files.images import write_image
+from SlicerDeepRegLib.geometry.points import voxel_centers_lps
+from SlicerDeepRegLib.pipeline.series import register_series
+from SlicerDeepRegLib.types import Image, InputError, Request
+
+GRID = make_grid((36, 40, 32), (2.0, 2.0, 2.0), np.eye(3))
+POINTS = voxel_centers_lps(GRID)
+BEAT = [0.0, 0.5, 1.0]
+TIP = np.array([[3.0, 2.0, 0.0]])
+
+
+def moved(points, beat):
+    away = (points**2).sum(-1)
+    return points + beat * np.exp(-away / (2 * 16.0**2))[..., None] * np.array([5.0, -4.0, 3.0])
+
+
+def ball(points):
+    return (np.linalg.norm(points, axis=-1) < 11).astype(np.int32)
+
+
+FRAMES = [Image(texture(moved(POINTS, beat)).astype(np.float32), GRID, f"frame {n}") for n, beat in enumerate(BEAT)]
+TRUTH = [Image(ball(moved(POINTS, beat)), GRID, f"labels {n}") for n, beat in enumerate(BEAT)]
+
+
+def template(**options):
+    given = {"preset": "fast", "linear": "none", "pair": "people", "similarity": "lncc", "device": "cpu"}
+    return Request(FRAMES[0], FRAMES[0], **{**given, **options})
+
+
+@pytest.mark.parametrize("chain", ["neighbor", "reference"])
+def test_a_segmentation_comes_to_every_frame(chain):
+    found = list(register_series(FRAMES, 0, template(measure=False), TRUTH[0], TIP, TRUTH, chain))
+    assert [one.number for one in found] == [0, 1, 2] and found[0].result is None
+    dice = [one.measured["dice"] for one in found]
+    as_given = 2 * (TRUTH[0].values & TRUTH[2].values).sum() / (TRUTH[0].values.sum() + TRUTH[2].values.sum())
+    assert dice[0] == 1 and min(dice) > 0.87 > as_given + 0.1
+    way = [one.measured["point_1_mm"] for one in found]
+    assert way[0] == 0 and way[1] == pytest.approx(0.5 * way[2], abs=0.8) and 4 < way[2] < 8
+    assert found[2].measured["volume_1_ml"] == pytest.approx(TRUTH[2].values.sum() * 0.008, rel=0.1)
+    assert found[2].measured["motion_mm"] > found[1].measured["motion_mm"] > 1
+
+
+def test_the_command_writes_what_was_found(tmp_path, capsys):
+    write_frames(FRAMES, tmp_path / "heart.nii.gz")
+    write_image(TRUTH[1], tmp_path / "labels.nii.gz")
+    write_frames(TRUTH, tmp_path / "truth.nii.gz")
+    (tmp_path / "tip.csv").write_text("3,2,0\n")
+    command = ["series", "--frames", str(tmp_path / "heart.nii.gz"), "--reference", "1", "--preset", "fast"]
+    command += ["--labels", str(tmp_path / "labels.nii.gz"), "--truth", str(tmp_path / "truth.nii.gz")]
+    command += ["--points", str(tmp_path / "tip.csv"), "--pair", "people", "--similarity", "lncc"]
+    output = tmp_path / "out"
+    assert main([*command, "--output", str(output)]) == 0
+    assert "Dice of the labels brought to 2 frames: 0.9" in capsys.readouterr().out
+    with open(output / "motion.csv", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["frame"] for row in rows] == ["0", "1", "2"] and float(rows[0]["dice"]) > 0.9
+    assert json.loads((output / "series.json").read_text())["reference"] == 1
+    brought = sitk.ReadImage(str(output / "labels.nii.gz"))
+    assert brought.GetSize() == (*GRID.size_ijk, 3)
+    stabilized = read_frames([str(output / "stabilized.nii.gz")], "frames")
+    still, before = (np.abs(one[2].values - FRAMES[1].values).mean() for one in (stabilized, FRAMES))
+    assert still < 0.4 * before
+    transform = sitk.ReadTransform(str(output / "frame_02.h5"))
+    there = np.array(transform.TransformPoint(TIP[0].tolist()))
+    assert np.linalg.norm(there - TIP[0]) > 1
+    assert (output / "frame_00_inverse.h5").is_file() and not (output / "frame_01.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--reference", "7"], "no frame 7: the series has 3"),
+        (["--labels", "small.nii.gz"], "another voxel grid than frame 0"),
+        (["--frames", "labels.nii.gz"], "is one volume, not a series"),
+        (["--frames", "labels.nii.gz", "small.nii.gz"], "Frame 1 has 20 x 20 x 20 voxels and frame 0"),
+        (["--frames", "nothing.nii.gz"], "does not exist"),
+        (["--truth", "two.nii.gz"], "3 frames and 2 label maps"),
+    ],
+)
+def test_a_series_that_cannot_be_registered_is_refused_before_any_work(tmp_path, capsys, monkeypatch, options, text):
+    monkeypatch.chdir(tmp_path)
+    write_frames(FRAMES, tmp_path / "heart.nii.gz")
+    write_frames(TRUTH[:2], tmp_path / "two.nii.gz")
+    write_image(TRUTH[0], tmp_path / "labels.nii.gz")
+    small = make_grid((20, 20, 20), (2.0, 2.0, 2.0), np.eye(3))
+    write_image(Image(ball(voxel_centers_lps(small)), small, "small"), tmp_path / "small.nii.gz")
+    command = ["series", "--output", "out", "--quiet"]
+    if "--frames" not in options:
+        command += ["--frames", "heart.nii.gz"]
+    assert main([*command, *options]) == 2
+    assert text in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_chain_has_a_name():
+    with pytest.raises(InputError, match="neighbor, reference"):
+        list(register_series(FRAMES, 0, template(), chain="next"))
