@@ -104,5 +104,5 @@ def test_a_series_that_cannot_be_registered_is_refused_before_any_work(tmp_path,
 
 
 def test_a_chain_has_a_name():
-    with pytest.raises(InputError, match="neighbor, reference"):
+    with pytest.raises(InputError, match="reference, neighbor"):
         list(register_series(FRAMES, 0, template(), chain="next"))
