@@ -64,7 +64,8 @@ def evaluate(names, folder, data):
             row.update(references["pairs"][pair])
             _measure(run, folder, pair, about, ways(name), found[name], figures / f"{name}.json")
     lines = [
-        f"Command: `python benchmarks/weights.py --evaluate`. Date: {datetime.date.today()}. Machine: {run.machine()}. "
+        f"Command: `python benchmarks/weights.py --evaluate --only {' '.join(models)}`. "
+        f"Date: {datetime.date.today()}. Machine: {run.machine()}. "
         f"{run.THREADS} threads. Dice and HD95 are means over 30 labels; refined: then {REFINE} steps of svf at each "
         "of its two finest scales. None of these people is in the training.",
         "",
@@ -73,7 +74,8 @@ def evaluate(names, folder, data):
         rows = {way: references["pairs"][pair][way] for way in REFERENCES}
         rows.update({f"{name}, {way}": found[name]["pairs"][pair][way] for name in models for way in ways(name)})
         lines += run.case_table(pair, rows).splitlines() + [""]
-    put("trained models", "Models trained on label maps", lines[:-1])
+    # A block for each: they are trained one after another, on machines that have no other's weights.
+    put(f"trained models, {', '.join(models)}", f"Models trained on label maps: {', '.join(models)}", lines[:-1])
     return 0
 
 
