@@ -75,8 +75,10 @@ class Base:
     kind: str = ""
 
 
-def base_of(request: Request, inputs: Inputs, checksums: Mapping[str, str]) -> Base | None:
+def base_of(request: Request, inputs: Inputs, checksums: Mapping[str, str], device: torch.device) -> Base | None:
     """Return the result that a request continues, or None.
+
+    A transform in memory without the way back stays without; that of a file is found, because it will be written.
 
     Raises:
         InputError: it cannot be read, or is one of other images, or nothing corrects it.
@@ -94,7 +96,7 @@ def base_of(request: Request, inputs: Inputs, checksums: Mapping[str, str]) -> B
     path = Path(request.continued)
     if not path.is_dir():
         transform, _ = read_initial(path, inputs.pair.fixed, inputs.pair.moving)
-        return Base(transform, *_asked(request))
+        return Base(_with_inverse(transform, device), *_asked(request))
     described = _described(path, checksums)
     try:
         transform = read_fields(path / OUTPUT_FILES["transform"], path / OUTPUT_FILES["inverse"])
@@ -358,11 +360,10 @@ def _voxels_in(grid: Grid, box: Grid) -> tuple[tuple[slice, ...], np.ndarray]:
     return tuple(slice(a, b + 1) for a, b in zip(low[::-1], high[::-1])), voxel_centers_lps(inner)
 
 
-def with_inverse(transform: Transform, plan: Plan) -> Transform:
+def _with_inverse(transform: Transform, device: torch.device) -> Transform:
     """Return the transform with its way back, found anew where it is not known."""
     if transform.field is None or transform.inverse_fields:
         return transform
-    inverse = inverse_of_field(transform.field, plan.device)
-    return dataclasses.replace(
-        transform, inverse_fields=(inverse, correction_of_inverse(transform.field, inverse, plan.device))
-    )
+    inverse = inverse_of_field(transform.field, device, careful=True)
+    inverses = (inverse, correction_of_inverse(transform.field, inverse, device))
+    return dataclasses.replace(transform, inverse_fields=inverses)

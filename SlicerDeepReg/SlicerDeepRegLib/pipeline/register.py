@@ -19,7 +19,7 @@ from ..warping.path import path_of
 from .align import Alignment, Plan, align
 from .assess import Assessment, assess, measured_stages
 from .clock import Clock
-from .continued import base_of, continued, with_inverse
+from .continued import base_of, continued
 from .initial import initial_transform
 from .provenance import provenance
 from .structures import asks_for_structures, with_structures
@@ -76,7 +76,7 @@ def _register(
     warnings = plan.check(inputs.facts)
     initial, said = initial_transform(request, inputs, plan.method)
     checksums = _checksums(request)  # now: a disk that is taken away in the meantime should not lose the result
-    base = base_of(request, inputs, checksums)
+    base = base_of(request, inputs, checksums, plan.device)
     clock.done("read")
     seen: tuple[str, ...] = ()
     if asks_for_structures(request):
@@ -118,9 +118,6 @@ def _register(
         clock.done("show")
 
     progress(Progress(0.95, "measuring"))
-    if base is not None:
-        whole = with_inverse(alignment.transform, plan)
-        alignment, found = dataclasses.replace(alignment, transform=whole), dataclasses.replace(found, transform=whole)
     assessment = _assessment(request, inputs, alignment, found, tell)
     stages = measured_stages(inputs, alignment, assessment)
     clock.done("measure")

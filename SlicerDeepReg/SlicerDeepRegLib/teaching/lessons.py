@@ -324,7 +324,7 @@ _GUIDANCE = Lesson(
             0,
             "difference",
         ),
-        Step("Its grid shows how: it was torn toward whatever was near and bright.", 0, grid=True),
+        Step("Its grid shows how: it was pulled toward whatever was near and bright.", 0, grid=True),
         Step(
             "Three of the 27 landmarks now pull at the deformation. TRE is that of the OTHER landmarks: those that "
             "guide would be near whatever happened in between.",

@@ -41,15 +41,23 @@ def correction_of_inverse(field: Field, inverse: Field, device: torch.device, ro
 
 
 @torch.no_grad()
-def inverse_of_field(field: Field, device: torch.device) -> Field:
-    """Invert ``id + u`` by fixed-point iteration, on a grid padded until it holds every x + u(x)."""
+def inverse_of_field(field: Field, device: torch.device, careful: bool = False) -> Field:
+    """Invert ``id + u`` by fixed-point iteration, on a grid padded until it holds every x + u(x).
+
+    Args:
+        careful: whether steps are shortened where they overshoot, for fields that expand strongly; takes twice as long.
+    """
     grid, axes = field.grid, existing_axes(field.grid)
     displacement = torch.from_numpy(to_voxels(field, grid, axes))[None].to(device)
     margin = [0, 0, 0]
     for c, axis in enumerate(axes):
         margin[axis] = math.ceil(float(displacement[:, c].abs().max())) + 1
     wide = F.pad(displacement, [margin[axis] for axis in axes for _ in (0, 1)], mode="replicate")
-    return to_lps(inverted(wide)[0].cpu().numpy(), padded(grid, (margin[0], margin[1], margin[2])), axes)
+    return to_lps(
+        (damped(wide) if careful else inverted(wide))[0].cpu().numpy(),
+        padded(grid, (margin[0], margin[1], margin[2])),
+        axes,
+    )
 
 
 @torch.no_grad()
@@ -67,6 +75,27 @@ def inverted(displacement: torch.Tensor, rounds: int = 30, start: torch.Tensor |
     inverse = -displacement if start is None else start
     for _ in range(rounds):
         inverse = warp(displacement, inverse).neg_()
+    return inverse
+
+
+@torch.no_grad()
+def damped(displacement: torch.Tensor, rounds: int = 60) -> torch.Tensor:
+    """Compute what ``inverted`` does with steps that are halved, voxel by voxel, where the error grew.
+
+    It also converges where ``u`` grows by more than a voxel from one voxel to the next.
+
+    Args:
+        displacement: ``u``, (B, n, ...) voxels.
+        rounds: iterations.
+    """
+    inverse, before = -displacement, None
+    length = torch.ones_like(displacement[:, :1])
+    for _ in range(rounds):
+        error = warp(displacement, inverse).add_(inverse)
+        size = torch.linalg.vector_norm(error, dim=1, keepdim=True)
+        if before is not None:
+            length = torch.where(size > before, length * 0.5, (length * 1.1).clamp_(max=1))
+        inverse, before = inverse - length * error, size
     return inverse
 
 

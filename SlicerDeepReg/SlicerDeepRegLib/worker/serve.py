@@ -11,6 +11,7 @@ import dataclasses
 import faulthandler
 import functools
 import gc
+import hashlib
 import os
 import queue
 import shutil
@@ -22,6 +23,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import __version__
 from ..catalog import refresh
 from ..files.atomic import reason
@@ -31,6 +34,7 @@ from ..types import (
     Canceled,
     DeviceLostError,
     DeviceMemoryError,
+    Field,
     InputError,
     Progress,
     ProgressCallback,
@@ -200,7 +204,7 @@ def _registered(
     from ..pipeline import register
 
     meter = LoadMeter()  # now: what the client did to hand the volumes over is done
-    request = protocol.read_request(message["request"], folder)
+    request = _with_known_inverse(protocol.read_request(message["request"], folder))
     use_free_threads(meter)
     arrays = protocol.Arrays(folder)
     shown: list[Transform] = []
@@ -216,7 +220,35 @@ def _registered(
     found = register_with_smaller_plans(request, report, functools.partial(register, show=show, tell=tell))
     # A GPU may have run out of memory while it measured: then what was shown first is not what was found.
     is_shown = bool(shown) and shown[0] is found.transform
+    _remember(found.transform)
     return {"result": protocol.write_result(found, arrays), "is_shown": is_shown}
+
+
+#: The ways back of the last results, by ``_key``: the client has none of them, and a result that is continued needs it.
+_inverses: dict[bytes, tuple[Field, ...]] = {}
+_MOST_INVERSES = 2
+
+
+def _key(field: Field) -> bytes:
+    """Return what tells a field from others: some of its values, as they are also in Slicer."""
+    some = np.ascontiguousarray(field.displacement_lps_mm[::5, ::5, ::5]) + np.float32(0)  # -0.0 and 0.0 are one
+    return hashlib.sha256(repr(some.shape).encode() + some.tobytes()).digest()
+
+
+def _remember(transform: Transform) -> None:
+    if transform.field is not None and transform.inverse_fields:
+        _inverses[_key(transform.field)] = transform.inverse_fields
+        for oldest in list(_inverses)[:-_MOST_INVERSES]:
+            del _inverses[oldest]
+
+
+def _with_known_inverse(request: Request) -> Request:
+    """Return a request that continues one of the last results with the way back of that."""
+    base = request.continued
+    if not isinstance(base, Transform) or base.field is None or base.inverse_fields:
+        return request
+    known = _inverses.get(_key(base.field), ())
+    return dataclasses.replace(request, continued=dataclasses.replace(base, inverse_fields=known))
 
 
 def _segmented(

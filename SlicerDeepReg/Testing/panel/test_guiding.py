@@ -69,6 +69,7 @@ def test_a_result_is_corrected_where_the_user_says_and_undone(desktop, registere
     corner = synthetic_case.fixed.grid.ijk_to_lps[:3, 3] + 0.1
     np.testing.assert_allclose(fixed_to_moving(after, corner[None]), fixed_to_moving(before, corner[None]), atol=0.05)
     assert len(corrected.facts["corrections"]) == 1 and corrected.facts["metrics"]["guided_tre_mm"] < 0.5
+    assert corrected.facts["metrics"]["inverse_error_max_mm"] < 0.5  # the worker still has the way back of the first
     assert any(note.startswith("Correction 1 at") for note in corrected.facts["notes"])
     statuses = {status["name"]: status["color"] for status in corrected.facts["statuses"]}
     assert statuses["Landmarks (TRE)"] == "gray"  # what guided is no measure
