@@ -44,5 +44,10 @@ def structures_of(
     return rows
 
 
+def structure_name(row: Mapping[str, Any]) -> str:
+    """Return the name of a structure; of one that guided the registration with that, since its overlap says nothing."""
+    return f"{row['name']} (guided)" if row.get("guided") else str(row["name"])
+
+
 def _by_number(values: Mapping[Any, Any]) -> dict[int, Any]:
     return {int(label): value for label, value in values.items()}

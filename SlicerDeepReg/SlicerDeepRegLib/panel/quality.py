@@ -23,6 +23,7 @@ from ..metrics.status import (
     Status,
     statuses,
 )
+from ..metrics.structures import structure_name
 from ..metrics.table import written
 from ..mrml.runs import Run
 
@@ -92,7 +93,7 @@ def location_cells(location: Mapping[str, Any]) -> tuple[str, str]:
 def structure_cells(structure: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """Return name, Dice, HD95 and volume of a structure, before and after registration."""
     return (
-        structure["name"],
+        structure_name(structure),
         _before_and_after(structure["dice"], "{:.2f}"),
         _before_and_after(structure["hd95_mm"], "{:.1f}"),
         _volumes(structure["fixed_ml"], structure["warped_ml"]),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..metrics.status import Status, overall
+from ..metrics.structures import structure_name
 from ..metrics.table import STATES, written
 from ..similarity import similarities
 
@@ -91,7 +92,7 @@ def content_of(
         tables["locations"] = _locations(facts["locations"])
     tables["stages"] = _stages(facts["stages"], neutral)
     tables["method"] = _method(facts)
-    bars = [(row["name"], row["dice"]["before"], row["dice"]["after"]) for row in facts.get("structures", [])]
+    bars = [(structure_name(row), row["dice"]["before"], row["dice"]["after"]) for row in facts.get("structures", [])]
     return Content(
         title,
         _summary(facts),
@@ -138,7 +139,7 @@ def _structures(rows: Sequence[Mapping[str, Any]]) -> Table:
         change = f"{100 * (warped / fixed - 1):+.0f}%" if fixed and warped is not None else "-"
         lines.append(
             (
-                row["name"],
+                structure_name(row),
                 *(written(row["dice"][state], "{:.3f}") for state in ("before", "after")),
                 *(written(row["hd95_mm"][state], "{:.1f}") for state in ("before", "after")),
                 written(fixed, "{:.1f}"),

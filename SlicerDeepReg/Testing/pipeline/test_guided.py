@@ -14,6 +14,8 @@ from SlicerDeepRegLib.files.transform_files import read_fields
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, moving_to_fixed, points_before, voxel_centers_lps
 from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.report.content import content_of
+from SlicerDeepRegLib.report.facts import facts_of
 from SlicerDeepRegLib.types import Image, InputError, Transform
 
 GRID = make_grid((44, 48, 40), (1.5, 1.5, 1.6), np.eye(3))
@@ -111,6 +113,10 @@ def test_structures_guide_and_those_held_out_are_measured():
     assert after["guided_labels"] == [1, 3]
     assert after["dice_by_label"][1] > before["dice_by_label"][1] + 0.15
     assert after["dice"] == after["dice_by_label"][2] and after["guided_dice"] > after["dice"]
+    content = content_of(facts_of(led))
+    assert [row[0] for row in content.tables["structures"].lines] == ["label 1 (guided)", "label 2", "label 3 (guided)"]
+    overlap = next(line for line in content.statuses if line.name == "Overlap (Dice)")
+    assert "label 2" in overlap.value and "of 1" in overlap.value
     with pytest.raises(InputError, match="structure liver is to guide.* Both have: 1, 2, 3"):
         guided(fixed_labels=fixed, moving_labels=moving, guide_structures=("liver",))
     with pytest.raises(InputError, match="the fixed labels are missing"):
