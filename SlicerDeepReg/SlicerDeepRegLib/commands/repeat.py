@@ -163,6 +163,8 @@ def _with_files(request: Request, folder: Path) -> Request:
     files |= {field: tuple(found(one) for one in getattr(request, field)) for field in CONTRAST_FIELDS}
     if request.initial_file is not None:
         files["initial"] = found(request.initial_file)
+    if isinstance(request.continued, str):
+        files["continued"] = found(request.continued)
     settings = dict(request.settings)
     if "weights" in settings:
         settings["weights"] = found(settings["weights"])

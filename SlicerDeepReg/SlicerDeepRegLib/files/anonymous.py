@@ -35,6 +35,11 @@ def without_names(result: Result) -> Result:
         given[field] = tuple(f"<{side} {number}>" for number, _ in enumerate(getattr(result.request, field), 2))
     if result.request.initial_file is not None:
         given["initial"] = "<initial>"
+    if isinstance(result.request.continued, (str, os.PathLike)):
+        given["continued"] = "<result>"
+    numbers = {name.lower(): str(number) for number, name in result.label_names.items()}
+    given["guide_structures"] = tuple(numbers.get(name.lower(), name) for name in result.request.guide_structures)
+    given["held_points"] = tuple(f"<landmark {n}>" for n, _ in enumerate(result.request.held_points, 1))
     return dataclasses.replace(
         result,
         request=dataclasses.replace(result.request, fixed_series="", moving_series="", **given),
@@ -59,7 +64,9 @@ def _called(source: Any, called: str) -> Iterator[tuple[str, str]]:
 
 def _names(result: Result) -> Iterator[tuple[str, str]]:
     """Yield each name that may stand in a note, and what to call it."""
-    for field in (*IMAGE_FIELDS, *POINT_FIELDS, "initial_file"):
+    for number, name in enumerate(result.request.held_points, 1):
+        yield name, f"landmark {number}"
+    for field in (*IMAGE_FIELDS, *POINT_FIELDS, "initial_file", "continued"):
         yield from _called(getattr(result.request, field), field.replace("_", " "))
     for field, side in CONTRAST_FIELDS.items():
         for number, source in enumerate(getattr(result.request, field), 2):

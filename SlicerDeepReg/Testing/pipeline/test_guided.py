@@ -217,6 +217,9 @@ def test_a_result_is_continued_around_its_corrections_only(wrong_result, tmp_pat
     assert [stage["name"] for stage in described["stages"]] == ["continued result", "correction"]
     assert any("continued in a box of" in note for note in described["notes"])
     capsys.readouterr()
+    assert main([*command[:-2], "--quiet", "--anonymous"]) == 0
+    anonymous = (output / "result.json").read_text()
+    assert '"continued": "<result>"' in anonymous and "f.csv" not in anonymous
     other = [*given[:1], given[3], *given[2:]]
     assert main(["register", *other, "--output", str(output), "--continue", str(folder / "base"), *points]) != 0
     assert "one of another fixed image" in capsys.readouterr().err
