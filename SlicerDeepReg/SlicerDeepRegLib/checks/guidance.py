@@ -14,15 +14,17 @@ from ..preparation.guiding import guiding_channels
 from ..types import Channels, Guidance, Image, InputError, Request
 from .landmarks import Pairs, listed
 
-#: The uncertainty of landmarks that continue a result, where none is given.
-CORRECTION_MM = 1.0
+#: The uncertainty of landmarks that continue a result, where none is given: they are met exactly.
+CORRECTION_MM = 0.0
 #: Landmarks this near to one another are neighbors; their motion differs by no more than this, mm.
 NEIGHBORS_MM, MOST_APART_MM = 40.0, 20.0
 #: The part of their distance that neighbors keep at least, and the factor that it grows by at most: beyond, the motion
 #: between them would fold or tear.
 LEAST_KEPT, MOST_GROWN = 0.2, 3.0
+#: Nobody marks a point more exactly than this, mm: landmarks that differ by less contradict nothing.
+MARKED_MM = 1.0
 #: From so many landmarks on, the rigid motion that most of them share is taken away before they are compared.
-FEWEST_SHARED = 4
+FEWEST_SHARED, FITS = 4, 60
 ALL = "all"
 
 
@@ -159,14 +161,15 @@ def contradicting(fixed_lps_mm: np.ndarray, moving_lps_mm: np.ndarray) -> np.nda
         fixed_lps_mm, moving_lps_mm: (N, 3) LPS mm.
     """
     count = len(fixed_lps_mm)
-    moved = moving_lps_mm - _shared(fixed_lps_mm, moving_lps_mm)(fixed_lps_mm) + fixed_lps_mm
+    # What is left of the motion once the shared one is taken away, in the frame of the fixed image.
+    moved = apply_matrix(np.linalg.inv(_shared_motion(fixed_lps_mm, moving_lps_mm)), moving_lps_mm)
     before = fixed_lps_mm[:, None] - fixed_lps_mm[None]
     after = moved[:, None] - moved[None]
     distance = np.linalg.norm(before, axis=2)
     along = (before * after).sum(2) / np.maximum(distance, 1e-6)
     differs = np.linalg.norm(after - before, axis=2)
     near = (distance < NEIGHBORS_MM) & ~np.eye(count, dtype=bool)
-    small = differs < 1.0  # as far as anybody marks a point
+    small = differs < MARKED_MM
     against = (
         near
         & ~small
@@ -192,28 +195,24 @@ def _unlike_others(place: int, motion: np.ndarray, of: np.ndarray) -> float:
     return float(np.linalg.norm(motion[place] - np.median(motion[of], axis=0)))
 
 
-class _shared:
-    """The rigid motion that most pairs share: that of the triples of which the fewest are far from it."""
-
-    def __init__(self, fixed: np.ndarray, moving: np.ndarray) -> None:
-        self._matrix = np.eye(4)
-        self._matrix[:3, 3] = np.median(moving - fixed, axis=0)
-        if len(fixed) < FEWEST_SHARED:
-            return
-        best = np.median(np.linalg.norm(apply_matrix(self._matrix, fixed) - moving, axis=1))
-        rng = np.random.default_rng(0)
-        for _ in range(60):
-            chosen = rng.permutation(len(fixed))[: max(3, len(fixed) // 2)]
-            try:
-                matrix, _ = fit_landmarks(fixed[chosen], moving[chosen], "rigid")
-            except InputError:  # on one line
-                continue
-            middle = np.median(np.linalg.norm(apply_matrix(matrix, fixed) - moving, axis=1))
-            if middle < best:
-                best, self._matrix = middle, matrix
-
-    def __call__(self, points: np.ndarray) -> np.ndarray:
-        return apply_matrix(self._matrix, points)
+def _shared_motion(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """Return the rigid motion that most pairs share, (4, 4): of fits to half of them, the one that suits most."""
+    shared = np.eye(4)
+    shared[:3, 3] = np.median(moving - fixed, axis=0)
+    if len(fixed) < FEWEST_SHARED:
+        return shared
+    best = np.median(np.linalg.norm(apply_matrix(shared, fixed) - moving, axis=1))
+    rng = np.random.default_rng(0)
+    for _ in range(FITS):
+        chosen = rng.permutation(len(fixed))[: max(3, len(fixed) // 2)]
+        try:
+            matrix, _ = fit_landmarks(fixed[chosen], moving[chosen], "rigid")
+        except InputError:  # on one line
+            continue
+        middle = np.median(np.linalg.norm(apply_matrix(matrix, fixed) - moving, axis=1))
+        if middle < best:
+            best, shared = middle, matrix
+    return shared
 
 
 def _structures(request: Request, fixed: Image | None, moving: Image | None, names: Mapping[int, str]) -> list[int]:

@@ -244,12 +244,12 @@ class _Reader:
             numbers = {name: n for n, name in enumerate(segmentation.names, 1)}
             labels = self.labels(segmentation.labels(numbers), "fixed_rigid")
         there = self.on_grid(labels, fixed, "fixed rigid bodies")
-        small = [int(n) for n in np.unique(there.values[there.values > 0]) if (there.values == n).sum() < LEAST_BODY]
+        small = [int(n) for n in np.unique(there.values[there.values > 0]) if _is_too_small(there.values == n)]
         if small or not there.values.any():
             what = f"label {small[0]} of" if small else ""
             raise InputError(
-                f"A rigid body needs at least {LEAST_BODY} voxels, and {what} {labels.name} has fewer inside the fixed "
-                "image. Draw it larger, or leave it out.",
+                f"A rigid body needs at least {LEAST_BODY} voxels that are not in one row, and {what} {labels.name} "
+                "has fewer inside the fixed image. Draw it larger, or leave it out.",
                 "fixed_rigid",
             )
         return there
@@ -300,6 +300,12 @@ class _Reader:
             )
         )
         return Image(values.astype(np.int32), labels.grid, labels.name, labels.dimensions) if whole else labels
+
+
+def _is_too_small(body: np.ndarray) -> bool:
+    """Tell whether no rigid motion can be estimated from a body: it has too few voxels, or one row of them."""
+    where = np.argwhere(body)
+    return len(where) < LEAST_BODY or int((np.ptp(where, axis=0) > 0).sum()) < 2
 
 
 def _both(gaps: Gaps | None, excluded: np.ndarray | None) -> np.ndarray | None:

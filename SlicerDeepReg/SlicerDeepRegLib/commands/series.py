@@ -16,7 +16,7 @@ from ..types import DEVICES, PAIR_CHOICES, PERSON, PRESETS, Image, InputError, R
 from .register import ProgressBar, read_settings
 
 #: What is written, beside the transform of each frame.
-FILES = {"labels": "labels.nii.gz", "stabilized": "stabilized.nii.gz", "table": "motion.csv", "result": "series.json"}
+FILES = {"labels": "labels", "stabilized": "stabilized", "table": "motion.csv", "result": "series.json"}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -24,8 +24,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "series",
         help="register the frames of a series (4D image) to one of them",
         description="Register every frame of a series to a reference frame, bring the segmentation of the reference "
-        "to all frames, and write how volumes and points move: labels.nii.gz and stabilized.nii.gz (4D, all frames as "
-        "the reference lies), motion.csv, a transform for each frame and series.json.",
+        "to all frames, and write how volumes and points move: labels and stabilized (all frames as the reference "
+        "lies) as 4D NIfTI and as sequences that Slicer plays, motion.csv, a transform for each frame and series.json.",
     )
     parser.add_argument(
         "--frames", required=True, nargs="+", metavar="FILE", help="a 4D image, or the frames as images of their own"
@@ -59,7 +59,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0."""
     from ..device import use_free_threads
-    from ..files.frames import read_frames, write_frames
+    from ..files.frames import read_frames, write_frames, write_sequence
     from ..files.images import load
     from ..files.points import load_points
     from ..files.results import output_folder
@@ -107,9 +107,11 @@ def run(options: argparse.Namespace) -> int:
                 stabilized[found.number] = warp_back(*here, found.result.transform)
         if bar is not None:
             bar.close()
-        if brought:
-            write_frames([brought[n] for n in sorted(brought)], folder / FILES["labels"])
-        write_frames([stabilized[n] for n in sorted(stabilized)], folder / FILES["stabilized"])
+        for name, images in (("labels", brought), ("stabilized", stabilized)):
+            if images:
+                in_order = [images[number] for number in sorted(images)]
+                write_frames(in_order, folder / f"{FILES[name]}.nii.gz")
+                write_sequence(in_order, folder / f"{FILES[name]}.seq.nrrd", labels=name == "labels")
         table = [rows[n] for n in sorted(rows)]
         columns = list(dict.fromkeys(name for row in table for name in row))
         with open(folder / FILES["table"], "w", newline="", encoding="utf-8") as stream:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from ..types import Image, InputError
@@ -52,3 +54,47 @@ def write_frames(frames: Sequence[Image], path: Path) -> None:
     except RuntimeError as error:
         check_memory_ran_out(error)
         raise OSError(f"{path} could not be written: {str(error).strip().splitlines()[-1]}") from error
+
+
+#: The types of voxels as NRRD names them.
+_TYPES = {"u1": "uint8", "i2": "int16", "i4": "int32", "f4": "float", "f8": "double"}
+
+
+def write_sequence(frames: Sequence[Image], path: Path, labels: bool = False) -> None:
+    """Write images on one grid as a volume sequence, which Slicer's sequence browser plays.
+
+    The format is that of Slicer 5.8's documentation (developer guide, Sequences): a NRRD file whose first axis is the
+    list of frames. SimpleITK writes no list.
+
+    Args:
+        path: ends in .seq.nrrd.
+        labels: whether the frames are label maps.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be written.
+    """
+    grid, values = frames[0].grid, np.stack([frame.values for frame in frames], axis=-1)
+    if labels:
+        values = values.astype(np.int16 if values.max() < 32768 else np.int32)
+    elif values.dtype.str[1:] not in _TYPES:
+        values = values.astype(np.float32)
+    columns = [f"({','.join(f'{part:.17g}' for part in grid.ijk_to_lps[:3, c])})" for c in range(3)]
+    node = "vtkMRMLLabelMapVolumeNode" if labels else "vtkMRMLScalarVolumeNode"
+    header = [
+        "NRRD0005",
+        f"type: {_TYPES[values.dtype.str[1:]]}",
+        "dimension: 4",
+        "space: left-posterior-superior",
+        f"sizes: {len(frames)} {' '.join(map(str, grid.size_ijk))}",
+        f"space directions: none {' '.join(columns)}",
+        "kinds: list domain domain domain",
+        'labels: "frame" "" "" ""',
+        "endian: little",
+        "encoding: gzip",
+        f"space origin: ({','.join(f'{part:.17g}' for part in grid.origin_lps_mm)})",
+        "axis 0 index type:=numeric",
+        f"axis 0 index values:={' '.join(str(number) for number in range(len(frames)))}",
+        f"DataNodeClassName:={node}",
+    ]
+    little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    path.write_bytes("\n".join([*header, "", ""]).encode("ascii") + gzip.compress(little.tobytes(), 1, mtime=0))

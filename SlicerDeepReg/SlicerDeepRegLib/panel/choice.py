@@ -84,8 +84,8 @@ class Choice:
         return [node for node in nodes if node is not None]
 
 
-#: How near to its place a correction is brought, mm.
-CORRECTION_MM = 0.5
+#: How far a correction may be wrong, mm: not at all, since the user sees where its ends lie.
+CORRECTION_MM = 0.0
 #: Findings that the worker settles by itself, because it knows better or can take a faster preset: warnings here.
 SETTLED_BY_WORKER = {"memory": "", "gpu_memory": "Otherwise a faster preset will be tried."}
 

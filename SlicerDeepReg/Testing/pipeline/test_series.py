@@ -9,9 +9,10 @@ import SimpleITK as sitk
 from helpers.geometry import make_grid
 from helpers.images import texture
 from SlicerDeepRegLib.commands import main
-from SlicerDeepRegLib.files.frames import read_frames, write_frames
+from SlicerDeepRegLib.files.frames import read_frames, write_frames, write_sequence
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.geometry.points import voxel_centers_lps
+from SlicerDeepRegLib.mrml.nodes import grid_of
 from SlicerDeepRegLib.pipeline.series import register_series
 from SlicerDeepRegLib.types import Image, InputError, Request
 
@@ -69,6 +70,11 @@ def test_the_command_writes_what_was_found(tmp_path, capsys):
     assert json.loads((output / "series.json").read_text())["reference"] == 1
     brought = sitk.ReadImage(str(output / "labels.nii.gz"))
     assert brought.GetSize() == (*GRID.size_ijk, 3)
+    played = sitk.ReadImage(str(output / "labels.seq.nrrd"))  # a list is read as components
+    assert played.GetNumberOfComponentsPerPixel() == 3 and played.GetSize() == GRID.size_ijk
+    np.testing.assert_allclose(played.GetOrigin(), GRID.origin_lps_mm)
+    values = sitk.GetArrayFromImage(played)
+    np.testing.assert_array_equal(values[..., 2], sitk.GetArrayFromImage(brought[:, :, :, 2]))
     stabilized = read_frames([str(output / "stabilized.nii.gz")], "frames")
     still, before = (np.abs(one[2].values - FRAMES[1].values).mean() for one in (stabilized, FRAMES))
     assert still < 0.4 * before
@@ -76,6 +82,22 @@ def test_the_command_writes_what_was_found(tmp_path, capsys):
     there = np.array(transform.TransformPoint(TIP[0].tolist()))
     assert np.linalg.norm(there - TIP[0]) > 1
     assert (output / "frame_00_inverse.h5").is_file() and not (output / "frame_01.h5").exists()
+
+
+def test_slicer_reads_a_sequence(tmp_path):
+    slicer = pytest.importorskip("slicer")
+    if not hasattr(slicer, "vtkMRMLVolumeSequenceStorageNode"):
+        pytest.skip("slicer-core here has no sequences of volumes")
+    write_sequence(FRAMES, tmp_path / "heart.seq.nrrd")
+    storage, sequence = slicer.vtkMRMLVolumeSequenceStorageNode(), slicer.vtkMRMLSequenceNode()
+    scene = slicer.vtkMRMLScene()
+    scene.AddNode(sequence)
+    scene.AddNode(storage)
+    storage.SetFileName(str(tmp_path / "heart.seq.nrrd"))
+    assert storage.ReadData(sequence) and sequence.GetNumberOfDataNodes() == 3
+    node = sequence.GetNthDataNode(2)
+    np.testing.assert_allclose(grid_of(node).ijk_to_lps, GRID.ijk_to_lps, atol=1e-6)
+    np.testing.assert_allclose(slicer.util.arrayFromVolume(node), FRAMES[2].values, atol=1e-3)
 
 
 @pytest.mark.parametrize(

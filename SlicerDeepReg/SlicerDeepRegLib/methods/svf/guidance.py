@@ -96,21 +96,9 @@ class RigidBody:
 
     def targets(self, moved_lps_mm: np.ndarray) -> np.ndarray:
         """See :class:`Anchors`."""
-        return self.rigid(self.positions_lps_mm, moved_lps_mm)(self.positions_lps_mm)
-
-    def rigid(self, fixed_lps_mm: np.ndarray, moved_lps_mm: np.ndarray) -> _Motion:
-        """Return the motion nearest to the present one that is rigid after the linear part."""
-        there = apply_matrix(self._linear_lps, moved_lps_mm)
-        matrix, _ = fit_landmarks(fixed_lps_mm, there, "rigid", self._normal)
-        return _Motion(np.linalg.inv(self._linear_lps) @ matrix)
-
-
-class _Motion:
-    def __init__(self, matrix: np.ndarray) -> None:
-        self.matrix = matrix
-
-    def __call__(self, points_lps_mm: np.ndarray) -> np.ndarray:
-        return apply_matrix(self.matrix, points_lps_mm)
+        there = apply_matrix(self._linear_lps, moved_lps_mm)  # the whole motion is rigid, the linear part included
+        matrix, _ = fit_landmarks(self.positions_lps_mm, there, "rigid", self._normal)
+        return apply_matrix(np.linalg.inv(self._linear_lps) @ matrix, self.positions_lps_mm)
 
 
 def anchors_of(pair: WorkingPair) -> list[Anchors]:
