@@ -285,13 +285,13 @@ def _ants(frames: list[Image], given: list[Image], reference: int) -> tuple[obje
             if number == reference:
                 continue
             fixed = read(frame)
-            found = ants.registration(fixed, moving, "SyNOnly", initial_transform="identity", syn_metric="CC")
+            found = ants.registration(fixed, moving, "SyNOnly", initial_transform="identity")
             brought = ants.apply_transforms(fixed, labels, found["fwdtransforms"], interpolator="nearestNeighbor")
             ants.image_write(brought, str(Path(folder) / "brought.nii.gz"))
             values = load(str(Path(folder) / "brought.nii.gz"), "labels", straight=False).values
             dice.append(float(np.mean(list(dice_by_label(given[number].values, values.astype(np.int32)).values()))))
     row = (
-        "ANTs SyN (CC), each frame",
+        "ANTs SyN, each frame",
         f"{np.mean(dice):.3f}",
         f"{min(dice):.3f}",
         f"{time.perf_counter() - began:.0f}",
