@@ -43,6 +43,9 @@ CONTRAST_FIELDS = {"more_fixed": "fixed", "more_moving": "moving"}
 #: different people or an atlas (full deformation).
 VISIT, PERSON, PEOPLE = "visit", "person", "people"
 PAIR_CHOICES = (AUTOMATIC, VISIT, PERSON, PEOPLE)
+#: Where a frame of a series starts: by itself (better on the heart of benchmarks/guided.py), or from its neighbor's
+#: transform.
+CHAINS = ("reference", "neighbor")
 #: What a request starts from where it starts from its landmarks; anything else is a file.
 LANDMARKS = "landmarks"
 #: The most repetitions on perturbed inputs that a request may ask for.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from .book import check, check_image, errors_of, memory_findings, raise_error
 from .facts import AttachmentFacts, PairFacts, PointFacts, VolumeFacts, facts_of_image
+from .guidance import held_out
 from .inputs import Inputs, read_inputs
 from .landmarks import Pairs, pair_landmarks
 
@@ -20,6 +21,7 @@ __all__ = [
     "check_image",
     "errors_of",
     "facts_of_image",
+    "held_out",
     "memory_findings",
     "pair_landmarks",
     "raise_error",

@@ -11,10 +11,11 @@ from ..files.surfaces import load_surface
 from ..geometry.landmark_fit import fit_landmarks
 from ..geometry.points import apply_matrix
 from ..preparation.guiding import guiding_channels
-from ..types import Channels, Guidance, Image, InputError, Request
+from ..types import VISIT, Channels, Guidance, Image, InputError, Request
 from .landmarks import Pairs, listed
 
-#: The uncertainty of landmarks that continue a result, where none is given: they are met exactly.
+#: The uncertainty of landmarks that continue a result, where none is given: they are met exactly, since who draws a
+#: correction sees where its ends lie.
 CORRECTION_MM = 0.0
 #: Landmarks this near to one another are neighbors; their motion differs by no more than this, mm.
 NEIGHBORS_MM, MOST_APART_MM = 40.0, 20.0
@@ -33,7 +34,7 @@ class Guiding:
     """What guides a registration.
 
     Attributes:
-        guidance: for methods; None where nothing guides but structures, or nothing at all.
+        guidance: for methods; None where nothing guides.
         channels: of the structures that guide, or None.
         points: (N,) bool, which landmarks guide.
         labels: the structures that guide.
@@ -78,6 +79,12 @@ def guiding_of(
     ]
     if not points.any() and not labels and not len(surfaces[0]) and rigid is None:
         return Guiding(points=points, notes=tuple(notes))
+    if request.pair == VISIT and request.continued is None:
+        raise InputError(
+            "Something is to guide the registration, and the pair was to be one person at one visit, which is not "
+            "deformed. Choose another kind of pair, or register without guidance.",
+            "pair",
+        )
     chosen = np.flatnonzero(points)
     none = np.zeros((0, 3))
     guidance = Guidance(
@@ -109,7 +116,7 @@ def _points(request: Request, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, lis
         raise InputError(
             "Landmarks are to guide the registration, and none are given. Give them in both images.", "fixed_points"
         )
-    guide = ~_held(request.held_points, pairs)
+    guide = ~held_out(request.held_points, pairs)
     notes = []
     if not request.obey_all_points:
         chosen = np.flatnonzero(guide)
@@ -135,8 +142,15 @@ def _points(request: Request, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, lis
     return guide, uncertainty_mm, notes
 
 
-def _held(held: Sequence[str], pairs: Pairs) -> np.ndarray:
-    """Return (N,) which landmarks are held out."""
+def held_out(held: Sequence[str], pairs: Pairs) -> np.ndarray:
+    """Return which landmarks are held out, (N,) bool.
+
+    Args:
+        held: labels, or numbers in the list of the fixed image, from 1 on.
+
+    Raises:
+        InputError: there is no landmark of such a name.
+    """
     chosen = np.zeros(len(pairs.names), bool)
     for name in held:
         places = [n for n, known in enumerate(pairs.names) if known == name]

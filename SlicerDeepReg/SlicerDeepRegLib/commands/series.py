@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..similarity import names as similarity_names
-from ..types import DEVICES, PAIR_CHOICES, PERSON, PRESETS, Image, InputError, Request
+from ..types import CHAINS, DEVICES, PAIR_CHOICES, PERSON, PRESETS, Image, InputError, Request
 from .register import ProgressBar, read_settings
 
-#: What is written, beside the transform of each frame.
-FILES = {"labels": "labels", "stabilized": "stabilized", "table": "motion.csv", "result": "series.json"}
+#: What is written, beside the images and the transform of each frame.
+TABLE, RESULT = "motion.csv", "series.json"
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -38,8 +38,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--truth", metavar="FILE", help="label maps of all frames (4D), to measure the brought ones by")
     parser.add_argument(
         "--chain",
-        choices=("reference", "neighbor"),
-        default="reference",
+        choices=CHAINS,
+        default=CHAINS[0],
         help="where a frame starts: each by itself, or from its neighbor's transform (motion too large for the first)",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
@@ -110,16 +110,16 @@ def run(options: argparse.Namespace) -> int:
         for name, images in (("labels", brought), ("stabilized", stabilized)):
             if images:
                 in_order = [images[number] for number in sorted(images)]
-                write_frames(in_order, folder / f"{FILES[name]}.nii.gz")
-                write_sequence(in_order, folder / f"{FILES[name]}.seq.nrrd", labels=name == "labels")
+                write_frames(in_order, folder / f"{name}.nii.gz")
+                write_sequence(in_order, folder / f"{name}.seq.nrrd", labels=name == "labels")
         table = [rows[n] for n in sorted(rows)]
         columns = list(dict.fromkeys(name for row in table for name in row))
-        with open(folder / FILES["table"], "w", newline="", encoding="utf-8") as stream:
+        with open(folder / TABLE, "w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, columns)
             writer.writeheader()
             writer.writerows(table)
         described = {"reference": options.reference, "chain": options.chain, "frames": table}
-        (folder / FILES["result"]).write_text(json.dumps(described, indent=2, default=float) + "\n", encoding="utf-8")
+        (folder / RESULT).write_text(json.dumps(described, indent=2, default=float) + "\n", encoding="utf-8")
     if not options.quiet:
         dice = [row["dice"] for row in table if row.get("dice") is not None and row["frame"] != options.reference]
         if dice:

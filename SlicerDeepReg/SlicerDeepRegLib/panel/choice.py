@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import AttachmentFacts, PairFacts, Pairs, VolumeFacts, check, pair_landmarks, raise_error
+from ..checks import AttachmentFacts, PairFacts, Pairs, VolumeFacts, check, held_out, pair_landmarks, raise_error
 from ..methods import linear_method, method, settings_of
 from ..mrml.automatic import is_automatic
 from ..mrml.corrections import Correction, partners_of, root_of
@@ -84,8 +84,6 @@ class Choice:
         return [node for node in nodes if node is not None]
 
 
-#: How far a correction may be wrong, mm: not at all, since the user sees where its ends lie.
-CORRECTION_MM = 0.0
 #: Findings that the worker settles by itself, because it knows better or can take a faster preset: warnings here.
 SETTLED_BY_WORKER = {"memory": "", "gpu_memory": "Otherwise a faster preset will be tried."}
 
@@ -297,47 +295,27 @@ def prepare(choice: Choice) -> Prepared:
             names = {**names, **found} if node.IsA("vtkMRMLSegmentationNode") else {**found, **names}
     pairs = _landmarks(choice)
     given.update(fixed_points=pairs.fixed_lps_mm, moving_points=pairs.moving_lps_mm)
-    given["held_points"] = tuple(str(n + 1) for n in _held(choice, pairs))
-    if choice.continued is not None:
-        given.update(_of_corrections(choice, choice.continued, pairs))
+    given["held_points"] = tuple(str(n + 1) for n in np.flatnonzero(held_out(choice.held_points, pairs)))
     request = Request(
-        **{
-            "fixed": fixed.image,
-            "moving": moving.image,
-            "method": choice.method,
-            "linear": choice.linear,
-            "preset": choice.preset,
-            "similarity": choice.similarity,
-            "pair": choice.pair,
-            "initial": choice.start or None,
-            "device": choice.device,
-            "uncertainty_runs": choice.uncertainty_runs,
-            "settings": dict(choice.settings),
-            "guide_points_mm": choice.guide_points_mm,
-            "guide_structures": tuple(str(numbers.get(name, name)) for name in choice.guide_structures),
-            **given,
-        }
+        fixed=fixed.image,
+        moving=moving.image,
+        method=choice.method,
+        linear=choice.linear,
+        preset=choice.preset,
+        similarity=choice.similarity,
+        pair=choice.pair,
+        initial=choice.start or None,
+        device=choice.device,
+        uncertainty_runs=choice.uncertainty_runs,
+        settings=dict(choice.settings),
+        guide_points_mm=choice.guide_points_mm,
+        guide_structures=tuple(str(numbers.get(name, name)) for name in choice.guide_structures),
+        **given,
     )
+    if choice.continued is not None:
+        request = dataclasses.replace(request, **_of_corrections(choice, choice.continued, pairs))
     notes = (*_how_labels_compare(choice), *_automatic(choice), *pairs.facts.notes)
     return Prepared(request, fixed, moving, names, notes)
-
-
-def _held(choice: Choice, pairs: Pairs) -> list[int]:
-    """Return the indices of the pairs of landmarks that are held out.
-
-    Raises:
-        InputError: there is no landmark of such a name.
-    """
-    held = []
-    for name in choice.held_points:
-        places = [n for n, known in enumerate(pairs.names) if known == name]
-        if not places and name.isdigit():
-            places = [n for n, index in enumerate(pairs.fixed_indices) if index + 1 == int(name)]
-        if not places:
-            text = f"There is no landmark {name!r} to hold out. Give labels or numbers of the fixed point list."
-            raise InputError(text, "held_points")
-        held += places
-    return held
 
 
 def _of_corrections(choice: Choice, run: Run, pairs: Pairs) -> dict[str, Any]:
@@ -351,7 +329,7 @@ def _of_corrections(choice: Choice, run: Run, pairs: Pairs) -> dict[str, Any]:
         "fixed_points": fixed,
         "moving_points": moving,
         "held_points": tuple(str(n + 1) for n in range(len(belongs), len(fixed))),
-        "guide_points_mm": CORRECTION_MM,
+        "guide_points_mm": None,  # as checks/guidance.py has it for corrections
         "similarity": facts["similarity"] if facts.get("similarity") in similarities() else choice.similarity,
         "initial": None,
     }

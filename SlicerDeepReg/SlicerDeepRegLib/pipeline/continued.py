@@ -1,7 +1,7 @@
 """Continue a registration from its result: only around the landmarks that correct it, so that it takes seconds.
 
 With ``T`` the result and ``d`` a deformation that is none at the edge of a box around the landmarks, the corrected one
-is ``T(x + d(x))``: what lies outside the box stays as it was, to the last bit. ``d`` is found as any deformation is,
+is ``T(x + d(x))``: what lies outside the box stays as it was. ``d`` is found as any deformation is,
 between the fixed image and the moving one as ``T`` had warped it, and its inverse is one more field of the way back.
 """
 

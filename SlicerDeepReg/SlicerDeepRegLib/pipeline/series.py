@@ -16,11 +16,8 @@ import numpy as np
 
 from ..geometry.points import fixed_to_moving, points_before
 from ..metrics.labels import dice_by_label, voxels_by_label
-from ..types import Image, InputError, Progress, ProgressCallback, Request, Result, Transform
+from ..types import CHAINS, Image, InputError, Progress, ProgressCallback, Request, Result, Transform
 from .register import register
-
-#: Where a frame starts: by itself (better on the heart of benchmarks/guided.py), or from its neighbor's transform.
-CHAINS = ("reference", "neighbor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +72,7 @@ def register_series(
     labels: Image | None = None,
     points_lps_mm: np.ndarray | None = None,
     truth: Sequence[Image] | None = None,
-    chain: str = "reference",
+    chain: str = CHAINS[0],
     report: ProgressCallback | None = None,
 ) -> Iterator[FrameResult]:
     """Register every frame, from the reference outward, and yield what was found of each.

@@ -302,6 +302,10 @@ def test_guidance_goes_with_a_deformation_to_start_from_and_with_perturbed_input
             "no landmark 'nose'.* number 1, number 2",
         ),
         ({"guide_points_mm": -1.0}, "0 mm or more"),
+        (
+            {"pair": "visit", "guide_points_mm": 1.0, "fixed_points": PLACES, "moving_points": PLACES},
+            "one visit, which is not deformed",
+        ),
         ({"fixed_rigid": Image(np.zeros(GRID.shape_kji, np.uint8), GRID, "bone")}, "empty|fewer"),
         ({"fixed_surface": np.zeros((2, 3)), "moving_surface": np.zeros((5, 3))}, "fewer than 3 points"),
         ({"continued": "result", "initial": "start.h5"}, "one of the two"),
