@@ -272,7 +272,7 @@ def measure(case, transform, with_inverse=None):
         dice = dice_by_label(first, second)
         spacing = [s for s, n in zip(labels[0].GetSpacing()[::-1], labels[0].GetSize()[::-1]) if n > 1]
         keep = np.isin(first, wanted) * first, np.isin(second, wanted) * second
-        hd95, _ = surface_by_label(keep[0], keep[1], tuple(spacing))
+        hd95 = surface_by_label(keep[0], keep[1], tuple(spacing))["hd95"]
         metrics["dice"] = float(np.mean([dice[n] for n in wanted if n in dice]))
         metrics["hd95_mm"] = float(np.mean(list(hd95.values())))
     if "mask" in info:

@@ -119,7 +119,7 @@ class Case:
         first = self.labels[0].values.astype(np.int32)
         dice = dice_by_label(first, moved)
         keep = [np.isin(values, self.wanted) * values for values in (first, moved)]
-        hd95, _ = surface_by_label(*keep, tuple(fixed.grid.spacing_mm[::-1]))
+        hd95 = surface_by_label(*keep, tuple(fixed.grid.spacing_mm[::-1]))["hd95"]
         return {
             "dice": float(np.mean([dice[n] for n in self.wanted if n in dice])),
             "hd95_mm": float(np.mean(list(hd95.values()))),

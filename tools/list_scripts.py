@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent / "SlicerDeepReg"
 
 
 #: Rooms of the library for the command line and for developers, which Slicer does not install.
-NOT_INSTALLED = ("comparison", "pretrained", "training")
+NOT_INSTALLED = ("comparison", "experiments", "pretrained", "training")
 
 
 def scripts() -> list[str]:

@@ -50,6 +50,7 @@ WITHOUT_SLICER = (
     "checks",
     "commands",
     "comparison",
+    "experiments",
     "files",
     "geometry",
     "losses",

@@ -86,9 +86,22 @@ def pair(desktop, synthetic_case):
     return add_volume(scene, synthetic_case.fixed, "fixed"), add_volume(scene, synthetic_case.moving, "moving")
 
 
+@pytest.fixture(scope="session")
+def lent_workers():
+    """The class of the panel's client, whose processes go from test to test; those that are left end at the end."""
+    from helpers.lent_worker import LentWorkerClient
+
+    yield LentWorkerClient
+    LentWorkerClient.end_all()
+
+
 @pytest.fixture
-def widget(desktop, pair):
-    """The module opened with a pair in the scene, fast on the CPU."""
+def widget(request, desktop, pair, lent_workers, monkeypatch):
+    """The module opened with a pair in the scene, fast on the CPU; tests of the process are marked own_worker."""
+    from SlicerDeepRegLib.worker import client
+
+    if request.node.get_closest_marker("own_worker") is None:
+        monkeypatch.setattr(client, "WorkerClient", lent_workers)
     opened = desktop.open_module(LIBRARY / "SlicerDeepReg.py")
     opened.panel.parameters.preset = "fast"
     opened.panel.parameters.device = "cpu"

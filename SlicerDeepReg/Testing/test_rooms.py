@@ -118,7 +118,7 @@ def test_cmake_lists_every_script_and_resource(list_scripts):
 
 
 #: Rooms for the command line and for developers.
-NOT_INSTALLED = {"comparison", "pretrained", "training"}
+NOT_INSTALLED = {"comparison", "experiments", "pretrained", "training"}
 
 
 def test_slicer_installs_only_what_its_module_needs(list_scripts):

@@ -15,7 +15,7 @@ from ..types import Canceled, InputError
 
 _LIBRARY = __name__.rpartition(".")[0]
 #: Rooms that Slicer does not install; each has its subcommand in ``command.py``.
-OPTIONAL_ROOMS = ("comparison", "training")
+OPTIONAL_ROOMS = ("comparison", "training", "experiments")
 
 
 def optional_commands() -> list[ModuleType]:

@@ -133,47 +133,17 @@ def _peak_gb() -> float | None:
 
 
 def slices_of(result: Result) -> dict[str, np.ndarray]:
-    """One slice of fixed, moving (by the linear part), warped, log of the Jacobian, and where the transform leads.
-
-    The slice is axial, through the middle of what the fixed image shows; of a single slice it is that. Rows go from
-    anterior to posterior and columns from the patient's right to left, as radiologists look at it.
-    """
-    import SimpleITK as sitk
-
-    from ..files.images import to_sitk
+    """Return planes of fixed, moving (by the linear part), warped, Jacobian, and where the transform leads."""
     from ..geometry.grids import on_grid
     from ..preparation.resample import warp_image
     from ..types import Transform
+    from .planes import planes_of
 
     linear = warp_image(result.moving, result.fixed, Transform(result.stages[0].linear_lps))
-    planes = {}
-    field = result.transform.field
-    vectors = np.moveaxis(on_grid(field, result.fixed.grid).displacement_lps_mm, -1, 0) if field is not None else None
     pictures = {"fixed": result.fixed, "linear": linear, "warped": result.warped, "jacobian": result.jacobian}
-    volumes = {name: image.values.astype(np.float32) for name, image in pictures.items()}
-    if vectors is not None:
-        volumes.update(shift_x=vectors[0].astype(np.float32), shift_y=vectors[1].astype(np.float32))
-    planar = result.fixed.grid.is_planar
-    where = None
-    for name, values in volumes.items():
-        if planar:
-            plane = values.reshape([n for n in values.shape if n > 1])
-            spacing = [float(s) for s, n in zip(result.fixed.grid.spacing_mm, result.fixed.grid.size_ijk) if n > 1]
-        else:
-            image = type(result.fixed)(values, result.fixed.grid, name)
-            turned = sitk.DICOMOrient(to_sitk(image, 3), "LPS")
-            array = sitk.GetArrayFromImage(turned)
-            if where is None:
-                where = _middle(array)
-            plane, spacing = array[where], list(turned.GetSpacing()[:2])
-        planes[name] = np.ascontiguousarray(plane, np.float32)
-    planes["spacing_mm"], planes["planar"] = np.array(spacing, np.float32), np.array(planar)
-    return planes
-
-
-def _middle(array: np.ndarray) -> int:
-    content = (array > array.min() + 0.1 * (array.max() - array.min())).sum((1, 2))
-    return int(np.average(np.arange(len(array)), weights=content)) if content.any() else len(array) // 2
+    field = result.transform.field
+    shift = on_grid(field, result.fixed.grid).displacement_lps_mm if field is not None else None
+    return planes_of(pictures, shift)
 
 
 def main() -> None:

@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     from .pictures import available, draw
     from .request import cells_of, read_methods, read_pairs
     from .run import outcomes as run_cells
-    from .table import lines_of, rows_of
+    from .table import aligned, lines_of, rows_of
 
     pairs = read_pairs(options.pairs)
     if options.anonymous:
@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
     pictures = draw(cells, results, rows, options.output) if available() else {}
     write_pages(cells, results, rows, options.output, reference, _command(options), pictures)
     if not options.quiet:
-        print(_aligned(*lines_of(rows)))
+        print(aligned(*lines_of(rows)))
         if not pictures:
             print('No pictures: matplotlib is not installed (pip install "SlicerDeepReg[compare]").')
         print(f"Results: {options.output / 'report.html'}")
@@ -171,12 +171,3 @@ class ProgressLines:
             shown = ", ".join(f"{name} {value:.3f}" for name, value in known if value is not None)
             text = "done before" if before else f"{outcome['seconds']['registration']:.1f} s, {shown}"
         print(f"[{self.done}/{self.total}] {cell.pair.name}, {cell.method.label}: {text}", file=sys.stderr, flush=True)
-
-
-def _aligned(heading: list[str], lines: list[list[str]]) -> str:
-    widths = [max(len(line[place]) for line in [heading, *lines]) for place in range(len(heading))]
-    shown = []
-    for line in [heading, *lines]:
-        cells = [f"{cell:<{w}}" if place == 0 else f"{cell:>{w}}" for place, (cell, w) in enumerate(zip(line, widths))]
-        shown.append("  ".join(cells))
-    return "\n".join(shown)

@@ -230,9 +230,9 @@ def _page(
     marked = [
         [(cell, place and place == row.label) for cell, place in zip(line, best)] for row, line in zip(rows, lines)
     ]
-    pairs = len({cell.pair.name for cell in cells})
+    pairs, methods = len({cell.pair.name for cell in cells}), len({cell.method.label for cell in cells})
     body = [
-        f"<h1>{len(rows) - 2} methods compared on {pairs} pair{'s' if pairs > 1 else ''}</h1>",
+        f"<h1>{methods} method{'s' if methods > 1 else ''} measured on {pairs} pair{'s' if pairs > 1 else ''}</h1>",
         f'<p class="small">{html.escape(_machine(outcomes))}<br><code>{html.escape(command)}</code></p>',
         '<p class="small">Mean ± standard deviation over the pairs. ↑ more is better, ↓ less is better; the best '
         "method of a column is bold. Blank: not measured.</p>",

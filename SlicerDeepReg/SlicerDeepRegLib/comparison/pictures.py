@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .planes import ALONE, names_of, plane
 from .request import Cell
 from .table import Row, by_structure
 
@@ -25,6 +26,13 @@ INK = "#1c2330"
 #: How far the Jacobian's colors go: from a quarter to four times the volume.
 LOG_LIMIT = np.log(4.0)
 GRID_MM = 10.0
+#: How each plane lies.
+ORIENTED = {
+    "axial": "axial; patient's right is on the left, anterior is up",
+    "coronal": "coronal; patient's right is on the left, superior is up",
+    "sagittal": "sagittal; anterior is on the left, superior is up",
+    ALONE: "as it is stored",
+}
 
 
 def available() -> bool:
@@ -35,23 +43,80 @@ def available() -> bool:
 def draw(
     cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]], rows: Sequence[Row], folder: Path
 ) -> dict[str, Path]:
-    """Draw everything; returns the files by title, in the order of the report."""
-    import matplotlib
+    """Draw everything of a comparison; returns the files by title, in the order of the report."""
+    files = box_plots(rows, by_structure(cells, outcomes, "dice_by_label"), folder)
+    for pair in dict.fromkeys(cell.pair.name for cell in cells):
+        own = [cell for cell in cells if cell.pair.name == pair]
+        planes = [(cell.method.label, _planes(folder / "cells" / f"{cell.file_name}.npz")) for cell in own]
+        files.update(montages(pair, {label: values for label, values in planes if values is not None}, folder))
+    return files
 
-    matplotlib.use("Agg")
-    files: dict[str, Path] = {}
+
+def box_plots(
+    rows: Sequence[Row], structures: Mapping[str, Mapping[str, Sequence[float | None]]], folder: Path
+) -> dict[str, Path]:
+    """Draw boxes of the pairs and of the structures; returns the files by title.
+
+    Args:
+        structures: Dice of each pair, by structure and method.
+    """
+    _without_screen()
+    files = {}
     for title, path in (
         ("Dice of each pair", _box_of_pairs(rows, "dice", "Dice", folder / "dice.png")),
-        ("Dice of each structure", _box_of_structures(cells, outcomes, folder / "structures.png")),
+        ("Dice of each structure", _box_of_structures(structures, folder / "structures.png")),
         ("Landmark error of each pair", _box_of_pairs(rows, "tre_mm", "TRE (mm)", folder / "tre.png")),
     ):
         if path is not None:
             files[title] = path
-    for pair in dict.fromkeys(cell.pair.name for cell in cells):
-        path = _montage(pair, [cell for cell in cells if cell.pair.name == pair], folder)
-        if path is not None:
-            files[f"{pair}: the same slice by every method"] = path
     return files
+
+
+def montages(pair: str, planes: Mapping[str, Mapping[str, np.ndarray]], folder: Path) -> dict[str, Path]:
+    """Draw a pair in each plane, a row for each method; returns the files by title.
+
+    Args:
+        planes: by method, see ``planes.planes_of``: "fixed", "linear", "warped", "jacobian", and the shift.
+    """
+    _without_screen()
+    files = {}
+    for name in names_of(next(iter(planes.values()))) if planes else []:
+        done = {label: plane(values, name) for label, values in planes.items()}
+        shown = "" if name == ALONE else f", {name}"
+        files[f"{pair}: the same slice by every method{shown}"] = _montage(pair, name, done, folder)
+    return files
+
+
+def loss_curves(curves: Mapping[str, Sequence[tuple[int, float]]], title: str, path: Path) -> Path | None:
+    """Draw the loss of each training over its steps; None where there is none.
+
+    Args:
+        curves: by training, (step, loss).
+        title: of the axis.
+    """
+    import matplotlib.pyplot as plt
+
+    _without_screen()
+    known = {label: curve for label, curve in curves.items() if len(curve) > 1}
+    if not known:
+        return None
+    figure, axes = plt.subplots(figsize=(8, 4.2))
+    for label, curve in known.items():
+        steps, losses = np.array(curve).T
+        width = max(1, len(losses) // 50)
+        smooth = np.convolve(losses, np.ones(width) / width, "valid")
+        axes.plot(steps[width - 1 :], smooth, label=label, linewidth=1.2)
+    axes.set_xlabel("step")
+    axes.set_ylabel(title)
+    axes.grid(color="#d9dee7")
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return _saved(figure, path)
+
+
+def _without_screen() -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
 
 
 def _saved(figure: Figure, path: Path) -> Path:
@@ -98,11 +163,10 @@ def _boxes(axes: Axes, known: Sequence[tuple[str, Sequence[float]]]) -> None:
     axes.set_axisbelow(True)
 
 
-def _box_of_structures(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]], path: Path) -> Path | None:
+def _box_of_structures(structures: Mapping[str, Mapping[str, Sequence[float | None]]], path: Path) -> Path | None:
     """One panel for each structure, a box for each method, all on one scale."""
     import matplotlib.pyplot as plt
 
-    structures = by_structure(cells, outcomes, "dice_by_label")
     if not structures:
         return None
     methods = list(next(iter(structures.values())))
@@ -118,7 +182,7 @@ def _box_of_structures(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, An
         known = [(method, [v for v in structures[structure][method] if v is not None]) for method in methods]
         known = [(method, values or [np.nan]) for method, values in known]  # one place for each method in every panel
         _boxes(panel, known)
-        panel.set_title(f"structure {structure}", fontsize=9)
+        panel.set_title(structure if not structure.isdecimal() else f"structure {structure}", fontsize=9)
         panel.tick_params(labelsize=7)
     figure.supxlabel("Dice")
     figure.tight_layout()
@@ -128,26 +192,23 @@ def _box_of_structures(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, An
 # ------------------------------------------------------------------ montage
 
 
-def _montage(pair: str, cells: Sequence[Cell], folder: Path) -> Path | None:
+def _montage(pair: str, name: str, done: Mapping[str, Mapping[str, np.ndarray]], folder: Path) -> Path:
     """Draw a row for each method: warped, difference to fixed, the grid, and the Jacobian; one scale for all."""
     import matplotlib.pyplot as plt
 
-    planes = [(cell.method.label, _planes(folder / "cells" / f"{cell.file_name}.npz")) for cell in cells]
-    done = [(label, values) for label, values in planes if values is not None]
-    if not done:
-        return None
-    first = done[0][1]
+    first = next(iter(done.values()))
     tall, wide = first["fixed"].shape
     ratio = tall * first["spacing_mm"][1] / (wide * first["spacing_mm"][0])
     figure, panels = plt.subplots(
         len(done) + 1, 4, figsize=(10, 2.5 * ratio * (len(done) + 1) + 0.9), squeeze=False, layout="constrained"
     )
     limits = _limits(first["fixed"]), _limits(first["linear"])
-    titles = ("image", "minus fixed", f"grid, {GRID_MM:.0f} mm", "Jacobian")
+    step_mm = _grid_step(first)
+    titles = ("image", "minus fixed", f"grid, {step_mm:g} mm", "Jacobian")
     for place, title in enumerate(titles):  # the last two have nothing in the row of the fixed image
         panels[0 if place < 2 else 1, place].set_title(title, fontsize=10)
     jacobian: AxesImage | None = None
-    for row, (label, values) in enumerate([("fixed", None), *done]):
+    for row, (label, values) in enumerate([("fixed", None), *done.items()]):
         for panel in panels[row]:
             panel.set_xticks([])
             panel.set_yticks([])
@@ -160,22 +221,29 @@ def _montage(pair: str, cells: Sequence[Cell], folder: Path) -> Path | None:
             _difference(
                 panels[row, 1], _scaled(first["linear"], limits[1]) - _scaled(first["fixed"], limits[0]), extent
             )
-            panels[row, 1].set_xlabel("after the linear stage", fontsize=8)
+            panels[row, 1].set_xlabel("before the deformation", fontsize=8)
             panels[row, 2].set_visible(False)
             panels[row, 3].set_visible(False)
             continue
         _gray(panels[row, 0], values["warped"], limits[1], extent)
         _difference(panels[row, 1], _scaled(values["warped"], limits[1]) - _scaled(values["fixed"], limits[0]), extent)
-        _grid(panels[row, 2], values, limits[1], extent)
+        _grid(panels[row, 2], values, limits[1], extent, step_mm)
         jacobian = _jacobian(panels[row, 3], values["jacobian"], extent)
     if jacobian is None:
         raise ValueError("no method is shown in this montage")
     bar = figure.colorbar(jacobian, ax=panels[:, 3], shrink=0.5, location="right", ticks=np.log([0.25, 0.5, 1, 2, 4]))
     bar.ax.set_yticklabels(["¼", "½", "1", "2", "4"])
     bar.set_label("volume, moving to fixed (black: 0 or less)", fontsize=8)
-    orientation = "as it is stored" if first["planar"] else "axial; patient's right is on the left, anterior is up"
-    figure.suptitle(f"{pair}: {orientation}", fontsize=10)
-    return _saved(figure, folder / f"montage-{pair}.png")
+    figure.suptitle(f"{pair}: {ORIENTED[name]}", fontsize=10)
+    ending = "" if name in ("axial", ALONE) else f"-{name}"
+    return _saved(figure, folder / f"montage-{pair}{ending}.png")
+
+
+def _grid_step(planes: Mapping[str, np.ndarray]) -> float:
+    """Return the distance of the grid's lines (mm): GRID_MM, or less where that would be fewer than 8 lines."""
+    tall, wide = planes["fixed"].shape
+    extent = min(tall * planes["spacing_mm"][1], wide * planes["spacing_mm"][0])
+    return next((step for step in (GRID_MM, 5.0, 2.0, 1.0) if extent >= 8 * step), 1.0)
 
 
 def _planes(path: Path) -> dict[str, np.ndarray] | None:
@@ -202,16 +270,16 @@ def _difference(panel: Axes, plane: np.ndarray, extent: Extent) -> None:
     panel.imshow(plane, cmap="RdBu_r", vmin=-1, vmax=1, extent=extent)
 
 
-def _grid(panel: Axes, values: Mapping[str, np.ndarray], limits: Limits, extent: Extent) -> None:
-    """Draw lines of the moving image's space, every GRID_MM, where the transform takes them."""
+def _grid(panel: Axes, values: Mapping[str, np.ndarray], limits: Limits, extent: Extent, step_mm: float) -> None:
+    """Draw lines of the moving image's space, a step apart, where the transform takes them."""
     panel.imshow(values["warped"], cmap="gray", vmin=limits[0], vmax=2 * limits[1] - limits[0], extent=extent)
-    if "shift_x" not in values:
+    if "across_mm" not in values:
         return
     tall, wide = values["warped"].shape
     across, down = values["spacing_mm"]
     x, y = np.meshgrid((np.arange(wide) + 0.5) * across, (np.arange(tall) + 0.5) * down)
-    for base, shift in ((x, values["shift_x"]), (y, values["shift_y"])):
-        levels = np.arange(0, base.max(), GRID_MM)
+    for base, shift in ((x, values["across_mm"]), (y, values["down_mm"])):
+        levels = np.arange(0, base.max(), step_mm)
         panel.contour(x, y, base + shift, levels=levels, colors="#e8b23a", linewidths=0.6)
 
 

@@ -15,7 +15,22 @@ from ..metrics import METRICS
 from .request import Cell
 
 #: Metrics in the order of the papers' tables, by their names in METRICS.
-COMPARED = ("dice", "hd95_mm", "assd_mm", "tre_mm", "ncc", "nmi", "ssim", "folds_percent", "ndv_percent", "sdlogj")
+COMPARED = (
+    "dice",
+    "hd95_mm",
+    "hd_mm",
+    "assd_mm",
+    "topology_changes",
+    "tre_mm",
+    "ncc",
+    "nmi",
+    "nmi_unit",
+    "ssim",
+    "folds_percent",
+    "folds_whole_percent",
+    "ndv_percent",
+    "sdlogj",
+)
 #: What a registration costs: title, the better direction, and definition.
 COSTS = {
     "seconds": ("Seconds", "lower", "wall time of linear stage, preparation and method"),
@@ -57,13 +72,33 @@ def rows_of(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]) -> lis
     for label in labels:
         own = [by_cell[pair, label] for pair in pairs]
         chosen = registry.method(label.partition("/")[0]).card
-        values = _metrics(own, "after")
-        values["seconds"] = [_at(outcome, "seconds", "registration") for outcome in own]
-        values["cpu_seconds"] = [_at(outcome, "spent", "cpu_total") for outcome in own]
-        values["peak_gb"] = [outcome.get("peak_gb") for outcome in own]
-        failed = sum("error" in outcome for outcome in own)
-        rows.append(Row(label, chosen.title, values, chosen.parameters, chosen.multiply_accumulates, failed))
+        rows.append(row_of(label, chosen.title, own, "after", chosen.parameters, chosen.multiply_accumulates))
     return rows
+
+
+def row_of(
+    label: str,
+    title: str,
+    outcomes: Sequence[Mapping[str, Any]],
+    state: str,
+    parameters: int | None = None,
+    operations: int | None = None,
+) -> Row:
+    """Return the row of a method, or of a state before it.
+
+    Args:
+        label, title: of the method.
+        outcomes: of each pair, see ``run.Outcome``.
+        state: whose metrics: "before", "linear" or "after"; what the method cost belongs to the last.
+        parameters, operations: of its network, if it is one.
+    """
+    values = _metrics(outcomes, state)
+    if state == "after":
+        values["seconds"] = [_at(outcome, "seconds", "registration") for outcome in outcomes]
+        values["cpu_seconds"] = [_at(outcome, "spent", "cpu_total") for outcome in outcomes]
+        values["peak_gb"] = [outcome.get("peak_gb") for outcome in outcomes]
+    failed = sum("error" in outcome for outcome in outcomes)
+    return Row(label, title, values, parameters, operations, failed)
 
 
 def _first_good(outcomes: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -85,11 +120,12 @@ def by_structure(
 ) -> dict[str, dict[str, list[float | None]]]:
     """Return the values of a metric of structures, as ``dice_by_label``: one for each pair, by structure and method.
 
-    The result after the linear stage is there as the method "linear".
+    The result after the linear stage, where there was one, is there as the method "linear".
     """
     structures: dict[str, dict[str, list[float | None]]] = {}
     pairs = list(dict.fromkeys(cell.pair.name for cell in cells))
-    methods = ["linear", *dict.fromkeys(cell.method.label for cell in cells)]
+    aligned_first = any("linear" in outcome.get("metrics", {}) for outcome in outcomes)
+    methods = [*(["linear"] if aligned_first else []), *dict.fromkeys(cell.method.label for cell in cells)]
     for cell, outcome in zip(cells, outcomes):
         for state, method in (("linear", "linear"), ("after", cell.method.label)):
             values = outcome.get("metrics", {}).get(state, {}).get(metric) or {}
@@ -210,6 +246,16 @@ def lines_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         done = max((mean_and_deviation(values)[2] for values in row.values.values()), default=0)
         lines.append([*cells, size, operations, f"{done}" + (f" ({row.failed} failed)" if row.failed else "")])
     return heading, lines
+
+
+def aligned(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return the table as text with columns of one width, the first of them to the left."""
+    widths = [max(len(line[place]) for line in [heading, *lines]) for place in range(len(heading))]
+    shown = []
+    for line in [heading, *lines]:
+        cells = [f"{cell:<{w}}" if place == 0 else f"{cell:>{w}}" for place, (cell, w) in enumerate(zip(line, widths))]
+        shown.append("  ".join(cells))
+    return "\n".join(shown)
 
 
 def _shown(value: float) -> str:

@@ -67,16 +67,26 @@ class MultiResolution:
 
     The paper says "multi-resolution loss" without numbers. Chosen: windows of 9, 9, 7 and 5 voxels for the scales 1,
     1/2, 1/4 and 1/8, weights 1, 1/2, 1/4, 1/8, and the regularity on the final displacement in voxels. Half of each
-    window is the radius given below.
+    window is the radius given below. ``levels`` counts them from the finest on; 1 is the loss without this part
+    (ablation of the paper).
     """
 
     RADII = {1: 4, 2: 4, 4: 3, 8: 2}
 
-    def __init__(self, moving: torch.Tensor, fixed: torch.Tensor, inside: Mask = None, regularity: float = 1.0) -> None:
+    def __init__(
+        self,
+        moving: torch.Tensor,
+        fixed: torch.Tensor,
+        inside: Mask = None,
+        regularity: float = 1.0,
+        levels: int = 4,
+    ) -> None:
+        if not 1 <= levels <= len(self.RADII):
+            raise ValueError(f"levels must be 1 to {len(self.RADII)}; it was {levels}")
         self.regularity = regularity
         self.moving: dict[int, torch.Tensor] = {}
         self.losses: dict[int, Callable] = {}
-        for factor, radius in self.RADII.items():
+        for factor, radius in list(self.RADII.items())[: int(levels)]:
             self.moving[factor], small = _reduced(moving, factor), _reduced(fixed, factor)
             mask = _reduced(inside, factor) if inside is not None else None
             self.losses[factor] = LNCC(small, _radii(radius, small), mask)

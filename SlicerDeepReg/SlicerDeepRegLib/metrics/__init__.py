@@ -41,18 +41,29 @@ METRICS: dict[str, Metric] = {
         "larger of the two directed 95th percentiles of surface distance, weighted by surface area, mean over labels",
         "{:.2f}",
     ),
+    "hd_mm": Metric(
+        "HD", "mm", "lower", "Hausdorff distance, the largest surface distance, mean over labels", "{:.2f}"
+    ),
     "assd_mm": Metric("ASSD", "mm", "lower", "average symmetric surface distance, mean over labels"),
     "epe_voxels": Metric(
         "Endpoint error", "voxels", "lower", "mean distance of the displacement to the true one, of synthetic pairs"
     ),
     "ncc": Metric("NCC", "", "higher", "Pearson correlation of the intensities inside the mask", "{:.3f}"),
     "nmi": Metric("NMI", "", "higher", "(H(F) + H(W)) / H(F, W), 64 bins, inside the mask; 1 to 2"),
+    "nmi_unit": Metric("NMI, 0 to 1", "", "higher", "2 I(F, W) / (H(F) + H(W)), 64 bins, inside the mask", "{:.3f}"),
     "ssim": Metric(
         "SSIM", "", "higher", "structural similarity, Gaussian window of sigma 1.5 voxels, mean in the mask", "{:.3f}"
     ),
     "mse": Metric("MSE", "", "lower", "mean squared difference of the intensities, each image scaled to 0..1"),
     "folds_percent": Metric(
         "|J| <= 0", "%", "lower", "voxels with a non-positive Jacobian by central differences", "{:.3g}"
+    ),
+    "folds_whole_percent": Metric(
+        "|J| <= 0, whole volume",
+        "%",
+        "lower",
+        "the same of all voxels, background included, as in TransMorph's tables",
+        "{:.3g}",
     ),
     "ndv_percent": Metric(
         "NDV", "%", "lower", "non-diffeomorphic volume, digital criterion (Liu et al. 2024)", "{:.3g}"

@@ -35,7 +35,7 @@ class Similarities:
         self._means: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # of slabs of the fixed image: mean and variance
 
     def metrics(self, warped: np.ndarray) -> dict[str, float | None]:
-        """Compute NCC, NMI, SSIM and MSE inside the mask.
+        """Compute NCC, NMI (from 1 to 2, and from 0 to 1), SSIM and MSE inside the mask.
 
         Args:
             warped: of the fixed image's shape, scaled to 0..1.
@@ -47,10 +47,12 @@ class Similarities:
         warped = warped[self._box]
         first, second = self._inside, warped[self._mask].astype(np.float64)
         if first.size < 2 or first.std() == 0 or second.std() == 0:
-            return {"ncc": None, "nmi": None, "ssim": None, "mse": None}
+            return {"ncc": None, "nmi": None, "nmi_unit": None, "ssim": None, "mse": None}
+        nmi = normalized_mutual_information(first, second)
         return {
             "ncc": float(np.corrcoef(first, second)[0, 1]),
-            "nmi": normalized_mutual_information(first, second),
+            "nmi": nmi,
+            "nmi_unit": 2 * (1 - 1 / nmi),
             "ssim": self._ssim(warped) if self._has_window else None,
             "mse": float(np.mean((first - second) ** 2)),
         }

@@ -87,9 +87,12 @@ class Measurer:
         return result
 
     def one_by_one(
-        self, warped: Image, warped_labels: Image | None, transform: Transform
+        self, warped: Image, warped_labels: Image | None, transform: Transform, surfaces: bool = True
     ) -> Iterator[Mapping[str, Any]]:
-        """Measure what ``metrics`` does, and yield each group of metrics when it is known, the quick ones first."""
+        """Measure what ``metrics`` does, and yield each group of metrics when it is known, the quick ones first.
+
+        ``surfaces`` are the distances between those of structures, which take longest.
+        """
         if self.fixed_points is not None and self.moving_points is not None:
             errors = target_registration_errors(transform, self.fixed_points, self.moving_points)
             guided = np.zeros(len(errors), bool) if self.guided_points is None else self.guided_points
@@ -106,7 +109,7 @@ class Measurer:
         if self.moving_labels is not None and warped_labels is not None and transform.field is not None:
             changes = topology_changes(self.moving_labels.values, warped_labels.values)
             yield {"topology_changes": len(changes), "topology_by_label": changes}
-        if self.fixed_labels is not None and warped_labels is not None:
+        if surfaces and self.fixed_labels is not None and warped_labels is not None:
             yield self._distances(warped_labels.values)
 
     def locations(
@@ -179,13 +182,9 @@ class Measurer:
         if self.surfaces is None:
             spacing = tuple(s for s, n in zip(self.spacing_kji_mm, fixed.shape) if n > 1)
             self.surfaces = Surfaces(fixed.reshape(shape), spacing)
-        hd95, assd = self.surfaces.compare(warped.reshape(shape))
-        return {
-            "hd95_mm": self._held_out(hd95),
-            "assd_mm": self._held_out(assd),
-            "hd95_by_label_mm": hd95,
-            "assd_by_label_mm": assd,
-        }
+        distances = self.surfaces.compare(warped.reshape(shape))
+        means = {f"{name}_mm": self._held_out(by_label) for name, by_label in distances.items()}
+        return {**means, **{f"{name}_by_label_mm": by_label for name, by_label in distances.items()}}
 
 
 def _thinned(grid: Grid, every: int) -> Grid:

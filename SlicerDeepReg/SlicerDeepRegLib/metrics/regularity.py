@@ -12,6 +12,8 @@ from ..types import Field, Grid, Transform
 def regularity_metrics(field: Field | None, mask: np.ndarray, grid: Grid | None = None) -> dict[str, float]:
     """Compute |J| <= 0, NDV, SDlogJ and the range of |J| inside a mask, of the field without the linear part.
 
+    Of |J| <= 0 there is also the part of all voxels of the grid, as TransMorph's tables have it.
+
     Args:
         field: the displacement, or None for a linear transform (no metrics).
         mask: (K, J, I) bool on the grid.
@@ -23,10 +25,12 @@ def regularity_metrics(field: Field | None, mask: np.ndarray, grid: Grid | None 
     if field is None:
         return {}
     _check(mask, grid or field.grid)
-    jacobian = jacobian_of_field(field, grid)[mask].astype(np.float64)
+    everywhere = jacobian_of_field(field, grid)
+    jacobian = everywhere[mask].astype(np.float64)
     ndv, failing = non_diffeomorphic_volume(field, mask, grid)
     return {
         "folds_percent": float(100 * np.mean(jacobian <= 0)),
+        "folds_whole_percent": float(100 * np.mean(everywhere <= 0)),
         "ndv_percent": ndv,
         "digital_folds_percent": failing,
         "sdlogj": float(np.log(np.maximum(jacobian, 1e-9)).std()),

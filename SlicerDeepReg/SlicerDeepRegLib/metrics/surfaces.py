@@ -1,4 +1,4 @@
-"""Distances between the surfaces of structures, HD95 and ASSD, of all labels of a map at once.
+"""Distances between the surfaces of structures, HD95, HD and ASSD, of all labels of a map at once.
 
 Surface elements, their areas and what is computed of their distances are those of DeepMind's ``surface-distance``, by
 which Learn2Reg compares. The distances themselves are found here, because most of its time goes into what is the same
@@ -21,6 +21,8 @@ with warnings.catch_warnings():
     import surface_distance
     from surface_distance import lookup_tables
 
+#: The distances that are computed.
+DISTANCES = ("hd95", "hd", "assd")
 #: Of a larger structure it is not kept where the nearest place of its surface is.
 MOST_KEPT_BYTES = 20_000_000
 
@@ -85,18 +87,22 @@ class Surfaces:
         self._boxes = scipy.ndimage.find_objects(labels)
         self._surfaces: dict[int, _Surface] = {}
 
-    def compare(self, other: np.ndarray) -> tuple[dict[int, float], dict[int, float]]:
-        """Compute HD95 and ASSD in mm of each label that both maps hold; ``other`` is of the same shape."""
+    def compare(self, other: np.ndarray) -> dict[str, dict[int, float]]:
+        """Compute "hd95", "hd" (the Hausdorff distance) and "assd" in mm of each label that both maps hold.
+
+        Args:
+            other: of the same shape.
+        """
         boxes = scipy.ndimage.find_objects(other)
         common = [label for label, pair in enumerate(zip(self._boxes, boxes), 1) if None not in pair]
 
-        def one(label: int) -> tuple[float, float]:
+        def one(label: int) -> tuple[float, float, float]:
             first = self._surfaces.get(label) or self._surface(self._labels, label, self._boxes[label - 1])
             self._surfaces[label] = first
             return _compared(first, self._surface(other, label, boxes[label - 1]), self._spacing_mm)
 
-        found = dict(zip(common, in_threads(one, common)))
-        return {n: hd95 for n, (hd95, _) in found.items()}, {n: assd for n, (_, assd) in found.items()}
+        found = in_threads(one, common)
+        return {name: {n: values[m] for n, values in zip(common, found)} for m, name in enumerate(DISTANCES)}
 
     def _surface(self, labels: np.ndarray, label: int, box: tuple[slice, ...]) -> _Surface:
         inside = np.pad(labels[box] == label, 1).view(np.uint8)
@@ -108,7 +114,8 @@ class Surfaces:
         return _Surface(low, low + codes.shape, np.argwhere(here) + low, self._areas[codes[here]])
 
 
-def _compared(first: _Surface, second: _Surface, spacing_mm: np.ndarray) -> tuple[float, float]:
+def _compared(first: _Surface, second: _Surface, spacing_mm: np.ndarray) -> tuple[float, float, float]:
+    """Return the distances of two surfaces (mm) in the order of ``DISTANCES``."""
     low, high = np.minimum(first.low, second.low), np.maximum(first.high, second.high)
     distances = {}
     for names, one, other in ((("gt_to_pred", "gt"), first, second), (("pred_to_gt", "pred"), second, first)):
@@ -118,13 +125,14 @@ def _compared(first: _Surface, second: _Surface, spacing_mm: np.ndarray) -> tupl
     hd95 = float(surface_distance.compute_robust_hausdorff(distances, 95))
     forward, backward = surface_distance.compute_average_surface_distance(distances)
     areas = one_area, other_area = first.areas.sum(), second.areas.sum()
-    return hd95, float((forward * one_area + backward * other_area) / sum(areas))
+    largest = max(float(distances[name].max()) for name in ("distances_gt_to_pred", "distances_pred_to_gt"))
+    return hd95, largest, float((forward * one_area + backward * other_area) / sum(areas))
 
 
 def surface_by_label(
     fixed: np.ndarray, warped: np.ndarray, spacing_kji_mm: tuple[float, ...]
-) -> tuple[dict[int, float], dict[int, float]]:
-    """Compute HD95 and ASSD in mm of each label that both maps hold.
+) -> dict[str, dict[int, float]]:
+    """Compute "hd95", "hd" and "assd" in mm of each label that both maps hold.
 
     Args:
         fixed, warped: (K, J, I) or (J, I) integer arrays.

@@ -48,7 +48,8 @@ class MSRDNet(RegistrationNetwork):
         window: voxels along each axis of an attention window; levels that are not larger attend globally.
         global_levels: how many of the coarsest levels attend globally whatever their size.
         multi_scale: the MSR branches; False leaves the stride-2 convolution alone (ablation).
-        separable: the SRF's residual units; False leaves its 1^3 convolution alone (ablation).
+        separable: the SRF's residual units; False for a plain 3^3 convolution with normalization and rectifier in
+            the place of the SRF (ablation).
         head_scale: the heads' output is multiplied by it. A step of Adam changes every weight alike, and a head of
             the coarsest level has 6912 for each component, whose voxel is 32 of the image: unscaled, the first
             steps throw it by tens of voxels.
@@ -150,7 +151,8 @@ class SeparableFusion(nn.Module):
 
     def __init__(self, before: int, after: int, units: bool = True) -> None:
         super().__init__()
-        self.enter = Conv3d(before, after, 1)
+        # Without units a 1^3 convolution would make the field of a level a linear function of its features.
+        self.enter = Conv3d(before, after, 1) if units else unit(before, after)
         self.units = nn.ModuleList(_separable(after) for _ in range(2 if units else 0))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

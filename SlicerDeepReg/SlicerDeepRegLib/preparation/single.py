@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry.grids import content_box, oriented, triple, with_voxels
+from ..geometry.grids import content_box, oriented, resized, triple, with_voxels
 from ..geometry.points import apply_matrix
 from ..types import Grid, Image, InputError
 from .intensity import background_level, robust_range, scaled
@@ -16,8 +16,16 @@ from .resample import resample
 from .working import CROP_MARGIN
 
 
-def grid_by_recipe(image: Image, recipe: Mapping[str, Any], size_ijk: Sequence[int] | None = None) -> Grid:
+def grid_by_recipe(
+    image: Image, recipe: Mapping[str, Any], size_ijk: Sequence[int] | None = None, resample_to: bool = False
+) -> Grid:
     """Where the network's voxels lie: in the recipe's orientation and size of voxels, cut or padded to a size.
+
+    Args:
+        image: whose grid is turned.
+        recipe: as on a card.
+        size_ijk: voxels along each axis that exists.
+        resample_to: the size divides the whole box of the image instead, whatever voxels that gives.
 
     Raises:
         InputError: the size has another number of axes than the image.
@@ -27,7 +35,9 @@ def grid_by_recipe(image: Image, recipe: Mapping[str, Any], size_ijk: Sequence[i
         grid = oriented(grid, recipe["orientation"])
     if recipe.get("voxel_mm"):
         grid = with_voxels(grid, recipe["voxel_mm"])
-    return grid if size_ijk is None else _sized(grid, image, size_ijk)
+    if size_ijk is None:
+        return grid
+    return resized(grid, triple(_size_of(grid, image, size_ijk))) if resample_to else _sized(grid, image, size_ijk)
 
 
 def unit_values(image: Image, grid: Grid, inside: np.ndarray | None = None) -> np.ndarray:
@@ -52,6 +62,19 @@ def _shown(values: np.ndarray) -> tuple[slice, ...]:
 
 def _sized(grid: Grid, image: Image, wanted_ijk: Sequence[int]) -> Grid:
     """Return the grid cut or padded to a size (0 leaves an axis), its middle at the middle of what the image shows."""
+    size_ijk = _size_of(grid, image, wanted_ijk)
+    low, high = content_box(image.values > background_level(image.values))
+    middle_ijk = (grid.lps_to_ijk @ image.grid.ijk_to_lps @ [*((low + high) / 2), 1])[:3]
+    start = np.round(middle_ijk - (np.array(size_ijk) - 1) / 2).astype(int)
+    start = np.where(np.array(size_ijk) >= grid.size_ijk, (np.array(grid.size_ijk) - size_ijk) // 2, start)
+    start = np.where(np.array(size_ijk) < grid.size_ijk, np.clip(start, 0, np.array(grid.size_ijk) - size_ijk), start)
+    matrix = grid.ijk_to_lps.copy()
+    matrix[:3, 3] = (grid.ijk_to_lps @ [*start, 1])[:3]
+    return Grid(triple(size_ijk), matrix)
+
+
+def _size_of(grid: Grid, image: Image, wanted_ijk: Sequence[int]) -> list[int]:
+    """Return a number of voxels for each of the three axes; 0 leaves an axis as it is."""
     size_ijk = list(wanted_ijk)
     if grid.is_planar:
         flat = [c for c in range(3) if grid.size_ijk[c] == 1]
@@ -62,12 +85,4 @@ def _sized(grid: Grid, image: Image, wanted_ijk: Sequence[int]) -> Grid:
         raise InputError(
             f"{image.name} has {axes} axes and --size has {len(wanted_ijk)} numbers. Give one for each axis."
         )
-    size_ijk = [wanted or present for wanted, present in zip(size_ijk, grid.size_ijk)]
-    low, high = content_box(image.values > background_level(image.values))
-    middle_ijk = (grid.lps_to_ijk @ image.grid.ijk_to_lps @ [*((low + high) / 2), 1])[:3]
-    start = np.round(middle_ijk - (np.array(size_ijk) - 1) / 2).astype(int)
-    start = np.where(np.array(size_ijk) >= grid.size_ijk, (np.array(grid.size_ijk) - size_ijk) // 2, start)
-    start = np.where(np.array(size_ijk) < grid.size_ijk, np.clip(start, 0, np.array(grid.size_ijk) - size_ijk), start)
-    matrix = grid.ijk_to_lps.copy()
-    matrix[:3, 3] = (grid.ijk_to_lps @ [*start, 1])[:3]
-    return Grid(triple(size_ijk), matrix)
+    return [wanted or present for wanted, present in zip(size_ijk, grid.size_ijk)]

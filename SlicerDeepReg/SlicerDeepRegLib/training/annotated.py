@@ -45,8 +45,10 @@ def sliced(
 
 def annotated_pairs(
     index: DatasetIndex, subjects: Mapping[str, Prepared], split: str, ratio: float | None
-) -> tuple[list[Pair], list[str]]:
+) -> tuple[list[Pair], list[str], list[str]]:
     """Return pairs from each annotated image to the others of its group, and the names of the annotated ones.
+
+    The third list names an image of each group that is left out, because none of its images has labels.
 
     Args:
         ratio: the part of the images of a series that are annotated; None for all that have labels.
@@ -58,11 +60,12 @@ def annotated_pairs(
     for name, subject in index.subjects.items():
         if subject.split == split:
             series.setdefault(subject.group, []).append(name)
-    pairs, annotated = [], []
+    pairs, annotated, left_out = [], [], []
     for members in series.values():
         for group in _groups(members, ratio):
             with_labels = [name for name in group if "labels" in subjects[name].arrays and _holds(subjects[name])]
             if not with_labels:
+                left_out.append(group[0])
                 continue
             moved = with_labels if ratio is None else [_middle(group, with_labels)]
             others = [name for name in group if name not in moved] or list(group)
@@ -77,7 +80,7 @@ def annotated_pairs(
             "No annotated image has another image in its group to be registered to. Lower --ratio, or put the images "
             "of a series into one group (column group of the CSV)."
         )
-    return pairs, annotated
+    return pairs, annotated, left_out
 
 
 def _holds(subject: Prepared) -> bool:

@@ -53,7 +53,13 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--size", dest="size_ijk", nargs="+", type=int, metavar="N", help="cut or pad to N voxels along i, j(, k)"
     )
+    group.add_argument(
+        "--resample", action="store_true", help="resample the images to --size N voxels instead of cutting them"
+    )
     group.add_argument("--voxel-mm", type=float, metavar="MM", help="resample to voxels of that size")
+    for name, value, text in (("match", True, "match"), ("no-match", False, "do not match")):
+        text = f"{text} the moving image's intensities to the fixed one's"
+        group.add_argument(f"--{name}", dest="match", action="store_const", const=value, help=text)
     group.add_argument("--orientation", metavar="RAS", help="turn volumes so that i, j, k grow these ways")
     group.add_argument(
         "--label-maps",
@@ -94,7 +100,14 @@ def _add_schedule(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--regularity", type=float, metavar="X", help="weight of smoothness in the paper's loss")
     for name, text in (("image", "the paper's loss"), ("label", "overlap of labels"), ("field", "the known field")):
         group.add_argument(f"--{name}-weight", type=float, metavar="X", help=f"weight of {text}")
-    group.add_argument("--clip", type=float, metavar="X", help="largest norm of the gradient (default: 1)")
+    group.add_argument("--clip", type=float, metavar="X", help="largest norm of the gradient; 0 for any")
+    group.add_argument(
+        "--set",
+        dest="changed",
+        action="append",
+        metavar="NAME=VALUE",
+        help="an argument of the network (--set stages=5), or of its loss (--set loss.agreement=1)",
+    )
     group.add_argument("--ema", type=float, metavar="X", help="keep a running mean of the weights, as 0.999")
     group.add_argument(
         "--precision", choices=PRECISIONS, help="auto (default): by the GPU; on a CPU what is faster of fp32 and bf16"
@@ -143,6 +156,8 @@ def run(options: argparse.Namespace) -> int:
     given = {name: value for name, value in asked.items() if name in names}
     if "size_ijk" in given:
         given["size_ijk"] = tuple(given["size_ijk"])
+    if "changed" in given:
+        given["changed"] = tuple(given["changed"])
     request = TrainingRequest(**given, skip_bad=asked.get("on_bad_image") == "skip")
     try:
         ended = train(request, lambda text: print(text, flush=True))

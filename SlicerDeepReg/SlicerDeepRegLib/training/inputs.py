@@ -20,7 +20,7 @@ from .annotated import annotated_pairs, classes_of, sliced
 from .dataset.index import DatasetIndex, Pair
 from .dataset.pairs import make_pairs
 from .dataset.read import read_dataset_index
-from .dataset.splits import with_splits
+from .dataset.splits import described, with_splits, write_split
 from .distributed import Distributed
 from .label_maps.atlas import prepare_atlas
 from .label_maps.frame import LabelMap, prepare_label_maps
@@ -75,6 +75,16 @@ class Setup:
     def augment(self) -> str:
         """Name of the augmentation."""
         return self.request.augment or self.schedule.augment
+
+    @property
+    def match(self) -> bool:
+        """Return whether the moving image gets the intensities of the fixed one."""
+        return self.schedule.match if self.request.match is None else self.request.match
+
+    @property
+    def resample(self) -> bool:
+        """Return whether images are resampled to their size, not cut."""
+        return self.request.resample or self.schedule.resample
 
     @property
     def mirrored_axes(self) -> tuple[int, ...]:
@@ -217,7 +227,7 @@ def _structure_inputs(setup: Setup) -> TrainingInputs:
         optimizer=request.optimizer or schedule.optimizer,
         learning_rate=request.learning_rate or schedule.learning_rate,
         decay=request.decay or schedule.decay,
-        clip=request.clip,
+        clip=schedule.clip if request.clip is None else request.clip,
         ema=request.ema,
         precision=_precision(setup),
         seed=request.seed,
@@ -302,7 +312,7 @@ def _image_inputs(setup: Setup) -> TrainingInputs:
     pairing = request.pairing or ("given" if _gives_training_pairs(index) else setup.schedule.pairing)
     pairs = make_pairs(index, pairing, "train", request.atlas)
     held_out = make_pairs(index, pairing, "val", request.atlas)[: request.validation_pairs]
-    first = _complete(recipe, subjects)
+    first = _complete(recipe, subjects, setup.resample)
     if not held_out:
         setup.say("Nothing to validate on: the held-out images make no pair. The last weights will be the model.")
     used = sorted({name for pair in pairs for name in (pair.moving, pair.fixed)})
@@ -328,8 +338,9 @@ def _image_inputs(setup: Setup) -> TrainingInputs:
         augment=setup.augment,
         mirrored_axes=setup.mirrored_axes,
         workers=setup.workers,
+        match=setup.match,
     )
-    return TrainingInputs(source, _validation_source(held_out, subjects, request.seed), plan)
+    return TrainingInputs(source, _validation_source(held_out, subjects, setup), plan)
 
 
 def _joint_inputs(
@@ -337,11 +348,16 @@ def _joint_inputs(
 ) -> TrainingInputs:
     """Pairs from annotated images to others; the fixed images' labels are for validation alone."""
     request = setup.request
-    _complete(recipe, subjects)
+    _complete(recipe, subjects, setup.resample)
     if request.slices:
         subjects, index = sliced(subjects, index, request.slices)
-    pairs, annotated = annotated_pairs(index, subjects, "train", request.ratio)
-    held_out, _ = annotated_pairs(index, subjects, "val", request.ratio)
+    pairs, annotated, left_out = annotated_pairs(index, subjects, "train", request.ratio)
+    if left_out:
+        setup.say(
+            f"{len(left_out)} groups of images for training have no image with labels and are left out, among them "
+            f"that of {left_out[0]}. Raise --ratio, or label one image of each."
+        )
+    held_out, _, _ = annotated_pairs(index, subjects, "val", request.ratio)
     if len(held_out) > request.validation_pairs:  # spread over all series
         places = np.linspace(0, len(held_out) - 1, request.validation_pairs).round().astype(int)
         held_out = [held_out[n] for n in places]
@@ -369,8 +385,9 @@ def _joint_inputs(
         augment=setup.augment,
         mirrored_axes=setup.mirrored_axes,
         workers=setup.workers,
+        match=setup.match,
     )
-    return TrainingInputs(source, _validation_source(held_out, subjects, request.seed), plan)
+    return TrainingInputs(source, _validation_source(held_out, subjects, setup), plan)
 
 
 def _subjects(setup: Setup, recipe: Mapping[str, Any]) -> tuple[DatasetIndex, dict[str, Prepared]]:
@@ -391,6 +408,10 @@ def _subjects(setup: Setup, recipe: Mapping[str, Any]) -> tuple[DatasetIndex, di
     index, note = with_splits(usable, part, request.seed, counts, request.atlas)
     if note:
         setup.say(note)
+    for line in described(index):
+        setup.say(line)
+    if setup.distributed.is_main:
+        write_split(index, request.output)
     return index, subjects
 
 
@@ -404,21 +425,24 @@ def _prepared(setup: Setup, index: DatasetIndex, recipe: Mapping[str, Any]) -> t
         size.insert(free_axis, 0)
 
     def prepare(tell: Callable[[str], None]) -> tuple[dict[str, Prepared], list[str]]:
-        return prepare_subjects(index, recipe, size, _cache(request), request.skip_bad, free_axis, tell)
+        return prepare_subjects(index, recipe, size, _cache(request), request.skip_bad, free_axis, tell, setup.resample)
 
     return _once(setup, prepare)
 
 
-def _validation_source(pairs: Sequence[Pair], subjects: Mapping[str, Prepared], seed: int) -> PairSource | None:
-    return PairSource(pairs, subjects, seed, shuffle=False) if pairs else None
+def _validation_source(pairs: Sequence[Pair], subjects: Mapping[str, Prepared], setup: Setup) -> PairSource | None:
+    return PairSource(pairs, subjects, setup.request.seed, shuffle=False, match=setup.match) if pairs else None
 
 
-def _complete(recipe: dict[str, Any], subjects: Mapping[str, Prepared]) -> Prepared:
+def _complete(recipe: dict[str, Any], subjects: Mapping[str, Prepared], resampled: bool) -> Prepared:
     """Write what all images have in common into the recipe; returns one of them."""
     first = next(iter(subjects.values()))
     if first.orientation:
         recipe["orientation"] = first.orientation
-    if recipe["voxel_mm"] is None and max(first.spacing_kji_mm) < 1.01 * min(first.spacing_kji_mm):
+    if resampled and recipe["voxel_mm"] is None:  # their voxels differ; in use an image gets the usual size of them
+        sizes_mm = [float(np.prod(one.spacing_kji_mm)) ** (1 / len(one.shape)) for one in subjects.values()]
+        recipe["voxel_mm"] = round(float(np.median(sizes_mm)), 4)
+    elif recipe["voxel_mm"] is None and max(first.spacing_kji_mm) < 1.01 * min(first.spacing_kji_mm):
         recipe["voxel_mm"] = round(first.spacing_kji_mm[0], 4)
     return first
 
@@ -468,13 +492,14 @@ def _plan(
         optimizer=request.optimizer or schedule.optimizer,
         learning_rate=request.learning_rate or schedule.learning_rate,
         decay=request.decay or schedule.decay,
-        clip=request.clip,
+        clip=schedule.clip if request.clip is None else request.clip,
         ema=request.ema,
         precision=_precision(setup),
         seed=request.seed,
         joint=joint,
         schedule=schedule_name(request),
         augment=setup.augment,
+        match=setup.match if request.data else None,
         mirror=request.mirror,
         start=file_sha256(weights_of(request.start)) if request.start else None,
     )

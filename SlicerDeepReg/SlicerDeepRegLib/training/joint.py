@@ -126,18 +126,9 @@ class JointTask(RegistrationTask):
         metrics = {} if self.alone else metrics_of(pair, output.displacement, spacing_kji_mm, surfaces)
         if not pair["fixed_labels"].any():
             return metrics
-        chosen = np.array(self.classes)[network.segmentation(pair["fixed"]).argmax(1)[0].cpu().numpy()]
+        seen = np.array(self.classes)[network.segmentation(pair["fixed"]).argmax(1)[0].cpu().numpy()]
         true = pair["fixed_labels"][0, 0].cpu().numpy()
-        true = np.where(np.isin(true, self.classes), true, 0)
-        dice = dice_by_label(true.astype(np.int64), chosen.astype(np.int64))
-        # A structure that is there and was not segmented counts as 0.
-        present = [label for label in self.classes[1:] if (true == label).any()]
-        if present:
-            metrics["segmentation_dice"] = float(np.mean([dice.get(label, 0.0) for label in present]))
-        if surfaces and dice:
-            hd95 = surface_by_label(true.astype(np.int32), chosen.astype(np.int32), tuple(spacing_kji_mm))[0]
-            metrics["segmentation_hd95_mm"] = float(np.mean(list(hd95.values())))
-        return metrics
+        return {**metrics, **segmentation_metrics(true, seen, self.classes, spacing_kji_mm, surfaces)}
 
     def write(
         self,
@@ -155,6 +146,31 @@ class JointTask(RegistrationTask):
             write_model(self.plan, parts["registration"], *about, metrics, folder)
         (folder / SEGMENTATION_FOLDER).mkdir(exist_ok=True)
         write_segmentation(self.plan, parts["segmentation"], about, metrics, folder / SEGMENTATION_FOLDER)
+
+
+def segmentation_metrics(
+    true: np.ndarray, seen: np.ndarray, classes: Sequence[int], spacing_kji_mm: Sequence[float], surfaces: bool
+) -> dict[str, float]:
+    """Compute means over the structures of an image: Dice, and with ``surfaces`` HD95, HD and ASSD in mm.
+
+    Args:
+        true: (K, J, I) or (J, I), the labels that are right; those that are no class are background.
+        seen: of that shape, the labels that a network saw.
+        classes: the labels, 0 first.
+        spacing_kji_mm: voxel size along the axes of the arrays.
+    """
+    true = np.where(np.isin(true, classes), true, 0)
+    dice = dice_by_label(true.astype(np.int64), seen.astype(np.int64))
+    # A structure that is there and was not segmented counts as 0.
+    present = [label for label in classes[1:] if (true == label).any()]
+    metrics: dict[str, float] = {}
+    if present:
+        metrics["segmentation_dice"] = float(np.mean([dice.get(label, 0.0) for label in present]))
+    if surfaces and dice:
+        distances = surface_by_label(true.astype(np.int32), seen.astype(np.int32), tuple(spacing_kji_mm))
+        for name, by_label in distances.items():
+            metrics[f"segmentation_{name}_mm"] = float(np.mean(list(by_label.values())))
+    return metrics
 
 
 def build_joint(registration: nn.Module | None, plan: Plan) -> JointNetwork:

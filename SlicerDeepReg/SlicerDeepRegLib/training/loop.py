@@ -26,7 +26,7 @@ from .joint import JointObjective
 from .objective import Objective
 from .optimization import RunningMean, autocast_dtype, learning_rate_at, loss_scaler, optimizer_of
 from .plan import Plan
-from .record import LOG_FILE, TIMED, Timing, keep_log_until, open_board
+from .record import LOG_FILE, TIMED, Timing, keep_log_until, open_board, write_finished
 from .rng import seed_of
 from .sources import Batch, Source
 from .stopping import StopRequest, stop_on_signal
@@ -221,6 +221,8 @@ class Trainer:
     def _end(self, finished: bool, why: str) -> Ended:
         if self.distributed.is_main and self.best is None:  # else the best one that was measured is there
             self._write_model()
+        if self.distributed.is_main and finished:
+            write_finished(self.folder, self.step, self.seconds, why, self.metrics)
         self.distributed.barrier()
         return Ended(self.step, finished, why, self.metrics)
 

@@ -129,7 +129,8 @@ def card_of(
         "network": plan.network,
         "configuration": dict(plan.configuration),
         "dimensions": [plan.dimensions],
-        "recipe": {**plan.recipe, **({"match": False} if painted else {})},  # it learned from any two contrasts
+        # Painted pairs are of any two contrasts.
+        "recipe": {**plan.recipe, **({"match": False} if painted or plan.match is False else {})},
         **({"regime": "brain"} if painted else {}),
         "summary": f"{plan.network} with weights trained by SlicerDeepReg {__version__}.",
         "trained_on": _trained_on(plan, step, seconds, device),

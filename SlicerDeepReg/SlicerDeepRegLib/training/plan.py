@@ -33,6 +33,7 @@ class Plan:
         ema: share of the old in the running mean of the weights, which is what is validated and kept; 0 for none.
         precision: "fp32", "bf16" or "fp16"; "auto" until the steps of the first two were timed.
         joint: None, or the segmentation network and its numbers.
+        match: whether intensities are matched; None where pairs are made.
         augment, mirror: see ``augment``. start: checksum of the weights that it began with, if any.
     """
 
@@ -58,6 +59,7 @@ class Plan:
     joint: Mapping[str, Any] | None = None
     schedule: str = "general"
     augment: str = "none"
+    match: bool | None = None
     mirror: str = ""
     start: str | None = None
 

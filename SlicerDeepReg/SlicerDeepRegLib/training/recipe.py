@@ -72,6 +72,7 @@ def prepare_subjects(
     skip: bool,
     free_axis: int | None = None,
     say: Callable[[str], None] = lambda text: None,
+    resample_to: bool = False,
 ) -> tuple[dict[str, Prepared], list[str]]:
     """Prepare every subject of the index.
 
@@ -81,6 +82,7 @@ def prepare_subjects(
         skip: leave out what cannot be used, instead of stopping.
         free_axis: of i, j, k as 0, 1, 2: images may differ along it, because they are cut into slices along it.
         say: called with a line of text for each image.
+        resample_to: resample to the size, over the whole box of each image, instead of cutting or padding to it.
 
     Returns:
         The prepared subjects by name, and a sentence for each that was left out.
@@ -99,7 +101,7 @@ def prepare_subjects(
     for number, subject in enumerate(index.subjects.values(), start=1):
         say(f"preparing {number} of {len(index.subjects)}: {subject.name}")
         try:
-            subjects[subject.name] = _prepared(subject, recipe, size_ijk, cache)
+            subjects[subject.name] = _prepared(subject, recipe, size_ijk, cache, resample_to)
         except CacheError:
             raise
         except InputError as error:
@@ -109,7 +111,7 @@ def prepare_subjects(
     cropped = [name for name, subject in subjects.items() if subject.cropped]
     if cropped:
         say(f"{len(cropped)} images are larger than the size given, {cropped[0]} among them; the rest was cut off.")
-    for name, why in _misfits(subjects, recipe.get("voxel_mm"), free_axis).items():
+    for name, why in _misfits(subjects, bool(recipe.get("voxel_mm")) or resample_to, free_axis).items():
         if not skip:
             raise InputError(
                 f"{why} Resample them alike, or give --size, --voxel-mm and "
@@ -120,14 +122,14 @@ def prepare_subjects(
     return subjects, left_out
 
 
-def _misfits(subjects: Mapping[str, Prepared], voxel_mm: float | None, free_axis: int | None) -> dict[str, str]:
+def _misfits(subjects: Mapping[str, Prepared], any_voxels: bool, free_axis: int | None) -> dict[str, str]:
     """Return a sentence for each subject whose arrays are not like those of most."""
 
     def kind(subject: Prepared) -> Kind:
         shape = subject.shape
         axes = [n for n in range(len(shape)) if free_axis is None or n != len(shape) - 1 - free_axis]
         # Voxels of a size that was asked for differ a little, so that a whole number of them fills the box.
-        spacing = () if voxel_mm else tuple(round(subject.spacing_kji_mm[n], 3) for n in axes)
+        spacing = () if any_voxels else tuple(round(subject.spacing_kji_mm[n], 3) for n in axes)
         return tuple(shape[n] for n in axes), spacing, subject.orientation
 
     kinds = {name: kind(subject) for name, subject in subjects.items()}
@@ -149,13 +151,16 @@ def _in_words(kind: Kind) -> str:
     )
 
 
-def _prepared(subject: Subject, recipe: Mapping[str, Any], size_ijk: Sequence[int] | None, cache: Path) -> Prepared:
+def _prepared(
+    subject: Subject, recipe: Mapping[str, Any], size_ijk: Sequence[int] | None, cache: Path, resample_to: bool
+) -> Prepared:
     stamp = _stamp(subject)
-    key = json.dumps([VERSION, stamp, dict(recipe), list(size_ijk or [])], sort_keys=True)
+    sizes = [*(size_ijk or []), *(["resampled"] if resample_to else [])]
+    key = json.dumps([VERSION, stamp, dict(recipe), sizes], sort_keys=True)
     base = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
     described = base.with_suffix(".json")
     if not described.is_file():
-        arrays, spacing, orientation, cropped = _arrays(subject, recipe, size_ijk)
+        arrays, spacing, orientation, cropped = _arrays(subject, recipe, size_ijk, resample_to)
         for name, array in arrays.items():
             _write(base.with_suffix(f".{name}.npy"), lambda stream, array=array: np.save(stream, array))
         values = {"spacing_kji_mm": spacing, "arrays": sorted(arrays), "shape": arrays["image"].shape}
@@ -195,13 +200,13 @@ def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def _arrays(
-    subject: Subject, recipe: Mapping[str, Any], size_ijk: Sequence[int] | None
+    subject: Subject, recipe: Mapping[str, Any], size_ijk: Sequence[int] | None, resample_to: bool
 ) -> tuple[dict[str, np.ndarray], list[float], str, bool]:
     """Return the arrays by name, the spacing along their axes (mm), the orientation, and whether they are cropped."""
     image = check_image(read_image(subject.image, "image"), "image")
     labels = _companion(subject.labels, image, "labels")
     mask = _companion(subject.mask, image, "mask")
-    grid = grid_by_recipe(image, recipe, size_ijk)
+    grid = grid_by_recipe(image, recipe, size_ijk, resample_to)
     shape = tuple(n for n in grid.shape_kji if n > 1)
     inside = resample(mask, grid, interpolator=sitk.sitkNearestNeighbor, outside=0) > 0 if mask else None
     arrays = {"image": unit_values(image, grid, inside).astype(np.float16).reshape(shape)}

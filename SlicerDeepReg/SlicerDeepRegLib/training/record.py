@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..files.atomic import whole_file
+from ..files.jsonable import jsonable
 from ..types import InputError
 
 LOG_FILE = "log.jsonl"
+#: Beside a training that is over.
+FINISHED_FILE = "finished.json"
 #: Parts of a step.
 TIMED = ("data", "forward", "backward")
 
@@ -55,6 +60,30 @@ class Timing:
         means = {f"seconds_{part}": self.sums[part] / max(1, self.steps) for part in TIMED}
         self._reset()
         return means
+
+
+def write_finished(folder: Path, step: int, seconds: float, why: str, metrics: Mapping[str, float]) -> None:
+    """Write how a training ended; the file is there only when it is over.
+
+    Args:
+        step: the last one. seconds: of all of it. why: it ended. metrics: of the last validation.
+
+    Raises:
+        OSError: the disk is full or cannot be written to.
+    """
+    values = {"step": step, "seconds": seconds, "why": why, "metrics": dict(metrics)}
+    with whole_file(folder / FINISHED_FILE) as private:
+        private.write_text(json.dumps(jsonable(values), indent=1) + "\n", encoding="utf-8")
+
+
+def read_curve(folder: Path) -> list[tuple[int, float]]:
+    """Return (step, loss) of the log of a training; empty where there is none."""
+    try:
+        lines = (folder / LOG_FILE).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    entries = [json.loads(line) for line in lines if line.startswith("{")]
+    return [(int(e["step"]), float(e["loss"])) for e in entries if e.get("loss") is not None and "step" in e]
 
 
 def keep_log_until(path: Path, step: int) -> None:

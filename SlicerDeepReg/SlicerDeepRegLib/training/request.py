@@ -11,6 +11,7 @@ from ..catalog import MODEL_FOLDERS, Card, card, cards
 from ..networks.segmentation import SEGMENTATIONS
 from ..types import InputError
 from .augment import AUGMENTATIONS
+from .changes import with_changes
 from .schedules import GENERAL, Schedule, find_schedule
 
 
@@ -24,10 +25,13 @@ class TrainingRequest:
         data: a folder, a CSV or a dataset.json; or ``synthetic``: one of ``synthetic.KINDS``; or ``label_maps``: a
             folder of label maps of whole brains, on which images are painted.
         images, labels, masks: see ``dataset.read``. pairing, atlas: see ``dataset.pairs``.
-        size_ijk: images are cut or padded to it. voxel_mm, orientation: of the recipe.
+        size_ijk: images are cut or padded to it, or with ``resample`` resampled to it.
+        voxel_mm, orientation: of the recipe.
         dimensions: 2 or 3, for synthetic pairs of a network that takes both.
         epochs or steps: how long. batch: pairs of one process at once. accumulate: batches of a step.
         image_weight, label_weight, field_weight: see ``objective.Weights``.
+        changed: "NAME=VALUE" for an argument of the network's class, "loss.NAME=VALUE" for one of its loss.
+        match: whether the moving image gets the intensities of the fixed one.
         mirror: axes that are mirrored half of the time, of "ijk".
         validation: part of the subjects that is held out where the data name none; None for the schedule's counts, or a
             tenth. validation_pairs: most of them.
@@ -51,6 +55,7 @@ class TrainingRequest:
     pairing: str | None = None
     atlas: str | None = None
     size_ijk: tuple[int, ...] | None = None
+    resample: bool = False
     voxel_mm: float | None = None
     orientation: str | None = None
     dimensions: int | None = None
@@ -64,10 +69,12 @@ class TrainingRequest:
     learning_rate: float | None = None
     decay: str | None = None
     regularity: float | None = None
+    changed: tuple[str, ...] = ()
     image_weight: float = 1.0
     label_weight: float | None = None
     field_weight: float | None = None
-    clip: float = 1.0
+    clip: float | None = None
+    match: bool | None = None
     ema: float = 0.0
     precision: str = "auto"
     augment: str | None = None
@@ -128,7 +135,11 @@ def checked_structures(request: TrainingRequest) -> Schedule:
         raise InputError("--joint and --slices do not belong to the network that sees structures. Leave them out.")
     _check_numbers(request)
     _check_label_maps(request)
-    _refuse(request, ("image_weight", "label_weight", "field_weight", "regularity"), "the registration networks' loss")
+    _refuse(
+        request,
+        ("changed", "image_weight", "label_weight", "field_weight", "regularity"),
+        "the registration networks' loss",
+    )
     if request.dimensions == 2:
         raise InputError("The network that sees structures takes volumes. Leave out --dimensions.")
     if request.epochs:
@@ -143,7 +154,7 @@ def checked_structures(request: TrainingRequest) -> Schedule:
 
 
 def checked(request: TrainingRequest) -> tuple[Card, Schedule]:
-    """Return the card and the schedule that are asked for.
+    """Return the card and the schedule that are asked for, with the changes of ``--set``.
 
     Raises:
         InputError: something that can be known before any work is wrong.
@@ -167,13 +178,13 @@ def checked(request: TrainingRequest) -> tuple[Card, Schedule]:
         raise InputError("Joint training hides the labels of the fixed images; leave out --label-weight.")
     if not request.joint and (request.alone or request.ratio or request.slices):
         raise InputError("--alone, --ratio and --slices belong to joint training: --joint fcn or unet.")
-    return chosen, schedule
+    return with_changes(request.changed, chosen, schedule)
 
 
 #: Options that decide what is made of images on disk, which painted ones are not.
 _OF_IMAGES = ("images", "labels", "masks", "pairing", "atlas", "orientation", "augment", "mirror", "validation")
-_OF_IMAGES += ("workers", "skip_bad")
-_OPTIONS = {"pairing": "pairs", "skip_bad": "on-bad-image"}
+_OF_IMAGES += ("workers", "skip_bad", "resample", "match")
+_OPTIONS = {"pairing": "pairs", "skip_bad": "on-bad-image", "changed": "set"}
 
 
 def _check_label_maps(request: TrainingRequest) -> None:
@@ -199,7 +210,7 @@ def _check_numbers(request: TrainingRequest) -> None:
         "--validation-pairs": request.validation_pairs < 0 and "0 or more",
         "--log-every": request.log_every < 1 and "1 or more",
         "--workers": (request.workers or 0) < 0 and "0 or more",
-        "--clip": request.clip < 0 and "0 (for none) or more",
+        "--clip": (request.clip or 0) < 0 and "0 (for none) or more",
         "--steps": request.steps is not None and request.steps < 1 and "1 or more",
         "--epochs": request.epochs is not None and request.epochs < 1 and "1 or more",
         "--learning-rate": request.learning_rate is not None and not request.learning_rate > 0 and "above 0",

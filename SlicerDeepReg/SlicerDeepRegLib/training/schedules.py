@@ -27,12 +27,15 @@ class Schedule:
         epochs: passes over the pairs; ``steps`` instead where there are no pairs to count.
         pairing: which pairs are made, see ``dataset.pairs.PAIRINGS``.
         size_ijk: images are cropped or padded to it, voxels along i, j(, k).
+        resample: images are resampled to that size instead.
         batch: pairs of one step.
         optimizer: "adam", "amsgrad" (Adam with it) or "adamw".
         learning_rate: at the start.
         decay: of the learning rate: "constant", or "poly" for (1 - step / steps)^0.9.
         loss: arguments of the network's loss in ``losses/papers.py``.
         augment: see ``augment.AUGMENTATIONS``.
+        clip: largest norm of the gradient; 0 for any, as in papers that say nothing of it.
+        match: whether the moving image gets the intensities of the fixed one, as a registration does it.
         split: how many scans the paper had for training, validation and test; which ones is drawn by the seed.
         chosen: which of these the paper does not give, and were chosen here.
     """
@@ -42,18 +45,27 @@ class Schedule:
     steps: int | None = None
     pairing: str = "random"
     size_ijk: tuple[int, ...] | None = None
+    resample: bool = False
     batch: int = 1
     optimizer: str = "adam"
     learning_rate: float = 1e-4
     decay: str = "constant"
     loss: Mapping[str, Any] = field(default_factory=dict)
     augment: str = "none"
+    clip: float = 0.0
+    match: bool = False
     split: tuple[int, int, int] | None = None
     chosen: tuple[str, ...] = ()
 
 
-_ALL = ("epochs", "pairing", "batch", "optimizer", "learning_rate", "decay", "loss", "augment")
+_ALL = ("epochs", "pairing", "batch", "optimizer", "learning_rate", "decay", "loss", "augment", "clip", "match")
 
+#: What no paper says in full, and is the same in every training.
+_ALWAYS = (
+    "intensities are scaled to 0 to 1 between robust limits; Adam has betas 0.9 and 0.999; weights begin as PyTorch's "
+    "layers do, heads near zero; which scans are held out follows from the seed; the weights with the best validation "
+    "are kept."
+)
 #: What any network can be trained by.
 GENERAL = {
     "general": Schedule(
@@ -62,6 +74,8 @@ GENERAL = {
         optimizer="amsgrad",
         decay="poly",
         augment="light",
+        clip=1.0,
+        match=True,
         chosen=_ALL,
     ),
     "synthetic": Schedule(
@@ -70,6 +84,7 @@ GENERAL = {
         optimizer="amsgrad",
         learning_rate=3e-4,
         decay="poly",
+        clip=1.0,
         chosen=_ALL,
     ),
     "label-maps": Schedule(
@@ -78,6 +93,7 @@ GENERAL = {
         optimizer="amsgrad",
         learning_rate=1e-3,
         decay="poly",
+        clip=1.0,
         chosen=_ALL,
     ),
 }
@@ -114,11 +130,14 @@ def describe_schedules(card: Card) -> str:
         lines.append(f"{name}: {schedule.text}")
         lines.append(
             f"  {length}, pairs {schedule.pairing}, batch {schedule.batch}, {schedule.optimizer} "
-            f"{schedule.learning_rate:g} {schedule.decay}; {weights}; augmentation {schedule.augment}"
+            f"{schedule.learning_rate:g} {schedule.decay}; {weights}; augmentation {schedule.augment}; gradients "
+            f"{f'clipped to a norm of {schedule.clip:g}' if schedule.clip else 'not clipped'}; intensities "
+            f"{'of the moving image matched to the fixed one' if schedule.match else 'not matched'}"
         )
         if schedule.split:
             lines.append(f"  scans for training, validation, test: {', '.join(map(str, schedule.split))}")
         lines.append(f"  chosen here: {', '.join(schedule.chosen) or 'nothing'}")
+    lines.append(f"In each of them, chosen here: {_ALWAYS}")
     return "\n".join(lines)
 
 
@@ -161,6 +180,9 @@ _KINDS = {
         lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
     ),
     "augment": (f"one of {', '.join(AUGMENTATIONS)}", AUGMENTATIONS.__contains__),
+    "clip": ("0 or a number above 0", lambda value: _is_number(value) and value >= 0),
+    "match": ("true or false", lambda value: isinstance(value, bool)),
+    "resample": ("true or false", lambda value: isinstance(value, bool)),
     "split": (
         "a list of three numbers of scans",
         lambda value: isinstance(value, list) and len(value) == 3 and all(n == 0 or _is_count(n) for n in value),

@@ -86,6 +86,7 @@ class PairSource:
         shuffle: sample the order; else the pairs come in their own.
         augment, mirrored_axes: see ``augment.augmented``.
         workers: processes that read and match images; 0 for none.
+        match: the moving image gets the intensities of the fixed one.
     """
 
     def __init__(
@@ -99,8 +100,9 @@ class PairSource:
         augment: str = "none",
         mirrored_axes: tuple[int, ...] = (),
         workers: int = 0,
+        match: bool = True,
     ) -> None:
-        self.data = _Pairs(list(pairs), dict(subjects), seed, redraw, dict(groups or {}), shuffle)
+        self.data = _Pairs(list(pairs), dict(subjects), seed, redraw, dict(groups or {}), shuffle, match)
         self.seed, self.augment, self.mirrored_axes, self.workers = seed, augment, mirrored_axes, workers
         first = next(iter(subjects.values()))
         self.shape, self.spacing_kji_mm = first.shape, first.spacing_kji_mm
@@ -165,8 +167,10 @@ class _Pairs(Dataset):
         redraw: bool,
         groups: Mapping[str, str | None],
         shuffle: bool,
+        match: bool,
     ) -> None:
         self.pairs, self.subjects, self.seed, self.redraw, self.shuffle = pairs, subjects, seed, redraw, shuffle
+        self.match = match
         self.mates: dict[str | None, list[str]] = {}
         if redraw:
             for name in sorted({p.fixed for p in pairs} | {p.moving for p in pairs}):
@@ -192,7 +196,8 @@ class _Pairs(Dataset):
         names = self.names_at(position)
         moving, fixed = (self.subjects[name] for name in names)
         images = [np.asarray(subject.array("image"), np.float32) for subject in (moving, fixed)]
-        images[0] = _matched(images[0], images[1])
+        if self.match:
+            images[0] = matched(images[0], images[1])
         batch = {"moving": torch.from_numpy(images[0])[None], "fixed": torch.from_numpy(images[1])[None]}
         if self.labeled:
             for side, subject in (("moving", moving), ("fixed", fixed)):
@@ -210,8 +215,12 @@ class _Pairs(Dataset):
 COMPARED = 300_000
 
 
-def _matched(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
-    """Return the moving image with the intensities of the fixed one, as a registration prepares them."""
+def matched(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+    """Return the moving image with the intensities of the fixed one, as a registration prepares them.
+
+    Args:
+        moving, fixed: of one shape, 0 to 1, 0 where nothing is shown.
+    """
     both = (moving > 0) & (fixed > 0)
     count = int(both.sum())
     if count < 1000:

@@ -95,7 +95,9 @@ class StructureTask:
         there = [n for n in np.unique(true).tolist() if n]
         metrics = {"dice": float(np.mean([by_label.get(n, 0.0) for n in there])) if there else float("nan")}
         if surfaces and by_label:
-            metrics["hd95_mm"] = float(np.mean(list(surface_by_label(true, seen, tuple(spacing_kji_mm))[0].values())))
+            metrics["hd95_mm"] = float(
+                np.mean(list(surface_by_label(true, seen, tuple(spacing_kji_mm))["hd95"].values()))
+            )
         return metrics
 
     def draw(self, network: torch.nn.Module, pair: Batch, output: StructureOutput) -> np.ndarray:

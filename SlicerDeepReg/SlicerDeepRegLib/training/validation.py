@@ -48,7 +48,7 @@ def metrics_of(
         metrics["dice"] = _mean(dice_by_label(labels[0], labels[1]))
         metrics["dice_before"] = _mean(dice_by_label(labels[0], labels[2]))
         if surfaces:
-            metrics["hd95_mm"] = _mean(surface_by_label(labels[0], labels[1], tuple(spacing_kji_mm))[0])
+            metrics["hd95_mm"] = _mean(surface_by_label(labels[0], labels[1], tuple(spacing_kji_mm))["hd95"])
     if "displacement" in pair:
         metrics["epe_voxels"] = float(mean_distance(displacement, pair["displacement"], inside))
         metrics["epe_voxels_before"] = float(

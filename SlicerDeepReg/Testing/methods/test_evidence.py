@@ -118,8 +118,8 @@ def test_an_unknown_kind_is_refused(pair):
     [
         ("brain_multicontrast/t1", "brain_multicontrast/flair", "visit", "different"),
         ("brain_multicontrast/t1", "moved_contrasts/t1_flair/moving", "person", "different"),
-        ("brain_patients/a_t1", "brain_multicontrast/t2", "people", "different"),
-        ("brain_patients/a_t1", "brain_patients/b_t1", "people", "same"),
+        pytest.param("brain_patients/a_t1", "brain_multicontrast/t2", "people", "different", marks=pytest.mark.slow),
+        pytest.param("brain_patients/a_t1", "brain_patients/b_t1", "people", "same", marks=pytest.mark.slow),
     ],
 )
 def test_real_pairs(shared_data, fixed, moving, kind, modality):

@@ -25,10 +25,10 @@ def cube(shift=0, size=30):
 
 def test_dice_and_surface_distance_of_a_shifted_cube():
     assert dice_by_label(cube(), cube(2)) == {1: pytest.approx(0.8)}
-    hd95, assd = surface_by_label(cube(), cube(2), (1.5, 1.0, 1.0))
-    assert hd95[1] == pytest.approx(3.0)
-    assert 0 < assd[1] < 3.0
-    assert surface_by_label(cube(), cube(), (1.0, 1.0, 1.0))[0] == {1: 0.0}
+    distances = surface_by_label(cube(), cube(2), (1.5, 1.0, 1.0))
+    assert distances["hd95"][1] == pytest.approx(3.0) and distances["hd"][1] == pytest.approx(3.0)
+    assert 0 < distances["assd"][1] < 3.0
+    assert surface_by_label(cube(), cube(), (1.0, 1.0, 1.0))["hd95"] == {1: 0.0}
 
 
 def blobs(seed, shape, labels=4):
@@ -44,7 +44,7 @@ def test_surfaces_are_as_far_apart_as_the_library_of_learn2reg_says(shape):
     fixed, others = blobs(0, shape), [blobs(seed, shape) for seed in (1, 2)] + [np.roll(blobs(0, shape), 1, 0)]
     surfaces = Surfaces(fixed, spacing)
     for other in others:  # the second and third use what was kept of the first
-        hd95, assd = surfaces.compare(other)
+        hd95, hd, assd = (surfaces.compare(other)[name] for name in ("hd95", "hd", "assd"))
         assert set(hd95) == {1, 2, 3, 4}
         for label in hd95:
             found = surface_distance.compute_surface_distances(fixed == label, other == label, spacing)
@@ -52,6 +52,7 @@ def test_surfaces_are_as_far_apart_as_the_library_of_learn2reg_says(shape):
             mean = np.average(surface_distance.compute_average_surface_distance(found), weights=areas)
             assert hd95[label] == pytest.approx(surface_distance.compute_robust_hausdorff(found, 95), abs=1e-9)
             assert assd[label] == pytest.approx(mean, abs=1e-9)
+            assert hd[label] == pytest.approx(surface_distance.compute_robust_hausdorff(found, 100), abs=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(20, 24, 22), (1, 30, 40)])
@@ -74,14 +75,18 @@ def test_mutual_information_is_that_of_scikit_image(monkeypatch):
     fixed, mask = random.random((14, 20, 17), np.float32), random.random((14, 20, 17)) > 0.4
     warped = np.clip(fixed + 0.3 * random.standard_normal(fixed.shape), 0, 1).astype(np.float32)
     expected = normalized_mutual_information(fixed[mask], warped[mask], bins=64)
-    assert similarity_metrics(fixed, warped, mask)["nmi"] == pytest.approx(expected, abs=1e-9)
+    measured = similarity_metrics(fixed, warped, mask)
+    assert measured["nmi"] == pytest.approx(expected, abs=1e-9)
+    assert measured["nmi_unit"] == pytest.approx(2 * (expected - 1) / expected, abs=1e-9)
+    alone = similarity_metrics(fixed, fixed, mask)
+    assert alone["nmi_unit"] == pytest.approx(1) and alone["nmi"] == pytest.approx(2)
 
 
 def test_a_label_missing_in_one_map_has_no_metric():
     other = cube()
     other[0, 0, 0] = 5
     assert 5 not in dice_by_label(cube(), other)
-    assert 5 not in surface_by_label(cube(), other, (1.0, 1.0, 1.0))[0]
+    assert 5 not in surface_by_label(cube(), other, (1.0, 1.0, 1.0))["hd95"]
 
 
 def test_topology_change_sees_a_hole_and_a_second_part():

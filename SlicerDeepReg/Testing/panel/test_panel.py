@@ -58,6 +58,7 @@ def test_two_volumes_and_apply_suffice(desktop, widget, pair, synthetic_case, tm
     assert ui.runsTable.rowCount == 1 and ui.runsTable.item(0, 0).text() == "moving to fixed"
 
 
+@pytest.mark.own_worker
 def test_looking_renaming_keeping_and_deleting_a_run(desktop, widget, pair):
     ui, panel = widget.ui, widget.panel
     before = scene_state(desktop.host.scene)
@@ -172,6 +173,7 @@ def test_cancel_leaves_the_scene_as_it_was(desktop, widget, pair):
     assert desktop.messages == []
 
 
+@pytest.mark.own_worker
 def test_killed_worker_is_reported_and_the_next_apply_works(desktop, widget, pair):
     before = scene_state(desktop.host.scene)
     widget.ui.applyButton.click()
@@ -361,6 +363,7 @@ def test_logic_in_one_line_without_the_panel(desktop, pair):
         logic.close()
 
 
+@pytest.mark.own_worker
 def test_leaving_slicer_leaves_nothing(desktop, widget, pair):
     widget.panel.parameters.preset = "thorough"
     widget.ui.applyButton.click()
@@ -409,6 +412,7 @@ def test_the_script_for_true_slicer_finds_nothing_wrong_here(desktop, pair, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.own_worker
 def test_fifty_runs_leave_nothing_behind(desktop, widget, pair):
     """Memory, files, processes, nodes and Python objects (observers hold some) after 50 runs are those after 10."""
     import gc

@@ -85,11 +85,11 @@ def test_the_loss_is_of_both_images_and_their_labels():
 def test_the_middle_of_each_group_is_moved_to_the_others(tmp_path):
     index = read_dataset_index(films(tmp_path, ["train", "train", "val"], frames=8, size=32))
     subjects, _ = prepare_subjects(index, UNIT, None, tmp_path / "cache", False)
-    pairs, annotated = annotated_pairs(index, subjects, "train", 0.25)
+    pairs, annotated, _ = annotated_pairs(index, subjects, "train", 0.25)
     assert annotated == ["p00_01.nii.gz", "p00_05.nii.gz", "p01_01.nii.gz", "p01_05.nii.gz"]
     assert sorted(p.fixed for p in pairs if p.moving == annotated[0]) == [f"p00_0{n}.nii.gz" for n in (0, 2, 3)]
     assert len(pairs) == 12 and all(p.moving[:3] == p.fixed[:3] for p in pairs)
-    few, marked = annotated_pairs(index, subjects, "train", 1 / 8)
+    few, marked, _ = annotated_pairs(index, subjects, "train", 1 / 8)
     assert marked == ["p00_03.nii.gz", "p01_03.nii.gz"] and len(few) == 14
     with pytest.raises(InputError, match="No annotated image has another image"):
         annotated_pairs(index, subjects, "train", 1.0)

@@ -1,11 +1,22 @@
-"""Decides which subjects are for training, and which are held out for validation and for a test."""
+"""Decides which subjects are for training, and which are held out for validation and for a test; keeps it."""
 
 from __future__ import annotations
 
+import csv
 import random
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from .index import DatasetIndex
+from ...files.atomic import whole_file, writing
+from .index import SPLITS, DatasetIndex, Subject
+
+#: Beside a training: which image was for what.
+SPLIT_FILE = "split.csv"
+#: So few subjects, or groups of them, are not divided.
+FEWEST = 5
+#: Pairings of images are told one by one up to so many.
+DESCRIBED = 3
 
 
 def with_splits(
@@ -18,7 +29,9 @@ def with_splits(
     """Return the index with every subject in a split, and a sentence about what was decided here, if anything.
 
     Where the data say nothing, and there are five subjects (or groups of subjects) or more, some are sampled by the
-    seed: the part ``validation`` of them is held out, or as many for validation and test as ``counts`` says.
+    seed: the part ``validation`` of them is held out, or as many for validation and test as ``counts`` says. Images
+    that the data pair belong together, so that no pair is lost; of pairs that are all connected (everybody with the
+    same atlas, or with each other) images are held out, with every pair that has one of them.
 
     Args:
         counts: how many a paper had for training, validation and test; of fewer or more, the same parts.
@@ -28,25 +41,104 @@ def with_splits(
     if any(subject.split for subject in subjects) or any(pair.split for pair in index.given):
         filled = {subject.name: replace(subject, split=subject.split or "train") for subject in subjects}
         return replace(index, subjects=filled), None
-    kept = index.subjects[atlas].group or atlas if atlas in index.subjects else None
-    groups = sorted({subject.group or subject.name for subject in subjects} - {kept})
-    if len(groups) < 5:
+    group_of = _groups(index)
+    kept = group_of.get(atlas) if atlas is not None else None
+    groups = sorted(set(group_of.values()) - {kept})
+    if len(groups) < FEWEST:
         parts = [0.0, 0.0]
     elif counts:
         parts = [n / sum(counts) for n in counts[1:]]
     else:
         parts = [validation, 0.0]
-    alone = kept is None and not any(subject.group for subject in subjects)  # then a pair to validate needs two of them
+    # A pair to validate needs two images, where each stands for itself.
+    alone = kept is None and len(groups) == len(subjects)
     val, test = (max(round(part * len(groups)), 1 if part else 0) for part in parts)
     val = max(val, 2) if val and alone else val
+    test = max(test, 2) if test and alone else test
     sampled = random.Random(seed).sample(groups, val + test)
     split = {name: "val" if number < val else "test" for number, name in enumerate(sampled)}
-    filled = {
-        subject.name: replace(subject, split=split.get(subject.group or subject.name, "train")) for subject in subjects
-    }
+    filled = {subject.name: replace(subject, split=split.get(group_of[subject.name], "train")) for subject in subjects}
+    divided = replace(index, subjects=filled)
     if not val and not test:
-        return replace(index, subjects=filled), "Nothing was held out: all images are for training."
+        return divided, "Nothing was held out: all images are for training."
     note = (
         f"Of {len(groups)}, {val} were held out for validation and {test} kept for a test, sampled by the seed {seed}."
     )
-    return replace(index, subjects=filled), f"{note} A column split in a CSV chooses them."
+    lost = _across(divided)
+    if lost:
+        note += (
+            f" {lost} of {len(index.given)} pairs connect images of different parts and are not used: every image is "
+            "connected with the others by pairs."
+        )
+    return divided, f"{note} A column split in a CSV chooses them."
+
+
+def _groups(index: DatasetIndex) -> dict[str, str]:
+    """Return the group of each subject: its own, and that of those that the data pair it with.
+
+    Where pairs connect so much that fewer than ``FEWEST`` groups would be left, they are not followed.
+    """
+    own = {name: subject.group or name for name, subject in index.subjects.items()}
+    parent = {group: group for group in own.values()}
+
+    def root(group: str) -> str:
+        while parent[group] != group:
+            group = parent[group]
+        return group
+
+    for pair in index.given:
+        first, second = root(own[pair.moving]), root(own[pair.fixed])
+        parent[max(first, second)] = min(first, second)
+    joined = {name: root(group) for name, group in own.items()}
+    return joined if len(set(joined.values())) >= FEWEST else own
+
+
+def _across(index: DatasetIndex) -> int:
+    split_of = {name: subject.split for name, subject in index.subjects.items()}
+    return sum(split_of[pair.moving] != split_of[pair.fixed] for pair in index.given)
+
+
+def described(index: DatasetIndex) -> list[str]:
+    """Return lines that say how many images there are for what, and which files were taken for one subject's."""
+    lines = []
+    for split in SPLITS:
+        members = [subject for subject in index.subjects.values() if subject.split == split]
+        if members:
+            labeled = sum(subject.labels is not None for subject in members)
+            masked = sum(subject.mask is not None for subject in members)
+            lines.append(f"{split}: {len(members)} images, {labeled} with labels, {masked} with a mask")
+    shown = list(index.subjects.values())[:DESCRIBED]
+    lines += [f"  {subject.name}: {_files(subject)}" for subject in shown]
+    if len(index.subjects) > DESCRIBED:
+        lines.append(f"  and {len(index.subjects) - DESCRIBED} more; all are in {SPLIT_FILE} beside the model")
+    return lines
+
+
+def _files(subject: Subject) -> str:
+    named = (("image", subject.image), ("labels", subject.labels), ("mask", subject.mask))
+    return ", ".join(f"{role} {path.name}" for role, path in named if path is not None)
+
+
+def write_split(index: DatasetIndex, folder: Path) -> None:
+    """Write which image is for what beside a training: name, split, group, and the names of its files.
+
+    Raises:
+        InputError: the disk is full or cannot be written to.
+    """
+    with writing("The split", folder), whole_file(folder / SPLIT_FILE) as private:
+        with open(private, "w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(("name", "split", "group", "image", "labels", "mask"))
+            for one in index.subjects.values():
+                files = [path.name if path is not None else "" for path in (one.image, one.labels, one.mask)]
+                writer.writerow((one.name, one.split, one.group or "", *files))
+
+
+def read_split(folder: Path) -> dict[str, str]:
+    """Return the split of each image of a training by name; empty where it is not known."""
+    try:
+        with open(folder / SPLIT_FILE, newline="", encoding="utf-8") as stream:
+            rows: Sequence[dict[str, str]] = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return {}
+    return {row["name"]: row["split"] for row in rows if row.get("name") and row.get("split") in SPLITS}

@@ -94,3 +94,35 @@ def _split(value: str | None, where: str) -> str | None:
     if text not in SPLIT_WORDS and text not in SPLITS:
         raise InputError(f"{where}: the split {value!r} is not one of {', '.join(SPLITS)}.")
     return SPLIT_WORDS.get(text, text)
+
+
+def write_csv(index: DatasetIndex, path: Path) -> None:
+    """Write an index as :func:`read_csv` reads it: of pairs where the data name pairs, else of images.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        if index.given:
+            writer.writerow(_PAIR_COLUMNS)
+            split_of = {name: subject.split for name, subject in index.subjects.items()}
+            for pair in index.given:
+                fixed, moving = index.subjects[pair.fixed], index.subjects[pair.moving]
+                files = [_absolute(one) for role in ("image", "labels", "mask") for one in _both(fixed, moving, role)]
+                split = pair.split or (split_of[pair.fixed] if split_of[pair.fixed] == split_of[pair.moving] else None)
+                if split is not None:
+                    writer.writerow((*files, split))
+            return
+        writer.writerow(_IMAGE_COLUMNS)
+        for subject in index.subjects.values():
+            files = [_absolute(path) for path in (subject.image, subject.labels, subject.mask)]
+            writer.writerow((*files, subject.split or "", subject.group or "", subject.name))
+
+
+def _both(fixed: Subject, moving: Subject, role: str) -> tuple[Path | None, Path | None]:
+    return getattr(fixed, role), getattr(moving, role)
+
+
+def _absolute(path: Path | None) -> str:
+    return "" if path is None else str(path.resolve())
