@@ -85,6 +85,9 @@ def _add_paper(commands: argparse._SubParsersAction) -> None:
         metavar="X",
         help="0.1: a tenth of the voxels along each axis (32 at least), of the scans and of the epochs (%(default)s)",
     )
+    parser.add_argument(
+        "--size", dest="size_ijk", nargs="+", type=int, metavar="N", help="of the images, cut or padded"
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="of each training, instead of the paper's epochs")
     parser.add_argument("--rows", nargs="+", type=int, default=[], metavar="N", help="only these rows, from 1 on")
     parser.add_argument(
@@ -177,6 +180,7 @@ def run_paper(options: argparse.Namespace) -> int:
         labels=_by_name("labels", options.labels, needed),
         atlas=_by_name("atlas", options.atlas, needed),
         scale=options.scale,
+        size_ijk=tuple(options.size_ijk) if options.size_ijk else None,
         steps=options.steps,
         rows=tuple(options.rows),
         job=_job(options.job),

@@ -36,6 +36,8 @@ from .evaluate import Evaluation, EvaluationRequest, evaluate
 from .papers import DataSet, Paper, Row, Table
 from .segmentation import evaluate_segmentation
 
+#: Where a paper does not say how many there were for training, validation and test.
+USUAL_SPLIT = (8, 1, 1)
 #: An image that is made smaller keeps so many voxels along its shortest axis, and a split so many scans.
 SMALLEST, FEWEST = 32, {"train": 4, "val": 2, "test": 2}
 
@@ -50,6 +52,7 @@ class PaperRequest:
         data: a folder, CSV or dataset.json by name of the data set.
         images, labels, atlas: patterns, and the name of the atlas, by name of the data set.
         scale: part of the voxels along each axis, of the scans and of the epochs.
+        size_ijk: of the images, instead of the paper's; they are cut or padded to it.
         steps: of each training, instead of the epochs.
         rows: numbers of rows; empty for all.
         job: (n, m): only each m-th training with its evaluation, from the n-th on, counted from 1.
@@ -66,6 +69,7 @@ class PaperRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     atlas: Mapping[str, str] = field(default_factory=dict)
     scale: float = 1.0
+    size_ijk: tuple[int, ...] | None = None
     steps: int | None = None
     rows: tuple[int, ...] = ()
     job: tuple[int, int] = (1, 1)
@@ -211,8 +215,10 @@ def _kept(request: PaperRequest, cell: Cell) -> Measured | None:
 def _asked(request: PaperRequest, cell: Cell) -> dict[str, Any]:
     """Return what decides the outcome of a cell beside its data."""
     sets = [dataclasses.asdict(request.paper.data[name]) for name in (cell.train, cell.test) if name]
-    values = {"scale": request.scale, "steps": request.steps, "seed": request.seed, "sets": sets}
-    return {"stages": request.table.stages, **json.loads(json.dumps(values))}
+    values: dict[str, Any] = {"scale": request.scale, "steps": request.steps, "seed": request.seed, "sets": sets}
+    values.update(size=request.size_ijk, stages=request.table.stages)
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
 
 
 def _all_kept(request: PaperRequest, cells: Sequence[Cell]) -> dict[str, Measured]:
@@ -253,10 +259,8 @@ def _fixed_splits(request: PaperRequest, data: DataSet, say: Callable[[str], Non
     if isinstance(data.split, Mapping):
         index = _by_names(index, data)
     else:
-        counts = tuple(data.split) if data.split else None
-        index, note = with_splits(
-            index, 0.1, request.seed, counts if counts is None else (counts[0], counts[1], counts[2]), atlas
-        )
+        train, val, test = data.split or USUAL_SPLIT
+        index, note = with_splits(index, 0.1, request.seed, (train, val, test), atlas)
         if note:
             say(f"{data.title}: {note}")
     index = _fewer(index, request.scale, request.seed, atlas)
@@ -427,15 +431,15 @@ def _schedule(card: Card, data: DataSet) -> str:
 
 
 def _size(request: PaperRequest, data: DataSet) -> tuple[int, ...] | None:
-    if data.size_ijk is None:
-        return None
+    if request.size_ijk is not None or data.size_ijk is None:
+        return request.size_ijk
     part = _part(request, data)
     return tuple(max(16, round(part * n)) for n in data.size_ijk)
 
 
 def _part(request: PaperRequest, data: DataSet) -> float:
     """Return how much smaller images are along each axis."""
-    if data.size_ijk is None or request.scale >= 1:
+    if data.size_ijk is None or request.size_ijk is not None or request.scale >= 1:
         return 1.0
     return min(1.0, max(request.scale, SMALLEST / min(data.size_ijk)))
 

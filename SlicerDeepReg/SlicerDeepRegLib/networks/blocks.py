@@ -169,11 +169,36 @@ class UpAndJoin(nn.Module):
         return self.second(rectify(normalize(convolve(self.enlarge(x), *skips))))
 
 
-def head(before: int, dimensions: int = 3) -> nn.Module:
+class _SinglePrecision(nn.Module):
+    """A layer that computes in single precision under autocast, too.
+
+    In bfloat16 a displacement of 8 to 16 voxels would move in steps of 1/16 voxel, whatever comes after it.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_meta:  # only shapes are computed, and there is no autocast
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
+class Head2d(_SinglePrecision, nn.Conv2d):
+    """The convolution that gives a field of a slice."""
+
+
+class Head3d(_SinglePrecision, Conv3d):
+    """The convolution that gives a field of a volume."""
+
+
+HEAD = {2: Head2d, 3: Head3d}
+
+
+def head(before: int, dimensions: int = 3, bias: bool = True) -> nn.Module:
     """Build the convolution that gives a field: its weights begin so near zero that the field is none."""
-    layer = CONVOLUTION[dimensions](before, dimensions, 3, padding=1)
+    layer = HEAD[dimensions](before, dimensions, 3, padding=1, bias=bias)
     nn.init.normal_(layer.weight, std=1e-5)
-    nn.init.zeros_(layer.bias)
+    if bias:
+        nn.init.zeros_(layer.bias)
     return layer
 
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from ..losses.papers import LNCCAndDiffusion
 from .base import NetworkOutput, RegistrationNetwork
-from .blocks import CONVOLUTION, TRANSPOSED
+from .blocks import CONVOLUTION, TRANSPOSED, head
 
 #: Voxels of the images of its papers, in the order of the tensor's axes, by the number of axes.
 IMAGE_SIZE = {2: (160, 192), 3: (160, 192, 224)}
@@ -72,8 +72,7 @@ class LKUNet(RegistrationNetwork):
         for below, skip, inner, after in ((8, 8, 8, 4), (4, 4, 4, 2), (2, 2, 4, 2), (2, 1, 2, 2)):
             self.up.append(nn.Sequential(TRANSPOSED[n](below * c, below * c, 2, stride=2), nn.PReLU()))
             self.join.append(nn.Sequential(_layer((below + skip) * c, inner * c, n), _layer(inner * c, after * c, n)))
-        self.head = CONVOLUTION[n](2 * c, n, 3, padding=1, bias=False)
-        nn.init.normal_(self.head.weight, std=1e-5)
+        self.head = head(2 * c, n, bias=False)
 
     def estimate(self, moving: torch.Tensor, fixed: torch.Tensor) -> NetworkOutput:
         """See :class:`RegistrationNetwork`."""

@@ -20,7 +20,7 @@ import SimpleITK as sitk
 
 from ..checks import check_image
 from ..files.atomic import whole_file, writing
-from ..files.images import read_image
+from ..files.datasets import ANALYZE, read_subject
 from ..geometry.grids import orientation_of
 from ..preparation.resample import resample
 from ..preparation.single import grid_by_recipe, shows_more, unit_values
@@ -156,7 +156,8 @@ def _prepared(
 ) -> Prepared:
     stamp = _stamp(subject)
     sizes = [*(size_ijk or []), *(["resampled"] if resample_to else [])]
-    key = json.dumps([VERSION, stamp, dict(recipe), sizes], sort_keys=True)
+    frame = [] if subject.frame is None else [subject.frame]
+    key = json.dumps([VERSION, stamp, dict(recipe), sizes, *frame], sort_keys=True)
     base = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
     described = base.with_suffix(".json")
     if not described.is_file():
@@ -180,7 +181,11 @@ def _stamp(subject: Subject) -> list[tuple[str, str, int, int]]:
             file = getattr(subject, role)
             if file is None:
                 continue
-            parts = sorted(file.parent.glob(f"{file.stem}.*")) if file.suffix in (".mhd", ".nhdr") else [file]
+            parts = [file]
+            if file.is_dir():
+                parts = sorted(path for path in file.iterdir() if path.is_file())
+            elif file.suffix in (".mhd", ".nhdr", *ANALYZE):
+                parts = sorted(file.parent.glob(f"{file.stem}.*"))
             stamp += [(role, str(part.resolve()), part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
     except OSError as error:
         raise InputError(f"{subject.name}: {error.filename or file} cannot be read ({error.strerror}).") from error
@@ -203,9 +208,9 @@ def _arrays(
     subject: Subject, recipe: Mapping[str, Any], size_ijk: Sequence[int] | None, resample_to: bool
 ) -> tuple[dict[str, np.ndarray], list[float], str, bool]:
     """Return the arrays by name, the spacing along their axes (mm), the orientation, and whether they are cropped."""
-    image = check_image(read_image(subject.image, "image"), "image")
-    labels = _companion(subject.labels, image, "labels")
-    mask = _companion(subject.mask, image, "mask")
+    image = check_image(read_subject(subject.image, "image", subject.frame), "image")
+    labels = _companion(subject.labels, image, "labels", subject.frame)
+    mask = _companion(subject.mask, image, "mask", subject.frame)
     grid = grid_by_recipe(image, recipe, size_ijk, resample_to)
     shape = tuple(n for n in grid.shape_kji if n > 1)
     inside = resample(mask, grid, interpolator=sitk.sitkNearestNeighbor, outside=0) > 0 if mask else None
@@ -219,11 +224,11 @@ def _arrays(
     return arrays, spacing, "" if grid.is_planar else orientation_of(grid), shows_more(image, grid)
 
 
-def _companion(path: Path | None, image: Image, role: str) -> Image | None:
+def _companion(path: Path | None, image: Image, role: str, frame: int | None) -> Image | None:
     """Read labels or mask of an image, which must lie on its grid."""
     if path is None:
         return None
-    companion = read_image(path, role)
+    companion = read_subject(path, role, frame)
     if not companion.grid.same_as(image.grid, tolerance_mm=0.01):
         sizes = [" x ".join(map(str, one.grid.size_ijk)) for one in (companion, image)]
         raise InputError(

@@ -1,13 +1,15 @@
 """Which images and pairs a folder, a CSV and a dataset.json give, and what is said of those that do not fit."""
 
 import json
+from pathlib import Path
 
 import pytest
 from helpers.scans import folder_of_scans, scan, write_csv
 from SlicerDeepRegLib.files.images import write_image
+from SlicerDeepRegLib.training.dataset.index import DatasetIndex, Pair, Subject
 from SlicerDeepRegLib.training.dataset.pairs import make_pairs
 from SlicerDeepRegLib.training.dataset.read import read_dataset_index
-from SlicerDeepRegLib.training.dataset.splits import with_splits
+from SlicerDeepRegLib.training.dataset.splits import described, read_split, with_splits, write_split
 from SlicerDeepRegLib.types import InputError
 
 
@@ -190,3 +192,36 @@ def test_what_is_no_data_is_refused(tmp_path):
         pairs_of(one, "to-atlas", atlas="x")
     with pytest.raises(InputError, match="name no pairs"):
         pairs_of(one, "given")
+
+
+def paired(count, partner):
+    """An index of so many given pairs without a split; ``partner`` gives the moving image of the n-th fixed one."""
+    pairs = tuple(Pair(partner(n), f"f{n:02d}") for n in range(count))
+    names = sorted({name for pair in pairs for name in (pair.moving, pair.fixed)})
+    return DatasetIndex({name: Subject(name, Path(f"{name}.nii.gz")) for name in names}, pairs)
+
+
+def test_pairs_without_a_split_are_divided_whole():
+    """Two images of each of twenty people: no pair is lost, and a held-out image is in no training pair."""
+    index, note = with_splits(paired(20, lambda n: f"m{n:02d}"), 0.2, 0, (14, 4, 2))
+    found = {split: make_pairs(index, "given", split) for split in ("train", "val", "test")}
+    assert {split: len(pairs) for split, pairs in found.items()} == {"train": 14, "val": 4, "test": 2}
+    assert "4 were held out for validation and 2 kept for a test" in note and "not used" not in note
+
+
+def test_pairs_that_cannot_be_divided_whole_are_counted():
+    index, note = with_splits(paired(20, lambda n: f"f{(n + 1) % 20:02d}"), 0.2, 0)  # a chain of everybody
+    kept = sum(len(make_pairs(index, "given", split)) for split in ("train", "val", "test"))
+    assert kept < 20 and f"{20 - kept} of 20 pairs connect images of different parts and are not used" in note
+
+
+def test_the_files_of_a_subject_are_told_before_a_training(tmp_path):
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / f"{name}.nii.gz").write_bytes(b"")
+        (tmp_path / f"{name}_seg.nii.gz").write_bytes(b"")
+    index, _ = with_splits(read_dataset_index(tmp_path), 0.1, 0)
+    lines = described(index)
+    assert lines[0] == "train: 4 images, 4 with labels, 0 with a mask"
+    assert lines[1] == "  a: image a.nii.gz, labels a_seg.nii.gz" and lines[-1].startswith("  and 1 more; all are in")
+    write_split(index, tmp_path)
+    assert set(read_split(tmp_path).values()) == {"train"} and set(read_split(tmp_path)) == {"a", "b", "c", "d"}

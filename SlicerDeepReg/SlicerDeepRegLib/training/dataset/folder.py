@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from ...files.datasets import FILMS, PICKLES, count_frames
 from ...types import InputError
-from .index import ENDINGS, SPLIT_WORDS, DatasetIndex, Subject, in_order, stem
+from .index import DICOM, ENDINGS, SPLIT_WORDS, DatasetIndex, Subject, in_order, stem
 
 _LABEL_WORD = re.compile(r"labels?(tr|ts|val)?|a?seg\d*|segmentations?|a?parc|parcellations?|annotations?")
 _MASK_WORD = re.compile(r"masks?(tr|ts|val)?")
@@ -21,12 +23,7 @@ def read_folder(folder: Path, images: str | None, labels: str | None, masks: str
     Raises:
         InputError: it holds no images, or labels and masks cannot be assigned to them.
     """
-    files = sorted(
-        Path(place) / name
-        for place, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(ENDINGS) and not name.startswith(".")
-    )
+    files = _files(folder)
     if not files:
         raise InputError(f"The folder {folder} contains no images ({', '.join(ENDINGS)}). Check the path.")
     if images:
@@ -51,8 +48,33 @@ def read_folder(folder: Path, images: str | None, labels: str | None, masks: str
     subjects = {}
     for key, image in with_images.items():
         split = next((SPLIT_WORDS[w] for w in _folder_words(folder, image) if w in SPLIT_WORDS), None)
-        subjects[key] = Subject(key, image, with_labels.get(key), with_masks.get(key), split)
+        labels = image if image.suffix.lower() in PICKLES else with_labels.get(key)
+        one = Subject(key, image, labels, with_masks.get(key), split)
+        subjects.update(_frames_of(one) if image.suffix.lower() in FILMS else {key: one})
     return DatasetIndex(in_order(subjects))
+
+
+#: Frames of a film that are taken where a CSV does not name them, as FMIRNet's paper takes two of each.
+FRAMES = 2
+
+
+def _frames_of(film: Subject) -> dict[str, Subject]:
+    """Return frames spread over a film, the first one among them, as a group of their own."""
+    count = count_frames(film.image)
+    chosen = sorted({number * count // FRAMES for number in range(FRAMES)})
+    named = {f"{film.name} frame {number}": number for number in chosen}
+    return {name: replace(film, name=name, group=film.name, frame=number) for name, number in named.items()}
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of images; slices of DICOM are one image, their folder."""
+    found: set[Path] = set()
+    for place, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            if name.startswith(".") or not name.lower().endswith(ENDINGS):
+                continue
+            found.add(Path(place) if name.lower().endswith(DICOM) else Path(place) / name)
+    return sorted(found)
 
 
 def _by_pattern(folder: Path, files: Sequence[Path], pattern: str, what: str) -> dict[str, Path]:

@@ -7,10 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...files.datasets import ANALYZE, FILMS, PICKLES
 from ...types import InputError
 
+DICOM = (".dcm", ".ima")
 SPLITS = ("train", "val", "test")
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+#: Of files with one image each, films, and slices of DICOM, of which a folder is an image.
+ENDINGS = (
+    (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".tif", ".tiff") + ANALYZE + PICKLES + FILMS + DICOM
+)
 #: Words of folders and columns, and the split that they mean.
 SPLIT_WORDS = {
     "train": "train",
@@ -39,7 +44,8 @@ class Subject:
         name: what messages call it, unique.
         image, labels, mask: files.
         split: "train", "val", "test", or None where the data do not say.
-        group: pairs are made within a group only (a patient, a series); None for all in one.
+        group: pairs are made within a group only (a patient, a series, a film); None for all in one.
+        frame: which frame of a film it is, counted from 0; None of anything else.
     """
 
     name: str
@@ -48,6 +54,7 @@ class Subject:
     mask: Path | None = None
     split: str | None = None
     group: str | None = None
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -132,5 +139,6 @@ def existing_file(listed_in: Path, name: str, where: str) -> Path:
 
 
 def stem(file: Path) -> str:
-    """Return the name of an image file without its ending, one of ``ENDINGS``."""
-    return next(file.name[: -len(ending)] for ending in ENDINGS if file.name.lower().endswith(ending))
+    """Return the name of an image file without its ending, one of ``ENDINGS``; of a folder, its name."""
+    endings = (ending for ending in ENDINGS if file.name.lower().endswith(ending))
+    return next((file.name[: -len(ending)] for ending in endings), file.name)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...types import InputError
 from .index import SPLIT_WORDS, SPLITS, DatasetIndex, Pair, Subject, existing_file, merge_subjects
 
-_IMAGE_COLUMNS = ("image", "labels", "mask", "split", "group", "name")
+_IMAGE_COLUMNS = ("image", "labels", "mask", "split", "group", "name", "frame")
 _PAIR_COLUMNS = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask", "split")
 
 
@@ -57,6 +57,7 @@ def _subject_of_row(path: Path, number: int, row: dict[str, str]) -> Subject:
         mask=existing_file(path, row["mask"], where) if row.get("mask") else None,
         split=_split(row.get("split"), where),
         group=(row.get("group") or "").strip() or None,
+        frame=_number(row.get("frame"), where),
     )
 
 
@@ -85,6 +86,13 @@ def _with_splits_of(pairs: Sequence[Pair], subjects: dict[str, Subject]) -> dict
             splits.setdefault(name, set()).add(pair.split or "train")
     chosen = {name: next(s for s in SPLITS if s in named) for name, named in splits.items()}
     return {name: replace(subject, split=chosen[name]) for name, subject in subjects.items()}
+
+
+def _number(value: str | None, where: str) -> int | None:
+    text = (value or "").strip()
+    if text and not text.isdecimal():
+        raise InputError(f"{where}: the frame {value!r} is no number. Frames of a film are counted from 0.")
+    return int(text) if text else None
 
 
 def _split(value: str | None, where: str) -> str | None:
@@ -117,7 +125,8 @@ def write_csv(index: DatasetIndex, path: Path) -> None:
         writer.writerow(_IMAGE_COLUMNS)
         for subject in index.subjects.values():
             files = [_absolute(path) for path in (subject.image, subject.labels, subject.mask)]
-            writer.writerow((*files, subject.split or "", subject.group or "", subject.name))
+            frame = "" if subject.frame is None else subject.frame
+            writer.writerow((*files, subject.split or "", subject.group or "", subject.name, frame))
 
 
 def _both(fixed: Subject, moving: Subject, role: str) -> tuple[Path | None, Path | None]:
