@@ -135,9 +135,9 @@ def _peak_gb() -> float | None:
 def slices_of(result: Result) -> dict[str, np.ndarray]:
     """Return planes of fixed, moving (by the linear part), warped, Jacobian, and where the transform leads."""
     from ..geometry.grids import on_grid
+    from ..preparation.planes import planes_of
     from ..preparation.resample import warp_image
     from ..types import Transform
-    from .planes import planes_of
 
     linear = warp_image(result.moving, result.fixed, Transform(result.stages[0].linear_lps))
     pictures = {"fixed": result.fixed, "linear": linear, "warped": result.warped, "jacobian": result.jacobian}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .planes import ALONE, names_of, plane
+from ..preparation.planes import ALONE, names_of, plane
 from .request import Cell
 from .table import Row, by_structure
 
@@ -76,7 +76,7 @@ def montages(pair: str, planes: Mapping[str, Mapping[str, np.ndarray]], folder: 
     """Draw a pair in each plane, a row for each method; returns the files by title.
 
     Args:
-        planes: by method, see ``planes.planes_of``: "fixed", "linear", "warped", "jacobian", and the shift.
+        planes: by method, see ``preparation.planes.planes_of``: "fixed", "linear", "warped", "jacobian", and the shift.
     """
     _without_screen()
     files = {}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..catalog import CARD_FILE, Card, read_user_card
-from ..geometry.fields import to_lps
+from ..geometry.fields import existing_axes, to_lps
 from ..geometry.grids import coarser, on_grid, triple
 from ..methods import method
 from ..methods.network import NetworkMethod
@@ -46,14 +46,15 @@ class Contender:
         card: its card.
         folder: of the trained model, or None.
         parameters: of the network, or None.
-        run: estimates a pair of images, values 0 to 1 on one grid: fixed, moving.
+        run: estimates a pair of images, values 0 to 1 on one grid: fixed, moving, and whether the fields inside the
+            network are wanted.
     """
 
     label: str
     card: Card
     folder: Path | None
     parameters: int | None
-    run: Callable[[Image, Image], Estimated]
+    run: Callable[[Image, Image, bool], Estimated]
 
 
 def contender(label: str, dimensions: int, device: torch.device) -> Contender:
@@ -82,7 +83,7 @@ def contender(label: str, dimensions: int, device: torch.device) -> Contender:
     missing = chosen.missing()
     if missing is not None:
         raise InputError(missing.sentence)
-    return Contender(label, chosen.card, None, None, lambda fixed, moving: _by_method(label, fixed, moving, device))
+    return Contender(label, chosen.card, None, None, lambda fixed, moving, _: _by_method(label, fixed, moving, device))
 
 
 def needs_training(label: str) -> bool:
@@ -102,7 +103,7 @@ def _network(label: str, card: Card, folder: Path | None, dimensions: int, devic
     load_weights(network, card)
     network = network.eval().to(device)
 
-    def run(fixed: Image, moving: Image) -> Estimated:
+    def run(fixed: Image, moving: Image, with_stages: bool) -> Estimated:
         both = [_tensor(image, device) for image in (moving, fixed)]
         _wait(device)
         started = time.perf_counter()
@@ -111,9 +112,9 @@ def _network(label: str, card: Card, folder: Path | None, dimensions: int, devic
         _wait(device)
         seconds = time.perf_counter() - started
         stages = {}
-        for name, values in output.fields.items():
+        for name, values in output.fields.items() if with_stages else ():
             grid = _grid_of(fixed.grid, values.shape[2:], output.factors[name])
-            stages[name] = on_grid(to_lps(_array(values), grid), fixed.grid)
+            stages[name] = on_grid(to_lps(_array(values), grid, existing_axes(fixed.grid)), fixed.grid)
         return Estimated(to_lps(_array(output.displacement), fixed.grid), seconds, stages)
 
     return Contender(label, card, folder, parameters(network), run)

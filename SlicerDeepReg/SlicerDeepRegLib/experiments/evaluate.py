@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ..comparison.planes import planes_of
 from ..device import choose
 from ..files.jsonable import jsonable
 from ..geometry.jacobian import jacobian_of_field
@@ -23,6 +22,7 @@ from ..metrics.labels import dice_by_label
 from ..metrics.measure import Measurer
 from ..metrics.regularity import regularity_metrics
 from ..pipeline.provenance import provenance
+from ..preparation.planes import planes_of
 from ..preparation.resample import warp_image, warp_labels, warp_labels_linearly
 from ..training.dataset.index import SPLITS, DatasetIndex, Pair
 from ..training.dataset.pairs import make_pairs
@@ -91,7 +91,7 @@ class Evaluation:
         pairs: names of the pairs, in order.
         contenders: what was evaluated, in order.
         outcomes: by label of the contender, one for each pair.
-        planes: by (pair, label), for montages, see ``comparison.planes``.
+        planes: by (pair, label), for montages, see ``preparation.planes``.
     """
 
     pairs: Sequence[str]
@@ -135,7 +135,7 @@ def evaluate(request: EvaluationRequest, say: Callable[[str], None] = print) -> 
         for one in contenders:
             fixed, moving = _images(subjects, pair, one.card.recipe.get("match", True))
             truth = [_labels(subjects[side], request.structures) for side in (pair.fixed, pair.moving)]
-            found = one.run(fixed, moving)
+            found = one.run(fixed, moving, request.stages)
             outcome = _measured(request, fixed, moving, truth, _mask(subjects[pair.fixed]), found)
             outcome.update({key: about[key] for key in ("device", "threads", "versions")})
             outcomes[one.label].append(jsonable(outcome))

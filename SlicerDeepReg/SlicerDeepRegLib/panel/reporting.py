@@ -16,19 +16,21 @@ from slicer.i18n import tr as _
 from .. import __version__
 from ..files.atomic import whole_file
 from ..files.dicom import Series, check_patient, read_series, write_registration
+from ..mrml.figures import images_of
 from ..mrml.png import grab
 from ..mrml.review import ARRANGED, Review
 from ..mrml.runs import Run, transform_of
 from ..mrml.shots import beside, shots
+from ..preparation.planes import planes_of
 from ..report import paper
 from ..report.content import Picture, content_of
+from ..report.figures import write_figures
 from ..report.movie import can_write_mp4, write_film
 from ..types import InputError
 
 
-def ask_folder() -> Path | None:
-    """Ask for the folder of the report; None if the user cancels."""
-    text = _("Folder for report.html and report.pdf")
+def ask_folder(text: str) -> Path | None:
+    """Ask for a folder, with a text for the dialog's title; None if the user cancels."""
     chosen = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), text)
     return Path(chosen) if chosen else None
 
@@ -51,6 +53,21 @@ def write_report(run: Run, facts: dict[str, Any], review: Review, folder: Path) 
     page, *pdf = paper.write_report(content, folder)
     saved = _("The report was saved as {path}").format(path=folder / page)
     return [saved, _("and as a PDF next to it.") if pdf else paper.NO_FPDF]
+
+
+def write_run_figures(run: Run, facts: dict[str, Any], folder: Path) -> str:
+    """Write the figures of a run as papers print them: a montage, and the overlap of its structures.
+
+    Returns:
+        What to tell the user.
+
+    Raises:
+        InputError: Pillow is missing. ValueError: a node of the run is gone.
+        OSError: the folder cannot be written to.
+    """
+    images, shift_lps_mm = images_of(slicer.mrmlScene, run)
+    names = write_figures(planes_of(images, shift_lps_mm), facts.get("structures", []), folder)
+    return _("The figures were saved in {folder}: {names}").format(folder=folder, names=", ".join(names))
 
 
 def ask_animation() -> Path | None:

@@ -183,7 +183,7 @@ def test_one_button_writes_the_report(desktop, judged, monkeypatch, tmp_path):
     widget, run = judged
     folder = tmp_path / "report"
     folder.mkdir()
-    monkeypatch.setattr(export, "ask_folder", lambda: folder)
+    monkeypatch.setattr(export, "ask_folder", lambda text: folder)
     before = [view.composite.GetForegroundVolumeID() for view in desktop.host.views.values()]
     widget.ui.reportButton.click()
     assert {path.name for path in folder.iterdir()} == {"report.html", "report.pdf"}
@@ -195,12 +195,36 @@ def test_one_button_writes_the_report(desktop, judged, monkeypatch, tmp_path):
     corners.SetText(2, "Doe^Jane 1961")
     widget.ui.reportButton.click()
     assert (folder / "report.html").read_text(encoding="utf-8") == text and corners.GetVisibility()
-    monkeypatch.setattr(export, "ask_folder", lambda: tmp_path / "gone")
+    monkeypatch.setattr(export, "ask_folder", lambda text: tmp_path / "gone")
     widget.ui.reportButton.click()
     assert "could not be written" in desktop.messages[-1]
-    monkeypatch.setattr(export, "ask_folder", lambda: None)
+    monkeypatch.setattr(export, "ask_folder", lambda text: None)
     widget.ui.reportButton.click()  # the user thought better of it
     assert len(desktop.messages) == 1
+
+
+def test_one_button_writes_the_figures_of_papers(desktop, judged, monkeypatch, tmp_path):
+    from PIL import Image
+    from SlicerDeepRegLib.panel.sections import export
+
+    widget, run = judged
+    monkeypatch.setattr(export, "ask_folder", lambda text: tmp_path / "figures")
+    (tmp_path / "figures").mkdir()
+    nodes = desktop.host.scene.GetNumberOfNodes()
+    widget.ui.figuresButton.click()
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert names == {"montage.png", "montage.pdf", "structures.png", "structures.pdf"}
+    assert "montage.png" in widget.ui.legendLabel.text and desktop.host.scene.GetNumberOfNodes() == nodes
+    with Image.open(tmp_path / "figures" / "montage.png") as montage:
+        assert montage.width > 700 and len(montage.getcolors(1 << 24)) > 200
+    assert (tmp_path / "figures" / "montage.pdf").read_bytes()[:5] == b"%PDF-"
+    monkeypatch.setattr(export, "ask_folder", lambda text: tmp_path / "gone")
+    widget.ui.figuresButton.click()
+    assert "The figures could not be written" in desktop.messages[-1]
+    desktop.host.scene.RemoveNode(run.get("warped"))
+    widget.ui.figuresButton.enabled = True
+    widget.panel.sections["export"].save_figures()
+    assert "was removed from the scene" in desktop.messages[-1]
 
 
 def test_flicker_shows_both_in_turn_and_stops(desktop, judged):

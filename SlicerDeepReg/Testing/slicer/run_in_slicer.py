@@ -166,16 +166,18 @@ def review(widget, run):
 
 
 def export(widget):
-    """The report of the result."""
+    """The report and the figures of the result."""
     from SlicerDeepRegLib.panel.sections import export as section
 
-    asked, section.ask_folder = section.ask_folder, lambda: OUTPUT
+    asked, section.ask_folder = section.ask_folder, lambda text: OUTPUT
     try:
         widget.ui.reportButton.click()
+        widget.ui.figuresButton.click()
     finally:
         section.ask_folder = asked
     report = OUTPUT / "report.html"
     check("the report is written", report.exists() and report.stat().st_size > 10_000)
+    check("the figures are written", (OUTPUT / "montage.png").exists() and (OUTPUT / "montage.pdf").exists())
 
 
 def correct(widget, run):

@@ -1,4 +1,4 @@
-"""The selected result shown or put away, its report, and its transform as DICOM. Qt."""
+"""The selected result shown or put away, its report and figures, and its transform as DICOM. Qt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from ...types import InputError
 from ..quality import run_facts
-from ..reporting import ask_dicom, ask_folder, write_dicom, write_report
+from ..reporting import ask_dicom, ask_folder, write_dicom, write_report, write_run_figures
 from ..section import BaseSection
 from ..selection import complete
 from ..text import show_error
@@ -27,6 +27,7 @@ class ExportSection(BaseSection):
         self.widgets.showButton.connect("clicked(bool)", lambda checked=False: self.show())
         self.widgets.restoreViewsButton.connect("clicked(bool)", lambda checked=False: self.restore_views())
         self.widgets.reportButton.connect("clicked(bool)", lambda checked=False: self.save_report())
+        self.widgets.figuresButton.connect("clicked(bool)", lambda checked=False: self.save_figures())
         self.widgets.dicomButton.connect("clicked(bool)", lambda checked=False: self.export_dicom())
 
     def update(self) -> None:
@@ -35,7 +36,8 @@ class ExportSection(BaseSection):
     def selection_changed(self) -> None:
         enabled = complete(self.context.runs.selected)
         widgets = self.widgets
-        widgets.showButton.enabled = widgets.reportButton.enabled = widgets.dicomButton.enabled = enabled
+        for button in (widgets.showButton, widgets.reportButton, widgets.figuresButton, widgets.dicomButton):
+            button.enabled = enabled
         self.view_changed()
 
     def view_changed(self) -> None:
@@ -56,7 +58,7 @@ class ExportSection(BaseSection):
         """Save the report of the selected run in a folder that the user chooses."""
         context = self.context
         run, shown = context.runs.selected, context.review.shown
-        folder = ask_folder() if run is not None else None
+        folder = ask_folder(_("Folder for report.html and report.pdf")) if run is not None else None
         if folder is None:
             return
         context.take_views()
@@ -78,6 +80,20 @@ class ExportSection(BaseSection):
             else:
                 context.display.look(shown)
         context.display.explain(text)
+
+    def save_figures(self) -> None:
+        """Save the figures of the selected run, as papers print them, in a folder that the user chooses."""
+        run = self.context.runs.selected
+        folder = ask_folder(_("Folder for the figures (PNG and PDF)")) if run is not None else None
+        if folder is None:
+            return
+        try:
+            self.context.display.explain(write_run_figures(run, run_facts(run), folder))
+        except (InputError, ValueError) as error:
+            show_error(_(str(error)))
+        except OSError as error:
+            text = _("The figures could not be written to {folder}: {error}").format(folder=folder, error=error)
+            show_error(text)
 
     def export_dicom(self) -> None:
         """Write the transform of the selected run as a DICOM object."""
