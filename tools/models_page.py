@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import json
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -25,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "SlicerDeepReg"))
 
 from SlicerDeepRegLib.catalog import Card, cards, is_shipped  # noqa: E402
+from SlicerDeepRegLib.experiments.papers import Row, papers  # noqa: E402
+from SlicerDeepRegLib.experiments.printed import AS_GIVEN, shown_figure, title_of  # noqa: E402
 from SlicerDeepRegLib.methods import methods  # noqa: E402
 from SlicerDeepRegLib.models.weights import built  # noqa: E402
 from SlicerDeepRegLib.networks.size import parameters  # noqa: E402
@@ -266,7 +269,7 @@ def page() -> str:
             products = f"{card.multiply_accumulates / 1e9:.2f} G"
             lines.append(f"| [`{card.name}`](#{card.name}) | {size} | {products} | {axes} |")
         lines.append("")
-    lines += trained() + engines()
+    lines += trained() + hippocampi() + engines()
     for card in networks:
         lines += section(card, rows)
     return "\n".join(lines) + "\n"
@@ -284,6 +287,93 @@ def trained() -> list[str]:
         cells = (f"`{card.name}`", card.good_for, card.limits, card.trained_on, card.shown or "-", data)
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+def hippocampi() -> list[str]:
+    """Return the tables of all networks on one data set with one budget, as far as they were run."""
+    done = json.loads((ROOT / "benchmarks" / "hippocampus.json").read_text(encoding="utf-8"))
+    described = papers()["hippocampus"]
+    lines = [
+        "### All networks on one data set, with one budget",
+        "",
+        "Crops of the hippocampi of 200 people (Medical Decathlon, task 4), 48 x 64 x 48 voxels of 1 mm: 160 people to "
+        "train on, 20 to validate on, 20 to test on, the same for all. 4,000 steps of one pair, or until validation "
+        "has not improved for 2,000; the loss of each network's paper; AMSGrad from 5e-4 on, decaying, gradients clipped "
+        "to a norm of 1, intensities matched, no augmentation. `python benchmarks/hippocampus.py` runs what is missing, "
+        "the cheap networks first (some 260 hours of one core for everything; a GPU is used where there is one), and "
+        "`--write` brings it here by way of `benchmarks/hippocampus.json`.",
+        "",
+        "What it shows: which network learns most from the same pairs in the same steps. What it does not show: what each "
+        "would reach on whole brains, in its own protocol, or with longer training. The crops are not aligned first, "
+        "which favors networks that take large motions.",
+        "",
+    ]
+    left: list[str] = []
+    for name, table in described.tables.items():
+        rows = [(row, done[f"{name}/{row.title}"]) for row in table.rows if f"{name}/{row.title}" in done]
+        left += [f"{row.title} ({name})" for row in table.rows if f"{name}/{row.title}" not in done]
+        if rows:
+            heading = [title_of(metric) for metric in table.metrics]
+            lines += [
+                f"**{table.title}**",
+                "",
+                f"| method | {' | '.join(h.replace('|', chr(92) + '|') for h in heading)} | steps |",
+            ]
+            lines.append("| --- |" + " --- |" * (len(heading) + 1))
+            first = [(AS_GIVEN, done[f"{name}/{AS_GIVEN}"])] if f"{name}/{AS_GIVEN}" in done else []
+            for title, values in [*first, *((row.title, values) for row, values in rows)]:
+                cells = [shown_figure(metric, _figure(values.get(metric))) for metric in table.metrics]
+                lines.append(f"| {title} | {' | '.join(cells)} | {values.get('steps', '')} |")
+            lines.append("")
+    count = sum(len(table.rows) for table in described.tables.values())
+    return [*lines, f"{count - len(left)} of {count} rows were run; the others need more hours than there were.", ""]
+
+
+def _figure(values: list[float | None] | None) -> Any:
+    """Return a mean with its deviation, as a figure of a paper is kept."""
+    if not values or values[0] is None:
+        return None
+    mean, deviation, count = values
+    return [mean, deviation] if deviation is not None and count > 1 else mean
+
+
+def paper_tables(card: Card) -> list[str]:
+    """Return every row of the tables of a network's paper: what builds it, and the paper's figures."""
+    described = papers().get(card.name)
+    if described is None:
+        return []
+    lines = ["", "### The tables of its paper, row by row", ""]
+    lines += [
+        f"`slicerdeepreg paper {card.name} TABLE --data NAME=PATH --output DIR` trains, evaluates and prints a table with "
+        "the paper's figures beside; [training.md](training.md#the-papers-tables) says how. Every row is built. None was "
+        "run on the paper's data, which are not at hand: each was run to the end on small volumes with one step "
+        "(`pytest -m slow SlicerDeepReg/Testing/experiments`). Rows that the hippocampi repeat are in the table above.",
+        "",
+    ]
+    for name, table in described.tables.items():
+        where = ", ".join(described.data[test].title for test in table.test)
+        lines += [f"**{name}: {table.title}** ({where})", ""]
+        columns = [(test, metric) for test in table.test for metric in table.metrics]
+        columns = [c for c in columns if any(c[1] in row.published.get(c[0], {}) for row in table.rows)]
+        several = len(table.test) > 1
+        titles = [f"{title_of(m)}{f', {t}' if several else ''}".replace("|", "\\|") for t, m in columns]
+        lines += [f"| row | built as | {''.join(f'{title}, paper | ' for title in titles)}".rstrip()]
+        lines.append("| --- | --- |" + " --- |" * len(titles))
+        for row in table.rows:
+            figures = [shown_figure(m, row.published.get(t, {}).get(m)) for t, m in columns]
+            lines.append(f"| {row.title} | {_built(row)} |{''.join(f' {figure} |' for figure in figures)}")
+        lines += ["", *([table.note, ""] if table.note else [])]
+    return lines
+
+
+def _built(row: Row) -> str:
+    parts = [f"`{row.method}`", *(f"`--set {name}={value}`" for name, value in row.set.items())]
+    if row.joint:
+        alone = " alone" if row.joint.get("alone") else ""
+        parts.append(f"`--joint {row.joint['network']}`{alone}, r = {row.joint['ratio']:g}")
+    if row.regularity_factor != 1:
+        parts.append(f"{row.regularity_factor:g} times its regularity")
+    return ", ".join(parts)
 
 
 def engines() -> list[str]:
@@ -308,6 +398,7 @@ def section(card: Card, rows: dict[tuple[str, str], dict[str, str]]) -> list[str
         lines += ["### What is reported of it, and what can be compared", "", "| metric | reported | here |"]
         lines += ["| --- | --- | --- |"]
         lines += [f"| {row['what']} | {row['value']} | {row['comparable']} |" for row in card.published]
+    lines += paper_tables(card)
     lines += ["", "### What was measured here", "", *ours(card, rows)]
     lines += ["", "### What the paper leaves open, and what was chosen", ""]
     lines += [f"- {text}" for text in card.left_open]

@@ -24,7 +24,7 @@ COLUMNS = {
     "segmentation_hd_mm": ("HD (mm)", "lower", "{:.2f}"),
     "segmentation_assd_mm": ("ASSD (mm)", "lower", "{:.2f}"),
 }
-NOT_RUN = "not run"
+NOT_RUN, AS_GIVEN = "not run", "as given"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def printed(table: Table, cells: Sequence[Cell], measured: Mapping[str, Measured
     for _, _, title, theirs in columns:
         heading += [title, "paper"] if theirs else [title]
     by_place = {(cell.row.number, cell.test): cell for cell in cells}
-    lines = []
+    lines = [_as_given(columns, cells, measured)] if measured else []
     for row in table.rows:
         line = [row.title]
         for test, metric, _, theirs in columns:
@@ -63,6 +63,18 @@ def printed(table: Table, cells: Sequence[Cell], measured: Mapping[str, Measured
                 line.append(shown_figure(metric, row.published.get(test, {}).get(metric)))
         lines.append(tuple(line))
     return Printed(tuple(heading), tuple(lines))
+
+
+def _as_given(
+    columns: Sequence[tuple[str, str, str, bool]], cells: Sequence[Cell], measured: Mapping[str, Measured]
+) -> tuple[str, ...]:
+    """Return the line of the pairs before any registration."""
+    line = [AS_GIVEN]
+    for test, metric, _, theirs in columns:
+        done = next((measured[cell.name] for cell in cells if cell.test == test and cell.name in measured), None)
+        before = [outcome["metrics"].get("before", {}).get(metric) for outcome in done["outcomes"]] if done else []
+        line += [_shown(metric, before), *([""] if theirs else [])]
+    return tuple(line)
 
 
 def title_of(name: str) -> str:
@@ -96,7 +108,11 @@ def _form(metric: str) -> str:
 def _ours(metric: str, row: Row, measured: Measured | None) -> str:
     if measured is None:
         return NOT_RUN
-    mean, deviation, count = mean_and_deviation(values_of(metric, row, measured))
+    return _shown(metric, values_of(metric, row, measured))
+
+
+def _shown(metric: str, values: Sequence[float | None]) -> str:
+    mean, deviation, count = mean_and_deviation(values)
     if mean is None:
         return ""
     form = _form(metric)

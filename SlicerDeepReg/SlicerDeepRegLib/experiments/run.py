@@ -186,7 +186,7 @@ def run(request: PaperRequest, say: Callable[[str], None] = print) -> Ran:
     n, m = request.job
     own, failed = set(trainings_of(request)[n - 1 :: m]), {}
     for cell in cells:
-        if (cell.model or cell.name) not in own or _kept(request, cell) is not None:
+        if (cell.model or cell.name) not in own or kept(request, cell) is not None:
             continue
         try:
             measured = _measure(request, cell, say)
@@ -204,7 +204,8 @@ def _path(request: PaperRequest, cell: Cell) -> Path:
     return request.output / "cells" / f"{cell.name}.json"
 
 
-def _kept(request: PaperRequest, cell: Cell) -> Measured | None:
+def kept(request: PaperRequest, cell: Cell) -> Measured | None:
+    """Return what a cell gave before, or None where it is not done, or was asked for in another way."""
     try:
         measured = json.loads(_path(request, cell).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -216,13 +217,13 @@ def _asked(request: PaperRequest, cell: Cell) -> dict[str, Any]:
     """Return what decides the outcome of a cell beside its data."""
     sets = [dataclasses.asdict(request.paper.data[name]) for name in (cell.train, cell.test) if name]
     values: dict[str, Any] = {"scale": request.scale, "steps": request.steps, "seed": request.seed, "sets": sets}
-    values.update(size=request.size_ijk, stages=request.table.stages)
+    values.update({"size": request.size_ijk} if request.size_ijk else {}, stages=request.table.stages)
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain
 
 
 def _all_kept(request: PaperRequest, cells: Sequence[Cell]) -> dict[str, Measured]:
-    found = {cell.name: _kept(request, cell) for cell in cells}
+    found = {cell.name: kept(request, cell) for cell in cells}
     return {name: measured for name, measured in found.items() if measured is not None}
 
 
