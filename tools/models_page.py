@@ -298,8 +298,8 @@ def hippocampi() -> list[str]:
         "",
         "Crops of the hippocampi of 200 people (Medical Decathlon, task 4), 48 x 64 x 48 voxels of 1 mm: 160 people to "
         "train on, 20 to validate on, 20 to test on, the same for all. 4,000 steps of one pair, or until validation "
-        "has not improved for 2,000; the loss of each network's paper; AMSGrad from 5e-4 on, decaying, gradients clipped "
-        "to a norm of 1, intensities matched, no augmentation. `python benchmarks/hippocampus.py` runs what is missing, "
+        "has not improved for 2,000; each network's loss; AMSGrad from 5e-4 on, decaying, gradients clipped "
+        "to a norm of 1, intensities matched, no augmentation. `benchmarks/hippocampus.py` runs what is missing, "
         "the cheap networks first (some 260 hours of one core for everything; a GPU is used where there is one), and "
         "`--write` brings it here by way of `benchmarks/hippocampus.json`.",
         "",

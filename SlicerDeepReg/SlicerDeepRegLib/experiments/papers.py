@@ -11,13 +11,15 @@ deviation] or a text.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Union
 
+from ..anatomy import STRUCTURE_BY_NUMBER
 from ..types import InputError
 
 FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Papers"
@@ -33,6 +35,7 @@ class DataSet:
         resample: the images are resampled to ``size_ijk``, not cut.
         slices: axis that volumes are cut into slices along.
         structures: the labels that count; empty for all.
+        names: of labels, by number as text; "freesurfer" for those of FreeSurfer.
         learning_rate, augment, precision: of trainings on it, where they are not the schedule's.
         validate_every, patience: see ``training.loop.LoopSettings``.
         images, labels: usual patterns of the files in its folder.
@@ -50,6 +53,7 @@ class DataSet:
     resample: bool = False
     slices: str | None = None
     structures: tuple[int, ...] = ()
+    names: str | Mapping[str, str] = dataclasses.field(default_factory=dict)
     learning_rate: float | None = None
     augment: str | None = None
     precision: str = "auto"
@@ -57,6 +61,13 @@ class DataSet:
     patience: int = 0
     images: str | None = None
     labels: str | None = None
+
+    def name_of(self, label: str) -> str:
+        """Return what a label is called in plots."""
+        if isinstance(self.names, Mapping):
+            return self.names.get(label, label)
+        known = STRUCTURE_BY_NUMBER.get(int(label)) if label.isdecimal() else None
+        return label if known is None else known.name
 
 
 @dataclass(frozen=True)
@@ -66,11 +77,11 @@ class Row:
     number: int
     title: str
     method: str
-    set: Mapping[str, Any] = field(default_factory=dict)
+    set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     joint: Mapping[str, Any] | None = None
     regularity_factor: float = 1.0
     label_weight: float = 0.0
-    published: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    published: Mapping[str, Mapping[str, Figure]] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

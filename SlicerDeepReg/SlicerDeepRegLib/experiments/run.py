@@ -210,7 +210,7 @@ def kept(request: PaperRequest, cell: Cell) -> Measured | None:
         measured = json.loads(_path(request, cell).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return None if "error" in measured or measured.get("asked") != _asked(request, cell) else measured
+    return measured if _deciding(measured.get("asked")) == _asked(request, cell) else None
 
 
 def _asked(request: PaperRequest, cell: Cell) -> dict[str, Any]:
@@ -218,8 +218,20 @@ def _asked(request: PaperRequest, cell: Cell) -> dict[str, Any]:
     sets = [dataclasses.asdict(request.paper.data[name]) for name in (cell.train, cell.test) if name]
     values: dict[str, Any] = {"scale": request.scale, "steps": request.steps, "seed": request.seed, "sets": sets}
     values.update({"size": request.size_ijk} if request.size_ijk else {}, stages=request.table.stages)
-    plain: dict[str, Any] = json.loads(json.dumps(values))
+    plain: dict[str, Any] = _deciding(json.loads(json.dumps(values)))
     return plain
+
+
+#: Of a data set: what is for people, or says where its files are.
+_WORDS = ("title", "names", "images", "labels")
+
+
+def _deciding(asked: Any) -> Any:
+    """Return what was asked for without what decides nothing."""
+    if not isinstance(asked, dict) or not isinstance(asked.get("sets"), list):
+        return None
+    sets = [{key: value for key, value in one.items() if key not in _WORDS} for one in asked["sets"]]
+    return {**asked, "sets": sets}
 
 
 def _all_kept(request: PaperRequest, cells: Sequence[Cell]) -> dict[str, Measured]:

@@ -97,6 +97,7 @@ def _about(request: PaperRequest, ran: Ran, command: str) -> list[str]:
 def _draw(request: PaperRequest, ran: Ran, folder: Path) -> None:
     """Draw box plots over pairs and structures, and the losses of the trainings."""
     for test in request.table.test:
+        data = request.paper.data[test]
         cells = [cell for cell in ran.cells if cell.test == test and cell.name in ran.measured]
         rows, structures = [], {}
         for cell in cells:
@@ -106,7 +107,7 @@ def _draw(request: PaperRequest, ran: Ran, folder: Path) -> None:
         if rows:
             place = folder / test
             place.mkdir(parents=True, exist_ok=True)
-            box_plots(rows, _by_structure(structures), place)
+            box_plots(rows, {data.name_of(key): values for key, values in _by_structure(structures).items()}, place)
     models = {cell.model: cell.row.title for cell in ran.cells if cell.model is not None}
     curves = {title: read_curve(request.output / "models" / model) for model, title in models.items()}
     loss_curves(curves, "loss", folder / "losses.png")

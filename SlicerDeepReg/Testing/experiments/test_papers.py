@@ -34,6 +34,12 @@ def test_every_row_can_be_asked_for(name, table):
             assert all(shown_figure(metric, figure) for metric, figure in figures.items())
 
 
+def test_structures_have_their_names_in_plots():
+    assert papers()["hippocampus"].data["hippocampus"].name_of("1") == "anterior"
+    assert papers()["wavemorph"].data["oasis"].name_of("17") == "left hippocampus"
+    assert papers()["wavemorph"].data["oasis"].name_of("999") == "999"
+
+
 def test_each_paper_trains_by_its_own_schedules():
     for name in FIVE:
         for data in papers()[name].data.values():
