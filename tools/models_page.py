@@ -303,8 +303,8 @@ def hippocampi() -> list[str]:
         "the cheap networks first (some 260 hours of one core for everything; a GPU is used where there is one), and "
         "`--write` brings it here by way of `benchmarks/hippocampus.json`.",
         "",
-        "What it shows: which network learns most from the same pairs in the same steps. What it does not show: what each "
-        "would reach on whole brains, in its own protocol, or with longer training. The crops are not aligned first, "
+        "What it shows: which network learns most from the same pairs in the same steps. What it does not show: what "
+        "each would reach on whole brains, in its own protocol, or with longer training. The crops are not aligned first, "
         "which favors networks that take large motions.",
         "",
     ]
