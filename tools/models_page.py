@@ -304,7 +304,7 @@ def hippocampi() -> list[str]:
         "`--write` brings it here by way of `benchmarks/hippocampus.json`.",
         "",
         "What it shows: which network learns most from the same pairs in the same steps. What it does not show: what "
-        "each would reach on whole brains, in its own protocol, or with longer training. The crops are not aligned first, "
+        "each would reach on whole brains, in its own protocol, or with longer training. The crops are not aligned, "
         "which favors networks that take large motions.",
         "",
     ]
