@@ -344,9 +344,9 @@ def paper_tables(card: Card) -> list[str]:
         return []
     lines = ["", "### The tables of its paper, row by row", ""]
     lines += [
-        f"`slicerdeepreg paper {card.name} TABLE --data NAME=PATH --output DIR` trains, evaluates and prints a table with "
-        "the paper's figures beside; [training.md](training.md#the-papers-tables) says how. Every row is built. None was "
-        "run on the paper's data, which are not at hand: each was run to the end on small volumes with one step "
+        f"`slicerdeepreg paper {card.name} TABLE --data NAME=PATH --output DIR` trains, evaluates and prints a table, "
+        "the paper's figures beside; [training.md](training.md#the-papers-tables) says how. Every row is built. None "
+        "was run on the paper's data, which are not at hand: each was run to the end on small volumes with one step "
         "(`pytest -m slow SlicerDeepReg/Testing/experiments`). Rows that the hippocampi repeat are in the table above.",
         "",
     ]

@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
     asked = {name: getattr(options, name) for name in kept}
     cells = cells_of(pairs, methods, **asked)
     _check_installed(methods)
-    _make(options.output)
+    make_output(options.output)
     report = ProgressLines(len(cells), options.quiet)
     results = run_cells(cells, options.output / "cells", report, options.workers, options.scheduler, options.keep)
     rows = rows_of(cells, results)
@@ -139,7 +139,12 @@ def _check_installed(methods: Sequence[Method]) -> None:
         raise_error([missing] if missing is not None else [])
 
 
-def _make(output: Path) -> None:
+def make_output(output: Path) -> None:
+    """Make the folder of the results.
+
+    Raises:
+        InputError: it is a file, or cannot be made.
+    """
     if output.exists() and not output.is_dir():
         raise InputError(f"The output {output} is a file. Give a folder.")
     try:

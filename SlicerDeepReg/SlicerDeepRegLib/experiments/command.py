@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..comparison.command import make_output
 from ..training.dataset.pairs import PAIRINGS
 from ..training.plan import PRECISIONS
 from ..types import DEVICES, InputError
@@ -109,7 +110,11 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from .evaluate import EvaluationRequest, evaluate
     from .written import write_evaluation
 
-    _make(options.output)
+    labels = [Path(one).resolve().name if Path(one).is_dir() else one for one in options.models]
+    reference = options.reference or labels[0]
+    if reference not in labels:
+        raise InputError(f"--reference {reference} is not among the models: {', '.join(labels)}.")
+    make_output(options.output)
     names = set(EvaluationRequest.__dataclass_fields__)
     given = {name: value for name, value in vars(options).items() if name in names}
     given.update(
@@ -120,7 +125,6 @@ def run_evaluate(options: argparse.Namespace) -> int:
     )
     say = _say(options.quiet)
     evaluation = evaluate(EvaluationRequest(**given), say)
-    reference = options.reference or evaluation.contenders[0].label
     table = write_evaluation(evaluation, options.output, reference, _command())
     say(table)
     say(f"Results: {options.output / 'report.html'}")
@@ -129,13 +133,6 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 def _say(quiet: bool) -> Callable[[str], None]:
     return lambda text: None if quiet else print(text, flush=True)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The output {folder} cannot be made ({error.strerror or error}). Give another.") from error
 
 
 def _command() -> str:
@@ -192,7 +189,7 @@ def run_paper(options: argparse.Namespace) -> int:
     if options.slurm:
         print(_slurm(request))
         return 0
-    _make(options.output)
+    make_output(options.output)
     say = _say(False)
     ran = run(request, say)
     say(write_paper(request, ran, _command()))

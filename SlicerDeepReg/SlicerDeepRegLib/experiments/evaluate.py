@@ -115,12 +115,10 @@ def evaluate(request: EvaluationRequest, say: Callable[[str], None] = print) -> 
     trained = [Path(label) for label in request.models if Path(label).is_dir()]
     index = _split(request, read_dataset_index(request.data, request.images, request.labels, request.masks), say)
     pairs = _pairs(request, index)
-    recipe, size = _recipe(request, trained)
+    recipe, size, resample_to = _recipe(request, trained)
     used = {name for pair in pairs for name in (pair.moving, pair.fixed)}
     wanted = index.without(set(index.subjects) - used)
-    subjects, _ = prepare_subjects(
-        wanted, recipe, size, request.cache, skip=False, say=say, resample_to=request.resample
-    )
+    subjects, _ = prepare_subjects(wanted, recipe, size, request.cache, skip=False, say=say, resample_to=resample_to)
     dimensions = len(next(iter(subjects.values())).shape)
     contenders = [contender(label, dimensions, device) for label in request.models]
     labels = [one.label for one in contenders]
@@ -210,18 +208,23 @@ def _pairs(request: EvaluationRequest, index: DatasetIndex) -> list[Pair]:
     return pairs
 
 
-def _recipe(request: EvaluationRequest, trained: Sequence[Path]) -> tuple[dict[str, Any], tuple[int, ...] | None]:
-    """Return the recipe and the size of the images: of the first trained model, as far as nothing else is asked for.
+def _recipe(request: EvaluationRequest, trained: Sequence[Path]) -> tuple[dict[str, Any], tuple[int, ...] | None, bool]:
+    """Return the recipe and the size of the images, and whether they are resampled to it.
+
+    They are those of the first trained model, as far as nothing else is asked for.
 
     Raises:
         InputError: two trained models need different ones.
     """
-    found: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {}
+    found: dict[str, tuple[dict[str, Any], tuple[int, ...], bool]] = {}
     for folder in trained:
         try:
             plan = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
             recipe = {key: plan["recipe"].get(key) for key in ("intensity", "voxel_mm", "orientation")}
-            found[str(folder)] = recipe, tuple(plan["shape"][::-1])
+            resampled = bool(plan.get("resample"))
+            if resampled:
+                recipe["voxel_mm"] = None  # in use the usual size of voxels; here the very size of the images
+            found[str(folder)] = recipe, tuple(plan["shape"][::-1]), resampled
         except (OSError, ValueError, KeyError, TypeError):
             continue  # a model of others: the images are taken as they are
     different = {json.dumps(values) for values in found.values()}
@@ -232,10 +235,10 @@ def _recipe(request: EvaluationRequest, trained: Sequence[Path]) -> tuple[dict[s
             "or say which: --size and --voxel-mm."
         )
     usual = {"intensity": "unit", "voxel_mm": None, "orientation": None}
-    recipe, size = next(iter(found.values()), (usual, None))
+    recipe, size, resampled = next(iter(found.values()), (usual, None, False))
     asked = {"voxel_mm": request.voxel_mm, "orientation": request.orientation}
     recipe = {**recipe, **{name: value for name, value in asked.items() if value is not None}}
-    return recipe, request.size_ijk or size
+    return recipe, request.size_ijk or size, request.resample or (resampled and not request.size_ijk)
 
 
 def _images(subjects: Mapping[str, Prepared], pair: Pair, match: bool) -> tuple[Image, Image]:

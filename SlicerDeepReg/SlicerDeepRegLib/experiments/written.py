@@ -12,7 +12,6 @@ from ..comparison.request import Cell as ComparedCell
 from ..comparison.request import Method, Pair
 from ..comparison.table import aligned, by_structure, lines_of, row_of
 from ..training.record import read_curve
-from ..types import InputError
 from .evaluate import Evaluation
 from .printed import as_markdown, printed, stage_lines, write_table
 from .run import PaperRequest, Ran
@@ -26,11 +25,9 @@ def write_evaluation(evaluation: Evaluation, folder: Path, reference: str, comma
         command: what the evaluation was started by.
 
     Raises:
-        InputError: the folder cannot be written, or the reference was not evaluated.
+        InputError: the folder cannot be written.
     """
     labels = [one.label for one in evaluation.contenders]
-    if reference not in labels:
-        raise InputError(f"--reference {reference} is not among the models: {', '.join(labels)}.")
     cells = [_cell(pair, label) for pair in evaluation.pairs for label in labels]
     places = {pair: number for number, pair in enumerate(evaluation.pairs)}
     outcomes = [evaluation.outcomes[cell.method.label][places[cell.pair.name]] for cell in cells]

@@ -500,6 +500,7 @@ def _plan(
         schedule=schedule_name(request),
         augment=setup.augment,
         match=setup.match if request.data else None,
+        resample=(setup.resample or None) if request.data else None,
         mirror=request.mirror,
         start=file_sha256(weights_of(request.start)) if request.start else None,
     )

@@ -34,6 +34,7 @@ class Plan:
         precision: "fp32", "bf16" or "fp16"; "auto" until the steps of the first two were timed.
         joint: None, or the segmentation network and its numbers.
         match: whether intensities are matched; None where pairs are made.
+        resample: whether images were resampled to the shape; None where they were cut or padded to it, or made.
         augment, mirror: see ``augment``. start: checksum of the weights that it began with, if any.
     """
 
@@ -60,6 +61,7 @@ class Plan:
     schedule: str = "general"
     augment: str = "none"
     match: bool | None = None
+    resample: bool | None = None
     mirror: str = ""
     start: str | None = None
 

@@ -97,6 +97,18 @@ def test_what_cannot_be_evaluated_is_said_before_any_work(trained, tmp_path):
             evaluate(dataclasses.replace(request, **changed), lambda text: None)
 
 
+def test_images_are_resampled_where_the_training_resampled_them(trained, tmp_path):
+    data, _ = trained
+    request = small(tmp_path / "model", data, steps=1, validation=0.4, size_ijk=(48, 48), resample=True)
+    train(request, lambda text: None)
+    asked = EvaluationRequest(models=[str(request.output)], data=data, cache=tmp_path / "cache", split="val", pairs=1)
+    evaluation = evaluate(asked, lambda text: None)
+    planes = next(iter(evaluation.planes.values()))
+    assert planes["slice.fixed"].shape == (48, 48)  # of 32 x 40 voxels: neither cut nor padded
+    assert planes["slice.spacing_mm"] == pytest.approx((40 / 48, 32 / 48))
+    assert planes["slice.fixed"][:, -1].any() and planes["slice.fixed"][-1].any()
+
+
 def test_the_split_stands_beside_the_model(trained):
     _, model = trained
     split = read_split(model)
