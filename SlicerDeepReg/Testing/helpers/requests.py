@@ -20,7 +20,11 @@ def request(fixed: Image, moving: Image, **options: Any) -> Request:
 
 
 def fast_request(case: Case, **options: Any) -> Request:
-    """Return a request for that pair with the preset "fast" and without metrics."""
+    """Return a request for that pair with the preset "fast", from the centers of the images, and without metrics.
+
+    The linear stage of the command takes two thirds of the time of so small a pair.
+    """
     options.setdefault("preset", "fast")
+    options.setdefault("linear", "center")
     options.setdefault("measure", False)
     return request(case.fixed, case.moving, **options)
