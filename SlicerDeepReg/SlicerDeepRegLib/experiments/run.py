@@ -255,9 +255,11 @@ def _fixed_splits(request: PaperRequest, data: DataSet, say: Callable[[str], Non
     """Write the images of a data set with their splits into a CSV, once for all trainings.
 
     Raises:
-        InputError: the data cannot be read, or too few of them are there for the paper's split.
+        InputError: the data cannot be read, too few of them are there for the paper's split, or the folder holds
+            trainings on other data.
     """
     path = _csv_of(request, data.name)
+    _check_same_data(request, data, path)
     if path.is_file():
         return
     patterns = {"images": data.images, "labels": data.labels}
@@ -287,6 +289,35 @@ def _fixed_splits(request: PaperRequest, data: DataSet, say: Callable[[str], Non
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as private:
             write_csv(index, private)
+        with whole_file(path.with_suffix(".json")) as private:
+            private.write_text(json.dumps(_origin(request, data), indent=1) + "\n", encoding="utf-8")
+
+
+def _origin(request: PaperRequest, data: DataSet) -> dict[str, Any]:
+    """Return what decides which images there are, and which of them are for what."""
+    return {
+        "from": str(request.data[data.name].resolve()),
+        "scale": request.scale,
+        "seed": request.seed,
+        "atlas": request.atlas.get(data.name),
+    }
+
+
+def _check_same_data(request: PaperRequest, data: DataSet, path: Path) -> None:
+    """Raise InputError where the images of the folder's trainings are others than those that are asked for."""
+    try:
+        before = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    now = _origin(request, data)
+    different = [
+        f"{name} was {before.get(name)} and is now {value}" for name, value in now.items() if before.get(name) != value
+    ]
+    if different:
+        raise InputError(
+            f"{request.output} holds trainings on other images of {data.title}: {'; '.join(different)}. Give what it "
+            "had, or another --output."
+        )
 
 
 def _by_names(index: DatasetIndex, data: DataSet) -> DatasetIndex:

@@ -167,6 +167,8 @@ def test_a_table_is_trained_evaluated_and_printed_beside_the_papers_figures(smal
     assert main(call) == 0  # what is done stays
     again = capsys.readouterr().out
     assert "training on" not in again and (model / "weights.safetensors").stat().st_mtime_ns == trained
+    assert main([*arguments(data, "unfolding", "6", out), "--rows", "1", "--scale", "0.4"]) == 2
+    assert "scale was 0.5 and is now 0.4. Give what it had, or another --output" in capsys.readouterr().err
     assert main([*arguments(data, "unfolding", "6", out), "--rows", "1", "--scale", "0.5", "--slurm"]) == 0
     assert "#SBATCH --array=1-1" in capsys.readouterr().out
 
