@@ -178,7 +178,7 @@ def test_existing_results_survive_a_failed_run(folder, tmp_path):
     assert (tmp_path / "result.json").read_text(encoding="utf-8") == "mine"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_an_interrupted_run_leaves_nothing(folder, tmp_path, number):
     output = tmp_path / "out"
     process = subprocess.Popen(

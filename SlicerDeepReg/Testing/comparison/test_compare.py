@@ -126,6 +126,7 @@ def test_the_table_is_that_of_the_cells(files, tmp_path):
     assert "| demons |" in (output / "table.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_pages_hold_no_folder_and_anonymous_ones_no_name(files, tmp_path, monkeypatch):
     """One method fails, with a message that names a file."""
     (tmp_path / "Doe_Jane.nii.gz").write_bytes((files / "fixed0.nii.gz").read_bytes())

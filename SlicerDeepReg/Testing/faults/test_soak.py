@@ -1,6 +1,6 @@
 """Mixed jobs through one worker: memory, threads and files stay flat, and results are equal to the first's.
 
-A dozen in every run of the tests; 200 with ``-m slow``. DEEPREG_JOBS=N takes another number.
+A dozen, and 200, both with ``-m slow``. DEEPREG_JOBS=N takes another number.
 """
 
 import dataclasses
@@ -109,6 +109,7 @@ def patience(monkeypatch):
     monkeypatch.setattr(client_module, "PATIENCE_S", 60.0)
 
 
+@pytest.mark.slow
 def test_a_round_and_again_gives_the_same():
     first, different, states = soak(len(requests()) + 4)
     check(first, different, states)

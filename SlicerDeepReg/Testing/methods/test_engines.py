@@ -55,7 +55,7 @@ def head_points(case):
     return apply_matrix(case.fixed.grid.ijk_to_lps, kji[:, ::-1].astype(float))
 
 
-@pytest.mark.parametrize("geometry", ["oblique-LPS", "LPS-RAS"])
+@pytest.mark.parametrize("geometry", ["oblique-LPS", pytest.param("LPS-RAS", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", sorted(LEAVES))
 def test_it_finds_the_known_transform_with_its_inverse(name, geometry):
     if not installed(name):

@@ -63,7 +63,13 @@ def network_request(case, method, **settings):
 # ------------------------------------------------------------------ fitted
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+#: Networks that are fitted in every run of the tests; the others with ``-m slow``.
+EVERY_TIME = ("caml", "fmirnet", "msrd-net", "unfolding", "wavemorph", "voxelmorph")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in EVERY_TIME else pytest.mark.slow) for n in sorted(NETWORKS)]
+)
 def test_instance_optimization_of_a_pair(name, monkeypatch):
     monkeypatch.setattr(
         network_solver, "built", lambda card, *axes, **more: built(card, *axes, **network_class(name).small, **more)

@@ -57,7 +57,9 @@ T1_LIKE = (0.15, 0.5, 0.48, 0.8, 0.76, 0.65, 0.57, 0.72, 0.7)
 T2_LIKE = (0.95, 0.6, 0.58, 0.35, 0.38, 0.5, 0.52, 0.25, 0.4)
 
 
-@pytest.mark.parametrize("bright", [T1_LIKE, T2_LIKE], ids=["T1", "T2"])
+@pytest.mark.parametrize(
+    "bright", [pytest.param(T1_LIKE, id="T1", marks=pytest.mark.slow), pytest.param(T2_LIKE, id="T2")]
+)
 def test_the_fitted_atlas_finds_structures_in_any_contrast(priors, head, bright):
     there, true, grid = head
     image = painted(true, grid, bright)

@@ -470,6 +470,7 @@ def test_instance_optimization_runs_from_the_panel(desktop, widget, pair):
     assert run.facts["method"] == "msrd-net" and "scale 1/8" in [stage["name"] for stage in run.facts["stages"]]
 
 
+@pytest.mark.slow
 def test_instance_optimization_of_a_variant_is_refined(desktop, widget, pair):
     ui, panel = widget.ui, widget.panel
     p, variants = panel.parameters, ui.variantCombo
