@@ -151,7 +151,7 @@ def main():
     elif options.write:
         write(options)
     else:
-        if hasattr(os, "nice"):
+        if os.name == "posix":
             os.nice(NICE)
         number, count = map(int, options.job.split("/"))
         for table, row in waiting(options)[number - 1 :: count]:

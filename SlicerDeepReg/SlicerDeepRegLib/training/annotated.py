@@ -48,7 +48,7 @@ def annotated_pairs(
 ) -> tuple[list[Pair], list[str], list[str]]:
     """Return pairs from each annotated image to the others of its group, and the names of the annotated ones.
 
-    The third list names an image of each group that is left out, because none of its images has labels.
+    The third list names an image of each group that is left out, because no image of it has labels.
 
     Args:
         ratio: the part of the images of a series that are annotated; None for all that have labels.
