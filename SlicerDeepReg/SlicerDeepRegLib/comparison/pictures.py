@@ -173,7 +173,9 @@ def _box_of_structures(structures: Mapping[str, Mapping[str, Sequence[float | No
     wide = min(5, len(structures))
     deep = -(-len(structures) // wide)
     size = (3.2 * wide, (0.22 * len(methods) + 0.7) * deep)
-    figure, panels = plt.subplots(deep, wide, figsize=size, sharex=True, sharey=True, squeeze=False)
+    figure, panels = plt.subplots(
+        deep, wide, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
     for place, panel in enumerate(panels.flat):
         if place >= len(structures):
             panel.set_visible(False)
@@ -184,8 +186,7 @@ def _box_of_structures(structures: Mapping[str, Mapping[str, Sequence[float | No
         _boxes(panel, known)
         panel.set_title(structure if not structure.isdecimal() else f"structure {structure}", fontsize=9)
         panel.tick_params(labelsize=7)
-    figure.supxlabel("Dice")
-    figure.tight_layout()
+    figure.supxlabel("Dice", fontsize=9)
     return _saved(figure, path)
 
 
