@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..preparation.planes import ALONE, names_of, plane
+from ..preparation.planes import ALONE, grid_step_mm, names_of, plane
 from .request import Cell
 from .table import Row, by_structure
 
@@ -25,7 +25,6 @@ Extent = tuple[float, float, float, float]
 INK = "#1c2330"
 #: How far the Jacobian's colors go: from a quarter to four times the volume.
 LOG_LIMIT = np.log(4.0)
-GRID_MM = 10.0
 #: How each plane lies.
 ORIENTED = {
     "axial": "axial; patient's right is on the left, anterior is up",
@@ -204,7 +203,7 @@ def _montage(pair: str, name: str, done: Mapping[str, Mapping[str, np.ndarray]],
         len(done) + 1, 4, figsize=(10, 2.5 * ratio * (len(done) + 1) + 0.9), squeeze=False, layout="constrained"
     )
     limits = _limits(first["fixed"]), _limits(first["linear"])
-    step_mm = _grid_step(first)
+    step_mm = grid_step_mm(first)
     titles = ("image", "minus fixed", f"grid, {step_mm:g} mm", "Jacobian")
     for place, title in enumerate(titles):  # the last two have nothing in the row of the fixed image
         panels[0 if place < 2 else 1, place].set_title(title, fontsize=10)
@@ -238,13 +237,6 @@ def _montage(pair: str, name: str, done: Mapping[str, Mapping[str, np.ndarray]],
     figure.suptitle(f"{pair}: {ORIENTED[name]}", fontsize=10)
     ending = "" if name in ("axial", ALONE) else f"-{name}"
     return _saved(figure, folder / f"montage-{pair}{ending}.png")
-
-
-def _grid_step(planes: Mapping[str, np.ndarray]) -> float:
-    """Return the distance of the grid's lines (mm): GRID_MM, or less where that would be fewer than 8 lines."""
-    tall, wide = planes["fixed"].shape
-    extent = min(tall * planes["spacing_mm"][1], wide * planes["spacing_mm"][0])
-    return next((step for step in (GRID_MM, 5.0, 2.0, 1.0) if extent >= 8 * step), 1.0)
 
 
 def _planes(path: Path) -> dict[str, np.ndarray] | None:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ..comparison.command import make_output
+from ..training.dataset.index import SPLITS
 from ..training.dataset.pairs import PAIRINGS
 from ..training.plan import PRECISIONS
 from ..types import DEVICES, InputError
+from .papers import ALL, LABEL_WARPS
 
 UNFINISHED = 3
-SPLITS, LABEL_WARPS = ("train", "val", "test", "all"), ("nearest", "linear")
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -38,7 +39,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     for name in ("images", "labels", "masks"):
         parser.add_argument(f"--{name}", metavar="PATTERN", help="as for train")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="which pairs (%(default)s)")
+    parser.add_argument("--split", choices=(*SPLITS, ALL), default="test", help="which pairs (%(default)s)")
     parser.add_argument("--pairs", dest="pairing", choices=PAIRINGS, help="as for train")
     parser.add_argument("--atlas", metavar="NAME", help="as for train")
     parser.add_argument("--most-pairs", type=int, metavar="N", help="at most N pairs, spread over all (default: all)")
@@ -163,7 +164,7 @@ def run_paper(options: argparse.Namespace) -> int:
     tune_memory()
     keep_children_safe()
     table = table_of(chosen, options.table)
-    needed = [*table.test, *([table.train] if table.train else [])]
+    needed = table.data_sets
     if options.output is None:
         raise InputError("Say where the experiment goes: --output DIR.")
     if not 0 < options.scale <= 1:
@@ -205,14 +206,13 @@ def _by_name(option: str, values: Sequence[str], needed: Sequence[str]) -> Mappi
     Raises:
         InputError: a name is none of the table's, or a value lacks one where there are several.
     """
-    names = list(dict.fromkeys(needed))
     found = {}
     for text in values:
         name, sign, value = text.partition("=")
-        if not sign or name not in names:
-            if len(names) > 1:
-                raise InputError(f"--{option} needs NAME={option.upper()} here, NAME one of {', '.join(names)}.")
-            name, value = names[0], text
+        if not sign or name not in needed:
+            if len(needed) > 1:
+                raise InputError(f"--{option} needs NAME={option.upper()} here, NAME one of {', '.join(needed)}.")
+            name, value = needed[0], text
         found[name] = value
     return found
 

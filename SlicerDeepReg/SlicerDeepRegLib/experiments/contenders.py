@@ -44,7 +44,6 @@ class Contender:
     Attributes:
         label: what it was asked for as; of a trained model the name of its folder.
         card: its card.
-        folder: of the trained model, or None.
         parameters: of the network, or None.
         run: estimates a pair of images, values 0 to 1 on one grid: fixed, moving, and whether the fields inside the
             network are wanted.
@@ -52,7 +51,6 @@ class Contender:
 
     label: str
     card: Card
-    folder: Path | None
     parameters: int | None
     run: Callable[[Image, Image, bool], Estimated]
 
@@ -69,7 +67,7 @@ def contender(label: str, dimensions: int, device: torch.device) -> Contender:
     """
     folder = Path(label)
     if (folder / CARD_FILE).is_file():
-        return _network(folder.resolve().name, read_user_card(folder), folder, dimensions, device)
+        return _network(folder.resolve().name, read_user_card(folder), dimensions, device)
     if folder.is_dir():
         raise InputError(f"{folder} contains no {CARD_FILE}: it is not a trained model. Is its training finished?")
     chosen = method(label)
@@ -79,11 +77,11 @@ def contender(label: str, dimensions: int, device: torch.device) -> Contender:
                 f"{label} has no weights, so there is nothing to evaluate. Train it (slicerdeepreg train) and give the "
                 "folder of the model."
             )
-        return _network(label, chosen.card, None, dimensions, device)
+        return _network(label, chosen.card, dimensions, device)
     missing = chosen.missing()
     if missing is not None:
         raise InputError(missing.sentence)
-    return Contender(label, chosen.card, None, None, lambda fixed, moving, _: _by_method(label, fixed, moving, device))
+    return Contender(label, chosen.card, None, lambda fixed, moving, _: _by_method(label, fixed, moving, device))
 
 
 def needs_training(label: str) -> bool:
@@ -96,7 +94,7 @@ def needs_training(label: str) -> bool:
     return isinstance(chosen, NetworkMethod) and chosen.card.weights is None
 
 
-def _network(label: str, card: Card, folder: Path | None, dimensions: int, device: torch.device) -> Contender:
+def _network(label: str, card: Card, dimensions: int, device: torch.device) -> Contender:
     if dimensions not in card.dimensions:
         raise InputError(f"{label} takes {card.dimensions[0]}D images; these have {dimensions} axes.")
     network = built(card, dimensions)
@@ -117,7 +115,7 @@ def _network(label: str, card: Card, folder: Path | None, dimensions: int, devic
             stages[name] = on_grid(to_lps(_array(values), grid, existing_axes(fixed.grid)), fixed.grid)
         return Estimated(to_lps(_array(output.displacement), fixed.grid), seconds, stages)
 
-    return Contender(label, card, folder, parameters(network), run)
+    return Contender(label, card, parameters(network), run)
 
 
 def _grid_of(fixed: Grid, shape: tuple[int, ...], factor: int) -> Grid:

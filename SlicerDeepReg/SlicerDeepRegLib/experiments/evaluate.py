@@ -33,11 +33,10 @@ from ..training.recipe import Prepared, prepare_subjects
 from ..training.sources import matched
 from ..types import Field, Grid, Image, InputError, Transform
 from .contenders import Contender, Estimated, contender
+from .papers import ALL, LABEL_WARPS
 
 #: What a pair and a model gave: "metrics" by state, "seconds", "stages".
 Outcome = dict[str, Any]
-LABEL_WARPS = ("nearest", "linear")
-ALL = "all"
 #: Pairs of which planes are kept for montages.
 PICTURED = 3
 

@@ -22,6 +22,8 @@ from typing import Any, Union
 from ..anatomy import STRUCTURE_BY_NUMBER
 from ..types import InputError
 
+#: How labels are warped, see ``evaluate.EvaluationRequest``; and every image, whatever its split.
+LABEL_WARPS, ALL = ("nearest", "linear"), "all"
 FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Papers"
 #: A figure of a paper: a number, mean and deviation, or what was printed ("<0.001").
 Figure = Union[float, str, Sequence[float]]
@@ -101,6 +103,11 @@ class Table:
     stages: bool = False
     note: str = ""
 
+    @property
+    def data_sets(self) -> list[str]:
+        """Return the names of the data sets that are needed to build it."""
+        return list(self.test) if self.train is None or self.train in self.test else [*self.test, self.train]
+
 
 @dataclass(frozen=True)
 class Paper:
@@ -153,7 +160,7 @@ def read_paper(path: Path) -> Paper:
     sets = {name: DataSet(name, **_tuples(entry)) for name, entry in values["data"].items()}
     tables = {name: _table(name, entry) for name, entry in values["tables"].items()}
     for table in tables.values():
-        for used in (*table.test, *([table.train] if table.train else [])):
+        for used in table.data_sets:
             sets[used]  # noqa: B018 - a data set that is not described is a KeyError
     return Paper(path.stem, values["title"], sets, tables, values.get("network"), values.get("doi"))
 

@@ -99,7 +99,7 @@ class Cell:
         return None if self.train is None else self.name.rpartition("--on--")[0]
 
 
-#: What a cell gave: "pairs", "outcomes", "parameters", "operations", ... or "error".
+#: What a cell gave: "pairs", "outcomes", "parameters", and of a training "training" and "minutes_per_epoch".
 Measured = dict[str, Any]
 
 
@@ -114,8 +114,7 @@ def cells_of(request: PaperRequest) -> list[Cell]:
     unknown = sorted(set(request.rows) - numbers)
     if unknown:
         raise InputError(f"Table {chosen.name} has rows 1 to {max(numbers)}; there is no row {unknown[0]}.")
-    needed = {*chosen.test, *([chosen.train] if chosen.train else [])}
-    missing = sorted(needed - set(request.data))
+    missing = sorted(set(chosen.data_sets) - set(request.data))
     if missing:
         title = request.paper.data[missing[0]].title
         raise InputError(f"This table needs the data set {missing[0]} ({title}): --data {missing[0]}=PATH.")

@@ -84,6 +84,13 @@ def _middle(array: np.ndarray, axis: int) -> int:
     return int(np.average(np.arange(len(content)), weights=content)) if content.any() else len(content) // 2
 
 
+def grid_step_mm(one: Mapping[str, np.ndarray]) -> float:
+    """Return how far apart the lines of a grid are drawn on a plane: 10 mm, or less where those are fewer than 8."""
+    tall, wide = one["fixed"].shape
+    extent_mm = min(tall * one["spacing_mm"][1], wide * one["spacing_mm"][0])
+    return next((step for step in (10.0, 5.0, 2.0) if extent_mm >= 8 * step), 1.0)
+
+
 def names_of(planes: Mapping[str, np.ndarray]) -> list[str]:
     """Return the names of the planes that were kept."""
     return [name for name in (*PLANES, ALONE) if f"{name}.spacing_mm" in planes]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..files.atomic import whole_file
-from ..preparation.planes import ALONE, names_of, plane
+from ..preparation.planes import ALONE, grid_step_mm, names_of, plane
 from ..types import InputError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def montage(planes: Mapping[str, np.ndarray]) -> Picture:
         key: _limits([planes[f"{n}.{key}"] for n in names if f"{n}.{key}" in planes]) for key in ("fixed", "warped")
     }
     shown = {name: plane(planes, name) for name in names}
-    step_mm = _grid_step(next(iter(shown.values())))
+    step_mm = grid_step_mm(next(iter(shown.values())))
     scale = SIDE / max(side for one in shown.values() for side in _extent_mm(one))
     rows = [(name, [_panel(key, one, limits, step_mm, scale) for key, _ in columns]) for name, one in shown.items()]
     wide = max(panel.shape[1] for _, panels in rows for panel in panels)
@@ -112,10 +112,6 @@ def _known(planes: Mapping[str, np.ndarray], name: str, key: str) -> bool:
 def _limits(planes: Sequence[np.ndarray]) -> tuple[float, float]:
     low, high = np.percentile(np.concatenate([values.ravel() for values in planes]), (0.5, 99.5))
     return float(low), float(max(high, low + 1e-6))
-
-
-def _grid_step(one: Mapping[str, np.ndarray]) -> float:
-    return next((step for step in (10.0, 5.0, 2.0) if min(_extent_mm(one)) >= 8 * step), 1.0)
 
 
 def _extent_mm(one: Mapping[str, np.ndarray]) -> tuple[float, float]:
