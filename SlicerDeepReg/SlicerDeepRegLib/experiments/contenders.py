@@ -55,6 +55,29 @@ class Contender:
     run: Callable[[Image, Image, bool], Estimated]
 
 
+def check_contender(label: str) -> None:
+    """Check what can be known before any image is read.
+
+    Raises:
+        InputError: there is no such model or method, it is not installed, or it has no weights.
+    """
+    folder = Path(label)
+    if (folder / CARD_FILE).is_file():
+        read_user_card(folder)
+        return
+    if folder.is_dir():
+        raise InputError(f"{folder} contains no {CARD_FILE}: it is not a trained model. Is its training finished?")
+    chosen = method(label)
+    if needs_training(label):
+        raise InputError(
+            f"{label} has no weights, so there is nothing to evaluate. Train it (slicerdeepreg train) and give the "
+            "folder of the model."
+        )
+    missing = chosen.missing()
+    if missing is not None:
+        raise InputError(missing.sentence)
+
+
 def contender(label: str, dimensions: int, device: torch.device) -> Contender:
     """Return a model or method that can be evaluated.
 
@@ -63,24 +86,15 @@ def contender(label: str, dimensions: int, device: torch.device) -> Contender:
         dimensions: of the images, 2 or 3.
 
     Raises:
-        InputError: there is no such model or method, it has no weights, or it does not take such images.
+        InputError: see :func:`check_contender`; or it does not take such images.
     """
+    check_contender(label)
     folder = Path(label)
     if (folder / CARD_FILE).is_file():
         return _network(folder.resolve().name, read_user_card(folder), dimensions, device)
-    if folder.is_dir():
-        raise InputError(f"{folder} contains no {CARD_FILE}: it is not a trained model. Is its training finished?")
     chosen = method(label)
     if isinstance(chosen, NetworkMethod):
-        if chosen.card.weights is None:
-            raise InputError(
-                f"{label} has no weights, so there is nothing to evaluate. Train it (slicerdeepreg train) and give the "
-                "folder of the model."
-            )
         return _network(label, chosen.card, dimensions, device)
-    missing = chosen.missing()
-    if missing is not None:
-        raise InputError(missing.sentence)
     return Contender(label, chosen.card, None, lambda fixed, moving, _: _by_method(label, fixed, moving, device))
 
 

@@ -32,7 +32,7 @@ from ..training.plan import PLAN_FILE
 from ..training.recipe import Prepared, prepare_subjects
 from ..training.sources import matched
 from ..types import Field, Grid, Image, InputError, Transform
-from .contenders import Contender, Estimated, contender
+from .contenders import Contender, Estimated, check_contender, contender
 from .papers import ALL, LABEL_WARPS
 
 #: What a pair and a model gave: "metrics" by state, "seconds", "stages".
@@ -110,6 +110,8 @@ def evaluate(request: EvaluationRequest, say: Callable[[str], None] = print) -> 
     """
     if request.label_warp not in LABEL_WARPS:
         raise InputError(f"Labels are warped by {' or '.join(LABEL_WARPS)}; it was {request.label_warp!r}.")
+    for label in request.models:
+        check_contender(label)
     device = choose(request.device)
     trained = [Path(label) for label in request.models if Path(label).is_dir()]
     index = _split(request, read_dataset_index(request.data, request.images, request.labels, request.masks), say)
