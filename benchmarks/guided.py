@@ -1,7 +1,7 @@
-"""What guidance is worth: landmarks, structures, what is excluded, corrections, a series; writes benchmarks/RESULTS.md.
+"""What guidance is worth: landmarks, structures, what is excluded, corrections, a series, a template of a cohort.
 
 python benchmarks/guided.py                       prints everything
-python benchmarks/guided.py --only landmarks      one part: landmarks, structures, excluded, corrections, series
+python benchmarks/guided.py --only landmarks      one part, or several
 python benchmarks/guided.py --write               writes it to RESULTS.md, too
 """
 
@@ -31,13 +31,16 @@ from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field  # noqa: E402
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving, voxel_centers_lps  # noqa: E402
 from SlicerDeepRegLib.pipeline import register  # noqa: E402
 from SlicerDeepRegLib.pipeline.series import register_series  # noqa: E402
+from SlicerDeepRegLib.pipeline.template import make_template  # noqa: E402
 from SlicerDeepRegLib.preparation.resample import resample  # noqa: E402
 from SlicerDeepRegLib.processes.current import prepare_process  # noqa: E402
-from SlicerDeepRegLib.types import Grid, Image, Request, Result, Transform  # noqa: E402
+from SlicerDeepRegLib.types import Grid, Image, Request, Result, Series, Transform  # noqa: E402
 
 DATA = Path(os.environ.get("DEEPREG_DATA", ROOT.parent / "shared" / "data")) / "open"
 #: Left and right thalamus, caudate, putamen and pallidum.
 DEEP = ("10", "49", "11", "50", "12", "51", "13", "52")
+#: So many hippocampi make a template.
+COHORT = 12
 #: How far from the right start, mm: too far for the images alone.
 BAD_START_MM = {"ct_lung": (-35.0, 35.0, -35.0), "afids": (40.0, -30.0, 30.0)}
 
@@ -259,7 +262,7 @@ def series() -> list[str]:
     for chain in ("reference", "neighbor"):
         request = Request(frames[0], frames[0], linear="none", pair="people", similarity="lncc", measure=False)
         began = time.perf_counter()
-        found = register_series(frames, reference, request, given[reference], truth=given, chain=chain)
+        found = register_series(Series(frames, reference, request, given[reference], chain=chain), given)
         dice = [one.measured["dice"] for one in found if one.number != reference]
         rows.append((f"svf, {chain}", f"{np.mean(dice):.3f}", f"{min(dice):.3f}", f"{time.perf_counter() - began:.0f}"))
         print(rows[-1], flush=True)
@@ -301,12 +304,39 @@ def _ants(frames: list[Image], given: list[Image], reference: int) -> tuple[obje
     return row
 
 
+def template() -> list[str]:
+    """Two templates of the same hippocampi that began with people of different size: whether they are alike."""
+    files = sorted((DATA / "hippocampus" / "images").glob("*.nii.gz"))[:COHORT]
+    images = [load(str(file), file.name) for file in files]
+    labels = [load(str(DATA / "hippocampus" / "labels" / file.name), "labels", straight=False) for file in files]
+    labels = [dataclasses.replace(one, values=one.values.astype(np.int32)) for one in labels]
+    ml = [(one.values > 0).sum() * abs(np.linalg.det(one.grid.ijk_to_lps[:3, :3])) / 1000 for one in labels]
+    starts = int(np.argmin(ml)) + 1, int(np.argmax(ml)) + 1
+    request = Request(images[0], images[0], pair="people", preset="fast")
+    rows: list[tuple[object, ...]] = [
+        ("the people", "", f"{np.mean(ml):.2f} ({min(ml):.2f} to {max(ml):.2f})", "", "", "")
+    ]
+    for start in starts:
+        began = time.perf_counter()
+        for made in make_template(images, request, labels, rounds=4, start=start):
+            if made.labels is None:
+                raise ValueError("the cohort has labels")
+            volume = (made.labels.values > 0).sum() * abs(np.linalg.det(made.labels.grid.ijk_to_lps[:3, :3])) / 1000
+            seconds = f"{time.perf_counter() - began:.0f}"
+            figures = f"{volume:.2f}", f"{made.change_mm:.2f}", f"{made.dice:.3f}", seconds
+            rows.append((f"begun with {ml[start - 1]:.2f} ml", made.number, *figures))
+            print(rows[-1], flush=True)
+    head = ("template", "round", "volume, ml", "from the mean shape, mm", "Dice with most", "seconds")
+    return [f"#### A template of {COHORT} hippocampi", "", *table(head, rows)]
+
+
 PARTS: dict[str, Callable[[], list[str]]] = {
     "landmarks": landmarks,
     "structures": structures,
     "excluded": excluded,
     "corrections": corrections,
     "series": series,
+    "template": template,
 }
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -691,6 +691,46 @@ class Result:
     def most_gb(self, where: str = "computer") -> float | None:
         """Return the peak over all parts; None where it is not known."""
         return max(self.peak_gb.get(where, {}).values(), default=None)
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """The frames of a series (heartbeat, breathing, perfusion), to be registered to one of them.
+
+    Attributes:
+        frames: on grids of one size.
+        reference: the number of the frame that all are registered with, from 0 on.
+        request: how to register; its images are not used.
+        labels: the segmentation of the reference, which is brought to every frame; or None.
+        points_lps_mm: (N, 3) places of the reference whose motion is followed; or None.
+        chain: one of ``CHAINS``.
+    """
+
+    frames: Sequence[Image]
+    reference: int
+    request: Request
+    labels: Image | None = None
+    points_lps_mm: np.ndarray | None = None
+    chain: str = CHAINS[0]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """What was found of one frame of a series.
+
+    Attributes:
+        number: of the frame, from 0 on.
+        transform: from the frame, which is the fixed image, to the reference; None of the reference itself.
+        labels: the segmentation of the reference on this frame, or None.
+        stabilized: the frame as the reference lies, on its grid.
+        measured: numbers by name, for a table.
+    """
+
+    number: int
+    transform: Transform | None
+    labels: Image | None
+    stabilized: Image
+    measured: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

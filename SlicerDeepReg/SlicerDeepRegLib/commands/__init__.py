@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 where `repeat` found a difference or cells of `compare` failed, 2 where the input
         cannot be used or the run was interrupted, 3 where a training stopped and can go on.
     """
-    from . import demo, look, models, register, repeat, segment, series
+    from . import demo, look, models, register, repeat, segment, series, template
 
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name or a patient's file that the terminal cannot show ends nothing
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="slicerdeepreg", description="Deformable registration for 3D Slicer.")
     parser.add_argument("--version", action="version", version=f"SlicerDeepReg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (register, look, repeat, demo, models, *optional_commands(), segment, series):
+    for module in (register, look, repeat, demo, models, *optional_commands(), segment, series, template):
         module.add_parser(commands)
     options = parser.parse_args(arguments)
     try:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..similarity import names as similarity_names
-from ..types import CHAINS, DEVICES, PAIR_CHOICES, PERSON, PRESETS, Image, InputError, Request
-from .register import ProgressBar, read_settings
+from ..types import CHAINS, PERSON, Image, InputError, Series
+from .how import add_how, request_of, whole_labels
+from .register import ProgressBar
 
 #: What is written, beside the images and the transform of each frame.
 TABLE, RESULT = "motion.csv", "series.json"
@@ -28,7 +28,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "lies) as 4D NIfTI and as sequences that Slicer plays, motion.csv, a transform for each frame and series.json.",
     )
     parser.add_argument(
-        "--frames", required=True, nargs="+", metavar="FILE", help="a 4D image, or the frames as images of their own"
+        "--frames",
+        required=True,
+        nargs="+",
+        metavar="FILE",
+        help="a 4D image, the folder of a DICOM series in time, or the frames as images of their own",
     )
     parser.add_argument(
         "--reference", type=int, default=0, metavar="N", help="the reference frame, from 0 on (default: 0)"
@@ -43,68 +47,49 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="where a frame starts: each by itself, or from its neighbor's transform (motion too large for the first)",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
-    parser.add_argument("--method", default=Request.method, metavar="NAME", help="how to register (default: svf)")
-    for name, choices, default in (
-        ("preset", PRESETS, Request.preset),
-        ("similarity", similarity_names(), Request.similarity),
-        ("pair", PAIR_CHOICES, PERSON),
-        ("device", DEVICES, Request.device),
-    ):
-        parser.add_argument(f"--{name}", choices=tuple(choices), default=default, help="as of register")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as of register")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_how(parser, PERSON)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0."""
+    from ..checks.series import check_series
     from ..device import use_free_threads
     from ..files.frames import read_frames, write_frames, write_sequence
     from ..files.images import load
     from ..files.points import load_points
     from ..files.results import output_folder
     from ..files.transform_files import write_inverse, write_transform
-    from ..pipeline.series import check_series, register_series
-    from ..preparation.resample import warp_back
+    from ..pipeline.series import register_series
     from ..processes.current import prepare_process
     from ..processes.load import LoadMeter
 
     meter = LoadMeter()
     prepare_process()
     frames = read_frames(options.frames, "frames")
-    labels = None if options.labels is None else _whole(load(options.labels, "labels", straight=False))
+    labels = None if options.labels is None else whole_labels(load(options.labels, "labels", straight=False))
     truth = None if options.truth is None else read_frames([options.truth], "truth")
     if truth is not None and len(truth) != len(frames):
         raise InputError(f"There are {len(frames)} frames and {len(truth)} label maps to measure by. Give as many.")
     points = None if options.points is None else load_points(options.points, "points").positions_lps_mm
-    check_series(frames, options.reference, labels)
-    request = Request(
-        frames[0],
-        frames[0],
-        method=options.method,
-        linear="none",
-        preset=options.preset,
-        similarity=options.similarity,
-        pair=options.pair,
-        device=options.device,
-        settings=read_settings(options.set),
-    )
+    request = request_of(options, frames[0], linear="none")
+    series = Series(frames, options.reference, request, labels, points, options.chain)
+    check_series(series)
     use_free_threads(meter)
     bar = None if options.quiet else ProgressBar(sys.stderr)
     rows: dict[int, dict[str, Any]] = {}
     brought: dict[int, Image] = {}
-    stabilized: dict[int, Image] = {options.reference: frames[options.reference]}
+    stabilized: dict[int, Image] = {}
     with output_folder(options.output) as folder:
-        for found in register_series(frames, options.reference, request, labels, points, truth, options.chain, bar):
+        for found in register_series(series, truth, bar):
             rows[found.number] = {"frame": found.number, **found.measured}
             if found.labels is not None:
                 brought[found.number] = found.labels
-            if found.result is not None:
+            stabilized[found.number] = found.stabilized
+            if found.transform is not None:
                 name = f"frame_{found.number:02d}"
-                write_transform(found.result.transform, folder / f"{name}.h5", frames[0].dimensions)
-                write_inverse(found.result.transform, folder / f"{name}_inverse.h5", frames[0].dimensions)
-                here = frames[found.number], frames[options.reference]
-                stabilized[found.number] = warp_back(*here, found.result.transform)
+                write_transform(found.transform, folder / f"{name}.h5", frames[0].dimensions)
+                write_inverse(found.transform, folder / f"{name}_inverse.h5", frames[0].dimensions)
         if bar is not None:
             bar.close()
         for name, images in (("labels", brought), ("stabilized", stabilized)):
@@ -126,10 +111,3 @@ def run(options: argparse.Namespace) -> int:
             print(f"Dice of the labels brought to {len(dice)} frames: {np.mean(dice):.3f}, lowest {min(dice):.3f}")
         print(f"Results: {options.output}")
     return 0
-
-
-def _whole(labels: Image) -> Image:
-    values = labels.values
-    if not np.isfinite(values).all() or (values != np.round(values)).any() or values.min() < 0:
-        raise InputError("The labels must be whole numbers from 0 up; other values were found. Give a label map.")
-    return Image(values.astype(np.int32), labels.grid, labels.name, labels.dimensions)

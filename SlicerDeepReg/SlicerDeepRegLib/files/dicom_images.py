@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from ..geometry.stacks import Stack
 from ..processes.memory import check_room
 from ..types import Grid, Image, InputError
-from .dicom_slices import Group, Slice, chosen, groups_in, siblings
+from .dicom_slices import Group, Slice, chosen, groups_in, in_order_of_time, siblings
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -49,6 +49,46 @@ def read_dicom(path: Path, role: str, series: str = "") -> Image:
                 f"The {role} {path} is one slice of a DICOM series; {count} slices of it lie in {path.parent}. Give "
                 "that folder, or copy the slice to a folder of its own."
             )
+    return _read(group, path, role, notes)
+
+
+def read_dicom_frames(path: Path, role: str) -> list[Image]:
+    """Read the images in time of a folder or file, in order: the phases of one series, or a series for each.
+
+    Args:
+        path: the folder, or a file of many frames.
+        role: what messages call the images ("frames").
+
+    Raises:
+        InputError: there is one image, there are several series in time, or one of the images cannot be read.
+    """
+    groups, notes = groups_in(path, role)
+    of_series: dict[str, list[Group]] = {}
+    for group in groups:
+        of_series.setdefault(group.slices[0].series, []).append(group)
+    in_time = [several for several in of_series.values() if len(several) > 1]
+    if len(in_time) > 1:
+        listed = "; ".join(f"{several[0].description} and {len(several) - 1} more" for several in in_time)
+        raise InputError(
+            f"The {role} {path} contains {len(in_time)} series of several images: {listed}. Put the one that is meant "
+            "into a folder of its own.",
+            role,
+        )
+    frames = in_time[0] if in_time else groups
+    if len(frames) < 2:
+        raise InputError(
+            f"The {role} {path} is one volume, not a series. Give the folder of a DICOM series in time, a 4D image, or "
+            "several images.",
+            role,
+        )
+    return [
+        dataclasses.replace(_read(frame, path, role, notes), name=f"{path.name}, frame {number}")
+        for number, frame in enumerate(in_order_of_time(frames))
+    ]
+
+
+def _read(group: Group, path: Path, role: str, notes: tuple[str, ...]) -> Image:
+    """Return the image of a group of slices."""
     check_room(8 * sum(math.prod(one.size_ij) for one in group.slices), f"{role} {path}")  # rescaling takes float64
     if group.stack is None:
         grid, placing = _unplaced(group, path, role)

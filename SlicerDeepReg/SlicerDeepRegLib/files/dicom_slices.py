@@ -489,6 +489,23 @@ def _in_passes(group: Group) -> list[Group]:
     return [] if any(_is_broken(part) for part in parts) else parts
 
 
+def in_order_of_time(groups: Sequence[Group]) -> list[Group]:
+    """Return images of one place in the order in which they were taken, as far as their headers say.
+
+    The surest of what differs decides, and the numbers of the images where nothing does. What says nothing of time (b
+    values, kinds of images) does not count.
+    """
+    for name in ("temporal", "trigger", "reference_time", "acquisition", "acquisition_time", "content_time"):
+        values = [group.slices[0].tags[name] for group in groups]
+        try:
+            numbers = [float(value) for value in values]
+        except (TypeError, ValueError):  # missing, or text
+            continue
+        if len(set(numbers)) == len(numbers):
+            return [groups[n] for n in np.argsort(numbers)]
+    return sorted(groups, key=lambda group: (_number(group), group.slices[0].tags["instance"]))
+
+
 def chosen(groups: Sequence[Group], series: str, path: Path, role: str) -> Group:
     """Return the image to be read.
 

@@ -10,6 +10,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..types import Image, InputError
+from .dicom_images import read_dicom_frames
+from .dicom_slices import is_dicom
 from .images import check_memory_ran_out, from_sitk, load, to_sitk
 
 
@@ -17,7 +19,8 @@ def read_frames(sources: Sequence[str], role: str) -> list[Image]:
     """Return the frames of a series, in order.
 
     Args:
-        sources: one 4D image (NIfTI, NRRD, MetaImage), or the frames as images of their own.
+        sources: one 4D image (NIfTI, NRRD, MetaImage), the folder or file of a DICOM series in time, or the frames as
+            images of their own.
         role: for messages.
 
     Raises:
@@ -26,6 +29,8 @@ def read_frames(sources: Sequence[str], role: str) -> list[Image]:
     if len(sources) > 1:
         return [load(source, f"{role} image {number}") for number, source in enumerate(sources)]
     path = Path(sources[0])
+    if path.is_dir() or (path.is_file() and is_dicom(path)):
+        return read_dicom_frames(path, role)
     if not path.is_file():
         raise InputError(f"The {role} file {path} does not exist, or is not a file. Check the path.", role)
     try:

@@ -16,7 +16,7 @@ import slicer.util
 
 from .display import refresh_legends, renew_legend
 from .maps import magnitude
-from .nodes import bounds_of
+from .nodes import bounds_of, layout_node
 from .review import ARRANGED, Review
 from .runs import Run, moving_is_where_it_was
 
@@ -109,7 +109,7 @@ class Layouts:
     @property
     def shown(self) -> tuple[str, Run] | None:
         """The name of the layout and the run in it; None, too, where the user has chosen another layout since."""
-        if self._shown is not None and self._layout_node().GetViewArrangement() != LAYOUTS[self._shown[0]][0]:
+        if self._shown is not None and layout_node(self.scene).GetViewArrangement() != LAYOUTS[self._shown[0]][0]:
             self.leave()
             self._give_crosshair_back()
             self._before = None  # where the user went is where he wants to be
@@ -147,7 +147,7 @@ class Layouts:
 
     def arrange(self, number: int, text: str) -> None:
         """Switch to one of our layouts, and remember the user's."""
-        node = self._layout_node()
+        node = layout_node(self.scene)
         if self._before is None:
             self._before = node.GetViewArrangement()
             self._take_crosshair()
@@ -168,7 +168,7 @@ class Layouts:
         self.leave()
         self._give_crosshair_back()
         if self._before is not None:
-            self._layout_node().SetViewArrangement(self._before)
+            layout_node(self.scene).SetViewArrangement(self._before)
         self._before = None
 
     def fill(self, wanted: Sequence[tuple[Cell, Run]]) -> None:
@@ -264,7 +264,3 @@ class Layouts:
     def _clear(self, run: Run) -> None:
         if run.node.GetScene() is not None:
             self.review.grid_in(run, [])
-
-    def _layout_node(self) -> slicer.vtkMRMLLayoutNode:
-        nodes = slicer.util.getNodesByClass("vtkMRMLLayoutNode", self.scene)
-        return nodes[0] if nodes else self.scene.AddNewNodeByClass("vtkMRMLLayoutNode")

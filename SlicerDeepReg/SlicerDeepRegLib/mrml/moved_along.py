@@ -6,12 +6,18 @@ one, by the inverse that Slicer finds itself.
 
 from __future__ import annotations
 
+import numpy as np
 import slicer
 import slicer.util
 import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from .nodes import resampled
+from ..geometry.points import apply_matrix
+from .nodes import ijk_to_ras, resampled
 from .runs import OWNED, Run, own, runs
+from .segments import segments_of
+from .surfaces import points_of
+from .world import local_to_world
 
 KINDS = (
     "vtkMRMLScalarVolumeNode",
@@ -21,6 +27,10 @@ KINDS = (
 )
 #: The directions: what lies in the first goes to the second.
 TO_FIXED, TO_MOVING = "to fixed", "to moving"
+#: About so many points of a node are followed to say how far it is moved.
+POINTS = 2000
+#: The array of a moved model that says how far each vertex was moved, to color it by.
+DISPLACEMENT = "displacement (mm)"
 
 
 def movable(scene: slicer.vtkMRMLScene, run: Run, direction: str = TO_FIXED) -> list[slicer.vtkMRMLNode]:
@@ -64,6 +74,58 @@ def transform_for(scene: slicer.vtkMRMLScene, run: Run, direction: str) -> slice
     return back
 
 
+def displacement_mm(scene: slicer.vtkMRMLScene, run: Run, node: slicer.vtkMRMLNode, direction: str) -> np.ndarray:
+    """Return how far the points of a node are moved, (N,) mm; of large ones about ``POINTS`` of them.
+
+    These are the control points of markups, the vertices of models, the voxels inside segments and those of volumes.
+
+    Raises:
+        ValueError: the run has lost its transform.
+    """
+    own, moving = _local_points(node), transform_for(scene, run, direction).GetTransformToParent()
+    moved = np.array([moving.TransformPoint(point) for point in own]).reshape(-1, 3)
+    lengths: np.ndarray = np.linalg.norm(moved - _where_it_lay(run, own, direction), axis=1)
+    return lengths
+
+
+def _where_it_lay(run: Run, local: np.ndarray, direction: str) -> np.ndarray:
+    """Return points (N, 3) of a node that lies with a volume of the run, in the world before they are moved, RAS mm."""
+    start = run.get("moving" if direction == TO_FIXED else "fixed")
+    if start is None or start.GetParentTransformNode() is None:
+        return local
+    to_world = local_to_world(start)
+    return np.array([to_world.TransformPoint(point) for point in local]).reshape(-1, 3)
+
+
+def _local_points(node: slicer.vtkMRMLNode) -> np.ndarray:
+    """Return points of a node in its own coordinates, (N, 3) RAS mm."""
+    if node.IsA("vtkMRMLMarkupsNode"):
+        points = slicer.util.arrayFromMarkupsControlPoints(node)
+    elif node.IsA("vtkMRMLModelNode"):
+        points = points_of(node.GetPolyData())
+    elif node.IsA("vtkMRMLSegmentationNode"):
+        inside = [_inside(node, identifier) for identifier, _name in segments_of(node)]
+        points = np.concatenate(inside) if inside else None
+    else:
+        size = node.GetImageData().GetDimensions() if node.GetImageData() is not None else (0, 0, 0)
+        steps = [np.linspace(0, n - 1, min(n, round(POINTS ** (1 / 3)))) for n in size]
+        points = apply_matrix(ijk_to_ras(node), np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, 3))
+    points = np.zeros((0, 3)) if points is None else np.asarray(points, float).reshape(-1, 3)
+    return points[:: max(1, len(points) // POINTS)]
+
+
+def _inside(node: slicer.vtkMRMLNode, identifier: str) -> np.ndarray:
+    """Return the voxels of a segment in its node's coordinates, (N, 3) RAS mm; about ``POINTS`` of them."""
+    labelmap, matrix = slicer.vtkOrientedImageData(), vtk.vtkMatrix4x4()
+    if not node.GetBinaryLabelmapRepresentation(identifier, labelmap) or labelmap.GetNumberOfPoints() == 0:
+        return np.zeros((0, 3))
+    labelmap.GetImageToWorldMatrix(matrix)
+    values = vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(labelmap.GetDimensions()[::-1])
+    places = np.argwhere(values > 0)[:, ::-1]
+    places = places[:: max(1, len(places) // POINTS)] + np.array(labelmap.GetExtent()[::2])
+    return apply_matrix(slicer.util.arrayFromVTKMatrix(matrix), places)
+
+
 def put_under(nodes: list[slicer.vtkMRMLNode], transform: slicer.vtkMRMLTransformNode) -> None:
     """Put nodes under a transform, in place of the one that they are under."""
     for node in nodes:
@@ -89,8 +151,14 @@ def moved_copies(
                 copy.SetAttribute(attribute, node.GetAttribute(attribute))
         else:
             copy = _cloned(scene, node, name)
+            before = points_of(copy.GetPolyData()) if node.IsA("vtkMRMLModelNode") else None
             copy.SetAndObserveTransformNodeID(transform.GetID())
             copy.HardenTransform()
+            if before is not None:
+                lengths = np.linalg.norm(points_of(copy.GetPolyData()) - _where_it_lay(run, before, direction), axis=1)
+                array = numpy_to_vtk(lengths.astype(np.float32), deep=True)
+                array.SetName(DISPLACEMENT)
+                copy.GetPolyData().GetPointData().AddArray(array)
         copies.append(copy)
     return copies
 

@@ -152,6 +152,12 @@ def resampled(
     return node
 
 
+def layout_node(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLLayoutNode:
+    """Return the node that says how the views are arranged; without a desktop it is made when it is first asked for."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLLayoutNode", scene)
+    return nodes[0] if nodes else scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+
+
 def add_text_columns(node: slicer.vtkMRMLTableNode, columns: Iterable[tuple[str, Iterable[str]]]) -> None:
     """Append columns of text, each with its title and values, to a table node; the titles are its heading."""
     for title, values in columns:

@@ -15,6 +15,7 @@ from ..types import InputError
 from ..worker.requirements import listed, unmet
 from . import install
 from .choice import Choice
+from .follower import Following, SeriesChoice
 from .session import Job
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Launcher:
     Attributes:
         job: the registration that runs, or None.
         attended: whether the user began it: then its result is shown and its error is displayed.
+        following: the series that is being registered, or None.
         installing: whether packages are being installed.
     """
 
@@ -39,6 +41,7 @@ class Launcher:
         self.context, self._working = context, working
         self.job: Job | None = None
         self.attended = True
+        self.following: Following | None = None
         self.installing = False
         self._presented: Run | None = None  # of the job, before it was measured
 
@@ -119,6 +122,21 @@ class Launcher:
         self._working(True)
         context.update()
 
+    def follow(self, choice: SeriesChoice) -> None:
+        """Register the frames of a series.
+
+        Raises:
+            InputError: they cannot be registered, or it cannot be begun.
+        """
+        context = self.context
+        if context.session.follower.busy or not self._installed():
+            return
+        context.session.forget_trouble()
+        context.session.follower.start(choice)
+        self.following = context.session.follower.job
+        self._working(True)
+        context.update()
+
     def measures(self, run: Run | None) -> bool:
         """Return whether a run is there, but is still being measured."""
         return run is not None and self.job is not None and not self.job.over and self.job.run == run
@@ -134,9 +152,10 @@ class Launcher:
         changed = self.context.session.poll()
         self._take_segmentations()
         if looking and not self.context.session.looker.busy:
-            if self.job is None and not self.context.session.segmenter.busy:
-                self._working(False)
+            self._rest()
             self.context.update()
+        if self.following is not None:
+            self._take_series(self.following)
         job = self.job
         if job is None:
             return
@@ -162,8 +181,7 @@ class Launcher:
         """Choose the segmentations that are there now, and say what is to be said about the others."""
         context, segmenter = self.context, self.context.session.segmenter
         for one in segmenter.finished():
-            if not segmenter.busy and not context.session.looker.busy and self.job is None:
-                self._working(False)
+            self._rest()
             if one.node is None:
                 context.error(_(one.text))
             else:
@@ -172,6 +190,24 @@ class Launcher:
                 if context.parameters is not None and getattr(context.parameters, one.role) is one.volume:
                     setattr(context.parameters, f"{one.role}Segmentation", one.node)
             context.update()
+
+    def _take_series(self, following: Following) -> None:
+        """Tell the sections how far a series is, and say what is to be said at its end."""
+        context = self.context
+        if following.over:
+            self.following = None
+            self._rest()
+            if following.failed:
+                context.error(_(following.text))
+            else:
+                context.say(_(following.text) if following.text else _("The frames were registered."))
+        for section in context.sections:
+            section.followed(following)
+
+    def _rest(self) -> None:
+        """Listen less often where nothing is waited for."""
+        if not self.context.session.waits:
+            self._working(False)
 
     def node_removed(self, node: Any) -> None:
         """End a registration whose input was removed from the scene."""
@@ -186,15 +222,17 @@ class Launcher:
         job, self.job = self.job, None
         self.context.session.segmenter.forget()
         self.context.session.looker.forget()
+        self.context.session.follower.forget()
+        self.following = None
         if job is not None:
             self.context.session.drop(_("The scene was closed, so the registration was ended."))
             self.context.say(job.text)
-            self._working(False)
+        self._rest()
 
     def _finish(self, job: Job) -> None:
         context, attended, done = self.context, self.attended, job.state == "done"
         self.job = None
-        self._working(False)
+        self._rest()
         seconds = time.monotonic() - job.started
         context.say(_(job.text) if job.text else _("Done in {seconds:.1f} s.").format(seconds=seconds))
         if done and job.run != self._presented:

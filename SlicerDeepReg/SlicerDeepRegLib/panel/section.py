@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import slicer.util
 
 from ..mrml.runs import Run
+from .follower import Following
 from .session import Job
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ class Section(Protocol):
 
     def finished(self, job: Job) -> None:
         """Respond to the end of a registration; another may have been started by a section before this one."""
+
+    def followed(self, following: Following) -> None:
+        """Respond to the progress or the end of a series."""
 
     def status_changed(self, text: str) -> None:
         """Show a line of text about what the module is doing."""

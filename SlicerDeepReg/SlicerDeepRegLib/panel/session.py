@@ -17,6 +17,7 @@ from ..report.facts import facts_of, measured_facts
 from ..types import InputError, Result
 from ..worker.client import WorkerClient
 from .choice import Choice, Prepared, prepare
+from .follower import Follower
 from .looker import Looker
 from .segmenter import Segmenter
 
@@ -66,7 +67,7 @@ class Job:
 
 
 class Session:
-    """One worker, one registration at a time, and segmentations and looks, which wait for their turn.
+    """One worker, one registration at a time, and segmentations, looks and series, which wait for their turn.
 
     Args:
         client: of the worker.
@@ -76,6 +77,7 @@ class Session:
         self.client = client or WorkerClient()
         self.segmenter = Segmenter(lambda: self.client)
         self.looker = Looker(lambda: self.client)
+        self.follower = Follower(lambda: self.client)
         self.job: Job | None = None
         self.trouble = ""  # why the worker cannot compute at all, or ""
 
@@ -83,6 +85,11 @@ class Session:
     def busy(self) -> bool:
         """Whether a registration runs."""
         return self.job is not None and not self.job.over
+
+    @property
+    def waits(self) -> bool:
+        """Whether the worker is asked for anything: a registration, a segmentation, a look or a series."""
+        return self.busy or self.segmenter.busy or self.looker.busy or self.follower.busy
 
     def warm_up(self) -> None:
         """Start the worker, so that torch is loaded by the time it is wanted."""
@@ -152,7 +159,7 @@ class Session:
 
     def _take(self, event: dict[str, Any]) -> None:
         kind, job = event["kind"], self.job
-        if self.segmenter.take(event) or self.looker.take(event):
+        if self.segmenter.take(event) or self.looker.take(event) or self.follower.take(event):
             return
         if kind == "no_torch":
             self._cannot_compute(event["text"])
@@ -188,6 +195,7 @@ class Session:
         self.trouble = text
         self.segmenter.fail(text)
         self.looker.fail(text)
+        self.follower.fail(text)
         if self.busy:
             self._fail("torch", text)
 

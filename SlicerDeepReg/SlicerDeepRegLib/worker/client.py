@@ -18,7 +18,7 @@ from typing import Any
 
 from .. import __version__
 from ..files.atomic import reason
-from ..types import Image, InputError, Request
+from ..types import Image, InputError, Request, Series
 from . import protocol
 from .connection import Connection
 
@@ -38,9 +38,9 @@ class WorkerClient:
     Events that ``poll`` returns are dictionaries with ``kind``: "ready", "devices" (what can be computed on),
     "no_torch" (with ``text``), "progress" (``fraction``, ``stage``, ``losses``: pairs of stage and loss), "shown"
     (``result``, a Result that is not measured yet), "measured" (``metrics`` of its end that are known by now), "done"
-    (``result``, and ``is_shown``: whether it is the one that
-    was shown; or ``structures``, a SeenStructures; or ``look``, the values of a pipeline's Look), "failed"
-    (``reason``, ``text``; after "device" the worker is ended), "canceled", and "died" (``text``, the worker's
+    (``result``, and ``is_shown``: whether it is the one that was shown; or ``structures``, a SeenStructures; or
+    ``look``, the values of a pipeline's Look; or ``frames``, a FrameResult of each frame of a series, in their order),
+    "failed" (``reason``, ``text``; after "device" the worker is ended), "canceled", and "died" (``text``, the worker's
     ``last_words``). Arrays are mapped from files: copy what you keep, then ``release`` a job that is done (a look has
     no files left). Events about a job hold its name in ``job``.
     """
@@ -130,6 +130,21 @@ class WorkerClient:
             needed,
             lambda folder: {"image": protocol.write_volume(image, folder), "device": device},
             lambda message, folder: {"structures": protocol.read_structures(message["structures"], folder)},
+        )
+
+    def series(self, series: Series) -> str:
+        """Hand over a series whose frames are in memory; return the name of the job.
+
+        Raises:
+            InputError: as of ``submit``.
+        """
+        each = series.frames[series.reference].grid.voxels
+        needed = sum(frame.values.nbytes for frame in series.frames) + len(series.frames) * each * (12 + 4 + 4)
+        return self._submit(
+            "series",
+            needed,
+            lambda folder: {"series": protocol.write_series(series, folder)},
+            lambda message, folder: {"frames": protocol.read_frame_results(message["frames"], folder)},
         )
 
     def _submit(

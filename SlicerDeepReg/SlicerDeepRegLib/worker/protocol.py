@@ -1,8 +1,8 @@
 """What client and worker say: one JSON object a line, arrays as .npy files in a private folder.
 
-The client sends ``register``, ``segment``, ``look``, ``cancel`` and ``quit``; the worker sends ``ready``, ``devices``,
-``alive``, ``progress``, ``shown`` (a result that is not measured yet), ``measured`` (the metrics of its end that are
-known by now), ``done``, ``failed`` and ``canceled``.
+The client sends ``register``, ``segment``, ``look``, ``series``, ``cancel`` and ``quit``; the worker sends ``ready``,
+``devices``, ``alive``, ``progress``, ``shown`` (a result that is not measured yet), ``measured`` (the metrics of its
+end that are known by now), ``done``, ``failed`` and ``canceled``.
 Everything about a job carries its name. Arrays are written to the job's folder and read by mapping the file, so that a
 volume is never copied through the pipe.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,20 @@ from ..types import (
     IMAGE_FIELDS,
     POINT_FIELDS,
     Field,
+    FrameResult,
     Grid,
     Image,
     Location,
     Request,
     Result,
+    Series,
     Source,
     Stage,
     Transform,
 )
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
-PROTOCOL = 10
+PROTOCOL = 11
 
 
 def line(kind: str, **values: Any) -> bytes:
@@ -57,8 +59,11 @@ def parse(text: bytes) -> dict[str, Any] | None:
 
 def write_request(request: Request, folder: Path) -> dict[str, Any]:
     """Return the request as plain values; its images, which must be in memory, go to files in ``folder``."""
+    return _write_request(request, Arrays(folder))
+
+
+def _write_request(request: Request, arrays: Arrays) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    arrays = Arrays(folder)
     for name in request.__dataclass_fields__:
         value = getattr(request, name)
         if value is not None and name in IMAGE_FIELDS:
@@ -90,6 +95,71 @@ def read_request(values: dict[str, Any], folder: Path) -> Request:
             field = Field(np.array(field.displacement_lps_mm), field.grid)
         given["continued"] = Transform(np.array(given["continued"]["linear_lps"]), field)
     return Request(**given)
+
+
+def write_series(series: Series, folder: Path) -> dict[str, Any]:
+    """Return a series as plain values; its frames and labels, which must be in memory, go to files in ``folder``."""
+    arrays, still = Arrays(folder), series.frames[series.reference]
+    points = series.points_lps_mm
+    return {
+        "frames": [_write_image(frame, arrays, f"frame{number}") for number, frame in enumerate(series.frames)],
+        "reference": series.reference,
+        "request": _write_request(dataclasses.replace(series.request, fixed=still, moving=still), arrays),
+        "labels": _optional(series.labels, arrays, "labels"),
+        "points_lps_mm": None if points is None else np.asarray(points, float).tolist(),
+        "chain": series.chain,
+    }
+
+
+def read_series(values: dict[str, Any], folder: Path) -> Series:
+    """Return the series that ``write_series`` wrote, its images read into memory."""
+    labels, points = values["labels"], values["points_lps_mm"]
+    return Series(
+        [_read_image(frame, folder, mapped=False) for frame in values["frames"]],
+        values["reference"],
+        read_request(values["request"], folder),
+        None if labels is None else _read_image(labels, folder, mapped=False),
+        None if points is None else np.array(points, float).reshape(-1, 3),
+        values["chain"],
+    )
+
+
+def write_frame_results(found: Iterable[FrameResult], folder: Path) -> list[dict[str, Any]]:
+    """Return what was found of frames as plain values; arrays go to files in ``folder``, those of a frame at once.
+
+    Inverses stay behind: Slicer finds them from the transforms.
+    """
+    folder = folder / "found"
+    folder.mkdir()
+    return [_write_frame_result(one, Arrays(folder)) for one in found]
+
+
+def _write_frame_result(one: FrameResult, arrays: Arrays) -> dict[str, Any]:
+    values: dict[str, Any] = {"number": one.number, "measured": jsonable(dict(one.measured)), "linear_lps": None}
+    if one.transform is not None:
+        values["linear_lps"] = one.transform.linear_lps.tolist()
+        values["field"] = _write_field(one.transform.field, arrays, f"field{one.number}")
+    values["labels"] = _optional(one.labels, arrays, f"labels{one.number}")
+    values["stabilized"] = _write_image(one.stabilized, arrays, f"stabilized{one.number}")
+    return values
+
+
+def read_frame_results(values: list[dict[str, Any]], folder: Path) -> list[FrameResult]:
+    """Return what ``write_frame_results`` wrote, in the order of the frames; arrays are mapped, not copied."""
+    folder = folder / "found"
+    found = []
+    for one in sorted(values, key=lambda one: one["number"]):
+        linear, labels = one["linear_lps"], one["labels"]
+        found.append(
+            FrameResult(
+                one["number"],
+                None if linear is None else Transform(np.array(linear), _optional_field(one["field"], folder)),
+                None if labels is None else _read_image(labels, folder),
+                _read_image(one["stabilized"], folder),
+                one["measured"],
+            )
+        )
+    return found
 
 
 class Arrays:

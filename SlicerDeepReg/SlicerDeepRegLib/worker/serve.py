@@ -286,8 +286,21 @@ def _looked(
     return {"look": dataclasses.asdict(look(request, report))}
 
 
+def _followed(
+    message: dict[str, Any], folder: Path, report: Callable[[Progress], None], send: Callable[..., None]
+) -> dict[str, Any]:
+    """Register the frames of a series; return what the message says."""
+    from ..device import use_free_threads
+    from ..pipeline.series import register_series
+
+    meter = LoadMeter()
+    series = protocol.read_series(message["series"], folder)
+    use_free_threads(meter)
+    return {"frames": protocol.write_frame_results(register_series(series, report=report), folder)}
+
+
 #: What answers each kind of job.
-_ANSWERS = {"register": _registered, "segment": _segmented, "look": _looked}
+_ANSWERS = {"register": _registered, "segment": _segmented, "look": _looked, "series": _followed}
 
 
 def register_with_smaller_plans(request: Request, report: ProgressCallback | None, register: Callable) -> Result:

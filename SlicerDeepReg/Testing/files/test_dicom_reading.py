@@ -14,6 +14,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import generate_uid
 from SlicerDeepRegLib.commands import main
+from SlicerDeepRegLib.files.frames import read_frames
 from SlicerDeepRegLib.files.images import read_image, write_image
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
 from SlicerDeepRegLib.pipeline import register
@@ -374,3 +375,59 @@ def test_a_tag_that_some_slices_lack_or_that_varies_does_not_part_a_volume(tmp_p
 
     image = read_image(write_series(tmp_path / "scan", image_at(), change=some))
     assert error_of(image) < 0.2 and not image.notes
+
+
+# ------------------------------------------------------------------ series in time
+
+
+def _beating(folder, tag, values, series=None):
+    """Frames of one place in one folder, the later ones first; frame n is brighter by n."""
+    for number, value in enumerate(values):
+
+        def stamp(k, header, value=value, number=number):
+            if series is not None:
+                header.SeriesInstanceUID = series if isinstance(series, str) else series[number]
+            header.InstanceNumber = (len(values) - number) * 100 + k
+            if tag:
+                setattr(header, tag, value)
+
+        image = Image(SMALL.values + number, SMALL.grid)
+        write_series(folder, image, study="1.2.3", frame="1.2.4", change=stamp, prefix=f"{len(values) - number}_")
+    return folder
+
+
+SMALL = Image(np.full((6, 8, 10), 5, np.float32), make_grid((10, 8, 6), (2.0, 2.0, 3.0), np.eye(3)))
+
+
+@pytest.mark.parametrize(
+    ("tag", "values"),
+    [
+        ("TemporalPositionIdentifier", (1, 2, 10)),
+        ("TriggerTime", (0, 400, 1000)),
+        ("AcquisitionTime", ("090000", "090001", "100000")),
+        ("", (None, None, None)),
+    ],
+)
+def test_the_frames_of_a_series_in_time_come_in_their_order(tmp_path, tag, values):
+    frames = read_frames([str(_beating(tmp_path / "cine", tag, values, "1.2.5"))], "frames")
+    in_time = [5, 6, 7] if tag else [7, 6, 5]  # their headers know nothing but their numbers, which run the other way
+    assert [float(frame.values.mean()) / 10 for frame in frames] == in_time
+    assert [frame.name for frame in frames] == ["cine, frame 0", "cine, frame 1", "cine, frame 2"]
+    assert all(frame.grid.same_as(SMALL.grid, 1e-4) for frame in frames)
+
+
+def test_a_series_for_each_frame_is_a_series_too(tmp_path):
+    folder = _beating(tmp_path / "4dct", "AcquisitionTime", ("090000", "090001", "090002"), ["1.5", "1.6", "1.7"])
+    assert [float(frame.values.mean()) / 10 for frame in read_frames([str(folder)], "frames")] == [5, 6, 7]
+
+
+def test_one_volume_is_no_series(tmp_path):
+    write_series(tmp_path / "one", SMALL)
+    with pytest.raises(InputError, match="is one volume, not a series"):
+        read_frames([str(tmp_path / "one")], "frames")
+    _beating(tmp_path / "two", "TriggerTime", (0, 1), "1.8")
+    for file in (tmp_path / "two").iterdir():
+        file.rename(tmp_path / "two" / f"a{file.name}")
+    _beating(tmp_path / "two", "TriggerTime", (0, 1), "1.9")
+    with pytest.raises(InputError, match="contains 2 series of several images"):
+        read_frames([str(tmp_path / "two")], "frames")

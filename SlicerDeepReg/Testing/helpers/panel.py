@@ -54,6 +54,9 @@ class PretendedClient:
     def segment(self, image, device):
         return self.submit((image, device))
 
+    def series(self, series):
+        return self.submit(series)
+
     def cancel(self, job):
         self.canceled.append(job)
         self.events.append({"kind": "canceled", "job": job})

@@ -11,6 +11,7 @@ from SlicerDeepRegLib.mrml.nodes import FLIP, add_volume, flipped
 from SlicerDeepRegLib.mrml.runs import runs, transform_of
 from SlicerDeepRegLib.mrml.segments import add_segment
 from SlicerDeepRegLib.types import Image
+from vtk.util.numpy_support import vtk_to_numpy
 
 
 def point_list(scene, name, points_lps_mm):
@@ -193,11 +194,18 @@ def test_other_nodes_are_moved_along_in_either_direction(desktop, registered, sy
     for row, name in enumerate(listed()):
         if name in ("tips", "dose", "tumor", "organs"):
             ui.applyToTree.topLevelItem(row).setCheckState(0, qt.Qt.Checked)
+    away = np.linalg.norm(moving_points - fixed_points, axis=1)
+    said = ui.displacementLabel.text
+    assert f"tips: moves by {away.mean():.1f} mm on average, at most {away.max():.1f} mm" in said
+    assert all(f"{name}: moves by" in said for name in ("dose", "tumor", "organs")) and "moving:" not in said
     ui.copyButton.click()
     tips = flipped(slicer.util.arrayFromMarkupsControlPoints(slicer.util.getNode("tips moved"), world=True))
     np.testing.assert_allclose(tips, fixed_points, atol=0.1)
     center = np.mean(slicer.util.getNode("tumor moved").GetPolyData().GetBounds()[::2])
     assert center == pytest.approx(flipped(fixed_points[0])[0] - 0.5, abs=1.5)
+    poly = slicer.util.getNode("tumor moved").GetPolyData()
+    lengths = vtk_to_numpy(poly.GetPointData().GetArray("displacement (mm)"))
+    assert lengths.mean() == pytest.approx(away[0], abs=1.0)
     moved = slicer.util.getNode("dose moved")
     assert moved.GetAttribute("DicomRtImport.DoseVolume") == "1"
     assert moved.GetImageData().GetDimensions() == run.get("fixed").GetImageData().GetDimensions()
@@ -205,7 +213,9 @@ def test_other_nodes_are_moved_along_in_either_direction(desktop, registered, sy
     assert np.corrcoef(values.ravel(), warped.ravel())[0, 1] > 0.98
     assert slicer.util.getNode("organs moved").GetSegmentation().GetNumberOfSegments() == 1
     assert markups.GetTransformNodeID() is None  # the originals stay
+    said = ui.displacementLabel.text
     ui.putUnderButton.click()
+    assert ui.displacementLabel.text == said  # the same way, also once it is gone
     assert markups.GetTransformNodeID() == run.get("transform").GetID() == labels.GetTransformNodeID()
     back = point_list(scene, "targets", fixed_points)
     ui.directionCombo.setCurrentIndex(1)

@@ -14,7 +14,7 @@ from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.geometry.points import voxel_centers_lps
 from SlicerDeepRegLib.mrml.nodes import grid_of
 from SlicerDeepRegLib.pipeline.series import register_series
-from SlicerDeepRegLib.types import Image, InputError, Request
+from SlicerDeepRegLib.types import Image, InputError, Request, Series
 
 GRID = make_grid((36, 40, 32), (2.0, 2.0, 2.0), np.eye(3))
 POINTS = voxel_centers_lps(GRID)
@@ -42,8 +42,9 @@ def template(**options):
 
 @pytest.mark.parametrize("chain", ["neighbor", "reference"])
 def test_a_segmentation_comes_to_every_frame(chain):
-    found = list(register_series(FRAMES, 0, template(measure=False), TRUTH[0], TIP, TRUTH, chain))
-    assert [one.number for one in found] == [0, 1, 2] and found[0].result is None
+    series = Series(FRAMES, 0, template(measure=False), TRUTH[0], TIP, chain)
+    found = list(register_series(series, TRUTH))
+    assert [one.number for one in found] == [0, 1, 2] and found[0].transform is None
     dice = [one.measured["dice"] for one in found]
     as_given = 2 * (TRUTH[0].values & TRUTH[2].values).sum() / (TRUTH[0].values.sum() + TRUTH[2].values.sum())
     assert dice[0] == 1 and min(dice) > 0.87 > as_given + 0.1
@@ -106,7 +107,10 @@ def test_slicer_reads_a_sequence(tmp_path):
         (["--reference", "7"], "no frame 7: the series has 3"),
         (["--labels", "small.nii.gz"], "another voxel grid than frame 0"),
         (["--frames", "labels.nii.gz"], "is one volume, not a series"),
-        (["--frames", "labels.nii.gz", "small.nii.gz"], "Frame 1 has 20 x 20 x 20 voxels and frame 0"),
+        (
+            ["--frames", "labels.nii.gz", "small.nii.gz"],
+            "small.nii.gz has 20 x 20 x 20 voxels and the reference, labels.nii.gz",
+        ),
         (["--frames", "nothing.nii.gz"], "does not exist"),
         (["--truth", "two.nii.gz"], "3 frames and 2 label maps"),
     ],
@@ -127,4 +131,4 @@ def test_a_series_that_cannot_be_registered_is_refused_before_any_work(tmp_path,
 
 def test_a_chain_has_a_name():
     with pytest.raises(InputError, match="reference, neighbor"):
-        list(register_series(FRAMES, 0, template(), chain="next"))
+        list(register_series(Series(FRAMES, 0, template(), chain="next")))

@@ -8,11 +8,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ...mrml.moved_along import TO_FIXED, TO_MOVING, movable, moved_copies, put_under, transform_for
+from ...mrml.moved_along import TO_FIXED, TO_MOVING, displacement_mm, movable, moved_copies, put_under, transform_for
 from ..controls import chosen, fill, signals_blocked
 from ..section import BaseSection
 from ..selection import complete
-from ..text import show_error
+from ..text import escaped, show_error
 
 LIST_HEIGHT = 90
 
@@ -31,11 +31,15 @@ class ApplyToSection(BaseSection):
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
         self._nodes: list[Any] = []
+        self._said: list[Any] = []  # what the line below the list is about
         widgets = self.widgets
         widgets.applyToTree.setMaximumHeight(LIST_HEIGHT)
         directions = ((TO_FIXED, _("From moving to fixed")), (TO_MOVING, _("From fixed to moving")))
         fill(widgets.directionCombo, directions)
         widgets.directionCombo.connect("currentIndexChanged(int)", lambda index=0: self.update())
+        widgets.applyToTree.connect(
+            "itemChanged(QTreeWidgetItem*,int)", lambda item=None, column=0: self._say_how_far()
+        )
         widgets.putUnderButton.connect("clicked(bool)", lambda checked=False: self.put_under())
         widgets.copyButton.connect("clicked(bool)", lambda checked=False: self.copy())
 
@@ -55,6 +59,7 @@ class ApplyToSection(BaseSection):
                     item.setCheckState(0, qt.Qt.Checked if node in checked else qt.Qt.Unchecked)
                     tree.addTopLevelItem(item)
         widgets.putUnderButton.enabled = widgets.copyButton.enabled = bool(nodes)
+        self._say_how_far()
 
     def selection_changed(self) -> None:
         self.update()
@@ -63,13 +68,30 @@ class ApplyToSection(BaseSection):
         self.update()
 
     def close(self) -> None:
-        self._nodes = []
+        self._nodes, self._said = [], []
         self.widgets.applyToTree.clear()
+        self.widgets.displacementLabel.text = ""
 
     def _checked(self) -> list[Any]:
         tree = self.widgets.applyToTree
         rows = range(min(len(self._nodes), tree.topLevelItemCount))
         return [self._nodes[row] for row in rows if tree.topLevelItem(row).checkState(0) == qt.Qt.Checked]
+
+    def _say_how_far(self) -> None:
+        """Say how far what is checked is moved."""
+        run, label, lines = self.context.runs.selected, self.widgets.displacementLabel, []
+        direction, nodes = chosen(self.widgets.directionCombo), self._checked() if complete(run) else []
+        asked = [direction, run and run.node.GetID(), *((node.GetID(), node.GetMTime()) for node in nodes)]
+        if asked == self._said:
+            return
+        self._said = asked
+        for node in nodes:
+            lengths = displacement_mm(slicer.mrmlScene, run, node, direction)
+            if len(lengths):
+                text = _("{name}: moves by {mean:.1f} mm on average, at most {most:.1f} mm")
+                lines.append(text.format(name=node.GetName(), mean=lengths.mean(), most=lengths.max()))
+        label.text = "<br>".join(escaped(line) for line in lines)
+        label.visible = bool(lines)
 
     def put_under(self) -> None:
         """Put what is checked under the transform of the result."""

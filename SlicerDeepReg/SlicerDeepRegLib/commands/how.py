@@ -1,0 +1,56 @@
+"""Options that say how each pair of several images is registered, for the commands that register more than one."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from ..similarity import names as similarity_names
+from ..types import DEVICES, PAIR_CHOICES, PRESETS, Image, InputError, Request
+from .register import read_settings
+
+
+def add_how(parser: argparse.ArgumentParser, pair: str) -> None:
+    """Add the options; ``pair`` is what the images show unless the user says otherwise."""
+    parser.add_argument("--method", default=Request.method, metavar="NAME", help="how to register (default: svf)")
+    for name, choices, default in (
+        ("preset", PRESETS, Request.preset),
+        ("similarity", similarity_names(), Request.similarity),
+        ("pair", PAIR_CHOICES, pair),
+        ("device", DEVICES, Request.device),
+    ):
+        parser.add_argument(f"--{name}", choices=tuple(choices), default=default, help="as of register")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as of register")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def request_of(options: argparse.Namespace, image: Image, linear: str) -> Request:
+    """Return a request that says what the options say; the image stands for those to come.
+
+    Raises:
+        InputError: a setting cannot be read.
+    """
+    return Request(
+        image,
+        image,
+        method=options.method,
+        linear=linear,
+        preset=options.preset,
+        similarity=options.similarity,
+        pair=options.pair,
+        device=options.device,
+        settings=read_settings(options.set),
+    )
+
+
+def whole_labels(labels: Image) -> Image:
+    """Return a label map as int32.
+
+    Raises:
+        InputError: its values are not whole numbers from 0 up.
+    """
+    values = labels.values
+    if not np.isfinite(values).all() or (values != np.round(values)).any() or values.min() < 0:
+        raise InputError(f"The labels {labels.name} must be whole numbers from 0 up. Give a label map.")
+    return Image(values.astype(np.int32), labels.grid, labels.name, labels.dimensions)

@@ -1,0 +1,87 @@
+"""``slicerdeepreg template``: the average image of a cohort, which leans to none of its people."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+
+from ..types import PEOPLE, Request
+from .how import add_how, request_of, whole_labels
+from .register import ProgressBar
+
+#: What is written, beside the images and the transforms.
+TABLE, RESULT = "rounds.csv", "template.json"
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "template",
+        help="make the average image of a cohort",
+        description="Make a template of several people's images that leans to none of them: all are registered to the "
+        "average of the round before, and what their deformations have in common is undone. Writes template.nii.gz, "
+        "labels.nii.gz (where the most label maps agree), a transform from the template to each image with its "
+        "inverse, rounds.csv and template.json.",
+    )
+    parser.add_argument("--images", required=True, nargs="+", metavar="FILE", help="one contrast, any place and size")
+    parser.add_argument("--labels", nargs="+", default=[], metavar="FILE", help="a label map for each image")
+    parser.add_argument("--rounds", type=int, default=4, metavar="N", help="how often it is made anew (default: 4)")
+    parser.add_argument(
+        "--start", type=int, default=1, metavar="N", help="the image that decides the grid, from 1 on (default: 1)"
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    add_how(parser, PEOPLE)
+    parser.add_argument("--linear", default=Request.linear, metavar="NAME", help="as of register")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return 0."""
+    from ..device import use_free_threads
+    from ..files.images import load, write_image
+    from ..files.results import output_folder
+    from ..files.transform_files import write_inverse, write_transform
+    from ..pipeline.template import check_cohort, make_template
+    from ..processes.current import prepare_process
+    from ..processes.load import LoadMeter
+
+    meter = LoadMeter()
+    prepare_process()
+    images = [load(source, f"image {n}") for n, source in enumerate(options.images, 1)]
+    labels = [
+        whole_labels(load(source, f"label map {n}", straight=False)) for n, source in enumerate(options.labels, 1)
+    ]
+    check_cohort(images, labels, options.rounds, options.start)
+    request = request_of(options, images[0], options.linear)
+    use_free_threads(meter)
+    bar = None if options.quiet else ProgressBar(sys.stderr)
+    rows = []
+    for made in make_template(images, request, labels, options.rounds, options.start, bar):
+        rows.append({"round": made.number, "change_mm": made.change_mm, "spread_mm": made.spread_mm, "dice": made.dice})
+    if bar is not None:
+        bar.close()
+    names = [f"{n:02d}_{Path(image.name).name.split('.')[0]}" for n, image in enumerate(images, 1)]
+    with output_folder(options.output) as folder:
+        write_image(made.template, folder / "template.nii.gz")
+        if made.labels is not None:
+            write_image(made.labels, folder / "labels.nii.gz")
+        for name, transform in zip(names, made.transforms):
+            write_transform(transform, folder / f"{name}.h5")
+            write_inverse(transform, folder / f"{name}_inverse.h5")
+        with open(folder / TABLE, "w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        described = {"images": names, "start": options.start, "rounds": rows, "request": request.describe()}
+        (folder / RESULT).write_text(json.dumps(described, indent=2, default=float) + "\n", encoding="utf-8")
+    if not options.quiet:
+        for row in rows:
+            overlap = "" if row["dice"] is None else f", Dice with what most agree on {row['dice']:.3f}"
+            print(
+                f"Round {row['round']}: {row['change_mm']:.2f} mm from the mean shape of the round before; people are "
+                f"{row['spread_mm']:.2f} mm from it{overlap}"
+            )
+        print(f"Results: {options.output}")
+    return 0

@@ -1,0 +1,125 @@
+"""Registers the frames of a sequence to one of them, and plays what was found. Qt."""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+import slicer
+from slicer import (
+    vtkMRMLLabelMapVolumeNode,
+    vtkMRMLMarkupsFiducialNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLSequenceNode,
+)
+from slicer.i18n import tr as _
+
+from ...mrml.series import SeriesNodes, browser_of, hide_charts, show_charts
+from ...types import InputError
+from ..follower import Following, SeriesChoice
+from ..section import BaseSection
+
+# The same classes in the same order as the node types of the selectors in the .ui.
+Labels = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]
+
+
+class SeriesSection(BaseSection):
+    """Lets the user choose a sequence and what is known of one of its frames."""
+
+    name = "series"
+    title = _("Series")
+    ui = "Series.ui"
+    order = 50
+    collapsed = True
+    tool_tip = _("Register the frames of a sequence to one of them, and bring its segmentation to all.")
+
+    class Parameters:
+        """``seriesReference`` counts from 1; what belongs to that frame is optional."""
+
+        seriesSequence: vtkMRMLSequenceNode
+        seriesReference: int = 1
+        seriesSegmentation: Labels
+        seriesPoints: vtkMRMLMarkupsFiducialNode
+        seriesFromNeighbor: bool = False
+
+    def __init__(self, context: Any, root: Any) -> None:
+        super().__init__(context, root)
+        self._nodes: SeriesNodes | None = None
+        self._layout_before: int | None = None
+        widgets = self.widgets
+        widgets.seriesButton.connect("clicked()", self.register_or_cancel)
+        widgets.seriesPlayButton.connect("clicked()", self.play_or_pause)
+        widgets.seriesCurvesButton.connect("clicked()", self.show_or_hide_curves)
+
+    def update(self) -> None:
+        parameters, widgets, busy = self.parameters, self.widgets, self.context.session.follower.busy
+        if parameters is None:
+            return
+        sequence = parameters.seriesSequence
+        count = 0 if sequence is None else sequence.GetNumberOfDataNodes()
+        widgets.seriesReferenceSpin.maximum = max(1, count)
+        widgets.seriesButton.text = _("Cancel") if busy else _("Register series")
+        widgets.seriesButton.enabled = busy or count > 1
+        browser = None if sequence is None else browser_of(sequence)
+        widgets.seriesPlayButton.enabled = browser is not None
+        widgets.seriesPlayButton.text = _("Pause") if browser is not None and browser.GetPlaybackActive() else _("Play")
+        widgets.seriesCurvesButton.enabled = self._has_curves()
+        hidden = self._layout_before is None
+        widgets.seriesCurvesButton.text = _("Show curves") if hidden else _("Hide curves")
+
+    def register_or_cancel(self) -> None:
+        """Register the chosen sequence, or stop the registration that runs."""
+        if self.context.session.follower.busy:
+            self.context.session.follower.cancel()
+            self.widgets.seriesLabel.text = _("Canceling...")
+            return
+        parameters = self.parameters
+        choice = SeriesChoice(
+            sequence=parameters.seriesSequence,
+            reference=parameters.seriesReference - 1,
+            segmentation=parameters.seriesSegmentation,
+            points=parameters.seriesPoints,
+            from_neighbor=parameters.seriesFromNeighbor,
+            how=self.context.choice(),
+        )
+        try:
+            self.context.launcher.follow(choice)
+        except InputError as error:
+            self.context.error(str(error))
+        self.update()
+
+    def followed(self, following: Following) -> None:
+        label = self.widgets.seriesLabel
+        if not following.over:
+            label.text = f"{100 * following.fraction:.0f} %, {_(following.stage)}"
+            return
+        if following.nodes is None:
+            label.text = _(following.text)
+        else:
+            self._nodes = following.nodes
+            names = [self._nodes.stabilized, self._nodes.transforms, self._nodes.segmentations, self._nodes.table]
+            listed = ", ".join(node.GetName() for node in names if node is not None)
+            label.text = _("Added: {names}. Play shows them together.").format(names=listed)
+        self.update()
+
+    def play_or_pause(self) -> None:
+        """Play the frames, or stop."""
+        browser = browser_of(self.parameters.seriesSequence)
+        if browser is not None:
+            browser.SetPlaybackActive(not browser.GetPlaybackActive())
+        self.update()
+
+    def show_or_hide_curves(self) -> None:
+        """Show the curves of the last series beside the views, or give the views their layout back."""
+        if self._layout_before is None and self._has_curves():
+            self._layout_before = show_charts(slicer.mrmlScene, self._nodes)
+        elif self._layout_before is not None:
+            hide_charts(slicer.mrmlScene, self._layout_before)
+            self._layout_before = None
+        self.update()
+
+    def close(self) -> None:
+        self._nodes = self._layout_before = None
+        self.widgets.seriesLabel.text = ""
+
+    def _has_curves(self) -> bool:
+        return self._nodes is not None and any(slicer.mrmlScene.IsNodePresent(chart) for chart in self._nodes.charts)

@@ -1,0 +1,243 @@
+"""The section that registers the frames of a sequence, and what it adds to the scene."""
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from helpers.geometry import make_grid
+from helpers.images import texture
+from helpers.panel import scene_state
+from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
+from SlicerDeepRegLib.mrml import series as in_scene
+from SlicerDeepRegLib.mrml.nodes import add_transform, add_volume, flipped, layout_node
+from SlicerDeepRegLib.mrml.segments import add_segmentation, segment_array, segments_of
+from SlicerDeepRegLib.types import Field, FrameResult, Image, Transform
+
+GRID = make_grid((36, 40, 32), (2.0, 2.0, 2.0), np.eye(3))
+POINTS = voxel_centers_lps(GRID)
+SHIFTS = (0.0, 3.0, 6.0)
+COLOR = (10, 90, 200)
+
+
+def ball(points):
+    return (np.linalg.norm(points, axis=-1) < 11).astype(np.int32)
+
+
+def frame(number):
+    values = texture(POINTS - np.array([SHIFTS[number], 0, 0])).astype(np.float32)
+    return Image(values, GRID, f"frame {number}")
+
+
+def to_reference(number):
+    """Frame ``number`` to frame 0: what lies at x in the frame lies at x - shift in the reference."""
+    field = np.zeros((*GRID.shape_kji, 3), np.float32)
+    field[..., 0] = -SHIFTS[number]
+    return Transform(np.eye(4), Field(field, GRID))
+
+
+@pytest.fixture
+def sequence(desktop, widget):
+    """Three frames as Slicer keeps them, in a browser, chosen in the section; the segmentation is of the first."""
+    scene = desktop.host.scene
+    node = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "heart")
+    node.SetIndexName("time")
+    node.SetIndexUnit("ms")
+    for number in range(3):
+        volume = add_volume(scene, frame(number), "frame")
+        node.SetDataNodeAtValue(volume, str(40 * number))
+        scene.RemoveNode(volume)
+    browser = slicer.vtkMRMLSequenceBrowserNode()
+    scene.AddNode(browser)
+    browser.SetAndObserveMasterSequenceNodeID(node.GetID())
+    slicer.vtkSlicerSequencesLogic().UpdateProxyNodesFromSequences(browser)
+    segmentation = add_segmentation(
+        scene, Image(ball(POINTS), GRID), "chamber", {1: "left ventricle"}, {1: (10, 90, 200)}
+    )
+    parameters = widget.panel.parameters
+    parameters.seriesSequence, parameters.seriesSegmentation = node, segmentation
+    widget.panel.update()
+    return node
+
+
+def found(number):
+    moved = ball(POINTS - np.array([SHIFTS[number], 0, 0]))
+    measured = {"volume_1_ml": float(moved.sum()) * 0.008, "point_1_mm": SHIFTS[number]}
+    if number:
+        measured["motion_mm"] = SHIFTS[number]
+    transform = to_reference(number) if number else None
+    return FrameResult(number, transform, Image(moved, GRID), frame(0), measured)
+
+
+def said(desktop):
+    return " ".join(str(message) for message in desktop.messages)
+
+
+def test_what_was_found_plays_beside_the_frames(desktop, widget, pretended, sequence):
+    scene, panel, parameters = desktop.host.scene, widget.panel, widget.panel.parameters
+    points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "tips")
+    points.AddControlPoint(3, 2, 0, "apex")
+    parameters.seriesPoints = points
+    assert widget.ui.seriesReferenceSpin.maximum == 3
+    widget.ui.seriesButton.click()
+    (asked,) = pretended.requests
+    assert [one.name for one in asked.frames] == ["heart 1", "heart 2", "heart 3"] and asked.reference == 0
+    np.testing.assert_allclose(asked.frames[2].values, frame(2).values)
+    np.testing.assert_array_equal(asked.labels.values, ball(POINTS))
+    np.testing.assert_allclose(asked.points_lps_mm, [[-3, -2, 0]])
+    assert asked.request.preset == "fast" and asked.request.pair == "person" and asked.chain == "reference"
+    assert widget.ui.seriesButton.text == "Cancel"
+    pretended.say("progress", fraction=0.5, stage="frame 2, scale 1/2", losses=[])
+    panel.poll()
+    assert widget.ui.seriesLabel.text == "50 %, frame 2, scale 1/2"
+    pretended.say("done", frames=[found(number) for number in range(3)])
+    panel.poll()
+    assert pretended.released == ["job1"] and widget.ui.seriesButton.text == "Register series"
+    assert "heart: segmentation" in widget.ui.seriesLabel.text
+    nodes = panel.sections["series"]._nodes
+    browser = in_scene.browser_of(sequence)
+    assert nodes.browser is browser and nodes.stabilized.GetNthIndexValue(2) == "80"
+    assert nodes.transforms.GetIndexUnit() == "ms" and nodes.transforms.GetNumberOfDataNodes() == 3
+
+    browser.SetSelectedItemNumber(2)
+    slicer.vtkSlicerSequencesLogic().UpdateProxyNodesFromSequences(browser)
+    shown = browser.GetProxyNode(nodes.segmentations)
+    ((identifier, name),) = segments_of(shown)
+    assert name == "left ventricle"
+    np.testing.assert_allclose(
+        shown.GetSegmentation().GetSegment(identifier).GetColor(), [10 / 255, 90 / 255, 200 / 255]
+    )
+    inside = segment_array(shown, identifier, browser.GetProxyNode(sequence))
+    np.testing.assert_array_equal(inside, found(2).labels.values > 0)
+    np.testing.assert_allclose(
+        slicer.util.arrayFromVolume(browser.GetProxyNode(nodes.stabilized)), frame(0).values, atol=1e-3
+    )
+    # What is put under the motion goes from the reference to the frame.
+    points.SetAndObserveTransformNodeID(browser.GetProxyNode(nodes.transforms).GetID())
+    there = flipped(np.array(slicer.util.arrayFromMarkupsControlPoints(points, world=True)))
+    np.testing.assert_allclose(fixed_to_moving(to_reference(2), there), [[-3, -2, 0]], atol=1e-3)
+
+
+def test_the_motion_is_a_table_and_curves(desktop, widget, pretended, sequence):
+    panel = widget.panel
+    widget.ui.seriesButton.click()
+    pretended.say("done", frames=[found(number) for number in range(3)])
+    panel.poll()
+    nodes = panel.sections["series"]._nodes
+    table = nodes.table.GetTable()
+    titles = [table.GetColumnName(n) for n in range(table.GetNumberOfColumns())]
+    assert titles == ["Frame", "left ventricle (ml)", "mean motion of the segments (mm)"]
+    assert [table.GetValue(row, 2).ToDouble() for row in range(3)] == [0, 3, 6]
+    assert [chart.GetTitle() for chart in nodes.charts] == ["heart: volumes", "heart: motion"]
+    layout = layout_node(desktop.host.scene)
+    before = layout.GetViewArrangement()
+    widget.ui.seriesCurvesButton.click()
+    assert layout.GetViewArrangement() == layout.SlicerLayoutConventionalPlotView
+    selection = desktop.host.scene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
+    assert selection is None or selection.GetActivePlotChartID() == nodes.charts[0].GetID()
+    widget.ui.seriesCurvesButton.click()
+    assert layout.GetViewArrangement() == before
+    widget.ui.seriesPlayButton.click()
+    assert nodes.browser.GetPlaybackActive() and widget.ui.seriesPlayButton.text == "Pause"
+    widget.ui.seriesPlayButton.click()
+    assert not nodes.browser.GetPlaybackActive()
+
+
+def test_a_result_that_cannot_be_added_leaves_the_scene_as_it_was(desktop, widget, pretended, sequence, monkeypatch):
+    before = scene_state(desktop.host.scene)
+    count = desktop.host.scene.GetNumberOfNodes()
+    widget.ui.seriesButton.click()
+
+    def broken(*given):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(in_scene._Making, "_table", broken)
+    pretended.say("done", frames=[found(number) for number in range(3)])
+    widget.panel.poll()
+    assert "could not be added to the scene (no room)" in said(desktop) and pretended.released == ["job1"]
+    assert scene_state(desktop.host.scene) == before and desktop.host.scene.GetNumberOfNodes() == count
+
+
+def test_it_can_be_canceled_and_begun_again(desktop, widget, pretended, sequence):
+    widget.ui.seriesButton.click()
+    widget.ui.seriesButton.click()
+    assert pretended.canceled == ["job1"]
+    widget.panel.poll()
+    assert widget.ui.seriesLabel.text == "Canceled; the scene is unchanged." and not desktop.messages
+    assert widget.ui.seriesButton.text == "Register series"
+    widget.ui.seriesButton.click()
+    assert len(pretended.requests) == 2
+
+
+def test_what_fails_is_said(desktop, widget, pretended, sequence):
+    widget.ui.seriesButton.click()
+    pretended.say("failed", reason="memory", text="Memory ran out.")
+    widget.panel.poll()
+    assert "Memory ran out" in said(desktop) and widget.ui.seriesLabel.text == "Memory ran out."
+
+
+def _of_one(scene, parameters):
+    for value in ("40", "80"):
+        parameters.seriesSequence.RemoveDataNodeAtValue(value)
+
+
+def _of_transforms(scene, parameters):
+    node = scene.AddNewNodeByClass("vtkMRMLTransformNode", "t")
+    parameters.seriesSequence.SetDataNodeAtValue(node, "40")
+
+
+def _under(scene, parameters):
+    pose = add_transform(scene, Transform(np.eye(4), None), "pose")
+    in_scene.shown_volume(parameters.seriesSequence).SetAndObserveTransformNodeID(pose.GetID())
+
+
+def _elsewhere(scene, parameters):
+    away = make_grid((8, 8, 8), (1.0, 1.0, 1.0), np.eye(3), (500, 500, 500))
+    parameters.seriesSegmentation = add_segmentation(scene, Image(np.ones((8, 8, 8), np.int32), away), "far")
+
+
+def _smaller(scene, parameters):
+    small = make_grid((8, 8, 8), (2.0, 2.0, 2.0), np.eye(3))
+    volume = add_volume(scene, Image(np.ones((8, 8, 8), np.float32), small), "small")
+    parameters.seriesSequence.SetDataNodeAtValue(volume, "80")
+    scene.RemoveNode(volume)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (_of_one, "heart has fewer than two frames"),
+        (_of_transforms, "Frame 2 of heart is not a volume"),
+        (_under, "heart is under the transform pose. Take it out"),
+        (_elsewhere, "far has nothing inside heart 1"),
+        (_smaller, "heart 3 has 8 x 8 x 8 voxels and the reference, heart 1, 36 x 40 x 32"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused_before_any_work(desktop, widget, pretended, sequence, spoil, text):
+    scene, parameters = desktop.host.scene, widget.panel.parameters
+    spoil(scene, parameters)
+    widget.panel.update()
+    assert widget.ui.seriesButton.enabled == (spoil is not _of_one)
+    widget.panel.sections["series"].register_or_cancel()
+    assert text in said(desktop) and not pretended.requests
+
+
+def test_the_scene_may_be_closed_meanwhile(desktop, widget, pretended, sequence):
+    widget.ui.seriesButton.click()
+    desktop.host.scene.Clear(0)
+    assert pretended.canceled == ["job1"] and not widget.logic.session.follower.busy
+    pretended.events = [{"kind": "done", "job": "job1", "frames": [found(0)]}]
+    widget.panel.poll()
+    assert pretended.released == ["job1"] and not desktop.messages
+
+
+def test_a_series_is_registered_by_the_worker(desktop, widget, sequence):
+    panel, parameters = widget.panel, widget.panel.parameters
+    parameters.pair, parameters.similarity = "people", "lncc"
+    widget.ui.seriesButton.click()
+    desktop.wait(lambda: not widget.logic.session.follower.busy, 120)
+    panel.poll()
+    nodes = panel.sections["series"]._nodes
+    assert nodes is not None, widget.ui.seriesLabel.text
+    table = nodes.table.GetTable()
+    assert [table.GetValue(row, 2).ToDouble() for row in range(3)] == pytest.approx([0, 3, 6], abs=1.2)
+    assert not (widget.logic.session.client.folder / "job1").exists()
