@@ -11,8 +11,9 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from ..mrml.layouts import Layouts
+from ..mrml.removed import Removed
 from ..mrml.review import Review
-from ..mrml.runs import Run, remove
+from ..mrml.runs import Run
 from ..types import Finding, InputError
 from .choice import Choice, findings
 from .display import Display
@@ -166,12 +167,14 @@ class Context:
         for section in self.sections:
             section.compare(runs)
 
-    def remove(self, run: Run) -> None:
-        """Put away what shows a run, then remove it and all its nodes from the scene."""
+    def remove(self, run: Run) -> Removed:
+        """Put away what shows a run, then remove it and all its nodes from the scene; it can be put back."""
+        removed = Removed(slicer.mrmlScene, run)
         self.display.forget(run)
         for section in self.sections:
             section.run_about_to_be_removed(run)
-        remove(slicer.mrmlScene, run, also_permanent=True)
+        removed.remove()
+        return removed
 
     def take_views(self) -> None:
         """Stop what changes the views repeatedly, because the caller is about to change them."""

@@ -107,6 +107,40 @@ def test_corrections_go_with_their_result_and_are_refused_where_they_cannot_be(
     assert slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode") == []
 
 
+def test_a_deleted_result_comes_back_with_all_that_belonged_to_it(desktop, registered, synthetic_case):
+    widget, run = registered
+    scene, ui, center = desktop.host.scene, widget.ui, synthetic_case.fixed.grid.center_lps_mm
+    draw(widget, run, center, center + 2)
+    moving, transform, facts = run.get("moving"), transform_of(run), run.facts
+    moving.SetAndObserveTransformNodeID(run.get("transform").GetID())
+    run.set_permanent(True)
+    before = {role: node.GetName() for role, node in run.owned()}
+    warped = slicer.util.arrayFromVolume(run.get("warped")).copy()
+    assert ui.undoDeleteButton.isHidden()
+    desktop.answers.append(True)
+    ui.deleteButton.click()
+    assert not runs(scene) and moving.GetParentTransformNode() is None and not ui.undoDeleteButton.isHidden()
+    assert slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode") == []
+    ui.undoDeleteButton.click()
+    (back,) = runs(scene)
+    assert back.name == run.name and back.permanent and back.facts == facts and ui.undoDeleteButton.isHidden()
+    assert {role: node.GetName() for role, node in back.owned()}.items() <= before.items()
+    assert {"warped", "transform", "jacobian"} <= {role for role, _node in back.owned()}
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(back.get("warped")), warped)
+    np.testing.assert_array_equal(transform_of(back).field.displacement_lps_mm, transform.field.displacement_lps_mm)
+    assert moving.GetParentTransformNode() is back.get("transform") and len(corrections_of(scene, back)) == 1
+    assert back.get("warped").GetDisplayNode() is not None and widget.panel.context.runs.selected == back
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(back.get("warped")))
+    assert hierarchy.GetItemName(folder) == back.name
+    widget.panel.context.display.show(back)
+    assert widget.panel.review.shown == back
+    desktop.answers.append(True)
+    ui.deleteButton.click()
+    desktop.host.scene.Clear(0)
+    assert ui.undoDeleteButton.isHidden() and not runs(scene)
+
+
 def test_what_guides_reaches_the_worker(desktop, widget, pretended, pair, synthetic_case):
     scene, parameters = desktop.host.scene, widget.panel.parameters
     center = synthetic_case.fixed.grid.center_lps_mm

@@ -30,7 +30,7 @@ def test_two_files_add_a_section(desktop, pair, example):
     widget = desktop.open_module(MODULE)
     panel = widget.panel
     here = [name for name, one in panel.sections.items() if one.container == "registerPage"]
-    assert here == ["inputs", "example", "guidance", "method", "apply"]
+    assert here == ["inputs", "example", "guidance", "method", "apply", "series"]
     section = panel.sections["example"]
     assert section.box.text == "Example" and section.box.collapsed and "two files" in section.box.toolTip
     container = widget.ui.registerPage.layout()

@@ -9,9 +9,11 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from ...mrml.removed import Removed
 from ...mrml.runs import Run, rename
 from ..controls import signals_blocked
 from ..section import BaseSection
+from ..session import Job
 from ..text import as_text
 from ..titles import method_title, preset_title, stage_title
 
@@ -28,11 +30,13 @@ class ResultSection(BaseSection):
 
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
+        self._deleted: Removed | None = None  # until the next registration
         widgets = self.widgets
         widgets.resultCombo.connect("currentIndexChanged(int)", lambda index=0: self._chosen())
         widgets.renameButton.connect("clicked(bool)", lambda checked=False: self.rename())
         widgets.lockButton.connect("clicked(bool)", self.lock)
         widgets.deleteButton.connect("clicked(bool)", lambda checked=False: self.delete())
+        widgets.undoDeleteButton.connect("clicked(bool)", lambda checked=False: self.undo_delete())
 
     def update(self) -> None:
         combo, runs = self.widgets.resultCombo, self.context.runs.runs
@@ -55,6 +59,7 @@ class ResultSection(BaseSection):
         widgets.resultCombo.toolTip = about if selected is None else as_text(_run_text(selected))
         for button in (widgets.renameButton, widgets.lockButton, widgets.deleteButton):
             button.enabled = selected is not None
+        widgets.undoDeleteButton.visible = self._deleted is not None
 
     def _chosen(self) -> None:
         row, runs = self.widgets.resultCombo.currentIndex, self.context.runs.runs
@@ -88,12 +93,36 @@ class ResultSection(BaseSection):
         question = (
             _("{name} is locked. Delete it anyway?")
             if run.permanent
-            else _("Delete {name} and the nodes that it created? This cannot be undone. Your own volumes are kept.")
+            else _("Delete {name} and the nodes that it created? Your own volumes are kept.")
         )
-        if not self.context.confirm(question.format(name=run.name)):
+        undone = _("Undo delete brings it back until the next registration.")
+        if not self.context.confirm(f"{question.format(name=run.name)}\n\n{undone}"):
             return
-        self.context.remove(run)
+        name = run.name
+        self._deleted = self.context.remove(run)
         self.context.update()
+        self.context.say(_("{name} was deleted. Undo delete brings it back.").format(name=name))
+
+    def undo_delete(self) -> None:
+        """Put back the result that was deleted last."""
+        deleted, self._deleted = self._deleted, None
+        if deleted is None:
+            return
+        run = deleted.put_back()
+        self.context.update()
+        self.context.select(run)
+        self.context.say(_("{name} is back.").format(name=run.name))
+
+    def started(self, job: Job) -> None:
+        self._forget()
+
+    def close(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let go of what was deleted: its nodes take memory."""
+        self._deleted = None
+        self.selection_changed()
 
 
 def _run_text(run: Run) -> str:
