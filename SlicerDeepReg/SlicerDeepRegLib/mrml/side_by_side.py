@@ -14,8 +14,8 @@ from .layouts import PREFIX, RUN_COLORS, SHOWS, Cell, Layouts, description
 from .nodes import add_text_columns
 from .runs import Run
 
-#: How many runs go beside each other.
-FEWEST, MOST = 2, 4
+#: How many runs go beside each other; a single one shows its columns.
+FEWEST, MOST = 1, 4
 #: A number that no other layout has, and what our table is called.
 LAYOUT, TABLE = 7316, "DeepReg comparison"
 #: What is shown of each run.

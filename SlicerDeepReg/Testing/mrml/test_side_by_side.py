@@ -107,10 +107,18 @@ def test_the_same_location_is_seen_in_every_column(opened, tmp_path):
     assert first.max() > 100 and 0 < np.abs(first - second).mean() < 20  # alike, and not the same
 
 
+def test_one_run_shows_its_columns(opened):
+    host, beside, runs = opened
+    beside.show(runs[:1])
+    assert beside.shown == tuple(runs[:1])
+    shown = host.views[cells_of(1)[0][0].name]
+    assert shown.picture().astype(int).max() > 100
+
+
 def test_too_few_too_many_or_lost_runs_are_refused(opened):
     host, beside, runs = opened
-    for chosen in (runs[:1], [*runs, *runs, runs[0]]):
-        with pytest.raises(ValueError, match="2 to 4"):
+    for chosen in ([], [*runs, *runs, runs[0]]):
+        with pytest.raises(ValueError, match="1 to 4"):
             beside.show(chosen)
     host.scene.RemoveNode(runs[1].get("warped"))
     with pytest.raises(ValueError, match="volume was removed from the scene"):

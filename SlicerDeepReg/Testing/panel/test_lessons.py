@@ -53,9 +53,12 @@ def test_a_lesson_is_opened_by_one_click_and_leaves_nothing_behind(desktop, taug
         assert ui.lessonTimeSlider.isHidden() == (step.time is None)
         assert ui.lessonAmountSlider.isHidden() == (step.time is not None or step.mode == "difference")
         texts.append(ui.lessonLabel.text)
+        parameters.reviewMode, parameters.showGrid = "checkerboard", not step.grid  # somebody asks what that would be
+        ui.lessonResetButton.click()
+        assert (parameters.reviewMode, parameters.showGrid) == (step.mode, step.grid)
         ui.lessonNextButton.click()
     assert len(set(texts)) == len(lesson.steps) and lesson.learned in ui.lessonLabel.text
-    assert not ui.lessonNextButton.enabled
+    assert not ui.lessonNextButton.enabled and not ui.lessonResetButton.enabled
     ui.lessonBackButton.click()
     assert ui.lessonLabel.text == texts[-1]
     ui.lessonEndButton.click()

@@ -58,6 +58,7 @@ class LessonsSection(BaseSection):
         widgets.lessonTimeSlider.connect("valueChanged(double)", lambda value=0.0: self._set_time(value))
         widgets.lessonBackButton.connect("clicked(bool)", lambda checked=False: self.go(self._step - 1))
         widgets.lessonNextButton.connect("clicked(bool)", lambda checked=False: self.go(self._step + 1))
+        widgets.lessonResetButton.connect("clicked(bool)", lambda checked=False: self.go(self._step))
         widgets.lessonEndButton.connect("clicked(bool)", lambda checked=False: self.end())
         widgets.lessonSlider.connect("valueChanged(double)", lambda value=0.0: self._show_run(round(value)))
         self.update()
@@ -260,6 +261,7 @@ class LessonsSection(BaseSection):
             widgets.lessonLabel,
             widgets.lessonBackButton,
             widgets.lessonNextButton,
+            widgets.lessonResetButton,
             widgets.lessonEndButton,
         ):
             widget.visible = lesson is not None
@@ -268,6 +270,7 @@ class LessonsSection(BaseSection):
         widgets.lessonMetricsLabel.visible = ready
         widgets.lessonBackButton.enabled = ready and self._step > 0
         widgets.lessonNextButton.enabled = ready and self._step < len(lesson.steps)
+        widgets.lessonResetButton.enabled = ready and self._step < len(lesson.steps)  # the summary shows nothing anew
         if lesson is None:
             return
         widgets.lessonLabel.text = self._text(lesson)

@@ -61,7 +61,7 @@ class SideBySideSection(BaseSection):
         self.update()
 
     def compare(self, runs: Sequence[Run]) -> None:
-        blinded = self.widgets.blindedCheck.checked and FEWEST <= len(runs) <= MOST
+        blinded = self.widgets.blindedCheck.checked and 2 <= len(runs) <= MOST  # one has nothing to be told from
         try:
             if blinded:
                 self.views.show(shuffled(runs), list(LETTERS[: len(runs)]))
