@@ -245,11 +245,39 @@ def lesson(widget):
     picture("lessons")
     while ui.lessonNextButton.enabled:
         ui.lessonNextButton.click()
+        ui.lessonResetButton.click()
         slicer.app.processEvents()
         clicks += 1
     ui.lessonEndButton.click()
     check("a lesson takes at most 10 clicks", clicks + 1 <= 10 and teaching.lesson is None, clicks + 1)
     panel.open_page("register")
+
+
+def series(widget, run):
+    """Both volumes as the frames of a sequence: registered, and played with what was found."""
+    panel, ui, scene = widget.panel, widget.ui, slicer.mrmlScene
+    panel.open_page("register")
+    sequence = scene.AddNode(slicer.vtkMRMLSequenceNode())
+    sequence.SetName("frames")
+    for number, role in enumerate(("warped", "fixed")):
+        sequence.SetDataNodeAtValue(run.get(role), str(number))
+    panel.parameters.seriesSequence, panel.parameters.preset = sequence, "fast"
+    panel.sections["series"].box.collapsed = False
+    panel.update()
+    picture("series")
+    start = time.time()
+    ui.seriesButton.click()
+    ended = wait(lambda: panel.session.follower.job.over, 120)
+    check("the series is registered, seconds", ended, round(time.time() - start, 1))
+    nodes = panel.session.follower.job.nodes
+    check("what was found plays with the frames", nodes is not None and nodes.transforms.GetNumberOfDataNodes() == 2)
+    slicer.app.processEvents()
+    shown = nodes.browser.GetProxyNode(nodes.stabilized)
+    check("a frame is shown stabilized", shown is not None and shown.GetImageData() is not None)
+    ui.seriesPlayButton.click()
+    check("the frames play", nodes.browser.GetPlaybackActive())
+    ui.seriesPlayButton.click()
+    panel.sections["series"].box.collapsed = True
 
 
 def keep_and_delete(widget, run):
@@ -264,6 +292,11 @@ def keep_and_delete(widget, run):
     check("the scene is saved", slicer.util.saveScene(path))
     widget.ui.deleteButton.click()
     check("deleting removes the run", not runs(slicer.mrmlScene))
+    widget.ui.undoDeleteButton.click()
+    check("and it can be brought back", runs(slicer.mrmlScene) == [run] and run.get("warped") is not None)
+    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(run.get("warped")))
+    check("into a folder of its own", hierarchy.GetItemName(folder) == run.name)
+    widget.ui.deleteButton.click()
     slicer.mrmlScene.Clear(False)
     slicer.app.processEvents()
     check("closing the scene empties the panel", widget.panel.parameters.fixed is None)
@@ -328,6 +361,7 @@ def main():
         correct(widget, run)
         compare(widget)
         lesson(widget)
+        series(widget, run)
         keep_and_delete(widget, run)
         cancel(widget)
         leave(widget)
