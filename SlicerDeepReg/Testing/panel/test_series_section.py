@@ -86,9 +86,9 @@ def test_what_was_found_plays_beside_the_frames(desktop, widget, pretended, sequ
     np.testing.assert_allclose(asked.points_lps_mm, [[-3, -2, 0]])
     assert asked.request.preset == "fast" and asked.request.pair == "person" and asked.chain == "reference"
     assert widget.ui.seriesButton.text == "Cancel"
-    pretended.say("progress", fraction=0.5, stage="frame 2, scale 1/2", losses=[])
+    pretended.say("progress", fraction=0.5, stage="heart 3, scale 1/2", losses=[])
     panel.poll()
-    assert widget.ui.seriesLabel.text == "50 %, frame 2, scale 1/2"
+    assert widget.ui.seriesLabel.text == "50 %, heart 3, 1/2 resolution"
     pretended.say("done", frames=[found(number) for number in range(3)])
     panel.poll()
     assert pretended.released == ["job1"] and widget.ui.seriesButton.text == "Register series"

@@ -17,6 +17,7 @@ from ...mrml.series import SeriesNodes, browser_of, hide_charts, show_charts
 from ...types import InputError
 from ..follower import Following, SeriesChoice
 from ..section import BaseSection
+from ..titles import stage_title
 
 # The same classes in the same order as the node types of the selectors in the .ui.
 Labels = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]
@@ -90,7 +91,7 @@ class SeriesSection(BaseSection):
     def followed(self, following: Following) -> None:
         label = self.widgets.seriesLabel
         if not following.over:
-            label.text = f"{100 * following.fraction:.0f} %, {_(following.stage)}"
+            label.text = f"{100 * following.fraction:.0f} %, {stage_title(following.stage)}"
             return
         if following.nodes is None:
             label.text = _(following.text)
@@ -118,6 +119,8 @@ class SeriesSection(BaseSection):
         self.update()
 
     def close(self) -> None:
+        if self._layout_before is not None:
+            hide_charts(slicer.mrmlScene, self._layout_before)
         self._nodes = self._layout_before = None
         self.widgets.seriesLabel.text = ""
 
