@@ -124,7 +124,7 @@ def check_image(image: Image, role: str) -> Image:
     Raises:
         InputError: NaN or infinite voxels, complex ones, a constant image, or one that is too small.
     """
-    raise_error(_about_image(facts_of_image(image, role)))
+    raise_error(image_findings(facts_of_image(image, role)))
     return image
 
 
@@ -187,10 +187,11 @@ def _contrasts(facts: PairFacts, method: Checkable) -> Iterable[Finding]:
 
 def _images(facts: PairFacts) -> Iterable[Finding]:
     for volume in (facts.chosen_fixed, facts.chosen_moving):
-        yield from _about_image(volume)
+        yield from image_findings(volume)
 
 
-def _about_image(volume: VolumeFacts) -> Iterable[Finding]:
+def image_findings(volume: VolumeFacts) -> Iterable[Finding]:
+    """Yield what is to be said about one image."""
     for note in volume.notes:
         yield Finding("warning", note, control=volume.role)
     if volume.is_complex:

@@ -1,16 +1,25 @@
-"""What can be known of a series of frames before any work."""
+"""What can be known of several images before any is registered: the frames of a series, the people of a cohort."""
 
 from __future__ import annotations
 
-from ..types import CHAINS, InputError, Series
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..geometry.points import apply_matrix
+from ..preparation.gaps import without_gaps
+from ..types import CHAINS, Image, InputError, Series
+from .book import image_findings, raise_error
+from .facts import facts_of_image
 
 
 def check_series(series: Series) -> None:
     """Refuse a series that cannot be registered.
 
     Raises:
-        InputError: fewer than two frames, no such reference, frames of another size, labels on another grid, or a
-            chain that there is none of.
+        InputError: fewer than two frames, no such reference, frames of another size or that cannot be used, labels on
+            another grid, points outside, or a chain that there is none of.
     """
     frames, reference, labels = series.frames, series.reference, series.labels
     if len(frames) < 2:
@@ -19,19 +28,68 @@ def check_series(series: Series) -> None:
         raise InputError(
             f"There is no frame {reference}: the series has {len(frames)}, numbered from 0 on.", "reference"
         )
-    size = frames[reference].grid.size_ijk
+    still = frames[reference]
     for frame in frames:
-        if frame.grid.size_ijk != size:
+        if frame.grid.size_ijk != still.grid.size_ijk:
             raise InputError(
-                f"{frame.name} has {' x '.join(map(str, frame.grid.size_ijk))} voxels and the reference, "
-                f"{frames[reference].name}, {' x '.join(map(str, size))}. Resample them to one grid.",
+                f"{frame.name} has {_size(frame)} voxels and the reference, {still.name}, {_size(still)}. Resample "
+                "them to one grid.",
                 "frames",
             )
-    if labels is not None and not labels.grid.same_as(frames[reference].grid):
+        usable(frame, "frames")
+    if labels is not None and not labels.grid.same_as(still.grid):
         raise InputError(
-            f"The labels lie on another voxel grid than frame {reference}, the reference. Give the labels of that "
-            "frame.",
+            f"The labels lie on another voxel grid than {still.name}, the reference. Give the labels of that frame.",
             "labels",
         )
+    if series.points_lps_mm is not None:
+        ijk = apply_matrix(still.grid.lps_to_ijk, series.points_lps_mm)
+        outside = ~((ijk >= -0.5) & (ijk <= np.array(still.grid.size_ijk) - 0.5)).all(1)
+        if outside.any():
+            numbers = ", ".join(str(n + 1) for n in np.flatnonzero(outside)[:5])
+            raise InputError(
+                f"Landmarks lie outside the reference, {still.name} (number {numbers}): nothing is known of their "
+                "motion. Leave them out, or give those of that frame.",
+                "points",
+            )
     if series.chain not in CHAINS:
         raise InputError(f"chain must be one of {', '.join(CHAINS)}; it was {series.chain!r}.", "chain")
+
+
+def check_truth(series: Series, truth: Sequence[Image]) -> None:
+    """Refuse segmentations that those of a series cannot be measured by.
+
+    Raises:
+        InputError: there are no labels to measure, or they are not as many, or of another size.
+    """
+    if series.labels is None:
+        raise InputError("There are no labels to be measured. Give those of the reference.", "labels")
+    if len(truth) != len(series.frames):
+        raise InputError(
+            f"There are {len(series.frames)} frames and {len(truth)} label maps to measure by. Give as many.", "truth"
+        )
+    for one, frame in zip(truth, series.frames):
+        if one.grid.size_ijk != frame.grid.size_ijk:
+            raise InputError(
+                f"{one.name} has {_size(one)} voxels and {frame.name} {_size(frame)}. Give the labels of that frame.",
+                "truth",
+            )
+
+
+def usable(image: Image, control: str) -> Image:
+    """Return one of several images with its gaps filled, where it can be registered.
+
+    Raises:
+        InputError: it is constant, too small, complex, or has too many voxels that are not numbers; its name is said.
+    """
+    filled, gaps = without_gaps(image)
+    facts = dataclasses.replace(facts_of_image(filled, "given", gaps), notes=())
+    try:
+        raise_error(list(image_findings(facts)))
+    except InputError as error:
+        raise InputError(str(error), control) from error
+    return filled
+
+
+def _size(image: Image) -> str:
+    return " x ".join(map(str, image.grid.size_ijk))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ..types import CHAINS, PERSON, Image, InputError, Series
+from ..types import CHAINS, PERSON, FrameResult, Image, InputError, Series
 from .how import add_how, request_of, whole_labels
 from .register import ProgressBar
 
@@ -53,11 +54,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0."""
-    from ..checks.series import check_series
     from ..device import use_free_threads
-    from ..files.frames import read_frames, write_frames, write_sequence
-    from ..files.images import load
-    from ..files.points import load_points
     from ..files.results import output_folder
     from ..files.transform_files import write_inverse, write_transform
     from ..pipeline.series import register_series
@@ -66,48 +63,79 @@ def run(options: argparse.Namespace) -> int:
 
     meter = LoadMeter()
     prepare_process()
-    frames = read_frames(options.frames, "frames")
-    labels = None if options.labels is None else whole_labels(load(options.labels, "labels", straight=False))
-    truth = None if options.truth is None else read_frames([options.truth], "truth")
-    if truth is not None and len(truth) != len(frames):
-        raise InputError(f"There are {len(frames)} frames and {len(truth)} label maps to measure by. Give as many.")
-    points = None if options.points is None else load_points(options.points, "points").positions_lps_mm
-    request = request_of(options, frames[0], linear="none")
-    series = Series(frames, options.reference, request, labels, points, options.chain)
-    check_series(series)
+    series, truth = _read(options)
     use_free_threads(meter)
     bar = None if options.quiet else ProgressBar(sys.stderr)
-    rows: dict[int, dict[str, Any]] = {}
-    brought: dict[int, Image] = {}
-    stabilized: dict[int, Image] = {}
+    found: dict[int, FrameResult] = {}
     with output_folder(options.output) as folder:
-        for found in register_series(series, truth, bar):
-            rows[found.number] = {"frame": found.number, **found.measured}
-            if found.labels is not None:
-                brought[found.number] = found.labels
-            stabilized[found.number] = found.stabilized
-            if found.transform is not None:
-                name = f"frame_{found.number:02d}"
-                write_transform(found.transform, folder / f"{name}.h5", frames[0].dimensions)
-                write_inverse(found.transform, folder / f"{name}_inverse.h5", frames[0].dimensions)
+        for one in register_series(series, truth, bar):
+            if one.transform is not None:
+                name = f"frame_{one.number:02d}"
+                write_transform(one.transform, folder / f"{name}.h5", series.frames[0].dimensions)
+                write_inverse(one.transform, folder / f"{name}_inverse.h5", series.frames[0].dimensions)
+            found[one.number] = dataclasses.replace(one, transform=None)  # it is written
         if bar is not None:
             bar.close()
-        for name, images in (("labels", brought), ("stabilized", stabilized)):
-            if images:
-                in_order = [images[number] for number in sorted(images)]
-                write_frames(in_order, folder / f"{name}.nii.gz")
-                write_sequence(in_order, folder / f"{name}.seq.nrrd", labels=name == "labels")
-        table = [rows[n] for n in sorted(rows)]
-        columns = list(dict.fromkeys(name for row in table for name in row))
-        with open(folder / TABLE, "w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, columns)
-            writer.writeheader()
-            writer.writerows(table)
-        described = {"reference": options.reference, "chain": options.chain, "frames": table}
-        (folder / RESULT).write_text(json.dumps(described, indent=2, default=float) + "\n", encoding="utf-8")
+        in_order = [found[number] for number in sorted(found)]
+        _write(in_order, series, folder)
     if not options.quiet:
-        dice = [row["dice"] for row in table if row.get("dice") is not None and row["frame"] != options.reference]
+        measured = [one.measured.get("dice") for one in in_order if one.number != series.reference]
+        dice = [value for value in measured if value is not None]
         if dice:
             print(f"Dice of the labels brought to {len(dice)} frames: {np.mean(dice):.3f}, lowest {min(dice):.3f}")
         print(f"Results: {options.output}")
     return 0
+
+
+def _read(options: argparse.Namespace) -> tuple[Series, list[Image] | None]:
+    """Return what is to be registered, and what it is measured by, after all checks.
+
+    Raises:
+        InputError: a file cannot be read, or the series cannot be registered.
+    """
+    from ..checks.series import check_series, check_truth
+    from ..files.frames import read_frames
+    from ..files.images import load
+    from ..files.points import load_points
+
+    frames = read_frames(options.frames, "frames")
+    labels = None if options.labels is None else whole_labels(load(options.labels, "labels", straight=False))
+    points = None if options.points is None else load_points(options.points, "points").positions_lps_mm
+    request = request_of(options, frames[0], linear="none")
+    series = Series(frames, options.reference, request, labels, points, options.chain)
+    check_series(series)
+    still = frames[options.reference]
+    for frame in frames:
+        if not frame.grid.same_as(still.grid):
+            raise InputError(
+                f"{frame.name} lies elsewhere than the reference, {still.name}: their origins, directions or spacings "
+                "differ, and a 4D image has one of each. Resample them to one grid.",
+                "frames",
+            )
+    truth = None
+    if options.truth is not None:
+        truth = [whole_labels(one) for one in read_frames([options.truth], "truth")]
+        check_truth(series, truth)
+    if not options.quiet:
+        for note in dict.fromkeys(note for frame in frames for note in frame.notes):
+            print(note, file=sys.stderr)
+    return series, truth
+
+
+def _write(found: Sequence[FrameResult], series: Series, folder: Path) -> None:
+    """Write everything but the transforms."""
+    from ..files.frames import write_frames, write_sequence
+
+    for name in ("labels", "stabilized"):
+        images = [image for one in found if (image := getattr(one, name)) is not None]
+        if images:
+            write_frames(images, folder / f"{name}.nii.gz")
+            write_sequence(images, folder / f"{name}.seq.nrrd", labels=name == "labels")
+    table = [{"frame": one.number, **one.measured} for one in found]
+    columns = list(dict.fromkeys(name for row in table for name in row))
+    with open(folder / TABLE, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows(table)
+    described = {"reference": series.reference, "chain": series.chain, "frames": table}
+    (folder / RESULT).write_text(json.dumps(described, indent=2, default=float) + "\n", encoding="utf-8")

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; return 0."""
     from ..device import use_free_threads
     from ..files.images import load, write_image
-    from ..files.results import output_folder
+    from ..files.results import check_disk_space, output_folder
     from ..files.transform_files import write_inverse, write_transform
     from ..pipeline.template import check_cohort, make_template
     from ..processes.current import prepare_process
@@ -58,12 +58,14 @@ def run(options: argparse.Namespace) -> int:
     use_free_threads(meter)
     bar = None if options.quiet else ProgressBar(sys.stderr)
     rows = []
-    for made in make_template(images, request, labels, options.rounds, options.start, bar):
-        rows.append({"round": made.number, "change_mm": made.change_mm, "spread_mm": made.spread_mm, "dice": made.dice})
-    if bar is not None:
-        bar.close()
     names = [f"{n:02d}_{Path(image.name).name.split('.')[0]}" for n, image in enumerate(images, 1)]
+    check_disk_space(options.output, len(images) * images[options.start - 1].grid.voxels)
     with output_folder(options.output) as folder:
+        for made in make_template(images, request, labels, options.rounds, options.start, bar):
+            row = {"round": made.number, "change_mm": made.change_mm, "spread_mm": made.spread_mm, "dice": made.dice}
+            rows.append(row)
+        if bar is not None:
+            bar.close()
         write_image(made.template, folder / "template.nii.gz")
         if made.labels is not None:
             write_image(made.labels, folder / "labels.nii.gz")
@@ -74,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
             writer = csv.DictWriter(stream, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-        described = {"images": names, "start": options.start, "rounds": rows, "request": request.describe()}
+        how = {name: value for name, value in request.describe().items() if name not in ("fixed", "moving")}
+        described = {"images": names, "start": options.start, "rounds": rows, "request": how}
         (folder / RESULT).write_text(json.dumps(described, indent=2, default=float) + "\n", encoding="utf-8")
     if not options.quiet:
         for row in rows:

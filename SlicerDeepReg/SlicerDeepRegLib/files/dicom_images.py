@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from ..geometry.stacks import Stack
 from ..processes.memory import check_room
 from ..types import Grid, Image, InputError
-from .dicom_slices import Group, Slice, chosen, groups_in, in_order_of_time, siblings
+from .dicom_slices import Group, Slice, check_in_time, chosen, groups_in, in_order_of_time, siblings
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -75,12 +75,16 @@ def read_dicom_frames(path: Path, role: str) -> list[Image]:
             role,
         )
     frames = in_time[0] if in_time else groups
+    if len(frames) > 1:
+        check_in_time(frames, path, role)
     if len(frames) < 2:
         raise InputError(
             f"The {role} {path} is one volume, not a series. Give the folder of a DICOM series in time, a 4D image, or "
             "several images.",
             role,
         )
+    if not in_time:
+        notes += (f"Each of the {len(frames)} series of {path} is taken for a frame, in the order of their times.",)
     return [
         dataclasses.replace(_read(frame, path, role, notes), name=f"{path.name}, frame {number}")
         for number, frame in enumerate(in_order_of_time(frames))

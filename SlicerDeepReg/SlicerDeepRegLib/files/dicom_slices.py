@@ -32,6 +32,8 @@ _MOST_SCOUTS, _LEAST_SLICES = 3, 8
 _SPLITS = ("acquisition", "temporal", "b_value", "trigger", "reference_time", "image_type")
 #: Likewise, but told by nearly every slice: only after the numbers of the slices.
 _LAST_SPLITS = ("acquisition_time", "content_time")
+#: What grows with time from frame to frame, the surest first.
+_TIMES = ("temporal", "trigger", "reference_time", "acquisition", "acquisition_time", "content_time")
 #: By these one volume is never parted: where they differ for slices between one another, there are several.
 _SURE = ("acquisition", "temporal", "b_value")
 #: Echo times (ms) are equal to this part, or to this difference.
@@ -495,15 +497,54 @@ def in_order_of_time(groups: Sequence[Group]) -> list[Group]:
     The surest of what differs decides, and the numbers of the images where nothing does. What says nothing of time (b
     values, kinds of images) does not count.
     """
-    for name in ("temporal", "trigger", "reference_time", "acquisition", "acquisition_time", "content_time"):
-        values = [group.slices[0].tags[name] for group in groups]
+    numbers = _times(groups)
+    if numbers:
+        return [groups[n] for n in np.argsort(numbers)]
+    return sorted(groups, key=lambda group: (_number(group), group.slices[0].tags["instance"]))
+
+
+def _times(groups: Sequence[Group]) -> list[float]:
+    """Return a number of each image that grows with time, by the surest tag that all have; [] where none says."""
+    several = len({group.slices[0].series for group in groups}) > 1
+    for name in _TIMES:
+        if several and name == "acquisition":  # its number begins anew in each series, or says which one it is
+            continue
         try:
-            numbers = [float(value) for value in values]
+            numbers = [float(group.slices[0].tags[name]) for group in groups]
         except (TypeError, ValueError):  # missing, or text
             continue
         if len(set(numbers)) == len(numbers):
-            return [groups[n] for n in np.argsort(numbers)]
-    return sorted(groups, key=lambda group: (_number(group), group.slices[0].tags["instance"]))
+            return numbers
+    return []
+
+
+def check_in_time(groups: Sequence[Group], path: Path, role: str) -> None:
+    """Refuse images that are no series in time: of several places, patients or examinations, or of several b values.
+
+    Raises:
+        InputError: they are none.
+    """
+    firsts = [group.slices[0] for group in groups]
+    series, frames = ({str(value) for value in one} for one in zip(*((f.series, _place_of(f)) for f in firsts)))
+    b_values = {first.tags["b_value"] for first in firsts}
+    if len(frames) > 1 or len(b_values) > 1 or (len(series) > 1 and not _times(groups)):
+        listed = "; ".join(group.description for group in groups[:6])
+        why = (
+            "b values"
+            if len(b_values) > 1
+            else "places or examinations"
+            if len(frames) > 1
+            else "series, with no times"
+        )
+        raise InputError(
+            f"The {role} {path} are images of several {why}, not a series in time: {listed}. Put the series that is "
+            "meant into a folder of its own.",
+            role,
+        )
+
+
+def _place_of(one: Slice) -> tuple[str, tuple[int, int]]:
+    return one.tags["frame_of_reference"], one.size_ij
 
 
 def chosen(groups: Sequence[Group], series: str, path: Path, role: str) -> Group:

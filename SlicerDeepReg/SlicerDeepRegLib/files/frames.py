@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +54,9 @@ def write_frames(frames: Sequence[Image], path: Path) -> None:
     Raises:
         OSError: the disk is full, or the file cannot be written.
     """
-    joined = sitk.JoinSeries([to_sitk(frame, 3) for frame in frames])
+    kind = np.result_type(*(frame.values.dtype for frame in frames))  # warped ones are float32, others as they were
+    of_one_kind = [dataclasses.replace(frame, values=frame.values.astype(kind, copy=False)) for frame in frames]
+    joined = sitk.JoinSeries([to_sitk(frame, 3) for frame in of_one_kind])
     try:
         sitk.WriteImage(joined, str(path), useCompression=True)
     except RuntimeError as error:

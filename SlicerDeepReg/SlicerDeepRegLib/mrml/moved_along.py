@@ -74,7 +74,7 @@ def transform_for(scene: slicer.vtkMRMLScene, run: Run, direction: str) -> slice
     return back
 
 
-def displacement_mm(scene: slicer.vtkMRMLScene, run: Run, node: slicer.vtkMRMLNode, direction: str) -> np.ndarray:
+def displacement_mm(run: Run, node: slicer.vtkMRMLNode, direction: str) -> np.ndarray:
     """Return how far the points of a node are moved, (N,) mm; of large ones about ``POINTS`` of them.
 
     These are the control points of markups, the vertices of models, the voxels inside segments and those of volumes.
@@ -82,7 +82,9 @@ def displacement_mm(scene: slicer.vtkMRMLScene, run: Run, node: slicer.vtkMRMLNo
     Raises:
         ValueError: the run has lost its transform.
     """
-    own, moving = _local_points(node), transform_for(scene, run, direction).GetTransformToParent()
+    run.need("transform")
+    forward, own = run.get("transform"), _local_points(node)
+    moving = forward.GetTransformToParent() if direction == TO_FIXED else forward.GetTransformFromParent()
     moved = np.array([moving.TransformPoint(point) for point in own]).reshape(-1, 3)
     lengths: np.ndarray = np.linalg.norm(moved - _where_it_lay(run, own, direction), axis=1)
     return lengths
@@ -90,9 +92,14 @@ def displacement_mm(scene: slicer.vtkMRMLScene, run: Run, node: slicer.vtkMRMLNo
 
 def _where_it_lay(run: Run, local: np.ndarray, direction: str) -> np.ndarray:
     """Return points (N, 3) of a node that lies with a volume of the run, in the world before they are moved, RAS mm."""
-    start = run.get("moving" if direction == TO_FIXED else "fixed")
-    if start is None or start.GetParentTransformNode() is None:
+    role = "moving" if direction == TO_FIXED else "fixed"
+    start = run.get(role)
+    parent = start.GetParentTransformNode() if start is not None else None
+    if parent is None:
         return local
+    if parent in (run.get("transform"), run.get("transform_back")):  # it was moved along itself
+        matrix = run.facts.get("moving_to_world_ras") if role == "moving" else None
+        return local if matrix is None else apply_matrix(np.array(matrix), local)
     to_world = local_to_world(start)
     return np.array([to_world.TransformPoint(point) for point in local]).reshape(-1, 3)
 

@@ -54,7 +54,8 @@ class Removed:
             if not self.scene.IsNodePresent(node):
                 self.scene.AddNode(node)  # under its old identifier
         for node, role, identifier in (*((self._run.node, *one) for one in self._own_references), *self._references):
-            if self.scene.IsNodePresent(node) and self.scene.GetNodeByID(identifier) is not None:
+            taken = role == PARENT and node.GetNodeReferenceID(role)  # the user has put it elsewhere since
+            if not taken and self.scene.IsNodePresent(node) and self.scene.GetNodeByID(identifier) is not None:
                 node.SetNodeReferenceID(role, identifier)
         group_nodes(self.scene, self._run)
         if name != self.name:

@@ -104,24 +104,27 @@ def add_series(
         colors: of the labels, 0..255.
         point_names: of the points that were followed.
     """
-    making = _Making(scene, sequence, found)
+    before = _nodes(scene)
     try:
-        return making.all(names, colors, point_names)
+        return _Making(scene, sequence, found).all(names, colors, point_names)
     except Exception:
-        for node in reversed(making.made):
+        for node in reversed([node for node in _nodes(scene) if node not in before]):
             if scene.IsNodePresent(node):
                 remove_node(scene, node)
         raise
 
 
+def _nodes(scene: slicer.vtkMRMLScene) -> list[Any]:
+    return [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
+
+
 class _Making:
-    """Makes the nodes, and knows which it made. The arguments are those of ``add_series``."""
+    """Makes the nodes. The arguments are those of ``add_series``."""
 
     def __init__(
         self, scene: slicer.vtkMRMLScene, sequence: slicer.vtkMRMLSequenceNode, found: Sequence[FrameResult]
     ) -> None:
         self.scene, self.sequence, self.found, self.name = scene, sequence, found, sequence.GetName()
-        self.made: list[Any] = []
 
     def all(
         self,
@@ -144,12 +147,10 @@ class _Making:
         titles = {f"volume_{label}_ml": f"{title} (ml)" for label, title in names.items()}
         table = self._table(titles, point_names)
         charts = [self._chart(table, what, unit) for what, unit in (("volumes", "ml"), ("motion", "mm"))]
-        before = _proxies(browser)
         for node in (stabilized, transforms, segmentations):
             if node is not None:
                 browser.AddSynchronizedSequenceNode(node)
         slicer.vtkSlicerSequencesLogic().UpdateProxyNodesFromSequences(browser)  # the desktop does it too, but later
-        self.made += [node for node in _proxies(browser) if node not in before]
         shown = tuple(chart for chart in charts if chart is not None)
         return SeriesNodes(browser, stabilized, transforms, segmentations, table, shown)
 
@@ -158,7 +159,6 @@ class _Making:
         node = getattr(slicer, kind)()  # without the desktop the scene does not know all classes by their names
         node.SetName(self.scene.GenerateUniqueName(f"{self.name}: {what}"))
         self.scene.AddNode(node)
-        self.made.append(node)
         return node
 
     def filled(self, what: str, item: Callable[[FrameResult], Any]) -> Any:
@@ -169,7 +169,6 @@ class _Making:
         node.SetIndexType(sequence.GetIndexType())
         for one in self.found:
             part = item(one)
-            self.made.append(part)
             node.SetDataNodeAtValue(part, sequence.GetNthIndexValue(one.number))
             remove_node(self.scene, part)
         return node
@@ -183,13 +182,19 @@ class _Making:
         node = self.add("vtkMRMLTableNode", "motion table")
         titles = titles | {f"point_{n}_mm": f"{title} (mm)" for n, title in enumerate(point_names, 1)}
         titles["motion_mm"] = "mean motion of the segments (mm)"
-        columns = {"Frame": [float(one.number + 1) for one in self.found]}
+        columns = [("Frame", [float(one.number + 1) for one in self.found])]
         for key, title in titles.items():
-            if any(key in one.measured for one in self.found):  # of the reference there is no motion
-                columns[title] = [float(one.measured.get(key, 0.0)) for one in self.found]
-        for title, values in columns.items():
+            if any(key in one.measured for one in self.found):
+                # The reference does not move; elsewhere what is missing is not known.
+                missing = [0.0 if one.transform is None else float("nan") for one in self.found]
+                values = [float(one.measured.get(key, lacks)) for one, lacks in zip(self.found, missing)]
+                columns.append((title, values))
+        taken: list[str] = []
+        for title, values in columns:
+            same = taken.count(title)
+            taken.append(title)
             column = vtk.vtkDoubleArray()
-            column.SetName(title)
+            column.SetName(title if not same else title.replace(" (", f" {same + 1} (", 1))
             for value in values:
                 column.InsertNextValue(value)
             node.GetTable().AddColumn(column)
@@ -218,15 +223,16 @@ class _Making:
         return chart
 
 
-def show_charts(scene: slicer.vtkMRMLScene, nodes: SeriesNodes) -> int:
-    """Show the first curves that are left beside the views; return the layout that was there."""
+def show_chart(scene: slicer.vtkMRMLScene, chart: slicer.vtkMRMLPlotChartNode) -> int:
+    """Show curves beside the views; return the layout that was there."""
     layout = layout_node(scene)
     before: int = layout.GetViewArrangement()
+    layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView)
     selection = scene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
-    chart = next(chart for chart in nodes.charts if scene.IsNodePresent(chart))
     if selection is not None:
         selection.SetActivePlotChartID(chart.GetID())
-    layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView)
+    for view in slicer.util.getNodesByClass("vtkMRMLPlotViewNode", scene):  # a view does not follow the selection
+        view.SetPlotChartNodeID(chart.GetID())
     return before
 
 
@@ -235,13 +241,6 @@ def hide_charts(scene: slicer.vtkMRMLScene, layout: int) -> None:
     node = layout_node(scene)
     if node.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView:
         node.SetViewArrangement(layout)
-
-
-def _proxies(browser: slicer.vtkMRMLSequenceBrowserNode) -> list[Any]:
-    """Return the nodes in the scene that show the selected items of a browser."""
-    proxies = vtk.vtkCollection()
-    browser.GetAllProxyNodes(proxies)
-    return [proxies.GetItemAsObject(n) for n in range(proxies.GetNumberOfItems())]
 
 
 def colors_of(node: slicer.vtkMRMLNode, names: Mapping[int, str]) -> dict[int, tuple[int, int, int]]:

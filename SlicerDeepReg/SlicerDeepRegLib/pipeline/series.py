@@ -8,21 +8,24 @@ starts from the transform of its neighbor is compared with the reference itself.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..checks.series import check_series
+from ..checks.series import check_series, check_truth
 from ..geometry.points import fixed_to_moving, points_before
 from ..metrics.labels import dice_by_label, voxels_by_label
 from ..preparation.resample import warp_back
-from ..types import FrameResult, Image, Progress, ProgressCallback, Result, Series, Transform
+from ..types import FrameResult, Image, Progress, ProgressCallback, Request, Result, Series, Transform
 from .register import register
 
 
 def register_series(
-    series: Series, truth: Sequence[Image] | None = None, report: ProgressCallback | None = None
+    series: Series,
+    truth: Sequence[Image] | None = None,
+    report: ProgressCallback | None = None,
+    each: Callable[[Request, ProgressCallback], Result] = register,
 ) -> Iterator[FrameResult]:
     """Register every frame, from the reference outward, and yield what was found of each.
 
@@ -30,11 +33,14 @@ def register_series(
         series: what to register.
         truth: segmentations of the frames to measure the brought ones by.
         report: called with :class:`Progress` over the whole series.
+        each: registers a frame.
 
     Raises:
-        InputError: as of ``check_series`` and ``register``.
+        InputError: as of ``check_series``, ``check_truth`` and ``register``.
     """
     check_series(series)
+    if truth is not None:
+        check_truth(series, truth)
     frames, reference = series.frames, series.reference
     found: dict[int, Transform] = {}
     measured = _measured(series, reference, None, series.labels, truth)
@@ -48,7 +54,7 @@ def register_series(
                 report(Progress(fraction, f"{frames[number].name}, {progress.stage}", progress.loss))
 
         neighbor = number - 1 if number > reference else number + 1
-        result = register(
+        result = each(
             dataclasses.replace(
                 series.request,
                 fixed=frames[number],

@@ -16,18 +16,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..checks.series import usable
 from ..device import choose
 from ..geometry.grids import padded
 from ..geometry.points import apply_matrix, fixed_to_moving, voxel_centers_lps
 from ..metrics.labels import dice_by_label
 from ..preparation.intensity import robust_range, scaled
 from ..preparation.resample import resample, warp_image, warp_labels
+from ..processes.memory import check_room
 from ..types import Field, Grid, Image, InputError, Progress, ProgressCallback, Request, Transform
 from ..warping.inverse import inverse_of_field
 from .register import register
 
 #: Part of its length by which the first image's grid is widened on each side, so that it holds larger people too.
 MARGIN = 0.1
+#: Bytes for each of its voxels: of each image (a field and its inverse, and the field before), and of what is at work.
+BYTES_EACH, BYTES_ONCE = 36, 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +70,16 @@ def check_cohort(images: Sequence[Image], labels: Sequence[Image], rounds: int, 
     for image, own in zip(images, labels):
         if not own.grid.same_as(image.grid):
             raise InputError(f"The labels {own.name} lie on another voxel grid than {image.name}.", "labels")
-    if {image.dimensions for image in images} != {3}:
-        raise InputError("A template is made of 3D images.", "images")
+    for image in images:
+        if image.dimensions != 3 or image.grid.is_planar:
+            raise InputError(f"{image.name} is a single slice; a template is made of volumes.", "images")
+        usable(image, "images")
     if not 1 <= rounds <= 20:
         raise InputError(f"The rounds must be from 1 to 20; they were {rounds}.", "rounds")
     if not 1 <= start <= len(images):
         raise InputError(f"There is no image {start}: there are {len(images)}, numbered from 1 on.", "start")
+    voxels = _grid(images[start - 1]).voxels
+    check_room(voxels * (len(images) * BYTES_EACH + BYTES_ONCE), f"template of {len(images)} images")
 
 
 def make_template(
@@ -96,10 +104,8 @@ def make_template(
         InputError: as of ``check_cohort`` and ``register``.
     """
     check_cohort(images, labels, rounds, start)
-    first = images[start - 1]
     unit = [_unit(image) for image in images]
-    margins = [max(2, round(MARGIN * size)) for size in first.grid.size_ijk]
-    grid = padded(first.grid, (margins[0], margins[1], margins[2]))
+    grid = _grid(images[start - 1])
     template = Image(resample(unit[start - 1], grid), grid, "template")
     device = choose(request.device)
     for number in range(1, rounds + 1):
@@ -112,9 +118,12 @@ def make_template(
                     report(Progress(fraction, f"round {number}, {progress.stage}", progress.loss))
 
             asked = dataclasses.replace(request, fixed=template, moving=image, fixed_labels=None, moving_labels=None)
-            found.append(register(dataclasses.replace(asked, measure=False), told).transform)
-        shape = np.mean([_shape(transform, grid) for transform in found], axis=0)
-        back = inverse_of_field(Field(shape.astype(np.float32), grid), device)
+            transform = register(dataclasses.replace(asked, measure=False), told).transform
+            found.append(Transform(transform.linear_lps, transform.field))  # its inverse is that of another template
+        shape = np.zeros((*grid.shape_kji, 3), np.float32)
+        for transform in found:
+            shape += _shape(transform, grid) / len(found)
+        back = inverse_of_field(Field(shape, grid), device)
         transforms = tuple(_composed(transform, back, grid, device) for transform in found)
         template = _average(unit, transforms, template)
         brought = [warp_labels(own, template, transform) for own, transform in zip(labels, transforms)]
@@ -130,9 +139,15 @@ def make_template(
         )
 
 
+def _grid(first: Image) -> Grid:
+    """Return the grid of the template: that of an image, wider on all sides."""
+    margins = [max(2, round(MARGIN * size)) for size in first.grid.size_ijk]
+    return padded(first.grid, (margins[0], margins[1], margins[2]))
+
+
 def _unit(image: Image) -> Image:
     """Return the image with its robust range as 0..1, so that no bright scan outweighs the others."""
-    values = image.values.astype(np.float32)
+    values = usable(image, "images").values.astype(np.float32)
     return dataclasses.replace(image, values=scaled(values, *robust_range(values)))
 
 
@@ -143,7 +158,7 @@ def _shape(transform: Transform, grid: Grid) -> np.ndarray:
     u, _, vt = np.linalg.svd(transform.linear_lps[:3, :3])
     turn = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
     undone = (there - there.mean(0)) @ turn + here.mean(0)  # the inverse of a rotation is its transpose
-    shape: np.ndarray = (undone - here).reshape(*grid.shape_kji, 3)
+    shape: np.ndarray = (undone - here).astype(np.float32).reshape(*grid.shape_kji, 3)
     return shape
 
 

@@ -50,6 +50,7 @@ class WorkerClient:
         self._environment = environment
         self._connection: Connection | None = None
         self._numbers = itertools.count(1)
+        self._ended: list[dict[str, Any]] = []  # events of jobs whose process was stopped before it could tell
         #: What reads the answer of each job that goes on: from the message and the job's folder to what it adds to it.
         self._requests: dict[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {}
         self._canceled: dict[str, float] = {}
@@ -156,6 +157,7 @@ class WorkerClient:
     ) -> str:
         """Send a job whose arrays ``write`` puts into a folder, and whose answer ``read`` reads from there."""
         if self._requests and self._requests.keys() <= self._canceled.keys():
+            self._ended += [{"kind": "canceled", "job": job} for job in self._requests]
             self.stop()  # nobody waits for what was canceled: this one need not wait for it to end
         self.start()
         connection = self._connected()
@@ -183,6 +185,11 @@ class WorkerClient:
 
     def poll(self) -> list[dict[str, Any]]:
         """Return the events since the last call. Never waits."""
+        ended, self._ended = self._ended, []
+        return ended + self._heard()
+
+    def _heard(self) -> list[dict[str, Any]]:
+        """Return the events of the process since the last call."""
         if self._connection is None:
             return []
         # Slicer's main thread keeps Python's lock while Qt idles: without a pause the readers would not run.
@@ -289,17 +296,11 @@ class WorkerClient:
             connection.wait_for_last_words()
             text = connection.reason_of_end()
         elif why == "device":
-            text = "The GPU stopped working before this registration began. Press Apply to try again."
+            text = "The GPU stopped working before this registration began. Try again."
         elif why == "canceled":
-            text = (
-                "The registration process was ended because a canceled registration did not stop. Press Apply to try "
-                "again."
-            )
+            text = "The registration process was ended because a canceled registration did not stop. Try again."
         else:
-            text = (
-                f"The registration process did not answer for {SILENCE_S:.0f} s and was ended. Press Apply to try "
-                "again."
-            )
+            text = f"The registration process did not answer for {SILENCE_S:.0f} s and was ended. Try again."
         last_words = connection.last_words()
         self.stop()
         events: list[dict[str, Any]] = []

@@ -291,12 +291,16 @@ def _followed(
 ) -> dict[str, Any]:
     """Register the frames of a series; return what the message says."""
     from ..device import use_free_threads
+    from ..pipeline import register
     from ..pipeline.series import register_series
+
+    def each(request: Request, told: ProgressCallback) -> Result:
+        return register_with_smaller_plans(request, told, register)
 
     meter = LoadMeter()
     series = protocol.read_series(message["series"], folder)
     use_free_threads(meter)
-    return {"frames": protocol.write_frame_results(register_series(series, report=report), folder)}
+    return {"frames": protocol.write_frame_results(register_series(series, report=report, each=each), folder)}
 
 
 #: What answers each kind of job.

@@ -418,7 +418,30 @@ def test_the_frames_of_a_series_in_time_come_in_their_order(tmp_path, tag, value
 
 def test_a_series_for_each_frame_is_a_series_too(tmp_path):
     folder = _beating(tmp_path / "4dct", "AcquisitionTime", ("090000", "090001", "090002"), ["1.5", "1.6", "1.7"])
-    assert [float(frame.values.mean()) / 10 for frame in read_frames([str(folder)], "frames")] == [5, 6, 7]
+    frames = read_frames([str(folder)], "frames")
+    assert [float(frame.values.mean()) / 10 for frame in frames] == [5, 6, 7]
+    assert "Each of the 3 series" in frames[0].notes[0]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (lambda n, header: setattr(header, "FrameOfReferenceUID", f"1.2.{n + 7}"), "several places or examinations"),
+        (lambda n, header: setattr(header, "DiffusionBValue", 500.0 * n), "several b values"),
+        (lambda n, header: delattr(header, "AcquisitionTime"), "several series without times"),
+    ],
+)
+def test_images_that_are_no_series_in_time_are_refused(tmp_path, spoil, text):
+    for number in range(3):
+
+        def stamp(k, header, number=number):
+            header.AcquisitionTime, header.AcquisitionNumber = f"09000{number}", number + 1
+            spoil(number, header)
+
+        image = Image(SMALL.values + number, SMALL.grid)
+        write_series(tmp_path / "some", image, study="1.2.3", frame="1.2.4", change=stamp, prefix=f"{number}_")
+    with pytest.raises(InputError, match=text):
+        read_frames([str(tmp_path / "some")], "frames")
 
 
 def test_one_volume_is_no_series(tmp_path):

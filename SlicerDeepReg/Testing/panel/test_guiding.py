@@ -251,10 +251,19 @@ def test_other_nodes_are_moved_along_in_either_direction(desktop, registered, sy
     ui.putUnderButton.click()
     assert ui.displacementLabel.text == said  # the same way, also once it is gone
     assert markups.GetTransformNodeID() == run.get("transform").GetID() == labels.GetTransformNodeID()
+    moving_row = listed().index("moving")
+    ui.applyToTree.topLevelItem(moving_row).setCheckState(0, qt.Qt.Checked)
+    said = ui.displacementLabel.text
+    run.get("moving").SetAndObserveTransformNodeID(run.get("transform").GetID())
+    widget.panel.update()
+    assert ui.displacementLabel.text == said and "moving: moves by" in said and "0.0 mm on average" not in said
+    run.get("moving").SetAndObserveTransformNodeID(None)
     back = point_list(scene, "targets", fixed_points)
+    nodes = scene.GetNumberOfNodes()
     ui.directionCombo.setCurrentIndex(1)
     assert "targets" in listed() and "moving" not in listed()
     ui.applyToTree.topLevelItem(listed().index("targets")).setCheckState(0, qt.Qt.Checked)
+    assert "targets: moves by" in ui.displacementLabel.text and scene.GetNumberOfNodes() == nodes
     ui.putUnderButton.click()
     there = flipped(slicer.util.arrayFromMarkupsControlPoints(back, world=True))
     np.testing.assert_allclose(there, moving_points, atol=0.1)

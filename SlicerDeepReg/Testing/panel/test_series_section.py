@@ -6,7 +6,7 @@ import slicer
 import slicer.util
 from helpers.geometry import make_grid
 from helpers.images import texture
-from helpers.panel import scene_state
+from helpers.panel import finish, scene_state
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
 from SlicerDeepRegLib.mrml import series as in_scene
 from SlicerDeepRegLib.mrml.nodes import add_transform, add_volume, flipped, layout_node
@@ -129,11 +129,13 @@ def test_the_motion_is_a_table_and_curves(desktop, widget, pretended, sequence):
     assert [table.GetValue(row, 2).ToDouble() for row in range(3)] == [0, 3, 6]
     assert [chart.GetTitle() for chart in nodes.charts] == ["heart: volumes", "heart: motion"]
     layout = layout_node(desktop.host.scene)
+    view = slicer.vtkMRMLPlotViewNode()  # the desktop makes one with the layout
+    desktop.host.scene.AddNode(view)
     before = layout.GetViewArrangement()
-    widget.ui.seriesCurvesButton.click()
-    assert layout.GetViewArrangement() == layout.SlicerLayoutConventionalPlotView
-    selection = desktop.host.scene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
-    assert selection is None or selection.GetActivePlotChartID() == nodes.charts[0].GetID()
+    for chart, text in zip(nodes.charts, ("Next curves", "Hide curves")):
+        widget.ui.seriesCurvesButton.click()
+        assert layout.GetViewArrangement() == layout.SlicerLayoutConventionalPlotView
+        assert view.GetPlotChartNodeID() == chart.GetID() and widget.ui.seriesCurvesButton.text == text
     widget.ui.seriesCurvesButton.click()
     assert layout.GetViewArrangement() == before
     widget.ui.seriesPlayButton.click()
@@ -142,7 +144,31 @@ def test_the_motion_is_a_table_and_curves(desktop, widget, pretended, sequence):
     assert not nodes.browser.GetPlaybackActive()
 
 
-def test_a_result_that_cannot_be_added_leaves_the_scene_as_it_was(desktop, widget, pretended, sequence, monkeypatch):
+def test_what_is_not_known_is_no_zero_and_names_may_be_the_same(desktop, widget, pretended, sequence):
+    points = desktop.host.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "tips")
+    for place in ((3, 2, 0), (0, 5, 0)):
+        points.AddControlPoint(*place, "apex")
+    widget.panel.parameters.seriesPoints = points
+    widget.ui.seriesButton.click()
+    frames = [found(number) for number in range(3)]
+    for one in frames:
+        one.measured["point_2_mm"] = 2 * SHIFTS[one.number]
+    del frames[1].measured["motion_mm"]  # its segmentation has no voxels there
+    pretended.say("done", frames=frames)
+    widget.panel.poll()
+    table = widget.panel.sections["series"]._nodes.table.GetTable()
+    columns = {table.GetColumnName(n): n for n in range(table.GetNumberOfColumns())}
+    assert [table.GetValue(2, columns[name]).ToDouble() for name in ("apex (mm)", "apex 2 (mm)")] == [6, 12]
+    motion = [table.GetValue(row, columns["mean motion of the segments (mm)"]).ToDouble() for row in range(3)]
+    assert motion[0] == 0 and np.isnan(motion[1]) and motion[2] == 6
+
+
+@pytest.mark.parametrize("part", ["_Making._table", "add_segmentation.add_segment"])
+def test_a_result_that_cannot_be_added_leaves_the_scene_as_it_was(
+    desktop, widget, pretended, sequence, monkeypatch, part
+):
+    from SlicerDeepRegLib.mrml import segments
+
     before = scene_state(desktop.host.scene)
     count = desktop.host.scene.GetNumberOfNodes()
     widget.ui.seriesButton.click()
@@ -150,7 +176,8 @@ def test_a_result_that_cannot_be_added_leaves_the_scene_as_it_was(desktop, widge
     def broken(*given):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(in_scene._Making, "_table", broken)
+    whose = in_scene._Making if part.startswith("_Making") else segments
+    monkeypatch.setattr(whose, part.partition(".")[2], broken)
     pretended.say("done", frames=[found(number) for number in range(3)])
     widget.panel.poll()
     assert "could not be added to the scene (no room)" in said(desktop) and pretended.released == ["job1"]
@@ -195,6 +222,17 @@ def _elsewhere(scene, parameters):
     parameters.seriesSegmentation = add_segmentation(scene, Image(np.ones((8, 8, 8), np.int32), away), "far")
 
 
+def _constant(scene, parameters):
+    volume = add_volume(scene, Image(np.zeros(GRID.shape_kji, np.float32), GRID), "nothing")
+    parameters.seriesSequence.SetDataNodeAtValue(volume, "40")
+    scene.RemoveNode(volume)
+
+
+def _landmark_outside(scene, parameters):
+    parameters.seriesPoints = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "tips")
+    parameters.seriesPoints.AddControlPoint(500, 0, 0, "nowhere")
+
+
 def _smaller(scene, parameters):
     small = make_grid((8, 8, 8), (2.0, 2.0, 2.0), np.eye(3))
     volume = add_volume(scene, Image(np.ones((8, 8, 8), np.float32), small), "small")
@@ -209,6 +247,8 @@ def _smaller(scene, parameters):
         (_of_transforms, "Frame 2 of heart is not a volume"),
         (_under, "heart is under the transform pose. Take it out"),
         (_elsewhere, "far has nothing inside heart 1"),
+        (_constant, "heart 2) is constant"),
+        (_landmark_outside, "outside the reference, heart 1 (number 1)"),
         (_smaller, "heart 3 has 8 x 8 x 8 voxels and the reference, heart 1, 36 x 40 x 32"),
     ],
 )
@@ -241,3 +281,21 @@ def test_a_series_is_registered_by_the_worker(desktop, widget, sequence):
     table = nodes.table.GetTable()
     assert [table.GetValue(row, 2).ToDouble() for row in range(3)] == pytest.approx([0, 3, 6], abs=1.2)
     assert not (widget.logic.session.client.folder / "job1").exists()
+
+
+def test_what_is_begun_right_after_a_cancel_leaves_no_dead_button(desktop, widget, sequence):
+    follower, ui = widget.logic.session.follower, widget.ui
+    widget.panel.parameters.similarity = "lncc"
+    ui.seriesButton.click()
+    ui.seriesButton.click()  # cancel
+    ui.applyButton.click()  # at once: its job ends the process that the canceled one runs in
+    widget.panel.poll()
+    assert not follower.busy and ui.seriesButton.text == "Register series" and not desktop.messages
+    assert finish(desktop, widget).state == "done"
+    ui.applyButton.click()
+    ui.applyButton.click()
+    ui.seriesButton.click()
+    widget.panel.poll()
+    assert widget.panel.job is None and widget.logic.session.job.state == "canceled"
+    desktop.wait(lambda: not follower.busy, 120)
+    assert follower.job.nodes is not None

@@ -1,6 +1,7 @@
 """The frames of a series are registered to one of them, and what is known of that one comes to all."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -85,6 +86,15 @@ def test_the_command_writes_what_was_found(tmp_path, capsys):
     assert (output / "frame_00_inverse.h5").is_file() and not (output / "frame_01.h5").exists()
 
 
+def test_frames_of_whole_numbers_are_written_too(tmp_path):
+    whole = [dataclasses.replace(one, values=np.round(100 * one.values).astype(np.int16)) for one in FRAMES[:2]]
+    write_frames(whole, tmp_path / "heart.nii.gz")
+    command = ["series", "--frames", str(tmp_path / "heart.nii.gz"), "--preset", "fast", "--pair", "people", "--quiet"]
+    assert main([*command, "--similarity", "lncc", "--output", str(tmp_path / "out")]) == 0
+    stabilized = read_frames([str(tmp_path / "out" / "stabilized.nii.gz")], "frames")
+    np.testing.assert_allclose(stabilized[0].values, whole[0].values)
+
+
 def test_slicer_reads_a_sequence(tmp_path):
     slicer = pytest.importorskip("slicer")
     if not hasattr(slicer, "vtkMRMLVolumeSequenceStorageNode"):
@@ -105,14 +115,22 @@ def test_slicer_reads_a_sequence(tmp_path):
     ("options", "text"),
     [
         (["--reference", "7"], "no frame 7: the series has 3"),
-        (["--labels", "small.nii.gz"], "another voxel grid than frame 0"),
+        (["--labels", "small.nii.gz"], "another voxel grid than heart.nii.gz, frame 0"),
         (["--frames", "labels.nii.gz"], "is one volume, not a series"),
         (
             ["--frames", "labels.nii.gz", "small.nii.gz"],
             "small.nii.gz has 20 x 20 x 20 voxels and the reference, labels.nii.gz",
         ),
         (["--frames", "nothing.nii.gz"], "does not exist"),
-        (["--truth", "two.nii.gz"], "3 frames and 2 label maps"),
+        (["--truth", "two.nii.gz", "--labels", "labels.nii.gz"], "3 frames and 2 label maps"),
+        (["--truth", "two.nii.gz"], "no labels to be measured"),
+        (
+            ["--truth", "smalls.nii.gz", "--labels", "labels.nii.gz"],
+            "20 x 20 x 20 voxels and heart.nii.gz, frame 0",
+        ),
+        (["--frames", "labels.nii.gz", "moved.nii.gz"], "moved.nii.gz lies elsewhere than the reference"),
+        (["--frames", "labels.nii.gz", "zero.nii.gz"], "zero.nii.gz) is constant"),
+        (["--points", "far.csv"], "outside the reference, heart.nii.gz, frame 0 (number 2)"),
     ],
 )
 def test_a_series_that_cannot_be_registered_is_refused_before_any_work(tmp_path, capsys, monkeypatch, options, text):
@@ -122,6 +140,11 @@ def test_a_series_that_cannot_be_registered_is_refused_before_any_work(tmp_path,
     write_image(TRUTH[0], tmp_path / "labels.nii.gz")
     small = make_grid((20, 20, 20), (2.0, 2.0, 2.0), np.eye(3))
     write_image(Image(ball(voxel_centers_lps(small)), small, "small"), tmp_path / "small.nii.gz")
+    write_frames([Image(np.ones((20, 20, 20), np.int32), small, "s")] * 3, tmp_path / "smalls.nii.gz")
+    away = make_grid(GRID.size_ijk, (2.0, 2.0, 2.0), np.eye(3), (9.0, 0, 0))
+    write_image(Image(TRUTH[0].values, away, "moved"), tmp_path / "moved.nii.gz")
+    write_image(Image(0 * TRUTH[0].values, GRID, "zero"), tmp_path / "zero.nii.gz")
+    (tmp_path / "far.csv").write_text("3,2,0\n500,500,500\n")
     command = ["series", "--output", "out", "--quiet"]
     if "--frames" not in options:
         command += ["--frames", "heart.nii.gz"]

@@ -76,6 +76,17 @@ def test_the_command_writes_what_was_made(tmp_path, capsys):
     np.testing.assert_allclose(back, (3, 4, 2), atol=0.2)
 
 
+def test_a_few_voxels_that_are_no_numbers_do_not_blacken_it(monkeypatch):
+    from SlicerDeepRegLib.pipeline import template
+
+    values = IMAGES[1].values.copy()
+    values[0, :3, :3] = np.nan
+    still = [template.Transform(np.eye(4), template.Field(np.zeros((*SIZE[::-1], 3), np.float32), IMAGES[0].grid))]
+    monkeypatch.setattr(template, "register", lambda request, told: type("R", (), {"transform": still[0]}))
+    (made,) = make_template([IMAGES[0], Image(values, IMAGES[1].grid, "gaps")], request(), rounds=1)
+    assert np.isfinite(made.template.values).all() and 0.9 < made.template.values.max() <= 1
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -85,6 +96,9 @@ def test_the_command_writes_what_was_made(tmp_path, capsys):
         (["--images", "a.nii.gz", "b.nii.gz", "--rounds", "0"], "from 1 to 20; they were 0"),
         (["--images", "a.nii.gz", "b.nii.gz", "--labels", "a.nii.gz", "c.nii.gz"], "lie on another voxel grid than b"),
         (["--images", "a.nii.gz", "none.nii.gz"], "none.nii.gz does not exist"),
+        (["--images", "a.nii.gz", "half.nii.gz"], "half.nii.gz) is constant"),
+        (["--images", "a.nii.gz", "nan.nii.gz"], "nan.nii.gz) has 1200 voxels that are NaN"),
+        (["--images", "a.nii.gz", "slice.nii.gz"], "slice.nii.gz is a single slice"),
         (["--images", "a.nii.gz", "b.nii.gz", "--labels", "half.nii.gz", "a.nii.gz"], "must be whole numbers"),
     ],
 )
@@ -95,5 +109,10 @@ def test_a_cohort_that_makes_no_template_is_refused_before_any_work(tmp_path, ca
     small = make_grid((10, 10, 10), (2.0, 2.0, 2.0), np.eye(3))
     write_image(Image(np.ones((10, 10, 10), np.int32), small), tmp_path / "c.nii.gz")
     write_image(Image(np.full(SIZE[::-1], 0.5, np.float32), LABELS[0].grid), tmp_path / "half.nii.gz")
+    spoiled = IMAGES[0].values.copy()
+    spoiled[10:20, 10:20, 9:21] = np.nan
+    write_image(Image(spoiled, IMAGES[0].grid), tmp_path / "nan.nii.gz")
+    flat = make_grid((20, 20, 1), (2.0, 2.0, 2.0), np.eye(3))
+    write_image(Image(np.arange(400, dtype=np.float32).reshape(1, 20, 20), flat), tmp_path / "slice.nii.gz")
     assert main(["template", *options, "--output", "out", "--quiet"]) == 2
     assert text in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -81,12 +82,20 @@ class ApplyToSection(BaseSection):
         """Say how far what is checked is moved."""
         run, label, lines = self.context.runs.selected, self.widgets.displacementLabel, []
         direction, nodes = chosen(self.widgets.directionCombo), self._checked() if complete(run) else []
-        asked = [direction, run and run.node.GetID(), *((node.GetID(), node.GetMTime()) for node in nodes)]
+        asked = [
+            direction,
+            run and run.node.GetID(),
+            run and run.get("transform"),
+            *((node.GetID(), node.GetMTime()) for node in nodes),
+        ]
         if asked == self._said:
             return
         self._said = asked
         for node in nodes:
-            lengths = displacement_mm(slicer.mrmlScene, run, node, direction)
+            try:
+                lengths = displacement_mm(run, node, direction)
+            except ValueError:  # its transform was removed: the buttons say so when they are pressed
+                lengths = np.zeros(0)
             if len(lengths):
                 text = _("{name}: moves by {mean:.1f} mm on average, at most {most:.1f} mm")
                 lines.append(text.format(name=node.GetName(), mean=lengths.mean(), most=lengths.max()))

@@ -13,7 +13,7 @@ from slicer import (
 )
 from slicer.i18n import tr as _
 
-from ...mrml.series import SeriesNodes, browser_of, hide_charts, show_charts
+from ...mrml.series import SeriesNodes, browser_of, hide_charts, show_chart
 from ...types import InputError
 from ..follower import Following, SeriesChoice
 from ..section import BaseSection
@@ -46,6 +46,7 @@ class SeriesSection(BaseSection):
         super().__init__(context, root)
         self._nodes: SeriesNodes | None = None
         self._layout_before: int | None = None
+        self._chart = 0  # how many of the charts were shown
         widgets = self.widgets
         widgets.seriesButton.connect("clicked()", self.register_or_cancel)
         widgets.seriesPlayButton.connect("clicked()", self.play_or_pause)
@@ -63,9 +64,12 @@ class SeriesSection(BaseSection):
         browser = None if sequence is None else browser_of(sequence)
         widgets.seriesPlayButton.enabled = browser is not None
         widgets.seriesPlayButton.text = _("Pause") if browser is not None and browser.GetPlaybackActive() else _("Play")
-        widgets.seriesCurvesButton.enabled = self._has_curves()
-        hidden = self._layout_before is None
-        widgets.seriesCurvesButton.text = _("Show curves") if hidden else _("Hide curves")
+        charts = self._charts()
+        widgets.seriesCurvesButton.enabled = bool(charts)
+        if self._layout_before is None:
+            widgets.seriesCurvesButton.text = _("Show curves")
+        else:
+            widgets.seriesCurvesButton.text = _("Next curves") if self._chart < len(charts) else _("Hide curves")
 
     def register_or_cancel(self) -> None:
         """Register the chosen sequence, or stop the registration that runs."""
@@ -96,7 +100,7 @@ class SeriesSection(BaseSection):
         if following.nodes is None:
             label.text = _(following.text)
         else:
-            self._nodes = following.nodes
+            self._nodes, self._chart = following.nodes, 0
             names = [self._nodes.stabilized, self._nodes.transforms, self._nodes.segmentations, self._nodes.table]
             listed = ", ".join(node.GetName() for node in names if node is not None)
             label.text = _("Added: {names}. Play shows them together.").format(names=listed)
@@ -110,19 +114,24 @@ class SeriesSection(BaseSection):
         self.update()
 
     def show_or_hide_curves(self) -> None:
-        """Show the curves of the last series beside the views, or give the views their layout back."""
-        if self._layout_before is None and self._has_curves():
-            self._layout_before = show_charts(slicer.mrmlScene, self._nodes)
+        """Show the curves of the last series beside the views, one chart after another; then restore the layout."""
+        charts = self._charts()
+        if self._chart < len(charts):
+            before = show_chart(slicer.mrmlScene, charts[self._chart])
+            self._layout_before = before if self._layout_before is None else self._layout_before
+            self._chart += 1
         elif self._layout_before is not None:
             hide_charts(slicer.mrmlScene, self._layout_before)
-            self._layout_before = None
+            self._layout_before, self._chart = None, 0
         self.update()
 
     def close(self) -> None:
         if self._layout_before is not None:
             hide_charts(slicer.mrmlScene, self._layout_before)
-        self._nodes = self._layout_before = None
+        self._nodes, self._layout_before, self._chart = None, None, 0
         self.widgets.seriesLabel.text = ""
 
-    def _has_curves(self) -> bool:
-        return self._nodes is not None and any(slicer.mrmlScene.IsNodePresent(chart) for chart in self._nodes.charts)
+    def _charts(self) -> list[Any]:
+        """Return the charts of the last series that are left."""
+        charts = self._nodes.charts if self._nodes is not None else ()
+        return [chart for chart in charts if slicer.mrmlScene.IsNodePresent(chart)]
