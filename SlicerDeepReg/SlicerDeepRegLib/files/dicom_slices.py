@@ -534,7 +534,7 @@ def check_in_time(groups: Sequence[Group], path: Path, role: str) -> None:
             if len(b_values) > 1
             else "places or examinations"
             if len(frames) > 1
-            else "series, with no times"
+            else "series without times"
         )
         raise InputError(
             f"The {role} {path} are images of several {why}, not a series in time: {listed}. Put the series that is "
