@@ -530,11 +530,7 @@ def check_in_time(groups: Sequence[Group], path: Path, role: str) -> None:
     if len(frames) > 1 or len(b_values) > 1 or (len(series) > 1 and not _times(groups)):
         listed = "; ".join(group.description for group in groups[:6])
         why = (
-            "b values"
-            if len(b_values) > 1
-            else "places or examinations"
-            if len(frames) > 1
-            else "series without times"
+            "b values" if len(b_values) > 1 else "places or examinations" if len(frames) > 1 else "series without times"
         )
         raise InputError(
             f"The {role} {path} are images of several {why}, not a series in time: {listed}. Put the series that is "

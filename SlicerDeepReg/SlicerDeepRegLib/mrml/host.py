@@ -48,7 +48,8 @@ class Host:
         self.scene = slicer.vtkMRMLScene()
         slicer.mrmlScene = self.scene
         self._connect_files()
-        self.scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())  # not registered by the wheel
+        for node in (slicer.vtkMRMLColorLegendDisplayNode(), slicer.vtkMRMLSequenceBrowserNode()):
+            self.scene.RegisterNodeClass(node)  # the wheel does not
         converters = slicer.vtkSegmentationConverterFactory.GetInstance()  # without a rule segments cannot be made
         converters.RegisterConverterRule(slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule())
         crosshair = slicer.vtkMRMLCrosshairNode()

@@ -40,7 +40,7 @@ def radius_of(labels):
     return (3 * volume / (4 * np.pi)) ** (1 / 3)
 
 
-@pytest.mark.parametrize("start", [1, 3])
+@pytest.mark.parametrize("start", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_it_is_the_mean_shape_whoever_it_begins_with(start):
     before, last = make_template(IMAGES, request(), LABELS, rounds=2, start=start)
     assert radius_of(last.labels) == pytest.approx(13, abs=0.7)  # the first one's is 11, the third one's 15
