@@ -231,6 +231,8 @@ def _read_model(folder: Path, networks: Mapping[str, Card]) -> Card:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if not folder.exists():
+            raise InputError(f"There is no file or folder {folder}. Check the path.") from None
         raise InputError(f"{folder} has no {CARD_FILE}. A model is a folder with {CARD_FILE} and weights.") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}). It must be JSON; see docs/models.md.") from error

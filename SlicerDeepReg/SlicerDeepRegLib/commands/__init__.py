@@ -14,6 +14,8 @@ from .. import __version__
 from ..types import Canceled, InputError
 
 _LIBRARY = __name__.rpartition(".")[0]
+#: Options that are called otherwise than the field of the request that they fill.
+OPTIONS = {"settings": "--set", "held_points": "--hold-out-points", "continued": "--continue"}
 #: Rooms that Slicer does not install; each has its subcommand in ``command.py``.
 OPTIONAL_ROOMS = ("comparison", "training", "experiments")
 
@@ -67,5 +69,5 @@ def _option_of(error: InputError) -> str:
     """Name the option that an error is about, where its text does not."""
     if not error.control:
         return ""
-    option = "--set" if error.control == "settings" else f"--{error.control.replace('_', '-')}"
+    option = OPTIONS.get(error.control, f"--{error.control.replace('_', '-')}")
     return "" if option in str(error) else f" (Option {option}.)"

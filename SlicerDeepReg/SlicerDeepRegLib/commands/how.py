@@ -20,8 +20,8 @@ def add_how(parser: argparse.ArgumentParser, pair: str) -> None:
         ("pair", PAIR_CHOICES, pair),
         ("device", DEVICES, Request.device),
     ):
-        parser.add_argument(f"--{name}", choices=tuple(choices), default=default, help="as of register")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as of register")
+        parser.add_argument(f"--{name}", choices=tuple(choices), default=default, help="same as for register")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="same as for register")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 

@@ -284,7 +284,8 @@ def run(options: argparse.Namespace) -> int:
 
         def begin(found: Result) -> None:
             """Write its files while it is measured."""
-            folder = opened.enter_context(output_folder(options.output))
+            known = tuple(OUTPUT_FILES.values())
+            folder = opened.enter_context(output_folder(options.output, known, OUTPUT_FILES["result"]))
             writers.append(opened.enter_context(ResultWriter(folder, options.keep)))
             writers[0].begin(named(found))
 

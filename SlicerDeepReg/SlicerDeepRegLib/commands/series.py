@@ -18,6 +18,7 @@ from .register import ProgressBar
 
 #: What is written, beside the images and the transform of each frame.
 TABLE, RESULT = "motion.csv", "series.json"
+KNOWN = ("labels.nii.gz", "labels.seq.nrrd", "frame_[0-9][0-9].h5", "frame_[0-9][0-9]_inverse.h5")
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     use_free_threads(meter)
     bar = None if options.quiet else ProgressBar(sys.stderr)
     found: dict[int, FrameResult] = {}
-    with output_folder(options.output) as folder:
+    with output_folder(options.output, KNOWN, RESULT) as folder:
         for one in register_series(series, truth, bar):
             if one.transform is not None:
                 name = f"frame_{one.number:02d}"
@@ -79,11 +80,12 @@ def run(options: argparse.Namespace) -> int:
         in_order = [found[number] for number in sorted(found)]
         _write(in_order, series, folder)
     if not options.quiet:
+        rest = series.labels is not None
         measured = [one.measured.get("dice") for one in in_order if one.number != series.reference]
         dice = [value for value in measured if value is not None]
         if dice:
             print(f"Dice of the labels brought to {len(dice)} frames: {np.mean(dice):.3f}, lowest {min(dice):.3f}")
-        print(f"Results: {options.output}")
+        print(f"Results: {options.output} (stabilized, {TABLE}, a transform for each frame{', labels' * bool(rest)})")
     return 0
 
 
@@ -122,6 +124,10 @@ def _read(options: argparse.Namespace) -> tuple[Series, list[Image] | None]:
     return series, truth
 
 
+def _short(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
 def _write(found: Sequence[FrameResult], series: Series, folder: Path) -> None:
     """Write everything but the transforms."""
     from ..files.frames import write_frames, write_sequence
@@ -136,6 +142,6 @@ def _write(found: Sequence[FrameResult], series: Series, folder: Path) -> None:
     with open(folder / TABLE, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, columns)
         writer.writeheader()
-        writer.writerows(table)
+        writer.writerows({name: _short(value) for name, value in row.items()} for row in table)
     described = {"reference": series.reference, "chain": series.chain, "frames": table}
     (folder / RESULT).write_text(json.dumps(described, indent=2, default=float) + "\n", encoding="utf-8")

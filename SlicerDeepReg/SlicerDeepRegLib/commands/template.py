@@ -14,6 +14,7 @@ from .register import ProgressBar
 
 #: What is written, beside the images and the transforms.
 TABLE, RESULT = "rounds.csv", "template.json"
+KNOWN = ("labels.nii.gz", "[0-9][0-9]_*.h5")
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -33,7 +34,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     add_how(parser, PEOPLE)
-    parser.add_argument("--linear", default=Request.linear, metavar="NAME", help="as of register")
+    parser.add_argument("--linear", default=Request.linear, metavar="NAME", help="same as for register")
     parser.set_defaults(run=run)
 
 
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     rows = []
     names = [f"{n:02d}_{Path(image.name).name.split('.')[0]}" for n, image in enumerate(images, 1)]
     check_disk_space(options.output, len(images) * images[options.start - 1].grid.voxels)
-    with output_folder(options.output) as folder:
+    with output_folder(options.output, KNOWN, RESULT) as folder:
         for made in make_template(images, request, labels, options.rounds, options.start, bar):
             row = {"round": made.number, "change_mm": made.change_mm, "spread_mm": made.spread_mm, "dice": made.dice}
             rows.append(row)
@@ -81,10 +82,10 @@ def run(options: argparse.Namespace) -> int:
         (folder / RESULT).write_text(json.dumps(described, indent=2, default=float) + "\n", encoding="utf-8")
     if not options.quiet:
         for row in rows:
-            overlap = "" if row["dice"] is None else f", Dice with what most agree on {row['dice']:.3f}"
+            overlap = "" if row["dice"] is None else f"; Dice with the majority of the labels {row['dice']:.3f}"
             print(
-                f"Round {row['round']}: {row['change_mm']:.2f} mm from the mean shape of the round before; people are "
-                f"{row['spread_mm']:.2f} mm from it{overlap}"
+                f"Round {row['round']}: the template changed by {row['change_mm']:.2f} mm; images differ from it by "
+                f"{row['spread_mm']:.2f} mm{overlap}"
             )
         print(f"Results: {options.output}")
     return 0

@@ -30,10 +30,16 @@ _FIELDS, _MOST_FIELD_VOXELS = 3, 30_000_000
 
 
 @contextmanager
-def output_folder(path: Path) -> Iterator[Path]:
+def output_folder(path: Path, known: Sequence[str] = (), mark: str = "") -> Iterator[Path]:
     """Yield a private folder for outputs; when the block ends, they replace the files of the same names in ``path``.
 
     If the block fails or is interrupted, nothing in ``path`` has changed, and folders made for it are removed.
+
+    Args:
+        path: the folder.
+        known: patterns of names of what an earlier run may have written there: what this one did not write is removed,
+            so that nobody takes it for a part of the new result.
+        mark: the file without which none did.
 
     Raises:
         InputError: the folder cannot be made or written to, or the disk is full.
@@ -42,8 +48,13 @@ def output_folder(path: Path) -> Iterator[Path]:
     try:
         with writing("The results", path):
             path.mkdir(parents=True, exist_ok=True)
+            earlier = {file for name in known for file in path.glob(name)} if (path / mark).is_file() else set()
             with whole_files(path) as private:
                 yield private
+                written = {file.name for file in private.iterdir()}
+            for file in earlier:
+                if file.name not in written and file.is_file():
+                    file.unlink()
     except BaseException:
         for folder in made:
             try:

@@ -65,7 +65,7 @@ def statuses(
 
 
 def overall(lines: Sequence[Status]) -> Status:
-    """Summarize all statuses: as bad as the worst; gray if neither landmarks nor structures were measured."""
+    """Summarize all statuses: as bad as the worst; never green if neither landmarks nor structures were measured."""
     measured = [status for status in lines if status.color != GRAY]
     for color, text in (
         (RED, "Do not use before these are understood"),
@@ -73,7 +73,8 @@ def overall(lines: Sequence[Status]) -> Status:
     ):
         bad = [status.name for status in measured if status.color == color]
         if bad:
-            return Status("Summary", color, f"{text}: {', '.join(bad)}.", "")
+            alone = "" if any(status.color != GRAY for status in lines[:3]) else " Alignment was not measured."
+            return Status("Summary", color, f"{text}: {', '.join(bad)}.{alone}", "")
     if not any(status.color == GREEN for status in lines[:3]):
         text = "Alignment was not measured: add landmarks or segmentations of both images, and inspect the images."
         return Status("Summary", GRAY, text, "")

@@ -57,7 +57,7 @@ class ReviewVolumes:
         values = np.nan_to_num(shown - fixed).astype(np.float32)  # no data is no difference
         node = add_volume(self.scene, Image(values, grid_of(run.get("warped"))), role)
         set_range(node, -0.5, 0.5, diverging_colors(self.scene, DIFFERENCE_COLORS, middle=0.0))
-        add_legend(node, "Moving - fixed")
+        add_legend(node, "Warped - fixed" if after else "Moving - fixed")
         return own(self.scene, run, role, node)
 
     def checkerboard(self, run: Run, squares: int = 8) -> slicer.vtkMRMLVolumeNode:

@@ -94,6 +94,8 @@ def base_of(request: Request, inputs: Inputs, checksums: Mapping[str, str], devi
     if isinstance(request.continued, Transform):
         return Base(request.continued, *_asked(request))
     path = Path(request.continued)
+    if not path.exists():
+        raise InputError(f"There is no result {path}. Give the folder of a result, or a transform file.", "continued")
     if not path.is_dir():
         transform, _ = read_initial(path, inputs.pair.fixed, inputs.pair.moving)
         return Base(_with_inverse(transform, device), *_asked(request))

@@ -17,7 +17,7 @@ from .structures import LINEAR, with_structures
 CONSEQUENCES = {
     VISIT: "It is aligned rigidly and not deformed, unless you say that it shows another time or different people.",
     PERSON: "It is aligned rigidly and deformed stiffly, as one person's.",
-    PEOPLE: "It is brought to one size and deformed freely.",
+    PEOPLE: "The moving image is scaled to the size of the fixed one and deformed freely.",
 }
 
 

@@ -115,7 +115,8 @@ def make_template(
             def told(progress: Progress, done: int = (number - 1) * len(images) + n, number: int = number) -> None:
                 if report is not None:
                     fraction = (done + progress.fraction) / (rounds * len(images))
-                    report(Progress(fraction, f"round {number}, {progress.stage}", progress.loss))
+                    which = f"round {number}, image {done % len(images) + 1} of {len(images)}"
+                    report(Progress(fraction, f"{which}, {progress.stage}", progress.loss))
 
             asked = dataclasses.replace(request, fixed=template, moving=image, fixed_labels=None, moving_labels=None)
             transform = register(dataclasses.replace(asked, measure=False), told).transform

@@ -368,6 +368,8 @@ def test_wrong_weights_are_refused(tmp_path, own_models, capsys):
     refused("cannot be read")
     (folder / "card.json").unlink()
     refused("has no card.json")
+    shutil.rmtree(folder)
+    refused("There is no file or folder")
     assert "this ran" not in capsys.readouterr().out
 
 

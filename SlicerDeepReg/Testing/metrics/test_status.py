@@ -129,6 +129,8 @@ def test_a_smooth_field_alone_is_not_within_tolerance():
     only = {name: GOOD[name] for name in GOOD if name.startswith(("jacobian", "inverse", "digital", "folds"))}
     found = statuses(only, (1, 1, 1))
     assert overall(found).color == GRAY and "landmarks" in overall(found).value
+    folded = statuses({"digital_folds_percent": 5.0, "jacobian_min": -1.0, "jacobian_max": 3.0}, (1, 1, 1))
+    assert overall(folded).color == RED and overall(folded).value.endswith("Alignment was not measured.")
 
 
 @pytest.mark.parametrize(

@@ -242,6 +242,22 @@ def test_flicker_shows_both_in_turn_and_stops(desktop, judged):
     assert view.composite.GetForegroundOpacity() == widget.panel.parameters.reviewAmount
 
 
+def test_flicker_with_before_shows_what_changed(desktop, judged):
+    widget, run = judged
+    view = next(iter(desktop.host.views.values()))
+    widget.ui.beforeButton.click()
+    widget.ui.flickerButton.checked = True
+    seen = set()
+
+    def both():
+        seen.add((view.composite.GetForegroundVolumeID(), view.composite.GetForegroundOpacity()))
+        return {(run.get(role).GetID(), 1.0) for role in ("moving", "warped")} <= seen
+
+    desktop.wait(both, 10)  # fails where they are not seen
+    assert run.get("fixed").GetID() not in {name for name, _opacity in seen}
+    widget.ui.flickerButton.checked = False
+
+
 def test_the_way_and_the_stages_are_saved_as_films(desktop, judged, monkeypatch, tmp_path):
     from PIL import Image
     from SlicerDeepRegLib.panel.sections import animation

@@ -225,6 +225,9 @@ def test_a_result_is_continued_around_its_corrections_only(wrong_result, tmp_pat
     assert "one of another fixed image" in capsys.readouterr().err
     assert main(["register", *given, "--output", str(output), "--continue", str(folder), *points]) != 0
     assert "is not the folder of a result" in capsys.readouterr().err
+    assert main(["register", *given, "--output", str(output), "--continue", str(folder / "no"), *points]) != 0
+    said = capsys.readouterr().err
+    assert "There is no result" in said and "(Option --continue.)" in said
     assert main(["register", *given, "--output", str(output), "--continue", str(folder / "base")]) != 0
     assert "none are given" in capsys.readouterr().err
 

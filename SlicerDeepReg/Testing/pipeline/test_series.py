@@ -15,7 +15,7 @@ from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.geometry.points import voxel_centers_lps
 from SlicerDeepRegLib.mrml.nodes import grid_of
 from SlicerDeepRegLib.pipeline.series import register_series
-from SlicerDeepRegLib.types import Image, InputError, Request, Series
+from SlicerDeepRegLib.types import FrameResult, Image, InputError, Request, Series
 
 GRID = make_grid((36, 40, 32), (2.0, 2.0, 2.0), np.eye(3))
 POINTS = voxel_centers_lps(GRID)
@@ -84,6 +84,28 @@ def test_the_command_writes_what_was_found(tmp_path, capsys):
     there = np.array(transform.TransformPoint(TIP[0].tolist()))
     assert np.linalg.norm(there - TIP[0]) > 1
     assert (output / "frame_00_inverse.h5").is_file() and not (output / "frame_01.h5").exists()
+
+
+def test_what_an_earlier_series_left_is_not_taken_for_a_part_of_the_next(tmp_path, monkeypatch):
+    from SlicerDeepRegLib.pipeline import series as pipeline
+
+    write_frames(FRAMES, tmp_path / "heart.nii.gz")
+    write_image(TRUTH[0], tmp_path / "labels.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "labels.txt").write_text("mine")
+    command = ["series", "--frames", "heart.nii.gz", "--output", "out", "--quiet"]
+
+    def found(series, truth, report):
+        yield from (FrameResult(n, None, series.labels, FRAMES[n], {"seconds": 20.671999999999997}) for n in range(3))
+
+    monkeypatch.setattr(pipeline, "register_series", found)
+    assert main([*command, "--labels", "labels.nii.gz"]) == 0
+    assert (tmp_path / "out" / "labels.seq.nrrd").is_file()
+    assert (tmp_path / "out" / "motion.csv").read_text().splitlines()[1].endswith("20.672")
+    assert main(command) == 0
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {"stabilized.nii.gz", "stabilized.seq.nrrd", "motion.csv", "series.json", "labels.txt"}
 
 
 def test_frames_of_whole_numbers_are_written_too(tmp_path):

@@ -52,7 +52,8 @@ class ResultSection(BaseSection):
         widgets, runs = self.widgets, self.context.runs
         selected = runs.selected
         with signals_blocked(widgets.resultCombo, widgets.lockButton):
-            widgets.resultCombo.setCurrentIndex(runs.runs.index(selected) if selected in runs.runs else -1)
+            nothing = -1 if runs.runs else 0  # the only entry then says what to do
+            widgets.resultCombo.setCurrentIndex(runs.runs.index(selected) if selected in runs.runs else nothing)
             widgets.lockButton.checked = selected is not None and selected.permanent
         widgets.resultCombo.enabled = bool(runs.runs)
         about = _("The registrations in this scene. Choose one to show it.")

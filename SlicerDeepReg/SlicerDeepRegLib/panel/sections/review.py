@@ -125,7 +125,10 @@ class ReviewSection(BaseSection):
             self.views_taken()
             return
         self._shows_warped = not self._shows_warped
-        self.context.review.show(run, DEFAULT_MODE, float(self._shows_warped))
+        if self.context.display.before:  # what changed, in place of what is left
+            self.context.review.show(run, DEFAULT_MODE, 1.0, after=self._shows_warped)
+        else:
+            self.context.review.show(run, DEFAULT_MODE, float(self._shows_warped))
 
     def views_taken(self) -> None:
         self.widgets.flickerButton.checked = False

@@ -61,6 +61,8 @@ class SeriesSection(BaseSection):
         widgets.seriesReferenceSpin.maximum = max(1, count)
         widgets.seriesButton.text = _("Cancel") if busy else _("Register series")
         widgets.seriesButton.enabled = busy or count > 1
+        how = _("Register every frame with the method, the preset and the parameters that are chosen above.")
+        widgets.seriesButton.toolTip = how if count > 1 else _("Choose a sequence of two or more volumes.")
         browser = None if sequence is None else browser_of(sequence)
         widgets.seriesPlayButton.enabled = browser is not None
         widgets.seriesPlayButton.text = _("Pause") if browser is not None and browser.GetPlaybackActive() else _("Play")

@@ -123,6 +123,9 @@ class SeveralMethodsSection(BaseSection):
         widgets.clearMethodsButton.enabled = free and bool(methods)
         ready = free and bool(methods) and not errors and not self.context.launcher.installing
         widgets.runMethodsButton.enabled = ready or self.running
+        if not self.running:
+            runs_them = _("Register the volumes of the Register page with every checked method.")
+            widgets.runMethodsButton.toolTip = runs_them if ready else _("Choose two volumes, and check a method.")
         widgets.runMethodsButton.text = _("Cancel") if self.running else _("Run selected")
         if not self.running:
             widgets.severalLabel.text = self._said or _hint(self.context.choice() if self.parameters else None, errors)

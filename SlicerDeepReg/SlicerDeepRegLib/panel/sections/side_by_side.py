@@ -49,6 +49,8 @@ class SideBySideSection(BaseSection):
         widgets, shown = self.widgets, bool(self.views.shown)
         count, free = len(self.context.runs.checked), not self.context.launcher.unattended
         widgets.sideBySideButton.enabled = free and FEWEST <= count <= MOST
+        why = _("Check one to four results in the table.") if not FEWEST <= count <= MOST else ""
+        widgets.sideBySideButton.toolTip = why or _("Show the checked results in linked views.")
         widgets.leaveSideBySideButton.enabled = shown
         widgets.disagreementButton.enabled = count >= 2
         widgets.saveTableButton.enabled = bool(self.context.runs.runs)
