@@ -43,7 +43,8 @@ def test_a_lesson_is_opened_by_one_click_and_leaves_nothing_behind(desktop, taug
     texts = []
     for number, step in enumerate(lesson.steps):
         assert ui.lessonLabel.text.startswith(f"<b>{lesson.title}</b><br>{number + 1}/{len(lesson.steps)}: ")
-        assert "TRE: 1." in ui.lessonMetricsLabel.text or step.time is not None
+        said = ui.lessonMetricsLabel.text
+        assert ("<b>Before registration</b><br>TRE: 7." if step.before else "TRE: 1.") in said or step.time is not None
         assert (parameters.reviewMode, parameters.showGrid, parameters.showArrows) == (
             step.mode,
             step.grid,

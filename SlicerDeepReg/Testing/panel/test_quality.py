@@ -242,6 +242,25 @@ def test_flicker_shows_both_in_turn_and_stops(desktop, judged):
     assert view.composite.GetForegroundOpacity() == widget.panel.parameters.reviewAmount
 
 
+def test_the_tab_that_decides_the_verdict_is_open(judged):
+    widget, run = judged
+    section, tabs = widget.panel.sections["findings"], widget.ui.findingsTabs
+
+    def opened(**colors):
+        given = run.facts["statuses"]
+        run.add_facts(statuses=[{**one, "color": colors.get(one["name"].split()[0], "green")} for one in given])
+        section.close()
+        widget.panel.update()
+        return tabs.currentIndex
+
+    assert opened(Overlap="red", Jacobian="amber") == 1
+    assert opened(Overlap="amber", Jacobian="red") == 0
+    assert opened(Surface="amber") == 1 and opened() == 0
+    tabs.setCurrentIndex(2)
+    widget.panel.update()
+    assert tabs.currentIndex == 2  # where the user went is where he stays
+
+
 def test_flicker_with_before_shows_what_changed(desktop, judged):
     widget, run = judged
     view = next(iter(desktop.host.views.values()))

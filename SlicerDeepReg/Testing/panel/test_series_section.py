@@ -270,6 +270,7 @@ def test_the_scene_may_be_closed_meanwhile(desktop, widget, pretended, sequence)
     assert pretended.released == ["job1"] and not desktop.messages
 
 
+@pytest.mark.slow  # the script for true Slicer registers one with every change
 def test_a_series_is_registered_by_the_worker(desktop, widget, sequence):
     panel, parameters = widget.panel, widget.panel.parameters
     parameters.pair, parameters.similarity = "people", "lncc"

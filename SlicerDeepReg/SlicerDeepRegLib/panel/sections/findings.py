@@ -7,6 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from ...metrics.status import AMBER, OVERLAP, RED, SURFACES, Status, overall
 from ...metrics.table import written
 from ...mrml.nodes import flipped
 from ...mrml.runs import Run
@@ -37,6 +38,7 @@ class FindingsSection(BaseSection):
         self._locations: list[Sequence[float]] = []  # RAS mm of each row
         self._structures: list[Sequence[float] | None] = []
         self._names: list[str] = []  # of the structures
+        self._opened: tuple[Any, ...] = ()  # the run whose tab was chosen, and whether it was measured then
         widgets = self.widgets
         for table, titles in (
             (widgets.locationsTable, (_("Finding"), _("Value"))),
@@ -66,6 +68,20 @@ class FindingsSection(BaseSection):
         self._fill_locations(facts.get("locations", []))
         self._fill_structures(facts.get("structures", []))
         self._fill_stages(facts.get("stages", []))
+        if is_there and self._opened != (run, facts.get("is_measured")):
+            self._opened = (run, facts.get("is_measured"))
+            self._open_what_is_worst(run)
+
+    def _open_what_is_worst(self, run: Run) -> None:
+        """Open the structures where they decide the verdict, so that the first row is what has to be looked at."""
+        statuses = [Status(**values) for values in run.facts.get("statuses", [])]
+        worst = overall(statuses).color
+        decides = worst in (RED, AMBER) and any(
+            status.color == worst for status in statuses if status.name in (OVERLAP, SURFACES)
+        )
+        tab = self.widgets.structuresTab if decides and self._names else self.widgets.findingsTab
+        tabs = self.widgets.findingsTabs
+        tabs.setCurrentIndex(tabs.indexOf(tab))
 
     def selection_changed(self) -> None:
         self.update()
@@ -88,7 +104,7 @@ class FindingsSection(BaseSection):
             self._shown = ()
 
     def close(self) -> None:
-        self._shown = ()
+        self._shown = self._opened = ()
 
     def _fill_locations(self, locations: list[dict[str, Any]]) -> None:
         self._locations = [flipped(location["position_lps_mm"]) for location in locations]

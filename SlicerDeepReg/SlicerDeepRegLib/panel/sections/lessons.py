@@ -282,8 +282,12 @@ class LessonsSection(BaseSection):
             with signals_blocked(widgets.lessonSlider):
                 widgets.lessonSlider.maximum = len(self.runs) - 1
                 widgets.lessonSlider.value = number
-        text = escaped(self.context.display.motion_text or _metrics_text(self.runs[number]))  # of a stage that is shown
-        widgets.lessonMetricsLabel.text = f"<b>{_(lesson.tries[number].title)}</b><br>{text}"
+        run, display = self.runs[number], self.context.display
+        title = _("Before registration") if display.before else _(lesson.tries[number].title)
+        text = display.motion_text or (
+            _metrics_before(run) if display.before else _metrics_text(run)
+        )  # of what is shown
+        widgets.lessonMetricsLabel.text = f"<b>{title}</b><br>{escaped(text)}"
 
     def _text(self, lesson: Lesson) -> str:
         title = f"<b>{_(lesson.title)}</b><br>"
@@ -303,3 +307,10 @@ def _metrics_text(run: Run) -> str:
     known = [(METRICS[name], values.get(name)) for name in SHOWN]
     lines = [f"{metric.title}: {value:.3g} {metric.unit}".strip() for metric, value in known if value is not None]
     return "; ".join(lines)
+
+
+def _metrics_before(run: Run) -> str:
+    """Return the metrics of the pair as it was given."""
+    table = {heading: values[0] for heading, values in run.facts.get("table", [])}
+    known = [(METRICS[name], table.get(METRICS[name].heading, "-")) for name in SHOWN]
+    return "; ".join(f"{metric.title}: {value} {metric.unit}".strip() for metric, value in known if value != "-")
