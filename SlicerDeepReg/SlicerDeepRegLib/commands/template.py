@@ -1,4 +1,4 @@
-"""``slicerdeepreg template``: the average image of a cohort, which leans to none of its people."""
+"""``slicerdeepreg template``: an unbiased average image of a cohort."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "template",
         help="make the average image of a cohort",
-        description="Make a template of several people's images that leans to none of them: all are registered to the "
+        description="Make an unbiased template of several people's images: all are registered to the "
         "average of the round before, and what their deformations have in common is undone. Writes template.nii.gz, "
         "labels.nii.gz (where the most label maps agree), a transform from the template to each image with its "
         "inverse, rounds.csv and template.json.",

@@ -1,4 +1,4 @@
-"""Make the average image of a cohort: a template that leans to none of its people.
+"""Make the average image of a cohort: an unbiased template.
 
 In each round every image is registered to the template of the round before. What is left of all transforms together
 says how the template's shape differs from the mean shape of the cohort: undone, the transforms of the cohort are the
