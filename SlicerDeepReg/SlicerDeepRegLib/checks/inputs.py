@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from ..files.images import load
 from ..files.points import load_points
 from ..files.segmentations import Segmentation, read_segmentation
-from ..geometry.points import apply_matrix
+from ..geometry.points import are_inside
 from ..preparation.gaps import Gaps, without_gaps
 from ..preparation.resample import resample
 from ..types import Contrast, Image, ImagePair, InputError, Request, Source
@@ -375,6 +375,4 @@ def _outside(points: np.ndarray | None, indices: Sequence[int], image: Image) ->
     """Return the indices in their list of the points outside the image."""
     if points is None or not len(points):
         return ()
-    ijk = apply_matrix(image.grid.lps_to_ijk, points)
-    outside = ((ijk < -0.5) | (ijk > np.array(image.grid.size_ijk) - 0.5)).any(axis=1)
-    return tuple(indices[n] for n in np.flatnonzero(outside))
+    return tuple(indices[n] for n in np.flatnonzero(~are_inside(image.grid, points)))

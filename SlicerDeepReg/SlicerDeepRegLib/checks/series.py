@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..geometry.points import apply_matrix
+from ..geometry.points import are_inside
 from ..preparation.gaps import without_gaps
 from ..types import CHAINS, Image, InputError, Series
 from .book import image_findings, raise_error
@@ -43,8 +43,7 @@ def check_series(series: Series) -> None:
             "labels",
         )
     if series.points_lps_mm is not None:
-        ijk = apply_matrix(still.grid.lps_to_ijk, series.points_lps_mm)
-        outside = ~((ijk >= -0.5) & (ijk <= np.array(still.grid.size_ijk) - 0.5)).all(1)
+        outside = ~are_inside(still.grid, series.points_lps_mm)
         if outside.any():
             numbers = ", ".join(str(n + 1) for n in np.flatnonzero(outside)[:5])
             raise InputError(

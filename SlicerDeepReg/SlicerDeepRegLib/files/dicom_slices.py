@@ -525,22 +525,20 @@ def check_in_time(groups: Sequence[Group], path: Path, role: str) -> None:
         InputError: they are none.
     """
     firsts = [group.slices[0] for group in groups]
-    series, frames = ({str(value) for value in one} for one in zip(*((f.series, _place_of(f)) for f in firsts)))
-    b_values = {first.tags["b_value"] for first in firsts}
-    if len(frames) > 1 or len(b_values) > 1 or (len(series) > 1 and not _times(groups)):
+    differ = ""
+    if len({first.tags["b_value"] for first in firsts}) > 1:
+        differ = "b values"
+    elif len({(first.tags["frame_of_reference"], first.size_ij) for first in firsts}) > 1:
+        differ = "places or examinations"
+    elif len({first.series for first in firsts}) > 1 and not _times(groups):
+        differ = "series without times"
+    if differ:
         listed = "; ".join(group.description for group in groups[:6])
-        why = (
-            "b values" if len(b_values) > 1 else "places or examinations" if len(frames) > 1 else "series without times"
-        )
         raise InputError(
-            f"The {role} {path} are images of several {why}, not a series in time: {listed}. Put the series that is "
+            f"The {role} {path} are images of several {differ}, not a series in time: {listed}. Put the series that is "
             "meant into a folder of its own.",
             role,
         )
-
-
-def _place_of(one: Slice) -> tuple[str, tuple[int, int]]:
-    return one.tags["frame_of_reference"], one.size_ij
 
 
 def chosen(groups: Sequence[Group], series: str, path: Path, role: str) -> Group:

@@ -21,6 +21,13 @@ def voxel_centers_lps(grid: Grid) -> np.ndarray:
     return centers
 
 
+def are_inside(grid: Grid, points_lps_mm: np.ndarray) -> np.ndarray:
+    """Tell which of (N, 3) points lie inside a voxel of the grid, (N,) bool; those that are NaN do not."""
+    ijk = apply_matrix(grid.lps_to_ijk, points_lps_mm)
+    inside = (ijk >= -0.5) & (ijk <= np.array(grid.size_ijk) - 0.5)
+    return np.asarray(inside.all(axis=1))
+
+
 def interpolate_at_ijk(values: np.ndarray, points_ijk: np.ndarray) -> np.ndarray:
     """Interpolate ``values`` (K, J, I, C) linearly at (N, 3) voxel indices; return (N, C).
 

@@ -121,7 +121,7 @@ def _extra_nodes(host: Host, result: Result, nodes: dict[str, Any], field_of_vie
         values -= windowed(result.fixed.values, *display_range(result.fixed))
         extra[name] = add_volume(scene, Image(values, result.fixed.grid), name)
         set_range(extra[name], -0.5, 0.5, colors)
-        remove.append(add_legend(extra[name], "Moving - fixed"))
+        remove.append(add_legend(extra[name], "Warped - fixed" if name.endswith("after") else "Moving - fixed"))
         remove.append(extra[name])
     extra["jacobian"] = add_where(scene, result.jacobian, content_of(result.fixed.values), nodes["jacobian"])
     remove += [add_legend(extra["jacobian"], "Jacobian"), extra["jacobian"], colors]

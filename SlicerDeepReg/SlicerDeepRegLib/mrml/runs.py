@@ -228,20 +228,24 @@ def remove(scene: slicer.vtkMRMLScene, run: Run, also_permanent: bool = False) -
 
 def remove_node(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) -> None:
     """Remove a node with its displays, legends and storage."""
-    parts = (
-        [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
-        if node.IsA("vtkMRMLDisplayableNode")
-        else []
-    )
+    parts = parts_of(node)
     for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", scene):
         if legend.GetPrimaryDisplayNode() in parts:
             scene.RemoveNode(legend)
-    if node.IsA("vtkMRMLStorableNode") and node.GetStorageNode() is not None:
-        parts.append(node.GetStorageNode())
     scene.RemoveNode(node)
     for part in parts:
-        if part is not None and scene.IsNodePresent(part):
+        if scene.IsNodePresent(part):
             scene.RemoveNode(part)
+
+
+def parts_of(node: slicer.vtkMRMLNode) -> list[Any]:
+    """Return the display and storage nodes of a node."""
+    parts = []
+    if node.IsA("vtkMRMLDisplayableNode"):
+        parts += [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    if node.IsA("vtkMRMLStorableNode"):
+        parts.append(node.GetStorageNode())
+    return [part for part in parts if part is not None]
 
 
 def node_name(run: Run, role: str) -> str:

@@ -19,8 +19,9 @@ import torch
 from ..checks.series import usable
 from ..device import choose
 from ..geometry.grids import padded
-from ..geometry.points import apply_matrix, fixed_to_moving, voxel_centers_lps
+from ..geometry.points import apply_matrix, are_inside, fixed_to_moving, voxel_centers_lps
 from ..metrics.labels import dice_by_label
+from ..preparation.gaps import without_gaps
 from ..preparation.intensity import robust_range, scaled
 from ..preparation.resample import resample, warp_image, warp_labels
 from ..processes.memory import check_room
@@ -30,8 +31,8 @@ from .register import register
 
 #: Part of its length by which the first image's grid is widened on each side, so that it holds larger people too.
 MARGIN = 0.1
-#: Bytes for each of its voxels: of each image (a field and its inverse, and the field before), and of what is at work.
-BYTES_EACH, BYTES_ONCE = 36, 400
+#: Bytes for each of its voxels that are kept of each image: a field and its inverse, and the field before these.
+BYTES_EACH = 3 * 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +79,7 @@ def check_cohort(images: Sequence[Image], labels: Sequence[Image], rounds: int, 
         raise InputError(f"The rounds must be from 1 to 20; they were {rounds}.", "rounds")
     if not 1 <= start <= len(images):
         raise InputError(f"There is no image {start}: there are {len(images)}, numbered from 1 on.", "start")
-    voxels = _grid(images[start - 1]).voxels
-    check_room(voxels * (len(images) * BYTES_EACH + BYTES_ONCE), f"template of {len(images)} images")
+    check_room(_grid(images[start - 1]).voxels * len(images) * BYTES_EACH, f"template of {len(images)} images")
 
 
 def make_template(
@@ -148,7 +148,7 @@ def _grid(first: Image) -> Grid:
 
 def _unit(image: Image) -> Image:
     """Return the image with its robust range as 0..1, so that no bright scan outweighs the others."""
-    values = usable(image, "images").values.astype(np.float32)
+    values = without_gaps(image)[0].values.astype(np.float32)
     return dataclasses.replace(image, values=scaled(values, *robust_range(values)))
 
 
@@ -178,8 +178,7 @@ def _average(unit: Sequence[Image], transforms: Sequence[Transform], template: I
     count = np.zeros_like(total)
     here = voxel_centers_lps(template.grid).reshape(-1, 3)
     for image, transform in zip(unit, transforms):
-        ijk = apply_matrix(image.grid.lps_to_ijk, fixed_to_moving(transform, here))
-        inside = ((ijk >= -0.5) & (ijk <= np.array(image.grid.size_ijk) - 0.5)).all(1).reshape(total.shape)
+        inside = are_inside(image.grid, fixed_to_moving(transform, here)).reshape(total.shape)
         total += np.where(inside, warp_image(image, template, transform).values, 0)
         count += inside
     values = (total / np.maximum(count, 1)).astype(np.float32)

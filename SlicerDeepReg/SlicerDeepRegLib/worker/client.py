@@ -88,6 +88,8 @@ class WorkerClient:
             InputError: it cannot be started.
         """
         if self._connection is not None and not self._connection.alive:
+            if self._requests:
+                self._ended += self._end("died")
             self.stop()
         elif self._connection is not None and not self.busy and not self._connection.folder.is_dir():
             self.stop()  # its folder was removed, as cleaners of temporary files do
@@ -157,8 +159,7 @@ class WorkerClient:
     ) -> str:
         """Send a job whose arrays ``write`` puts into a folder, and whose answer ``read`` reads from there."""
         if self._requests and self._requests.keys() <= self._canceled.keys():
-            self._ended += [{"kind": "canceled", "job": job} for job in self._requests]
-            self.stop()  # nobody waits for what was canceled: this one need not wait for it to end
+            self._ended += self._end("canceled")  # nobody waits for them, and this one need not wait for their end
         self.start()
         connection = self._connected()
         job = f"job{next(self._numbers)}"

@@ -59,7 +59,8 @@ def test_the_command_writes_what_was_made(tmp_path, capsys):
         write_image(image, tmp_path / f"p{n}.nii.gz")
         write_image(labels, tmp_path / f"l{n}.nii.gz")
         paths.append((str(tmp_path / f"p{n}.nii.gz"), str(tmp_path / f"l{n}.nii.gz")))
-    command = ["template", "--images", *(one for one, _ in paths), "--labels", *(own for _, own in paths)]
+    images, labels = (list(side) for side in zip(*paths))
+    command = ["template", "--images"] + images + ["--labels"] + labels
     command += ["--preset", "fast", "--linear", "center", "--similarity", "lncc", "--rounds", "2"]
     assert main([*command, "--output", str(tmp_path / "out")]) == 0
     assert "Round 2:" in capsys.readouterr().out

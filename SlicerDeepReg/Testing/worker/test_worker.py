@@ -155,6 +155,15 @@ def test_a_folder_that_cannot_be_made_is_said(case, monkeypatch):
         WorkerClient().submit(fast_request(case))
 
 
+def test_a_job_whose_process_died_is_told_of_also_where_another_is_begun_first(client, case):
+    first = client.submit(long_request(case))
+    os.kill(client.pid, signal.SIGKILL)
+    assert wait_until(lambda: has_ended(client.pid), 10)
+    second = client.submit(fast_request(case))
+    assert "died" in [event["kind"] for event in client.poll() if event.get("job") == first]
+    wait_for_event(client, "done", job=second)
+
+
 def test_a_worker_that_does_not_answer_a_cancel_is_ended(client, case):
     job = client.submit(long_request(case))
     wait_for_event(client, "progress", job=job)

@@ -284,9 +284,8 @@ class LessonsSection(BaseSection):
                 widgets.lessonSlider.value = number
         run, display = self.runs[number], self.context.display
         title = _("Before registration") if display.before else _(lesson.tries[number].title)
-        text = display.motion_text or (
-            _metrics_before(run) if display.before else _metrics_text(run)
-        )  # of what is shown
+        measured = _metrics_before(run) if display.before else _metrics_text(run)
+        text = display.motion_text or measured  # of a stage that is shown
         widgets.lessonMetricsLabel.text = f"<b>{title}</b><br>{escaped(text)}"
 
     def _text(self, lesson: Lesson) -> str:

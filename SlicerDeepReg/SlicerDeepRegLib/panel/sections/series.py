@@ -48,6 +48,7 @@ class SeriesSection(BaseSection):
         self._layout_before: int | None = None
         self._chart = 0  # how many of the charts were shown
         widgets = self.widgets
+        self._tip = widgets.seriesButton.toolTip
         widgets.seriesButton.connect("clicked()", self.register_or_cancel)
         widgets.seriesPlayButton.connect("clicked()", self.play_or_pause)
         widgets.seriesCurvesButton.connect("clicked()", self.show_or_hide_curves)
@@ -61,8 +62,7 @@ class SeriesSection(BaseSection):
         widgets.seriesReferenceSpin.maximum = max(1, count)
         widgets.seriesButton.text = _("Cancel") if busy else _("Register series")
         widgets.seriesButton.enabled = busy or count > 1
-        how = _("Register every frame with the method, the preset and the parameters that are chosen above.")
-        widgets.seriesButton.toolTip = how if count > 1 else _("Choose a sequence of two or more volumes.")
+        widgets.seriesButton.toolTip = self._tip if count > 1 else _("Choose a sequence of two or more volumes.")
         browser = None if sequence is None else browser_of(sequence)
         widgets.seriesPlayButton.enabled = browser is not None
         widgets.seriesPlayButton.text = _("Pause") if browser is not None and browser.GetPlaybackActive() else _("Play")

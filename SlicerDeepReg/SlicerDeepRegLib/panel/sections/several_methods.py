@@ -51,6 +51,7 @@ class SeveralMethodsSection(BaseSection):
         self._items: dict[str, Any] = {}  # of the list, by the method's name
         self._groups: list[tuple[str, list[str]]] = []
         widgets = self.widgets
+        self._tip = widgets.runMethodsButton.toolTip
         widgets.methodsTree.setMaximumHeight(LIST_HEIGHT)
         widgets.methodsTree.connect("itemChanged(QTreeWidgetItem*,int)", lambda item=None, column=0: self._checked())
         widgets.clearMethodsButton.connect("clicked(bool)", lambda checked=False: self._set([]))
@@ -124,8 +125,7 @@ class SeveralMethodsSection(BaseSection):
         ready = free and bool(methods) and not errors and not self.context.launcher.installing
         widgets.runMethodsButton.enabled = ready or self.running
         if not self.running:
-            runs_them = _("Register the volumes of the Register page with every checked method.")
-            widgets.runMethodsButton.toolTip = runs_them if ready else _("Choose two volumes, and check a method.")
+            widgets.runMethodsButton.toolTip = self._tip if ready else _("Choose two volumes, and check a method.")
         widgets.runMethodsButton.text = _("Cancel") if self.running else _("Run selected")
         if not self.running:
             widgets.severalLabel.text = self._said or _hint(self.context.choice() if self.parameters else None, errors)

@@ -39,6 +39,7 @@ class SideBySideSection(BaseSection):
         super().__init__(context, root)
         self.views = SideBySide(context.layouts)
         widgets = self.widgets
+        self._tip = widgets.sideBySideButton.toolTip
         widgets.sideBySideButton.connect("clicked(bool)", lambda checked=False: self.compare(context.runs.checked))
         widgets.leaveSideBySideButton.connect("clicked(bool)", lambda checked=False: self.restore())
         widgets.saveRankingButton.connect("clicked(bool)", lambda checked=False: self.rank())
@@ -49,8 +50,8 @@ class SideBySideSection(BaseSection):
         widgets, shown = self.widgets, bool(self.views.shown)
         count, free = len(self.context.runs.checked), not self.context.launcher.unattended
         widgets.sideBySideButton.enabled = free and FEWEST <= count <= MOST
-        why = _("Check one to four results in the table.") if not FEWEST <= count <= MOST else ""
-        widgets.sideBySideButton.toolTip = why or _("Show the checked results in linked views.")
+        few_or_many = _("Check one to four results in the table.")
+        widgets.sideBySideButton.toolTip = self._tip if FEWEST <= count <= MOST else few_or_many
         widgets.leaveSideBySideButton.enabled = shown
         widgets.disagreementButton.enabled = count >= 2
         widgets.saveTableButton.enabled = bool(self.context.runs.runs)
