@@ -16,7 +16,7 @@ CAPTIONS = {
     "moving_before.png": "Moving image before registration, on the same planes.",
     "warped_after.png": "Moving image after registration. Each structure should lie where it lies in the fixed image.",
     "difference_before.png": "Moving minus fixed before, each scaled to its display range. Black is no difference.",
-    "difference_after.png": "Moving minus fixed after. Edges in red and blue are what was not brought together.",
+    "difference_after.png": "Warped minus fixed. Edges in red and blue are what was not brought together.",
     "grid.png": "The deformation drawn as a grid on the warped image. Lines must not cross.",
     "jacobian.png": "Change of volume from fixed to moving: white none, red the moving structure is larger than the "
     "fixed one, blue smaller; 0 or less would be a fold.",

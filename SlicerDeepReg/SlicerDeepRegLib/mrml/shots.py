@@ -16,7 +16,7 @@ SHOTS: tuple[tuple[str, str, float, bool, bool], ...] = (
     ("Moving image before registration, on the same planes.", "fade", 1.0, False, False),
     ("Moving image after registration: structures should lie where the fixed ones lie.", "fade", 1.0, True, False),
     ("Moving minus fixed before: black is no difference.", "difference", 0.0, False, False),
-    ("Moving minus fixed after: edges in red and blue were not brought together.", "difference", 0.0, True, False),
+    ("Warped minus fixed: edges in red and blue were not brought together.", "difference", 0.0, True, False),
     ("The deformation as a grid on the warped image: lines must not cross.", "fade", 1.0, True, True),
     (
         "Change of volume, fixed to moving, log scale: white none, red expansion, blue compression, magenta folding.",
