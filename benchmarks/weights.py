@@ -72,9 +72,9 @@ def _stages():
     for name, network, steps, seconds, precision in (
         ("msrd-net-small", "msrd-net:small", 5000, 1.1, "fp32"),
         ("wavemorph-3mm", "wavemorph", 2600, 2.1, "fp32"),
-        ("fmirnet-1-3mm", "fmirnet:1", 2000, 2.8, "fp32"),
+        ("fmirnet-1-3mm", "fmirnet:1", 1800, 3.4, "fp32"),
         ("unfolding-1-3mm", "unfolding:stages-1", 2600, 2.7, "fp32"),
-        ("caml-once-3mm", "caml:no-carsc", 1600, 3.5, "bf16"),
+        ("caml-once-3mm", "caml:no-carsc", 1100, 5.5, "bf16"),
     ):
         found.append(Stage(name, network, 3, steps, 1e-3, seconds, precision=precision))
         finer = f"{network.partition(':')[0]}-2mm"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .processes.folders import restore
-from .types import InputError
+from .types import InputError, meant
 
 _LIBRARY = Path(__file__).resolve().parent
 #: Beside the library in the repository and in Slicer; inside it in an installed wheel.
@@ -372,7 +372,10 @@ def card(name: str) -> Card:
     """
     base, _, variant = name.partition(":")
     if base not in cards():
-        raise InputError(f"There is no network {base!r}. The networks are: {', '.join(cards())}.", "method")
+        known = cards()
+        raise InputError(
+            f"There is no network {base!r}.{meant(base, known)} The networks are: {', '.join(known)}.", "method"
+        )
     return with_variant(cards()[base], variant) if variant else cards()[base]
 
 

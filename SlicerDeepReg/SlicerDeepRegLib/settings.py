@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .types import InputError
+from .types import InputError, meant
 
 Settings = TypeVar("Settings")
 
@@ -127,7 +127,8 @@ def changed(settings: Settings, values: Mapping[str, Any], owner: str) -> Settin
     for name, value in values.items():
         if name not in known:
             raise InputError(
-                f"There is no setting {name!r}. The settings of {owner} are: {', '.join(known)}.", "settings"
+                f"There is no setting {name!r}.{meant(name, known)} The settings of {owner} are: {', '.join(known)}.",
+                "settings",
             )
         asked = known[name]
         settings = _replaced(settings, name, _path(name, value) if asked is None else _checked(asked, value))

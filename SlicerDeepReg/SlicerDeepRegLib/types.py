@@ -14,8 +14,9 @@ Conventions, everywhere inside:
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -80,6 +81,12 @@ class InputError(ValueError):
     def __init__(self, text: str, control: str = "") -> None:
         super().__init__(text)
         self.control = control
+
+
+def meant(given: str, names: Iterable[str]) -> str:
+    """Return the end of an error about a name that is not known, " Did you mean svf?"; "" if none is like it."""
+    close = difflib.get_close_matches(given, list(names), 1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 class GeometryError(InputError):

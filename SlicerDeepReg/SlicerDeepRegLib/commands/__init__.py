@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.util
 import os
@@ -12,6 +11,7 @@ from types import ModuleType
 
 from .. import __version__
 from ..types import Canceled, InputError
+from .arguments import Parser
 
 _LIBRARY = __name__.rpartition(".")[0]
 #: Options that are called otherwise than the field of the request that they fill.
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name or a patient's file that the terminal cannot show ends nothing
             stream.reconfigure(errors="replace")
-    parser = argparse.ArgumentParser(prog="slicerdeepreg", description="Deformable registration for 3D Slicer.")
+    parser = Parser(prog="slicerdeepreg", description="Deformable registration for 3D Slicer.")
     parser.add_argument("--version", action="version", version=f"SlicerDeepReg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for module in (register, look, repeat, demo, models, *optional_commands(), segment, series, template):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..catalog import Card, divisor_of
-from ..methods import declared_names
+from ..methods import declared_names, method
 from ..methods.base import Method
 from ..methods.menu import line_of, menu
 from ..types import InputError
@@ -53,6 +53,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "FreeSurfer's norm.mgz / 255)",
     )
     released.add_argument("--voxel-mm", default="1", help="the size of their voxels in mm (1), or any")
+    show = actions.add_parser("show", help="print the card of a model: size, weights, data, papers, variants")
+    show.add_argument("names", metavar="NAME", nargs="*", help="all, where none is given")
     remove = actions.add_parser("remove", help="take away a model that you added")
     remove.add_argument("name", metavar="NAME")
 
@@ -71,13 +73,19 @@ def run(options: argparse.Namespace) -> int:
         print(f"Removed {options.name}: {remove(options.name)}")
         return 0
     parts = menu()
+    if options.action == "show":
+        named = [method(name) for name in options.names]
+        print("\n".join(line for found in named or sum(parts.values(), []) for line in described(found)))
+        return 0
     if options.json:
-        print(json.dumps([method.card.describe() for listed in parts.values() for method in listed], indent=2))
+        print(json.dumps([offered.card.describe() for listed in parts.values() for offered in listed], indent=2))
         return 0
     for title, listed in parts.items():
         print(f"--- {title} ---")
-        for method in listed:
-            print("\n".join(described(method)))
+        width = max(len(offered.name) for offered in listed)
+        for offered in listed:
+            print(f"{offered.name:<{width}}  {offered.card.title} - {line_of(offered)}")
+    print("slicerdeepreg models show NAME prints the card of one: size, variants, weights, data, papers.")
     return 0
 
 
@@ -155,10 +163,10 @@ def _setting(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def described(method: Method) -> list[str]:
+def described(offered: Method) -> list[str]:
     """Return a method and its card as readable lines."""
-    card = method.card
-    lines = [f"{card.name}: {card.title} - {line_of(method)}", f"  {card.summary}"]
+    card = offered.card
+    lines = [f"{card.name}: {card.title} - {line_of(offered)}", f"  {card.summary}"]
     if card.parameters:
         size = f"  {card.parameters / 1e6:.2f} M parameters"
         if card.multiply_accumulates:

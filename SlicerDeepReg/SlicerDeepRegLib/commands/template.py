@@ -50,10 +50,8 @@ def run(options: argparse.Namespace) -> int:
 
     meter = LoadMeter()
     prepare_process()
-    images = [load(source, f"image {n}") for n, source in enumerate(options.images, 1)]
-    labels = [
-        whole_labels(load(source, f"label map {n}", straight=False)) for n, source in enumerate(options.labels, 1)
-    ]
+    images = [load(source, "image") for source in options.images]
+    labels = [whole_labels(load(source, "label map", straight=False)) for source in options.labels]
     check_cohort(images, labels, options.rounds, options.start)
     request = request_of(options, images[0], options.linear)
     use_free_threads(meter)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from ..anatomy import STRUCTURE_BY_NUMBER
-from ..types import InputError
+from ..types import InputError, meant
 
 #: How labels are warped, see ``evaluate.EvaluationRequest``; and every image, whatever its split.
 LABEL_WARPS, ALL = ("nearest", "linear"), "all"
@@ -134,7 +134,7 @@ def paper(name: str) -> Paper:
         InputError: there is none of that name.
     """
     if name not in papers():
-        raise InputError(f"There is no paper {name!r}. There are: {', '.join(papers())}.")
+        raise InputError(f"There is no paper {name!r}.{meant(name, papers())} There are: {', '.join(papers())}.")
     return papers()[name]
 
 

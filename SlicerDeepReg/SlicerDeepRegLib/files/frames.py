@@ -28,7 +28,7 @@ def read_frames(sources: Sequence[str], role: str) -> list[Image]:
         InputError: a file cannot be read, or the only one is a single volume.
     """
     if len(sources) > 1:
-        return [load(source, f"{role} image {number}") for number, source in enumerate(sources)]
+        return [load(source, f"{role} image") for source in sources]
     path = Path(sources[0])
     if path.is_dir() or (path.is_file() and is_dicom(path)):
         return read_dicom_frames(path, role)

@@ -13,7 +13,7 @@ from typing import Any
 from .. import catalog
 from ..registry import all_declared
 from ..settings import changed
-from ..types import InputError
+from ..types import InputError, meant
 from .base import Context, Method, Outcome
 from .linear import ANSWERS
 from .network import NetworkMethod
@@ -53,7 +53,9 @@ def method(name: str) -> Method:
     """
     base, _, variant = name.partition(":")
     if base not in methods():
-        raise InputError(f"There is no method {base!r}. The methods are: {', '.join(methods())}.", "method")
+        raise InputError(
+            f"There is no method {base!r}.{meant(base, methods())} The methods are: {', '.join(methods())}.", "method"
+        )
     return methods()[base].variant(variant) if variant else methods()[base]
 
 

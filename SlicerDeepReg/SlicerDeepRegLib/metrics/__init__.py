@@ -73,8 +73,8 @@ METRICS: dict[str, Metric] = {
     "sdlogj_learn2reg": Metric(
         "SDlogJ (Learn2Reg)", "", "lower", "as Learn2Reg computes it: of log(|J| + 3); not comparable to SDlogJ"
     ),
-    "jacobian_min": Metric("Smallest |J|", "", "higher", "smallest Jacobian in the mask"),
-    "jacobian_max": Metric("Largest |J|", "", "lower", "largest Jacobian in the mask"),
+    "jacobian_min": Metric("Smallest |J|", "", "higher", "smallest Jacobian of the whole transform in the mask"),
+    "jacobian_max": Metric("Largest |J|", "", "lower", "largest Jacobian of the whole transform in the mask"),
     "inverse_error_mm": Metric(
         "Inverse error",
         "mm",

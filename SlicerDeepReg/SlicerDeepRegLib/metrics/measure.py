@@ -105,7 +105,7 @@ class Measurer:
             yield self._dice(warped_labels.values)
         thin = self.coarse_enough(transform.field)
         where = (self.mask, self.grid) if thin else (self.whole_mask, self.whole_grid)
-        yield regularity_metrics(transform.field, *where)
+        yield regularity_metrics(transform.field, *where, transform.linear_lps)
         if self.moving_labels is not None and warped_labels is not None and transform.field is not None:
             changes = topology_changes(self.moving_labels.values, warped_labels.values)
             yield {"topology_changes": len(changes), "topology_by_label": changes}

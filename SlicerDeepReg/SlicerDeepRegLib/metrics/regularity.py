@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
@@ -9,22 +11,29 @@ from ..geometry.points import apply_matrix, fixed_to_moving, moving_to_fixed
 from ..types import Field, Grid, Transform
 
 
-def regularity_metrics(field: Field | None, mask: np.ndarray, grid: Grid | None = None) -> dict[str, float]:
-    """Compute |J| <= 0, NDV, SDlogJ and the range of |J| inside a mask, of the field without the linear part.
+def regularity_metrics(
+    field: Field | None, mask: np.ndarray, grid: Grid | None = None, linear_lps: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Compute |J| <= 0, NDV, SDlogJ and the range of |J| inside a mask.
 
-    Of |J| <= 0 there is also the part of all voxels of the grid, as TransMorph's tables have it.
+    Of |J| <= 0 there is also the part of all voxels of the grid, as TransMorph's tables have it. The smallest and the
+    largest |J|, and where the smallest is, are those of the whole transform, as its map has them; the rest is that of
+    the field: what the linear part does to it is a factor.
 
     Args:
         field: the displacement, or None for a linear transform (no metrics).
         mask: (K, J, I) bool on the grid.
         grid: where to measure, the fixed grid; the field's when left out.
+        linear_lps: (4, 4), what follows the field; None for nothing.
 
     Raises:
         ValueError: the mask is not of that grid.
     """
     if field is None:
         return {}
-    _check(mask, grid or field.grid)
+    grid = grid or field.grid
+    _check(mask, grid)
+    scale = 1.0 if linear_lps is None else float(np.linalg.det(linear_lps[:3, :3]))
     everywhere = jacobian_of_field(field, grid)
     jacobian = everywhere[mask].astype(np.float64)
     ndv, failing = non_diffeomorphic_volume(field, mask, grid)
@@ -35,9 +44,16 @@ def regularity_metrics(field: Field | None, mask: np.ndarray, grid: Grid | None 
         "digital_folds_percent": failing,
         "sdlogj": float(np.log(np.maximum(jacobian, 1e-9)).std()),
         "sdlogj_learn2reg": float(np.log(np.clip(jacobian + 3, 1e-9, 1e9)).std()),
-        "jacobian_min": float(jacobian.min()),
-        "jacobian_max": float(jacobian.max()),
+        "jacobian_min": scale * float(jacobian.min()),
+        "jacobian_max": scale * float(jacobian.max()),
+        "jacobian_min_lps_mm": _place(np.flatnonzero(mask)[jacobian.argmin()], grid),
     }
+
+
+def _place(flat: int, grid: Grid) -> list[float]:
+    ijk = np.unravel_index(flat, grid.shape_kji)[::-1]
+    x, y, z = apply_matrix(grid.ijk_to_lps, np.array([ijk], float))[0]
+    return [float(x), float(y), float(z)]
 
 
 def inverse_metrics(

@@ -160,7 +160,7 @@ def _jacobian(metrics: Mapping[str, Any]) -> Status:
     least, most, folds = (metrics.get(name) for name in ("jacobian_min", "jacobian_max", "digital_folds_percent"))
     if least is None or most is None:
         return Status(JACOBIAN_RANGE, GRAY, "not measured: the transform is linear or nothing was measured", rule)
-    text = f"{least:.2f} to {most:.2f} (without the linear part)"
+    text = f"{least:.2f} to {most:.2f}"
     if folds is None and least > 0:
         return Status(JACOBIAN_RANGE, AMBER, f"{text}; folding by the digital criterion was not measured", rule)
     if least <= 0 or (folds or 0) > 0:

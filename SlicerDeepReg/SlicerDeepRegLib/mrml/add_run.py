@@ -12,7 +12,7 @@ import vtk
 
 from ..types import Image, Result
 from .display import set_range, show_alike
-from .facts import scene_facts
+from .facts import scene_facts, worst_place
 from .maps import show_jacobian
 from .nodes import FLIP, add_text_columns, add_transform, add_volume
 from .outlines import FIXED, MOVING
@@ -87,7 +87,7 @@ def complete_run(
         own(scene, run, "uncertainty", run.get("uncertainty"), save=True)
     if table:
         own(scene, run, "table", _add_table(scene, table, node_name(run, "table")), save=True)
-    run.add_facts(**facts)
+    run.add_facts(**worst_place(result), **facts)
 
 
 def _run_node(name: str) -> slicer.vtkMRMLScriptedModuleNode:

@@ -23,12 +23,10 @@ def scene_facts(result: Result, then: vtk.vtkAbstractTransform | None = None) ->
         linear_ras and world_to_local_ras, (4, 4), the second None where it is not linear; worst_ras and
         worst_jacobian; points, where landmarks were given.
     """
-    place, worst = _worst_place(result)
     return {
         "linear_ras": (FLIP @ result.transform.linear_lps @ FLIP).tolist(),
         "world_to_local_ras": _matrix(then),
-        "worst_ras": place,
-        "worst_jacobian": worst,
+        **worst_place(result),
         "points": _points(result),
     }
 
@@ -49,9 +47,16 @@ def _matrix(then: vtk.vtkAbstractTransform | None) -> list[list[float]] | None:
     return slicer.util.arrayFromVTKMatrix(then.GetMatrix()).tolist()
 
 
-def _worst_place(result: Result) -> tuple[list[float], float]:
-    """Return where the Jacobian is smallest inside the fixed image's content, RAS mm, and its value there."""
+def worst_place(result: Result) -> dict[str, Any]:
+    """Return worst_ras, where the Jacobian is smallest, RAS mm, and worst_jacobian, its value there.
+
+    It is the smallest that was measured; of a result that was not, the smallest inside the fixed image's content.
+    """
+    measured = result.metrics.get("after", {})
+    if "jacobian_min_lps_mm" in measured:
+        place = flipped(measured["jacobian_min_lps_mm"])
+        return {"worst_ras": place.tolist(), "worst_jacobian": measured["jacobian_min"]}
     values = np.where(content_of(result.fixed.values), result.jacobian.values, np.inf)
     kji = np.unravel_index(int(np.argmin(values)), values.shape)
     lps = result.fixed.grid.ijk_to_lps @ [*kji[::-1], 1.0]
-    return flipped(lps[:3]).tolist(), float(values[kji])
+    return {"worst_ras": flipped(lps[:3]).tolist(), "worst_jacobian": float(values[kji])}

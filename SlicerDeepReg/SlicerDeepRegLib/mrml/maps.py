@@ -11,7 +11,10 @@ from .display import add_legend, color_table, diverging_color, set_range, warm_c
 from .nodes import add_volume, grid_of
 from .runs import Run, field_of, own
 
-JACOBIAN_COLORS = "Jacobian (log scale): magenta folding, blue compression, white no change, red expansion"
+JACOBIAN_COLORS = (
+    "Jacobian, colors by its logarithm: magenta folding, blue compression to 1/4 and less, white no change, "
+    "red expansion to 4 and more"
+)
 #: The largest Jacobian that has a color of its own; a quarter has that of the other end.
 TOP = 4.0
 #: Entries of the table. The first is for a Jacobian of 0 or less; as displays have 256 levels, it ends at about 0.01.

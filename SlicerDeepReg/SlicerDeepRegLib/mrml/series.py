@@ -66,6 +66,16 @@ def browser_of(sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceBr
     return next((one for one in browsers if one.IsSynchronizedSequenceNode(sequence, True)), None)
 
 
+def proxies() -> list[slicer.vtkMRMLNode]:
+    """Return the nodes that show the selected item of a sequence; they change with it."""
+    return [
+        browser.GetProxyNode(sequence)
+        for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")
+        for sequence in slicer.util.getNodesByClass("vtkMRMLSequenceNode")
+        if browser.IsSynchronizedSequenceNode(sequence, True) and browser.GetProxyNode(sequence) is not None
+    ]
+
+
 def shown_volume(sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLVolumeNode | None:
     """Return the volume in the scene that shows the frame that is selected, or None."""
     browser = browser_of(sequence)

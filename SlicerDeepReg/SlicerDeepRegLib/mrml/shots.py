@@ -19,7 +19,8 @@ SHOTS: tuple[tuple[str, str, float, bool, bool], ...] = (
     ("Warped minus fixed: edges in red and blue were not brought together.", "difference", 0.0, True, False),
     ("The deformation as a grid on the warped image: lines must not cross.", "fade", 1.0, True, True),
     (
-        "Change of volume, fixed to moving, log scale: white none, red expansion, blue compression, magenta folding.",
+        "Change of volume, fixed to moving, colors by its logarithm: white none, red expansion to 4 times and more, "
+        "blue compression to a quarter and less, magenta folding.",
         "jacobian",
         0.75,
         True,

@@ -33,8 +33,8 @@ MODES = {
     "jacobian": (
         _("Jacobian determinant"),
         _(
-            "From fixed to moving, log scale: blue is compression (below 1), white no change, red expansion. Magenta "
-            "is folded (0 or less)."
+            "From fixed to moving: blue is compression (below 1; darkest at 1/4 and less), white no change, red "
+            "expansion (darkest at 4 and more). Magenta is folded (0 or less)."
         ),
     ),
     "magnitude": (
@@ -96,6 +96,8 @@ class Display:
 
     def forget(self, run: Run) -> None:
         """Put away what shows a run, before the run is removed."""
+        if self.review.shown == run:
+            self.legend = ""
         self.review.forget(run)
         if self._followed == run:
             self.end_motion()
@@ -171,6 +173,7 @@ class Display:
     def restore_views(self) -> None:
         """Show what the slice views showed before the first run."""
         self.review.restore()
+        self.legend = ""
         self._changed()
 
     # ------------------------------------------------------------------ layouts

@@ -107,16 +107,12 @@ def _ask_file(title: str, name: str, kinds: str) -> Path | None:
     return Path(chosen) if chosen else None
 
 
-def write_dicom(run: Run, path: Path) -> str:
-    """Write a run's transform as a DICOM Deformable Spatial Registration.
-
-    Returns:
-        What to tell the user.
+def dicom_series(run: Run) -> tuple[Series, Series]:
+    """Return the series of both images, to which a DICOM registration refers.
 
     Raises:
         InputError: a volume did not come from DICOM or was moved since, both are of different patients, or pydicom is
             missing.
-        OSError: the file cannot be written.
     """
     fixed, moving = (_series_of(run.get(role), role) for role in ("fixed", "moving"))
     if run.facts.get("world_to_local_ras") != np.eye(4).tolist():
@@ -124,6 +120,22 @@ def write_dicom(run: Run, path: Path) -> str:
             _("The moving volume was under a transform when it was registered; DICOM cannot express that.")
         )
     check_patient(fixed, moving)
+    return fixed, moving
+
+
+def write_dicom(run: Run, series: tuple[Series, Series], path: Path) -> str:
+    """Write a run's transform as a DICOM Deformable Spatial Registration.
+
+    Args:
+        series: see :func:`dicom_series`.
+
+    Returns:
+        What to tell the user.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    fixed, moving = series
     write_registration(transform_of(run), fixed, moving, path, __version__)
     return _("The DICOM object was saved as {path}").format(path=path)
 
@@ -136,7 +148,10 @@ def _series_of(node: Any, role: str) -> Series:
     uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
     files = [database.fileForInstance(uid) for uid in uids] if database is not None else []
     if not uids or not all(files):
-        text = _("{name} was not loaded from the DICOM database, so a DICOM object cannot refer to it.")
+        text = _(
+            "A DICOM registration refers to the DICOM series of both volumes, and {name} was not loaded from Slicer's "
+            "DICOM database. Import both series in the DICOM module, load them from there, and register again."
+        )
         raise InputError(text.format(name=node.GetName()))
     if node.GetParentTransformNode() is not None:
         text = _("{name} is under a transform; DICOM refers to its original position. Remove the transform first.")

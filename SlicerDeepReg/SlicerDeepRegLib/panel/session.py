@@ -53,17 +53,26 @@ class Job:
     run: Run | None = None
     started: float = field(default_factory=time.monotonic)
     seconds: dict[str, float] = field(default_factory=dict)
+    _ends: float = 0.0
 
     @property
     def over(self) -> bool:
         """Whether it is done, failed or canceled."""
         return self.state in OVER
 
+    def went_on(self, fraction: float) -> None:
+        """Take note of the part that is done, 0 to 1, and estimate from it when the job will end."""
+        if fraction > self.fraction:
+            self.fraction = fraction
+            now = time.monotonic()
+            self._ends = now + (now - self.started) * (1 - fraction) / fraction
+
     def seconds_left(self) -> float | None:
-        """Estimate the seconds left from the part that is done; None while that is too little."""
+        """Estimate the seconds left; None while too little is done, or when it takes longer than was estimated."""
         if self.fraction < 0.05 or self.over:
             return None
-        return (time.monotonic() - self.started) * (1 - self.fraction) / self.fraction
+        left = self._ends - time.monotonic()
+        return left if left > 0 else None
 
 
 class Session:
@@ -321,7 +330,7 @@ def _end(job: Job, state: str, text: str) -> None:
 
 
 def _progress(job: Job, event: dict[str, Any]) -> None:
-    job.fraction = max(job.fraction, event["fraction"])
+    job.went_on(event["fraction"])
     if event["stage"] != job.stage:
         job.log.append(event["stage"])
     job.stage = event["stage"]

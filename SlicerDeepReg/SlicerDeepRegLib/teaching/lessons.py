@@ -130,9 +130,9 @@ _FIELD = Lesson(
             amount=0.75,
         ),
         Step(
-            "Straight lines deformed by the field: each crossing lies where its arrow ends, in the moving image. "
-            "Where lines spread, a structure is larger there than in the fixed image; where they crowd, it is "
-            "smaller.",
+            "A regular grid moved by the field, drawn over the warped image: each crossing lies where its arrow ends. "
+            "Where the lines spread, a structure is larger in the moving image than in the fixed one; where they "
+            "crowd, it is smaller.",
             grid=True,
         ),
         Step(

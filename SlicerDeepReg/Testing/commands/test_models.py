@@ -26,8 +26,17 @@ def test_models_are_listed(capsys):
     for name in NETWORKS:
         assert {"title", "parameters", "operations", "dimensions", "weights"} <= set(listed[name])
     assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in listed:
+        assert sum(line.split(" ")[0] == name for line in lines) == 1
+    assert all(len(line) <= 100 for line in lines)
+    assert main(["models", "show", "caml", "msrd-net"]) == 0
     text = capsys.readouterr().out
     assert "13.94 M parameters" in text and "weights: none" in text and "caml:no-rbsc" in text
+    assert main(["models", "show"]) == 0
+    assert {line.partition(":")[0] for line in capsys.readouterr().out.splitlines() if line[0] != " "} == set(listed)
+    assert main(["models", "show", "svff"]) == 2
+    assert "no method 'svff'. Did you mean svf?" in capsys.readouterr().err
 
 
 def test_a_model_is_added_used_and_removed(tmp_path):
@@ -102,5 +111,5 @@ def test_a_reader_that_has_seen_enough_ends_it_without_a_word():
 
 def test_a_terminal_of_few_letters_shows_the_others_as_question_marks():
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = run_command("models", environment=environment)
+    done = run_command("models", "show", environment=environment)
     assert done.returncode == 0 and "?" in done.stdout and "msrd-net" in done.stdout, done.stderr

@@ -5,7 +5,7 @@ import surface_distance
 from helpers.geometry import OBLIQUE, make_grid
 from helpers.images import smooth_field
 from skimage.metrics import normalized_mutual_information, structural_similarity
-from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
+from SlicerDeepRegLib.geometry.jacobian import jacobian_of_field, jacobian_of_transform, non_diffeomorphic_volume
 from SlicerDeepRegLib.metrics import METRICS, measure
 from SlicerDeepRegLib.metrics.intensities import Similarities, similarity_metrics
 from SlicerDeepRegLib.metrics.labels import dice_by_label, topology_changes
@@ -165,6 +165,18 @@ def test_regularity_metrics_have_both_definitions_of_sdlogj():
     assert regularity_metrics(None, mask) == {}
 
 
+def test_smallest_jacobian_is_that_of_the_map_with_its_place():
+    grid = make_grid((20, 20, 20), (2.0, 2.0, 2.0), OBLIQUE)
+    transform = Transform(np.diag([1.1, 1.2, 0.8, 1.0]), smooth_field(grid))
+    mask = np.zeros((20, 20, 20), bool)
+    mask[3:12, 5:15, 4:9] = True
+    jacobian = np.where(mask, jacobian_of_transform(transform), np.inf)
+    metrics = regularity_metrics(transform.field, mask, grid, transform.linear_lps)
+    assert metrics["jacobian_min"] == pytest.approx(jacobian.min(), abs=1e-6)
+    kji = np.unravel_index(jacobian.argmin(), jacobian.shape)
+    np.testing.assert_allclose(metrics["jacobian_min_lps_mm"], (grid.ijk_to_lps @ [*kji[::-1], 1])[:3])
+
+
 def with_inverse(field):
     """A transform whose inverse is the negated field: wrong by what that is wrong."""
     return Transform(np.eye(4), field, (Field(-field.displacement_lps_mm, field.grid),))
@@ -223,7 +235,7 @@ def test_every_metric_is_named_and_shown_in_the_table():
     found = measurer.metrics(image, Image(cube(1), grid), with_inverse(smooth_field(grid, 0.5)))
     found.update(measurer.uncertainty(image))
     found.update(guided_dice=0.9, guided_tre_mm=0.1)  # where structures and landmarks guided it; test_guided.py
-    unknown = [name for name in found if name not in METRICS and "by_" not in name]
+    unknown = [name for name in found if name not in METRICS and "by_" not in name and not name.endswith("_lps_mm")]
     assert not unknown
     assert set(METRICS) - set(found) == {"epe_voxels"}  # known for synthetic pairs alone; a training measures it
     text = table({"before": {"dice": 0.5}, "after": found})

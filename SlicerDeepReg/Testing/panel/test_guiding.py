@@ -134,9 +134,10 @@ def test_a_deleted_result_comes_back_with_all_that_belonged_to_it(desktop, regis
     folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(back.get("warped")))
     assert hierarchy.GetItemName(folder) == back.name
     widget.panel.context.display.show(back)
-    assert widget.panel.review.shown == back
+    assert widget.panel.review.shown == back and ui.legendLabel.text
     desktop.answers.append(True)
     ui.deleteButton.click()
+    assert not ui.legendLabel.text  # the views do not show it any more
     desktop.host.scene.Clear(0)
     assert ui.undoDeleteButton.isHidden() and not runs(scene)
 

@@ -325,9 +325,10 @@ def test_the_transform_goes_to_dicom_where_the_volumes_came_from_there(
 
     assert can_write_mp4()
     widget, run = judged
-    monkeypatch.setattr(export, "ask_dicom", lambda: tmp_path / "registration.dcm")
+    asked = []
+    monkeypatch.setattr(export, "ask_dicom", lambda: asked.append(1) or tmp_path / "registration.dcm")
     widget.ui.dicomButton.click()
-    assert "was not loaded from the DICOM database" in desktop.messages[-1]
+    assert "was not loaded from Slicer's DICOM database" in desktop.messages[-1] and not asked
     known = {}
     for role, image in (("fixed", synthetic_case.fixed), ("moving", synthetic_case.moving)):
         for file in sorted(write_series(tmp_path / role, image).iterdir()):

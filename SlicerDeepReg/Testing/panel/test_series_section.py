@@ -7,6 +7,7 @@ import slicer.util
 from helpers.geometry import make_grid
 from helpers.images import texture
 from helpers.panel import finish, scene_state
+from helpers.paths import LIBRARY
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
 from SlicerDeepRegLib.mrml import series as in_scene
 from SlicerDeepRegLib.mrml.nodes import add_transform, add_volume, flipped, layout_node
@@ -35,10 +36,8 @@ def to_reference(number):
     return Transform(np.eye(4), Field(field, GRID))
 
 
-@pytest.fixture
-def sequence(desktop, widget):
-    """Three frames as Slicer keeps them, in a browser, chosen in the section; the segmentation is of the first."""
-    scene = desktop.host.scene
+def add_sequence(scene):
+    """Add three frames as Slicer keeps them, in a browser, the first of them shown."""
     node = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "heart")
     node.SetIndexName("time")
     node.SetIndexUnit("ms")
@@ -50,6 +49,14 @@ def sequence(desktop, widget):
     scene.AddNode(browser)
     browser.SetAndObserveMasterSequenceNodeID(node.GetID())
     slicer.vtkSlicerSequencesLogic().UpdateProxyNodesFromSequences(browser)
+    return node
+
+
+@pytest.fixture
+def sequence(desktop, widget):
+    """A sequence that is chosen in the section; the segmentation is of its first frame."""
+    scene = desktop.host.scene
+    node = add_sequence(scene)
     segmentation = add_segmentation(
         scene, Image(ball(POINTS), GRID), "chamber", {1: "left ventricle"}, {1: (10, 90, 200)}
     )
@@ -57,6 +64,23 @@ def sequence(desktop, widget):
     parameters.seriesSequence, parameters.seriesSegmentation = node, segmentation
     widget.panel.update()
     return node
+
+
+def test_the_frame_on_the_screen_is_no_pair(desktop):
+    """What shows a frame of a sequence is chosen by the user alone."""
+    opened = desktop.open_module(LIBRARY / "SlicerDeepReg.py")
+    parameters, label = opened.panel.parameters, opened.ui.findingsLabel
+    sequence = add_sequence(desktop.host.scene)
+    desktop.wait(lambda: parameters.fixed is None and parameters.moving is None, 5)
+    opened.panel.update()
+    assert "To register the frames of a sequence, use Series" in label.text
+    parameters.fixed = in_scene.shown_volume(sequence)
+    opened.panel.update()
+    assert "Series" not in label.text and "Choose a moving volume" in label.text
+    other = add_volume(desktop.host.scene, frame(1), "another")
+    assert parameters.moving is other
+    desktop.wait(lambda: not opened.panel.sections["inputs"]._proposed, 5)
+    assert parameters.moving is other and parameters.fixed is in_scene.shown_volume(sequence)
 
 
 def found(number):

@@ -63,6 +63,7 @@ def test_methods_are_listed_run_and_shown_side_by_side(desktop, with_views, pair
     parameters.method, parameters.settings = "demons", '{"iterations": 10}'  # the parameters of the page Register
     listed["svf"].setCheckState(0, qt.Qt.Checked)
     assert json.loads(parameters.methods) == METHODS and widget.ui.runMethodsButton.enabled
+    assert "moving to fixed, preset Fast (change it" in widget.ui.severalLabel.text
     widget.ui.runMethodsButton.click()
     assert widget.ui.runMethodsButton.text == "Cancel" and not widget.ui.sideBySideButton.enabled
     round_of(desktop, widget)

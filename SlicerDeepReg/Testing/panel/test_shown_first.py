@@ -1,9 +1,12 @@
 """A result is in the scene and the views before it is measured, and stays there whatever becomes of the measuring."""
 
 import dataclasses
+import time
 
 import pytest
 from SlicerDeepRegLib.mrml.runs import remove, runs
+from SlicerDeepRegLib.panel.choice import Choice
+from SlicerDeepRegLib.panel.session import Job
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Request
 
@@ -48,6 +51,7 @@ def test_it_is_seen_at_once_and_completed_later(desktop, widget, pretended, show
     panel.poll()
     assert runs(desktop.host.scene) == [shown] and panel.job is None and ui.applyButton.text == "Apply"
     assert shown.facts["is_measured"] and shown.facts["metrics"]["ncc"] == found[1].metrics["after"]["ncc"]
+    assert shown.facts["worst_jacobian"] == found[1].metrics["after"]["jacobian_min"]  # that of the verdict
     assert shown.get("table").GetName() == f"{shown.name}: metrics" and shown.get("uncertainty") is not None
     assert shown.get("path") is not None and pretended.released == ["job1"]
     assert shown.facts["seconds_until_shown"] < 60 and panel.parameters.reviewMode == "checkerboard"
@@ -123,3 +127,23 @@ def test_a_scene_that_closes_takes_it_along(desktop, widget, pretended, shown, f
     pretended.say("done", result=found[1], is_shown=True)
     widget.panel.poll()
     assert runs(desktop.host.scene) == [] and widget.panel.job is None
+
+
+def test_the_time_left_runs_down_while_a_stage_reports_nothing(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    job = Job(Choice(), None, "one", "job1", started=now[0])
+    now[0] += 10
+    job.went_on(0.01)
+    assert job.seconds_left() is None  # too little is done
+    job.went_on(0.25)
+    assert job.seconds_left() == pytest.approx(30)
+    now[0] += 12
+    job.went_on(0.25)
+    assert job.seconds_left() == pytest.approx(18)
+    now[0] += 20
+    assert job.seconds_left() is None  # longer than was estimated
+    job.went_on(0.5)
+    assert job.seconds_left() == pytest.approx(42)
+    job.state = "done"
+    assert job.seconds_left() is None

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from ...types import InputError
 from ..quality import run_facts
-from ..reporting import ask_dicom, ask_folder, write_dicom, write_report, write_run_figures
+from ..reporting import ask_dicom, ask_folder, dicom_series, write_dicom, write_report, write_run_figures
 from ..section import BaseSection
 from ..selection import complete
 from ..text import show_error
@@ -98,11 +98,18 @@ class ExportSection(BaseSection):
     def export_dicom(self) -> None:
         """Write the transform of the selected run as a DICOM object."""
         run = self.context.runs.selected
-        path = ask_dicom() if run is not None else None
+        if run is None:
+            return
+        try:
+            series = dicom_series(run)
+        except (InputError, ValueError, OSError) as error:
+            show_error(_(str(error)))
+            return
+        path = ask_dicom()
         if path is None:
             return
         try:
-            self.context.display.explain(write_dicom(run, path))
+            self.context.display.explain(write_dicom(run, series, path))
         except (InputError, ValueError) as error:
             show_error(_(str(error)))
         except OSError as error:

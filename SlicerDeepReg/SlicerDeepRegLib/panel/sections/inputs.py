@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Union
 
+import qt
 import slicer
 import slicer.util
 from slicer import (
@@ -19,6 +20,7 @@ from slicer import (
 from slicer.i18n import tr as _
 
 from ...mrml.runs import OWNED, runs
+from ...mrml.series import proxies
 from ...types import InputError
 from ..marks import SIGNS, TitleMarks
 from ..section import BaseSection
@@ -54,6 +56,7 @@ class InputsSection(BaseSection):
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
         self._marks = TitleMarks(self.widgets)
+        self._proposed: dict[str, Any] = {}  # volumes that were chosen here, by their parameter
         self.widgets.segmentButton.connect("clicked()", self.segment)
 
     def bind(self, parameters: Any | None) -> None:
@@ -62,6 +65,8 @@ class InputsSection(BaseSection):
 
     def volume_added(self, node: Any) -> None:
         self.choose_volumes()
+        # That it shows a frame of a sequence is known when Slicer has told the sequence's browser of it.
+        qt.QTimer.singleShot(0, self._release_frames)
 
     def update(self) -> None:
         self.widgets.segmentButton.enabled = not self.context.session.segmenter.busy
@@ -78,13 +83,20 @@ class InputsSection(BaseSection):
     def choice_changed(self) -> None:
         findings = self.context.findings
         label = self.widgets.findingsLabel
-        label.text = "<br>".join(f"{SIGNS[finding.severity]} {escaped(_(finding.sentence))}" for finding in findings)
+        lines = [f"{SIGNS[finding.severity]} {escaped(_(finding.sentence))}" for finding in findings]
+        if lines and self.parameters is not None and not (self.parameters.fixed or self.parameters.moving):
+            if slicer.util.getNodesByClass("vtkMRMLSequenceNode"):
+                lines.append(escaped(_("To register the frames of a sequence, use Series below.")))
+        label.text = "<br>".join(lines)
         label.visible = bool(findings)
         self._marks.show(findings)
 
     def choose_volumes(self) -> None:
-        """Choose the scene's first two volumes where none is chosen yet: then Apply suffices."""
-        owned = {run.get(role) for run in runs(slicer.mrmlScene) for role in OWNED}
+        """Choose the scene's first two volumes where none is chosen yet: then Apply suffices.
+
+        The frame of a sequence that is shown at the moment is not meant, unless the user chooses it.
+        """
+        owned = {run.get(role) for run in runs(slicer.mrmlScene) for role in OWNED}.union(proxies())
         volumes = [
             volume
             for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
@@ -96,3 +108,15 @@ class InputsSection(BaseSection):
             free = [volume for volume in volumes if volume is not getattr(self.parameters, other)]
             if getattr(self.parameters, name) is None and free:
                 setattr(self.parameters, name, free[0])
+                self._proposed[name] = free[0]
+
+    def _release_frames(self) -> None:
+        """Let go of frames of a sequence that were chosen here before they could be told."""
+        proposed, self._proposed = self._proposed, {}
+        if self.parameters is None or self.context.session.busy:
+            return
+        frames = proxies()
+        for name, volume in proposed.items():
+            if volume in frames and getattr(self.parameters, name) is volume:
+                setattr(self.parameters, name, None)
+        self.choose_volumes()

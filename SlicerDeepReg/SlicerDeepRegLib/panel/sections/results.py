@@ -40,7 +40,9 @@ class ResultsSection(BaseSection):
         self._sorted_by: tuple[int, bool] | None = None  # column, and whether it ascends
         self._rows: list[Run] = []
         table = self.widgets.runsTable
-        set_columns(table, (NAME, *(title for title, _of, _form in COLUMNS)), [0], TABLE_HEIGHT)
+        # A unit stands below its name: the panel is narrow, and the width is for the names of the results.
+        titles = [title.replace(" (", "\n(") for title, _of, _form in COLUMNS]
+        set_columns(table, (NAME, *titles), [0], TABLE_HEIGHT)
         table.connect("itemSelectionChanged()", self._row_selected)
         table.connect("itemChanged(QTableWidgetItem*)", lambda item=None: self._row_checked())
         table.horizontalHeader().connect("sectionClicked(int)", self._sort)

@@ -18,7 +18,7 @@ from ..controls import signals_blocked
 from ..section import BaseSection
 from ..session import Job
 from ..text import as_text, escaped
-from ..titles import method_title, stage_title
+from ..titles import method_title, preset_title, stage_title
 
 LIST_HEIGHT = 210
 
@@ -212,7 +212,7 @@ def _hint(choice: Choice | None, errors: bool) -> str:
     if errors:
         return escaped(_("The volumes cannot be registered yet; see the Register page for the reason."))
     return escaped(
-        _("{moving} to {fixed}, with the preset chosen on the Register page.").format(
-            moving=choice.moving.GetName(), fixed=choice.fixed.GetName()
+        _("{moving} to {fixed}, preset {preset} (change it on the Register page).").format(
+            moving=choice.moving.GetName(), fixed=choice.fixed.GetName(), preset=preset_title(choice.preset)
         )
     )

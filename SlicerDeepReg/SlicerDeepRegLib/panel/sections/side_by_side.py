@@ -134,4 +134,6 @@ class SideBySideSection(BaseSection):
 
 def _described(run: Run) -> str:
     facts = run.facts
-    return f"{run.name} ({method_title(facts.get('method', ''))}, {preset_title(facts.get('preset', ''))})"
+    how = [method_title(facts.get("method", "")), preset_title(facts.get("preset", ""))]
+    more = [part for part in how if part and part not in run.name]  # several methods' results are named after them
+    return f"{run.name} ({', '.join(more)})" if more else run.name
