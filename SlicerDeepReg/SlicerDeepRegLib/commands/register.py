@@ -166,7 +166,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         choices=RESULT_OUTPUTS,
         default=RESULT_OUTPUTS,
         metavar="OUTPUT",
-        help=f"write only these, and result.json: {', '.join(RESULT_OUTPUTS)} (default: all)",
+        help=f"write only these, into the scene too, and result.json: {', '.join(RESULT_OUTPUTS)} (default: all)",
     )
     parser.add_argument("--scene", action="store_true", help="also write scene.mrb and pictures (needs slicer-core)")
     parser.add_argument(
@@ -295,7 +295,7 @@ def run(options: argparse.Namespace) -> int:
             fixed = _series_read(result.fixed, "fixed image", series[0])
             moving = _series_read(result.moving, "moving image", series[1])
             write_registration(result.transform, fixed, moving, folder / OUTPUT_FILES["dicom"], __version__)
-        pictures = write_scene(result, folder) if options.scene else []
+        pictures = write_scene(result, folder, options.keep) if options.scene else []
         if options.report or options.identifiers:
             pictures = pictures or write_pictures(result, folder)
             write_report(result, folder, pictures, identifiers=options.identifiers)

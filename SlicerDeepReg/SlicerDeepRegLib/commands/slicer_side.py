@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from ..types import OUTPUT_FILES, Image, InputError, Result
+from ..types import OUTPUT_FILES, RESULT_OUTPUTS, Image, InputError, Result
 
 
 def check_slicer() -> None:
@@ -22,9 +22,13 @@ def check_slicer() -> None:
         ) from error
 
 
-def write_scene(result: Result, folder: Path) -> list[str]:
-    """Write the pictures, where OpenGL works, and scene.mrb; returns the names of the files."""
-    return _write(result, folder, scene=True)
+def write_scene(result: Result, folder: Path, keep: Collection[str] = RESULT_OUTPUTS) -> list[str]:
+    """Write the pictures, where OpenGL works, and scene.mrb; returns the names of the files.
+
+    Args:
+        keep: the outputs of ``RESULT_OUTPUTS`` that the scene is to hold, beside the images.
+    """
+    return _write(result, folder, keep)
 
 
 def write_pictures(result: Result, folder: Path) -> list[str]:
@@ -34,10 +38,10 @@ def write_pictures(result: Result, folder: Path) -> list[str]:
     except InputError:
         print("The report has no pictures: they need slicer-core (pip install slicer-core).", file=sys.stderr)
         return []
-    return _write(result, folder, scene=False)
+    return _write(result, folder, None)
 
 
-def _write(result: Result, folder: Path, scene: bool) -> list[str]:
+def _write(result: Result, folder: Path, keep: Collection[str] | None) -> list[str]:
     check_slicer()
     from ..mrml.host import NO_OPENGL, Host, opengl_works
     from ..mrml.pictures import draw
@@ -51,10 +55,31 @@ def _write(result: Result, folder: Path, scene: bool) -> list[str]:
         nodes = add_result(host.scene, result)
         if can_draw:
             names = draw(host, result, nodes, folder)
-        if not scene:
+        if keep is None:
             return names
+        for name in set(nodes) & set(RESULT_OUTPUTS) - set(keep):
+            host.scene.RemoveNode(nodes[name])
         host.save(str(folder / OUTPUT_FILES["scene"]))
+    if "transform" in keep:
+        _shrink(folder / OUTPUT_FILES["scene"], result)
     return [*names, OUTPUT_FILES["scene"]]
+
+
+def _shrink(scene: Path, result: Result) -> None:
+    """Put our file of the transform into the scene, which is an eighth of Slicer's."""
+    field = result.transform.field
+    if field is None or min(field.grid.size_ijk) < 2:  # of a slice, Slicer's has two
+        return
+    from ..files.bundles import replace_in_bundle
+    from ..files.transform_files import write_transform
+    from ..processes.folders import private_folder
+
+    with private_folder("slicerdeepreg-") as folder:
+        own = scene.parent / OUTPUT_FILES["transform"]
+        if not own.is_file():
+            own = folder / OUTPUT_FILES["transform"]
+            write_transform(result.transform, own)
+        replace_in_bundle(scene, own.suffix, own)
 
 
 def write_segmentation_scene(

@@ -1,10 +1,15 @@
 """A result in Slicer's scene: its nodes, its .mrb, and the pictures that Slicer's own views draw of it."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import slicer
 import slicer.util
 from helpers.cases import Case
+from SlicerDeepRegLib.commands.slicer_side import write_scene
+from SlicerDeepRegLib.files.bundles import replace_in_bundle
+from SlicerDeepRegLib.files.transform_files import write_transform
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.mrml.display import draw_glyphs
 from SlicerDeepRegLib.mrml.host import NO_OPENGL, Host, opengl_works
@@ -140,3 +145,41 @@ def brightness(picture):
 
 def closeness(first, second):
     return np.corrcoef(first[..., 0].ravel(), second[..., 0].ravel())[0, 1]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_scene_of_the_command_is_small_and_moves_points_alike(needs_opengl, host, result, tmp_path, kept):
+    if kept:
+        write_transform(result.transform, tmp_path / "transform.h5")
+    names = write_scene(result, tmp_path)
+    assert "scene.mrb" in names and sorted(p.name for p in tmp_path.iterdir() if p.suffix in (".h5", ".mrb")) == (
+        ["scene.mrb", "transform.h5"] if kept else ["scene.mrb"]
+    )
+    with zipfile.ZipFile(tmp_path / "scene.mrb") as bundle:
+        (written,) = [item for item in bundle.infolist() if item.filename.endswith(".h5")]
+    field = result.transform.field.displacement_lps_mm
+    assert written.file_size < field.size * 8 / 4  # Slicer's own are doubles
+    host.load(str(tmp_path / "scene.mrb"))
+    node = host.scene.GetFirstNodeByName("Transform, fixed to moving").GetTransformFromParent()
+    points = result.fixed.grid.center_lps_mm + np.random.default_rng(0).uniform(-8, 8, (20, 3))
+    there = np.array([node.TransformPoint(*(point * [-1, -1, 1])) for point in points]) * [-1, -1, 1]
+    np.testing.assert_allclose(there, fixed_to_moving(result.transform, points), atol=0.05)
+
+
+def test_the_scene_of_the_command_holds_what_is_wanted(needs_opengl, result, tmp_path):
+    write_scene(result, tmp_path, keep=("warped", "inverse"))
+    with Host() as host:
+        host.load(str(tmp_path / "scene.mrb"))
+        volumes = {node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLVolumeNode")}
+        assert {name.partition(":")[0] for name in volumes} == {"Fixed", "Moving", "Warped", "Fixed labels"}
+        assert not slicer.util.getNodesByClass("vtkMRMLTransformNode")
+
+
+def test_a_bundle_without_that_file_stays_as_it_is(tmp_path):
+    bundle = tmp_path / "scene.mrb"
+    with zipfile.ZipFile(bundle, "w") as new:
+        new.writestr("scene/scene.mrml", "<MRML/>")
+    before = bundle.read_bytes()
+    with pytest.raises(ValueError, match="holds 0 files that end with .h5"):
+        replace_in_bundle(bundle, ".h5", bundle)
+    assert bundle.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["scene.mrb"]
