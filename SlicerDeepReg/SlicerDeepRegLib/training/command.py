@@ -65,7 +65,14 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         "--label-maps",
         type=Path,
         metavar="FOLDER",
-        help="label maps of whole brains, FreeSurfer's numbers, one file for each person: images are painted on them",
+        help="label maps of whole brains, FreeSurfer's numbers, one file for each person: images are painted on them; "
+        "with --data, real pairs of one contrast are mixed in",
+    )
+    group.add_argument(
+        "--real-part",
+        type=float,
+        metavar="P",
+        help="with --label-maps and --data: part of the steps that are made of the images in --data (default: 0.5)",
     )
     group.add_argument(
         "--prepare-only",

@@ -33,6 +33,7 @@ from .label_maps.source import (
     StructureSource,
     grid_size,
 )
+from .mixed import MixedSource, first_ones, part_of
 from .plan import Plan, kept_precision
 from .precision import precision_by_device
 from .recipe import Prepared, prepare_subjects
@@ -179,24 +180,29 @@ def _label_map_inputs(setup: Setup) -> TrainingInputs:
     dimensions = request.dimensions or (len(request.size_ijk) if request.size_ijk else max(setup.card.dimensions))
     voxel_mm, shape = _painted(setup, dimensions, LABEL_MAP_VOXEL_MM[dimensions])
     cache, device = _cache(request), setup.device
+    recipe = {"intensity": "unit", "voxel_mm": voxel_mm, "orientation": "RAS" if dimensions == 3 else None}
+    real = _real_pairs(setup, *_subjects(setup, recipe, shape[::-1])) if request.data else None
     maps, velocities = _once(setup, lambda tell: related_label_maps(request.label_maps, cache, device, tell))
     training, held_out = people(len(maps), request.seed)
-    plan = _plan(
-        setup,
-        data=_about_maps(maps, training, held_out, settings),
-        about_data=f"images of random contrast painted on the label maps of {len(training)} people",
-        shape=shape,
-        recipe={"intensity": "unit", "voxel_mm": voxel_mm, "orientation": "RAS" if dimensions == 3 else None},
-        pairs=None,
-        known_field=True,
-    )
+    data = _about_maps(maps, training, held_out, settings)
+    about_data = f"images of random contrast painted on the label maps of {len(training)} people"
+    if real is not None:
+        data.update(real.data(), real_part=request.real_part)
+        about_data += f", and {100 * request.real_part:.0f}% of the steps on {real.about()}"
+    plan = _plan(setup, data=data, about_data=about_data, shape=shape, recipe=recipe, pairs=None, known_field=True)
 
     def source(places: Sequence[int], stream: int) -> LabelMapSource:
         chosen = [maps[n] for n in places]
         kind = LabelMapSource if dimensions == 3 else SliceSource
         return kind(chosen, velocities[list(places)], shape, voxel_mm, request.seed, settings, stream)
 
-    return TrainingInputs(source(training, TRAINING), source(held_out, HELD_OUT) if held_out else None, plan)
+    made: Source = source(training, TRAINING)
+    made_held_out: Source | None = source(held_out, HELD_OUT) if held_out else None
+    if real is None:
+        return TrainingInputs(made, made_held_out, plan)
+    return TrainingInputs(
+        MixedSource(made, real.source(), part_of(request.seed, request.real_part)), real.beside(made_held_out), plan
+    )
 
 
 def _structure_inputs(setup: Setup) -> TrainingInputs:
@@ -309,38 +315,70 @@ def _image_inputs(setup: Setup) -> TrainingInputs:
     index, subjects = _subjects(setup, recipe)
     if request.joint:
         return _joint_inputs(setup, index, subjects, recipe)
-    pairing = request.pairing or ("given" if _gives_training_pairs(index) else setup.schedule.pairing)
-    pairs = make_pairs(index, pairing, "train", request.atlas)
-    held_out = make_pairs(index, pairing, "val", request.atlas)[: request.validation_pairs]
+    real = _real_pairs(setup, index, subjects)
     first = _complete(recipe, subjects, setup.resample)
-    if not held_out:
+    if not real.held_out:
         setup.say("Nothing to validate on: the held-out images make no pair. The last weights will be the model.")
-    used = sorted({name for pair in pairs for name in (pair.moving, pair.fixed)})
     plan = _plan(
-        setup,
-        data={
-            "images": len(used),
-            "pairs": len(pairs),
-            "pairing": pairing,
-            "files": _fingerprint(pairs, subjects),
-        },
-        about_data=f"{len(used)} images of {request.data.resolve().name} ({len(pairs)} pairs, {pairing})",
-        shape=first.shape,
-        recipe=recipe,
-        pairs=len(pairs),
+        setup, data=real.data(), about_data=real.about(), shape=first.shape, recipe=recipe, pairs=len(real.pairs)
     )
-    source = PairSource(
-        pairs,
-        subjects,
-        request.seed,
-        redraw=pairing == "random",
-        groups={name: subject.group for name, subject in index.subjects.items()},
-        augment=setup.augment,
-        mirrored_axes=setup.mirrored_axes,
-        workers=setup.workers,
-        match=setup.match,
-    )
-    return TrainingInputs(source, _validation_source(held_out, subjects, setup), plan)
+    return TrainingInputs(real.source(), _validation_source(real.held_out, subjects, setup), plan)
+
+
+@dataclass(frozen=True)
+class _RealPairs:
+    """Pairs of images on disk, to train on and held out."""
+
+    setup: Setup
+    index: DatasetIndex
+    subjects: dict[str, Prepared]
+    pairing: str
+    pairs: Sequence[Pair]
+    held_out: Sequence[Pair]
+
+    @property
+    def used(self) -> list[str]:
+        return sorted({name for pair in self.pairs for name in (pair.moving, pair.fixed)})
+
+    def data(self) -> dict[str, Any]:
+        """Return what decides the pairs, as plain values."""
+        return {
+            "images": len(self.used),
+            "pairs": len(self.pairs),
+            "pairing": self.pairing,
+            "files": _fingerprint(self.pairs, self.subjects),
+        }
+
+    def about(self) -> str:
+        folder = self.setup.request.data.resolve().name
+        return f"{len(self.used)} images of {folder} ({len(self.pairs)} pairs, {self.pairing})"
+
+    def source(self) -> PairSource:
+        setup = self.setup
+        return PairSource(
+            self.pairs,
+            self.subjects,
+            setup.request.seed,
+            redraw=self.pairing == "random",
+            groups={name: subject.group for name, subject in self.index.subjects.items()},
+            augment=setup.augment,
+            mirrored_axes=setup.mirrored_axes,
+            workers=setup.workers,
+            match=setup.match,
+        )
+
+    def beside(self, made: Source | None) -> Source | None:
+        """Return the held-out pairs beside made ones; half of those that are validated on are real, if there are."""
+        count = min(len(self.held_out), -(-self.setup.request.validation_pairs // 2))
+        real = _validation_source(self.held_out[:count], self.subjects, self.setup)
+        return MixedSource(made, real, first_ones(count)) if made is not None and real is not None else made or real
+
+
+def _real_pairs(setup: Setup, index: DatasetIndex, subjects: dict[str, Prepared]) -> _RealPairs:
+    request = setup.request
+    pairing = request.pairing or ("given" if _gives_training_pairs(index) else setup.schedule.pairing)
+    held_out = make_pairs(index, pairing, "val", request.atlas)[: request.validation_pairs]
+    return _RealPairs(setup, index, subjects, pairing, make_pairs(index, pairing, "train", request.atlas), held_out)
 
 
 def _joint_inputs(
@@ -390,11 +428,13 @@ def _joint_inputs(
     return TrainingInputs(source, _validation_source(held_out, subjects, setup), plan)
 
 
-def _subjects(setup: Setup, recipe: Mapping[str, Any]) -> tuple[DatasetIndex, dict[str, Prepared]]:
-    """Return the index of the data with splits, and the prepared subjects by name."""
+def _subjects(
+    setup: Setup, recipe: Mapping[str, Any], size_ijk: Sequence[int] | None = None
+) -> tuple[DatasetIndex, dict[str, Prepared]]:
+    """Return the index of the data with splits, and the prepared subjects by name; of that size if it is given."""
     request, schedule = setup.request, setup.schedule
     index = read_dataset_index(request.data, request.images, request.labels, request.masks)
-    subjects, left_out = _prepared(setup, index, recipe)
+    subjects, left_out = _prepared(setup, index, recipe, size_ijk)
     for why in left_out:
         setup.say(f"Left out: {why}")
     if len(subjects) < 2:
@@ -415,10 +455,12 @@ def _subjects(setup: Setup, recipe: Mapping[str, Any]) -> tuple[DatasetIndex, di
     return index, subjects
 
 
-def _prepared(setup: Setup, index: DatasetIndex, recipe: Mapping[str, Any]) -> tuple[dict[str, Prepared], list[str]]:
+def _prepared(
+    setup: Setup, index: DatasetIndex, recipe: Mapping[str, Any], size_ijk: Sequence[int] | None
+) -> tuple[dict[str, Prepared], list[str]]:
     """Prepare all images."""
     request = setup.request
-    size = request.size_ijk or setup.schedule.size_ijk
+    size = size_ijk or request.size_ijk or setup.schedule.size_ijk
     free_axis = None if not request.slices else "ijk".index(request.slices)
     if request.slices and size and len(size) == 2:  # of the slices; as many of them as there are
         size = list(size)

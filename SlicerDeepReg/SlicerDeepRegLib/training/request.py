@@ -23,7 +23,8 @@ class TrainingRequest:
         network: name of a network's card, or NAME:VARIANT.
         output: folder for model, checkpoint, log and pictures.
         data: a folder, a CSV or a dataset.json; or ``synthetic``: one of ``synthetic.KINDS``; or ``label_maps``: a
-            folder of label maps of whole brains, on which images are painted.
+            folder of label maps of whole brains, on which images are painted, alone or with ``data`` beside it.
+        real_part: of the steps that ``data`` makes, where it stands beside ``label_maps``, above 0 and below 1.
         images, labels, masks: see ``dataset.read``. pairing, atlas: see ``dataset.pairs``.
         size_ijk: images are cut or padded to it, or with ``resample`` resampled to it.
         voxel_mm, orientation: of the recipe.
@@ -49,6 +50,7 @@ class TrainingRequest:
     data: Path | None = None
     synthetic: str | None = None
     label_maps: Path | None = None
+    real_part: float = 0.5
     images: str | None = None
     labels: str | None = None
     masks: str | None = None
@@ -160,17 +162,19 @@ def checked(request: TrainingRequest) -> tuple[Card, Schedule]:
         InputError: something that can be known before any work is wrong.
     """
     chosen = card(request.network)
-    if [bool(request.data), bool(request.synthetic), bool(request.label_maps)].count(True) != 1:
+    if bool(request.synthetic) == bool(request.data or request.label_maps):
         raise InputError(
-            "Give what to train on: --data FOLDER, --label-maps FOLDER, or --synthetic for pairs that are made; one of "
-            "them."
+            "Give what to train on: --data FOLDER, --label-maps FOLDER, both of these, or --synthetic for pairs that "
+            "are made."
         )
+    if request.real_part != TrainingRequest.real_part and not (request.data and request.label_maps):
+        raise InputError("--real-part says how --data and --label-maps are mixed. Give both, or leave it out.")
     schedule = find_schedule(chosen, schedule_name(request))
     _check_numbers(request)
     made = "--synthetic" if request.synthetic else "--label-maps"
-    if request.epochs and not request.data:
+    if request.epochs and (request.label_maps or not request.data):
         raise InputError(f"Pairs that are made ({made}) have no epochs: every pair is new. Give --steps instead.")
-    if request.joint and not request.data:
+    if request.joint and (request.label_maps or not request.data):
         raise InputError(f"Joint training needs images with labels: --data, not {made}.")
     if request.label_maps:
         _check_label_maps(request)
@@ -182,14 +186,16 @@ def checked(request: TrainingRequest) -> tuple[Card, Schedule]:
 
 
 #: Options that decide what is made of images on disk, which painted ones are not.
-_OF_IMAGES = ("images", "labels", "masks", "pairing", "atlas", "orientation", "augment", "mirror", "validation")
-_OF_IMAGES += ("workers", "skip_bad", "resample", "match")
+_OF_IMAGES = ("images", "labels", "masks", "pairing", "atlas", "augment", "mirror", "validation")
+_OF_IMAGES += ("workers", "skip_bad", "match")
 _OPTIONS = {"pairing": "pairs", "skip_bad": "on-bad-image", "changed": "set"}
 
 
 def _check_label_maps(request: TrainingRequest) -> None:
-    """Raise InputError for what would change nothing beside label maps."""
-    _refuse(request, _OF_IMAGES, "images on disk (--data)")
+    """Raise InputError for what would change nothing beside label maps, which decide how images lie."""
+    if not request.data:
+        _refuse(request, _OF_IMAGES, "images on disk (--data)")
+    _refuse(request, ("orientation", "resample"), "images alone")
 
 
 def _refuse(request: TrainingRequest, names: Iterable[str], what: str) -> None:
@@ -217,6 +223,7 @@ def _check_numbers(request: TrainingRequest) -> None:
         "--name": request.name is not None and not _is_name(request.name) and f"of letters, digits, - and _; {NAMED}",
         "--size": bool(request.size_ijk) and min(request.size_ijk) < 16 and "16 voxels or more along each axis",
         "--voxel-mm": request.voxel_mm is not None and not 0.01 <= request.voxel_mm <= 100 and "0.01 to 100 mm",
+        "--real-part": not 0 < request.real_part < 1 and "a part, above 0 and below 1",
         "--joint": request.joint not in (None, *SEGMENTATIONS) and f"one of {', '.join(SEGMENTATIONS)}",
         "--ratio": request.ratio is not None and not 0 < request.ratio <= 1 and "a part, above 0 to 1",
         "--slices": request.slices not in (None, "i", "j", "k") and "one of i, j, k",

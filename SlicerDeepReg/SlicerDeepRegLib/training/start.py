@@ -21,6 +21,7 @@ from .inputs import Setup, training_inputs, weights_of
 from .joint import SEGMENTATION_FOLDER, JointObjective, JointTask, build_joint
 from .label_maps.source import LabelMapSource
 from .loop import Ended, LoopSettings, Trainer, outputs
+from .mixed import MixedSource
 from .objective import Objective, Weights
 from .plan import Plan, check_same, write_plan
 from .precision import faster_precision
@@ -131,7 +132,7 @@ def _with_precision(
 
 def _objective(plan: Plan, source: Source) -> Objective | JointObjective:
     labels = source.labels if isinstance(source, (SyntheticSource, LabelMapSource)) else None
-    structures = 12 if isinstance(source, LabelMapSource) else 8  # of 32, some of them small
+    structures = 12 if isinstance(source, (LabelMapSource, MixedSource)) else 8  # of 32, some of them small
     objective = Objective(plan.network, plan.loss, Weights(**plan.weights), labels, structures)
     if not plan.joint:
         return objective

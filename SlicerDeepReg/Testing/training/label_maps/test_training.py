@@ -123,8 +123,12 @@ def test_a_picture_shows_image_truth_and_what_is_seen_in_that_order():
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ({"data": "scans"}, "one of them"),
-        ({"synthetic": "brains"}, "one of them"),
+        ({"synthetic": "brains"}, "both of these, or --synthetic"),
+        ({"real_part": 0.3}, "--real-part says how --data and --label-maps are mixed"),
+        ({"data": "scans", "real_part": 1.0}, "--real-part must be a part, above 0 and below 1"),
+        ({"data": "scans"}, "scans do not exist"),
+        ({"data": "scans", "orientation": "LPS"}, "--orientation belong to images alone"),
+        ({"data": "scans", "joint": "unet"}, "Joint training needs images with labels: --data, not --label-maps"),
         ({"network": "structures", "data": "scans"}, "trained on label maps alone"),
         ({"network": "structures", "label_maps": None, "synthetic": "brains"}, "trained on label maps alone"),
         ({"network": "structures", "joint": "unet"}, "--joint and --slices do not belong"),
