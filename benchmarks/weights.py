@@ -72,7 +72,7 @@ def _stages():
     for name, network, steps, seconds, precision in (
         ("msrd-net-small", "msrd-net:small", 5000, 1.1, "fp32"),
         ("wavemorph-3mm", "wavemorph", 2600, 2.1, "fp32"),
-        ("fmirnet-1-3mm", "fmirnet:1", 1800, 3.4, "fp32"),
+        ("fmirnet-1-3mm", "fmirnet:1", 1350, 3.4, "fp32"),
         ("unfolding-1-3mm", "unfolding:stages-1", 2600, 2.7, "fp32"),
         ("caml-once-3mm", "caml:no-carsc", 1100, 5.5, "bf16"),
     ):

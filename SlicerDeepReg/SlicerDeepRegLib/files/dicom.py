@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..geometry.points import apply_matrix
 from ..types import Field, Grid, InputError, Transform
 from .dicom_slices import chosen, groups_in
 
@@ -37,10 +38,30 @@ class Series:
     Attributes:
         first: the header of its first file, a pydicom Dataset without pixels.
         instances: (SOP class UID, SOP instance UID) of each file.
+        positions_lps_mm: of the first pixel of each file that has one of its own.
     """
 
     first: Any
     instances: tuple[tuple[str, str], ...]
+    positions_lps_mm: tuple[tuple[float, ...], ...] = ()
+
+    def off_mm(self, grid: Grid) -> float:
+        """Return how far a slice lies from the slices of a grid at most; 0 where the files do not say.
+
+        Rows, columns and the order of the slices may be reversed.
+        """
+        axes = self.first.get("ImageOrientationPatient")
+        if not self.positions_lps_mm or axes is None:
+            return 0.0
+        i, j, k = (np.arange(n) for n in grid.size_ijk)
+        corners = np.stack(np.meshgrid(i[[0, -1]], j[[0, -1]], k, indexing="ij"), -1).reshape(-1, 3)
+        places = apply_matrix(grid.ijk_to_lps, corners.astype(float))
+        off = [np.linalg.norm(places - position, axis=1).min() for position in np.array(self.positions_lps_mm)]
+        sides_mm = grid.spacing_mm[:2] * np.maximum(1, np.array(grid.size_ijk[:2]) - 1)
+        for axis in np.array(axes, float).reshape(2, 3):  # a turn about the first pixels moves the last ones
+            along = np.abs(grid.direction[:, :2].T @ axis)
+            off.append(np.sqrt(max(0.0, 2 - 2 * along.max())) * sides_mm.max())
+        return float(max(off))
 
 
 def read_series(files: Sequence[Path], role: str) -> Series:
@@ -71,7 +92,15 @@ def read_series(files: Sequence[Path], role: str) -> Series:
             f"The {role} has no Frame of Reference UID in its DICOM header, so a DICOM registration object cannot "
             "refer to it. Export the series again, or leave out the DICOM object."
         )
-    return Series(headers[0], tuple((str(header.SOPClassUID), str(header.SOPInstanceUID)) for header in headers))
+    return Series(
+        headers[0],
+        tuple((str(header.SOPClassUID), str(header.SOPInstanceUID)) for header in headers),
+        tuple(
+            tuple(float(number) for number in header.ImagePositionPatient)
+            for header in headers
+            if len(header.get("ImagePositionPatient") or ()) == 3
+        ),
+    )
 
 
 def read_folder(path: Path, role: str, series: str = "") -> Series:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import slicer
@@ -16,7 +16,7 @@ from .facts import scene_facts, worst_place
 from .maps import show_jacobian
 from .nodes import FLIP, add_text_columns, add_transform, add_volume
 from .outlines import FIXED, MOVING
-from .runs import MARK, Run, matrix_to_world, node_name, own, put_into, remove
+from .runs import MARK, Run, node_name, own, place_of, put_into, remove
 from .scene import add_distances, display_range
 from .segments import add_segment
 
@@ -33,6 +33,7 @@ def add_run(
     segmentation: slicer.vtkMRMLNode | None = None,
     label_names: dict[int, str] | None = None,
     fixed_segmentation: slicer.vtkMRMLNode | None = None,
+    places: Mapping[str, Any] | None = None,
 ) -> Run:
     """Add a result to the scene; on any failure nothing of it stays there.
 
@@ -47,6 +48,8 @@ def add_run(
         segmentation: the moving segmentation node whose names and colors the warped one takes.
         label_names: name of each warped label.
         fixed_segmentation: that of the fixed volume, referred to.
+        places: of "fixed" and "moving" when they were registered (:func:`runs.place_of`); where they lie now when left
+            out.
     """
     run = Run(scene.AddNode(_run_node(name)))
     try:
@@ -65,7 +68,9 @@ def add_run(
         if table:
             run.set("table", _add_table(scene, table, node_name(run, "table")))
         own_facts = scene_facts(result, moving_world_to_local)
-        own_facts["moving_to_world_ras"] = matrix_to_world(moving) if moving is not None else None
+        if places is None:
+            places = {role: place_of(node) for role, node in (("fixed", fixed), ("moving", moving)) if node is not None}
+        own_facts["places"] = places
         run.node.SetAttribute(MARK, json.dumps({**own_facts, **facts}, default=float))
         group_nodes(scene, run)
     except BaseException:

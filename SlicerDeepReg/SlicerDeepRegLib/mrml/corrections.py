@@ -15,7 +15,7 @@ import slicer.util
 from ..geometry.points import fixed_to_moving
 from ..types import InputError
 from .nodes import flipped
-from .runs import Run, moving_is_where_it_was, transform_of
+from .runs import Run, check_fixed_place, moving_is_where_it_was, transform_of
 
 #: The reference of a line to its result, and of a result to the one that it corrects.
 CORRECTS = "DeepReg.corrects"
@@ -114,7 +114,7 @@ def partners_of(run: Run, corrections: list[Correction]) -> tuple[np.ndarray, np
     """Return the landmarks that corrections stand for, (N, 3) in the fixed and in the moving volume, world LPS mm.
 
     Raises:
-        InputError: the moving volume is not where it was, or the run has lost its transform.
+        InputError: a volume is not where it was, or the run has lost its transform.
     """
     root = root_of(run)
     if root.facts.get("had_initial"):
@@ -128,6 +128,7 @@ def partners_of(run: Run, corrections: list[Correction]) -> tuple[np.ndarray, np
             "back under the transform of then, or under none."
         )
     try:
+        check_fixed_place(root)
         transform = transform_of(root)
     except ValueError as error:
         raise InputError(str(error)) from error

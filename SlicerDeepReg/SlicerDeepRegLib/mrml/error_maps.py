@@ -16,7 +16,7 @@ from ..geometry.points import apply_matrix, spread_mm, voxel_centers_lps
 from ..metrics.content import content_of
 from ..types import Grid, Image
 from .nodes import flipped, grid_of, grid_part, in_turn
-from .runs import Run, linear_ras, own
+from .runs import Run, lay_alike, linear_ras, own
 from .scene import add_distances, show_distances
 
 #: Maps are computed at so many points at most; the views interpolate between them.
@@ -52,7 +52,9 @@ def way_back(run: Run, runs: Sequence[Run]) -> Run | None:
     if fixed is None or moving is None:
         return None
     opposite = [
-        candidate for candidate in runs if candidate.get("fixed") is moving and candidate.get("moving") is fixed
+        candidate
+        for candidate in runs
+        if candidate.get("fixed") is moving and candidate.get("moving") is fixed and lay_alike(run, candidate, True)
     ]
     same = [candidate for candidate in opposite if candidate.facts.get("method") == run.facts.get("method")]
     return (same or opposite or [None])[-1]
@@ -95,6 +97,11 @@ def disagreement(scene: slicer.vtkMRMLScene, runs: Sequence[Run]) -> tuple[slice
         run.get("fixed") is not runs[0].get("fixed") or run.get("moving") is not runs[0].get("moving") for run in runs
     ):
         raise ValueError("The selected results are of different volumes. Select results of the same two volumes.")
+    if any(not lay_alike(run, runs[0]) for run in runs[1:]):
+        raise ValueError(
+            "A volume was moved between the selected registrations, so that their results cannot be compared. Register "
+            "again with both where they lie now."
+        )
     grid, points = _sampled(runs[0])
     positions = np.stack([moved(in_world(run), points) for run in runs])
     error = spread_mm(positions).reshape(grid.shape_kji)

@@ -40,8 +40,10 @@ def movable(scene: slicer.vtkMRMLScene, run: Run, direction: str = TO_FIXED) -> 
     """
     start = run.get("moving" if direction == TO_FIXED else "fixed")
     owned = {node for one in runs(scene) for role in OWNED if (node := one.get(role)) is not None}
-    ours = {one.get("transform") for one in runs(scene)} | {one.get("transform_back") for one in runs(scene)}
+    ours = {one.get(role) for one in runs(scene) for role in ("transform", "transform_back")} - {None}
     parent = start.GetParentTransformNode() if start is not None else None
+    if parent in ours and _lay_under_nothing(run, start):  # it was moved along itself: the others lie where it lay
+        parent = None
     nodes = {node.GetID(): node for kind in KINDS for node in slicer.util.getNodesByClass(kind, scene)}
     end = run.get("fixed" if direction == TO_FIXED else "moving")
     return [
@@ -54,6 +56,13 @@ def movable(scene: slicer.vtkMRMLScene, run: Run, direction: str = TO_FIXED) -> 
         and not node.IsA("vtkMRMLSliceNode")
         and not (node.IsA("vtkMRMLModelNode") and node.GetName().endswith("Volume Slice"))
     ]
+
+
+def _lay_under_nothing(run: Run, node: slicer.vtkMRMLNode) -> bool:
+    """Return whether a volume of the run was under no transform when it was registered."""
+    role = "moving" if node is run.get("moving") else "fixed"
+    place = run.facts.get("places", {}).get(role)
+    return place is None or place["to_world_ras"] == np.eye(4).tolist()
 
 
 def transform_for(scene: slicer.vtkMRMLScene, run: Run, direction: str) -> slicer.vtkMRMLTransformNode:
@@ -98,7 +107,8 @@ def _where_it_lay(run: Run, local: np.ndarray, direction: str) -> np.ndarray:
     if parent is None:
         return local
     if parent in (run.get("transform"), run.get("transform_back")):  # it was moved along itself
-        matrix = run.facts.get("moving_to_world_ras") if role == "moving" else None
+        place = run.facts.get("places", {}).get(role)
+        matrix = None if place is None else place["to_world_ras"]
         return local if matrix is None else apply_matrix(np.array(matrix), local)
     to_world = local_to_world(start)
     return np.array([to_world.TransformPoint(point) for point in local]).reshape(-1, 3)
@@ -146,7 +156,10 @@ def moved_copies(
 
     A volume keeps its unit and what it is (a dose); values are interpolated linearly, labels are the nearest ones.
     """
-    transform, reference = transform_for(scene, run, direction), run.get("fixed" if direction == TO_FIXED else "moving")
+    role = "fixed" if direction == TO_FIXED else "moving"
+    transform, reference = transform_for(scene, run, direction), run.get(role)
+    if reference is None and any(node.IsA("vtkMRMLVolumeNode") for node in nodes):
+        raise ValueError(f"The {role} volume of {run.name}, on whose grid copies are made, was removed from the scene.")
     copies = []
     for node in nodes:
         name = scene.GenerateUniqueName(f"{node.GetName()} moved")

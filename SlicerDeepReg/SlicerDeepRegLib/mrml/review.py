@@ -18,7 +18,7 @@ from .maps import magnitude
 from .nodes import bounds_of
 from .outlines import MOVING, WARPED, Outlines
 from .review_volumes import ReviewVolumes
-from .runs import Run
+from .runs import Run, check_fixed_place
 
 DEFAULT_MODE = "fade"
 MODES = (DEFAULT_MODE, "swipe", "difference", "checkerboard", "jacobian", "magnitude")
@@ -61,10 +61,11 @@ class Review:
             after: the warped volume; False shows the moving volume as it was, for comparison.
 
         Raises:
-            ValueError: another mode, or the run is linear and has no displacement to show.
+            ValueError: another mode, the run is linear and has no displacement to show, or the fixed volume was moved.
         """
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}; it was {mode!r}")
+        check_fixed_place(run)
         fixed, moving = run.get("fixed"), run.get("warped" if after else "moving")
         background, foreground, opacity = fixed, moving, amount
         if mode == "jacobian":

@@ -11,9 +11,11 @@ from ..types import Image
 from .display import add_legend, diverging_colors, set_range, windowed
 from .nodes import add_volume, grid_of, grid_part, image_from_node, resampled
 from .runs import Run, own, remove_node
-from .scene import add_where
+from .scene import add_where, display_range
 from .world import placed_volume
 
+#: Attribute of a volume that was made by the windows of others: which windows these were.
+WINDOWS = "DeepReg.Windows"
 DIFFERENCE_COLORS = "Difference: blue moving darker, red moving brighter"
 
 
@@ -26,7 +28,7 @@ class ReviewVolumes:
 
     def __init__(self, scene: slicer.vtkMRMLScene) -> None:
         self.scene = scene
-        self._halves: tuple[Run, np.ndarray, np.ndarray] | None = None  # the two images that "swipe" combines
+        self._halves: tuple[Run, str, np.ndarray, np.ndarray] | None = None  # the two images that "swipe" combines
 
     def forget(self) -> None:
         """Free the images kept for swiping."""
@@ -50,20 +52,25 @@ class ReviewVolumes:
     def difference(self, run: Run, after: bool) -> slicer.vtkMRMLVolumeNode:
         """Return moving minus fixed, each scaled by its window, after registration or before."""
         role = "difference" if after else "difference_before"
-        node = run.get(role)
-        if node is not None:
+        node, windows = run.get(role), _windows(run)
+        if node is not None and node.GetAttribute(WINDOWS) == windows:
             return node
         fixed, shown = self._scaled_pair(run, run.get("warped") if after else self._on_grid(run, run.get("moving")))
         values = np.nan_to_num(shown - fixed).astype(np.float32)  # no data is no difference
-        node = add_volume(self.scene, Image(values, grid_of(run.get("warped"))), role)
-        set_range(node, -0.5, 0.5, diverging_colors(self.scene, DIFFERENCE_COLORS, middle=0.0))
-        add_legend(node, "Warped - fixed" if after else "Moving - fixed")
-        return own(self.scene, run, role, node)
+        if node is None:
+            node = add_volume(self.scene, Image(values, grid_of(run.get("warped"))), role)
+            set_range(node, -0.5, 0.5, diverging_colors(self.scene, DIFFERENCE_COLORS, middle=0.0))
+            add_legend(node, "Warped - fixed" if after else "Moving - fixed")
+            own(self.scene, run, role, node)
+        else:
+            slicer.util.updateVolumeFromArray(node, values)
+        node.SetAttribute(WINDOWS, windows)
+        return node
 
     def checkerboard(self, run: Run, squares: int = 8) -> slicer.vtkMRMLVolumeNode:
         """Return squares of the fixed and the warped volume in turn, each scaled by its window."""
-        node = run.get("checkerboard")
-        if node is not None:
+        node, windows = run.get("checkerboard"), _windows(run)
+        if node is not None and node.GetAttribute(WINDOWS) == windows:
             return node
         fixed, warped = self._scaled_pair(run, run.get("warped"))
         grid = grid_of(run.get("warped"))
@@ -72,15 +79,21 @@ class ReviewVolumes:
         cells = [np.floor(np.arange(n) * s / side).astype(int) for n, s in zip(grid.size_ijk, grid.spacing_mm)]
         odd = (cells[2][:, None, None] + cells[1][None, :, None] + cells[0][None, None, :]) % 2 == 1
         values = np.nan_to_num(np.where(odd, warped, fixed)).astype(np.float32)
-        node = add_volume(self.scene, Image(values, grid), "checkerboard")
-        set_range(node, 0.0, 1.0)
-        return own(self.scene, run, "checkerboard", node)
+        if node is None:
+            node = add_volume(self.scene, Image(values, grid), "checkerboard")
+            set_range(node, 0.0, 1.0)
+            own(self.scene, run, "checkerboard", node)
+        else:
+            slicer.util.updateVolumeFromArray(node, values)
+        node.SetAttribute(WINDOWS, windows)
+        return node
 
     def swipe(self, run: Run, amount: float) -> slicer.vtkMRMLVolumeNode:
         """Show the fixed volume on the patient's right of a border, the warped one on the left."""
-        if self._halves is None or self._halves[0] != run or run.get("swipe") is None:
-            self._halves = (run, *map(np.nan_to_num, self._scaled_pair(run, run.get("warped"))))
-        _, fixed, warped = self._halves
+        windows = _windows(run)
+        if self._halves is None or self._halves[:2] != (run, windows) or run.get("swipe") is None:
+            self._halves = (run, windows, *map(np.nan_to_num, self._scaled_pair(run, run.get("warped"))))
+        _, _, fixed, warped = self._halves
         grid = grid_of(run.get("warped"))
         leftwards = grid.direction[0] * (np.array(grid.size_ijk) > 1)  # how far each axis goes to the patient's left
         if np.abs(leftwards).max() < 1e-3:  # a sagittal slice: along its longer side
@@ -118,7 +131,8 @@ class ReviewVolumes:
         """Return fixed and another volume on the run's grid, each scaled to 0..1 by its window."""
         fixed = self._on_grid(run, run.get("fixed"))
         values = other if isinstance(other, np.ndarray) else slicer.util.arrayFromVolume(other)
-        return _windowed(fixed, run.get("fixed")), _windowed(values, run.get("moving") or run.get("warped"))
+        (low, high), (moving_low, moving_high) = (_window(node) for node in _windowed_by(run))
+        return windowed(fixed, low, high), windowed(values, moving_low, moving_high)
 
     def _on_grid(self, run: Run, node: slicer.vtkMRMLNode) -> np.ndarray:
         """Return one of the user's volumes, where it lies in the world, on the run's grid."""
@@ -133,6 +147,19 @@ class ReviewVolumes:
         return values
 
 
-def _windowed(values: np.ndarray, node: slicer.vtkMRMLNode) -> np.ndarray:
+def _windowed_by(run: Run) -> tuple[slicer.vtkMRMLVolumeNode, slicer.vtkMRMLVolumeNode]:
+    """Return the volumes whose windows scale what is compared: fixed and moving."""
+    return run.get("fixed"), run.get("moving") or run.get("warped")
+
+
+def _window(node: slicer.vtkMRMLVolumeNode) -> tuple[float, float]:
+    """Return a volume's window, lowest and highest value; one is chosen where it was never displayed."""
     display = node.GetDisplayNode()
-    return windowed(values, display.GetWindowLevelMin(), display.GetWindowLevelMax())
+    if display is None:
+        return display_range(image_from_node(node))
+    return display.GetWindowLevelMin(), display.GetWindowLevelMax()
+
+
+def _windows(run: Run) -> str:
+    """Return what a comparison by windows depends on."""
+    return " ".join(f"{value:.6g}" for node in _windowed_by(run) for value in _window(node))

@@ -16,7 +16,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from ..types import Field, Grid, Transform
-from .nodes import FLIP, grid_of, grid_part
+from .nodes import FLIP, grid_of, grid_part, ijk_to_ras
 
 MARK = "DeepReg.Run"
 #: What a run owns, and what the nodes are called after the run's name.
@@ -87,6 +87,11 @@ class Run:
         """Return the node of a role of ``OWNED``, or of "fixed" or "moving", which are the user's; or None."""
         return self.node.GetNodeReference(role)
 
+    def refers_to(self, node: slicer.vtkMRMLNode) -> bool:
+        """Return whether a node, or one that just left the scene, is a volume or the transform of this run."""
+        roles = ("fixed", "moving", "warped", "jacobian", "transform")
+        return any(self.node.GetNodeReferenceID(role) == node.GetID() for role in roles)
+
     def set(self, role: str, node: slicer.vtkMRMLNode) -> None:
         self.node.SetNodeReferenceID(role, node.GetID())
 
@@ -109,16 +114,69 @@ class Run:
                 )
 
 
-def moving_is_where_it_was(run: Run) -> bool:
-    """Return whether the moving volume exists and is where it was when the run was added.
+def place_of(node: slicer.vtkMRMLVolumeNode) -> dict[str, Any]:
+    """Return where a volume lies, plain values.
 
-    Under a transform that is not linear this is unknown and assumed.
+    Returns:
+        to_world_ras, the (4, 4) matrix of its parent transforms, RAS mm, None if they are not linear; ijk_to_ras, that
+        from its voxels to its own coordinates; and its size_ijk.
     """
-    moving, then = run.get("moving"), run.facts.get("moving_to_world_ras")
-    if moving is None or then is None:
-        return moving is not None
-    now = matrix_to_world(moving)
-    return now is not None and all(abs(a - b) < 1e-4 for a, b in zip(sum(now, []), sum(then, [])))
+    image = node.GetImageData()
+    return {
+        "to_world_ras": matrix_to_world(node),
+        "ijk_to_ras": ijk_to_ras(node).tolist(),
+        "size_ijk": list(image.GetDimensions()) if image is not None else [0, 0, 0],
+    }
+
+
+def is_where_it_was(run: Run, role: str) -> bool:
+    """Return whether the run's "fixed" or "moving" volume exists and lies where it was registered, in the world.
+
+    Under a transform that is not linear only its own grid is compared, and the transform taken to be the same.
+    """
+    node, then = run.get(role), run.facts.get("places", {}).get(role)
+    if node is None or then is None:
+        return node is not None
+    return _alike(place_of(node), then)
+
+
+def moving_is_where_it_was(run: Run) -> bool:
+    """Return whether the moving volume exists and lies where it was registered."""
+    return is_where_it_was(run, "moving")
+
+
+def lay_alike(run: Run, other: Run, opposite: bool = False) -> bool:
+    """Return whether the two volumes of both runs lay at the same places when they were registered.
+
+    Args:
+        opposite: the other run's fixed volume is this one's moving volume.
+    """
+    roles = ("fixed", "moving")
+    first, second = (one.facts.get("places", {}) for one in (run, other))
+    pairs = [(first.get(a), second.get(b)) for a, b in zip(roles, roles[::-1] if opposite else roles)]
+    return all(_alike(a, b) for a, b in pairs if a is not None and b is not None)
+
+
+def _alike(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    if first["size_ijk"] != second["size_ijk"]:
+        return False
+    if first["to_world_ras"] is None or second["to_world_ras"] is None:
+        alike = first["to_world_ras"] is second["to_world_ras"]
+        return alike and bool(np.allclose(first["ijk_to_ras"], second["ijk_to_ras"], atol=1e-4))
+    matrices = [np.array(place["to_world_ras"]) @ place["ijk_to_ras"] for place in (first, second)]
+    return bool(np.allclose(*matrices, atol=1e-4))
+
+
+def check_fixed_place(run: Run) -> None:
+    """Raise ValueError where the fixed volume does not lie under the warped one any more: nothing fits it there."""
+    fixed, warped = run.get("fixed"), run.get("warped")
+    if fixed is None or warped is None or (is_where_it_was(run, "fixed") and warped.GetParentTransformNode() is None):
+        return
+    if not _alike(place_of(fixed), place_of(warped)):  # both may have been moved alike
+        raise ValueError(
+            f"{run.get('fixed').GetName()} is not where it was when {run.name} was registered. Put it back there, or "
+            "register again."
+        )
 
 
 def matrix_to_world(node: slicer.vtkMRMLNode) -> list[list[float]] | None:

@@ -86,3 +86,11 @@ def add_segmentation(
     if colors is not None:
         scene.RemoveNode(colors)
     return node
+
+
+def common_segments(fixed: slicer.vtkMRMLNode | None, moving: slicer.vtkMRMLNode | None) -> list[str]:
+    """Return the names of the segments that both segmentations have; none where one is a label map or missing."""
+    if any(node is None or not node.IsA("vtkMRMLSegmentationNode") for node in (fixed, moving)):
+        return []
+    others = {name for _identifier, name in segments_of(moving)}
+    return [name for _identifier, name in segments_of(fixed) if name in others]

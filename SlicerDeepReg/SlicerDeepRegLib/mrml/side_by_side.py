@@ -49,6 +49,7 @@ class SideBySide:
         #: Names in place of those of runs and methods, while a reader must not know them.
         self.blind: Sequence[str] | None = None
         self._names: list[tuple[Any, str]] = []
+        self._windows: list[tuple[Any, float, float]] = []
 
     @property
     def shown(self) -> tuple[Run, ...]:
@@ -62,7 +63,7 @@ class SideBySide:
             blind: a name for each run, to be read in place of its own; then there are no metrics either.
 
         Raises:
-            ValueError: too few or too many runs, or one that has lost its volumes.
+            ValueError: too few or too many runs, runs of several fixed volumes, or one that has lost its volumes.
         """
         if not FEWEST <= len(runs) <= MOST:
             raise ValueError(f"Choose {FEWEST} to {MOST} results to show side by side; {len(runs)} are chosen.")
@@ -72,8 +73,12 @@ class SideBySide:
                     f"{run.name} cannot be shown: its fixed or warped volume was removed from the scene. Leave it out, "
                     "or register again."
                 )
+        if any(run.get("fixed") is not runs[0].get("fixed") for run in runs):
+            raise ValueError(
+                "The results have different fixed volumes. Check results of one to look at them side by side."
+            )
         rows = cells_of(len(runs), blind)
-        self._tell_names()
+        self._give_back()
         self.layouts.leave()
         self._runs, self.blind = tuple(runs), blind
         self.layouts.arrange(LAYOUT, description(rows, _table_item()))
@@ -93,7 +98,7 @@ class SideBySide:
         table = self._table()
         if table is not None:
             self.scene.RemoveNode(table)
-        self._tell_names()
+        self._give_back()
         self._runs, self.blind = (), None
 
     def _hide_names(self) -> None:
@@ -105,10 +110,13 @@ class SideBySide:
                     self._names.append((node, node.GetName()))
                     node.SetName(f"{letter}: {role}")
 
-    def _tell_names(self) -> None:
+    def _give_back(self) -> None:
+        """Give volumes their names and windows back."""
         for node, name in self._names:
             node.SetName(name)
-        self._names = []
+        for display, low, high in self._windows:
+            display.SetWindowLevelMinMax(low, high)
+        self._names, self._windows = [], []
 
     def forget(self, run: Run) -> None:
         """Restore the layout if it shows a run that is about to be removed."""
@@ -116,11 +124,13 @@ class SideBySide:
             self.restore()
 
     def _common_window(self) -> None:
-        """Use the window of the first run's warped volume for all of them; maps have a common scale anyway."""
-        first = self._runs[0].get("warped").GetDisplayNode()
-        low, high = first.GetWindowLevelMin(), first.GetWindowLevelMax()
+        """Use one window for the warped volumes of one moving volume; maps have a common scale anyway."""
+        windows: dict[Any, tuple[float, float]] = {}
         for run in self._runs:
-            set_range(run.get("warped"), low, high)
+            display, moving = run.get("warped").GetDisplayNode(), run.get("moving")
+            own = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+            self._windows.append((display, *own))
+            set_range(run.get("warped"), *windows.setdefault(moving.GetID() if moving else None, own))
 
     # ------------------------------------------------------------------ the table
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import slicer
 
 from ..checks import AttachmentFacts, PairFacts, Pairs, VolumeFacts, check, held_out, pair_landmarks, raise_error
 from ..methods import linear_method, method, settings_of
 from ..mrml.automatic import is_automatic
 from ..mrml.corrections import Correction, partners_of, root_of
 from ..mrml.dicom_origin import dicom_notes
-from ..mrml.runs import Run, transform_of
+from ..mrml.runs import OWNED, Run, place_of, runs, transform_of
 from ..mrml.segments import segments_of
 from ..mrml.surfaces import surface_in_world
 from ..mrml.world import Placed, grid_in_world, labels_of, mask_of, placed_volume, points_in_world, voxels_of
@@ -134,9 +135,14 @@ def _about_guidance(choice: Choice) -> list[Finding]:
 
 
 def _about_outputs(choice: Choice) -> list[Finding]:
-    """Return errors where the result would overwrite what it is made from."""
+    """Return errors where the result would overwrite what it is made from, or another result."""
     found = []
     remedy = "Choose another one, or Create new."
+    for what, node in (("volume", choice.output_volume), ("transform", choice.output_transform)):
+        for run in runs(slicer.mrmlScene) if node is not None else ():
+            if any(run.get(role) is node for role in OWNED):
+                text = f"The output {what} belongs to the result {run.name}, which it would overwrite."
+                found.append(Finding("error", text, remedy, f"output_{what}"))
     if choice.output_volume is not None and choice.output_volume in choice.nodes():
         text = "The output volume is an input of the registration, which it would overwrite."
         found.append(Finding("error", text, remedy, "output_volume"))
@@ -252,6 +258,7 @@ class Prepared:
 
     Attributes:
         notes: what its result has to say that the worker does not know.
+        places: of both volumes, by role; see ``mrml.runs.place_of``.
     """
 
     request: Request
@@ -259,6 +266,7 @@ class Prepared:
     moving: Placed
     label_names: dict[int, str]
     notes: tuple[str, ...] = ()
+    places: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def prepare(choice: Choice) -> Prepared:
@@ -315,7 +323,8 @@ def prepare(choice: Choice) -> Prepared:
     if choice.continued is not None:
         request = dataclasses.replace(request, **_of_corrections(choice, choice.continued, pairs))
     notes = (*_how_labels_compare(choice), *_automatic(choice), *pairs.facts.notes)
-    return Prepared(request, fixed, moving, names, notes)
+    places = {"fixed": place_of(choice.fixed), "moving": place_of(choice.moving)}
+    return Prepared(request, fixed, moving, names, notes, places)
 
 
 def _of_corrections(choice: Choice, run: Run, pairs: Pairs) -> dict[str, Any]:

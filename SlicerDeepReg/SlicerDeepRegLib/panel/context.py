@@ -14,6 +14,7 @@ from ..mrml.layouts import Layouts
 from ..mrml.removed import Removed
 from ..mrml.review import Review
 from ..mrml.runs import Run
+from ..mrml.segments import common_segments
 from ..types import Finding, InputError
 from .choice import Choice, findings
 from .display import Display
@@ -112,10 +113,12 @@ class Context:
             section.choice_changed()
 
     def notice_changed_inputs(self) -> None:
-        """Look at the choice again if a chosen node was modified: the parameter node does not notice that."""
+        """Look at the choice again if a node was modified that is chosen or that a section watches."""
         if self.parameters is None or self.session.busy:
             return
         ages = []
+        for section in self.sections:
+            ages += [node.GetMTime() for node in section.watched()]
         for node in self.choice().nodes():
             ages += [node.GetMTime(), node.GetParentTransformNode() and node.GetParentTransformNode().GetMTime()]
             if node.IsA("vtkMRMLVolumeNode") and node.GetImageData() is not None:
@@ -233,8 +236,12 @@ def choice_of(parameters: Any) -> Choice:
         output_transform=parameters.outputTransform,
         apply_transform=parameters.applyTransform,
         guide_points_mm=parameters.guidePointsUncertainty if parameters.guidePoints else None,
-        held_points=names_in(parameters.heldPoints),
-        guide_structures=tuple(read_list(parameters.guideStructures)),
+        held_points=names_in(parameters.heldPoints) if parameters.guidePoints else (),
+        guide_structures=tuple(
+            name
+            for name in read_list(parameters.guideStructures)
+            if name in common_segments(parameters.fixedSegmentation, parameters.movingSegmentation)
+        ),
         fixed_excluded=parameters.fixedExcluded,
         moving_excluded=parameters.movingExcluded,
         fixed_rigid=parameters.fixedRigid,

@@ -42,6 +42,8 @@ MODES = {
         _("Displacement of each voxel in mm, without the linear alignment."),
     ),
 }
+#: Modes that can show the moving volume as it was before registration.
+WITH_BEFORE = ("fade", "difference")
 
 
 class Display:
@@ -89,7 +91,7 @@ class Display:
         """Another run may be selected now: end its motion, and show it in the layout that is on the screen."""
         if run != self._followed:
             self.end_motion()
-            self._followed = run
+            self._followed, self.before = run, False
         arranged = self.layouts.shown
         if complete(run) and arranged is not None and arranged[1] != run:
             self.arrange(arranged[0])
@@ -107,6 +109,7 @@ class Display:
 
     def close(self) -> None:
         """Let go of the scene and give back its layout."""
+        self.before, self.legend = False, ""
         self._morph = self._stages = self._followed = None
         if self.layouts.shown is not None:
             self.layouts.restore()
@@ -115,7 +118,7 @@ class Display:
 
     def show(self, run: Run | None) -> None:
         """Show a run, fitted to the views when none was shown before."""
-        if run is None or run.get("fixed") is None:
+        if not complete(run):
             return
         first = self.review.shown is None
         self.look(run)
@@ -129,7 +132,7 @@ class Display:
             self._changed()
             return
         mode = parameters.reviewMode if parameters.reviewMode in MODES else DEFAULT_MODE
-        after = not (self.before and moving_is_where_it_was(run))
+        after = not self._is_before(run, mode)
         self.legend = MODES[mode][1]
         self.stage, self.motion_text = None, ""  # the views show the mode again
         if run.get("fixed") is not None:
@@ -146,6 +149,15 @@ class Display:
                     in_3d=parameters.showIn3D,
                 )
         self._changed()
+
+    @property
+    def shows_before(self) -> bool:
+        """Whether the views show the moving volume as it was: asked for, and possible in the display mode."""
+        run, parameters = self.review.shown, self._parameters()
+        return run is not None and parameters is not None and self._is_before(run, parameters.reviewMode)
+
+    def _is_before(self, run: Run, mode: str) -> bool:
+        return self.before and mode in WITH_BEFORE and moving_is_where_it_was(run)
 
     def show_before(self, before: bool) -> None:
         """Show the moving volume before registration, or the warped one again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ class Launcher:
         attended: whether the user began it: then its result is shown and its error is displayed.
         following: the series that is being registered, or None.
         installing: whether packages are being installed.
+        stopped: whether the last registration was canceled, or lost an input, even if its result was there already: no
+            other one is to follow it.
     """
 
     def __init__(self, context: Context, working: Callable[[bool], None]) -> None:
@@ -44,6 +47,7 @@ class Launcher:
         self.following: Following | None = None
         self.installing = False
         self._presented: Run | None = None  # of the job, before it was measured
+        self.stopped = False
 
     @property
     def unattended(self) -> bool:
@@ -71,7 +75,7 @@ class Launcher:
         if not self._installed():
             return False
         self.job, self._presented = context.session.start(choice, name), None
-        self.attended = attended
+        self.attended, self.stopped = attended, False
         self._working(True)
         for section in context.sections:
             section.started(self.job)
@@ -143,6 +147,7 @@ class Launcher:
 
     def cancel(self) -> None:
         """Ask for the end of the registration."""
+        self.stopped = True
         self.context.say(_("Canceling..."))
         self.context.session.cancel()
 
@@ -213,6 +218,7 @@ class Launcher:
         """End a registration whose input was removed from the scene."""
         job = self.job
         if job is not None and not job.over and node in job.choice.nodes():
+            self.stopped = True
             text = _("{name} was removed from the scene, so the registration was ended.")
             self.context.session.drop(text.format(name=node.GetName()))
             self._finish(job)
@@ -251,7 +257,10 @@ class Launcher:
             context.error(job.text, "\n".join(job.log))
         elif context.confirm(job.text + "\n\n" + _("Register on the CPU instead? It takes longer.")):
             context.parameters.device = "cpu"
-            context.begin_chosen()
+            try:  # the same one again, whatever is chosen by now
+                context.begin(dataclasses.replace(job.choice, device="cpu"), job.name)
+            except InputError as error:
+                context.error(str(error))
 
     def _installed(self) -> bool:
         """Return whether everything is installed, after an installation if the user agreed to one."""

@@ -17,6 +17,7 @@ from .. import __version__
 from ..files.atomic import whole_file
 from ..files.dicom import Series, check_patient, read_series, write_registration
 from ..mrml.figures import images_of
+from ..mrml.nodes import grid_of
 from ..mrml.png import grab
 from ..mrml.review import ARRANGED, Review
 from ..mrml.runs import Run, transform_of
@@ -27,6 +28,9 @@ from ..report.content import Picture, content_of
 from ..report.figures import write_figures
 from ..report.movie import can_write_mp4, write_film
 from ..types import InputError
+
+#: A volume farther than this from where its DICOM slices were scanned was moved.
+MOVED_MM = 0.5
 
 
 def ask_folder(text: str) -> Path | None:
@@ -156,7 +160,11 @@ def _series_of(node: Any, role: str) -> Series:
     if node.GetParentTransformNode() is not None:
         text = _("{name} is under a transform; DICOM refers to its original position. Remove the transform first.")
         raise InputError(text.format(name=node.GetName()))
-    return read_series([Path(file) for file in files], f"{role} volume")
+    series = read_series([Path(file) for file in files], f"{role} volume")
+    if series.off_mm(grid_of(node)) > MOVED_MM:
+        text = _("{name} was moved from where its DICOM series was scanned. Load the series again, and register that.")
+        raise InputError(text.format(name=node.GetName()))
+    return series
 
 
 def write_animation(path: Path, steps: Sequence[Any], show: Callable[[Any], None], seconds: float) -> None:

@@ -103,6 +103,10 @@ class Section(Protocol):
     def view_changed(self) -> None:
         """``context.display`` shows something else."""
 
+    def watched(self) -> list[Any]:
+        """Return nodes whose changes are to be noticed: ``choice_changed`` follows."""
+        return []
+
     def views_taken(self) -> None:
         """Another section is about to change the views: stop whatever changes them repeatedly."""
 

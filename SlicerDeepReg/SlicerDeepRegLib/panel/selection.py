@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import slicer
 
@@ -44,6 +45,10 @@ class RunSelection:
     def select(self, run: Run | None) -> None:
         """Select a run of the list, or none."""
         self._selected = run if run in self.runs else None
+
+    def lost(self, node: Any) -> bool:
+        """Return whether a node that leaves the scene is one that a run is displayed with."""
+        return any(run.refers_to(node) for run in self.runs if run.node.GetScene() is not None)
 
     def check(self, checked: Sequence[Run]) -> None:
         """Check these runs and no others."""

@@ -268,6 +268,7 @@ class Session:
                 choice.moving_segmentation,
                 job.prepared.label_names,
                 choice.fixed_segmentation,
+                job.prepared.places,
             )
             keep_motion(slicer.mrmlScene, job.run, result)
         except Exception as error:  # whatever it is, the job must end, and the scene be as it was

@@ -207,6 +207,7 @@ class Panel:
         """Respond to the opening of another module: its keys are not ours."""
         for shortcut in self.shortcuts:
             shortcut.setEnabled(False)
+        self.context.take_views()
 
     def volume_added(self, node: Any) -> None:
         """Respond to a scalar volume that was added to the scene."""
@@ -217,6 +218,12 @@ class Panel:
     def node_removed(self, node: Any) -> None:
         """Respond to a node that left the scene: a registration that needs it cannot go on."""
         self.context.launcher.node_removed(node)
+        if self.parameters is not None and self.context.runs.lost(node):
+            qt.QTimer.singleShot(0, self._shown_again)  # when all that goes with it is gone, too
+
+    def _shown_again(self) -> None:
+        if self.parameters is not None:
+            self.context.update()
 
     def scene_closing(self) -> None:
         """Everything is about to go."""

@@ -285,9 +285,11 @@ class Trainer:
         for step, names in itertools.chain.from_iterable(self.distributed.gather(bad)):
             kept = f"The checkpoint of step {self.checkpointed} is from before."
             rate = learning_rate_at(self.plan, step - 1)
+            half = "" if self.plan.precision == "fp32" else f"Use --precision fp32 (it was {self.plan.precision}), or "
+            lower = f"ower --learning-rate (it was {rate:.3g}), or clip the gradient (--clip 1). "
             raise InputError(
-                f"The loss or its gradient is not a number at step {step} ({', '.join(names)}). Lower --learning-rate "
-                f"(it was {rate:.3g}), clip the gradient (--clip 1), or use --precision fp32. "
+                f"The loss or its gradient is not a number at step {step} ({', '.join(names)}). "
+                f"{half + 'l' if half else 'L'}{lower}"
                 f"{kept if self.checkpointed is not None else 'There is no checkpoint yet.'}"
             )
 

@@ -125,8 +125,10 @@ def _with_precision(
                 loss.backward()
 
         chosen, seconds = faster_precision(network.train(), step)
-        each = " and ".join(f"{value:.2f} s in {name}" for name, value in seconds.items())
+        each = " and ".join(f"{value:.2f} s in {name}" for name, value in seconds.items() if value < math.inf)
         say(f"A step takes {each}; the training computes in {chosen} (--precision chooses).")
+        for name in (name for name, value in seconds.items() if value == math.inf):
+            say(f"This torch does not compute the same gradients twice in {name}, so it is not used.")
     return dataclasses.replace(plan, precision=distributed.gather(chosen)[0])
 
 

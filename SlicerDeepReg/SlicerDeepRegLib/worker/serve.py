@@ -52,13 +52,12 @@ def main(folder: str) -> int:
     writer = MessageWriter()
     python = sys.version.split()[0]
     writer.send("ready", protocol=protocol.PROTOCOL, version=__version__, python=python, pid=os.getpid())
-    reader = MessageReader(Path(folder))
+    reader = MessageReader(Path(folder), writer)
     threading.Thread(target=_heartbeat, args=(writer,), daemon=True).start()
     if not _warm_up(writer):
         reader.wait_for_the_end()
     while True:
-        message = reader.jobs.get()
-        _serve(message, Path(folder), writer, reader)
+        _serve(reader.next_job(), Path(folder), writer, reader)
 
 
 class MessageWriter:
@@ -81,15 +80,23 @@ class MessageWriter:
 class MessageReader:
     """Reads standard input in a thread of its own, so that a cancel arrives during a job.
 
+    A job that waits for another one to end is canceled here, at once: the client would take its silence for a process
+    that hangs, and end the other one, too.
+
+    Args:
+        folder: of the process; removed when the input ends.
+        writer: tells of jobs that were canceled before they began.
+
     Attributes:
-        jobs: requests that wait.
         canceled: names of the jobs to stop.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.jobs: queue.Queue = queue.Queue()
+    def __init__(self, folder: Path, writer: MessageWriter) -> None:
         self.canceled: set[str] = set()
-        self._folder = folder
+        self._jobs: queue.Queue = queue.Queue()
+        self._waiting: set[str] = set()
+        self._lock = threading.Lock()
+        self._folder, self._writer = folder, writer
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -98,13 +105,33 @@ class MessageReader:
             if message is None:
                 continue
             if message["kind"] == "cancel":
-                self.canceled.add(message.get("job", ""))
+                self._cancel(message.get("job", ""))
             elif message["kind"] in _ANSWERS and message.get("job"):
-                self.jobs.put(message)
+                with self._lock:
+                    self._waiting.add(message["job"])
+                self._jobs.put(message)
             elif message["kind"] == "quit":
                 break
         shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)  # at once, also out of the middle of a job
+
+    def next_job(self) -> dict[str, Any]:
+        """Wait for a job that was not canceled."""
+        while True:
+            message: dict[str, Any] = self._jobs.get()
+            with self._lock:
+                if message["job"] in self._waiting:
+                    self._waiting.discard(message["job"])
+                    return message
+
+    def _cancel(self, job: str) -> None:
+        with self._lock:
+            waited = job in self._waiting
+            self._waiting.discard(job)
+        if waited:
+            self._writer.send("canceled", job=job)
+        else:
+            self.canceled.add(job)
 
     @staticmethod
     def wait_for_the_end() -> None:

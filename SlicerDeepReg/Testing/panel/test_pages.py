@@ -204,7 +204,7 @@ def test_the_table_of_results_sorts_and_is_saved(desktop, done, monkeypatch, tmp
     widget.panel.parameters.method = "rigid"
     ui.applyButton.click()
     assert finish(desktop, widget).state == "done"
-    titles = [ui.runsTable.horizontalHeaderItem(n).text() for n in range(ui.runsTable.columnCount)]
+    titles = [ui.runsTable.horizontalHeaderItem(n).text().replace("\n", " ") for n in range(ui.runsTable.columnCount)]
     column, heading = titles.index("Dice"), unwrap(ui.runsTable.horizontalHeader())
 
     def dice():

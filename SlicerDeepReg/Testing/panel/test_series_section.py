@@ -71,15 +71,14 @@ def test_the_frame_on_the_screen_is_no_pair(desktop):
     opened = desktop.open_module(LIBRARY / "SlicerDeepReg.py")
     parameters, label = opened.panel.parameters, opened.ui.findingsLabel
     sequence = add_sequence(desktop.host.scene)
-    desktop.wait(lambda: parameters.fixed is None and parameters.moving is None, 5)
     opened.panel.update()
+    assert parameters.fixed is None and parameters.moving is None
     assert "To register the frames of a sequence, use Series" in label.text
     parameters.fixed = in_scene.shown_volume(sequence)
     opened.panel.update()
     assert "Series" not in label.text and "Choose a moving volume" in label.text
     other = add_volume(desktop.host.scene, frame(1), "another")
-    assert parameters.moving is other
-    desktop.wait(lambda: not opened.panel.sections["inputs"]._proposed, 5)
+    desktop.wait(lambda: parameters.moving is not None, 5)
     assert parameters.moving is other and parameters.fixed is in_scene.shown_volume(sequence)
 
 

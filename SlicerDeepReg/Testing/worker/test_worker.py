@@ -125,6 +125,20 @@ def test_cancel_is_quick_and_the_next_job_runs(client, case):
     assert client.pid == pid or has_ended(pid)
 
 
+def test_a_job_that_waits_is_canceled_alone(client, case):
+    first = client.submit(long_request(case))
+    wait_for_event(client, "progress", job=first)
+    waiting = client.submit(fast_request(case))
+    pid = client.pid
+    client.cancel(waiting)
+    events = wait_for_event(client, "canceled", job=waiting)
+    time.sleep(1.0)  # longer than a job that runs may take to stop
+    events += client.poll()
+    assert client.pid == pid and not has_ended(pid)
+    assert {event["kind"] for event in events if event.get("job") == first} <= {"progress"}
+    wait_for_event(client, "progress", job=first)
+
+
 def test_a_job_after_a_canceled_one_does_not_wait_for_it(client, case):
     job = client.submit(long_request(case))
     wait_for_event(client, "progress", job=job)

@@ -72,6 +72,10 @@ class CorrectionsSection(BaseSection):
     def choice_changed(self) -> None:
         self.update()  # the ends of a line were dragged, perhaps
 
+    def watched(self) -> list[Any]:
+        run = self.context.runs.selected
+        return lines_of(slicer.mrmlScene, run) if complete(run) else []
+
     def selection_changed(self) -> None:
         show_lines(slicer.mrmlScene, self.context.runs.selected)
         self.update()
@@ -139,8 +143,13 @@ class CorrectionsSection(BaseSection):
             return
         root = root_of(run)
         made_with = run.facts.get("corrections", [])
+        goes = run != root and len(made_with) >= len(lines)
+        if goes and run.permanent:
+            text = _("{name} was made with this correction and is locked. Unlock it to undo the correction.")
+            self.context.say(text.format(name=run.name))
+            return
         slicer.mrmlScene.RemoveNode(lines[-1])
-        if run != root and len(made_with) >= len(lines):
+        if goes:
             earlier = [
                 other
                 for other in self.context.runs.runs

@@ -15,7 +15,7 @@ from slicer import (
 )
 from slicer.i18n import tr as _
 
-from ...mrml.segments import segments_of
+from ...mrml.segments import common_segments
 from ..context import read_list
 from ..controls import signals_blocked
 from ..marks import TitleMarks
@@ -66,7 +66,7 @@ class GuidanceSection(BaseSection):
         parameters, widgets = self.parameters, self.widgets
         if parameters is None:
             return
-        self._list(_common(parameters.fixedSegmentation, parameters.movingSegmentation))
+        self._list(common_segments(parameters.fixedSegmentation, parameters.movingSegmentation))
         guided = bool(parameters.guidePoints)
         for widget in (widgets.guidePointsSpin, widgets.heldPointsEdit):
             widget.enabled = guided
@@ -93,11 +93,3 @@ class GuidanceSection(BaseSection):
         checked = [self._listed[row] for row in rows if tree.topLevelItem(row).checkState(0) == qt.Qt.Checked]
         if self.parameters is not None:
             self.parameters.guideStructures = json.dumps(checked)
-
-
-def _common(fixed: Any, moving: Any) -> list[str]:
-    """Return the names of the segments that both segmentations have; none where one is a label map or missing."""
-    if any(node is None or not node.IsA("vtkMRMLSegmentationNode") for node in (fixed, moving)):
-        return []
-    others = {name for _identifier, name in segments_of(moving)}
-    return [name for _identifier, name in segments_of(fixed) if name in others]

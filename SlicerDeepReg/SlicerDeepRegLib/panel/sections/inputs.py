@@ -56,7 +56,6 @@ class InputsSection(BaseSection):
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
         self._marks = TitleMarks(self.widgets)
-        self._proposed: dict[str, Any] = {}  # volumes that were chosen here, by their parameter
         self.widgets.segmentButton.connect("clicked()", self.segment)
 
     def bind(self, parameters: Any | None) -> None:
@@ -64,9 +63,12 @@ class InputsSection(BaseSection):
             self.choose_volumes()
 
     def volume_added(self, node: Any) -> None:
-        self.choose_volumes()
-        # That it shows a frame of a sequence is known when Slicer has told the sequence's browser of it.
-        qt.QTimer.singleShot(0, self._release_frames)
+        # That it shows a frame of a sequence, or belongs to a result, is known when whoever added it has said so.
+        qt.QTimer.singleShot(0, self._choose_now)
+
+    def _choose_now(self) -> None:
+        if self.parameters is not None and not self.context.session.busy:
+            self.choose_volumes()
 
     def update(self) -> None:
         self.widgets.segmentButton.enabled = not self.context.session.segmenter.busy
@@ -96,27 +98,20 @@ class InputsSection(BaseSection):
 
         The frame of a sequence that is shown at the moment is not meant, unless the user chooses it.
         """
-        owned = {run.get(role) for run in runs(slicer.mrmlScene) for role in OWNED}.union(proxies())
+        not_meant = _not_meant()
         volumes = [
             volume
             for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
             if volume.GetClassName() == "vtkMRMLScalarVolumeNode"  # no labels, no vectors
-            and volume not in owned
+            and volume not in not_meant
             and not volume.GetHideFromEditors()
         ]
         for name, other in (("fixed", "moving"), ("moving", "fixed")):
             free = [volume for volume in volumes if volume is not getattr(self.parameters, other)]
             if getattr(self.parameters, name) is None and free:
                 setattr(self.parameters, name, free[0])
-                self._proposed[name] = free[0]
 
-    def _release_frames(self) -> None:
-        """Let go of frames of a sequence that were chosen here before they could be told."""
-        proposed, self._proposed = self._proposed, {}
-        if self.parameters is None or self.context.session.busy:
-            return
-        frames = proxies()
-        for name, volume in proposed.items():
-            if volume in frames and getattr(self.parameters, name) is volume:
-                setattr(self.parameters, name, None)
-        self.choose_volumes()
+
+def _not_meant() -> set[Any]:
+    """Return nodes that are not to be chosen by themselves: those of results, and frames of sequences on the screen."""
+    return {run.get(role) for run in runs(slicer.mrmlScene) for role in OWNED}.union(proxies())

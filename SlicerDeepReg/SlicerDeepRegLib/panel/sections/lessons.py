@@ -124,7 +124,12 @@ class LessonsSection(BaseSection):
             return
         if job.state == "done":
             self.runs.append(job.run)
-            self._next()
+            if self.context.launcher.stopped:
+                self._stop(_("The lesson was stopped."))
+            elif any(run.node.GetScene() is None for run in self.runs):
+                self._stop(_("A result of the lesson was deleted. Open the lesson again."))
+            else:
+                self._next()
             return
         self._stop(job.text)
         if job.state == "failed":
@@ -136,7 +141,7 @@ class LessonsSection(BaseSection):
         self.update()
 
     def end(self) -> None:
-        """Remove what the lesson made; a result that the user locked stays."""
+        """Remove what the lesson made; a result that the user locked stays, with its volumes."""
         if self.lesson is None:
             return
         context = self.context
@@ -148,7 +153,8 @@ class LessonsSection(BaseSection):
             if run.node.GetScene() is not None and not run.permanent:
                 context.remove(run)
         context.display.restore_views()
-        for node in self._nodes.values():
+        kept = any(run.node.GetScene() is not None for run in self.runs)  # a locked result needs its volumes
+        for node in self._nodes.values() if not kept else ():
             if node.GetScene() is not None:
                 remove_node(slicer.mrmlScene, node)
         for name, value in self._display_before.items():

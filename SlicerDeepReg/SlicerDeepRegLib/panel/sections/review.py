@@ -11,7 +11,7 @@ from slicer.parameterNodeWrapper import WithinRange
 from ...mrml.review import DEFAULT_MODE
 from ...mrml.runs import moving_is_where_it_was
 from ..controls import choose, chosen, fill, signals_blocked
-from ..display import MODES
+from ..display import MODES, WITH_BEFORE
 from ..section import BaseSection
 from ..selection import complete
 from ..text import as_text
@@ -23,7 +23,7 @@ LAYOUTS = (
     ("deformation", _("Layout: deformation")),
 )
 #: Modes in which the slider acts, and in which the moving volume can take the place of the warped one.
-WITH_AMOUNT, WITH_BEFORE = ("fade", "swipe", "jacobian", "magnitude"), ("fade", "difference")
+WITH_AMOUNT = ("fade", "swipe", "jacobian", "magnitude")
 #: How long flickering shows each volume.
 FLICKER_MS = 450
 
@@ -76,7 +76,7 @@ class ReviewSection(BaseSection):
         layout = display.layout
         choose(widgets.layoutCombo, layout)
         with signals_blocked(widgets.beforeButton):
-            widgets.beforeButton.checked = display.before
+            widgets.beforeButton.checked = display.before and chosen(widgets.modeCombo) in WITH_BEFORE
         widgets.layoutCombo.enabled = is_complete or bool(layout)
         acts = is_complete and not layout  # the views of a layout are filled by it
         for widget in (widgets.modeCombo, widgets.gridCheck, widgets.arrowsCheck, widgets.flickerButton):
@@ -97,6 +97,7 @@ class ReviewSection(BaseSection):
             self.parameters.reviewMode = mode
 
     def _arrange(self) -> None:
+        self.context.take_views()
         self.context.display.arrange(chosen(self.widgets.layoutCombo) or "")
 
     def toggle_flicker(self) -> None:
@@ -125,7 +126,7 @@ class ReviewSection(BaseSection):
             self.views_taken()
             return
         self._shows_warped = not self._shows_warped
-        if self.context.display.before:  # what changed, in place of what is left
+        if self.context.display.shows_before:  # what changed, in place of what is left
             self.context.review.show(run, DEFAULT_MODE, 1.0, after=self._shows_warped)
         else:
             self.context.review.show(run, DEFAULT_MODE, float(self._shows_warped))

@@ -17,6 +17,7 @@ from ...mrml.series import SeriesNodes, browser_of, hide_charts, show_chart
 from ...types import InputError
 from ..follower import Following, SeriesChoice
 from ..section import BaseSection
+from ..text import as_text
 from ..titles import stage_title
 
 # The same classes in the same order as the node types of the selectors in the .ui.
@@ -97,15 +98,15 @@ class SeriesSection(BaseSection):
     def followed(self, following: Following) -> None:
         label = self.widgets.seriesLabel
         if not following.over:
-            label.text = f"{100 * following.fraction:.0f} %, {stage_title(following.stage)}"
+            label.text = as_text(f"{100 * following.fraction:.0f} %, {stage_title(following.stage)}")
             return
         if following.nodes is None:
-            label.text = _(following.text)
+            label.text = as_text(_(following.text))
         else:
             self._nodes, self._chart = following.nodes, 0
             names = [self._nodes.stabilized, self._nodes.transforms, self._nodes.segmentations, self._nodes.table]
             listed = ", ".join(node.GetName() for node in names if node is not None)
-            label.text = _("Added: {names}. Play shows them together.").format(names=listed)
+            label.text = as_text(_("Added: {names}. Play shows them together.").format(names=listed))
         self.update()
 
     def play_or_pause(self) -> None:

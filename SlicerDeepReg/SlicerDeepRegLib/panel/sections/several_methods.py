@@ -183,10 +183,10 @@ class SeveralMethodsSection(BaseSection):
             return
         if job.state == "done":
             self._done.append(job.run)
-        elif job.state == "canceled":
-            self._waiting = []
-        else:
+        elif job.state != "canceled":
             self._failed.append(f"{method_title(job.choice.method)}: {job.text}")
+        if job.state == "canceled" or self.context.launcher.stopped:
+            self._waiting = []
         self._next()
 
     def close(self) -> None:
@@ -200,9 +200,10 @@ class SeveralMethodsSection(BaseSection):
             self._said = as_text(text)
             self.context.say(text)
             self.choice_changed()
-        if len(self._done) >= 2:
-            self.context.check(self._done[-MOST:])
-            self.context.compare(self._done[-MOST:])
+        made = [run for run in self._done if run.node.GetScene() is not None]  # one may have been deleted meanwhile
+        if len(made) >= 2:
+            self.context.check(made[-MOST:])
+            self.context.compare(made[-MOST:])
 
 
 def _hint(choice: Choice | None, errors: bool) -> str:

@@ -84,7 +84,10 @@ class SideBySideSection(BaseSection):
             return
         save_ranking(slicer.mrmlScene, [_described(runs[index]) for index in ranking])
         self.widgets.rankingEdit.text = ""
-        self.views.show(runs)
+        try:
+            self.views.show(runs)
+        except ValueError:  # a volume was removed meanwhile: the ranking is saved, and the names can be told
+            self.views.restore()
         text = _("Saved in the table {table}. Ranked first: {best}.")
         self._say(text.format(table=TABLE, best=_described(runs[ranking[0]])))
         self.update()

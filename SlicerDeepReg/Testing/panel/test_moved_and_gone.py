@@ -1,0 +1,347 @@
+"""Nodes that the user moves, changes or deletes after, or while, they are registered."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from SlicerDeepRegLib.mrml.corrections import lines_of
+from SlicerDeepRegLib.mrml.error_maps import disagreement, way_back
+from SlicerDeepRegLib.mrml.nodes import FLIP, add_volume, flipped
+from SlicerDeepRegLib.mrml.runs import is_where_it_was, moving_is_where_it_was, runs
+from SlicerDeepRegLib.mrml.segments import add_segment
+from SlicerDeepRegLib.pipeline import register
+from SlicerDeepRegLib.types import Request
+
+
+@pytest.fixture(scope="module")
+def found(synthetic_case):
+    return register(Request(synthetic_case.fixed, synthetic_case.moving, preset="fast", device="cpu"))
+
+
+@pytest.fixture
+def registered(widget, pretended, found):
+    """Registers what is chosen, as often as it is called; returns the newest run."""
+
+    def once(result=found):
+        widget.panel.context.begin_chosen()
+        pretended.say("done", result=result, is_shown=False)
+        widget.panel.poll()
+        return runs(slicer.mrmlScene)[-1]
+
+    return once
+
+
+def shift(scene, x_mm):
+    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shift")
+    matrix = np.eye(4)
+    matrix[0, 3] = x_mm
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    return node
+
+
+def segmentation(scene, name, image, segment="a"):
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    add_segment(node, segment, (1, 0, 0), image.values > 40, FLIP @ image.grid.ijk_to_lps)
+    return node
+
+
+def listed(tree):
+    return [tree.topLevelItem(n).text(0) for n in range(tree.topLevelItemCount)]
+
+
+def foreground(desktop):
+    node = next(iter(desktop.host.views.values())).composite.GetForegroundVolumeID()
+    return desktop.host.scene.GetNodeByID(node) if node else None
+
+
+# ------------------------------------------------------------------ where volumes lie
+
+
+def test_a_hardened_moving_volume_is_not_where_it_was(registered):
+    run = registered()
+    moving = run.get("moving")
+    assert moving_is_where_it_was(run)
+    moving.SetAndObserveTransformNodeID(run.get("transform").GetID())
+    assert not moving_is_where_it_was(run)
+    moving.HardenTransform()
+    assert not moving_is_where_it_was(run)
+
+
+def test_the_same_place_through_another_transform_is_the_same_place(desktop, pair, registered):
+    parent = shift(desktop.host.scene, 5)
+    pair[1].SetAndObserveTransformNodeID(parent.GetID())
+    run = registered()
+    assert moving_is_where_it_was(run)
+    pair[1].HardenTransform()  # its matrix goes into the volume, which stays where it was in the world
+    assert moving_is_where_it_was(run) and pair[1].GetParentTransformNode() is None
+
+
+def test_the_place_is_that_when_it_was_begun(desktop, widget, pretended, pair, found):
+    widget.panel.context.begin_chosen()
+    pair[1].SetAndObserveTransformNodeID(shift(desktop.host.scene, 25).GetID())
+    pretended.say("done", result=found, is_shown=False)
+    widget.panel.poll()
+    (run,) = runs(desktop.host.scene)
+    assert not moving_is_where_it_was(run) and is_where_it_was(run, "fixed")
+    pair[1].SetAndObserveTransformNodeID(None)
+    assert moving_is_where_it_was(run)
+
+
+def test_a_result_is_not_shown_over_a_fixed_volume_that_was_moved(desktop, widget, pretended, pair, registered):
+    run, ui = registered(), widget.ui
+    moved_by = shift(desktop.host.scene, 30)
+    pair[0].SetAndObserveTransformNodeID(moved_by.GetID())
+    for mode in ("difference", "fade"):
+        widget.panel.parameters.reviewMode = mode
+        assert "fixed is not where it was when moving to fixed was registered" in ui.legendLabel.text
+    ui.addCorrectionButton.click()
+    (line,) = lines_of(desktop.host.scene, run)
+    for point in flipped([[1.0, 2, 3], [4, 5, 6]]):
+        line.AddControlPoint(*point)
+    widget.panel.update()
+    asked = len(pretended.requests)
+    ui.updateButton.click()
+    assert len(pretended.requests) == asked and "not where it was" in desktop.messages[-1]
+    run.get("warped").SetAndObserveTransformNodeID(moved_by.GetID())  # moved alike: all fits again
+    widget.panel.parameters.reviewMode = "difference"
+    assert "brighter" in ui.legendLabel.text
+    pair[0].SetAndObserveTransformNodeID(None)
+    run.get("warped").SetAndObserveTransformNodeID(None)
+    widget.panel.parameters.reviewMode = "fade"
+    assert "not where" not in ui.legendLabel.text
+
+
+def test_results_of_other_places_are_not_compared(desktop, pair, registered, found):
+    first = registered()
+    pair[1].SetAndObserveTransformNodeID(shift(desktop.host.scene, 25).GetID())
+    second = registered()
+    with pytest.raises(ValueError, match="A volume was moved between"):
+        disagreement(desktop.host.scene, [first, second])
+    third = registered()
+    _node, metrics = disagreement(desktop.host.scene, [second, third])
+    assert metrics["disagreement_max_mm"] == pytest.approx(0, abs=1e-4)
+
+
+def test_the_way_back_is_of_the_same_places(desktop, widget, pair, registered, found):
+    there = registered()
+    parameters = widget.panel.parameters
+    parameters.fixed, parameters.moving = None, None
+    parameters.fixed, parameters.moving = pair[1], pair[0]
+    back = registered()
+    assert way_back(there, runs(desktop.host.scene)) == back
+    pair[1].SetAndObserveTransformNodeID(shift(desktop.host.scene, 25).GetID())
+    moved = registered()
+    assert way_back(there, [there, moved]) is None
+
+
+def test_apply_to_lists_what_lies_with_the_volume(desktop, widget, pair, registered, synthetic_case):
+    scene, tree = desktop.host.scene, widget.ui.applyToTree
+    with_moving = segmentation(scene, "with moving", synthetic_case.moving)
+    run = registered()
+    widget.panel.update()
+    assert "with moving" in listed(tree)
+    pair[1].SetAndObserveTransformNodeID(run.get("transform").GetID())
+    widget.panel.update()
+    assert "with moving" in listed(tree)  # it lies where the volume lay
+    pair[1].SetAndObserveTransformNodeID(shift(scene, 40).GetID())
+    with_moving.SetAndObserveTransformNodeID(pair[1].GetTransformNodeID())
+    elsewhere = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "in the world")
+    elsewhere.AddControlPoint(1, 2, 3)
+    registered()
+    widget.panel.update()
+    assert "with moving" in listed(tree) and "in the world" not in listed(tree)
+
+
+def test_a_hardened_volume_is_not_its_dicom_series(desktop, widget, registered, monkeypatch, tmp_path, synthetic_case):
+    from helpers.dicom import write_series
+    from SlicerDeepRegLib.panel.sections import export
+
+    known = {}
+    run = registered()
+    for role, image in (("fixed", synthetic_case.fixed), ("moving", synthetic_case.moving)):
+        for file in sorted(write_series(tmp_path / role, image).iterdir()):
+            known[f"{role}.{file.stem}"] = str(file)
+        run.get(role).SetAttribute("DICOM.instanceUIDs", " ".join(uid for uid in known if uid.startswith(role)))
+
+    class Database:
+        def fileForInstance(self, uid):
+            return known.get(uid, "")
+
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
+    asked = []
+    monkeypatch.setattr(export, "ask_dicom", lambda: asked.append(1))
+    widget.ui.dicomButton.click()
+    assert asked == [1]
+    run.get("fixed").SetAndObserveTransformNodeID(shift(desktop.host.scene, 3).GetID())
+    run.get("fixed").HardenTransform()
+    widget.ui.dicomButton.click()
+    assert asked == [1] and "was moved from where its DICOM series was scanned" in desktop.messages[-1]
+
+
+# ------------------------------------------------------------------ what is shown
+
+
+def test_before_acts_where_it_can_be_released_and_ends_with_the_next_result(desktop, widget, registered):
+    run, ui, parameters = registered(), widget.ui, widget.panel.parameters
+    ui.beforeButton.click()
+    assert foreground(desktop) is run.get("moving") and ui.beforeButton.checked
+    parameters.reviewMode = "jacobian"
+    assert not ui.beforeButton.checked and not ui.beforeButton.enabled
+    parameters.reviewMode = "fade"
+    assert ui.beforeButton.checked and foreground(desktop) is run.get("moving")
+    second = registered()
+    assert not ui.beforeButton.checked and foreground(desktop) is second.get("warped")
+    ui.beforeButton.click()
+    desktop.host.scene.Clear(0)
+    assert not widget.panel.context.display.before
+
+
+def test_comparisons_follow_the_windows(desktop, widget, pair, registered):
+    run = registered()
+    for mode in ("difference", "checkerboard", "swipe"):
+        pair[0].GetDisplayNode().SetAutoWindowLevel(0)
+        pair[0].GetDisplayNode().SetWindowLevelMinMax(0, 100)
+        widget.panel.parameters.reviewMode = mode
+        before = slicer.util.arrayFromVolume(run.get(mode)).copy()
+        pair[0].GetDisplayNode().SetWindowLevelMinMax(0, 200)
+        widget.panel.context.display.look()
+        after = slicer.util.arrayFromVolume(run.get(mode))
+        assert np.abs(after - before).max() > 0.05, mode
+
+
+def test_a_volume_without_a_display_is_compared_too(desktop, widget, pair, registered):
+    display = pair[0].GetDisplayNode()
+    pair[0].SetAndObserveDisplayNodeID(None)
+    desktop.host.scene.RemoveNode(display)
+    widget.panel.parameters.reviewMode = "difference"
+    run = registered()
+    values = slicer.util.arrayFromVolume(run.get("difference"))
+    assert 0.05 < np.abs(values).max() <= 1 and widget.panel.job is None
+
+
+def test_flicker_ends_when_the_module_is_left_or_a_layout_comes(desktop, widget, registered):
+    registered()
+    button, timer = widget.ui.flickerButton, widget.panel.sections["review"]._flicker
+    for leave in (widget.exit, lambda: widget.ui.layoutCombo.setCurrentIndex(1)):
+        button.click()
+        assert button.checked and timer.active
+        leave()
+        assert not button.checked and not timer.active
+
+
+def test_a_result_that_lost_a_volume_is_not_shown(desktop, widget, registered):
+    run, ui = registered(), widget.ui
+    assert ui.showButton.enabled
+    widget.panel.context.display.restore_views()
+    desktop.host.scene.RemoveNode(run.get("warped"))
+    desktop.wait(lambda: not ui.showButton.enabled, 5)
+    widget.panel.context.display.show(run)
+    assert widget.panel.review.shown is None
+    desktop.host.scene.RemoveNode(run.get("moving"))
+    widget.panel.update()
+    with pytest.raises(ValueError, match="The moving volume of moving to fixed, on whose grid"):
+        from SlicerDeepRegLib.mrml.moved_along import TO_MOVING, moved_copies
+
+        moved_copies(desktop.host.scene, run, [run.get("fixed")], TO_MOVING)
+
+
+# ------------------------------------------------------------------ what is registered
+
+
+def test_a_volume_of_a_result_is_not_chosen(desktop, widget, pair, registered, synthetic_case):
+    registered()
+    parameters = widget.panel.parameters
+    desktop.host.scene.RemoveNode(pair[1])
+    assert parameters.moving is None
+    parameters.reviewMode = "checkerboard"
+    other = add_volume(desktop.host.scene, synthetic_case.moving, "another")
+    desktop.wait(lambda: parameters.moving is not None, 5)
+    assert parameters.moving is other
+
+
+def test_another_result_is_no_output(widget, registered):
+    run, parameters = registered(), widget.panel.parameters
+    for name, role in (("outputVolume", "jacobian"), ("outputTransform", "transform")):
+        setattr(parameters, name, run.get(role))
+        widget.panel.update()
+        assert "belongs to the result moving to fixed" in widget.ui.findingsLabel.text
+        assert not widget.ui.applyButton.enabled
+        setattr(parameters, name, None)
+    widget.panel.update()
+    assert widget.ui.applyButton.enabled
+
+
+def test_what_is_not_offered_does_not_guide(desktop, widget, pretended, synthetic_case):
+    scene, parameters = desktop.host.scene, widget.panel.parameters
+    parameters.fixedSegmentation = segmentation(scene, "F", synthetic_case.fixed)
+    parameters.movingSegmentation = segmentation(scene, "M", synthetic_case.moving)
+    parameters.guideStructures = '["a"]'
+    assert widget.panel.context.choice().guide_structures == ("a",)
+    parameters.movingSegmentation = segmentation(scene, "M2", synthetic_case.moving, "b")
+    assert widget.panel.context.choice().guide_structures == ()
+    parameters.fixedSegmentation = parameters.movingSegmentation = None
+    parameters.heldPoints = "1"
+    widget.panel.update()
+    assert widget.ui.applyButton.enabled and widget.panel.context.choice().held_points == ()
+
+
+def test_a_drawn_correction_enables_update_without_more_ado(desktop, widget, registered):
+    run, ui = registered(), widget.ui
+    widget.panel.poll()
+    ui.addCorrectionButton.click()
+    (line,) = lines_of(desktop.host.scene, run)
+    line.AddControlPoint(1, 2, 3)
+    line.AddControlPoint(1, 2, 7)
+    widget.panel.poll()
+    assert ui.updateButton.enabled and ui.correctionsTable.item(0, 1).text() == "4.0"
+    line.SetNthControlPointPosition(1, 1, 2, 9)
+    widget.panel.poll()
+    assert ui.correctionsTable.item(0, 1).text() == "6.0"
+
+
+def test_undoing_a_correction_keeps_a_locked_result(desktop, widget, pretended, registered, found):
+    run, ui = registered(), widget.ui
+    ui.addCorrectionButton.click()
+    (line,) = lines_of(desktop.host.scene, run)
+    line.AddControlPoint(1, 2, 3)
+    line.AddControlPoint(1, 2, 7)
+    widget.panel.update()
+    ui.updateButton.click()
+    pretended.say("done", result=found, is_shown=False)
+    widget.panel.poll()
+    corrected = runs(desktop.host.scene)[-1]
+    corrected.set_permanent(True)
+    widget.panel.context.select(corrected)
+    ui.undoCorrectionButton.click()
+    assert corrected in runs(desktop.host.scene) and len(lines_of(desktop.host.scene, run)) == 1
+    assert "is locked. Unlock it" in ui.stageLabel.text
+    corrected.set_permanent(False)
+    ui.undoCorrectionButton.click()
+    assert runs(desktop.host.scene) == [run]
+
+
+def test_the_cpu_registers_what_the_gpu_could_not(desktop, widget, pretended, registered, pair):
+    context = widget.panel.context
+    context.begin(dataclasses.replace(context.choice(), preset="thorough", device="cuda"), "the one that failed")
+    widget.panel.parameters.preset = "fast"
+    desktop.answers.append(True)
+    pretended.say("failed", reason="gpu_memory", text="The GPU has too little memory.")
+    widget.panel.poll()
+    assert pretended.requests[-1].preset == "thorough" and pretended.requests[-1].device == "cpu"
+    assert widget.panel.job.name == "the one that failed"
+
+
+def test_cancel_ends_a_lesson_whose_first_result_is_there(desktop, widget, pretended, found):
+    section = widget.panel.sections["lessons"]
+    widget.panel.open_page("lessons")
+    widget.ui.lessonCombo.setCurrentIndex(1)  # five registrations
+    section.start()
+    asked = len(pretended.requests)
+    pretended.say("shown", result=dataclasses.replace(found, metrics={}))
+    widget.panel.poll()
+    widget.panel.context.launcher.cancel()
+    widget.panel.poll()
+    assert not section.running and len(pretended.requests) == asked and widget.panel.job is None
