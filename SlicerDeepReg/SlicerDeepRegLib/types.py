@@ -124,7 +124,8 @@ class Grid:
                 "its origin, spacing or axis directions are missing or not finite numbers. Correct its header, or "
                 "export it again."
             )
-        if abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
+        sides = np.linalg.norm(matrix[:3, :3], axis=0)
+        if not sides.all() or abs(np.linalg.det(matrix[:3, :3] / sides)) < 1e-9:
             raise GeometryError(
                 "its axis directions are invalid: two axes are parallel, or one has no length. Correct its header, or "
                 "export it again."
@@ -172,8 +173,14 @@ class Grid:
         """True for a 2D image: one of the three sizes is 1."""
         return min(self.size_ijk) == 1
 
-    def same_as(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
-        """Tell whether both grids put every voxel at the same place to ``tolerance_mm``."""
+    def same_as(self, other: Grid, tolerance_mm: float | None = None) -> bool:
+        """Tell whether both grids put every voxel at the same place.
+
+        Args:
+            tolerance_mm: how far apart they may be; a thousandth of a mm, or of the smallest voxel if that is less.
+        """
+        if tolerance_mm is None:
+            tolerance_mm = 1e-3 * min(1.0, float(self.spacing_mm.min()))
         if self.size_ijk != other.size_ijk:
             return False
         corners_ijk = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)

@@ -260,6 +260,8 @@ def _together(facts: PairFacts) -> Iterable[Finding]:
 
 
 def _overlap(facts: PairFacts) -> Iterable[Finding]:
+    if facts.started:
+        return
     noun = facts.chosen_fixed.noun
     part = overlap_fraction(facts.chosen_fixed.known_grid, facts.chosen_moving.known_grid)
     if part == 0 and facts.linear == "none":

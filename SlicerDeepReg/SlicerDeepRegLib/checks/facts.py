@@ -133,6 +133,7 @@ class PairFacts:
         linear, preset, similarity: as in ``Request``.
         contrasts: how many of each image are compared.
         guided: whether the user guides it.
+        started: whether it starts from a transform, so that the images need not lie on one another.
         free_bytes: of this computer's memory; None where it is not known.
         device_free_bytes: of the GPU's own memory where the method would compute there; None elsewhere.
     """
@@ -147,6 +148,7 @@ class PairFacts:
     similarity: str = Request.similarity
     contrasts: int = 1
     guided: bool = False
+    started: bool = False
     free_bytes: int | None = None
     device_free_bytes: int | None = None
 

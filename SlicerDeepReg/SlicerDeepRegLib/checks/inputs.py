@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from ..files.images import load
 from ..files.points import load_points
 from ..files.segmentations import Segmentation, read_segmentation
-from ..geometry.points import are_inside
+from ..geometry.points import apply_matrix, are_inside
 from ..preparation.gaps import Gaps, without_gaps
 from ..preparation.resample import resample
 from ..types import Contrast, Image, ImagePair, InputError, Request, Source
@@ -74,6 +74,7 @@ def read_inputs(request: Request) -> Inputs:
         preset=request.preset,
         similarity=request.similarity,
         contrasts=1 + len(request.more_fixed),
+        started=request.initial is not None or request.continued is not None,
     )
     raise_error(check_pair_alone(facts))  # before what belongs to the images is read and brought to their grids
     contrasts = _contrasts(request, facts, fixed, moving)
@@ -84,7 +85,11 @@ def read_inputs(request: Request) -> Inputs:
     facts = facts.with_parts(tuple(reader.facts), pairs.facts)
     raise_error(check_pair_alone(facts))
     if fixed_labels is not None:
-        fixed_labels = reader.on_grid(fixed_labels, fixed, "fixed labels")
+        given, fixed_labels = fixed_labels, reader.on_grid(fixed_labels, fixed, "fixed labels")
+        reader.check_on_image(given, fixed_labels, "fixed")
+    if moving_labels is not None:
+        reader.check_on_image(moving_labels, _seen_by(moving, moving_labels), "moving")
+    reader.note_common(fixed_labels, moving_labels)
     excluded = {
         side: reader.excluded(getattr(request, f"{side}_excluded"), image, f"{side}_excluded")
         for side, image in (("fixed", fixed), ("moving", moving))
@@ -233,6 +238,37 @@ class _Reader:
             )
         return inside
 
+    def check_on_image(self, given: Image, on_image: Image, side: str) -> None:
+        """Raise InputError where labels do not lie on their image; note those that the image does not show.
+
+        Args:
+            on_image: those of the labels that are inside the image's grid.
+        """
+        lost = sorted(set(np.unique(given.values).tolist()) - set(np.unique(on_image.values).tolist()) - {0})
+        if not on_image.values.any():
+            raise InputError(
+                f"The {side} labels ({given.name}) do not lie on the {side} image: no labeled voxel is inside of it. "
+                "Give those of this image.",
+                f"{side}_labels",
+            )
+        if lost:
+            listed = ", ".join(f"{label:g}" for label in lost[:10])
+            more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
+            self.notes.append(
+                f"The {side} labels {listed}{more} lie outside the {side} image, or are smaller than its voxels, and "
+                "are not measured."
+            )
+
+    def note_common(self, fixed: Image | None, moving: Image | None) -> None:
+        """Note where no label is in both maps: nothing can be measured by them."""
+        if fixed is None or moving is None:
+            return
+        common = set(np.unique(fixed.values).tolist()) & set(np.unique(moving.values).tolist())
+        if not common - {0}:
+            self.notes.append(
+                "The labels of the two images have no number in common, so overlap and distances were not measured."
+            )
+
     def rigid(self, source: Source | None, fixed: Image) -> Image | None:
         """Return the rigid bodies as labels on the fixed grid."""
         if source is None:
@@ -300,6 +336,18 @@ class _Reader:
             )
         )
         return Image(values.astype(np.int32), labels.grid, labels.name, labels.dimensions) if whole else labels
+
+
+def _seen_by(image: Image, labels: Image) -> Image:
+    """Return labels without those of voxels whose centers lie outside an image, on their own grid."""
+    if labels.grid.same_as(image.grid) or labels.grid.is_planar:
+        return labels
+    kji = np.argwhere(labels.values)
+    inside = are_inside(image.grid, apply_matrix(labels.grid.ijk_to_lps, kji[:, ::-1].astype(float)))
+    values = np.zeros_like(labels.values)
+    kept = tuple(kji[inside].T)
+    values[kept] = labels.values[kept]
+    return Image(values, labels.grid, labels.name, labels.dimensions)
 
 
 def _is_too_small(body: np.ndarray) -> bool:

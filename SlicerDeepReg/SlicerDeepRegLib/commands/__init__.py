@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from .. import __version__
+from ..files.atomic import check_name
 from ..types import Canceled, InputError
 from .arguments import Parser
 
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module.add_parser(commands)
     options = parser.parse_args(arguments)
     try:
+        for text in sys.argv[1:] if arguments is None else arguments:
+            check_name(text)
         return options.run(options)
     except InputError as error:
         print(f"slicerdeepreg: {error}{_option_of(error)}", file=sys.stderr)

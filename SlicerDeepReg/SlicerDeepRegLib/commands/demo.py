@@ -17,7 +17,7 @@ import numpy as np
 import scipy.ndimage
 
 from ..geometry.points import fixed_to_moving, voxel_centers_lps
-from ..types import PRESETS, Field, Grid, Image, InputError, Request, Result, Transform
+from ..types import OUTPUT_FILES, PRESETS, Field, Grid, Image, InputError, Request, Result, Transform
 from .report import write_report
 from .slicer_side import check_slicer, write_scene
 
@@ -50,9 +50,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Register, write the folder, and print where the report and the scene are; return 0."""
-    from ..files.results import output_folder, write_result
+    from ..files.results import check_output, output_folder, write_result
     from ..processes.current import prepare_process
-    from .register import registered
+    from .register import check_outputs, registered
 
     prepare_process()
     check_slicer()
@@ -71,6 +71,10 @@ def run(options: argparse.Namespace) -> int:
             fixed_labels=known.fixed_labels,
             moving_labels=known.moving_labels,
         )
+    if options.fixed:
+        check_outputs(options.output, request, pictures=True)
+    else:
+        check_output(options.output, [], OUTPUT_FILES.values())
     result = registered(request)
     truth = error_against_truth(known, result) if known is not None else {}
     with output_folder(options.output) as folder:

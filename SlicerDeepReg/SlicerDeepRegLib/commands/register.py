@@ -270,7 +270,7 @@ def run(options: argparse.Namespace) -> int:
 
     prepare_process()
     request = _request(options)
-    check_outputs(options.output, request)
+    check_outputs(options.output, request, options.scene or options.report or options.identifiers)
     _check_names(options)
     if options.scene:
         check_slicer()
@@ -284,8 +284,7 @@ def run(options: argparse.Namespace) -> int:
 
         def begin(found: Result) -> None:
             """Write its files while it is measured."""
-            known = tuple(OUTPUT_FILES.values())
-            folder = opened.enter_context(output_folder(options.output, known, OUTPUT_FILES["result"]))
+            folder = opened.enter_context(output_folder(options.output))
             writers.append(opened.enter_context(ResultWriter(folder, options.keep)))
             writers[0].begin(named(found))
 
@@ -378,16 +377,29 @@ def read_settings(pairs: Iterable[str]) -> dict[str, Any]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def check_outputs(output: Path, request: Request) -> None:
-    """Raise InputError when the results cannot go to ``output``: it is a file, or its disk is full."""
-    from ..files.images import approximate_voxels
-    from ..files.results import check_disk_space
+def check_outputs(output: Path, request: Request, pictures: bool = False) -> None:
+    """Raise InputError when the results cannot go to ``output``.
 
-    if output.exists() and not output.is_dir():
-        raise InputError(f"The output {output} is a file. Give a folder.")
+    It is a file, is not to be written to, its disk is full, or a file that is read would be replaced there.
+
+    Args:
+        pictures: whether pictures are written, too.
+    """
+    from ..files.images import approximate_voxels
+    from ..files.results import check_disk_space, check_output
+
+    names = (*OUTPUT_FILES.values(), "report.*", *(("*.png",) if pictures else ()))
+    check_output(output, input_files(request), names)
     fixed = _path_of(request.fixed)
     if fixed.exists():
         check_disk_space(output, approximate_voxels(fixed, request.allow_outside))
+
+
+def input_files(request: Request) -> list[Path]:
+    """Return every file or folder that a request reads."""
+    points = ("fixed_points", "moving_points", "fixed_surface", "moving_surface", "continued")
+    given = [*request.sources.values(), *(getattr(request, name) for name in points), request.initial_file]
+    return [Path(one) for one in given if isinstance(one, (str, Path))]
 
 
 def registered(request: Request, quiet: bool = False, show: Callable[[Result], None] | None = None) -> Result:

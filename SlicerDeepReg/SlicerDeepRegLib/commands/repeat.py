@@ -45,10 +45,13 @@ def run(options: argparse.Namespace) -> int:
     described = read_description(options.result)
     request = _with_files(request_of(described, options.input), options.result.absolute().parent)
     check_inputs(described, request)
-    prepare_process()
     from ..device import use_threads
     from ..files.results import describe, output_folder, write_result
-    from .register import registered
+    from .register import check_outputs, registered
+
+    if options.output is not None:
+        check_outputs(options.output, request)
+    prepare_process()
 
     use_threads(described["provenance"].get("threads"))
     result = registered(request, options.quiet)

@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
 
     meter = LoadMeter()  # measures while torch is loaded
     from ..device import choose, use_free_threads
-    from ..files.images import read_image
+    from ..files.images import check_image_name, read_image
+    from ..files.results import check_output
     from ..models.segmentation import read_description
     from .slicer_side import check_slicer, write_segmentation_scene
 
@@ -73,6 +74,14 @@ def run(options: argparse.Namespace) -> int:
     wanted = {name: getattr(options, name) for name in ("confidence", "mask") if getattr(options, name) is not None}
     if wanted and not of_brains:
         raise InputError(f"--{next(iter(wanted))} needs the structures of a brain. Give --model brain.")
+    outputs = {"output": options.output, **wanted, **({"scene": options.scene} if options.scene is not None else {})}
+    for name, path in outputs.items():
+        check_output(path, [Path(options.image), model])
+        other = next((one for one, file in outputs.items() if file == path), name)
+        if other != name:
+            raise InputError(f"--{other} and --{name} are the same file, {path}. Give each its own.")
+        if name != "scene":
+            check_image_name(path)
     image = read_image(options.image, "image")
     use_free_threads(meter)
     found = _see(image, model, choose(options.device), of_brains)

@@ -18,7 +18,7 @@ from .register import ProgressBar
 
 #: What is written, beside the images and the transform of each frame.
 TABLE, RESULT = "motion.csv", "series.json"
-KNOWN = ("labels.nii.gz", "labels.seq.nrrd", "frame_[0-9][0-9].h5", "frame_[0-9][0-9]_inverse.h5")
+WRITTEN = ("labels.*", "stabilized.*", "frame_*.h5", TABLE, RESULT)
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -56,7 +56,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0."""
     from ..device import use_free_threads
-    from ..files.results import output_folder
+    from ..files.results import check_output, output_folder
     from ..files.transform_files import write_inverse, write_transform
     from ..pipeline.series import register_series
     from ..processes.current import prepare_process
@@ -64,11 +64,13 @@ def run(options: argparse.Namespace) -> int:
 
     meter = LoadMeter()
     prepare_process()
+    given = [*options.frames, options.labels, options.points, options.truth]
+    check_output(options.output, [Path(file) for file in given if file is not None], WRITTEN)
     series, truth = _read(options)
     use_free_threads(meter)
     bar = None if options.quiet else ProgressBar(sys.stderr)
     found: dict[int, FrameResult] = {}
-    with output_folder(options.output, KNOWN, RESULT) as folder:
+    with output_folder(options.output, RESULT) as folder:
         for one in register_series(series, truth, bar):
             if one.transform is not None:
                 name = f"frame_{one.number:02d}"

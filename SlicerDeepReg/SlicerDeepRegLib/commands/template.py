@@ -14,7 +14,7 @@ from .register import ProgressBar
 
 #: What is written, beside the images and the transforms.
 TABLE, RESULT = "rounds.csv", "template.json"
-KNOWN = ("labels.nii.gz", "[0-9][0-9]_*.h5")
+WRITTEN = ("labels.nii.gz", "template.*", "[0-9]*_*.h5", TABLE, RESULT)
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; return 0."""
     from ..device import use_free_threads
     from ..files.images import load, write_image
-    from ..files.results import check_disk_space, output_folder
+    from ..files.results import check_disk_space, check_output, output_folder
     from ..files.transform_files import write_inverse, write_transform
     from ..pipeline.template import check_cohort, make_template
     from ..processes.current import prepare_process
@@ -50,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
     meter = LoadMeter()
     prepare_process()
+    check_output(options.output, [Path(file) for file in (*options.images, *options.labels)], WRITTEN)
     images = [load(source, "image") for source in options.images]
     labels = [whole_labels(load(source, "label map", straight=False)) for source in options.labels]
     check_cohort(images, labels, options.rounds, options.start)
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     rows = []
     names = [f"{n:02d}_{Path(image.name).name.split('.')[0]}" for n, image in enumerate(images, 1)]
     check_disk_space(options.output, len(images) * images[options.start - 1].grid.voxels)
-    with output_folder(options.output, KNOWN, RESULT) as folder:
+    with output_folder(options.output, RESULT) as folder:
         for made in make_template(images, request, labels, options.rounds, options.start, bar):
             row = {"round": made.number, "change_mm": made.change_mm, "spread_mm": made.spread_mm, "dice": made.dice}
             rows.append(row)

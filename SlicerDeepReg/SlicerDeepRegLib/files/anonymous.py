@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..types import CONTRAST_FIELDS, IMAGE_FIELDS, POINT_FIELDS, Image, Result
+from .points import load_points
+from .segmentations import read_segmentation
 
 
 def without_names(result: Result) -> Result:
@@ -80,3 +82,19 @@ def _names(result: Result) -> Iterator[tuple[str, str]]:
             yield labels.name, "labels"
     for number, name in result.label_names.items():
         yield name, f"structure {number}"
+    yield from _names_in_files(result)
+
+
+def _names_in_files(result: Result) -> Iterator[tuple[str, str]]:
+    """Yield the names of segments and landmarks, also of those that were left out; one of digits alone is none."""
+    for field in IMAGE_FIELDS:
+        source = getattr(result.request, field)
+        found = read_segmentation(source, field) if isinstance(source, str) else None
+        for number, name in enumerate(found.names if found is not None else (), 1):
+            yield name, f"segment {number}"
+    for field in ("fixed_points", "moving_points"):
+        source = getattr(result.request, field)
+        labels = load_points(source, field).labels if isinstance(source, str) else ()
+        for number, label in enumerate(labels, 1):
+            if any(letter.isalpha() for letter in label):
+                yield label, f"landmark {number}"

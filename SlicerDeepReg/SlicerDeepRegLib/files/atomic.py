@@ -6,8 +6,9 @@ A process that fails, is killed or meets a full disk leaves what was there befor
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..processes.folders import PrivateFolder, private_folder, restore
@@ -32,8 +33,48 @@ def whole_files(folder: Path, last: str | None = None) -> Iterator[Path]:
     """
     with private_folder(UNFINISHED, folder) as private:
         yield private
-        for file in sorted(private.iterdir(), key=lambda path: (path.name == last, path.name)):
+        files = sorted(private.iterdir(), key=lambda path: (path.name == last, path.name))
+        if len(files) == 1:
+            os.replace(files[0], folder / files[0].name)
+        elif files:
+            with private_folder(UNFINISHED, folder) as aside:
+                _replace(files, folder, aside, last)
+
+
+def _replace(files: Sequence[Path], folder: Path, aside: Path, last: str | None) -> None:
+    """Put files in the place of those of their names; where one cannot be, all are as they were.
+
+    Without ``last`` there is nothing whole, so the old one goes first: whoever ends this process leaves no mixture that
+    looks like a result.
+    """
+    for file in files:
+        if (folder / file.name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / file.name))
+    placed, kept = [], []
+    try:
+        for file in files:
+            if os.path.lexists(folder / file.name):
+                _keep(folder / file.name, aside / file.name)
+                kept.append(file.name)
+        if last in kept:
+            (folder / str(last)).unlink(missing_ok=True)
+        for file in files:
             os.replace(file, folder / file.name)
+            placed.append(file.name)
+    except BaseException:
+        for name in set(placed) - set(kept):
+            (folder / name).unlink(missing_ok=True)
+        for name in kept:
+            os.replace(aside / name, folder / name)
+        raise
+
+
+def _keep(file: Path, aside: Path) -> None:
+    """Keep a file under another name, too; where a disk cannot do that, under that name alone."""
+    try:
+        os.link(file, aside, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        os.replace(file, aside)
 
 
 @contextlib.contextmanager
@@ -114,3 +155,12 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def check_name(text: str) -> None:
+    """Raise InputError for a name that is not UTF-8: ITK ends the process for one."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        shown = text.encode("utf-8", "replace").decode("utf-8")
+        raise InputError(f"The name {shown} is not valid UTF-8, as of another system. Rename the file.") from None

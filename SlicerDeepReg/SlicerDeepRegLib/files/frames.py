@@ -11,9 +11,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..types import Image, InputError
+from . import nifti
 from .dicom_images import read_dicom_frames
 from .dicom_slices import is_dicom
-from .images import check_memory_ran_out, from_sitk, load, to_sitk
+from .images import check_file, check_memory_ran_out, from_sitk, load, to_sitk
+
+#: How the names of files end that Slicer keeps a sequence of volumes in.
+SEQUENCE_ENDING = ".seq.nrrd"
 
 
 def read_frames(sources: Sequence[str], role: str) -> list[Image]:
@@ -34,18 +38,31 @@ def read_frames(sources: Sequence[str], role: str) -> list[Image]:
         return read_dicom_frames(path, role)
     if not path.is_file():
         raise InputError(f"The {role} file {path} does not exist, or is not a file. Check the path.", role)
+    check_file(path, role)
+    if nifti.is_nifti(path):
+        volumes = nifti.read_series(path, role)
+        if len(volumes) == 1:
+            raise _no_series(path, role)
+        return volumes
     try:
         whole = sitk.ReadImage(str(path))
     except RuntimeError as error:
         check_memory_ran_out(error)
         last = str(error).strip().splitlines()[-1].strip()
         raise InputError(f"The {role} file {path} could not be read ({last}). Give a 4D image.", role) from error
-    if whole.GetDimension() != 4 or whole.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(
-            f"The {role} file {path} is one volume, not a series. Give a 4D image, or several images.", role
-        )
+    count = whole.GetNumberOfComponentsPerPixel()
+    if whole.GetDimension() == 3 and count > 1 and path.name.lower().endswith(SEQUENCE_ENDING):
+        frames = [sitk.VectorIndexSelectionCast(whole, number) for number in range(count)]
+        return [from_sitk(frame, f"{path.name}, frame {number}") for number, frame in enumerate(frames)]
+    if whole.GetDimension() != 4 or count != 1:
+        raise _no_series(path, role)
     count = whole.GetSize()[3]
     return [from_sitk(whole[:, :, :, number], f"{path.name}, frame {number}") for number in range(count)]
+
+
+def _no_series(path: Path, role: str) -> InputError:
+    text = f"The {role} file {path} is one volume, not a series. Give a 4D image, or several images."
+    return InputError(text, role)
 
 
 def write_frames(frames: Sequence[Image], path: Path) -> None:

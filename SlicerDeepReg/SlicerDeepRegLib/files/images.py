@@ -17,7 +17,7 @@ from ..geometry.grids import at_right_angles
 from ..processes.memory import check_room
 from ..types import GeometryError, Grid, Image, InputError, Source
 from . import nifti
-from .atomic import whole_files
+from .atomic import check_name, whole_files
 from .detached import files_of, outside_of
 from .dicom_images import read_dicom
 from .dicom_slices import is_dicom
@@ -71,6 +71,7 @@ def read_image(
             missing or lie elsewhere, or several DICOM images of which none was chosen.
     """
     path = Path(path)
+    check_name(str(path))
     if not path.exists():
         raise InputError(f"The {role} {path} does not exist. Check the path.")
     is_folder_or_dicom = path.is_dir() or (
@@ -97,7 +98,8 @@ def _is_dicom_file(path: Path) -> bool:
     return not nifti.is_nifti(path) and (is_dicom(path) or path.suffix.lower() in (".dcm", ".dicom", ".ima"))
 
 
-def _read_file(path: Path, role: str, allow_outside: bool) -> Image:
+def check_file(path: Path, role: str, allow_outside: bool = False) -> None:
+    """Raise InputError for a file that is no image, is cut short, or names data files elsewhere; see ``read_image``."""
     if not path.is_file():
         raise InputError(f"The {role} {path} is not a regular file. Give {FORMATS}.")
     if path.stat().st_size == 0:
@@ -114,11 +116,17 @@ def _read_file(path: Path, role: str, allow_outside: bool) -> Image:
     fault = nifti.fault_of(path) if reader is None else header_fault_of(path)
     if fault:
         raise InputError(f"The {role} {path} cannot be read: {fault}. Copy or export it again.")
+
+
+def _read_file(path: Path, role: str, allow_outside: bool) -> Image:
+    check_file(path, role, allow_outside)
+    reader = _READERS.get(path.suffix.lower())
     if reader is None:
         return nifti.read(path, role)
     itk_image = _read_single_volume(path, role, reader)
     notes: tuple[str, ...] = ()
-    if reader == "NrrdImageIO" and "NRRD_space" not in itk_image.GetMetaDataKeys():
+    space = itk_image.GetMetaData("NRRD_space") if "NRRD_space" in itk_image.GetMetaDataKeys() else ""
+    if reader == "NrrdImageIO" and not space.lower().startswith(("left-", "right-", "ras", "las", "lps")):
         notes = (f"The {role} names no anatomical space in its header; its axes were taken as LPS.",)
     return dataclasses.replace(from_sitk(itk_image, path.name), notes=notes, files=tuple(map(str, files_of(path))))
 
@@ -237,6 +245,16 @@ def write_image(image: Image, path: str | os.PathLike, keys: Mapping[str, str] |
     path = Path(path)
     with whole_files(path.parent) as folder:  # a .mhd has two files
         _write_checked(image, folder / path.name, keys or {})
+
+
+#: Endings of files that labels and maps of any grid can be written as.
+WRITTEN_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".nhdr")
+
+
+def check_image_name(path: Path) -> None:
+    """Raise InputError where a file's name does not end as that of an image that can be written."""
+    if not path.name.lower().endswith(WRITTEN_ENDINGS):
+        raise InputError(f"The output {path} must end with {', '.join(WRITTEN_ENDINGS[:-1])} or {WRITTEN_ENDINGS[-1]}.")
 
 
 def _write_checked(image: Image, path: Path, keys: Mapping[str, str]) -> None:

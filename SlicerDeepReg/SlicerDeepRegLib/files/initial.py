@@ -450,7 +450,7 @@ def _grid_of_lta(facts: dict[str, list[str]]) -> Grid | None:
 def _from_flirt(path: Path, fixed: Image, moving: Image) -> _Found:
     _check_dimensions(path, 3, fixed, moving)
     fixed_to_lps, moving_to_lps = (
-        grid.ijk_to_lps @ np.linalg.inv(_ijk_to_fsl(grid)) for grid in (fixed.grid, moving.grid)
+        image.grid.ijk_to_lps @ np.linalg.inv(_ijk_to_fsl(image)) for image in (fixed, moving)
     )
     matrix = fixed_to_lps @ _numbers_in(path) @ np.linalg.inv(moving_to_lps)
     _check_matrix(path, matrix)
@@ -461,13 +461,16 @@ def _from_flirt(path: Path, fixed: Image, moving: Image) -> _Found:
     return Transform(np.linalg.inv(matrix)), (note,)
 
 
-def _ijk_to_fsl(grid: Grid) -> np.ndarray:
+def _ijk_to_fsl(image: Image) -> np.ndarray:
     """Return (4, 4) from voxel indices to FSL's mm: scaled by the spacing, x from the other end in a right-handed grid.
 
-    The determinant has the same sign in LPS as in RAS, which differ in two axes.
+    The determinant has the same sign in LPS as in RAS, which differ in two axes. An image without an orientation is
+    left-handed (radiological) to FSL.
     """
-    spacing_mm = grid.spacing_mm
+    grid, spacing_mm = image.grid, image.grid.spacing_mm
     matrix = np.diag([*spacing_mm, 1.0])
+    if any(nifti.NO_ORIENTATION in note for note in image.notes):
+        return matrix
     if np.linalg.det(grid.ijk_to_lps[:3, :3]) > 0:
         matrix[0, 0], matrix[0, 3] = -spacing_mm[0], (grid.size_ijk[0] - 1) * spacing_mm[0]
     return matrix

@@ -6,6 +6,7 @@ here, cannot read NIfTI-2, refuses sheared grids, and does not say which of two 
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import math
 import struct
@@ -34,6 +35,8 @@ _KINDS = (
 )
 
 
+#: How the note says it of an image.
+NO_ORIENTATION = "has no orientation (neither qform nor sform)"
 #: Millimeters of the units that a header may name.
 _UNITS_MM = {"meter": 1000.0, "micron": 0.001}
 #: RAS, which NIfTI speaks, to LPS.
@@ -59,6 +62,22 @@ def read(path: Path, role: str) -> Image:
     Raises:
         InputError: it is damaged, too large for memory, a series of volumes, or holds colors or vectors.
     """
+    volumes = _volumes(path, role)
+    if len(volumes) > 1:
+        raise InputError(
+            f"The {role} {path} is a 4D series of {len(volumes)} volumes. Extract the one volume that is to be "
+            "registered."
+        )
+    return volumes[0]
+
+
+def read_series(path: Path, role: str) -> list[Image]:
+    """Read the volumes of a 4D file, in order; see :func:`read`. A file of one volume is a series of one."""
+    volumes = _volumes(path, role)
+    return [dataclasses.replace(one, name=f"{path.name}, frame {number}") for number, one in enumerate(volumes)]
+
+
+def _volumes(path: Path, role: str) -> list[Image]:
     import nibabel
 
     try:
@@ -80,20 +99,20 @@ def read(path: Path, role: str) -> Image:
         raise InputError(
             f"The {role} {path} cannot be read: it is damaged ({words[0]}). Copy or export it again."
         ) from error
-    values = _scalars(values, path, role)
     dimensions = 2 if values.ndim == 2 else 3
-    values = values.reshape(values.shape + (1,) * (3 - values.ndim))
+    values = _scalars(values, path, role)
     if (slope, intercept) != (1.0, 0.0):
         values = (values * slope + intercept).astype(np.float32 if values.dtype.kind != "c" else np.complex64)
     values = np.ascontiguousarray(values.T.astype(values.dtype.newbyteorder("="), copy=False))
-    matrix, notes = _matrix(forms, sides, values.shape[::-1], role)
-    factor = _UNITS_MM.get(unit, 1.0)
+    factor, size_ijk = _UNITS_MM.get(unit, 1.0), values.shape[:0:-1]
+    matrix, notes = _matrix(forms, sides, size_ijk, role, factor)
     if factor != 1:
         notes.append(f"The {role} gives its geometry in {unit}s; it was converted to mm.")
     lps = np.diag([factor] * 3 + [1.0]) @ matrix
     if dimensions == 2:
         lps = _in_plane(lps)
-    return Image(values, Grid(values.shape[::-1], lps), path.name, dimensions, tuple(notes), (str(path),))
+    grid = Grid(size_ijk, lps)
+    return [Image(volume, grid, path.name, dimensions, tuple(notes), (str(path),)) for volume in values]
 
 
 def _qform(header: Any) -> np.ndarray:
@@ -118,25 +137,21 @@ def _qform(header: Any) -> np.ndarray:
 
 
 def _scalars(values: np.ndarray, path: Path, role: str) -> np.ndarray:
-    """Return a 2D or 3D array of numbers."""
+    """Return volumes of numbers, (I, J, K, N)."""
     if values.dtype.fields is not None or (values.ndim == 5 and values.shape[4] > 1 and values.shape[3] == 1):
         count = len(values.dtype.fields) if values.dtype.fields is not None else values.shape[4]
         raise InputError(
             f"The {role} {path} has {count} values in each voxel (color, vector or field). Convert it to a scalar "
             "image, one value in each voxel."
         )
-    if any(side != 1 for side in values.shape[3:]):
-        raise InputError(
-            f"The {role} {path} is a 4D series of {int(np.prod(values.shape[3:]))} volumes. Extract the one volume "
-            "that is to be registered."
-        )
     if values.ndim < 2:
         raise InputError(f"The {role} {path} has {values.ndim} dimensions; 2 or 3 are needed.")
-    return values.reshape(values.shape[:3])
+    sides = (*values.shape[:3], *[1] * (3 - values.ndim))
+    return values.reshape((*sides, -1), order="F")  # volumes after each other, as the file has them
 
 
 def _matrix(
-    forms: Sequence[tuple[np.ndarray, int]], sides: Sequence[float], size_ijk: Sequence[int], role: str
+    forms: Sequence[tuple[np.ndarray, int]], sides: Sequence[float], size_ijk: Sequence[int], role: str, unit_mm: float
 ) -> tuple[np.ndarray, list[str]]:
     """Return (4, 4) from voxels to LPS in the file's unit, and notes."""
     (sform, sform_code), (qform, qform_code) = forms
@@ -146,7 +161,7 @@ def _matrix(
     elif _is_geometry(sform, sform_code) and not _is_geometry(qform, qform_code):
         qform_code = 0
     if sform_code <= 0 and qform_code <= 0:
-        note = f"The {role} has no orientation (neither qform nor sform): which side is left is not known."
+        note = f"The {role} {NO_ORIENTATION}: which side is left is not known."
         return np.diag([*sides, *[1.0] * (3 - len(sides)), 1.0]), [note]
     if qform_code <= 0:
         return _TO_LPS @ sform, []
@@ -154,7 +169,7 @@ def _matrix(
         return _TO_LPS @ qform, []
     corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
     corners[:, :3] *= np.array(size_ijk) - 1
-    apart_mm = float(np.linalg.norm(corners @ (sform - qform).T, axis=1).max())
+    apart_mm = unit_mm * float(np.linalg.norm(corners @ (sform - qform).T, axis=1).max())
     axes = sform[:3, :3] / np.maximum(np.linalg.norm(sform[:3, :3], axis=0), 1e-12)
     sheared = bool(np.abs(axes.T @ axes - np.eye(3)).max() > _SHEARED)
     taken = "sform" if sheared or sform_code == 1 else "qform"
@@ -173,10 +188,12 @@ def _is_geometry(matrix: np.ndarray, code: int) -> bool:
 
 def _in_plane(matrix: np.ndarray) -> np.ndarray:
     """Return what a 2D file says of its own plane, as a plane z = 0."""
-    flat = np.eye(4)
-    flat[:2, :2], flat[:2, 3] = matrix[:2, :2], matrix[:2, 3]
-    if abs(np.linalg.det(flat[:2, :2])) < 1e-3 * np.prod(np.linalg.norm(matrix[:3, :2], axis=0)):
-        flat[:2, :2] = np.diag(np.linalg.norm(matrix[:3, :2], axis=0))  # it stands on the plane of x and y
+    flat, sides = np.eye(4), np.linalg.norm(matrix[:3, :2], axis=0)
+    flat[:2, 3] = matrix[:2, 3]
+    seen = matrix[:2, :2] / np.maximum(np.linalg.norm(matrix[:2, :2], axis=0), 1e-12)
+    # Seen along z, pixels of an oblique plane look smaller than they are, and their axes not at right angles.
+    upright = (np.linalg.norm(matrix[:2, :2], axis=0) > 1e-3 * sides).all() and abs(seen[:, 0] @ seen[:, 1]) < 1e-3
+    flat[:2, :2] = (seen if upright else np.eye(2)) * sides
     return flat
 
 

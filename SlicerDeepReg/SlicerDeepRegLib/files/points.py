@@ -25,7 +25,10 @@ _FCSV_COLUMNS, _FCSV_STATUS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,asso
 #: Slicer's numbers for it.
 _STATUSES = {"0": "undefined", "1": "preview", "2": "defined", "3": "missing"}
 #: What the coordinates are called in the first line of a .csv, and their system; Slicer's tables have the first two.
-_AXES = (("ras", "RAS"), ("lps", "LPS"), ("xyz", "LPS"))
+_AXES = (("ras", "RAS"), ("lps", "LPS"), ("xyz", ""))
+#: Words beside these in a heading, and those of columns that count voxels.
+_BESIDE_AXES = {"mm", "coordinate", "coord", "position", "pos", "point", "world", "physical"}
+_VOXELS = {"i", "j", "k", "voxel", "voxels", "vox", "index", "ijk", "pixel", "pixels", "px"}
 
 #: How a point's description says how far it may be wrong, in Slicer.
 _UNCERTAINTY = re.compile(r"\s*(?:\+/?-|\u00b1)?\s*(\d+(?:\.\d+)?)\s*mm\s*")
@@ -144,16 +147,25 @@ def _read_markups(path: Path, role: str) -> tuple[list[_Row], Sequence[int]]:
 
 
 def _read_lines(path: Path) -> tuple[list[list[str]], dict[str, str]]:
-    """Return the lines of a file with commas, and what its comments say ("# name = value")."""
-    lines, said = [], {}
+    """Return the lines of a file with commas, and what its comments say ("# name = value"), in small letters.
+
+    A line that begins with a label such as #1 is no comment, and headings behind a # are headings.
+    """
+    lines: list[list[str]] = []
+    said: dict[str, str] = {}
     with open(path, newline="", encoding="utf-8-sig") as stream:
-        for line in csv.reader(stream):
-            text = ",".join(line)
-            if text.startswith("#"):
-                name, _, value = text[1:].partition("=")
-                said[name.strip()] = value.strip()
+        for cells in csv.reader(stream):
+            text = ",".join(cells)
+            if text.startswith("#") and (text[1:2] in ("", " ", "\t") or "=" in text or ":" in text):
+                name, _, value = text[1:].replace(":", "=", 1 if "=" not in text else 0).partition("=")
+                said[name.strip().lower()] = value.strip()
+                headings = [cell.strip(" \t#") for cell in cells]
+                if not lines and len(headings) > 2 and not value and _columns(headings)[0]:
+                    lines.append(headings)
             elif text.strip():
-                lines.append([cell.strip() for cell in line])
+                lines.append([cell.strip() for cell in cells])
+    if lines and len(lines[0]) == 1 and ";" in lines[0][0]:
+        raise ValueError("its columns are separated by semicolons; commas are needed, and points in numbers")
     return lines, said
 
 
@@ -166,28 +178,50 @@ def _read_fcsv(path: Path) -> tuple[list[_Row], Sequence[int]]:
         status = line[_FCSV_STATUS] if len(line) > _FCSV_STATUS else "2"
         label = line[named] if len(line) > named else ""
         rows += _row(line[first : first + 3], label, _STATUSES.get(status, status))
-    return rows, _signs(said.get("CoordinateSystem", ""))
+    return rows, _signs(said.get("coordinatesystem", ""))
 
 
 def _read_table(path: Path) -> tuple[list[_Row], Sequence[int]]:
     lines, said = _read_lines(path)
-    system, places, names = said.get("CoordinateSystem", "LPS"), [0, 1, 2], [cell.lower() for cell in lines[0]]
+    if not lines:
+        return [], _signs("LPS")
+    system, places, named, names = said.get("coordinatesystem", "LPS").upper(), [0, 1, 2], 3, []
     if not _are_numbers(lines[0][:3]):
-        lines = lines[1:]
-        for axes, of_axes in _AXES:
-            if set(axes) <= set(names):
-                places, system = [names.index(axis) for axis in axes], system if axes == "xyz" else of_axes
-                break
-    else:
-        names = []
+        names = [cell.lower() for cell in lines[0]]
+        places, of_axes = _columns(names)
+        if not places:
+            counts = [name for name in names if set(re.findall("[a-z]+", name)) & _VOXELS]
+            why = f"its column {counts[0]} counts voxels" if counts else f"its headings are {', '.join(names)}"
+            raise ValueError(f"{why}; x,y,z or l,p,s or r,a,s in mm are needed")
+        system, lines = of_axes or system, lines[1:]
+        named = next((names.index(name) for name in ("label", "name") if name in names), len(names))
     rows: list[_Row] = []
     for line in lines:
-        label = line[names.index("label")] if "label" in names else ""
+        label = line[named] if len(line) > named else ""
         defined = "defined" not in names or line[names.index("defined")] != "0"
         known = line[names.index("uncertainty_mm")] if "uncertainty_mm" in names else ""
         uncertainty_mm = float(known) if known else math.nan
+        if len(line) <= max(places):
+            raise ValueError(f"the line {','.join(line)} has fewer than three coordinates")
         rows += _row([line[place] for place in places], label, "defined" if defined else "undefined", uncertainty_mm)
     return rows, _signs(system)
+
+
+def _columns(headings: Sequence[str]) -> tuple[list[int], str]:
+    """Return where the coordinates stand by the headings of a table, nowhere if they do not say, and their system."""
+    found: dict[str, dict[str, int]] = {}
+    for place, heading in enumerate(headings):
+        words = set(re.findall("[a-z]+", heading.lower())) - _BESIDE_AXES
+        named = words & {"ras", "lps"}
+        for axes, of_axes in _AXES:
+            for axis in words - named if len(words - named) == 1 else ():
+                if len(axis) == 1 and axis in axes:
+                    found.setdefault("".join(named).upper() or of_axes, {}).setdefault(axis, place)
+    for axes, of_axes in _AXES:
+        for system, columns in found.items():
+            if set(axes) <= set(columns) and (axes == "xyz" or system == of_axes):
+                return [columns[axis] for axis in axes], system
+    return [], ""
 
 
 def _are_numbers(cells: Sequence[str]) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import fnmatch
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,16 +31,15 @@ _FIELDS, _MOST_FIELD_VOXELS = 3, 30_000_000
 
 
 @contextmanager
-def output_folder(path: Path, known: Sequence[str] = (), mark: str = "") -> Iterator[Path]:
+def output_folder(path: Path, mark: str = OUTPUT_FILES["result"]) -> Iterator[Path]:
     """Yield a private folder for outputs; when the block ends, they replace the files of the same names in ``path``.
 
     If the block fails or is interrupted, nothing in ``path`` has changed, and folders made for it are removed.
 
     Args:
         path: the folder.
-        known: patterns of names of what an earlier run may have written there: what this one did not write is removed,
-            so that nobody takes it for a part of the new result.
-        mark: the file without which none did.
+        mark: the file of JSON that makes these files a result. It says which files were written with it: what an
+            earlier run wrote and this one does not is removed, so that nobody takes it for a part of the new result.
 
     Raises:
         InputError: the folder cannot be made or written to, or the disk is full.
@@ -48,12 +48,16 @@ def output_folder(path: Path, known: Sequence[str] = (), mark: str = "") -> Iter
     try:
         with writing("The results", path):
             path.mkdir(parents=True, exist_ok=True)
-            earlier = {file for name in known for file in path.glob(name)} if (path / mark).is_file() else set()
-            with whole_files(path) as private:
+            earlier = _written_by(path / mark)
+            with whole_files(path, last=mark) as private:
                 yield private
-                written = {file.name for file in private.iterdir()}
-            for file in earlier:
-                if file.name not in written and file.is_file():
+                sizes = {file.name: file.stat().st_size for file in sorted(private.iterdir()) if file.name != mark}
+                if (private / mark).is_file():
+                    described = {**json.loads((private / mark).read_text(encoding="utf-8")), "files": sizes}
+                    (private / mark).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+            for name, size in earlier.items():
+                file = path / name
+                if name not in sizes and file.is_file() and file.stat().st_size == size:  # else it is the user's now
                     file.unlink()
     except BaseException:
         for folder in made:
@@ -62,6 +66,49 @@ def output_folder(path: Path, known: Sequence[str] = (), mark: str = "") -> Iter
             except OSError:
                 break
         raise
+
+
+def _written_by(mark: Path) -> dict[str, int]:
+    """Return the names and sizes of the files that the run of a mark wrote beside it; none where it does not say."""
+    try:
+        files = json.loads(mark.read_text(encoding="utf-8"))["files"]
+        return {name: int(size) for name, size in files.items() if Path(name).name == name != mark.name}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def check_output(path: Path, inputs: Iterable[Path], names: Iterable[str] = ()) -> None:
+    """Check, before any work, that outputs can be written and take the place of no input.
+
+    Args:
+        path: the folder, or the file where there are no names.
+        inputs: files that are read.
+        names: patterns of the names of what is written into the folder.
+
+    Raises:
+        InputError: it cannot be written to, or an input would be replaced.
+    """
+    patterns = tuple(names)
+    if patterns and path.exists() and not path.is_dir():
+        raise InputError(f"The output {path} is a file. Give a folder.", "output")
+    if not patterns and path.is_dir():
+        raise InputError(f"The output {path} is a folder. Give a file.", "output")
+    folder = path if patterns else path.absolute().parent
+    existing = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
+    if not existing.is_dir():
+        raise InputError(f"The output {path} cannot be written: {existing} is a file. Choose another folder.", "output")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        text = f"The output {path} cannot be written: {existing} is read-only. Choose another folder."
+        raise InputError(text, "output")
+    for file in inputs:
+        real = Path(os.path.realpath(file))
+        if patterns:
+            same = real.parent == Path(os.path.realpath(path))
+            replaced = same and any(fnmatch.fnmatch(real.name, pattern) for pattern in patterns)
+        else:
+            replaced = real == Path(os.path.realpath(path))
+        if replaced and real.is_file():
+            raise InputError(f"The input {file} would be replaced by an output. Choose another place for it.", "output")
 
 
 def check_disk_space(path: Path, voxels: int) -> None:
@@ -168,7 +215,7 @@ def write_result(result: Result, folder: Path, keep: Collection[str] = RESULT_OU
         return writer.end(result)
 
 
-def _reserve(folder: Path, amounts: Sequence[int]) -> None:
+def _reserve(folder: Path, amounts: Collection[int]) -> None:
     """Raise OSError while nothing is written yet where the disk will not take files of so many bytes.
 
     HDF5 that meets a full disk ends the whole process later, when that exits.

@@ -34,18 +34,23 @@ class Similarities:
         self._has_window = min((n for n in fixed.shape if n > 1), default=0) >= WINDOW
         self._means: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # of slabs of the fixed image: mean and variance
 
-    def metrics(self, warped: np.ndarray) -> dict[str, float | None]:
+    def metrics(self, warped: np.ndarray, where: np.ndarray | None = None) -> dict[str, float | None]:
         """Compute NCC, NMI (from 1 to 2, and from 0 to 1), SSIM and MSE inside the mask.
 
         Args:
             warped: of the fixed image's shape, scaled to 0..1.
+            where: bool of that shape, what of the mask is compared; None for all.
 
         Returns:
             None for a metric that cannot be computed: fewer than two voxels, a constant image, or (SSIM) an
             image smaller than the window of 11 voxels.
         """
-        warped = warped[self._box]
-        first, second = self._inside, warped[self._mask].astype(np.float64)
+        warped, mask = warped[self._box], self._mask
+        first = self._inside
+        if where is not None:
+            mask = mask & where[self._box]
+            first = self._fixed[mask].astype(np.float64)
+        second = warped[mask].astype(np.float64)
         if first.size < 2 or first.std() == 0 or second.std() == 0:
             return {"ncc": None, "nmi": None, "nmi_unit": None, "ssim": None, "mse": None}
         nmi = normalized_mutual_information(first, second)
@@ -53,12 +58,12 @@ class Similarities:
             "ncc": float(np.corrcoef(first, second)[0, 1]),
             "nmi": nmi,
             "nmi_unit": 2 * (1 - 1 / nmi),
-            "ssim": self._ssim(warped) if self._has_window else None,
+            "ssim": self._ssim(warped, mask) if self._has_window else None,
             "mse": float(np.mean((first - second) ** 2)),
         }
 
-    def _ssim(self, warped: np.ndarray) -> float:
-        fixed, warped, mask = (np.squeeze(values) for values in (self._fixed, warped, self._mask))
+    def _ssim(self, warped: np.ndarray, mask: np.ndarray) -> float:
+        fixed, warped, mask = (np.squeeze(values) for values in (self._fixed, warped, mask))
 
         def sum_of_slab(start: int) -> float:
             inside = mask[start : start + _SLAB]

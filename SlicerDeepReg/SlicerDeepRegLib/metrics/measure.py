@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry.grids import triple
 from ..geometry.points import apply_matrix, voxel_centers_lps
-from ..types import Field, Grid, Image, Location, Transform
+from ..types import Field, Image, Location, Transform
+from .coverage import covered, thinned
 from .intensities import Similarities
 from .labels import center_by_label, dice_by_label, topology_changes, voxels_by_label
 from .landmarks import target_registration_errors
@@ -29,6 +29,8 @@ class Measurer:
 
     Attributes:
         every: how many voxels apart, along each axis of the fixed image, intensities are compared.
+        reached: the part of the mask, 0 to 1, where the moving image lay in the state that was measured last:
+            intensities are compared there.
 
     Args:
         fixed, moving: the images.
@@ -66,8 +68,9 @@ class Measurer:
         self.every = math.ceil((fixed.grid.voxels / MOST_VOXELS) ** (1 / max(1, sum(n > 1 for n in mask.shape))))
         if not self._thin(mask).any():
             self.every = 1
-        self.mask, self.grid = self._thin(mask), _thinned(fixed.grid, self.every)
-        self.moving_range = _range(moving.values)
+        self.mask, self.grid = self._thin(mask), thinned(fixed.grid, self.every)
+        self.moving_range, self.moving_grid = _range(moving.values), moving.grid
+        self.reached = 1.0
         self.surfaces: Surfaces | None = None  # of the fixed labels
         self.fixed_scaled = _scaled(self._thin(fixed.values), _range(fixed.values))
         self.similarities = Similarities(self.fixed_scaled, self.mask)
@@ -100,7 +103,9 @@ class Measurer:
             if guided.any():
                 yield {**_errors("guided_tre", errors[guided]), "guided_points": np.flatnonzero(guided).tolist()}
         yield inverse_metrics(transform, self.mask, grid=self.grid)
-        yield self.similarities.metrics(_scaled(self._thin(warped.values), self.moving_range))
+        reached = covered(transform, self.grid, self.moving_grid)
+        self.reached = 1.0 if reached is None else float(reached[self.mask].mean())
+        yield self.similarities.metrics(_scaled(self._thin(warped.values), self.moving_range), reached)
         if self.fixed_labels is not None and warped_labels is not None:
             yield self._dice(warped_labels.values)
         thin = self.coarse_enough(transform.field)
@@ -185,12 +190,6 @@ class Measurer:
         distances = self.surfaces.compare(warped.reshape(shape))
         means = {f"{name}_mm": self._held_out(by_label) for name, by_label in distances.items()}
         return {**means, **{f"{name}_by_label_mm": by_label for name, by_label in distances.items()}}
-
-
-def _thinned(grid: Grid, every: int) -> Grid:
-    """Return the grid of every n-th voxel along each axis, from the first one on."""
-    size = triple(-(-n // every) for n in grid.size_ijk)
-    return Grid(size, grid.ijk_to_lps @ np.diag([*(every if n > 1 else 1 for n in grid.size_ijk), 1.0]))
 
 
 def _errors(name: str, errors_mm: np.ndarray) -> dict[str, float]:

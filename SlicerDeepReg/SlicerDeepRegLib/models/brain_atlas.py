@@ -152,7 +152,8 @@ class _Densities:
 def bins(values: torch.Tensor) -> torch.Tensor:
     """Return the bin of each intensity, int64."""
     step = (BRIGHTEST - DARKEST) / (BINS - 1)
-    return ((values - DARKEST) / step).round().clamp(0, BINS - 1).long()
+    known = values.nan_to_num(nan=DARKEST, posinf=BRIGHTEST, neginf=DARKEST)  # as an empty image has them
+    return ((known - DARKEST) / step).round().clamp(0, BINS - 1).long()
 
 
 class _Fit:

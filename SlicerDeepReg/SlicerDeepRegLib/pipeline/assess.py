@@ -16,6 +16,8 @@ from ..preparation.resample import warp_image, warp_labels
 from ..types import Image, Location, Stage, Transform
 from .align import Alignment, over_fixed
 
+#: It is said where the moving image reaches less than this part of what is compared.
+REACHED = 0.95
 #: What may be worse after a deformation, as people read it; and from which change on it is, with its sign.
 SIMILARITY = ("image similarity is lower", "{:.3f}", -0.005)
 WORSE = {
@@ -90,6 +92,7 @@ def assess(
         after.update(measured)
         if measured and tell is not None:
             tell(after)
+    notes = _reached(measurer.reached)
     metrics = {}
     for state, transform in (("before", Transform(np.eye(4))), ("linear", Transform(alignment.stages[0].linear_lps))):
         moved_labels = warp_labels(inputs.moving_labels, fixed, transform) if inputs.fixed_labels else None
@@ -100,7 +103,7 @@ def assess(
     return Assessment(
         metrics=metrics,
         locations=measurer.locations(warped, jacobian, alignment.transform, after),
-        notes=(*_notes(measurer, alignment.transform), *worse_than_linear(metrics, alignment)),
+        notes=(*_notes(measurer, alignment.transform), *notes, *worse_than_linear(metrics, alignment)),
         measurer=measurer,
     )
 
@@ -160,6 +163,15 @@ def worse_than_linear(metrics: Mapping[str, Mapping[str, Any]], alignment: Align
         f"The deformation made it worse than the linear alignment: {'; '.join(found)}. Use the linear alignment, a "
         "stiffer deformation or another similarity metric."
     ]
+
+
+def _reached(part: float) -> tuple[str, ...]:
+    if part > REACHED:
+        return ()
+    return (
+        f"The moving image does not reach {100 * (1 - part):.0f}% of where the fixed image is compared; similarity was "
+        "measured in the rest.",
+    )
 
 
 def _notes(measurer: Measurer, transform: Transform) -> tuple[str, ...]:

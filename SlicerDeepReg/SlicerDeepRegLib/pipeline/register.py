@@ -14,7 +14,7 @@ from ..files.images import checksum
 from ..geometry.jacobian import jacobian_of_transform
 from ..methods.base import scaled
 from ..preparation.resample import warp_image, warp_labels
-from ..types import Field, Image, Progress, ProgressCallback, Request, Result, Transform
+from ..types import Field, Image, InputError, Progress, ProgressCallback, Request, Result, Transform
 from ..warping.path import path_of
 from .align import Alignment, Plan, align
 from .assess import Assessment, assess, measured_stages
@@ -77,6 +77,11 @@ def _register(
     initial, said = initial_transform(request, inputs, plan.method)
     checksums = _checksums(request)  # now: a disk that is taken away in the meantime should not lose the result
     base = base_of(request, inputs, checksums, plan.device)
+    if base is not None and request.uncertainty_runs:
+        raise InputError(
+            "The uncertainty is that of a whole registration, and this one continues another. Leave one of them out.",
+            "uncertainty_runs",
+        )
     clock.done("read")
     seen: tuple[str, ...] = ()
     if asks_for_structures(request):

@@ -42,7 +42,8 @@ def uncertainty_map(
             progress(Progress((number + p.fraction) / count, name))
 
         pair, motion = _perturbed(inputs.pair, number)
-        start = None if initial is None else dataclasses.replace(initial, linear_lps=motion @ initial.linear_lps)
+        given = Transform(np.eye(4)) if initial is None and plan.request.linear == "none" else initial
+        start = None if given is None else dataclasses.replace(given, linear_lps=motion @ given.linear_lps)
         moved = align(pair, plan, inputs.facts, named, Clock(None), start).transform
         results.append(apply_matrix(np.linalg.inv(motion), fixed_to_moving(moved, points)))
     values = spread_mm(np.stack(results)).astype(np.float32).reshape(grid.shape_kji)

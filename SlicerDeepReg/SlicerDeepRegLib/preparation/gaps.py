@@ -1,4 +1,4 @@
-"""Voxels that are NaN or infinite: no data. They are filled, so that everything can be computed, and left out of it."""
+"""Voxels that are NaN or infinite, or as good as that: no data. They are filled, to be computed with, and left out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import scipy.ndimage
 
 from ..metrics.content import above_background
 from ..types import Image
+
+#: Larger values are no measurements: the lowest number of a type stands for "no data", and float32 ends at 3e38.
+MOST = 1e30
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +41,13 @@ def without_gaps(image: Image) -> tuple[Image, Gaps | None]:
     values = image.values
     if values.dtype.kind != "f":
         return image, None
-    gaps = ~np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        gaps = ~(np.abs(values) < MOST)
     if not gaps.any():
         return image, None
     if gaps.all():
         return image, Gaps(gaps, 1.0)
+    values = np.where(gaps, np.nan, values)
     shown = above_background(values)
     inside = gaps & _between(shown)
     filled = np.where(gaps, values[~gaps].min(), values)

@@ -137,3 +137,44 @@ def test_the_moving_points_of_transformix_are_its_output_and_this_is_said(tmp_pa
     moving, fixed = (read_points(tmp_path / "outputpoints.txt", f"{role} points") for role in ("moving", "fixed"))
     assert moving.positions_lps_mm.tolist() == [[7, 8, 9], [-1, -2, -3]] and np.allclose(fixed.positions_lps_mm, LPS)
     assert "OutputPoint" in moving.notes[0] and "InputPoint" in fixed.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "lps", "labels"),
+    [
+        ("RAS_x,RAS_y,RAS_z\n10,20,30", [[-10, -20, 30]], ()),
+        ("x_ras,y_ras,z_ras,name\n10,20,30,tip", [[-10, -20, 30]], ("tip",)),
+        ("R (mm),A (mm),S (mm)\n10,20,30", [[-10, -20, 30]], ()),
+        ("label,L,P,S\n a,10,20,30", [[10, 20, 30]], ("a",)),
+        ("X [mm],Y [mm],Z [mm]\n10,20,30", [[10, 20, 30]], ()),
+        ("# x_ras,y_ras,z_ras\n10,20,30", [[-10, -20, 30]], ()),
+        ("#CoordinateSystem: RAS\n10,20,30", [[-10, -20, 30]], ()),
+        ("# coordinatesystem=ras\nx,y,z\n10,20,30", [[-10, -20, 30]], ()),
+        ("label,x,y,z\n#1,1,2,3\n#2,4,5,6\n3,7,8,9", [[1, 2, 3], [4, 5, 6], [7, 8, 9]], ("#1", "#2", "3")),
+        ("10,20,30,tip\n1,2,3,base", [[10, 20, 30], [1, 2, 3]], ("tip", "base")),
+        ("i,x,y,z\n1,10,20,30", [[10, 20, 30]], ()),
+        ("# made by hand\n10,20,30", [[10, 20, 30]], ()),
+    ],
+)
+def test_tables_say_what_their_columns_are(tmp_path, text, lps, labels):
+    (tmp_path / "points.csv").write_text(text)
+    points = read_points(tmp_path / "points.csv")
+    np.testing.assert_allclose(points.positions_lps_mm, lps)
+    assert points.labels == labels
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("i,j,k\n1,2,3", "its column i counts voxels; x,y,z or l,p,s or r,a,s in mm are needed"),
+        ("x_voxel,y_voxel,z_voxel\n1,2,3", "its column x_voxel counts voxels"),
+        ("across,up,deep\n1,2,3", "its headings are across, up, deep"),
+        ("x,y\n1,2", "its headings are x, y"),
+        ("1,2", "the line 1,2 has fewer than three coordinates"),
+        ("x;y;z\n1,5;2;3", "separated by semicolons"),
+    ],
+)
+def test_tables_that_do_not_say_are_refused(tmp_path, text, message):
+    (tmp_path / "points.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_points(tmp_path / "points.csv")
