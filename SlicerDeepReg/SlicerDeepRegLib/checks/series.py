@@ -43,6 +43,11 @@ def check_series(series: Series) -> None:
             "labels",
         )
     if series.points_lps_mm is not None:
+        unplaced = np.flatnonzero(np.isnan(series.points_lps_mm).any(1))
+        if unplaced.size:
+            raise InputError(
+                f"Landmark {unplaced[0] + 1} was not placed. Place it in {still.name}, or leave it out.", "points"
+            )
         outside = ~are_inside(still.grid, series.points_lps_mm)
         if outside.any():
             numbers = ", ".join(str(n + 1) for n in np.flatnonzero(outside)[:5])

@@ -158,7 +158,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         default=DEFAULTS["uncertainty_runs"],
         metavar="N",
         help="repeat it on N perturbed inputs and write uncertainty.nii.gz: the disagreement of the results in mm at "
-        "each voxel; takes N times as long",
+        "each voxel; registers N additional times",
     )
     parser.add_argument(
         "--keep",

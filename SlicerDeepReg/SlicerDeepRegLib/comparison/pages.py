@@ -142,6 +142,21 @@ def _failed(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]) -> lis
     ]
 
 
+def _notes(cells: Sequence[Cell], outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the results say about themselves, such as that nothing was deformed, with whose results they are."""
+    whose: dict[str, dict[str, list[str]]] = {}  # pairs by method by note
+    for cell, outcome in zip(cells, outcomes):
+        for note in outcome.get("notes", ()):
+            whose.setdefault(note, {}).setdefault(cell.method.label, []).append(cell.pair.name)
+    pairs = len({cell.pair.name for cell in cells})
+    lines = []
+    for note, by_method in whose.items():
+        many = {name for names in by_method.values() for name in names}
+        where = ", ".join(sorted(many)) if len(many) <= 3 else f"{len(many)} of {pairs} pairs"
+        lines.append(f"{', '.join(by_method)} ({where}): {note}")
+    return lines
+
+
 def _machine(outcomes: Sequence[Mapping[str, Any]]) -> str:
     done = next((outcome for outcome in outcomes if "error" not in outcome), None)
     if done is None:
@@ -197,6 +212,9 @@ def _markdown(
     failed = _failed(cells, outcomes)
     if failed:
         parts += ["", "## Not done", "", *[f"- {text}" for text in failed]]
+    notes = _notes(cells, outcomes)
+    if notes:
+        parts += ["", "## Notes", "", *[f"- {text}" for text in notes]]
     if tests:
         parts += [
             "",
@@ -241,6 +259,9 @@ def _page(
     failed = _failed(cells, outcomes)
     if failed:
         body += ["<h2>Not done</h2>", *[f'<p class="no">{html.escape(text)}</p>' for text in failed]]
+    notes = _notes(cells, outcomes)
+    if notes:
+        body += ["<h2>Notes</h2>", *[f'<p class="small">{html.escape(text)}</p>' for text in notes]]
     if tests:
         plainly = [[(cell, False) for cell in line] for line in _test_lines(tests)]
         body += [

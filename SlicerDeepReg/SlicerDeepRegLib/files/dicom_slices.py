@@ -191,6 +191,11 @@ def is_dicom(path: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
+def may_be_dicom(file: Path) -> bool:
+    """Return whether a file begins as DICOM files do, with or without a preamble."""
+    return is_dicom(file) or _is_bare(file)
+
+
 def _is_bare(file: Path) -> bool:
     """Return whether a file begins with a DICOM tag, as those without a preamble do."""
     with open(file, "rb") as stream:

@@ -14,7 +14,7 @@ from ..types import Image, InputError
 from . import nifti
 from .dicom_images import read_dicom_frames
 from .dicom_slices import is_dicom
-from .images import check_file, check_memory_ran_out, from_sitk, load, to_sitk
+from .images import check_file, check_memory_ran_out, from_sitk, load, straightened, to_sitk
 
 #: How the names of files end that Slicer keeps a sequence of volumes in.
 SEQUENCE_ENDING = ".seq.nrrd"
@@ -43,7 +43,7 @@ def read_frames(sources: Sequence[str], role: str) -> list[Image]:
         volumes = nifti.read_series(path, role)
         if len(volumes) == 1:
             raise _no_series(path, role)
-        return volumes
+        return [straightened(volume, role) for volume in volumes]
     try:
         whole = sitk.ReadImage(str(path))
     except RuntimeError as error:

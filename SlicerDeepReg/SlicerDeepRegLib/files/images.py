@@ -20,7 +20,7 @@ from . import nifti
 from .atomic import check_name, whole_files
 from .detached import files_of, outside_of
 from .dicom_images import read_dicom
-from .dicom_slices import is_dicom
+from .dicom_slices import is_dicom, may_be_dicom
 from .headers import header_fault_of
 
 FORMATS = (
@@ -298,14 +298,21 @@ def approximate_voxels(path: str | os.PathLike, allow_outside: bool = False) -> 
 
 
 def checksum(source: Source) -> str:
-    """Compute the SHA-256 of a file and the data files that it names, of a folder's files, or of voxels and grid."""
+    """Compute the SHA-256 of a file and the data files it names, of a folder's DICOM files, or of voxels and grid.
+
+    Other files in a folder (a .DS_Store, results) do not count: they are no part of the image.
+    """
     digest = hashlib.sha256()
     if isinstance(source, Image):
         digest.update(np.ascontiguousarray(source.values).tobytes())
         digest.update(source.grid.ijk_to_lps.tobytes())
         return digest.hexdigest()
     path = Path(source)
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else files_of(path):
+    files = files_of(path)
+    if path.is_dir():
+        everything = sorted(p for p in path.rglob("*") if p.is_file())
+        files = tuple(file for file in everything if may_be_dicom(file)) or tuple(everything)
+    for file in files:
         with open(file, "rb") as stream:
             for block in iter(lambda: stream.read(1 << 22), b""):
                 digest.update(block)

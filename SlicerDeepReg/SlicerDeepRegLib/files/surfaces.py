@@ -48,7 +48,10 @@ def _curve(path: Path) -> np.ndarray:
     kind, system = markup.get("type"), str(markup.get("coordinateSystem", "LPS"))
     if kind not in _CURVES:
         raise ValueError(f"it is a {kind}, and no curve")
-    places = np.array([point["position"] for point in markup["controlPoints"]], float) * _SIGNS[system]
+    defined = [point for point in markup["controlPoints"] if point.get("positionStatus", "defined") == "defined"]
+    if len(defined) < 2:
+        raise ValueError(f"it has {len(defined)} control points with a position; two are needed")
+    places = np.array([point["position"] for point in defined], float) * _SIGNS[system]
     return _dense(np.concatenate([places, places[:1]]) if _CURVES[kind] else places)
 
 

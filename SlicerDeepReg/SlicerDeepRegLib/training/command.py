@@ -46,8 +46,8 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--synthetic", nargs="?", const="mixed", choices=KINDS, help="synthetic pairs instead of data (default: mixed)"
     )
-    for name in ("images", "labels", "masks"):
-        group.add_argument(f"--{name}", metavar="PATTERN", help=f"{name} in the folder, as '*/aligned_norm.nii.gz'")
+    for name, example in (("images", "*/norm.nii.gz"), ("labels", "*/labels.nii.gz"), ("masks", "*/mask.nii.gz")):
+        group.add_argument(f"--{name}", metavar="PATTERN", help=f"{name} in the folder, for example '{example}'")
     group.add_argument("--pairs", dest="pairing", choices=PAIRINGS, help="which pairs are made of the images")
     group.add_argument("--atlas", metavar="NAME", help="the image that --pairs from-atlas or to-atlas means")
     group.add_argument(
@@ -79,7 +79,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="bring the label maps into one frame, relate them, keep that in DIR (--cache), and stop",
     )
-    group.add_argument("--dimensions", type=int, choices=(2, 3), help="of synthetic pairs")
+    group.add_argument("--dimensions", type=int, choices=(2, 3), help="dimensions of synthetic and label-map pairs")
     group.add_argument("--cache", type=Path, metavar="DIR", help="where prepared images are kept (default: in MODEL)")
     group.add_argument("--on-bad-image", choices=("stop", "skip"), help="an image that cannot be used (default: stop)")
     group.add_argument("--augment", choices=AUGMENTATIONS)
@@ -88,8 +88,8 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
 
 def _add_joint(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--joint", choices=SEGMENTATIONS, help="train this segmentation network together with it")
-    group.add_argument("--alone", action="store_true", help="train the segmentation network without registration")
-    group.add_argument("--ratio", type=float, metavar="R", help="part of the images of a series that are annotated")
+    group.add_argument("--alone", action="store_true", help="train only the segmentation network")
+    group.add_argument("--ratio", type=float, metavar="R", help="fraction of the images of a series that are annotated")
     group.add_argument("--slices", choices=("i", "j", "k"), help="cut volumes into slices along that axis")
     group.add_argument("--segmentation-weight", type=float, metavar="X", help="of its loss (default: 1)")
 
@@ -97,7 +97,10 @@ def _add_joint(group: argparse._ArgumentGroup) -> None:
 def _add_schedule(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--schedule", metavar="NAME", help="of the network's paper, or general; see --schedules")
     group.add_argument("--schedules", action="store_true", help="print the schedules of the network and stop")
-    for name, text in (("epochs", "passes over the pairs"), ("steps", "or how often the weights are improved")):
+    for name, text in (
+        ("epochs", "passes over the pairs"),
+        ("steps", "optimization steps, instead of --epochs"),
+    ):
         group.add_argument(f"--{name}", type=int, metavar="N", help=text)
     group.add_argument("--batch", type=int, metavar="N", help="pairs of one process at once")
     group.add_argument("--accumulate", type=int, metavar="N", help="batches of one step (default: 1)")
@@ -107,7 +110,7 @@ def _add_schedule(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--regularity", type=float, metavar="X", help="weight of smoothness in the paper's loss")
     for name, text in (("image", "the paper's loss"), ("label", "overlap of labels"), ("field", "the known field")):
         group.add_argument(f"--{name}-weight", type=float, metavar="X", help=f"weight of {text}")
-    group.add_argument("--clip", type=float, metavar="X", help="largest norm of the gradient; 0 for any")
+    group.add_argument("--clip", type=float, metavar="X", help="clip the norm of the gradient to X; 0: do not")
     group.add_argument(
         "--set",
         dest="changed",
@@ -117,7 +120,9 @@ def _add_schedule(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--ema", type=float, metavar="X", help="keep a running mean of the weights, as 0.999")
     group.add_argument(
-        "--precision", choices=PRECISIONS, help="auto (default): by the GPU; on a CPU what is faster of fp32 and bf16"
+        "--precision",
+        choices=PRECISIONS,
+        help="auto (default): that of the GPU; on a CPU the faster of fp32 and bf16",
     )
     group.add_argument("--start", type=Path, metavar="MODEL", help="weights to start from")
     group.add_argument("--seed", type=int, metavar="N")
@@ -128,11 +133,11 @@ def _add_keeping(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--validation", type=float, metavar="X", help="part of the images held out (default: the schedule's, or 0.1)"
     )
-    group.add_argument("--validation-pairs", type=int, metavar="N", help="most of them (default: 20)")
+    group.add_argument("--validation-pairs", type=int, metavar="N", help="validate on N of them at most (default: 20)")
     for name, default in (("validate", 500), ("checkpoint", 500), ("log", 10)):
         group.add_argument(f"--{name}-every", type=int, metavar="STEPS", help=f"default: {default}")
     group.add_argument("--patience", type=int, metavar="N", help="end after N validations without a better one")
-    group.add_argument("--surfaces", action="store_true", help="HD95 at every validation, not at the last alone")
+    group.add_argument("--surfaces", action="store_true", help="compute HD95 at every validation, not only at the last")
     group.add_argument("--limit", dest="limit_minutes", type=float, metavar="MINUTES", help="stop after so long")
     group.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files too")
     group.add_argument("--resume", action="store_true", help="go on with the training in MODEL")

@@ -1,6 +1,7 @@
 """Files as they lie on disks of clinics, of which a wrong answer would come without a word."""
 
 import dataclasses
+import json
 
 import nibabel
 import numpy as np
@@ -11,7 +12,7 @@ from helpers.geometry import make_grid
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.anonymous import without_names
 from SlicerDeepRegLib.files.frames import read_frames, write_sequence
-from SlicerDeepRegLib.files.images import read_image, write_image
+from SlicerDeepRegLib.files.images import checksum, read_image, write_image
 from SlicerDeepRegLib.files.initial import read_initial
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving
 from SlicerDeepRegLib.pipeline import register
@@ -164,3 +165,32 @@ def test_padding_with_the_lowest_number_is_no_data():
 def test_a_stack_of_another_program_is_read(tmp_path, ending):
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((12, 10, 9), np.uint8)), str(tmp_path / f"stack{ending}"))
     assert read_image(tmp_path / f"stack{ending}").grid.size_ijk == (9, 10, 12)
+
+
+def test_what_lies_beside_a_dicom_series_is_no_part_of_it(tmp_path):
+    from helpers.dicom import write_series
+
+    folder = write_series(tmp_path / "series", Case("oblique-LPS").fixed)
+    before = checksum(str(folder))
+    (folder / ".DS_Store").write_bytes(b"finder")
+    (folder / "result.json").write_text("{}")
+    assert checksum(str(folder)) == before
+    first = sorted(folder.glob("*.dcm"))[0]
+    first.write_bytes(first.read_bytes()[:-2] + b"xx")
+    assert checksum(str(folder)) != before
+
+
+def test_points_of_a_curve_that_were_not_placed_are_left_out(tmp_path):
+    from SlicerDeepRegLib.files.surfaces import load_surface
+
+    def curve(*points):
+        rows = [{"position": list(place), "positionStatus": status} for place, status in points]
+        text = json.dumps({"markups": [{"type": "Curve", "coordinateSystem": "LPS", "controlPoints": rows}]})
+        (tmp_path / "curve.mrk.json").write_text(text)
+        return load_surface(str(tmp_path / "curve.mrk.json"), "fixed surface")
+
+    placed = ((1, 2, 3), "defined"), ((1, 2, 9), "defined")
+    found = curve(placed[0], ((0, 0, 0), "undefined"), placed[1])
+    np.testing.assert_allclose(found, curve(*placed))
+    with pytest.raises(InputError, match="it has 1 control points with a position; two are needed"):
+        curve(placed[0], ([], "missing"))

@@ -345,3 +345,11 @@ def test_cancel_ends_a_lesson_whose_first_result_is_there(desktop, widget, prete
     widget.panel.context.launcher.cancel()
     widget.panel.poll()
     assert not section.running and len(pretended.requests) == asked and widget.panel.job is None
+
+
+def test_names_of_an_older_scene_are_replaced(widget):
+    parameters = widget.panel.parameters
+    parameters.preset, parameters.method, parameters.pair = "best", "optimise", "nobody"
+    widget.panel.context.bind(parameters)
+    assert (parameters.preset, parameters.method, parameters.pair) == ("standard", "svf", "auto")
+    assert "optimise of this scene is not known" in widget.ui.stageLabel.text

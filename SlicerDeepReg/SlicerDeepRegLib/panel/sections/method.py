@@ -101,6 +101,21 @@ class MethodSection(BaseSection):
             self.parameters.settings = "{}"  # another method has other parameters
             self.parameters.method = name + variant
 
+    def bind(self, parameters: Any | None) -> None:
+        """Replace names of an older scene that are not known any more by the usual ones, and say so."""
+        if parameters is None:
+            return
+        listed = {"preset": PRESETS, "pair": PAIR_CHOICES}
+        unknown = [name for name, known in listed.items() if getattr(parameters, name) not in known]
+        try:
+            method(parameters.method)
+        except InputError:
+            unknown.append("method")
+        for name in unknown:
+            text = _("The {name} {value} of this scene is not known here; the usual one was chosen.")
+            self.context.say(text.format(name=_(name), value=getattr(parameters, name)))
+            setattr(parameters, name, getattr(Request, name))
+
     def _set_settings(self, values: Mapping[str, Any]) -> None:
         if self.parameters is not None:
             self.parameters.settings = json.dumps(values)
