@@ -17,7 +17,7 @@ from ..types import Image, Location, Stage, Transform
 from .align import Alignment, over_fixed
 
 #: It is said where the moving image reaches less than this part of what is compared.
-REACHED = 0.95
+REACHED = 0.9
 #: What may be worse after a deformation, as people read it; and from which change on it is, with its sign.
 SIMILARITY = ("image similarity is lower", "{:.3f}", -0.005)
 WORSE = {

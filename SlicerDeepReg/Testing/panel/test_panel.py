@@ -323,6 +323,7 @@ def test_only_plain_volumes_are_chosen_by_themselves(desktop, synthetic_case):
     assert p.fixed is None and p.moving is None and vectors is not None and labels is not None
     first = add_volume(desktop.host.scene, synthetic_case.fixed, "first")
     second = add_volume(desktop.host.scene, synthetic_case.moving, "second")
+    desktop.wait(lambda: p.moving is not None, 5)
     assert p.fixed is first and p.moving is second
 
 
