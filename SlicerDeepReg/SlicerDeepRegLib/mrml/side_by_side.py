@@ -12,7 +12,7 @@ from ..metrics import METRICS
 from .display import set_range
 from .layouts import PREFIX, RUN_COLORS, SHOWS, Cell, Layouts, description
 from .nodes import add_text_columns
-from .runs import Run
+from .runs import Run, node_name
 
 #: How many runs go beside each other; a single one shows its columns.
 FEWEST, MOST = 1, 4
@@ -48,7 +48,7 @@ class SideBySide:
         self._runs: tuple[Run, ...] = ()
         #: Names in place of those of runs and methods, while a reader must not know them.
         self.blind: Sequence[str] | None = None
-        self._names: list[tuple[Any, str]] = []
+        self._names: list[tuple[Any, Run, str]] = []
         self._windows: list[tuple[Any, float, float]] = []
 
     @property
@@ -107,13 +107,14 @@ class SideBySide:
             for role in ("warped", "difference", "jacobian", "jacobian_shown", "layout_grid"):
                 node = run.get(role)
                 if node is not None:
-                    self._names.append((node, node.GetName()))
+                    self._names.append((node, run, role))
                     node.SetName(f"{letter}: {role}")
 
     def _give_back(self) -> None:
         """Give volumes their names and windows back."""
-        for node, name in self._names:
-            node.SetName(name)
+        for node, run, role in self._names:
+            if run.node.GetScene() is not None:  # a run may have been renamed meanwhile
+                node.SetName(node_name(run, role))
         for display, low, high in self._windows:
             display.SetWindowLevelMinMax(low, high)
         self._names, self._windows = [], []
