@@ -66,7 +66,7 @@ def test_a_similarity_metric_is_one_file(copied):
 
 
 def test_a_method_is_one_file(copied):
-    assert "phase-correlation: Phase correlation (translation)" in command(copied, "models").stdout
+    assert "\nphase-correlation  Phase correlation (translation) - " in command(copied, "models").stdout
     result = registered(copied, "--method", "phase-correlation", "--linear", "none")
     before, after = (result["metrics"][state]["ncc"] for state in ("before", "after"))
     assert after > before
@@ -88,7 +88,7 @@ def test_a_method_is_one_file(copied):
 
 
 def test_a_network_is_its_file_and_its_card(copied):
-    assert "tiny-net: Tiny net" in command(copied, "models").stdout
+    assert "\ntiny-net    Tiny net - to fit on the pair" in command(copied, "models").stdout
     result = registered(copied, "--method", "tiny-net", "--instance-steps", "5")
     assert [stage["name"] for stage in result["stages"]] == ["linear", "instance optimization"]
     assert np.isfinite(result["metrics"]["after"]["ncc"])

@@ -26,6 +26,8 @@ from .landmarks import Pairs, pair_landmarks
 MOST_EXCLUDED = 0.6
 #: The fewest voxels of a rigid body.
 LEAST_BODY = 30
+#: Labels up to this number are counted in a table.
+MOST_COUNTED = 10_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +246,9 @@ class _Reader:
         Args:
             on_image: those of the labels that are inside the image's grid.
         """
-        lost = sorted(set(np.unique(given.values).tolist()) - set(np.unique(on_image.values).tolist()) - {0})
+        if on_image is given:
+            return
+        lost = sorted(_present(given.values) - _present(on_image.values))
         if not on_image.values.any():
             raise InputError(
                 f"The {side} labels ({given.name}) do not lie on the {side} image: no labeled voxel is inside of it. "
@@ -252,7 +256,7 @@ class _Reader:
                 f"{side}_labels",
             )
         if lost:
-            listed = ", ".join(f"{label:g}" for label in lost[:10])
+            listed = ", ".join(map(str, lost[:10]))
             more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
             self.notes.append(
                 f"The {side} labels {listed}{more} lie outside the {side} image, or are smaller than its voxels, and "
@@ -263,8 +267,7 @@ class _Reader:
         """Note where no label is in both maps: nothing can be measured by them."""
         if fixed is None or moving is None:
             return
-        common = set(np.unique(fixed.values).tolist()) & set(np.unique(moving.values).tolist())
-        if not common - {0}:
+        if not _present(fixed.values) & _present(moving.values):
             self.notes.append(
                 "The labels of the two images have no number in common, so overlap and distances were not measured."
             )
@@ -336,6 +339,13 @@ class _Reader:
             )
         )
         return Image(values.astype(np.int32), labels.grid, labels.name, labels.dimensions) if whole else labels
+
+
+def _present(labels: np.ndarray) -> set[int]:
+    """Return the labels above 0 that an array of int32 holds; counted, which is quicker than sorting."""
+    most = int(labels.max(initial=0))
+    found = np.flatnonzero(np.bincount(labels.ravel())) if most < MOST_COUNTED else np.unique(labels)
+    return set(found.tolist()) - {0}
 
 
 def _seen_by(image: Image, labels: Image) -> Image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -299,7 +298,7 @@ def run(options: argparse.Namespace) -> int:
             pictures = pictures or write_pictures(result, folder)
             write_report(result, folder, pictures, identifiers=options.identifiers)
     if options.json:
-        print(json.dumps(description, indent=2))
+        print((options.output / OUTPUT_FILES["result"]).read_text(encoding="utf-8").rstrip())
     elif not options.quiet:
         print(table(description["metrics"]))
         for note in description["notes"]:

@@ -237,10 +237,8 @@ def choice_of(parameters: Any) -> Choice:
         apply_transform=parameters.applyTransform,
         guide_points_mm=parameters.guidePointsUncertainty if parameters.guidePoints else None,
         held_points=names_in(parameters.heldPoints) if parameters.guidePoints else (),
-        guide_structures=tuple(
-            name
-            for name in read_list(parameters.guideStructures)
-            if name in common_segments(parameters.fixedSegmentation, parameters.movingSegmentation)
+        guide_structures=_offered(
+            read_list(parameters.guideStructures), parameters.fixedSegmentation, parameters.movingSegmentation
         ),
         fixed_excluded=parameters.fixedExcluded,
         moving_excluded=parameters.movingExcluded,
@@ -248,6 +246,12 @@ def choice_of(parameters: Any) -> Choice:
         fixed_surface=parameters.fixedSurface,
         moving_surface=parameters.movingSurface,
     )
+
+
+def _offered(names: list[str], fixed: Any, moving: Any) -> tuple[str, ...]:
+    """Return those of the names that both segmentations have: others are not offered, and guide nothing."""
+    offered = common_segments(fixed, moving) if names else []
+    return tuple(name for name in names if name in offered)
 
 
 def names_in(text: str) -> tuple[str, ...]:

@@ -97,14 +97,17 @@ def test_commands_list_models_in_that_order(brain_model, capsys):
     assert main(["models"]) == 0
     text = capsys.readouterr().out
     heading, rest = text.split("\n", 1)
-    assert WITH_WEIGHTS in heading and rest.startswith("msrd-net-brain: MSRD-Net (brains) - brains of two people")
-    assert "\nsmall-brain: Small brain - brain, any contrast, 3 mm" in rest
-    assert "Not good for: lesions" in rest and "Data: Label maps of nobody (CC0)" in rest
-    assert rest.index("\nsvf: ") < rest.index("\ncaml: ")
+    assert WITH_WEIGHTS in heading and rest.startswith("fmirnet-brain    FMIRNet, 1 scale (brains) - brains of two")
+    assert "\nsmall-brain      Small brain - brain, any contrast, 3 mm" in rest
+    assert rest.index("\nsvf ") < rest.index("\ncaml ")
+    assert main(["models", "show", "small-brain"]) == 0
+    text = capsys.readouterr().out
+    assert "Not good for: lesions" in text and "Data: Label maps of nobody (CC0)" in text
     with pytest.raises(SystemExit):
         main(["register", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "with trained weights: msrd-net-brain (brains of two people, T1, 3 mm), small-brain (brain, any con" in text
+    assert "with trained weights: fmirnet-brain (brains of two people, T1, 3 mm, refined), msrd-net-" in text
+    assert "brain (brains of two people, T1, 3 mm), small-brain (brain, any con" in text
     assert "(brains of two people, T1, 3 mm, refined); for any pair, without training: svf," in text
 
 

@@ -324,7 +324,7 @@ def test_a_damaged_checkpoint_is_said(tmp_path):
     "changed, message",
     [
         ({"network": "svf"}, "no network 'svf'"),
-        ({"data": "somewhere", "synthetic": "shapes"}, "one of them"),
+        ({"data": "somewhere", "synthetic": "shapes"}, "both of these, or --synthetic"),
         ({"synthetic": None}, "what to train on"),
         ({"schedule": "oasis"}, "no schedule 'oasis'.*ultrasound"),
         ({"network": "wavemorph"}, "takes 3D images; these have 2 axes"),
