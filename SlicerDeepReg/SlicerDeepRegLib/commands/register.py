@@ -387,7 +387,9 @@ def check_outputs(output: Path, request: Request, pictures: bool = False) -> Non
     from ..files.images import approximate_voxels
     from ..files.results import check_disk_space, check_output
 
-    names = (*OUTPUT_FILES.values(), "report.*", *(("*.png",) if pictures else ()))
+    names = [*OUTPUT_FILES.values(), "report.*"]
+    if pictures:
+        names.append("*.png")
     check_output(output, input_files(request), names)
     fixed = _path_of(request.fixed)
     if fixed.exists():

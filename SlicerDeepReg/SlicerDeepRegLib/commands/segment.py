@@ -74,7 +74,9 @@ def run(options: argparse.Namespace) -> int:
     wanted = {name: getattr(options, name) for name in ("confidence", "mask") if getattr(options, name) is not None}
     if wanted and not of_brains:
         raise InputError(f"--{next(iter(wanted))} needs the structures of a brain. Give --model brain.")
-    outputs = {"output": options.output, **wanted, **({"scene": options.scene} if options.scene is not None else {})}
+    outputs = {"output": options.output, **wanted}
+    if options.scene is not None:
+        outputs["scene"] = options.scene
     for name, path in outputs.items():
         check_output(path, [Path(options.image), model])
         other = next((one for one, file in outputs.items() if file == path), name)
