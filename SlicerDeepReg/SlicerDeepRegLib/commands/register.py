@@ -20,6 +20,7 @@ from ..types import (
     DEVICES,
     OUTPUT_FILES,
     PAIR_CHOICES,
+    POINT_FIELDS,
     PRESETS,
     RESULT_OUTPUTS,
     STRUCTURE_CHOICES,
@@ -398,8 +399,8 @@ def check_outputs(output: Path, request: Request, pictures: bool = False) -> Non
 
 def input_files(request: Request) -> list[Path]:
     """Return every file or folder that a request reads."""
-    points = ("fixed_points", "moving_points", "fixed_surface", "moving_surface", "continued")
-    given = [*request.sources.values(), *(getattr(request, name) for name in points), request.initial_file]
+    given: list[Any] = list(request.sources.values())
+    given += [getattr(request, name) for name in (*POINT_FIELDS, "continued", "initial_file")]
     return [Path(one) for one in given if isinstance(one, (str, Path))]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import zipfile
 from pathlib import Path
@@ -24,8 +25,6 @@ def replace_in_bundle(bundle: Path, suffix: str, file: Path) -> None:
             raise ValueError(f"{bundle} holds {len(names)} files that end with {suffix}.")
         with zipfile.ZipFile(private, "w") as new:
             for item in old.infolist():
-                if item.filename == names[0]:
-                    new.write(file, item.filename)
-                    continue
-                with old.open(item) as source, new.open(item, "w") as target:
+                given = open(file, "rb") if item.filename == names[0] else old.open(item)
+                with given as source, new.open(copy.copy(item), "w") as target:  # with the same date
                     shutil.copyfileobj(source, target, 1 << 20)

@@ -6,7 +6,6 @@ import json
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK as sitk
 from helpers.cases import Case
 from helpers.geometry import make_grid
 from SlicerDeepRegLib.commands import main
@@ -159,12 +158,6 @@ def test_padding_with_the_lowest_number_is_no_data():
     with np.errstate(all="raise", under="ignore"):
         result = register(Request(case.fixed, moving, method="rigid", device="cpu"))
     assert any("NaN or infinite" in note for note in result.notes) and result.metrics["after"]["ncc"] > 0.5
-
-
-@pytest.mark.parametrize("ending", [".tif"])
-def test_a_stack_of_another_program_is_read(tmp_path, ending):
-    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((12, 10, 9), np.uint8)), str(tmp_path / f"stack{ending}"))
-    assert read_image(tmp_path / f"stack{ending}").grid.size_ijk == (9, 10, 12)
 
 
 def test_what_lies_beside_a_dicom_series_is_no_part_of_it(tmp_path):
