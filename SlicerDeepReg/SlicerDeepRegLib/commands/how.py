@@ -6,6 +6,7 @@ import argparse
 
 import numpy as np
 
+from ..files.images import straightened
 from ..similarity import names as similarity_names
 from ..types import DEVICES, PAIR_CHOICES, PRESETS, Image, InputError, Request
 from .register import read_settings
@@ -45,7 +46,7 @@ def request_of(options: argparse.Namespace, image: Image, linear: str) -> Reques
 
 
 def whole_labels(labels: Image) -> Image:
-    """Return a label map as int32.
+    """Return a label map as int32, on a grid whose axes are at right angles, as images are.
 
     Raises:
         InputError: its values are not whole numbers from 0 up.
@@ -53,4 +54,5 @@ def whole_labels(labels: Image) -> Image:
     values = labels.values
     if not np.isfinite(values).all() or (values != np.round(values)).any() or values.min() < 0:
         raise InputError(f"The labels {labels.name} must be whole numbers from 0 up. Give a label map.")
-    return Image(values.astype(np.int32), labels.grid, labels.name, labels.dimensions)
+    whole = Image(values.astype(np.int32), labels.grid, labels.name, labels.dimensions)
+    return straightened(whole, "label map", labels=True)

@@ -177,14 +177,16 @@ def _with_files(request: Request, folder: Path) -> Request:
 def check_inputs(described: Mapping[str, Any], request: Request) -> None:
     """Raise InputError if an input is missing or has changed."""
     from ..files.images import checksum
+    from ..pipeline.provenance import files_and_images_of
 
+    now = files_and_images_of(request)
     for name, digest in described["provenance"].get("sha256", {}).items():
-        path, title = {**vars(request), **request.sources}[name], name.replace("_", " ")
+        path, title = str(now[name]), name.replace("_", " ")
         if not Path(path).exists():
             raise InputError(f"The {title} {path} does not exist. Give its new path: --input {name}=FILE.")
         if checksum(path) != digest:
             raise InputError(
-                f"The {title} {path} is not the file that was registered: its checksum differs. Give that file: "
+                f"The {title} {path} is not the file that was used: its checksum differs. Give that file: "
                 f"--input {name}=FILE."
             )
 

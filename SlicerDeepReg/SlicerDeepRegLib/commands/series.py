@@ -118,7 +118,7 @@ def _read(options: argparse.Namespace) -> tuple[Series, list[Image] | None]:
             )
     truth = None
     if options.truth is not None:
-        truth = [whole_labels(one) for one in read_frames([options.truth], "truth")]
+        truth = [whole_labels(one) for one in read_frames([options.truth], "truth", straight=False)]
         check_truth(series, truth)
     if not options.quiet:
         for note in dict.fromkeys(note for frame in frames for note in frame.notes):

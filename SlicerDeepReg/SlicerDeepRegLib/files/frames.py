@@ -20,19 +20,20 @@ from .images import check_file, check_memory_ran_out, from_sitk, load, straighte
 SEQUENCE_ENDING = ".seq.nrrd"
 
 
-def read_frames(sources: Sequence[str], role: str) -> list[Image]:
+def read_frames(sources: Sequence[str], role: str, straight: bool = True) -> list[Image]:
     """Return the frames of a series, in order.
 
     Args:
         sources: one 4D image (NIfTI, NRRD, MetaImage), the folder or file of a DICOM series in time, or the frames as
             images of their own.
         role: for messages.
+        straight: as of :func:`~.images.read_image`.
 
     Raises:
         InputError: a file cannot be read, or the only one is a single volume.
     """
     if len(sources) > 1:
-        return [load(source, f"{role} image") for source in sources]
+        return [load(source, f"{role} image", straight=straight) for source in sources]
     path = Path(sources[0])
     if path.is_dir() or (path.is_file() and is_dicom(path)):
         return read_dicom_frames(path, role)
@@ -43,7 +44,7 @@ def read_frames(sources: Sequence[str], role: str) -> list[Image]:
         volumes = nifti.read_series(path, role)
         if len(volumes) == 1:
             raise _no_series(path, role)
-        return [straightened(volume, role) for volume in volumes]
+        return [straightened(volume, role) if straight else volume for volume in volumes]
     try:
         whole = sitk.ReadImage(str(path))
     except RuntimeError as error:

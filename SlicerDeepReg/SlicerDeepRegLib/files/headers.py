@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,17 @@ _NRRD_BYTES = (
     (b"16", 2),
     (b"int", 4),
 )
+#: Millimeters of a unit of length, and how else NRRD files call it.
+UNITS_MM = {"mm": 1.0, "cm": 10.0, "meter": 1000.0, "micron": 0.001, "nm": 1e-6}
+UNITS = {
+    **dict.fromkeys(("millimeter", "millimeters", "millimetre", "millimetres"), "mm"),
+    **dict.fromkeys(("centimeter", "centimeters"), "cm"),
+    **dict.fromkeys(("m", "meters", "metre"), "meter"),
+    **dict.fromkeys(
+        ("um", "\N{MICRO SIGN}m", "\N{GREEK SMALL LETTER MU}m", "microns", "micrometer", "micrometers"), "micron"
+    ),
+    **dict.fromkeys(("nanometer", "nanometers"), "nm"),
+}
 #: How many bytes a byte of the file can stand for at most: of what deflate packs a thousandth is left at best.
 _DEFLATE = 1100
 _NRRD_PACKS = {b"gzip": _DEFLATE, b"gz": _DEFLATE, b"bzip2": 100_000, b"bz2": 100_000}
@@ -38,7 +50,7 @@ def header_fault_of(path: Path) -> str | None:
     if nifti.is_nifti(path):
         return nifti.header_fault_of(path)
     if name.endswith((".nrrd", ".nhdr")):
-        head = head_of(path).replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # ITK ends lines at either
+        head = _nrrd_head(path)
         return _nrrd_fault(head) or _data_fault(path) or _nrrd_cut(path, head)
     if name.endswith((".mha", ".mhd")):
         return _meta_fault(head_of(path)) or _data_fault(path) or _meta_cut(path)
@@ -70,11 +82,7 @@ def _nrrd_fault(head: bytes) -> str | None:
 
 def _nrrd_cut(path: Path, head: bytes) -> str | None:
     """Check whether a NRRD announces more voxels than its file can hold: ITK allocates the memory for them first."""
-    fields = {}
-    for line in head.split(b"\n\n")[0].split(b"\n")[1:]:
-        key, colon, value = line.partition(b":")
-        if colon and not value.startswith(b"="):
-            fields[key.strip().lower().replace(b" ", b"")] = value.strip()
+    fields = _nrrd_fields(head)
     sides, encoding = fields.get(b"sizes", b"").split(), fields.get(b"encoding", b"").lower()
     length = sum(_lengths(path, 0))
     if not sides or not all(side.isdigit() and len(side) < 20 for side in sides):
@@ -84,6 +92,33 @@ def _nrrd_cut(path: Path, head: bytes) -> str | None:
     if encoding in (b"text", b"txt", b"ascii"):
         size = 1  # a digit at least
     return _cut(size * math.prod(map(int, sides)), length, _NRRD_PACKS.get(encoding, 1))
+
+
+def _nrrd_fields(head: bytes) -> dict[bytes, bytes]:
+    fields = {}
+    for line in head.split(b"\n\n")[0].split(b"\n")[1:]:
+        key, colon, value = line.partition(b":")
+        if colon and not value.startswith(b"="):
+            fields[key.strip().lower().replace(b" ", b"")] = value.strip()
+    return fields
+
+
+def nrrd_unit(path: Path) -> str:
+    """Return the unit that a NRRD gives its geometry in, "mm" where it says nothing.
+
+    Raises:
+        ValueError: it names several, or one that is no length.
+    """
+    named = set(re.findall(rb'"([^"]*)"', _nrrd_fields(_nrrd_head(path)).get(b"spaceunits", b"")))
+    units = {unit.decode("utf-8", "replace").strip().lower() for unit in named} - {""}
+    known = {UNITS.get(unit, unit) for unit in units} or {"mm"}
+    if len(known) > 1 or not known <= set(UNITS_MM):
+        raise ValueError(f"its header gives its geometry in {', '.join(sorted(units))}")
+    return known.pop()
+
+
+def _nrrd_head(path: Path) -> bytes:
+    return head_of(path).replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # ITK ends lines at either
 
 
 def _lengths(path: Path, begin: int) -> Sequence[int]:

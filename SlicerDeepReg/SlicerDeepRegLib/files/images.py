@@ -21,7 +21,7 @@ from .atomic import check_name, whole_files
 from .detached import files_of, outside_of
 from .dicom_images import read_dicom
 from .dicom_slices import is_dicom, may_be_dicom
-from .headers import header_fault_of
+from .headers import UNITS_MM, header_fault_of, nrrd_unit
 
 FORMATS = (
     "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM (the folder of a series, or a file), or "
@@ -37,6 +37,7 @@ _READERS = {
     ".tif": "TIFFImageIO",
     ".tiff": "TIFFImageIO",
 }
+_PICTURES = ("PNGImageIO", "TIFFImageIO")
 #: Cosines between the axes of a grid that ITK, and what it writes, take for right angles.
 _SHEARED = 1e-4
 
@@ -128,11 +129,41 @@ def _read_file(path: Path, role: str, allow_outside: bool) -> Image:
     space = itk_image.GetMetaData("NRRD_space") if "NRRD_space" in itk_image.GetMetaDataKeys() else ""
     if reader == "NrrdImageIO" and not space.lower().startswith(("left-", "right-", "ras", "las", "lps")):
         notes = (f"The {role} names no anatomical space in its header; its axes were taken as LPS.",)
-    return dataclasses.replace(from_sitk(itk_image, path.name), notes=notes, files=tuple(map(str, files_of(path))))
+    image = from_sitk(itk_image, path.name)
+    if reader == "NrrdImageIO":
+        image, said = _in_mm(image, path, role)
+        notes += said
+    elif reader in _PICTURES:
+        notes += _unsized(image, role)
+    return dataclasses.replace(image, notes=notes, files=tuple(map(str, files_of(path))))
 
 
-def straightened(image: Image, role: str) -> Image:
+def _in_mm(image: Image, path: Path, role: str) -> tuple[Image, tuple[str, ...]]:
+    """Return a NRRD in mm: ITK does not look at its unit."""
+    try:
+        unit = nrrd_unit(path)
+    except ValueError as error:
+        raise InputError(f"The {role} {path} cannot be used: {error}, not in mm. Save it in mm.") from error
+    if unit == "mm":
+        return image, ()
+    matrix = np.diag([UNITS_MM[unit]] * 3 + [1.0]) @ image.grid.ijk_to_lps
+    note = f"The {role} gives its geometry in {unit if unit in ('cm', 'nm') else unit + 's'}; it was converted to mm."
+    return dataclasses.replace(image, grid=Grid(image.grid.size_ijk, matrix)), (note,)
+
+
+def _unsized(image: Image, role: str) -> tuple[str, ...]:
+    """Say what a picture does not: how large its pixels are, and in a stack how far apart its slices."""
+    unknown = ["how large its pixels are"] if (image.grid.spacing_mm[:2] == 1).all() else []
+    unknown += ["how far apart its slices are"] if image.grid.size_ijk[2] > 1 else []
+    if not unknown:
+        return ()
+    return (f"The {role} is a picture that does not say {' and '.join(unknown)}; 1 mm was taken.",)
+
+
+def straightened(image: Image, role: str, labels: bool = False) -> Image:
     """Return the image on a grid whose axes are at right angles: itself, if its own are; else resampled, with a note.
+
+    Labels are taken from the nearest voxel, and there are none outside.
 
     Viewers and file formats differ in what they make of a sheared grid, and most drop the shear without a word.
     """
@@ -148,8 +179,9 @@ def straightened(image: Image, role: str) -> Image:
     lowest = float(finite.min()) if finite.size else 0.0
     target = sitk.Image(grid.size_ijk, sitk.sitkUInt8)
     place(target, grid)
-    source = sitk.Cast(to_sitk(image, 3), sitk.sitkFloat32)
-    values = sitk.Resample(source, target, sitk.Transform(3, sitk.sitkIdentity), sitk.sitkLinear, lowest)
+    source = to_sitk(image, 3) if labels else sitk.Cast(to_sitk(image, 3), sitk.sitkFloat32)
+    how, lowest = (sitk.sitkNearestNeighbor, 0.0) if labels else (sitk.sitkLinear, lowest)
+    values = sitk.Resample(source, target, sitk.Transform(3, sitk.sitkIdentity), how, lowest)
     note = f"The axes of the {role} are not at right angles (it is sheared, as by a gantry tilt); it was resampled."
     return dataclasses.replace(image, values=sitk.GetArrayFromImage(values), grid=grid, notes=(*image.notes, note))
 

@@ -336,12 +336,15 @@ def _read_nifti(path: Path) -> tuple[Field, int, str]:
         header, shape = file.header, file.shape
         intent, name = int(header["intent_code"]), header.get_intent()[2]
         forms = [header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]]
+        unit = nifti.unit_of(header)
     except Exception as error:  # nibabel raises all kinds on damaged files
         raise _unreadable(path, error) from error
     is_field = len(shape) == 5 and shape[3] == 1 and (shape[4] == 3 or shape[2:5] == (1, 1, 2))
     if not is_field or intent not in (_VECTOR, _DISPLACEMENT):
         sides = " x ".join(map(str, shape))
         raise _no_field(path, f"its size is {sides}, with the intent {intent} (I x J x K x 1 x 3, intent 1007 is one)")
+    if unit != "mm":  # whether the vectors are, too, nobody can say
+        raise _no_field(path, f"its header gives its geometry in {unit}s")
     if name.startswith("NREG"):
         raise _no_field(path, "it is a transform of NiftyReg")
     grid = _grid_of(path, forms, shape)

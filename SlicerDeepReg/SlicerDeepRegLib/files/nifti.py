@@ -90,7 +90,7 @@ def _volumes(path: Path, role: str) -> list[Image]:
         check_room(announced, f"{role} {path}")
         values = np.array(stored.get_unscaled())
         forms = [(header.get_sform(), int(header["sform_code"])), (_qform(header), int(header["qform_code"]))]
-        unit = {1: "meter", 3: "micron"}.get(int(header["xyzt_units"]) & 7, "mm")
+        unit = unit_of(header)
         sides = [float(side) for side in header.get_zooms()[:3]]
     except (InputError, MemoryError):
         raise
@@ -113,6 +113,11 @@ def _volumes(path: Path, role: str) -> list[Image]:
         lps = _in_plane(lps)
     grid = Grid(size_ijk, lps)
     return [Image(volume, grid, path.name, dimensions, tuple(notes), (str(path),)) for volume in values]
+
+
+def unit_of(header: Any) -> str:
+    """Return "meter" or "micron" where a header says that its geometry is in them, else "mm"."""
+    return {1: "meter", 3: "micron"}.get(int(header["xyzt_units"]) & 7, "mm")
 
 
 def _qform(header: Any) -> np.ndarray:

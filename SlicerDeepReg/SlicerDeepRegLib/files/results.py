@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..processes.folders import disown, own
 from ..types import OUTPUT_FILES, RESULT_OUTPUTS, Image, InputError, Result
 from .atomic import whole_files, writing
 from .images import check_memory_ran_out, checksum, write_image
@@ -42,12 +43,13 @@ def output_folder(path: Path, mark: str = OUTPUT_FILES["result"]) -> Iterator[Pa
             earlier run wrote and this one does not is removed, so that nobody takes it for a part of the new result.
 
     Raises:
-        InputError: the folder cannot be made or written to, or the disk is full.
+        InputError: the folder cannot be made or written to, another run is writing into it, or the disk is full.
     """
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        with writing("The results", path):
+        with ExitStack() as opened, writing("The results", path):
             path.mkdir(parents=True, exist_ok=True)
+            opened.callback(disown, _owned(path))
             earlier = _written_by(path / mark)
             with whole_files(path, last=mark) as private:
                 yield private
@@ -66,6 +68,14 @@ def output_folder(path: Path, mark: str = OUTPUT_FILES["result"]) -> Iterator[Pa
             except OSError:
                 break
         raise
+
+
+def _owned(path: Path) -> int | None:
+    try:
+        return own(path)
+    except BlockingIOError as error:
+        text = f"Another run is writing into {path}. Wait until it ends, or choose another folder."
+        raise InputError(text, "output") from error
 
 
 def _written_by(mark: Path) -> dict[str, int]:

@@ -29,8 +29,6 @@ class Measurer:
 
     Attributes:
         every: how many voxels apart, along each axis of the fixed image, intensities are compared.
-        reached: the part of the mask, 0 to 1, where the moving image lay in the state that was measured last:
-            intensities are compared there.
 
     Args:
         fixed, moving: the images.
@@ -70,7 +68,6 @@ class Measurer:
             self.every = 1
         self.mask, self.grid = self._thin(mask), thinned(fixed.grid, self.every)
         self.moving_range, self.moving_grid = _range(moving.values), moving.grid
-        self.reached = 1.0
         self.surfaces: Surfaces | None = None  # of the fixed labels
         self.fixed_scaled = _scaled(self._thin(fixed.values), _range(fixed.values))
         self.similarities = Similarities(self.fixed_scaled, self.mask)
@@ -104,7 +101,6 @@ class Measurer:
                 yield {**_errors("guided_tre", errors[guided]), "guided_points": np.flatnonzero(guided).tolist()}
         yield inverse_metrics(transform, self.mask, grid=self.grid)
         reached = covered(transform, self.grid, self.moving_grid)
-        self.reached = 1.0 if reached is None else float(reached[self.mask].mean())
         yield self.similarities.metrics(_scaled(self._thin(warped.values), self.moving_range), reached)
         if self.fixed_labels is not None and warped_labels is not None:
             yield self._dice(warped_labels.values)
@@ -116,6 +112,11 @@ class Measurer:
             yield {"topology_changes": len(changes), "topology_by_label": changes}
         if surfaces and self.fixed_labels is not None and warped_labels is not None:
             yield self._distances(warped_labels.values)
+
+    def reached(self, transform: Transform) -> float:
+        """Return the part of the mask, 0 to 1, where the moving image lies: intensities are compared there."""
+        reached = covered(transform, self.grid, self.moving_grid)
+        return 1.0 if reached is None else float(reached[self.mask].mean())
 
     def locations(
         self, warped: Image, jacobian: Image, transform: Transform, metrics: dict[str, Any]

@@ -92,7 +92,7 @@ def assess(
         after.update(measured)
         if measured and tell is not None:
             tell(after)
-    notes = _reached(measurer.reached)
+    notes = _reached(measurer.reached(alignment.transform))
     metrics = {}
     for state, transform in (("before", Transform(np.eye(4))), ("linear", Transform(alignment.stages[0].linear_lps))):
         moved_labels = warp_labels(inputs.moving_labels, fixed, transform) if inputs.fixed_labels else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,24 @@ import torch
 
 from .. import __version__
 from .. import device as devices
+from ..types import OUTPUT_FILES, POINT_FIELDS, Image, Request, Source
+
+
+def files_and_images_of(request: Request) -> dict[str, Source]:
+    """Return what a result was made from, by what the request calls it: images, and files of anything else.
+
+    Of a result that was continued it is the transform.
+    """
+    found: dict[str, Any] = {**request.sources, "initial": request.initial_file}
+    found |= {name: getattr(request, name) for name in (*POINT_FIELDS, "continued")}
+    sources: dict[str, Source] = {}
+    for name, one in found.items():
+        if isinstance(one, (str, os.PathLike)):
+            inside = OUTPUT_FILES["transform"] if name == "continued" and os.path.isdir(one) else ""
+            sources[name] = os.path.join(one, inside) if inside else os.fspath(one)
+        elif isinstance(one, Image):
+            sources[name] = one
+    return sources
 
 
 def provenance(

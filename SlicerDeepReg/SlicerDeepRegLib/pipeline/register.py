@@ -21,7 +21,7 @@ from .assess import Assessment, assess, measured_stages
 from .clock import Clock
 from .continued import base_of, continued
 from .initial import initial_transform
-from .provenance import provenance
+from .provenance import files_and_images_of, provenance
 from .structures import asks_for_structures, with_structures
 from .uncertainty import uncertainty_map
 
@@ -168,8 +168,7 @@ def _assessment(
 
 
 def _checksums(request: Request) -> dict[str, str]:
-    sources: dict[str, Any] = {**request.sources, "initial": request.initial_file}
-    return {role: checksum(source) for role, source in sources.items() if source is not None}
+    return {role: checksum(source) for role, source in files_and_images_of(request).items()}
 
 
 def _path(alignment: Alignment, plan: Plan) -> tuple[Field, ...]:

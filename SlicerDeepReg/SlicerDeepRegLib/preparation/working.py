@@ -13,6 +13,7 @@ import SimpleITK as sitk
 
 from ..geometry.fields import to_lps
 from ..geometry.grids import box_of_other, content_box, level_size, oriented, padded, resized, triple, with_voxels
+from ..geometry.points import apply_matrix
 from ..similarity import similarity
 from ..types import Channels, Field, Grid, Guidance, Image, ImagePair, InputError
 from . import intensity
@@ -191,13 +192,37 @@ def _core(margin_ijk: tuple[int, int, int], grid: Grid) -> tuple[slice, ...]:
 
 
 def _inside(pair: ImagePair, grid: Grid, wide: Grid, core: tuple[slice, ...], linear_lps: np.ndarray) -> np.ndarray:
-    """Return the voxels of the working grid to compare at; all where the masks leave none."""
+    """Return the voxels of the working grid to compare at.
+
+    Raises:
+        InputError: the masks, or the images, have no voxel in common.
+    """
     nearest = sitk.sitkNearestNeighbor
     inside = (resample(_presence(pair), wide, linear_lps, nearest, outside=0) > 0)[core]
     if pair.fixed_mask is not None:
         mask = Image(pair.fixed_mask.astype(np.uint8), pair.fixed.grid)
         inside = inside & (resample(mask, grid, interpolator=nearest, outside=0) > 0)
-    return inside if inside.any() else np.ones(grid.shape_kji, bool)
+    return inside if inside.any() else _thin(pair, grid, linear_lps)
+
+
+def _thin(pair: ImagePair, grid: Grid, linear_lps: np.ndarray) -> np.ndarray:
+    """Return the voxels that hold any of what is compared, where it is too thin for the centers of all of them."""
+    fixed = pair.fixed.grid
+    inside = resample(_presence(pair), fixed, linear_lps, sitk.sitkNearestNeighbor, outside=0) > 0
+    if pair.fixed_mask is not None:
+        inside &= pair.fixed_mask
+    if not inside.any():
+        masked = pair.fixed_mask is not None or pair.moving_mask is not None
+        what, check = ("masks of the two images", "them") if masked else ("two images", "that both show the same part")
+        raise InputError(
+            f"After the alignment the {what} have no voxel in common: there is nothing to compare. Check {check}, and "
+            "what the alignment starts from."
+        )
+    ijk = apply_matrix(grid.lps_to_ijk @ fixed.ijk_to_lps, np.argwhere(inside)[:, ::-1])
+    i, j, k = np.clip(np.round(ijk).astype(int), 0, np.array(grid.size_ijk) - 1).T
+    thin = np.zeros(grid.shape_kji, bool)
+    thin[k, j, i] = True
+    return thin
 
 
 def _presence(pair: ImagePair) -> Image:

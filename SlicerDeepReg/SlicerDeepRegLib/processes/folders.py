@@ -59,8 +59,7 @@ class PrivateFolder:
 
     def _disown(self) -> None:
         handle, self._owned = self._owned, None
-        if handle is not None:
-            os.close(handle)
+        disown(handle)
 
 
 @contextlib.contextmanager
@@ -96,8 +95,7 @@ def restore(prefix: str, parent: Path) -> None:
                 if not (parent / kept.name).exists():
                     os.replace(kept, parent / kept.name)
             shutil.rmtree(path, ignore_errors=True)
-        if handle is not None:
-            os.close(handle)
+        disown(handle)
 
 
 def _made(prefix: str, parent: Path) -> list[Path]:
@@ -119,13 +117,19 @@ def _remove_if_ownerless(path: Path) -> None:
         handle = own(path)
         if handle is not None:
             shutil.rmtree(path, ignore_errors=True)
-            os.close(handle)
+            disown(handle)
 
 
 def _is_forgotten(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return time.time() - path.stat().st_mtime > FORGOTTEN_S
     return False
+
+
+def disown(handle: int | None) -> None:
+    """End what :func:`own` began."""
+    if handle is not None:
+        os.close(handle)
 
 
 def own(path: Path) -> int | None:

@@ -164,3 +164,21 @@ def test_a_start_is_a_file_like_the_others(tmp_path, capsys):
     call[call.index(tmp_path / "begin.tfm")] = tmp_path / "elsewhere.tfm"
     assert main([*map(str, call), "--anonymous", "--output", str(tmp_path / "nameless")]) == 0
     assert "elsewhere" not in (tmp_path / "nameless" / "result.json").read_text(encoding="utf-8")
+
+
+def test_landmarks_are_files_like_the_others(tmp_path, capsys):
+    """A point that was moved since is another input, whatever the images are."""
+    case = Case("oblique-LPS")
+    for name, image in (("fixed", case.fixed), ("moving", case.moving)):
+        write_image(image, tmp_path / f"{name}.nii.gz")
+        (tmp_path / f"{name}.csv").write_text("\n".join(f"{x},{2 * x - 1},{-x}" for x in (-4, 1, 5)))
+    call = ["register", "--method", "rigid", "--device", "cpu", "--quiet", "--output", tmp_path / "out"]
+    for name in ("fixed", "moving"):
+        call += [f"--{name}", tmp_path / f"{name}.nii.gz", f"--{name}-points", tmp_path / f"{name}.csv"]
+    assert main([*map(str, call)]) == 0
+    described = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    assert {"fixed_points", "moving_points"} <= set(described["provenance"]["sha256"])
+    assert repeat(tmp_path / "out" / "result.json", "--quiet") == 0
+    (tmp_path / "moving.csv").write_text("-4,-9,4\n1,1,-1\n5,9,-6")
+    assert repeat(tmp_path / "out" / "result.json", "--quiet") == 2
+    assert "moving points" in capsys.readouterr().err

@@ -275,6 +275,14 @@ def test_vectors_of_other_conventions_are_refused(tmp_path, words, more):
     refused(write_nifti(tmp_path / "a.nii.gz", smooth_field(FIXED.grid).displacement_lps_mm, FIXED.grid, **more), words)
 
 
+def test_a_field_in_another_unit_than_mm_is_refused(tmp_path):
+    write_nifti(tmp_path / "field.nii", smooth_field(FIXED.grid).displacement_lps_mm, FIXED.grid)
+    field = nib.load(tmp_path / "field.nii")
+    field.header.set_xyzt_units("micron")
+    nib.save(field, tmp_path / "microns.nii")
+    refused(tmp_path / "microns.nii", "its header gives its geometry in microns")
+
+
 def test_images_without_vectors_in_their_voxels_are_refused(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((6, 5, 4, 3), np.float32), np.eye(4)), tmp_path / "fsl.nii.gz")
     refused(tmp_path / "fsl.nii.gz", r"6 x 5 x 4 x 3.*vector image, in LPS mm")

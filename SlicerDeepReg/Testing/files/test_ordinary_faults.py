@@ -5,10 +5,13 @@ import json
 
 import nibabel
 import numpy as np
+import PIL.Image
 import pytest
+import SimpleITK as sitk
 from helpers.cases import Case
 from helpers.geometry import make_grid
 from SlicerDeepRegLib.commands import main
+from SlicerDeepRegLib.commands.how import whole_labels
 from SlicerDeepRegLib.files.anonymous import without_names
 from SlicerDeepRegLib.files.frames import read_frames, write_sequence
 from SlicerDeepRegLib.files.images import checksum, read_image, write_image
@@ -187,3 +190,69 @@ def test_points_of_a_curve_that_were_not_placed_are_left_out(tmp_path):
     np.testing.assert_allclose(found, curve(*placed))
     with pytest.raises(InputError, match="it has 1 control points with a position; two are needed"):
         curve(placed[0], ([], "missing"))
+
+
+@pytest.mark.parametrize(("written", "mm"), [("mm", 1), ("um", 0.001), ("\N{MICRO SIGN}m", 0.001), ("cm", 10)])
+def test_a_nrrd_in_another_unit_comes_in_millimeters(tmp_path, written, mm):
+    grid = make_grid((8, 9, 10), (1.5, 2.0, 3.0), turned(20), (3.0, -4.0, 5.0))
+    write_image(Image(np.zeros(grid.shape_kji, np.int16), grid), tmp_path / "mm.nrrd")
+    content = (tmp_path / "mm.nrrd").read_bytes()
+    units = "space units: " + " ".join([f'"{written}"'] * 3) + "\n"
+    assert b"space units" not in content
+    (tmp_path / "other.nrrd").write_bytes(content.replace(b"encoding:", units.encode() + b"encoding:", 1))
+    image = read_image(tmp_path / "other.nrrd")
+    np.testing.assert_allclose(image.grid.ijk_to_lps[:3], mm * grid.ijk_to_lps[:3], atol=1e-6)
+    assert [note for note in image.notes if "converted to mm" in note] == list(image.notes) and bool(image.notes) == (
+        mm != 1
+    )
+
+
+@pytest.mark.parametrize("units", ['"s" "s" "s"', '"mm" "mm" "um"'])
+def test_a_nrrd_in_units_of_which_nothing_follows_is_refused(tmp_path, units):
+    write_image(
+        Image(np.zeros((4, 5, 6), np.int16), make_grid((6, 5, 4), (1.0, 1.0, 1.0), np.eye(3))), tmp_path / "a.nrrd"
+    )
+    content = (tmp_path / "a.nrrd").read_bytes()
+    (tmp_path / "a.nrrd").write_bytes(
+        content.replace(b"encoding:", f"space units: {units}\n".encode() + b"encoding:", 1)
+    )
+    with pytest.raises(InputError, match="its header gives its geometry in .*Save it in mm"):
+        read_image(tmp_path / "a.nrrd")
+
+
+@pytest.mark.parametrize(
+    ("size", "spacing_mm", "words"),
+    [
+        ((12, 14), None, "does not say how large its pixels are; 1 mm was taken"),
+        ((12, 14, 5), None, "how large its pixels are and how far apart its slices are; 1 mm was taken"),
+        ((12, 14, 5), 0.5, "is a picture that does not say how far apart its slices are; 1 mm was taken"),
+        ((12, 14), 0.5, ""),
+    ],
+)
+def test_a_picture_does_not_say_how_large_it_is(tmp_path, size, spacing_mm, words):
+    path = tmp_path / ("picture.png" if len(size) == 2 else "stack.tif")
+    if spacing_mm is None:
+        pages = [PIL.Image.fromarray(np.zeros(size[1::-1], np.uint8)) for _ in range(size[2] if len(size) > 2 else 1)]
+        pages[0].save(path, **({"save_all": True, "append_images": pages[1:]} if len(size) > 2 else {}))
+    else:
+        picture = sitk.Image(size, sitk.sitkUInt8)
+        picture.SetSpacing([spacing_mm] * len(size))
+        sitk.WriteImage(picture, str(path))
+    image = read_image(path, "fixed image")
+    assert image.grid.size_ijk[: len(size)] == size and len(image.notes) == bool(words)
+    assert all(words in note for note in image.notes)
+
+
+def test_label_maps_on_a_sheared_grid_lie_on_that_of_their_image(tmp_path):
+    matrix = np.array([[-1.5, 0.2, 0, 5], [0, -2, 0.3, 6], [0, 0, 3.0, -7], [0, 0, 0, 1]])
+    labels = np.zeros((12, 13, 14), np.uint8)
+    labels[3:8, 4:9, 5:10] = 7
+    for name, values in (("image", labels.astype(np.float32)), ("labels", labels)):
+        made = nibabel.Nifti1Image(values, None)
+        made.header["qform_code"] = 0
+        made.set_sform(matrix, 1)
+        nibabel.save(made, tmp_path / f"{name}.nii")
+    image = read_image(tmp_path / "image.nii")
+    straight = whole_labels(read_image(tmp_path / "labels.nii", straight=False))
+    assert straight.grid.same_as(image.grid) and set(np.unique(straight.values)) == {0, 7}
+    assert straight.values[image.values == 7].min() == 7 and straight.values[image.values == 0].max() == 0

@@ -128,3 +128,15 @@ def test_commands_refuse_to_replace_what_they_read(tmp_path, capsys):
     assert main(["register", "--fixed", scan, "--moving", moving, "--output", str(tmp_path)]) == 2
     assert "warped.nii.gz would be replaced" in capsys.readouterr().err
     assert (tmp_path / "warped.nii.gz").read_text() == "y"
+
+
+def test_two_runs_do_not_write_into_one_folder(tmp_path):
+    folder = tmp_path / "results"
+    with output_folder(folder) as private:
+        with pytest.raises(InputError, match="Another run is writing into"), output_folder(folder):
+            pass
+        write(private, warped_nii="first")
+        (private / "result.json").write_text("{}")
+    assert state(folder).keys() == {"warped.nii", "result.json"}
+    run(folder, warped_nii="second")  # the first one has ended
+    assert state(folder)["warped.nii"] == "second"
