@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--as", dest="storage", choices=STORAGES, required=True)
     parser.add_argument("--title", help="for people (default: the name)")
     parser.add_argument("--good-for", required=True, help="one sentence: which images it is good for")
+    parser.add_argument("--order", type=int, default=100, help="its place in menus; 1 is the first (default: 100)")
     parser.add_argument("--limits", required=True, help="one sentence: what it is not good for")
     parser.add_argument("--credits", nargs="+", required=True, help="whose data it was trained on, with the licenses")
     parser.add_argument("--regime", help="what it was trained for, as cards name it")
@@ -251,6 +252,7 @@ def _card(
         "title": options.title or options.name,
         "trained_on": trained_on,
         "good_for": options.good_for,
+        "order": options.order,
         "limits": options.limits,
         "credits": options.credits,
         "license": LICENSE,

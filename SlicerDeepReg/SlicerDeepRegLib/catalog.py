@@ -63,6 +63,7 @@ class Card:
         trained_on: what the weights have seen, or None.
         shown: what it has been shown to do, and by which command; or None.
         good_for: one line for menus: which images it is good for.
+        order: its place among models with weights in menus, the smallest first.
         limits: what it is not good for.
         regime: what the weights were trained for, one of ``REGIMES``; images that cannot be that are a warning. None
             for anything.
@@ -105,6 +106,7 @@ class Card:
     trained_on: str | None = None
     shown: str | None = None
     good_for: str = ""
+    order: int = 100
     limits: str = ""
     regime: str | None = None
     credits: tuple[str, ...] = ()
@@ -274,6 +276,7 @@ _MODEL_VALUES: dict[str, tuple[type, ...]] = {
     "trained_on": (str,),
     "shown": (str, type(None)),
     "good_for": (str,),
+    "order": (int,),
     "limits": (str,),
     "regime": (str, type(None)),
     "credits": (list,),

@@ -16,6 +16,7 @@ def menu() -> dict[str, list[Method]]:
     parts: dict[str, list[Method]] = {part: [] for part in (WITH_WEIGHTS, ANY_PAIR, TO_FIT, NOT_INSTALLED)}
     for offered in methods().values():
         parts[_part(offered)].append(offered)
+    parts[WITH_WEIGHTS].sort(key=lambda offered: offered.card.order)
     parts[ANY_PAIR].sort(key=lambda offered: offered.name != Request.method)
     return {part: found for part, found in parts.items() if found}
 

@@ -160,7 +160,8 @@ def _put(place: Path, card: Card, arrays: dict[str, np.ndarray], counted: int) -
             checksum = write_weights(folder / WEIGHTS_FILE, arrays)
             kept = (
                 *("name", "title", "network", "configuration", "dimensions", "recipe", "summary", "license"),
-                *("trained_on", "shown", "settings", "year", "references", "good_for", "limits", "regime", "credits"),
+                *("trained_on", "shown", "settings", "year", "references"),
+                *("good_for", "order", "limits", "regime", "credits"),
             )
             values = {name: getattr(card, name) for name in kept}
             values.update(weights=WEIGHTS_FILE, sha256=checksum, parameters=counted)

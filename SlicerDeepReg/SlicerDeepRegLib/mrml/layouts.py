@@ -1,7 +1,8 @@
 """Arrangements of slice views for judging a run: all of it at once, before and after, several runs. No Qt.
 
 Each is one of Slicer's own layouts (a description in the layout node), so that its controllers, links and maximize
-buttons work as in any other; ``restore`` brings the user's layout back.
+buttons work as in any other; ``restore`` brings the user's layout back. Its number is kept in the scene: one that is
+saved meanwhile and loaded again would otherwise show an arrangement that nothing fills.
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ LAYOUTS: dict[str, tuple[int, tuple[str, ...]]] = {
     "before_after": (7318, ("moving", "warped", "difference_before", "difference")),
     "deformation": (7319, ("grid", "jacobian", "magnitude")),
 }
+
+
+#: The number of the arrangement of several runs, and the attribute of the layout node that keeps the user's.
+SIDE_BY_SIDE, BEFORE = 7316, "DeepReg.layout_before"
+OURS = {SIDE_BY_SIDE, *(number for number, _columns in LAYOUTS.values())}
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ class Layouts:
         if self._shown is not None and layout_node(self.scene).GetViewArrangement() != LAYOUTS[self._shown[0]][0]:
             self.leave()
             self._give_crosshair_back()
-            self._before = None  # where the user went is where he wants to be
+            self._forget_before()  # where the user went is where he wants to be
         return self._shown
 
     def show(self, layout: str, run: Run) -> None:
@@ -150,6 +156,7 @@ class Layouts:
         node = layout_node(self.scene)
         if self._before is None:
             self._before = node.GetViewArrangement()
+            node.SetAttribute(BEFORE, str(self._before))
             self._take_crosshair()
         if node.IsLayoutDescription(number):
             node.SetLayoutDescription(number, text)
@@ -164,12 +171,26 @@ class Layouts:
         self._shown = None
 
     def restore(self) -> None:
-        """Restore the user's layout."""
+        """Restore the user's layout; one that was chosen in the meantime stays."""
         self.leave()
         self._give_crosshair_back()
-        if self._before is not None:
-            layout_node(self.scene).SetViewArrangement(self._before)
+        node = layout_node(self.scene)
+        if self._before is not None and node.GetViewArrangement() in OURS:
+            node.SetViewArrangement(self._before)
+        self._forget_before()
+
+    def recover(self) -> None:
+        """Restore the user's layout in a scene that was saved while one of ours was shown."""
+        node = layout_node(self.scene)
+        if self._before is not None or node.GetViewArrangement() not in OURS:
+            return
+        kept = node.GetAttribute(BEFORE) or ""
+        node.SetViewArrangement(int(kept) if kept.isdigit() else node.SlicerLayoutFourUpView)
+        self._forget_before()
+
+    def _forget_before(self) -> None:
         self._before = None
+        layout_node(self.scene).RemoveAttribute(BEFORE)
 
     def fill(self, wanted: Sequence[tuple[Cell, Run]]) -> None:
         """Give every view its volumes, fit new ones to the first run's, draw grids and legends, link the views."""

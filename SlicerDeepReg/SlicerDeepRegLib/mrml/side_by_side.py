@@ -10,14 +10,16 @@ import slicer.util
 
 from ..metrics import METRICS
 from .display import set_range
-from .layouts import PREFIX, RUN_COLORS, SHOWS, Cell, Layouts, description
+from .layouts import PREFIX, RUN_COLORS, SHOWS, SIDE_BY_SIDE, Cell, Layouts, description
 from .nodes import add_text_columns
-from .runs import Run, node_name
+from .runs import Run, node_name, runs
 
 #: How many runs go beside each other; a single one shows its columns.
 FEWEST, MOST = 1, 4
-#: A number that no other layout has, and what our table is called.
-LAYOUT, TABLE = 7316, "DeepReg comparison"
+#: What our table is called.
+TABLE = "DeepReg comparison"
+#: What is named by a letter while a reading is blinded: Slicer writes the names of volumes into the views.
+NAMED = ("warped", "difference", "jacobian", "jacobian_shown", "layout_grid")
 #: What is shown of each run.
 COLUMNS = ("warped", "grid", "jacobian", "difference")
 #: The metrics in the table, by their names in ``METRICS``.
@@ -81,7 +83,7 @@ class SideBySide:
         self._give_back()
         self.layouts.leave()
         self._runs, self.blind = tuple(runs), blind
-        self.layouts.arrange(LAYOUT, description(rows, _table_item()))
+        self.layouts.arrange(SIDE_BY_SIDE, description(rows, _table_item()))
         self.layouts.arranged([cell for row in rows for cell in row])
         self._common_window()
         self.layouts.fill([(cell, run) for row, run in zip(rows, runs) for cell in row])
@@ -102,13 +104,22 @@ class SideBySide:
         self._runs, self.blind = (), None
 
     def _hide_names(self) -> None:
-        """Rename volumes to letters while the reading is blinded: Slicer writes their names into the views."""
+        """Rename volumes to letters while the reading is blinded."""
         for run, letter in zip(self._runs, self.blind):
-            for role in ("warped", "difference", "jacobian", "jacobian_shown", "layout_grid"):
+            for role in NAMED:
                 node = run.get(role)
                 if node is not None:
                     self._names.append((node, run, role))
                     node.SetName(f"{letter}: {role}")
+
+    def recover(self) -> None:
+        """Give volumes their names back in a scene that was saved during a blinded reading."""
+        live = {node.GetID() for node, _run, _role in self._names}
+        for run in runs(self.scene):
+            for role in NAMED:
+                node = run.get(role)
+                if node is not None and node.GetID() not in live and node.GetName().partition(": ")[2] == role:
+                    node.SetName(node_name(run, role))
 
     def _give_back(self) -> None:
         """Give volumes their names and windows back."""

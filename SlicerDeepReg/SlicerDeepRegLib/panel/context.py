@@ -73,6 +73,9 @@ class Context:
     def bind(self, parameters: Any | None) -> None:
         """Show another parameter node, or none."""
         self.parameters = parameters
+        if parameters is not None:  # the scene may have been saved while one of our views was shown
+            self.layouts.recover()
+            self.review.outlines.recover()
         for section in self.sections:
             section.bind(parameters)
         self.update()

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import vtk
+
 from ..worker.client import WorkerClient
 from .choice import Choice, prepare
 
@@ -18,7 +20,7 @@ class Looker:
 
     Attributes:
         text: what was seen, or why nothing was; "" before. It is about ``nodes`` and no others.
-        nodes: the volumes, masks and initial transform that were looked at.
+        nodes: the volumes, masks and initial transform that were looked at, as they were then.
     """
 
     def __init__(self, client: Callable[[], WorkerClient]) -> None:
@@ -68,6 +70,18 @@ class Looker:
         return self.text if self.nodes == looked_at(choice) else ""
 
 
-def looked_at(choice: Choice) -> list[Any]:
-    """Return the nodes of a choice that a look depends on."""
-    return [choice.fixed, choice.moving, choice.fixed_mask, choice.moving_mask, choice.initial]
+def looked_at(choice: Choice) -> list[tuple[Any, ...]]:
+    """Return the nodes of a choice that a look depends on, and the ages of what it would see of them."""
+    nodes = (choice.fixed, choice.moving, choice.fixed_mask, choice.moving_mask, choice.initial)
+    return [(node, *_ages(node)) for node in nodes]
+
+
+def _ages(node: Any) -> tuple[float, ...]:
+    if node is None:
+        return ()
+    if not node.IsA("vtkMRMLVolumeNode"):
+        return (node.GetMTime(),)
+    matrix, parent, image = vtk.vtkMatrix4x4(), node.GetParentTransformNode(), node.GetImageData()
+    node.GetIJKToRASMatrix(matrix)  # the node's own age changes with its name and display, too
+    place = tuple(matrix.GetElement(row, column) for row in range(3) for column in range(4))
+    return (*place, image.GetMTime() if image is not None else 0, parent.GetMTime() if parent is not None else 0)

@@ -85,7 +85,9 @@ def test_menus_begin_with_what_can_be_used_at_once(brain_model, monkeypatch):
     parts = menu()
     assert list(parts) == [WITH_WEIGHTS, ANY_PAIR, TO_FIT, NOT_INSTALLED]
     shipped = [name for name, card in catalog.cards().items() if card.weights is not None]
-    assert len(shipped) > 2 and [m.name for m in parts[WITH_WEIGHTS]] == sorted({*shipped, "small-brain"})
+    assert len(shipped) > 2 and {m.name for m in parts[WITH_WEIGHTS]} == {*shipped, "small-brain"}
+    assert parts[WITH_WEIGHTS][0].name == "msrd-net-brain"  # the best one alone
+    assert parts[WITH_WEIGHTS][-1].name == "small-brain"  # one that was added says nothing of its place
     assert parts[ANY_PAIR][0].name == svf.name and "recommended" in line_of(svf)
     assert {m.name for m in parts[TO_FIT]} == {n for n in methods() if method(n).card.network == n}
     assert "ants" in [m.name for m in parts[NOT_INSTALLED]] and line_of(method("ants")) == "not installed"
@@ -97,7 +99,7 @@ def test_commands_list_models_in_that_order(brain_model, capsys):
     assert main(["models"]) == 0
     text = capsys.readouterr().out
     heading, rest = text.split("\n", 1)
-    assert WITH_WEIGHTS in heading and rest.startswith("fmirnet-brain    FMIRNet, 1 scale (brains) - brains of two")
+    assert WITH_WEIGHTS in heading and rest.startswith("msrd-net-brain   MSRD-Net (brains) - brains of two")
     assert "\nsmall-brain      Small brain - brain, any contrast, 3 mm" in rest
     assert rest.index("\nsvf ") < rest.index("\ncaml ")
     assert main(["models", "show", "small-brain"]) == 0
@@ -106,7 +108,7 @@ def test_commands_list_models_in_that_order(brain_model, capsys):
     with pytest.raises(SystemExit):
         main(["register", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "with trained weights: fmirnet-brain (brains of two people, T1, 3 mm, refined), msrd-net-" in text
+    assert "with trained weights: msrd-net-brain (brains of two people, T1, 3 mm), unfolding-" in text
     assert "brain (brains of two people, T1, 3 mm), small-brain (brain, any con" in text
     assert "(brains of two people, T1, 3 mm, refined); for any pair, without training: svf," in text
 

@@ -9,11 +9,11 @@ import slicer.util
 from helpers.cases import Case
 from SlicerDeepRegLib.mrml.add_run import add_run
 from SlicerDeepRegLib.mrml.host import Host
-from SlicerDeepRegLib.mrml.layouts import Layouts
+from SlicerDeepRegLib.mrml.layouts import SIDE_BY_SIDE, Layouts
 from SlicerDeepRegLib.mrml.nodes import add_volume
 from SlicerDeepRegLib.mrml.review import Review
 from SlicerDeepRegLib.mrml.runs import remove
-from SlicerDeepRegLib.mrml.side_by_side import COLUMNS, LAYOUT, SideBySide, cells_of
+from SlicerDeepRegLib.mrml.side_by_side import COLUMNS, SideBySide, cells_of
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Request
 
@@ -54,7 +54,7 @@ def layout_of(scene):
 def test_the_layout_has_a_row_for_each_run_and_a_table(opened):
     host, beside, runs = opened
     beside.show(runs)
-    root = ElementTree.fromstring(layout_of(host.scene).GetLayoutDescription(LAYOUT))
+    root = ElementTree.fromstring(layout_of(host.scene).GetLayoutDescription(SIDE_BY_SIDE))
     views = [one.get("singletontag") for one in root.iter("view") if one.get("class") == "vtkMRMLSliceNode"]
     assert views == [cell.name for row in cells_of(2) for cell in row] and len(set(views)) == 2 * len(COLUMNS)
     assert [one.get("class") for one in root.iter("view")][-1] == "vtkMRMLTableViewNode"
@@ -69,7 +69,7 @@ def test_runs_are_shown_beside_each_other_with_common_scales(opened):
     runs[1].get("warped").GetDisplayNode().SetWindowLevelMinMax(10, 20)
     before = {scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())}
     beside.show(runs)
-    assert layout.GetViewArrangement() == LAYOUT and beside.shown == tuple(runs)
+    assert layout.GetViewArrangement() == SIDE_BY_SIDE and beside.shown == tuple(runs)
     windows = {(d.GetWindowLevelMin(), d.GetWindowLevelMax()) for d in (r.get("warped").GetDisplayNode() for r in runs)}
     assert len(windows) == 1 and (10, 20) not in windows
     cells = cells_of(2)
@@ -131,4 +131,4 @@ def test_removing_a_shown_run_puts_the_layout_back(opened):
     beside.show(runs)
     beside.forget(runs[0])
     remove(host.scene, runs[0])
-    assert not beside.shown and layout_of(host.scene).GetViewArrangement() != LAYOUT
+    assert not beside.shown and layout_of(host.scene).GetViewArrangement() != SIDE_BY_SIDE

@@ -7,9 +7,9 @@ import pytest
 import slicer
 import slicer.util
 from helpers.panel import finish
-from SlicerDeepRegLib.mrml.nodes import FLIP, add_transform, add_volume
+from SlicerDeepRegLib.mrml.nodes import add_transform, add_volume
 from SlicerDeepRegLib.mrml.runs import runs
-from SlicerDeepRegLib.mrml.segments import add_segment, segments_of
+from SlicerDeepRegLib.mrml.segments import segments_of
 from SlicerDeepRegLib.panel.section import PAGES
 from SlicerDeepRegLib.types import Transform
 
@@ -27,21 +27,6 @@ def bottom(widget, control):
 def laid_out(desktop, widget, page):
     widget.panel.open_page(page)
     desktop.screenshot(desktop.folder / "page.png", 1366, 768)
-
-
-@pytest.fixture
-def done(desktop, widget, synthetic_case):
-    """A registration with segmentations, from Apply to its end."""
-    for name, image in (("fixedSegmentation", synthetic_case.fixed), ("movingSegmentation", synthetic_case.moving)):
-        node = desktop.host.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-        node.CreateDefaultDisplayNodes()
-        for segment, color, low, high in (("shell", (1, 0, 0), 20, 60), ("core", (0, 1, 0), 60, 1000)):
-            inside = (image.values > low) & (image.values <= high)
-            add_segment(node, segment, color, inside, FLIP @ image.grid.ijk_to_lps)
-        setattr(widget.panel.parameters, name, node)
-    widget.ui.applyButton.click()
-    assert finish(desktop, widget).state == "done"
-    return widget, runs(desktop.host.scene)[0]
 
 
 def test_every_section_is_on_a_page_and_each_page_fits_a_small_screen(desktop, done):

@@ -5,8 +5,9 @@ import json
 import pytest
 import slicer.util
 from helpers.panel import PretendedClient, finish, scene_state
+from SlicerDeepRegLib.mrml.layouts import SIDE_BY_SIDE
 from SlicerDeepRegLib.mrml.runs import runs
-from SlicerDeepRegLib.mrml.side_by_side import LAYOUT, cells_of
+from SlicerDeepRegLib.mrml.side_by_side import cells_of
 from SlicerDeepRegLib.types import InputError
 
 METHODS = ["svf", "demons"]
@@ -70,17 +71,17 @@ def test_methods_are_listed_run_and_shown_side_by_side(desktop, with_views, pair
     made = runs(desktop.host.scene)
     assert [run.facts["method"] for run in made] == ["svf", "demons"]
     assert [len(run.facts["stages"]) > 0 for run in made] == [True, True]
-    assert widget.panel.sections["side_by_side"].views.shown == tuple(made) and arrangement(desktop) == LAYOUT
+    assert widget.panel.sections["side_by_side"].views.shown == tuple(made) and arrangement(desktop) == SIDE_BY_SIDE
     assert desktop.host.views[cells_of(2)[1][0].name].composite.GetBackgroundVolumeID() == made[1].get("warped").GetID()
     widget.ui.leaveSideBySideButton.click()
-    assert arrangement(desktop) != LAYOUT and not widget.ui.leaveSideBySideButton.enabled
+    assert arrangement(desktop) != SIDE_BY_SIDE and not widget.ui.leaveSideBySideButton.enabled
     assert widget.ui.sideBySideButton.enabled  # both are ticked
     widget.ui.sideBySideButton.click()
-    assert arrangement(desktop) == LAYOUT
+    assert arrangement(desktop) == SIDE_BY_SIDE
     widget.panel.context.select(made[0])
     desktop.answers.append(True)
     widget.ui.deleteButton.click()
-    assert arrangement(desktop) != LAYOUT and widget.ui.sideBySideButton.enabled  # the other one is still ticked
+    assert arrangement(desktop) != SIDE_BY_SIDE and widget.ui.sideBySideButton.enabled  # the other one is still ticked
     widget.ui.clearMethodsButton.click()
     assert json.loads(parameters.methods) == [] and not widget.ui.runMethodsButton.enabled
 

@@ -17,6 +17,8 @@ from ..titles import stage_title
 #: Height of the curve and its smallest width, pixels; seconds between two drawings.
 CURVE_HEIGHT, CURVE_WIDTH, REDRAW_S = 90, 260, 0.25
 LOG_HEIGHT = 160
+#: The longest pause between the two clicks of one who clicks twice on a button by habit, in seconds.
+DOUBLE_CLICK_S = 0.4
 
 
 class ApplySection(BaseSection):
@@ -30,12 +32,17 @@ class ApplySection(BaseSection):
         super().__init__(context, root)
         self._losses_drawn, self._drawn_at = 0, 0.0
         self._lines_shown = 0  # of the job's log
+        self._started_at = -DOUBLE_CLICK_S
         self._stage_curve: list[tuple[str, float]] = []  # of the display
         widgets = self.widgets
         widgets.logText.setMaximumHeight(LOG_HEIGHT)
         # The pixmap must not keep the panel as wide as it was drawn.
         widgets.curveLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
-        widgets.applyButton.connect("clicked(bool)", lambda checked=False: self.apply())
+        widgets.applyButton.connect("clicked(bool)", lambda checked=False: self._clicked())
+
+    def _clicked(self) -> None:
+        if time.monotonic() - self._started_at > DOUBLE_CLICK_S:  # else the second of two clicks on Apply, no Cancel
+            self.apply()
 
     def apply(self) -> None:
         """Register what is chosen, or cancel the registration that runs."""
@@ -78,6 +85,7 @@ class ApplySection(BaseSection):
 
     def started(self, job: Job) -> None:
         self._losses_drawn, self._drawn_at, self._lines_shown = 0, 0.0, 0
+        self._started_at = time.monotonic()
         self.widgets.logText.clear()
         self.widgets.progressBar.value = 0
         self.widgets.progressBar.visible = True

@@ -46,6 +46,10 @@ class SideBySideSection(BaseSection):
         widgets.saveTableButton.connect("clicked(bool)", lambda checked=False: self.save_table())
         widgets.disagreementButton.connect("clicked(bool)", lambda checked=False: self.show_disagreement())
 
+    def bind(self, parameters: Any | None) -> None:
+        if parameters is not None:
+            self.views.recover()
+
     def update(self) -> None:
         widgets, shown = self.widgets, bool(self.views.shown)
         count, free = len(self.context.runs.checked), not self.context.launcher.unattended
