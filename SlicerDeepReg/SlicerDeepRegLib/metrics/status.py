@@ -109,7 +109,7 @@ def _landmarks(metrics: Mapping[str, Any], limit: float) -> Status:
     rule = f"mean at most {limit:.1f} mm (2 mm, or the largest side of a voxel up to 3 mm); red above twice that"
     mean = metrics.get("tre_mm")
     if mean is None and metrics.get("guided_tre_mm") is not None:
-        return Status(LANDMARKS, GRAY, "not measured: all landmarks guided the registration; hold some out", rule)
+        return Status(LANDMARKS, GRAY, "not measured: no landmarks but those that guided the registration", rule)
     if mean is None:
         return Status(LANDMARKS, GRAY, "not measured: no landmarks given", rule)
     text = f"mean {mean:.2f} mm, largest {metrics['tre_max_mm']:.2f} mm"

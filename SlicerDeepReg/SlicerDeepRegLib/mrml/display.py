@@ -15,6 +15,10 @@ _BLUE, _RED = (0.15, 0.40, 0.95), (0.92, 0.15, 0.15)
 WARM_COLORS = "Distances: black none, yellow far"
 
 
+#: The attribute of a color node that belongs to one display alone, and goes with it.
+OWN_COLORS = "DeepReg.own_colors"
+
+
 def set_range(
     volume: slicer.vtkMRMLVolumeNode, low: float, high: float, colors: slicer.vtkMRMLColorNode | None = None
 ) -> None:
@@ -150,6 +154,11 @@ def draw_grid(
         constant.AddRGBPoint(0, *color)
         constant.AddRGBPoint(1000, *color)
         display.SetColorMap(constant)
+        made = display.GetColorNode()  # one of its own, which would stand among the user's tables
+        if made is not None:
+            made.SetAttribute(OWN_COLORS, "1")
+            made.SetHideFromEditors(True)
+            made.SetSaveWithScene(False)
     return display
 
 
@@ -175,7 +184,10 @@ def _transform_display(
 ) -> slicer.vtkMRMLTransformDisplayNode:
     display = node.GetDisplayNode()
     if display is not None and list(display.GetViewNodeIDs()) != list(views):
+        made = display.GetColorNode()
         node.GetScene().RemoveNode(display)
+        if made is not None and made.GetAttribute(OWN_COLORS):
+            node.GetScene().RemoveNode(made)
         display = None
     if display is None:
         display = slicer.vtkMRMLTransformDisplayNode()

@@ -162,7 +162,9 @@ def residuals(scene: slicer.vtkMRMLScene, run: Run) -> tuple[Any, list[dict[str,
     missing = moving - moved(in_world(run), fixed)
     linear = np.linalg.inv(linear_ras(run)[:3, :3])
     errors = np.linalg.norm(missing, axis=1)
-    names = [str(n + 1) for n in range(len(fixed))]
+    names = run.facts.get("point_names") or []
+    if len(names) != len(fixed):  # of an older result
+        names = [f"number {n + 1}" for n in range(len(fixed))]
     rows = [
         {"name": names[n], "mm": float(errors[n]), "ras": fixed[n].tolist()} for n in np.argsort(-errors, kind="stable")
     ]

@@ -19,7 +19,7 @@ from .display import refresh_legends, renew_legend
 from .maps import magnitude
 from .nodes import bounds_of, layout_node
 from .review import ARRANGED, Review
-from .runs import Run, moving_is_where_it_was
+from .runs import Run, check_fixed_place, moving_is_where_it_was
 
 #: What our views' names begin with, and the group whose views follow each other; Slicer's own are of group 0.
 PREFIX, GROUP = ARRANGED, 7
@@ -117,16 +117,27 @@ class Layouts:
         """The name of the layout and the run in it; None, too, where the user has chosen another layout since."""
         if self._shown is not None and layout_node(self.scene).GetViewArrangement() != LAYOUTS[self._shown[0]][0]:
             self.leave()
-            self._give_crosshair_back()
-            self._forget_before()  # where the user went is where he wants to be
+            self.let_go()
         return self._shown
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the views are arranged by us now, for one run or for several."""
+        return layout_node(self.scene).GetViewArrangement() in OURS
+
+    @property
+    def is_side_by_side(self) -> bool:
+        """Whether several runs are beside each other now."""
+        return bool(layout_node(self.scene).GetViewArrangement() == SIDE_BY_SIDE)
 
     def show(self, layout: str, run: Run) -> None:
         """Arrange the views for one run.
 
         Raises:
-            ValueError: the run has lost its volumes, or is linear and has no deformation to show.
+            ValueError: the run has lost its volumes, one was moved, or the run is linear and has no deformation to
+                show.
         """
+        check_fixed_place(run)
         number, columns = LAYOUTS[layout]
         for role in ("fixed", "warped", *(("moving",) if {"moving", "difference_before"} & set(columns) else ())):
             if run.get(role) is None:
@@ -186,6 +197,11 @@ class Layouts:
             return
         kept = node.GetAttribute(BEFORE) or ""
         node.SetViewArrangement(int(kept) if kept.isdigit() else node.SlicerLayoutFourUpView)
+        self._forget_before()
+
+    def let_go(self) -> None:
+        """Respond to another layout that the user chose: where he went is where he wants to be."""
+        self._give_crosshair_back()
         self._forget_before()
 
     def _forget_before(self) -> None:

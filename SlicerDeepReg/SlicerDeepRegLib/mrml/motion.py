@@ -115,7 +115,7 @@ class Morph:
         """Which way the slider goes, in words."""
         if self._path:
             return "along the flow of the velocity that the field belongs to"
-        return "each displacement along a straight line (the field is not the flow of a velocity field)"
+        return "each displacement along a straight line (the flow of a velocity field is not known)"
 
     def show(self, time: float) -> None:
         """Show the volume at a deformation amount from 0 (moving) to 1 (warped)."""

@@ -27,21 +27,22 @@ class Removed:
         self.scene, self.name = scene, run.name
         self._run = run
         kept = [node for _role, node in run.owned() if node.GetSaveWithScene()]
-        gone = {node.GetID() for node in (*kept, run.node)}
-        self._own_references = [(run.node, *one) for one in _references(run.node)]
-        staying = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
-        self._references = [
-            (node, role, identifier)
-            for node in staying
-            if node.GetID() not in gone
-            for role, identifier in _references(node)
-            if identifier in gone and (role == PARENT or role.startswith(OURS))
-        ]
         kept += lines_of(scene, run) if root_of(run) == run else []
         parts = [part for node in kept for part in parts_of(node)]
         #: In the order in which they are put back: what others refer to comes first. A legend is made anew.
         self._nodes = [part for part in parts if not part.IsA("vtkMRMLColorLegendDisplayNode")]
         self._nodes += [*kept, run.node]
+        gone = {node.GetID() for node in self._nodes}
+        #: Who refers to whom. Identifiers would not do: they may be given to others in the meantime, as by an import.
+        self._own_references = [(node, *one) for node in self._nodes for one in _references(node)]
+        staying = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
+        self._references = [
+            (node, role, n, target)
+            for node in staying
+            if node.GetID() not in gone
+            for role, n, target in _references(node)
+            if target.GetID() in gone and (role == PARENT or role.startswith(OURS))
+        ]
 
     def remove(self) -> None:
         """Remove the run, also if it is locked."""
@@ -52,18 +53,27 @@ class Removed:
         name = free_name(self.scene, self.name)
         for node in self._nodes:
             if not self.scene.IsNodePresent(node):
-                self.scene.AddNode(node)  # under its old identifier
-        for node, role, identifier in self._own_references + self._references:
+                self.scene.AddNode(node)
+        for node, role, n, target in self._own_references:
+            if self.scene.IsNodePresent(node):
+                there = self.scene.IsNodePresent(target)
+                node.SetNthNodeReferenceID(role, n, target.GetID() if there else None)
+        for node, role, n, target in self._references:
             taken = role == PARENT and node.GetNodeReferenceID(role)  # the user has put it elsewhere since
-            if not taken and self.scene.IsNodePresent(node) and self.scene.GetNodeByID(identifier) is not None:
-                node.SetNodeReferenceID(role, identifier)
+            if not taken and self.scene.IsNodePresent(node) and self.scene.IsNodePresent(target):
+                node.SetNthNodeReferenceID(role, n, target.GetID())
         group_nodes(self.scene, self._run)
         if name != self.name:
             rename(self.scene, self._run, name)
         return self._run
 
 
-def _references(node: slicer.vtkMRMLNode) -> list[tuple[str, str]]:
-    """Return (role, identifier) of the first node that each role of a node refers to."""
+def _references(node: slicer.vtkMRMLNode) -> list[tuple[str, int, slicer.vtkMRMLNode]]:
+    """Return (role, number, node) of all that a node refers to."""
     roles = [node.GetNthNodeReferenceRole(n) for n in range(node.GetNumberOfNodeReferenceRoles())]
-    return [(role, node.GetNodeReferenceID(role)) for role in roles if node.GetNodeReferenceID(role)]
+    found = [
+        (role, n, node.GetNthNodeReference(role, n))
+        for role in roles
+        for n in range(node.GetNumberOfNodeReferences(role))
+    ]
+    return [(role, n, target) for role, n, target in found if target is not None]

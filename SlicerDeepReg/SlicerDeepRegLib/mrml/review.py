@@ -37,6 +37,7 @@ class Review:
     def __init__(self, scene: slicer.vtkMRMLScene, logics: vtk.vtkCollection) -> None:
         self.scene, self.logics = scene, logics
         self._before: dict[str, tuple[Any, ...]] = {}
+        self._layers: dict[str, tuple[str | None, str | None]] = {}  # that we put into each view
         self._shown: Run | None = None
         self.volumes = ReviewVolumes(scene)
         self.outlines = Outlines(scene)
@@ -82,12 +83,22 @@ class Review:
         self.outlines.show(run, WARPED if after else MOVING)
 
     def show_alone(self, run: Run, node: slicer.vtkMRMLNode) -> None:
-        """Show another volume than the warped one over the fixed volume: one that moves."""
+        """Show another volume than the warped one over the fixed volume: one that moves.
+
+        Raises:
+            ValueError: the fixed volume was moved.
+        """
+        check_fixed_place(run)
         self._show_layers(run, run.get("fixed"), node, 1.0)
         self.outlines.show(run, over="")
 
     def show_over(self, run: Run, node: slicer.vtkMRMLNode) -> None:
-        """Show a map over the fixed volume."""
+        """Show a map over the fixed volume.
+
+        Raises:
+            ValueError: the fixed volume was moved.
+        """
+        check_fixed_place(run)
         self._show_layers(run, run.get("fixed"), node, 0.7)
 
     def _show_layers(
@@ -101,11 +112,12 @@ class Review:
         if self._shown is not None and self._shown != run:
             self._hide_overlays(self._shown)
         self._shown = run
-        for _, composite in self._views():
+        for logic, composite in self._views():
             composite.SetBackgroundVolumeID(background.GetID() if background is not None else None)
             composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
             composite.SetForegroundOpacity(opacity)
             composite.SetLabelVolumeID(None)  # an old label map would lie over what is looked at
+            self._layers[logic.GetSliceNode().GetID()] = _layers_of(composite)
         refresh_legends(self.scene)
 
     def volume(self, run: Run, what: str) -> slicer.vtkMRMLVolumeNode:
@@ -186,10 +198,13 @@ class Review:
             self.restore()
 
     def restore(self) -> None:
-        """Show what the views showed before the first run, where they showed it; volumes removed since are left out."""
+        """Show what the views showed before the first run, where they showed it; volumes removed since are left out.
+
+        A view in which the user shows something else by now stays.
+        """
         for logic, composite in self._views():
             state = self._before.get(logic.GetSliceNode().GetID())
-            if state is None:
+            if state is None or not self._is_ours(logic, composite):
                 continue
             background, foreground, opacity, labels, place = state
             composite.SetLabelVolumeID(labels if self.scene.GetNodeByID(labels or "") else None)
@@ -201,6 +216,7 @@ class Review:
             self._hide_overlays(self._shown)
         self.outlines.restore()
         self._before.clear()
+        self._layers.clear()
         self._shown = None
         self.volumes.forget()
 
@@ -210,17 +226,24 @@ class Review:
             _hide(run.get(role))
 
     def _remember(self) -> None:
+        """Keep what the views show without us; also what the user put there between two looks."""
         for logic, composite in self._views():
-            self._before.setdefault(
-                logic.GetSliceNode().GetID(),
-                (
-                    composite.GetBackgroundVolumeID(),
-                    composite.GetForegroundVolumeID(),
-                    composite.GetForegroundOpacity(),
-                    composite.GetLabelVolumeID(),
-                    _place_of(logic.GetSliceNode()),
-                ),
+            view = logic.GetSliceNode().GetID()
+            if view in self._before and self._is_ours(logic, composite):
+                continue
+            self._before[view] = (
+                composite.GetBackgroundVolumeID(),
+                composite.GetForegroundVolumeID(),
+                composite.GetForegroundOpacity(),
+                composite.GetLabelVolumeID(),
+                _place_of(logic.GetSliceNode()),
             )
+
+    def _is_ours(self, logic: Any, composite: Any) -> bool:
+        """Return whether a view shows what we put there, but for volumes that are gone."""
+        ours = self._layers.get(logic.GetSliceNode().GetID(), (None, None))
+        gone = any(one and self.scene.GetNodeByID(one) is None for one in ours)
+        return gone or _layers_of(composite) == ours
 
     def _views(self) -> list[tuple[Any, Any]]:
         """Return (slice logic, composite node) of every slice view outside our layouts."""
@@ -239,6 +262,10 @@ class Review:
 def of_our_layout(slice_node: slicer.vtkMRMLSliceNode) -> bool:
     """Return whether a slice view belongs to one of our layouts."""
     return any((name or "").startswith(ARRANGED) for name in (slice_node.GetLayoutName(), slice_node.GetName()))
+
+
+def _layers_of(composite: Any) -> tuple[str | None, str | None]:
+    return composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()
 
 
 def _place_of(node: slicer.vtkMRMLSliceNode) -> tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]:

@@ -52,7 +52,7 @@ class ReviewVolumes:
     def difference(self, run: Run, after: bool) -> slicer.vtkMRMLVolumeNode:
         """Return moving minus fixed, each scaled by its window, after registration or before."""
         role = "difference" if after else "difference_before"
-        node, windows = run.get(role), _windows(run)
+        node, windows = run.get(role), windows_of(run)
         if node is not None and node.GetAttribute(WINDOWS) == windows:
             return node
         fixed, shown = self._scaled_pair(run, run.get("warped") if after else self._on_grid(run, run.get("moving")))
@@ -69,7 +69,7 @@ class ReviewVolumes:
 
     def checkerboard(self, run: Run, squares: int = 8) -> slicer.vtkMRMLVolumeNode:
         """Return squares of the fixed and the warped volume in turn, each scaled by its window."""
-        node, windows = run.get("checkerboard"), _windows(run)
+        node, windows = run.get("checkerboard"), windows_of(run)
         if node is not None and node.GetAttribute(WINDOWS) == windows:
             return node
         fixed, warped = self._scaled_pair(run, run.get("warped"))
@@ -90,7 +90,7 @@ class ReviewVolumes:
 
     def swipe(self, run: Run, amount: float) -> slicer.vtkMRMLVolumeNode:
         """Show the fixed volume on the patient's right of a border, the warped one on the left."""
-        windows = _windows(run)
+        windows = windows_of(run)
         if self._halves is None or self._halves[:2] != (run, windows) or run.get("swipe") is None:
             self._halves = (run, windows, *map(np.nan_to_num, self._scaled_pair(run, run.get("warped"))))
         _, _, fixed, warped = self._halves
@@ -160,6 +160,6 @@ def _window(node: slicer.vtkMRMLVolumeNode) -> tuple[float, float]:
     return display.GetWindowLevelMin(), display.GetWindowLevelMax()
 
 
-def _windows(run: Run) -> str:
+def windows_of(run: Run) -> str:
     """Return what a comparison by windows depends on."""
     return " ".join(f"{value:.6g}" for node in _windowed_by(run) for value in _window(node))

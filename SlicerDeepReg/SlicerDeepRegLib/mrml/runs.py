@@ -16,6 +16,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from ..types import Field, Grid, Transform
+from .display import OWN_COLORS
 from .nodes import FLIP, grid_of, grid_part, ijk_to_ras
 
 MARK = "DeepReg.Run"
@@ -168,15 +169,30 @@ def _alike(first: dict[str, Any], second: dict[str, Any]) -> bool:
 
 
 def check_fixed_place(run: Run) -> None:
-    """Raise ValueError where the fixed volume does not lie under the warped one any more: nothing fits it there."""
-    fixed, warped = run.get("fixed"), run.get("warped")
-    if fixed is None or warped is None or (is_where_it_was(run, "fixed") and warped.GetParentTransformNode() is None):
-        return
-    if not _alike(place_of(fixed), place_of(warped)):  # both may have been moved alike
+    """Raise ValueError where the fixed or the warped volume lies elsewhere than after the registration.
+
+    Also where both were moved alike: maps, places and the transform would not have been.
+    """
+    fixed, warped, then = run.get("fixed"), run.get("warped"), run.facts.get("places", {}).get("fixed")
+    moved = [node for node in (fixed, warped) if node is not None]
+    if fixed is not None and is_where_it_was(run, "fixed"):
+        moved.remove(fixed)
+    if warped is not None and _has_not_moved(warped, then):
+        moved.remove(warped)
+    if moved:
         raise ValueError(
-            f"{run.get('fixed').GetName()} is not where it was when {run.name} was registered. Put it back there, or "
-            "register again."
+            f"{moved[0].GetName()} is not where it was when {run.name} was registered. Put it back there, or register "
+            "again."
         )
+
+
+def _has_not_moved(warped: slicer.vtkMRMLVolumeNode, fixed_then: dict[str, Any] | None) -> bool:
+    now = place_of(warped)
+    if now["to_world_ras"] is None or not np.allclose(now["to_world_ras"], np.eye(4), atol=1e-4):
+        return False
+    if fixed_then is None or fixed_then["to_world_ras"] is None or fixed_then["size_ijk"] != now["size_ijk"]:
+        return True  # it was resampled, and has a grid of its own
+    return _alike(now, fixed_then)
 
 
 def matrix_to_world(node: slicer.vtkMRMLNode) -> list[list[float]] | None:
@@ -187,6 +203,12 @@ def matrix_to_world(node: slicer.vtkMRMLNode) -> list[list[float]] | None:
             return None
         parent.GetMatrixTransformToWorld(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix).tolist()
+
+
+def is_deformed(run: Run) -> bool:
+    """Return whether a run has a displacement field, not a matrix alone."""
+    transform = run.get("transform")
+    return transform is not None and grid_part(transform.GetTransformFromParent()) is not None
 
 
 def field_of(run: Run) -> Field | None:
@@ -285,8 +307,10 @@ def remove(scene: slicer.vtkMRMLScene, run: Run, also_permanent: bool = False) -
 
 
 def remove_node(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) -> None:
-    """Remove a node with its displays, legends and storage."""
+    """Remove a node with its displays, their legends and colors, and its storage."""
     parts = parts_of(node)
+    colors = [part.GetColorNode() for part in parts if part.IsA("vtkMRMLTransformDisplayNode")]
+    parts += [color for color in colors if color is not None and color.GetAttribute(OWN_COLORS)]
     for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", scene):
         if legend.GetPrimaryDisplayNode() in parts:
             scene.RemoveNode(legend)

@@ -11,8 +11,8 @@ import slicer.util
 from ..metrics import METRICS
 from .display import set_range
 from .layouts import PREFIX, RUN_COLORS, SHOWS, SIDE_BY_SIDE, Cell, Layouts, description
-from .nodes import add_text_columns
-from .runs import Run, node_name, runs
+from .nodes import add_text_columns, layout_node
+from .runs import Run, check_fixed_place, runs
 
 #: How many runs go beside each other; a single one shows its columns.
 FEWEST, MOST = 1, 4
@@ -20,6 +20,8 @@ FEWEST, MOST = 1, 4
 TABLE = "DeepReg comparison"
 #: What is named by a letter while a reading is blinded: Slicer writes the names of volumes into the views.
 NAMED = ("warped", "difference", "jacobian", "jacobian_shown", "layout_grid")
+#: The attribute that keeps the own name meanwhile.
+OWN_NAME = "DeepReg.own_name"
 #: What is shown of each run.
 COLUMNS = ("warped", "grid", "jacobian", "difference")
 #: The metrics in the table, by their names in ``METRICS``.
@@ -50,12 +52,16 @@ class SideBySide:
         self._runs: tuple[Run, ...] = ()
         #: Names in place of those of runs and methods, while a reader must not know them.
         self.blind: Sequence[str] | None = None
-        self._names: list[tuple[Any, Run, str]] = []
-        self._windows: list[tuple[Any, float, float]] = []
+        self._names: list[tuple[Any, Run, str, str]] = []  # node, run and its name then, the node's own name
+        self._windows: list[tuple[Any, tuple[float, float], tuple[float, float]]] = []  # display, its own, the common
 
     @property
     def shown(self) -> tuple[Run, ...]:
-        """The runs that are beside each other, or none."""
+        """The runs that are beside each other; none, too, where another layout was chosen since."""
+        if self._runs and layout_node(self.scene).GetViewArrangement() != SIDE_BY_SIDE:
+            self._put_away()
+            if not self.layouts.is_ours:
+                self.layouts.let_go()
         return self._runs
 
     def show(self, runs: Sequence[Run], blind: Sequence[str] | None = None) -> None:
@@ -65,7 +71,8 @@ class SideBySide:
             blind: a name for each run, to be read in place of its own; then there are no metrics either.
 
         Raises:
-            ValueError: too few or too many runs, runs of several fixed volumes, or one that has lost its volumes.
+            ValueError: too few or too many runs, runs of several fixed volumes, or one that has lost its volumes or
+                whose fixed volume was moved.
         """
         if not FEWEST <= len(runs) <= MOST:
             raise ValueError(f"Choose {FEWEST} to {MOST} results to show side by side; {len(runs)} are chosen.")
@@ -75,6 +82,7 @@ class SideBySide:
                     f"{run.name} cannot be shown: its fixed or warped volume was removed from the scene. Leave it out, "
                     "or register again."
                 )
+            check_fixed_place(run)
         if any(run.get("fixed") is not runs[0].get("fixed") for run in runs):
             raise ValueError(
                 "The results have different fixed volumes. Check results of one to look at them side by side."
@@ -93,10 +101,14 @@ class SideBySide:
 
     def restore(self) -> None:
         """Restore the user's layout, and remove the table."""
+        self.layouts.restore()
+        self._put_away()
+
+    def _put_away(self) -> None:
+        """Give back all but the layout."""
         for run in self._runs:
             if run.node.GetScene() is not None:
                 self.review.grid_in(run, [])
-        self.layouts.restore()
         table = self._table()
         if table is not None:
             self.scene.RemoveNode(table)
@@ -109,25 +121,33 @@ class SideBySide:
             for role in NAMED:
                 node = run.get(role)
                 if node is not None:
-                    self._names.append((node, run, role))
-                    node.SetName(f"{letter}: {role}")
+                    self._names.append((node, run, run.name, node.GetName()))
+                    node.SetAttribute(OWN_NAME, node.GetName())
+                    node.SetName(_blinded(letter, role))
 
     def recover(self) -> None:
         """Give volumes their names back in a scene that was saved during a blinded reading."""
-        live = {node.GetID() for node, _run, _role in self._names}
+        live = {node.GetID() for node, *_rest in self._names}
         for run in runs(self.scene):
             for role in NAMED:
                 node = run.get(role)
-                if node is not None and node.GetID() not in live and node.GetName().partition(": ")[2] == role:
-                    node.SetName(node_name(run, role))
+                if node is None or node.GetID() in live:
+                    continue
+                kept = node.GetAttribute(OWN_NAME)
+                if kept and node.GetName().partition(": ")[2] == role:
+                    node.SetName(kept)
+                node.RemoveAttribute(OWN_NAME)
 
     def _give_back(self) -> None:
-        """Give volumes their names and windows back."""
-        for node, run, role in self._names:
-            if run.node.GetScene() is not None:  # a run may have been renamed meanwhile
-                node.SetName(node_name(run, role))
-        for display, low, high in self._windows:
-            display.SetWindowLevelMinMax(low, high)
+        """Give volumes their names and windows back, but for those that were changed since."""
+        for node, run, name, own in self._names:
+            node.RemoveAttribute(OWN_NAME)
+            if run.node.GetScene() is not None and node.GetName().partition(": ")[2] in NAMED:
+                renamed = own.replace(name, run.name, 1) if own.startswith(f"{name}: ") else own
+                node.SetName(renamed)  # the run may have another name by now
+        for display, (low, high), common in self._windows:
+            if (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == common:
+                display.SetWindowLevelMinMax(low, high)
         self._names, self._windows = [], []
 
     def forget(self, run: Run) -> None:
@@ -141,8 +161,8 @@ class SideBySide:
         for run in self._runs:
             display, moving = run.get("warped").GetDisplayNode(), run.get("moving")
             own = display.GetWindowLevelMin(), display.GetWindowLevelMax()
-            self._windows.append((display, *own))
             set_range(run.get("warped"), *windows.setdefault(moving.GetID() if moving else None, own))
+            self._windows.append((display, own, (display.GetWindowLevelMin(), display.GetWindowLevelMax())))
 
     # ------------------------------------------------------------------ the table
 
@@ -163,6 +183,10 @@ class SideBySide:
                 view.SetTableNodeID(node.GetID())
 
 
+def _blinded(letter: str, role: str) -> str:
+    return f"{letter}: {role}"
+
+
 def table_columns(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """Return heading and cells of every column; a metric that no run has gets none."""
     facts = [run.facts for run in runs]
@@ -173,7 +197,8 @@ def table_columns(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
         values = [of.get("metrics", {}).get(name) for of in facts]
         if any(value is not None for value in values):
             columns.append((metric.heading, ["" if value is None else metric.form.format(value) for value in values]))
-    columns.append(("Seconds", [f"{of.get('seconds', 0):.1f}" for of in facts]))
+    shown = [of.get("seconds_until_shown", of.get("seconds", 0)) for of in facts]
+    columns.append(("Seconds until shown", [f"{seconds:.1f}" for seconds in shown]))
     return columns
 
 

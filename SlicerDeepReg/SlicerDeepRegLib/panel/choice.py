@@ -259,6 +259,7 @@ class Prepared:
     Attributes:
         notes: what its result has to say that the worker does not know.
         places: of both volumes, by role; see ``mrml.runs.place_of``.
+        point_names: what each pair of landmarks is called, in their order.
     """
 
     request: Request
@@ -267,6 +268,7 @@ class Prepared:
     label_names: dict[int, str]
     notes: tuple[str, ...] = ()
     places: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    point_names: tuple[str, ...] = ()
 
 
 def prepare(choice: Choice) -> Prepared:
@@ -320,11 +322,14 @@ def prepare(choice: Choice) -> Prepared:
         guide_structures=tuple(str(numbers.get(name, name)) for name in choice.guide_structures),
         **given,
     )
+    point_names = pairs.names
     if choice.continued is not None:
         request = dataclasses.replace(request, **_of_corrections(choice, choice.continued, pairs))
+        corrections = len(request.fixed_points) - len(pairs.names)
+        point_names = (*(f"correction {n + 1}" for n in range(corrections)), *pairs.names)
     notes = (*_how_labels_compare(choice), *_automatic(choice), *pairs.facts.notes)
     places = {"fixed": place_of(choice.fixed), "moving": place_of(choice.moving)}
-    return Prepared(request, fixed, moving, names, notes, places)
+    return Prepared(request, fixed, moving, names, notes, places, point_names)
 
 
 def _of_corrections(choice: Choice, run: Run, pairs: Pairs) -> dict[str, Any]:

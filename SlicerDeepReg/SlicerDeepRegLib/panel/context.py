@@ -94,7 +94,7 @@ class Context:
                 section.update()
         finally:
             self._updating = False
-        self.display.look()
+        self.display.refresh()
 
     def choice(self) -> Choice:
         """Return what is chosen now."""

@@ -10,8 +10,10 @@ from slicer.i18n import tr as _
 
 from ..mrml.layouts import Layouts
 from ..mrml.motion import Morph, Stages, stage_names
+from ..mrml.outlines import FIXED, MOVING, WARPED
 from ..mrml.review import DEFAULT_MODE, Review
-from ..mrml.runs import Run, moving_is_where_it_was
+from ..mrml.review_volumes import windows_of
+from ..mrml.runs import Run, moving_is_where_it_was, place_of, runs
 from .selection import complete
 from .titles import metric_title, stage_title
 
@@ -42,6 +44,12 @@ MODES = {
         _("Displacement of each voxel in mm, without the linear alignment."),
     ),
 }
+SEGMENTATIONS = (FIXED, MOVING, WARPED)
+#: The parameters that say how a run is displayed, and the nodes of it that are seen.
+DISPLAY_PARAMETERS = ("reviewMode", "reviewAmount", "showGrid", "showArrows", "gridSpacing", "showIn3D")
+SEEN = ("fixed", "moving", "warped", "transform", "jacobian", *SEGMENTATIONS)
+#: What is made for a look, and made again where the user removes it.
+MADE = ("difference", "difference_before", "checkerboard", "swipe", "jacobian_shown", "shown_grid", "shown_arrows")
 #: Modes that can show the moving volume as it was before registration.
 WITH_BEFORE = ("fade", "difference")
 
@@ -72,6 +80,7 @@ class Display:
         self._followed: Run | None = None  # the selected one
         self._morph: Morph | None = None
         self._stages: Stages | None = None
+        self._looked: tuple[Any, ...] = ()  # what the last look depended on
         self.legend = ""
         self.before = False
         self.time = 0.0
@@ -120,15 +129,37 @@ class Display:
         """Show a run, fitted to the views when none was shown before."""
         if not complete(run):
             return
+        if self.layouts.is_side_by_side:  # else it would be shown where nobody sees it
+            self.layouts.restore()
         first = self.review.shown is None
         self.look(run)
         if first:
             self.review.fit(run)
 
+    def refresh(self) -> None:
+        """Show the run again if what its look depends on has changed; else the views are the user's."""
+        if self.review.shown is None or self._looked != self._state(self.review.shown):
+            self.look()
+        else:
+            self._changed()
+
+    def _state(self, run: Run) -> tuple[Any, ...]:
+        """Return what a look at a run depends on."""
+        parameters, nodes = self._parameters(), [run.get(role) for role in SEEN]
+        if parameters is None:
+            return ()
+        windows = windows_of(run) if all(run.get(role) is not None for role in ("fixed", "warped")) else ""
+        asked = [getattr(parameters, name) for name in DISPLAY_PARAMETERS]
+        places = [place_of(node) for node in nodes if node is not None and node.IsA("vtkMRMLVolumeNode")]
+        made = [run.get(role) is not None for role in MADE]
+        others = [other.get(role) for other in runs(slicer.mrmlScene) for role in SEGMENTATIONS]  # hidden meanwhile
+        return (run, nodes, places, windows, asked, self.before, self.review.outlines.only, made, others)
+
     def look(self, run: Run | None = None) -> None:
         """Show a run, the displayed one if left out, in the display mode of the parameter node."""
         run, parameters = run or self.review.shown, self._parameters()
         if run is None or parameters is None or run.node.GetScene() is None or run.get("warped") is None:
+            self._looked = ()
             self._changed()
             return
         mode = parameters.reviewMode if parameters.reviewMode in MODES else DEFAULT_MODE
@@ -148,6 +179,7 @@ class Display:
                     parameters.gridSpacing or None,
                     in_3d=parameters.showIn3D,
                 )
+        self._looked = self._state(run)
         self._changed()
 
     @property
@@ -177,15 +209,31 @@ class Display:
         )
         self.explain(text.format(value=value))
 
+    def show_map(self, run: Run, node: Any) -> None:
+        """Show a map over the fixed volume of a run.
+
+        Raises:
+            ValueError: the fixed volume was moved.
+        """
+        self._leave_layout()
+        self.review.show_over(run, node)
+        self.stage, self.motion_text = None, ""
+        self.explain(_("{name}, over the fixed volume.").format(name=node.GetName()))
+
     def explain(self, text: str) -> None:
         """Put a text in the place of the legend."""
-        self.legend = text
+        self.legend, self.motion_text = text, ""
         self._changed()
+
+    @property
+    def acts(self) -> bool:
+        """Whether the display modes act: the views of the user's own layout show the selected run."""
+        return self._run is not None and self.review.shown == self._run and not self.layouts.is_ours
 
     def restore_views(self) -> None:
         """Show what the slice views showed before the first run."""
         self.review.restore()
-        self.legend = ""
+        self.legend, self.before = "", False
         self._changed()
 
     # ------------------------------------------------------------------ layouts
@@ -199,8 +247,7 @@ class Display:
     def arrange(self, layout: str) -> None:
         """Arrange the views for the selected run; the empty name gives back the layout of before."""
         if not layout or self._run is None:
-            if self.layouts.shown is not None:
-                self.layouts.restore()
+            self._leave_layout()
         else:
             try:
                 self.layouts.show(layout, self._run)
@@ -209,6 +256,11 @@ class Display:
                 if self.layouts.shown is not None:
                     self.layouts.restore()
         self._changed()
+
+    def _leave_layout(self) -> None:
+        """Bring the user's layout back, in whose views a display mode, a map or a motion is seen."""
+        if self.layouts.shown is not None or self.layouts.is_ours:
+            self.layouts.restore()
 
     # ------------------------------------------------------------------ motion
 
@@ -229,6 +281,7 @@ class Display:
         try:
             if self._morph is None:
                 self._morph = Morph(slicer.mrmlScene, self._run)
+            self._leave_layout()
             self._morph.show(time)
             self._stages, self.stage = None, None
             self.review.show_alone(self._run, self._morph.node)
@@ -246,6 +299,7 @@ class Display:
             return
         if self._stages is None or self._stages.run != self._run:
             self._stages = Stages(slicer.mrmlScene, self._run)
+        self._leave_layout()
         self._stages.show(number)
         self.review.show_alone(self._run, self._stages.node)
         facts = self._run.facts["stages"][number - 1] if number else None

@@ -190,7 +190,7 @@ class Session:
         elif kind == "done":
             self._finish(event)
         elif kind == "canceled" and job.run is None:
-            _end(job, "canceled", "Canceled; the scene is unchanged.")
+            _end(job, "canceled", "Canceled; this registration changed nothing in the scene.")
         elif kind == "canceled":
             self._leave_unmeasured("Measuring was canceled; the result is kept.")
         elif kind in ("failed", "died"):
@@ -304,6 +304,7 @@ class Session:
         return {
             **facts_of(result, job.prepared.label_names),
             "is_measured": measured,
+            "point_names": list(job.prepared.point_names),
             "had_initial": job.choice.initial is not None,
             "seconds_until_shown": job.seconds["until shown"],
         }

@@ -88,7 +88,7 @@ def test_runs_are_shown_beside_each_other_with_common_scales(opened):
         n for n in slicer.util.getNodesByClass("vtkMRMLTableNode", scene) if n.GetName() == "DeepReg comparison"
     )
     titles = [table.GetTable().GetColumn(n).GetName() for n in range(table.GetNumberOfColumns())]
-    assert titles == ["Run", "Method", "NCC", "Seconds"]  # Dice was not measured: no column
+    assert titles == ["Run", "Method", "NCC", "Seconds until shown"]  # Dice was not measured: no column
     assert table.GetTable().GetColumn(0).GetValue(1) == "2: by demons"
     views = slicer.util.getNodesByClass("vtkMRMLTableViewNode", scene)
     assert views[0].GetTableNodeID() == table.GetID()
@@ -132,3 +132,24 @@ def test_removing_a_shown_run_puts_the_layout_back(opened):
     beside.forget(runs[0])
     remove(host.scene, runs[0])
     assert not beside.shown and layout_of(host.scene).GetViewArrangement() != SIDE_BY_SIDE
+
+
+def test_a_window_and_a_name_that_the_user_gave_meanwhile_stay(opened):
+    host, beside, runs = opened
+    runs[0].get("warped").SetName("my own name")
+    beside.show(runs, ["A", "B"])
+    assert runs[0].get("warped").GetName() == "A: warped"
+    runs[1].get("warped").GetDisplayNode().SetWindowLevelMinMax(10, 50)
+    beside.restore()
+    display = runs[1].get("warped").GetDisplayNode()
+    assert runs[0].get("warped").GetName() == "my own name"
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (10, 50)
+
+
+def test_another_layout_ends_side_by_side(opened):
+    host, beside, runs = opened
+    name = runs[0].get("warped").GetName()
+    beside.show(runs, ["A", "B"])
+    beside.layouts.show("review", runs[0])
+    assert not beside.shown and beside.blind is None and runs[0].get("warped").GetName() == name
+    assert beside.layouts.shown == ("review", runs[0])

@@ -8,7 +8,7 @@ from SlicerDeepRegLib.mrml.segments import add_segment
 
 
 @pytest.fixture(autouse=True)
-def _quick_hands(monkeypatch, desktop):
+def _quick_hands(desktop, monkeypatch):
     """A test clicks faster than a person: its second click on Apply is meant."""
     from SlicerDeepRegLib.panel.sections import apply  # Qt is there with the desktop
 

@@ -131,6 +131,32 @@ def test_a_lesson_that_fails_or_is_canceled_says_so_and_goes(desktop, taught, pr
     assert teaching.lesson is None and not teaching.running
 
 
+def test_a_lesson_beside_the_results_and_layouts_of_the_user(desktop, taught, pretended):
+    """Its text is about what it shows; volumes that a result of the user's needs stay; so do those that come back."""
+    ui, teaching, scene = taught.ui, taught.panel.sections["lessons"], desktop.host.scene
+    begin(taught, 0)
+    request = pretended.requests[-1]
+    result = register(Request(request.fixed, request.moving, preset="fast", linear="rigid", device="cpu"))
+    pretended.say("done", result=result, is_shown=False)
+    desktop.wait(lambda: teaching.ready, 20)
+    taught.panel.context.display.arrange("review")
+    assert taught.panel.context.layouts.is_ours
+    ui.lessonResetButton.click()
+    assert not taught.panel.context.layouts.is_ours  # the steps speak of the user's own views
+    parameters = taught.panel.parameters
+    parameters.fixed, parameters.moving = teaching._nodes["fixed"], teaching._nodes["moving"]
+    taught.panel.context.begin_chosen()
+    pretended.say("done", result=result, is_shown=False)
+    taught.panel.poll()
+    mine = runs(scene)[-1]
+    taught.panel.context.select(mine)
+    assert "Another result is selected" in ui.lessonMetricsLabel.text and ui.lessonAmountSlider.isHidden()
+    ui.lessonResetButton.click()
+    assert "Another result" not in ui.lessonMetricsLabel.text
+    ui.lessonEndButton.click()
+    assert runs(scene) == [mine] and mine.get("fixed") is not None and mine.get("moving") is not None
+
+
 def test_the_settings_of_every_lesson_are_those_of_its_method():
     for lesson in LESSONS.values():
         for attempt in lesson.tries:

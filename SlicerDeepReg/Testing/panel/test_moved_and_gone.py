@@ -8,7 +8,7 @@ import slicer
 import slicer.util
 from SlicerDeepRegLib.mrml.corrections import lines_of
 from SlicerDeepRegLib.mrml.error_maps import disagreement, way_back
-from SlicerDeepRegLib.mrml.nodes import FLIP, add_volume, flipped
+from SlicerDeepRegLib.mrml.nodes import FLIP, add_volume, flipped, image_from_node
 from SlicerDeepRegLib.mrml.runs import is_where_it_was, moving_is_where_it_was, runs
 from SlicerDeepRegLib.mrml.segments import add_segment
 from SlicerDeepRegLib.pipeline import register
@@ -31,6 +31,9 @@ def registered(widget, pretended, found):
         return runs(slicer.mrmlScene)[-1]
 
     return once
+
+
+POINTS = ("fixed_points", "moving_points")
 
 
 def shift(scene, x_mm):
@@ -105,13 +108,123 @@ def test_a_result_is_not_shown_over_a_fixed_volume_that_was_moved(desktop, widge
     asked = len(pretended.requests)
     ui.updateButton.click()
     assert len(pretended.requests) == asked and "not where it was" in desktop.messages[-1]
-    run.get("warped").SetAndObserveTransformNodeID(moved_by.GetID())  # moved alike: all fits again
+    run.get("warped").SetAndObserveTransformNodeID(moved_by.GetID())  # alike: maps and places were not moved along
     widget.panel.parameters.reviewMode = "difference"
-    assert "brighter" in ui.legendLabel.text
+    assert "not where it was" in ui.legendLabel.text
+    pair[0].SetAndObserveTransformNodeID(None)
+    widget.panel.parameters.reviewMode = "fade"
+    assert "moving to fixed: warped is not where it was" in ui.legendLabel.text
     pair[0].SetAndObserveTransformNodeID(None)
     run.get("warped").SetAndObserveTransformNodeID(None)
-    widget.panel.parameters.reviewMode = "fade"
+    widget.panel.parameters.reviewMode = "difference"
     assert "not where" not in ui.legendLabel.text
+
+
+@pytest.mark.parametrize("act", ["arrange", "beside", "time", "flicker", "report"])
+def test_nothing_is_shown_over_a_fixed_volume_that_was_moved(
+    desktop, widget, pair, registered, monkeypatch, tmp_path, act
+):
+    run, ui, context = registered(), widget.ui, widget.panel.context
+    if act == "flicker":
+        ui.flickerButton.checked = True
+    pair[0].SetAndObserveTransformNodeID(shift(desktop.host.scene, 30).GetID())
+    said = "fixed is not where it was when moving to fixed was registered"
+    if act == "arrange":
+        context.display.arrange("review")
+        assert said in ui.legendLabel.text and not context.display.layout
+    elif act == "beside":
+        context.compare([run])
+        assert said in desktop.messages[-1]
+    elif act == "time":
+        ui.timeSlider.value = 0.4
+        assert said in ui.animationLabel.text
+    elif act == "flicker":
+        widget.panel.sections["review"]._flick()
+        assert said in ui.legendLabel.text and not ui.flickerButton.checked
+    else:
+        ui.restoreViewsButton.click()
+        monkeypatch.setattr("SlicerDeepRegLib.panel.sections.export.ask_folder", lambda title: tmp_path)
+        ui.reportButton.click()
+        assert said in desktop.messages[-1] and context.review.shown is None
+        assert not list(tmp_path.glob("report*"))
+
+
+def test_what_the_user_shows_between_two_looks_stays(desktop, widget, pair, registered):
+    run, ui, scene = registered(), widget.ui, desktop.host.scene
+    other = add_volume(scene, image_from_node(pair[0]), "another patient")
+    view = next(iter(desktop.host.views.values()))
+    view.composite.SetBackgroundVolumeID(other.GetID())
+    view.composite.SetForegroundVolumeID(None)
+    widget.panel.parameters.preset = "thorough"  # nothing of this asks for another look
+    widget.panel.left()
+    widget.panel.entered()
+    assert view.composite.GetBackgroundVolumeID() == other.GetID()
+    ui.restoreViewsButton.click()
+    assert view.composite.GetBackgroundVolumeID() == other.GetID()
+    ui.showButton.click()
+    assert foreground(desktop) is run.get("warped")
+    ui.restoreViewsButton.click()
+    assert view.composite.GetBackgroundVolumeID() == other.GetID()
+
+
+def test_controls_act_only_while_the_result_is_shown(widget, registered):
+    registered()
+    ui = widget.ui
+    controls = [ui.modeCombo, ui.beforeButton, ui.flickerButton, ui.gridCheck]
+    assert all(one.enabled for one in controls)
+    ui.beforeButton.click()
+    ui.restoreViewsButton.click()
+    assert not any(one.enabled for one in controls) and not ui.beforeButton.checked
+    assert "Press Show" in ui.legendLabel.text
+    ui.showButton.click()
+    assert all(one.enabled for one in controls)
+
+
+def test_a_deleted_result_comes_back_with_its_own_nodes_after_an_import(desktop, widget, registered):
+    """An import gives the identifiers of what was deleted to nodes of its own."""
+    run, scene = registered(), desktop.host.scene
+    values = slicer.util.arrayFromVolume(run.get("warped")).copy()
+    widget.panel.context.check([])
+    desktop.answers.append(True)
+    widget.ui.deleteButton.click()
+    imposters = [scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode") for _ in range(4)]
+    imposters += [scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode") for _ in range(6)]
+    widget.ui.undoDeleteButton.click()
+    (back,) = runs(scene)
+    assert back.get("warped") not in imposters and back.get("warped").GetDisplayNode() not in imposters
+    assert np.array_equal(slicer.util.arrayFromVolume(back.get("warped")), values)
+    assert back.get("jacobian") not in [*imposters, back.get("warped")]
+    assert back.get("transform") is not None and back.get("fixed") is not None
+
+
+def test_a_round_of_methods_is_about_the_pair_that_was_chosen_when_it_began(
+    widget, pretended, found, pair, synthetic_case
+):
+    other = add_volume(slicer.mrmlScene, synthetic_case.fixed, "other")
+    widget.panel.parameters.methods = '["svf", "demons"]'
+    widget.ui.runMethodsButton.click()
+    widget.panel.parameters.moving = other
+    pretended.say("done", result=found, is_shown=False)
+    widget.panel.poll()
+    assert len(pretended.requests) == 2 and pretended.requests[1].method == "demons"
+    assert [request.moving.name for request in pretended.requests] == ["moving", "moving"]
+
+
+def test_landmark_errors_are_called_by_their_labels(desktop, widget, pretended, found, synthetic_case):
+    scene, lists = desktop.host.scene, []
+    for name, labels in (("fixed", ("apex", "valve", "rim")), ("moving", ("valve", "rim"))):
+        node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", f"{name} points")
+        for label in labels:
+            node.AddControlPoint(*{"apex": (9, 9, 9), "valve": (1, 2, 3), "rim": (-4, 5, 2)}[label], label)
+        lists.append(node)
+    widget.panel.parameters.fixedPoints, widget.panel.parameters.movingPoints = lists
+    widget.panel.context.begin_chosen()
+    request = dataclasses.replace(found.request, **{n: getattr(pretended.requests[-1], n) for n in POINTS})
+    pretended.say("done", result=dataclasses.replace(found, request=request), is_shown=False)
+    widget.panel.poll()
+    widget.ui.landmarkErrorsButton.click()
+    said = widget.ui.qualityLabel.text
+    assert "rim: " in said and "valve: " in said and "apex" not in said and "number" not in said
 
 
 def test_results_of_other_places_are_not_compared(desktop, pair, registered, found):

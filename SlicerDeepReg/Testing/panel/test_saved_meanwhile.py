@@ -5,6 +5,7 @@ import json
 import pytest
 import slicer
 import slicer.util
+from helpers.panel import finish
 from SlicerDeepRegLib.mrml.layouts import SIDE_BY_SIDE
 from SlicerDeepRegLib.mrml.nodes import layout_node
 from SlicerDeepRegLib.mrml.outlines import BEFORE
@@ -125,3 +126,57 @@ def test_two_quick_clicks_on_apply_start_and_do_not_cancel(widget, pretended, mo
     monkeypatch.setattr(apply, "DOUBLE_CLICK_S", 0.0)
     widget.ui.applyButton.click()
     assert pretended.canceled == ["job1"]
+
+
+def test_a_name_that_the_user_gave_is_none_of_a_blinded_reading(widget, done):
+    _widget, run = done
+    run.get("warped").SetName("Visit 2: warped")
+    widget.panel.context.bind(widget.panel.parameters)
+    assert run.get("warped").GetName() == "Visit 2: warped"
+
+
+def test_side_by_side_left_through_slicers_menu_gives_the_crosshair_back(desktop, widget, done):
+    _widget, run = done
+    section, node = widget.panel.sections["side_by_side"], layout_node(desktop.host.scene)
+    crosshair = widget.panel.review.crosshair
+    before = crosshair.GetCrosshairMode()
+    section.views.show([run])
+    node.SetViewArrangement(node.SlicerLayoutOneUpRedSliceView)
+    widget.panel.update()
+    assert not section.views.shown and crosshair.GetCrosshairMode() == before
+    section.views.show([run])
+    section.restore()
+    assert node.GetViewArrangement() == node.SlicerLayoutOneUpRedSliceView
+
+
+def test_what_is_made_for_a_look_is_made_again_and_other_segmentations_are_hidden(desktop, widget, done):
+    _widget, run = done
+    scene = desktop.host.scene
+    widget.panel.parameters.reviewMode = "difference"
+    scene.RemoveNode(run.get("difference"))
+    widget.panel.update()
+    view = next(iter(desktop.host.views.values()))
+    assert run.get("difference") is not None
+    assert view.composite.GetBackgroundVolumeID() == run.get("difference").GetID()
+    desktop.answers.append(True)
+    widget.panel.parameters.method = "rigid"
+    widget.panel.context.begin(widget.panel.choice(), "another", attended=False)
+    assert finish(desktop, widget).state == "done"
+    other = next(one for one in runs(scene) if one != run)
+    shown = widget.panel.review.shown
+    hidden = other if shown == run else run
+    assert not hidden.get("segmentation").GetDisplayNode().GetVisibility2D()
+
+
+def test_colors_that_are_shared_stay_when_a_result_goes(desktop, widget, done):
+    _widget, run = done
+    shared = desktop.host.scene.AddNewNodeByClass("vtkMRMLProceduralColorNode", "shared")
+    widget.panel.parameters.showGrid = True
+    own = run.get("shown_grid").GetDisplayNode().GetColorNode()
+    assert own is not None and own.GetHideFromEditors()
+    transform = run.get("transform")
+    transform.CreateDefaultDisplayNodes()
+    transform.GetDisplayNode().SetAndObserveColorNodeID(shared.GetID())
+    desktop.answers.append(True)
+    widget.ui.deleteButton.click()
+    assert desktop.host.scene.IsNodePresent(shared) and not desktop.host.scene.IsNodePresent(own)

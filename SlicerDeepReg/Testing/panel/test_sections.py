@@ -18,10 +18,12 @@ UI = MODULE.parent / "Resources" / "UI"
 @pytest.fixture
 def example(tmp_path, monkeypatch):
     """The package of sections with one more, in a folder of its own."""
-    for name, text in example_files("panel/sections").items():
+    for name, text in {**example_files("panel/sections"), **example_files("Resources/UI")}.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.setattr(sections, "__path__", [*sections.__path__, str(tmp_path)])
     importlib.invalidate_caches()
+    module = importlib.import_module(f"{sections.__name__}.example")
+    module.ExampleSection.ui = str(tmp_path / module.ExampleSection.ui)  # not beside those of the product
     yield tmp_path
     sys.modules.pop(f"{sections.__name__}.example", None)
 

@@ -76,7 +76,7 @@ class ErrorMapsSection(BaseSection):
         node, rows = residuals(slicer.mrmlScene, self.context.runs.selected)
         node.GetDisplayNode().SetVisibility(True)
         worst = "; ".join(f"{row['name']}: {row['mm']:.1f} mm" for row in rows[:5])
-        self.widgets.qualityLabel.text = as_text(_("Largest landmark errors: {worst}").format(worst=worst))
+        self.widgets.qualityLabel.text = as_text(_("Largest landmark errors: {worst}.").format(worst=worst))
         self.context.review.jump(rows[0]["ras"])
 
     def show_inverse_consistency(self) -> None:
@@ -88,7 +88,7 @@ class ErrorMapsSection(BaseSection):
         node, metrics = consistency(slicer.mrmlScene, run, opposite)
         run.add_facts(both_ways=metrics)
         self.context.select(run)  # its status is another now
-        self.context.review.show_over(run, node)
+        self.context.display.show_map(run, node)
         text = _("Inverse consistency with {name}: mean {mean:.2f} mm, largest {most:.2f} mm.")
         self.widgets.qualityLabel.text = as_text(
             text.format(name=opposite.name, mean=metrics["both_ways_mm"], most=metrics["both_ways_max_mm"])
@@ -98,7 +98,7 @@ class ErrorMapsSection(BaseSection):
         """Map how far the results of perturbed inputs disagree."""
         run = self.context.runs.selected
         run.need("uncertainty")
-        self.context.review.show_over(run, run.get("uncertainty"))
+        self.context.display.show_map(run, run.get("uncertainty"))
         metrics = run.facts["metrics"]
         text = _("Uncertainty from perturbed runs: mean {mean:.2f} mm, 95% below {most:.2f} mm.")
         self.widgets.qualityLabel.text = text.format(mean=metrics["uncertainty_mm"], most=metrics["uncertainty_p95_mm"])

@@ -41,8 +41,8 @@ class ExportSection(BaseSection):
         self.view_changed()
 
     def view_changed(self) -> None:
-        arranged = bool(self.context.display.layout)
-        self.widgets.restoreViewsButton.enabled = self.context.review.shown is not None or arranged
+        shown = self.context.review.shown is not None or self.context.layouts.is_ours
+        self.widgets.restoreViewsButton.enabled = shown
 
     def show(self) -> None:
         """Show the selected run in the slice views."""
@@ -62,13 +62,13 @@ class ExportSection(BaseSection):
         if folder is None:
             return
         context.take_views()
-        if shown is None:
-            context.review.show(run)
-            context.review.fit(run)
         try:
+            if shown is None:
+                context.review.show(run)
+                context.review.fit(run)
             text = " ".join(write_report(run, run_facts(run), context.review, folder))
-        except InputError as error:
-            show_error(str(error))
+        except (InputError, ValueError) as error:
+            show_error(_(str(error)))
             return
         except OSError as error:
             text = _("The report could not be written to {folder}: {error}").format(folder=folder, error=error)

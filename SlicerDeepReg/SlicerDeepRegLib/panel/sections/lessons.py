@@ -8,12 +8,13 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...metrics import METRICS
-from ...mrml.runs import Run, remove_node
+from ...mrml.runs import Run, remove_node, runs
 from ...teaching.lessons import LESSONS, SHOWN, Lesson, Step
 from ...teaching.pairs import PAIRS
 from ...types import PEOPLE, InputError
 from ..choice import Choice
 from ..controls import choose, chosen, fill, signals_blocked
+from ..display import DISPLAY_PARAMETERS
 from ..samples import add_labeled_pair
 from ..section import BaseSection
 from ..session import Job
@@ -22,8 +23,6 @@ from .review import WITH_AMOUNT
 
 #: Points of the text for a projector.
 LARGE_TEXT = 16
-#: Parameters that a step changes; put back at the end.
-DISPLAY_PARAMETERS = ("reviewMode", "reviewAmount", "showGrid", "showArrows", "gridSpacing")
 
 
 class LessonsSection(BaseSection):
@@ -141,7 +140,7 @@ class LessonsSection(BaseSection):
         self.update()
 
     def end(self) -> None:
-        """Remove what the lesson made; a result that the user locked stays, with its volumes."""
+        """Remove what the lesson made, but results that the user locked, and the volumes of those and of his own."""
         if self.lesson is None:
             return
         context = self.context
@@ -153,7 +152,9 @@ class LessonsSection(BaseSection):
             if run.node.GetScene() is not None and not run.permanent:
                 context.remove(run)
         context.display.restore_views()
-        kept = any(run.node.GetScene() is not None for run in self.runs)  # a locked result needs its volumes
+        made = set(self._nodes.values())
+        # A locked result needs its volumes, and so does one that the user made of them, or brought back.
+        kept = any(made & {run.get("fixed"), run.get("moving")} for run in runs(slicer.mrmlScene))
         for node in self._nodes.values() if not kept else ():
             if node.GetScene() is not None:
                 remove_node(slicer.mrmlScene, node)
@@ -200,6 +201,7 @@ class LessonsSection(BaseSection):
     def _show(self, step: Step, number: int) -> None:
         display, parameters, run = self.context.display, self.parameters, self.runs[number]
         display.end_motion()
+        display.arrange("")  # the steps speak of what is seen there
         self.context.select(run)
         parameters.reviewMode, parameters.reviewAmount = step.mode, step.amount
         parameters.showGrid, parameters.showArrows = step.grid, step.arrows
@@ -215,7 +217,7 @@ class LessonsSection(BaseSection):
             display.say_of_motion(_(str(error)))
 
     def _set_amount(self, amount: float) -> None:
-        if self.ready:
+        if self.ready and self._shown_number() is not None:
             self.parameters.reviewAmount = amount
 
     def _set_time(self, time: float) -> None:
@@ -234,9 +236,10 @@ class LessonsSection(BaseSection):
         for label in (self.widgets.lessonLabel, self.widgets.lessonMetricsLabel):
             label.setStyleSheet(size)
 
-    def _shown_number(self) -> int:
+    def _shown_number(self) -> int | None:
+        """Return which of the lesson's results is selected; None where another one is."""
         selected = self.context.runs.selected
-        return self.runs.index(selected) if selected in self.runs else 0
+        return self.runs.index(selected) if selected in self.runs else None
 
     # ------------------------------------------------------------------ the controls
 
@@ -254,11 +257,12 @@ class LessonsSection(BaseSection):
         widgets.lessonStartButton.enabled = self.running or not self.context.session.busy
         widgets.lessonStartButton.text = _("Cancel") if self.running else _("Start")
         widgets.lessonCombo.enabled = not self.running
-        asks_for_time = ready and self._asks_for_time()
+        ours = ready and self._shown_number() is not None  # the sliders change what is selected
+        asks_for_time = ours and self._asks_for_time()
         for widget in (widgets.lessonTimeTitle, widgets.lessonTimeSlider):
             widget.visible = asks_for_time
         for widget in (widgets.lessonAmountTitle, widgets.lessonAmountSlider):
-            widget.visible = ready and not asks_for_time and self.parameters.reviewMode in WITH_AMOUNT
+            widget.visible = ours and not asks_for_time and self.parameters.reviewMode in WITH_AMOUNT
         if ready:
             with signals_blocked(widgets.lessonTimeSlider, widgets.lessonAmountSlider):
                 widgets.lessonTimeSlider.value = self.context.display.time
@@ -283,14 +287,19 @@ class LessonsSection(BaseSection):
         if not ready:
             return
         number = self._shown_number()
+        if number is None:
+            text = _("Another result is selected. Reset step shows that of the lesson.")
+            widgets.lessonMetricsLabel.text = escaped(text)
+            return
         if lesson.slider:
             widgets.lessonRunTitle.text = f"{_(lesson.slider)}:"
             with signals_blocked(widgets.lessonSlider):
                 widgets.lessonSlider.maximum = len(self.runs) - 1
                 widgets.lessonSlider.value = number
         run, display = self.runs[number], self.context.display
-        title = _("Before registration") if display.before else _(lesson.tries[number].title)
-        measured = _metrics_before(run) if display.before else _metrics_text(run)
+        before = display.shows_before
+        title = _("Before registration") if before else _(lesson.tries[number].title)
+        measured = _metrics_before(run) if before else _metrics_text(run)
         text = display.motion_text or measured  # of a stage that is shown
         widgets.lessonMetricsLabel.text = f"<b>{title}</b><br>{escaped(text)}"
 

@@ -118,6 +118,8 @@ class ResultSection(BaseSection):
         self._forget()
 
     def close(self) -> None:
+        if self._deleted is not None:
+            self.context.say("")
         self._forget()
 
     def _forget(self) -> None:

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange
 
 from ...mrml.review import DEFAULT_MODE
-from ...mrml.runs import moving_is_where_it_was
+from ...mrml.runs import is_deformed, moving_is_where_it_was
 from ..controls import choose, chosen, fill, signals_blocked
 from ..display import MODES, WITH_BEFORE
 from ..section import BaseSection
@@ -78,16 +78,21 @@ class ReviewSection(BaseSection):
         with signals_blocked(widgets.beforeButton):
             widgets.beforeButton.checked = display.before and chosen(widgets.modeCombo) in WITH_BEFORE
         widgets.layoutCombo.enabled = is_complete or bool(layout)
-        acts = is_complete and not layout  # the views of a layout are filled by it
-        for widget in (widgets.modeCombo, widgets.gridCheck, widgets.arrowsCheck, widgets.flickerButton):
+        acts = is_complete and display.acts  # the views of a layout are filled by it
+        for widget in (widgets.modeCombo, widgets.flickerButton):
             widget.enabled = acts
-        drawn = acts and self.parameters is not None and (self.parameters.showGrid or self.parameters.showArrows)
+        for widget in (widgets.gridCheck, widgets.arrowsCheck):  # of a matrix there is none to draw
+            widget.enabled = acts and is_deformed(run)
+        drawn = widgets.gridCheck.enabled and (self.parameters.showGrid or self.parameters.showArrows)
         widgets.grid3dCheck.enabled = widgets.spacingSpin.enabled = drawn
         mode = chosen(widgets.modeCombo)
         widgets.amountSlider.enabled = acts and mode in WITH_AMOUNT
         widgets.amountTitle.text = _("Border:") if mode == "swipe" else _("Opacity:")
         widgets.beforeButton.enabled = acts and mode in WITH_BEFORE and moving_is_where_it_was(run)
-        widgets.legendLabel.text = as_text(display.motion_text or display.legend)  # of a stage that is shown
+        said = display.motion_text or display.legend  # of a stage that is shown
+        if not said and is_complete and not acts and not layout:
+            said = _("Press Show to see the result in the views.")
+        widgets.legendLabel.text = as_text(said)
 
     # ------------------------------------------------------------------ what the controls do
 
@@ -126,10 +131,14 @@ class ReviewSection(BaseSection):
             self.views_taken()
             return
         self._shows_warped = not self._shows_warped
-        if self.context.display.shows_before:  # what changed, in place of what is left
-            self.context.review.show(run, DEFAULT_MODE, 1.0, after=self._shows_warped)
-        else:
-            self.context.review.show(run, DEFAULT_MODE, float(self._shows_warped))
+        try:
+            if self.context.display.shows_before:  # what changed, in place of what is left
+                self.context.review.show(run, DEFAULT_MODE, 1.0, after=self._shows_warped)
+            else:
+                self.context.review.show(run, DEFAULT_MODE, float(self._shows_warped))
+        except ValueError as error:  # the fixed volume was moved
+            self.views_taken()
+            self.context.display.explain(_(str(error)))
 
     def views_taken(self) -> None:
         self.widgets.flickerButton.checked = False

@@ -46,6 +46,7 @@ class SeriesSection(BaseSection):
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
         self._nodes: SeriesNodes | None = None
+        self._sequence: Any = None  # whose series they are
         self._layout_before: int | None = None
         self._chart = 0  # how many of the charts were shown
         widgets = self.widgets
@@ -59,6 +60,8 @@ class SeriesSection(BaseSection):
         if parameters is None:
             return
         sequence = parameters.seriesSequence
+        if self._nodes is not None and sequence is not self._sequence:
+            self._forget()
         count = 0 if sequence is None else sequence.GetNumberOfDataNodes()
         widgets.seriesReferenceSpin.maximum = max(1, count)
         widgets.seriesButton.text = _("Cancel") if busy else _("Register series")
@@ -103,7 +106,7 @@ class SeriesSection(BaseSection):
         if following.nodes is None:
             label.text = as_text(_(following.text))
         else:
-            self._nodes, self._chart = following.nodes, 0
+            self._nodes, self._chart, self._sequence = following.nodes, 0, self.parameters.seriesSequence
             names = [self._nodes.stabilized, self._nodes.transforms, self._nodes.segmentations, self._nodes.table]
             listed = ", ".join(node.GetName() for node in names if node is not None)
             label.text = as_text(_("Added: {names}. Play shows them together.").format(names=listed))
@@ -129,9 +132,13 @@ class SeriesSection(BaseSection):
         self.update()
 
     def close(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let go of the last series: its curves and what was said of it."""
         if self._layout_before is not None:
             hide_charts(slicer.mrmlScene, self._layout_before)
-        self._nodes, self._layout_before, self._chart = None, None, 0
+        self._nodes, self._layout_before, self._chart, self._sequence = None, None, 0, None
         self.widgets.seriesLabel.text = ""
 
     def _charts(self) -> list[Any]:

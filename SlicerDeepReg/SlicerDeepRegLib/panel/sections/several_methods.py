@@ -45,6 +45,7 @@ class SeveralMethodsSection(BaseSection):
         super().__init__(context, root)
         self.running = False
         self._waiting: list[str] = []
+        self._pair: Choice | None = None  # what the round is about, as it was chosen when it began
         self._done: list[Run] = []
         self._failed: list[str] = []
         self._said = ""  # how the last round ended
@@ -152,6 +153,9 @@ class SeveralMethodsSection(BaseSection):
         self._said = ""
         self._waiting, self._done, self._failed = self.methods(), [], []
         self.running = bool(self._waiting)
+        self._pair = dataclasses.replace(
+            self.context.choice(), output_volume=None, output_transform=None, apply_transform=False
+        )
         self._next()
 
     def _next(self) -> None:
@@ -170,10 +174,8 @@ class SeveralMethodsSection(BaseSection):
         self._end()
 
     def _choice(self, name: str) -> Choice:
-        """Return the pair and preset of the page Register with a method, whose parameters are those chosen there."""
-        choice = dataclasses.replace(
-            self.context.choice(), output_volume=None, output_transform=None, apply_transform=False
-        )
+        """Return the pair and preset of the round with a method; that chosen on the page Register has its settings."""
+        choice = self._pair or self.context.choice()
         if choice.method.partition(":")[0] == name:
             return choice
         return dataclasses.replace(choice, method=name, settings={})
@@ -190,7 +192,7 @@ class SeveralMethodsSection(BaseSection):
         self._next()
 
     def close(self) -> None:
-        self._waiting, self.running = [], False
+        self._waiting, self._pair, self.running = [], None, False
 
     def _end(self) -> None:
         self.running = False

@@ -64,6 +64,9 @@ class SideBySideSection(BaseSection):
     def selection_changed(self) -> None:
         self.update()
 
+    def view_changed(self) -> None:
+        self.update()
+
     def started(self, job: Job) -> None:
         self.update()
 
@@ -105,8 +108,12 @@ class SideBySideSection(BaseSection):
         except ValueError as error:
             self._say(_(str(error)))
             return
-        self.restore()
-        self.context.review.show_over(checked[0], node)
+        try:
+            self.context.display.show_map(checked[0], node)
+        except ValueError as error:
+            self._say(_(str(error)))
+            return
+        self.update()
         text = _("Disagreement of {count} results: mean {mean:.2f} mm, largest {most:.2f} mm.")
         self._say(text.format(count=len(checked), mean=metrics["disagreement_mm"], most=metrics["disagreement_max_mm"]))
 

@@ -8,6 +8,7 @@ import qt
 from slicer.i18n import tr as _
 
 from ...metrics.status import GRAY, Status, overall
+from ...mrml.runs import Run
 from ..quality import STATUS_WORDS, measure_text, run_statuses
 from ..section import BaseSection
 from ..selection import complete
@@ -54,7 +55,7 @@ class VerdictSection(BaseSection):
             for status in statuses
         ]
         widgets = self.widgets
-        widgets.summaryLabel.text = _summary(statuses, measuring)
+        widgets.summaryLabel.text = _summary(statuses, measuring) if is_there or run is None else _lost(run)
         lines = [
             _line(status, word, measure_text(status, facts))
             for status, (_name, word, _value) in zip(statuses, self.shown)
@@ -89,6 +90,15 @@ def _summary(statuses: list[Status], measuring: bool) -> str:
             word, color = MEASURING, STATUS_WORDS[GRAY][1]
         value = ""
     return f'<b style="color:{color}">\u25cf {word.upper()}</b> {escaped(value)}'
+
+
+def _lost(run: Run) -> str:
+    """Say what of a result is gone, without which it cannot be judged."""
+    gone = [
+        title for role, title in (("fixed", _("fixed volume")), ("warped", _("warped volume"))) if run.get(role) is None
+    ]
+    text = _("The {volumes} of {name} was removed from the scene. Register again.")
+    return escaped(text.format(name=run.name, volumes=_(" and the ").join(gone)))
 
 
 def _line(status: Status, word: str, text: str) -> str:
