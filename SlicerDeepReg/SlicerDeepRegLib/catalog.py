@@ -13,7 +13,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -77,8 +77,8 @@ class Card:
             image matched to the fixed one; "divide:255": the values divided by that number, nothing else),
             ``match`` (false: the moving image is not matched; for networks that learned from pairs of any two
             contrasts, which then take images of different modalities), ``voxel_mm`` (the voxel size that it was
-            trained at; None for any) and ``orientation`` (the ways in which i, j and k grow, as "RAS"; None or left
-            out for axes as the fixed image stores them). Single slices are never turned.
+            trained at, one number or those of i, j and k; None for any) and ``orientation`` (the ways in which i, j and
+            k grow, as "RAS"; None or left out for axes as the fixed image stores them). Single slices are never turned.
         training: schedules to train the network by, by name, see ``training/schedules.py``.
         operations: of one pair of 160 x 192 x 224, as the profiler of MSRD-Net's table counts (see networks/size.py).
         multiply_accumulates: those that our code does in the same pass, products of attention included.
@@ -342,7 +342,10 @@ def _check_recipe(recipe: Any, path: Path) -> None:
     if not isinstance(recipe, dict):
         raise InputError(f"{path} has no recipe, which says how to prepare images for the network. Add {wanted}.")
     voxel = recipe.get("voxel_mm")
-    size = voxel is None or (isinstance(voxel, (int, float)) and not isinstance(voxel, bool) and 0.01 <= voxel <= 100)
+    sides = voxel if isinstance(voxel, list) and len(voxel) == 3 else [voxel]
+    size = voxel is None or all(
+        isinstance(side, (int, float)) and not isinstance(side, bool) and 0.01 <= side <= 100 for side in sides
+    )
     known = {"intensity", "voxel_mm"} <= set(recipe) <= set(RECIPE)
     letters = recipe.get("orientation")
     turned = letters is None or (
@@ -356,6 +359,13 @@ def _check_recipe(recipe: Any, path: Path) -> None:
         divisor_of(recipe["intensity"])
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def voxel_in_words(voxel_mm: float | Iterable[float]) -> str:
+    """Write the size of a voxel: one number where its sides are alike, else "1 x 1 x 2.5"."""
+    sides = [float(side) for side in voxel_mm] if isinstance(voxel_mm, Iterable) else [float(voxel_mm)]
+    alike = max(sides) < 1.02 * min(sides)
+    return f"{sides[0]:.3g}" if alike else " x ".join(f"{side:.3g}" for side in sides)
 
 
 def _tidy(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..catalog import Card, divisor_of
+from ..catalog import Card, divisor_of, voxel_in_words
 from ..methods import declared_names, method
 from ..methods.base import Method
 from ..methods.menu import line_of, menu
@@ -141,7 +141,7 @@ def _preparation(card: Card) -> str:
         turned = f"Images go in turned to {orientation}"
     else:
         turned = "Images go in with their axes as stored (--orientation says otherwise)"
-    size = f"at {voxel_mm:g} mm" if voxel_mm else "at their own voxel size"
+    size = f"at {voxel_in_words(voxel_mm)} mm" if voxel_mm else "at their own voxel size"
     scaled = f"divided by {divisor:g}" if divisor else "scaled to 0 to 1 between robust limits"
     return f"{turned}, {size}; values are {scaled} (--intensity says otherwise)."
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..files.detached import stamps_of
 from ..methods import method, settings_of
 from ..settings import files_of, numbers_of
 from ..similarity import similarities
@@ -86,8 +87,7 @@ class Cell:
         """Return a checksum of everything that its outcome depends on: files, method, weights, numbers, and version."""
         stamps = {}
         for what, path in self.pair.files.items():
-            status = Path(path).stat()
-            stamps[what] = [path, status.st_size, status.st_mtime_ns]
+            stamps[what] = [path, *stamps_of(Path(path))]
         weights = method(
             self.method.name
         ).card.sha256  # of a model that was added, and may be another under its name now

@@ -243,8 +243,10 @@ def lines_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             )
         size = "" if not row.parameters else f"{row.parameters / 1e6:.3f} M"
         operations = "" if not row.operations else f"{row.operations / 1e9:.0f}"
-        done = max((mean_and_deviation(values)[2] for values in row.values.values()), default=0)
-        lines.append([*cells, size, operations, f"{done}" + (f" ({row.failed} failed)" if row.failed else "")])
+        counted = {mean_and_deviation(row.values.get(name, ()))[2] for name in columns}
+        counts = counted - {0} or {0}  # some are not of this row at all
+        done = f"{max(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"  # some have no labels
+        lines.append([*cells, size, operations, done + (f" ({row.failed} failed)" if row.failed else "")])
     return heading, lines
 
 

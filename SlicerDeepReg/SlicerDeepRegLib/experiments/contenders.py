@@ -14,12 +14,13 @@ import torch
 from ..catalog import CARD_FILE, Card, read_user_card
 from ..geometry.fields import existing_axes, to_lps
 from ..geometry.grids import coarser, on_grid, triple
+from ..geometry.points import fixed_to_moving, voxel_centers_lps
 from ..methods import method
 from ..methods.network import NetworkMethod
 from ..models.weights import built, load_weights
 from ..networks.size import parameters
 from ..pipeline import register
-from ..types import Field, Grid, Image, InputError, Request
+from ..types import PEOPLE, Field, Grid, Image, InputError, Request
 
 
 @dataclass(frozen=True)
@@ -154,11 +155,16 @@ def _array(displacement: torch.Tensor) -> np.ndarray:
 
 
 def _by_method(label: str, fixed: Image, moving: Image, device: torch.device) -> Estimated:
-    """Register the pair without a linear stage, since the images of a training are aligned."""
-    request = Request(fixed=fixed, moving=moving, method=label, linear="none", device=device.type, measure=False)
+    """Register the pair without a linear stage, since the images of a training are aligned.
+
+    They are deformed freely, as the networks deform them: images that lie over one another are no reason not to.
+    """
+    request = Request(
+        fixed=fixed, moving=moving, method=label, linear="none", pair=PEOPLE, device=device.type, measure=False
+    )
     started = time.perf_counter()
     result = register(request)
     seconds = result.seconds.get("method", time.perf_counter() - started)
-    if result.transform.field is None:
-        return Estimated(Field(np.zeros((*fixed.grid.shape_kji, 3), np.float32), fixed.grid), seconds)
-    return Estimated(on_grid(result.transform.field, fixed.grid), seconds)
+    places = voxel_centers_lps(fixed.grid)
+    moved = fixed_to_moving(result.transform, places.reshape(-1, 3)).reshape(places.shape)
+    return Estimated(Field((moved - places).astype(np.float32), fixed.grid), seconds)

@@ -18,6 +18,8 @@ import numpy as np
 from ..device import choose
 from ..files.jsonable import jsonable
 from ..geometry.jacobian import jacobian_of_field
+from ..methods import method
+from ..methods.network import NetworkMethod
 from ..metrics.labels import dice_by_label
 from ..metrics.measure import Measurer
 from ..metrics.regularity import regularity_metrics
@@ -110,16 +112,17 @@ def evaluate(request: EvaluationRequest, say: Callable[[str], None] = print) -> 
     """
     if request.label_warp not in LABEL_WARPS:
         raise InputError(f"Labels are warped by {' or '.join(LABEL_WARPS)}; it was {request.label_warp!r}.")
+    _check_numbers(request)
     for label in request.models:
         check_contender(label)
     device = choose(request.device)
-    trained = [Path(label) for label in request.models if Path(label).is_dir()]
     index = _split(request, read_dataset_index(request.data, request.images, request.labels, request.masks), say)
     pairs = _pairs(request, index)
-    recipe, size, resample_to = _recipe(request, trained)
+    recipe, size, resample_to = _recipe(request)
     used = {name for pair in pairs for name in (pair.moving, pair.fixed)}
     wanted = index.without(set(index.subjects) - used)
     subjects, _ = prepare_subjects(wanted, recipe, size, request.cache, skip=False, say=say, resample_to=resample_to)
+    _check_structures(request, subjects, say)
     dimensions = len(next(iter(subjects.values())).shape)
     contenders = [contender(label, dimensions, device) for label in request.models]
     labels = [one.label for one in contenders]
@@ -209,37 +212,80 @@ def _pairs(request: EvaluationRequest, index: DatasetIndex) -> list[Pair]:
     return pairs
 
 
-def _recipe(request: EvaluationRequest, trained: Sequence[Path]) -> tuple[dict[str, Any], tuple[int, ...] | None, bool]:
+def _recipe(request: EvaluationRequest) -> tuple[dict[str, Any], tuple[int, ...] | None, bool]:
     """Return the recipe and the size of the images, and whether they are resampled to it.
 
-    They are those of the first trained model, as far as nothing else is asked for.
+    They are those of the networks' trainings, as far as nothing else is asked for.
 
     Raises:
-        InputError: two trained models need different ones.
+        InputError: two networks need different ones.
     """
-    found: dict[str, tuple[dict[str, Any], tuple[int, ...], bool]] = {}
-    for folder in trained:
-        try:
-            plan = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
-            recipe = {key: plan["recipe"].get(key) for key in ("intensity", "voxel_mm", "orientation")}
-            resampled = bool(plan.get("resample"))
-            if resampled:
-                recipe["voxel_mm"] = None  # in use the usual size of voxels; here the very size of the images
-            found[str(folder)] = recipe, tuple(plan["shape"][::-1]), resampled
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # a model of others: the images are taken as they are
-    different = {json.dumps(values) for values in found.values()}
-    if len(different) > 1 and not (request.size_ijk and request.voxel_mm):
-        names = [Path(name).name for name in found]
-        raise InputError(
-            f"{names[0]} and {names[-1]} were trained on images of different sizes or voxels. Evaluate each alone, "
-            "or say which: --size and --voxel-mm."
-        )
-    usual = {"intensity": "unit", "voxel_mm": None, "orientation": None}
-    recipe, size, resampled = next(iter(found.values()), (usual, None, False))
     asked = {"voxel_mm": request.voxel_mm, "orientation": request.orientation}
-    recipe = {**recipe, **{name: value for name, value in asked.items() if value is not None}}
-    return recipe, request.size_ijk or size, request.resample or (resampled and not request.size_ijk)
+    asked = {name: value for name, value in asked.items() if value is not None}
+    found: dict[str, tuple[dict[str, Any], tuple[int, ...] | None, bool]] = {}
+    for label in request.models:
+        needed = _needed(label)
+        if needed is not None:
+            recipe, size, resampled = needed
+            found[label] = {**recipe, **asked}, request.size_ijk or size, request.resample or resampled
+    sizes = {size for _recipe, size, _resampled in found.values() if size is not None}
+    recipes = {json.dumps([recipe, resampled], sort_keys=True) for recipe, _size, resampled in found.values()}
+    if len(recipes) > 1 or len(sizes) > 1:
+        names = [Path(label).name for label in found]
+        raise InputError(
+            f"{names[0]} and {names[-1]} were trained on images that were prepared differently (size, voxels, "
+            "orientation, intensities). Evaluate each alone; or say what all get: --size, --voxel-mm, --orientation."
+        )
+    usual: dict[str, Any] = {"intensity": "unit", "voxel_mm": None, "orientation": None, **asked}
+    recipe, _size, resampled = next(iter(found.values()), (usual, None, request.resample))
+    return recipe, next(iter(sizes), request.size_ijk), resampled and not (request.size_ijk and not request.resample)
+
+
+def _needed(label: str) -> tuple[dict[str, Any], tuple[int, ...] | None, bool] | None:
+    """Return how a network's training prepared images: the recipe, their size if one is kept, whether it was resampled.
+
+    None for a method, and for a model of others that says nothing.
+    """
+    folder, keys = Path(label), ("intensity", "voxel_mm", "orientation")
+    if not folder.is_dir():
+        chosen = method(label)
+        given = chosen.card.recipe if isinstance(chosen, NetworkMethod) else None
+        return ({key: given.get(key) for key in keys}, None, False) if given else None
+    try:
+        plan = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
+        recipe = {key: plan["recipe"].get(key) for key in keys}
+        resampled = bool(plan.get("resample"))
+        if resampled:
+            recipe["voxel_mm"] = None  # in use the usual size of voxels; here the very size of the images
+        return recipe, tuple(plan["shape"][::-1]), resampled
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _check_numbers(request: EvaluationRequest) -> None:
+    """Raise InputError for the first number that is out of range."""
+    wrong = {
+        "--voxel-mm": request.voxel_mm is not None and not 0.01 <= request.voxel_mm <= 100 and "0.01 to 100 mm",
+        "--most-pairs": request.pairs is not None and request.pairs < 1 and "1 or more",
+        "--size": bool(request.size_ijk) and min(request.size_ijk or ()) < 16 and "16 voxels or more along each axis",
+    }
+    for option, wanted in wrong.items():
+        if wanted:
+            raise InputError(f"{option} must be {wanted}.")
+
+
+def _check_structures(request: EvaluationRequest, subjects: Mapping[str, Prepared], say: Callable[[str], None]) -> None:
+    """Say which of the structures no image of the pairs has; raise InputError where that is all of them."""
+    there: set[int] = set()
+    for subject in subjects.values() if request.structures else ():
+        labels = subject.array("labels")
+        there |= set() if labels is None else set(np.unique(np.asarray(labels)).tolist())
+    absent = sorted(set(request.structures) - there)
+    if absent:
+        text = f"No image of these pairs has the label {', '.join(map(str, absent))}."
+        if len(absent) == len(set(request.structures)):
+            raise InputError(f"{text} Choose others, or leave --structures out.")
+        say(text)
 
 
 def _images(subjects: Mapping[str, Prepared], pair: Pair, match: bool) -> tuple[Image, Image]:

@@ -22,6 +22,7 @@ from ..files.jsonable import jsonable
 from ..methods import method
 from ..training.checkpoints import CHECKPOINT_FILE
 from ..training.dataset.index import SPLITS, DatasetIndex
+from ..training.dataset.pairs import ATLAS_PAIRINGS
 from ..training.dataset.read import read_dataset_index
 from ..training.dataset.splits import with_splits
 from ..training.dataset.table import write_csv
@@ -267,7 +268,7 @@ def _fixed_splits(request: PaperRequest, data: DataSet, say: Callable[[str], Non
     place = request.data[data.name]
     index = read_dataset_index(place, **(patterns if place.is_dir() else {}))
     atlas = request.atlas.get(data.name)
-    if data.pairing in ("from-atlas", "to-atlas") and atlas not in index.subjects:
+    if data.pairing in ATLAS_PAIRINGS and atlas not in index.subjects:
         known = ", ".join(list(index.subjects)[:4])
         raise InputError(f"{data.title} needs an atlas: --atlas {data.name}=NAME, one of its images ({known}, ...).")
     if isinstance(data.split, Mapping):
@@ -437,13 +438,15 @@ def _train(request: PaperRequest, cell: Cell, folder: Path, say: Callable[[str],
         output=folder,
         data=_csv_of(request, data.name),
         pairing=None if joint else data.pairing,
-        atlas=request.atlas.get(data.name),
+        atlas=request.atlas.get(data.name) if data.pairing in ATLAS_PAIRINGS and not joint else None,
         size_ijk=_size(request, data),
         voxel_mm=_voxel_mm(request, data),
         resample=data.resample,
         schedule=schedule,
-        epochs=None if request.steps or data.steps else _epochs(request, data, schedules_of(chosen)[schedule].epochs),
-        steps=request.steps or (data.steps and max(1, round(request.scale * data.steps))),
+        epochs=None
+        if request.steps is not None or data.steps
+        else _epochs(request, data, schedules_of(chosen)[schedule].epochs),
+        steps=request.steps if request.steps is not None else data.steps and max(1, round(request.scale * data.steps)),
         changed=tuple(f"{name}={json.dumps(value)}" for name, value in row.set.items()),
         regularity=regularity,
         label_weight=row.label_weight or None,

@@ -44,6 +44,17 @@ def files_of(path: Path) -> tuple[Path, ...]:
         return (path,)
 
 
+def stamps_of(path: Path) -> list[tuple[str, int, int]]:
+    """Return (path, bytes, time of its last change) of a file and those that its header names, or of a folder's files.
+
+    Raises:
+        OSError: one cannot be looked at.
+    """
+    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else files_of(path)
+    stats = [(file, file.stat()) for file in dict.fromkeys(files)]
+    return [(str(file.resolve()), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
+
+
 def outside_of(path: Path) -> Path | None:
     """Return the first data file whose name is absolute, or leads out of the header's folder by ``..`` or a link."""
     try:

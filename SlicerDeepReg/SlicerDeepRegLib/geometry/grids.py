@@ -50,9 +50,13 @@ def coarser(grid: Grid, factor: int, size_ijk: tuple[int, int, int]) -> Grid:
     return Grid(size_ijk, matrix)
 
 
-def with_voxels(grid: Grid, voxel_mm: float, smallest: int = 8) -> Grid:
-    """Return a grid over the same box with voxels of about that size; no axis gets fewer than ``smallest``."""
-    wanted = np.round(np.array(grid.size_ijk) * grid.spacing_mm / voxel_mm)
+def with_voxels(grid: Grid, voxel_mm: float | Sequence[float], smallest: int = 8) -> Grid:
+    """Return a grid over the same box with voxels of about that size; no axis gets fewer than ``smallest``.
+
+    Args:
+        voxel_mm: of all axes, or of i, j and k.
+    """
+    wanted = np.round(np.array(grid.size_ijk) * grid.spacing_mm / np.array(voxel_mm))
     size = np.where(np.array(grid.size_ijk) > 1, np.maximum(wanted, smallest), 1)
     return resized(grid, triple(size))
 

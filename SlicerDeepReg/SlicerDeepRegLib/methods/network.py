@@ -14,7 +14,7 @@ import dataclasses
 
 import numpy as np
 
-from ..catalog import Card, divisor_of
+from ..catalog import Card, divisor_of, voxel_in_words
 from ..geometry.grids import with_voxels
 from ..models.settings import NetworkSettings
 from ..preparation.intensity import fits_divisor
@@ -157,12 +157,14 @@ def notes_of(card: Card, work: WorkingPair, settings: NetworkSettings, recompute
     """Say what the user should know about a network's result."""
     trained = f"The network's weights were trained on: {card.trained_on}."
     notes = [INSTANCE_NOTE if settings.instance_steps else trained]
-    voxel_mm, finest_mm = card.recipe.get("voxel_mm"), float(work.grid.spacing_mm[list(work.axes_ijk)].min())
-    if card.weights and voxel_mm and abs(finest_mm / voxel_mm - 1) > 0.1:
-        notes.append(
-            f"The network was trained at voxels of {voxel_mm:g} mm and worked at {finest_mm:.2g} mm, because of the "
-            f"preset ({work.preset}) or the size of the image."
-        )
+    voxel_mm, worked_mm = card.recipe.get("voxel_mm"), work.grid.spacing_mm[list(work.axes_ijk)]
+    if card.weights and voxel_mm:
+        trained_mm = np.broadcast_to(voxel_mm, 3)[list(work.axes_ijk)]
+        if np.abs(worked_mm.min() / trained_mm.min() - 1) > 0.1 or np.abs(worked_mm / trained_mm - 1).max() > 0.3:
+            notes.append(
+                f"The network was trained at voxels of {voxel_in_words(trained_mm)} mm and worked at "
+                f"{voxel_in_words(worked_mm)} mm, because of the preset ({work.preset}) or the size of the image."
+            )
     if card.matches_intensities or settings.instance_steps:  # the loss that it is fitted by compares one modality
         notes += modality_notes(modality)
     if recomputed:

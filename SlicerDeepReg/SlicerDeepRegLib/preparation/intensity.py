@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+
+#: Values this far outside the robust range, as a part of its width, are outliers.
+OUTLIER = 0.5
+#: About so many voxels tell that range.
+SAMPLED = 500_000
 
 
 def robust_range(values: np.ndarray, mask: np.ndarray | None = None) -> tuple:
@@ -12,6 +19,33 @@ def robust_range(values: np.ndarray, mask: np.ndarray | None = None) -> tuple:
     if high <= low:
         low, high = float(values.min()), float(values.max())
     return float(low), float(high)
+
+
+def without_outliers(values: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Return values cut off far outside their robust range, where there are such: else the values themselves.
+
+    A few very bright voxels (metal, a defect of the detector) would be smeared over many, when an image is smoothed for
+    a coarser grid, and these would be too many to be left out of the range of what is compared. Inside a mask nothing
+    that is usual there is one: a tooth, a hot spot.
+    """
+    if values.dtype.kind == "b":
+        return values
+    some = values.ravel()[:: max(1, values.size // SAMPLED)]
+    background = background_level(some)
+    shown = some[some > background]
+    low, high = robust_range(shown if shown.size else some)
+    low = min(low, background) if np.isfinite(background) else low
+    if mask is not None and mask.any():
+        ends = robust_range(values[mask])
+        low, high = min(low, ends[0]), max(high, ends[1])
+    reach = OUTLIER * (high - low)
+    if not high > low or (values.min() >= low - reach and values.max() <= high + reach):
+        return values
+    first, last = low - reach, high + reach
+    if values.dtype.kind in "iu":  # its own type, which takes less memory
+        limits = np.iinfo(values.dtype)
+        first, last = max(limits.min, math.floor(first)), min(limits.max, math.ceil(last))
+    return np.clip(values, first, last)
 
 
 def fits_divisor(low: float, high: float, divisor: float) -> bool:

@@ -6,6 +6,8 @@ put back on the fixed image's grid.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +103,7 @@ def working_pair(
     linear_lps: np.ndarray,
     preset: str,
     metric: str,
-    voxel_mm: float | None = None,
+    voxel_mm: float | Sequence[float] | None = None,
     orientation: str | None = None,
     divisor: float | None = None,
     match: bool = True,
@@ -114,7 +116,8 @@ def working_pair(
         linear_lps: (4, 4) fixed to moving.
         preset: sets the resolution of the working grid.
         metric: the name of a similarity metric.
-        voxel_mm: the size of the finest voxels, where a recipe asks for one; None for those of the fixed image.
+        voxel_mm: the size of the finest voxels, where a recipe asks for one, or those along i, j and k;
+            None for those of the fixed image.
         orientation: order and direction of the axes, where a recipe asks for one ("RAS"); None for the fixed image's,
             and without effect on a single slice, which has no three axes to turn.
         divisor: what the values are divided by, where a recipe asks for that and those of both images fit it (see
@@ -141,7 +144,12 @@ def working_pair(
     def alike(first: Image, second: Image) -> tuple[np.ndarray, np.ndarray]:
         """Return both on their working grids, in one range of intensities."""
         first, second = filled(first, pair.fixed_excluded), filled(second, pair.moving_excluded)
-        fixed, moving = resample(first, grid), resample(second, wide, linear_lps)
+        masks = pair.fixed_mask, None if pair.moving_mask is None else pair.moving_mask.values > 0
+        calm = [
+            dataclasses.replace(one, values=intensity.without_outliers(one.values, mask))
+            for one, mask in zip((first, second), masks)
+        ]
+        fixed, moving = resample(calm[0], grid), resample(calm[1], wide, linear_lps)
         divided = divisor is not None and all(
             intensity.fits_divisor(float(image.values.min()), float(image.values.max()), divisor)
             for image in (first, second)
@@ -206,22 +214,33 @@ def _inside(pair: ImagePair, grid: Grid, wide: Grid, core: tuple[slice, ...], li
 
 
 def _thin(pair: ImagePair, grid: Grid, linear_lps: np.ndarray) -> np.ndarray:
-    """Return the voxels that hold any of what is compared, where it is too thin for the centers of all of them."""
-    fixed = pair.fixed.grid
-    inside = resample(_presence(pair), fixed, linear_lps, sitk.sitkNearestNeighbor, outside=0) > 0
+    """Return the voxels that hold any of what is compared, where it is too thin for the centers of all of them.
+
+    It is looked for at the voxels of both images: either may be too coarse to see it.
+    """
+    fixed, presence = pair.fixed.grid, _presence(pair)
+    seen = resample(presence, fixed, linear_lps, sitk.sitkNearestNeighbor, outside=0) > 0
     if pair.fixed_mask is not None:
-        inside &= pair.fixed_mask
-    if not inside.any():
+        seen &= pair.fixed_mask
+    places = [apply_matrix(fixed.ijk_to_lps, np.argwhere(seen)[:, ::-1])]
+    if pair.moving_mask is not None:
+        own = apply_matrix(presence.grid.ijk_to_lps, np.argwhere(presence.values > 0)[:, ::-1])
+        there = apply_matrix(np.linalg.inv(linear_lps), own)
+        ijk = np.round(apply_matrix(fixed.lps_to_ijk, there)).astype(int)
+        inside = ((ijk >= 0) & (ijk < np.array(fixed.size_ijk))).all(axis=1)
+        there, (i, j, k) = there[inside], ijk[inside].T
+        places.append(there if pair.fixed_mask is None else there[pair.fixed_mask[k, j, i]])
+    thin = np.zeros(grid.shape_kji, bool)
+    for points in places:
+        i, j, k = np.clip(np.round(apply_matrix(grid.lps_to_ijk, points)).astype(int), 0, np.array(grid.size_ijk) - 1).T
+        thin[k, j, i] = True
+    if not thin.any():
         masked = pair.fixed_mask is not None or pair.moving_mask is not None
         what, check = ("masks of the two images", "them") if masked else ("two images", "that both show the same part")
         raise InputError(
             f"After the alignment the {what} have no voxel in common: there is nothing to compare. Check {check}, and "
             "what the alignment starts from."
         )
-    ijk = apply_matrix(grid.lps_to_ijk @ fixed.ijk_to_lps, np.argwhere(inside)[:, ::-1])
-    i, j, k = np.clip(np.round(ijk).astype(int), 0, np.array(grid.size_ijk) - 1).T
-    thin = np.zeros(grid.shape_kji, bool)
-    thin[k, j, i] = True
     return thin
 
 
@@ -243,8 +262,8 @@ def _unit_range(
     for image, (low, high) in zip(images, ranges):
         if not high > low:
             raise InputError(
-                f"Where the two images overlap, {image.name} has one value everywhere: there is nothing to compare. "
-                "Check that both show the same part of the body, and the masks."
+                f"The two images overlap only where {image.name} has a single value: there is nothing to compare. "
+                "Check that both show the same part of the body, and what the alignment starts from."
             )
     if divisor is not None:
         ranges = [(0.0, divisor)] * 2

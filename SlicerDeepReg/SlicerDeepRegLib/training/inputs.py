@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from ..files.weights import file_sha256
 from ..types import InputError
 from .annotated import annotated_pairs, classes_of, sliced
 from .dataset.index import DatasetIndex, Pair
-from .dataset.pairs import make_pairs
+from .dataset.pairs import ATLAS_PAIRINGS, make_pairs
 from .dataset.read import read_dataset_index
 from .dataset.splits import described, with_splits, write_split
 from .distributed import Distributed
@@ -44,6 +44,8 @@ from .sources import HELD_OUT, TRAINING, PairSource, Source, SyntheticSource
 from .synthetic import SyntheticSettings
 
 _T = TypeVar("_T")
+#: Voxels are alike whose sides differ by less than this part.
+ALIKE_VOXELS = 0.01
 #: What the kinds of synthetic pairs are called on a model's card.
 _KIND_TEXTS = {
     "mixed": "shapes of noise and brain-like structures",
@@ -377,6 +379,11 @@ class _RealPairs:
 def _real_pairs(setup: Setup, index: DatasetIndex, subjects: dict[str, Prepared]) -> _RealPairs:
     request = setup.request
     pairing = request.pairing or ("given" if _gives_training_pairs(index) else setup.schedule.pairing)
+    if request.atlas and pairing not in ATLAS_PAIRINGS:
+        raise InputError(
+            f"Pairs of images are {pairing}, in which the atlas {request.atlas} has no part. Give --pairs "
+            f"{' or '.join(ATLAS_PAIRINGS)}, or leave --atlas out."
+        )
     held_out = make_pairs(index, pairing, "val", request.atlas)[: request.validation_pairs]
     return _RealPairs(setup, index, subjects, pairing, make_pairs(index, pairing, "train", request.atlas), held_out)
 
@@ -442,6 +449,9 @@ def _subjects(
             f"{request.data} has {len(subjects)} image that can be used: a pair needs two. Add images, or use "
             "synthetic pairs: --synthetic."
         )
+    axes = len(next(iter(subjects.values())).shape)
+    if request.dimensions not in (None, axes) and not request.slices:
+        raise InputError(f"The images of {request.data} have {axes} axes, not {request.dimensions} (--dimensions).")
     part = 0.1 if request.validation is None else request.validation
     counts = schedule.split if request.validation is None else None
     usable = index.without(set(index.subjects) - set(subjects))
@@ -450,7 +460,7 @@ def _subjects(
         setup.say(note)
     for line in described(index):
         setup.say(line)
-    if setup.distributed.is_main:
+    if setup.distributed.is_main and not request.resume:  # what is gone on with has its own
         write_split(index, request.output)
     return index, subjects
 
@@ -484,9 +494,20 @@ def _complete(recipe: dict[str, Any], subjects: Mapping[str, Prepared], resample
     if resampled and recipe["voxel_mm"] is None:  # their voxels differ; in use an image gets the usual size of them
         sizes_mm = [float(np.prod(one.spacing_kji_mm)) ** (1 / len(one.shape)) for one in subjects.values()]
         recipe["voxel_mm"] = round(float(np.median(sizes_mm)), 4)
-    elif recipe["voxel_mm"] is None and max(first.spacing_kji_mm) < 1.01 * min(first.spacing_kji_mm):
-        recipe["voxel_mm"] = round(first.spacing_kji_mm[0], 4)
+    elif recipe["voxel_mm"] is None:
+        recipe["voxel_mm"] = _common_voxels(subjects.values())
     return first
+
+
+def _common_voxels(subjects: Collection[Prepared]) -> float | list[float] | None:
+    """Return the size of the voxels of all images, mm: one number, or those of i, j and k; None where they differ."""
+    sizes_mm = np.array([one.spacing_kji_mm[::-1] for one in subjects])
+    usual = sizes_mm[0]
+    if np.abs(sizes_mm / usual - 1).max() > ALIKE_VOXELS:
+        return None
+    if usual.max() < (1 + ALIKE_VOXELS) * usual.min():
+        return round(float(usual[-1]), 4)
+    return [*(round(float(size), 4) for size in usual), *[1.0] * (3 - len(usual))]  # a slice has a third side, too
 
 
 def _gives_training_pairs(index: DatasetIndex) -> bool:

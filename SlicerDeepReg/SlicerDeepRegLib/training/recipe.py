@@ -21,6 +21,7 @@ import SimpleITK as sitk
 from ..checks import check_image
 from ..files.atomic import whole_file, writing
 from ..files.datasets import ANALYZE, read_subject
+from ..files.detached import stamps_of
 from ..geometry.grids import orientation_of
 from ..preparation.resample import resample
 from ..preparation.single import grid_by_recipe, shows_more, unit_values
@@ -182,11 +183,9 @@ def _stamp(subject: Subject) -> list[tuple[str, str, int, int]]:
             if file is None:
                 continue
             parts = [file]
-            if file.is_dir():
-                parts = sorted(path for path in file.iterdir() if path.is_file())
-            elif file.suffix in (".mhd", ".nhdr", *ANALYZE):
+            if file.suffix in ANALYZE:  # a header and voxels of one name
                 parts = sorted(file.parent.glob(f"{file.stem}.*"))
-            stamp += [(role, str(part.resolve()), part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
+            stamp += [(role, *stamped) for part in parts for stamped in stamps_of(part)]
     except OSError as error:
         raise InputError(f"{subject.name}: {error.filename or file} cannot be read ({error.strerror}).") from error
     return stamp

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from ..networks.segmentation import SEGMENTATIONS
 from ..types import InputError
 from .augment import AUGMENTATIONS
 from .changes import with_changes
+from .dataset.pairs import ATLAS_PAIRINGS
 from .schedules import GENERAL, Schedule, find_schedule
 
 
@@ -141,6 +143,7 @@ def checked_structures(request: TrainingRequest) -> Schedule:
         request,
         ("changed", "image_weight", "label_weight", "field_weight", "regularity"),
         "the registration networks' loss",
+        "the network that sees structures",
     )
     if request.dimensions == 2:
         raise InputError("The network that sees structures takes volumes. Leave out --dimensions.")
@@ -171,6 +174,18 @@ def checked(request: TrainingRequest) -> tuple[Card, Schedule]:
         raise InputError("--real-part says how --data and --label-maps are mixed. Give both, or leave it out.")
     schedule = find_schedule(chosen, schedule_name(request))
     _check_numbers(request)
+    _check_source(request)
+    if chosen.weights is not None:
+        raise InputError(
+            f"{chosen.name} is a model with weights. To train its network anew, give --network {chosen.network}; to go "
+            "on from its weights, --start with its folder, too."
+        )
+    _check_joint(request)
+    return with_changes(request.changed, chosen, schedule)
+
+
+def _check_source(request: TrainingRequest) -> None:
+    """Raise InputError for what does not go with that which is trained on."""
     made = "--synthetic" if request.synthetic else "--label-maps"
     if request.epochs and (request.label_maps or not request.data):
         raise InputError(f"Pairs that are made ({made}) have no epochs: every pair is new. Give --steps instead.")
@@ -178,11 +193,26 @@ def checked(request: TrainingRequest) -> tuple[Card, Schedule]:
         raise InputError(f"Joint training needs images with labels: --data, not {made}.")
     if request.label_maps:
         _check_label_maps(request)
+    elif request.synthetic:
+        _refuse(request, (*_OF_IMAGES, "orientation", "resample"), "images on disk (--data)", "--synthetic")
+    else:
+        _refuse(request, ("field_weight",), "pairs that are made", "--data")
+    if request.epochs and request.steps:
+        raise InputError("--epochs and --steps both say how long to train. Give one of them.")
+    if request.pairing in ATLAS_PAIRINGS and not request.atlas:
+        raise InputError(f"--pairs {request.pairing} needs the name of the atlas: --atlas NAME.")
+
+
+def _check_joint(request: TrainingRequest) -> None:
+    """Raise InputError for what belongs to joint training alone, or does not go with it."""
+    if request.joint and (request.atlas or request.pairing):
+        raise InputError("Joint training makes its own pairs, from annotated images; leave out --pairs and --atlas.")
     if request.joint and request.label_weight:
         raise InputError("Joint training hides the labels of the fixed images; leave out --label-weight.")
-    if not request.joint and (request.alone or request.ratio or request.slices):
-        raise InputError("--alone, --ratio and --slices belong to joint training: --joint fcn or unet.")
-    return with_changes(request.changed, chosen, schedule)
+    if not request.joint and (request.alone or request.ratio or request.slices or request.segmentation_weight != 1):
+        raise InputError(
+            "--alone, --ratio, --slices and --segmentation-weight belong to joint training: --joint fcn or unet."
+        )
 
 
 #: Options that decide what is made of images on disk, which painted ones are not.
@@ -194,15 +224,16 @@ _OPTIONS = {"pairing": "pairs", "skip_bad": "on-bad-image", "changed": "set"}
 def _check_label_maps(request: TrainingRequest) -> None:
     """Raise InputError for what would change nothing beside label maps, which decide how images lie."""
     if not request.data:
-        _refuse(request, _OF_IMAGES, "images on disk (--data)")
-    _refuse(request, ("orientation", "resample"), "images alone")
+        _refuse(request, _OF_IMAGES, "images on disk (--data)", "--label-maps")
+    _refuse(request, ("orientation", "resample"), "images alone", "--label-maps")
 
 
-def _refuse(request: TrainingRequest, names: Iterable[str], what: str) -> None:
+def _refuse(request: TrainingRequest, names: Iterable[str], what: str, beside: str) -> None:
+    """Raise InputError for options that would change nothing."""
     usual = {field.name: field.default for field in dataclasses.fields(request)}
     given = [_OPTIONS.get(name, name.replace("_", "-")) for name in names if getattr(request, name) != usual[name]]
     if given:
-        raise InputError(f"--{' and --'.join(given)} belong to {what}. Leave them out with --label-maps.")
+        raise InputError(f"--{' and --'.join(given)} belong to {what}. Leave them out with {beside}.")
 
 
 def _check_numbers(request: TrainingRequest) -> None:
@@ -229,6 +260,13 @@ def _check_numbers(request: TrainingRequest) -> None:
         "--slices": request.slices not in (None, "i", "j", "k") and "one of i, j, k",
         "--validate-every": request.validate_every < 1 and "1 or more",
         "--checkpoint-every": request.checkpoint_every < 1 and "1 or more",
+        "--ema": not 0 <= request.ema < 1 and "a part, from 0 to below 1",
+        "--limit": request.limit_minutes is not None and not request.limit_minutes > 0 and "above 0",
+        "--patience": request.patience < 0 and "0 (for none) or more",
+        **{
+            f"--{name.replace('_', '-')}": not 0 <= (getattr(request, name) or 0) < math.inf and "0 or more"
+            for name in ("image_weight", "label_weight", "field_weight", "segmentation_weight", "regularity")
+        },
     }
     for option, wanted in wrong.items():
         if wanted:

@@ -91,10 +91,43 @@ def test_what_cannot_be_evaluated_is_said_before_any_work(trained, tmp_path):
         ({"models": [str(model), str(model)]}, "model is named twice"),
         ({"models": ["msrd-net-brain"], "split": "all"}, "takes 3D images"),
         ({"label_warp": "cubic"}, "Labels are warped by nearest or linear"),
+        ({"voxel_mm": -1.0}, "--voxel-mm must be 0.01 to 100 mm"),
+        ({"voxel_mm": 0.0}, "--voxel-mm must be 0.01 to 100 mm"),
+        ({"pairs": 0}, "--most-pairs must be 1 or more"),
+        ({"structures": (99,)}, "No image of these pairs has the label 99"),
     ):
         request = EvaluationRequest(models=[str(model)], data=data, cache=tmp_path / "cache", device="cpu")
         with pytest.raises(InputError, match=message):
             evaluate(dataclasses.replace(request, **changed), lambda text: None)
+
+
+def test_linear_methods_are_measured_by_what_they_found_and_images_alike_are_deformed(trained, tmp_path):
+    """Their transform is a matrix; and nobody asked whether a pair is of one visit."""
+    data, _ = trained
+    request = EvaluationRequest(
+        models=["affine", "svf"], data=data, cache=tmp_path, split="all", pairs=2, surfaces=False, device="cpu"
+    )
+    outcomes = evaluate(request, lambda text: None).outcomes
+    for outcome in outcomes["affine"]:
+        states = outcome["metrics"]
+        assert states["after"]["ncc"] != states["before"]["ncc"]
+    assert all(outcome["metrics"]["after"]["sdlogj"] > 0 for outcome in outcomes["svf"])
+
+
+def test_networks_are_given_what_they_were_trained_on(trained, tmp_path, own_models, capsys):
+    """By the name of a model, too; and two that need different images are not evaluated on those of the first."""
+    data, model = trained
+    request = small(tmp_path / "coarse", data, steps=1, validation=0.4, size_ijk=(16, 16), voxel_mm=2.0)
+    train(request, lambda text: None)
+    assert main(["models", "add", str(request.output)]) == 0
+    asked = EvaluationRequest(models=["coarse"], data=data, cache=tmp_path / "cache", split="all", pairs=1)
+    planes = next(iter(evaluate(asked, lambda text: None).planes.values()))
+    assert planes["slice.spacing_mm"] == pytest.approx((2.0, 2.0))
+    both = dataclasses.replace(asked, models=["coarse", str(model)])
+    with pytest.raises(InputError, match="coarse and model were trained on images that were prepared differently"):
+        evaluate(both, lambda text: None)
+    alike = evaluate(dataclasses.replace(both, voxel_mm=1.0), lambda text: None)
+    assert len(alike.outcomes) == 2
 
 
 def test_images_are_resampled_where_the_training_resampled_them(trained, tmp_path):

@@ -22,6 +22,7 @@ from SlicerDeepRegLib.geometry.grids import orientation_of, oriented, with_axes_
 from SlicerDeepRegLib.geometry.jacobian import jacobian_of_transform
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, voxel_centers_lps
 from SlicerDeepRegLib.methods import Context, declared_names, method, methods, network_solver, settings_of
+from SlicerDeepRegLib.methods.network import NetworkMethod
 from SlicerDeepRegLib.models.torch_files import can_read
 from SlicerDeepRegLib.models.weights import built, install, remove
 from SlicerDeepRegLib.networks import NETWORKS, network_class
@@ -290,6 +291,25 @@ def test_a_network_with_weights_works_at_the_voxels_of_its_recipe(tmp_path):
     for preset in ("standard", "fast"):  # the preset makes the voxels of a network with weights no larger
         asked = dataclasses.replace(network_request(case, "mine"), preset=preset)
         assert not any("trained at voxels of 2 mm" in note for note in register(asked).notes)
+
+
+def test_voxels_of_thick_slices_are_kept(tmp_path, monkeypatch):
+    """Whatever the preset: a network that learned from thick slices sees them."""
+    install(model(tmp_path / "given", recipe={"intensity": "unit", "voxel_mm": [2.0, 2.0, 5.0], "orientation": "LPS"}))
+    seen = []
+    forward = NetworkMethod._prepared
+
+    def watched(self, *arguments):
+        seen.append(forward(self, *arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(NetworkMethod, "_prepared", watched)
+    case = Case("LPS-RAS")
+    for preset in ("standard", "fast"):
+        result = register(dataclasses.replace(network_request(case, "mine"), preset=preset))
+        assert not any("trained at voxels" in note for note in result.notes)
+    for work in seen:
+        np.testing.assert_allclose(work.grid.spacing_mm, [2.0, 2.0, 5.0], rtol=0.1)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,15 @@ def test_a_csv_of_pairs(tmp_path):
         read_dataset_index(write_csv(tmp_path / "pairs.csv", rows))
 
 
+def test_two_frames_of_a_film_need_names_of_their_own(tmp_path):
+    (tmp_path / "film.avi").write_bytes(b"0")
+    rows = [{"image": "film.avi", "frame": number} for number in (0, 3)]
+    with pytest.raises(InputError, match="named twice with another frame: 0 and 3"):
+        read_dataset_index(write_csv(tmp_path / "list.csv", rows))
+    named = [{**row, "name": f"frame {row['frame']}"} for row in rows]
+    assert len(read_dataset_index(write_csv(tmp_path / "named.csv", named)).subjects) == 2
+
+
 def test_a_learn2reg_description(tmp_path):
     image, labels = scan(0)
     for kind, what in (("images", image), ("labels", labels)):

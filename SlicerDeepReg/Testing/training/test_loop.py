@@ -13,7 +13,7 @@ import torch
 from helpers.scans import folder_of_scans, log_of, scan, small
 from helpers.torch_files import torch_files_are_read
 from helpers.waiting import wait_until
-from SlicerDeepRegLib.catalog import card
+from SlicerDeepRegLib.catalog import card, read_user_card
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.files.weights import read_weights
@@ -22,7 +22,7 @@ from SlicerDeepRegLib.networks import NETWORKS, build, network_class
 from SlicerDeepRegLib.training import checkpoints, start
 from SlicerDeepRegLib.training.checkpoints import Lock, read_checkpoint
 from SlicerDeepRegLib.training.start import train
-from SlicerDeepRegLib.types import InputError
+from SlicerDeepRegLib.types import Grid, InputError
 
 COMMAND = [sys.executable, "-m", "SlicerDeepRegLib", "train"]
 #: The same as ``small``, as a user types it.
@@ -292,15 +292,19 @@ def test_another_configuration_does_not_go_on(tmp_path):
     assert "seed was 0 and is now 3" in str(refused.value)
     with pytest.raises(InputError, match="network was 'fmirnet'|configuration"):
         quiet(small(tmp_path / "model", resume=True, network="fmirnet"))
-    for changed in ({"augment": "strong"}, {"mirror": "i"}, {"start": tmp_path / "model"}):
-        with pytest.raises(InputError, match=f"{next(iter(changed))} was"):
-            quiet(small(tmp_path / "model", resume=True, **changed))
+    with pytest.raises(InputError, match="start was"):
+        quiet(small(tmp_path / "model", resume=True, start=tmp_path / "model"))
     assert quiet(small(tmp_path / "model", resume=True, validate_every=2, checkpoint_every=3)).finished  # may change
 
 
 def test_other_files_of_the_same_names_do_not_go_on(tmp_path):
     scans = folder_of_scans(tmp_path / "scans", 3)
     quiet(small(tmp_path / "model", data=scans, limit_minutes=1e-9))
+    split = (tmp_path / "model" / "split.csv").read_bytes()
+    for changed in ({"augment": "strong"}, {"mirror": "i"}, {"seed": 5}):
+        with pytest.raises(InputError, match=f"{next(iter(changed))} was"):
+            quiet(small(tmp_path / "model", data=scans, resume=True, **changed))
+    assert (tmp_path / "model" / "split.csv").read_bytes() == split  # what is refused changes nothing
     other, _ = scan(9)
     write_image(other, scans / "sub-01.nii.gz")
     with pytest.raises(InputError, match="data.files was"):
@@ -331,7 +335,16 @@ def test_a_damaged_checkpoint_is_said(tmp_path):
         ({"size_ijk": (32, 8)}, "--size must be 16 voxels"),
         ({"size_ijk": (32, 32, 32)}, "--size has 3 numbers and the images have 2 axes"),
         ({"augment": "much"}, "--augment must be one of"),
-        ({"ema": 1.5}, "EMA from 0"),
+        ({"ema": 1.5}, "--ema must be a part"),
+        ({"image_weight": -1.0}, "--image-weight must be 0 or more"),
+        ({"regularity": float("nan")}, "--regularity must be 0 or more"),
+        ({"patience": -3}, "--patience must be 0"),
+        ({"limit_minutes": -1.0}, "--limit must be above 0"),
+        ({"steps": 3, "epochs": 2, "synthetic": None, "data": "scans"}, "Give one of them"),
+        ({"augment": "strong", "mirror": "i"}, "--augment and --mirror belong to images on disk"),
+        ({"pairing": "from-atlas", "synthetic": None, "data": "scans"}, "--atlas NAME"),
+        ({"segmentation_weight": 9.0}, "belong to joint training"),
+        ({"network": "msrd-net-brain"}, "is a model with weights.*--network msrd-net"),
         ({"batch": 0}, "--batch must be 1"),
         ({"steps": 0}, "--steps must be 1"),
         ({"epochs": 3}, "no epochs"),
@@ -407,6 +420,20 @@ def test_a_training_on_scans_makes_them_alike(tmp_path, own_models):
     assert main(arguments) == 0
     result = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
     assert result["metrics"]["after"]["ncc"] > result["metrics"]["before"]["ncc"]
+
+
+def test_the_recipe_has_the_voxels_of_all_images(tmp_path):
+    for name, spacing, expected in (("thick", (1.0, 2.5, 1.0), [1.0, 2.5, 1.0]), ("square", (1.5, 1.5, 1.5), 1.5)):
+        scans = tmp_path / name
+        scans.mkdir()
+        for number in range(3):
+            image, _labels = scan(number)
+            write_image(
+                replace(image, grid=Grid(image.grid.size_ijk, np.diag([*spacing, 1.0]))), scans / f"{number}.nii"
+            )
+        quiet(small(tmp_path / f"{name} model", data=scans, steps=1, validation=0.0, name="m"))
+        card = json.loads((tmp_path / f"{name} model" / "card.json").read_text(encoding="utf-8"))
+        assert card["recipe"]["voxel_mm"] == expected and read_user_card(tmp_path / f"{name} model").recipe
 
 
 @torch_files_are_read

@@ -111,6 +111,11 @@ def merge_subjects(subjects: Iterable[Subject]) -> dict[str, Subject]:
             first, second = getattr(known, what), getattr(subject, what)
             if first and second and first != second:
                 raise InputError(f"{subject.name} is named twice with another {what}: {first} and {second}.")
+        if known.frame != subject.frame:
+            raise InputError(
+                f"{subject.name} is named twice with another frame: {known.frame} and {subject.frame}. Give each "
+                "a name of its own (column name)."
+            )
         by_name[subject.name] = replace(
             known,
             labels=known.labels or subject.labels,

@@ -9,6 +9,8 @@ from .index import DatasetIndex, Pair
 
 #: How pairs are made of images, see :func:`make_pairs`.
 PAIRINGS = ("all", "random", "from-atlas", "to-atlas", "given")
+#: Those in which one image, the atlas, stands in every pair.
+ATLAS_PAIRINGS = ("from-atlas", "to-atlas")
 
 
 def make_pairs(index: DatasetIndex, pairing: str, split: str, atlas: str | None = None) -> list[Pair]:
