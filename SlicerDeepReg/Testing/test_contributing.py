@@ -33,9 +33,9 @@ def copied(tmp_path_factory) -> Path:
         **{library / "networks" / name: text for name, text in example_files("networks").items()},
         **{root / "Resources" / name: text for name, text in example_files("Resources").items()},
     }
-    assert len(added) == 4
+    assert len(added) == 5
     for path, text in added.items():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(text, encoding="utf-8")
     case = Case("LPS-RAS")
     write_image(case.fixed, root / "fixed.nii.gz")

@@ -23,6 +23,8 @@ from .facts import AttachmentFacts, PairFacts, VolumeFacts, facts_of_image
 
 #: The smallest number of voxels along an axis.
 SMALLEST_SIZE = 8
+#: A tenth of a micrometer: a known rotation was found to 0.02 voxels at 0.12 micrometers, and not at all at 0.02.
+SMALLEST_VOXEL_MM = 1e-4
 #: The fewest voxels of a mask, in a volume and in a slice: from fewer the linear alignment went 2 to 10 mm astray even
 #: inside the mask, where a mask of a few slices changed the result by less than a voxel.
 SMALLEST_MASK = {False: 1000, True: SMALLEST_SIZE**2}
@@ -252,11 +254,27 @@ def _together(facts: PairFacts) -> Iterable[Finding]:
             "moving",
         )
         return
+    yield from _voxels(facts)
     yield from _overlap(facts)
     if planar:
         yield Finding("note", "Both are single slices: they are registered in their plane.")
     for volume in (fixed, moving):
         yield from _about_placing(volume)
+
+
+def _voxels(facts: PairFacts) -> Iterable[Finding]:
+    """Refuse voxels at which the steps of the linear alignment are lost."""
+    for volume in (facts.chosen_fixed, facts.chosen_moving) if facts.linear != "none" else ():
+        grid = volume.known_grid
+        smallest_mm = float(grid.spacing_mm[np.array(grid.size_ijk) > 1].min())
+        if smallest_mm < SMALLEST_VOXEL_MM:
+            yield Finding(
+                "error",
+                f"{volume.called} has voxels of {smallest_mm:.2g} mm; linear alignment works down to "
+                f"{SMALLEST_VOXEL_MM:g} mm.",
+                "Scale the geometry of both images by one factor, or leave out the linear alignment.",
+                volume.role,
+            )
 
 
 def _overlap(facts: PairFacts) -> Iterable[Finding]:

@@ -181,7 +181,7 @@ def check_inputs(described: Mapping[str, Any], request: Request) -> None:
 
     now = files_and_images_of(request)
     for name, digest in described["provenance"].get("sha256", {}).items():
-        path, title = str(now[name]), name.replace("_", " ")
+        path, title = str(now.get(name, getattr(request, name, ""))), name.replace("_", " ")
         if not Path(path).exists():
             raise InputError(f"The {title} {path} does not exist. Give its new path: --input {name}=FILE.")
         if checksum(path) != digest:

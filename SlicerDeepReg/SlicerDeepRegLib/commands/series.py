@@ -27,7 +27,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="register the frames of a series (4D image) to one of them",
         description="Register every frame of a series to a reference frame, bring the segmentation of the reference "
         "to all frames, and write how volumes and points move: labels and stabilized (all frames as the reference "
-        "lies) as 4D NIfTI and as sequences that Slicer plays, motion.csv, a transform for each frame and series.json.",
+        "lies) as 4D NIfTI and as sequences that Slicer plays, motion.csv, series.json, and for each frame NN the "
+        "transform frame_NN.h5 from its points to those of the reference, with its inverse.",
     )
     parser.add_argument(
         "--frames",

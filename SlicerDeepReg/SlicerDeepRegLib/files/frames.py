@@ -14,7 +14,7 @@ from ..types import Image, InputError
 from . import nifti
 from .dicom_images import read_dicom_frames
 from .dicom_slices import is_dicom
-from .images import check_file, check_memory_ran_out, from_sitk, load, straightened, to_sitk
+from .images import check_file, check_memory_ran_out, from_sitk, in_mm, load, straightened, to_sitk
 
 #: How the names of files end that Slicer keeps a sequence of volumes in.
 SEQUENCE_ENDING = ".seq.nrrd"
@@ -54,11 +54,16 @@ def read_frames(sources: Sequence[str], role: str, straight: bool = True) -> lis
     count = whole.GetNumberOfComponentsPerPixel()
     if whole.GetDimension() == 3 and count > 1 and path.name.lower().endswith(SEQUENCE_ENDING):
         frames = [sitk.VectorIndexSelectionCast(whole, number) for number in range(count)]
-        return [from_sitk(frame, f"{path.name}, frame {number}") for number, frame in enumerate(frames)]
+        return [_frame(frame, number, path, role) for number, frame in enumerate(frames)]
     if whole.GetDimension() != 4 or count != 1:
         raise _no_series(path, role)
     count = whole.GetSize()[3]
-    return [from_sitk(whole[:, :, :, number], f"{path.name}, frame {number}") for number in range(count)]
+    return [_frame(whole[:, :, :, number], number, path, role) for number in range(count)]
+
+
+def _frame(volume: sitk.Image, number: int, path: Path, role: str) -> Image:
+    frame = from_sitk(volume, f"{path.name}, frame {number}")
+    return in_mm(frame, path, role) if path.suffix.lower() in (".nrrd", ".nhdr") else frame
 
 
 def _no_series(path: Path, role: str) -> InputError:

@@ -28,17 +28,27 @@ _NRRD_BYTES = (
     (b"16", 2),
     (b"int", 4),
 )
-#: Millimeters of a unit of length, and how else NRRD files call it.
-UNITS_MM = {"mm": 1.0, "cm": 10.0, "meter": 1000.0, "micron": 0.001, "nm": 1e-6}
+#: Millimeters of a unit of length, how else NRRD files call it, and what they write where they mean to say nothing.
+UNITS_MM = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "meter": 1000.0, "micron": 0.001, "nm": 1e-6, "pm": 1e-9, "inch": 25.4}
 UNITS = {
-    **dict.fromkeys(("millimeter", "millimeters", "millimetre", "millimetres"), "mm"),
-    **dict.fromkeys(("centimeter", "centimeters"), "cm"),
-    **dict.fromkeys(("m", "meters", "metre"), "meter"),
-    **dict.fromkeys(
-        ("um", "\N{MICRO SIGN}m", "\N{GREEK SMALL LETTER MU}m", "microns", "micrometer", "micrometers"), "micron"
-    ),
-    **dict.fromkeys(("nanometer", "nanometers"), "nm"),
+    **{
+        f"{prefix}{ending}": short
+        for prefix, short in (
+            ("milli", "mm"),
+            ("centi", "cm"),
+            ("deci", "dm"),
+            ("", "meter"),
+            ("micro", "micron"),
+            ("nano", "nm"),
+            ("pico", "pm"),
+        )
+        for ending in ("meter", "meters", "metre", "metres", "meter(s)")
+    },
+    **dict.fromkeys(("m",), "meter"),
+    **dict.fromkeys(("um", "\N{MICRO SIGN}m", "\N{GREEK SMALL LETTER MU}m", "microns"), "micron"),
+    **dict.fromkeys(("in", "inches"), "inch"),
 }
+_UNSAID = {"", "???", "unknown", "none", "n/a", "pixel", "pixels", "voxel", "voxels", "px"}
 #: How many bytes a byte of the file can stand for at most: of what deflate packs a thousandth is left at best.
 _DEFLATE = 1100
 _NRRD_PACKS = {b"gzip": _DEFLATE, b"gz": _DEFLATE, b"bzip2": 100_000, b"bz2": 100_000}
@@ -109,12 +119,20 @@ def nrrd_unit(path: Path) -> str:
     Raises:
         ValueError: it names several, or one that is no length.
     """
-    named = set(re.findall(rb'"([^"]*)"', _nrrd_fields(_nrrd_head(path)).get(b"spaceunits", b"")))
-    units = {unit.decode("utf-8", "replace").strip().lower() for unit in named} - {""}
+    named = re.findall(rb'"([^"]*)"', _nrrd_fields(_nrrd_head(path)).get(b"spaceunits", b""))
+    units = {_text(unit).strip().lower() for unit in named[:3]} - _UNSAID  # the fourth of a series is time
     known = {UNITS.get(unit, unit) for unit in units} or {"mm"}
     if len(known) > 1 or not known <= set(UNITS_MM):
         raise ValueError(f"its header gives its geometry in {', '.join(sorted(units))}")
     return known.pop()
+
+
+def _text(data: bytes) -> str:
+    """Return what a header says; older programs write Latin-1."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def _nrrd_head(path: Path) -> bytes:

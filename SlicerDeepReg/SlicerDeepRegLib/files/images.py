@@ -131,24 +131,29 @@ def _read_file(path: Path, role: str, allow_outside: bool) -> Image:
         notes = (f"The {role} names no anatomical space in its header; its axes were taken as LPS.",)
     image = from_sitk(itk_image, path.name)
     if reader == "NrrdImageIO":
-        image, said = _in_mm(image, path, role)
-        notes += said
+        image = in_mm(image, path, role)
+        notes += image.notes
     elif reader in _PICTURES:
         notes += _unsized(image, role)
     return dataclasses.replace(image, notes=notes, files=tuple(map(str, files_of(path))))
 
 
-def _in_mm(image: Image, path: Path, role: str) -> tuple[Image, tuple[str, ...]]:
-    """Return a NRRD in mm: ITK does not look at its unit."""
+def in_mm(image: Image, path: Path, role: str) -> Image:
+    """Return what was read from a NRRD in mm, with a note where it was in another unit: ITK does not look at it.
+
+    Raises:
+        InputError: its header names several units, or one that is no length.
+    """
     try:
         unit = nrrd_unit(path)
     except ValueError as error:
         raise InputError(f"The {role} {path} cannot be used: {error}, not in mm. Save it in mm.") from error
     if unit == "mm":
-        return image, ()
+        return image
     matrix = np.diag([UNITS_MM[unit]] * 3 + [1.0]) @ image.grid.ijk_to_lps
-    note = f"The {role} gives its geometry in {unit if unit in ('cm', 'nm') else unit + 's'}; it was converted to mm."
-    return dataclasses.replace(image, grid=Grid(image.grid.size_ijk, matrix)), (note,)
+    called = {"meter": "meters", "micron": "microns", "inch": "inches"}.get(unit, unit)
+    note = f"The {role} gives its geometry in {called}; it was converted to mm."
+    return dataclasses.replace(image, grid=Grid(image.grid.size_ijk, matrix), notes=(*image.notes, note))
 
 
 def _unsized(image: Image, role: str) -> tuple[str, ...]:

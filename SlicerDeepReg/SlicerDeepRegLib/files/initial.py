@@ -23,7 +23,7 @@ from ..processes.memory import check_room
 from ..types import Field, GeometryError, Grid, Image, InputError, Transform
 from . import nifti
 from .detached import outside_of
-from .headers import header_fault_of
+from .headers import header_fault_of, nrrd_unit
 from .images import announced_bytes, check_memory_ran_out, from_sitk
 from .transforms import to_sitk_transform
 
@@ -318,6 +318,8 @@ def _read_vectors(path: Path) -> tuple[Field, int, str]:
     dimensions, components = reader.GetDimension(), reader.GetNumberOfComponents()
     if dimensions not in (2, 3) or components != dimensions:
         raise _no_field(path, f"it has {dimensions} dimensions and {components} values in each voxel")
+    if path.suffix.lower() in (".nrrd", ".nhdr") and nrrd_unit(path) != "mm":
+        raise _no_field(path, f"its header gives its geometry in {nrrd_unit(path)}s")
     check_room(announced_bytes(reader), f"initial transform {path}")
     return _field_of(reader.Execute()), dimensions, "LPS"
 

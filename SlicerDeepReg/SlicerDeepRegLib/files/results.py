@@ -96,7 +96,7 @@ def check_output(path: Path, inputs: Iterable[Path], names: Iterable[str] = ()) 
         names: patterns of the names of what is written into the folder.
 
     Raises:
-        InputError: it cannot be written to, or an input would be replaced.
+        InputError: it cannot be written to, another run is writing into it, or an input would be replaced.
     """
     patterns = tuple(names)
     if patterns and path.exists() and not path.is_dir():
@@ -110,6 +110,8 @@ def check_output(path: Path, inputs: Iterable[Path], names: Iterable[str] = ()) 
     if not os.access(existing, os.W_OK | os.X_OK):
         text = f"The output {path} cannot be written: {existing} is read-only. Choose another folder."
         raise InputError(text, "output")
+    if patterns and path.is_dir():
+        disown(_owned(path))
     for file in inputs:
         real = Path(os.path.realpath(file))
         if patterns:

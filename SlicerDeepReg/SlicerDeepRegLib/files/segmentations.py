@@ -18,7 +18,7 @@ from ..processes.memory import check_room
 from ..types import Image, InputError
 from .detached import files_of, outside_of
 from .headers import header_fault_of
-from .images import announced_bytes, check_memory_ran_out, from_sitk, write_image
+from .images import announced_bytes, check_memory_ran_out, from_sitk, in_mm, write_image
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def read_segmentation(path: str | Path, role: str, allow_outside: bool = False) 
         )
     components = image.GetNumberOfComponentsPerPixel()
     parts = [image] if components == 1 else [sitk.VectorIndexSelectionCast(image, n) for n in range(components)]
-    layers = tuple(replace(from_sitk(part, path.name), files=tuple(map(str, files_of(path)))) for part in parts)
+    files = tuple(map(str, files_of(path)))
+    layers = tuple(replace(in_mm(from_sitk(part, path.name), path, role), files=files) for part in parts)
     try:
         return Segmentation(layers, _segments(keys, len(layers)))
     except ValueError as error:

@@ -71,12 +71,14 @@ class PairEvidence:
         sign: -1..1.
         shift_mm: the smallest shift that was tried.
         sharpness: at most 1; None where the other two decide.
+        held: whether the edges agree better than if the images were shifted: else nothing of them corresponds.
     """
 
     moved: float
     sign: float
     shift_mm: float
     sharpness: float | None = None
+    held: bool = True
 
     @property
     def modality(self) -> str:
@@ -92,6 +94,11 @@ class PairEvidence:
         one_person = self.modality == "different" and (sharp or self.moved < LITTLE_MOVED)
         return PERSON if one_person else PEOPLE
 
+    @property
+    def cannot_tell(self) -> bool:
+        """Whether the voxels are too large to see whether anything moved."""
+        return self.moved < NOTHING_MOVED and self.shift_mm > LONGEST_SHIFT_MM
+
     def metric(self, kind: str) -> str:
         """Return the name of the metric that fits the pair, if it is of that kind."""
         if self.modality == "same":
@@ -101,16 +108,30 @@ class PairEvidence:
     @property
     def sentence(self) -> str:
         """What was seen, for people."""
+        if not self.held:
+            return (
+                "Nothing in the two images corresponds: their edges agree no better than if one of them were shifted. "
+                "Check that both show the same part of the body."
+            )
+        if self.cannot_tell:
+            return (
+                f"Whether anything moved cannot be told at voxels of {_mm(self.shift_mm)} mm; the images were taken "
+                f"for those of {'one person in two states' if self.kind == PERSON else 'different people'}."
+            )
         percent = "less than 1%" if self.moved < 0.01 else f"{100 * self.moved:.0f}%"
         if self.kind == VISIT:
             return (
                 f"The images look like one person at one time: {percent} of the image would fit better if "
-                f"shifted by {self.shift_mm:.0f} mm or more."
+                f"shifted by {_mm(self.shift_mm)} mm or more."
             )
-        after = f"{percent} of the image would fit better if shifted by {self.shift_mm:.0f} mm or more"
+        after = f"{percent} of the image would fit better if shifted by {_mm(self.shift_mm)} mm or more"
         if self.kind == PERSON:
             return f"The images look like one person in two states: {after}."
         return f"The images do not look like one person at one time: {after}."
+
+
+def _mm(length: float) -> str:
+    return f"{length:.0f}" if length >= 1 else f"{length:.1g}"
 
 
 @torch.no_grad()
@@ -132,8 +153,12 @@ def look_at(pair: ImagePair, linear_lps: np.ndarray, device: str) -> PairEvidenc
     displacement = resize(state.displacement, images.shape(grid))
     agreement, weight = edges.cosines(displacement)
     square = agreement**2 * weight
+    before, weight = edges.cosines(torch.zeros_like(displacement))
+    if float((before**2 * weight).sum()) > float(square.sum()):  # it made it worse, as where half of an image is empty
+        displacement, agreement, square = torch.zeros_like(displacement), before, before**2 * weight
     total = max(float(square.sum()), 1e-12)
-    seen = PairEvidence(moved, float((square * agreement.sign()).sum()) / total, shift_mm)
+    sign = float((square * agreement.sign()).sum()) / total
+    seen = PairEvidence(1.0 if moved is None else moved, sign, shift_mm, held=moved is not None)
     if seen.kind != PEOPLE or seen.modality == "same" or not square.any():
         return seen
     return dataclasses.replace(seen, sharpness=1 - _blurred(edges, displacement) / total)
@@ -221,8 +246,11 @@ def window_of(images: Images, grid: Grid) -> list[float]:
     return [window_mm / float(length) for length in grid.spacing_mm[axes]]
 
 
-def _moved(images: Images) -> tuple[float, float]:
-    """Return the part of the image that fits better elsewhere, and the length in mm of the shifts that were tried."""
+def _moved(images: Images) -> tuple[float | None, float]:
+    """Return the part of the image that fits better elsewhere, and the length in mm of the shifts that were tried.
+
+    The part is None where the edges agree no better than if they were shifted: nothing holds them.
+    """
     axes, (grid, step_mm) = images.axes, fine_grid(images)
     edges, voxel_mm, sigma = Edges(images, grid), grid.spacing_mm[axes], window_of(images, grid)
     moving = torch.cat(edges.moved(edges.fixed.new_zeros((1, len(axes), *edges.fixed.shape[2:]))), 1)
@@ -244,8 +272,8 @@ def _moved(images: Images) -> tuple[float, float]:
             gain = torch.maximum(gain, (there - here) / there.clamp(min=max(level, 1e-9)))
             if abs(step) == REACH:
                 far.append(float(there[looked_at].mean()))
-    if level <= (1 + BETTER) * float(np.mean(far)):  # they agree as little as if they were shifted: nothing holds them
-        return 1.0, step_mm
+    if level <= (1 + BETTER) * float(np.mean(far)):
+        return None, step_mm
     return float((gain[looked_at] > BETTER).float().mean()), step_mm
 
 

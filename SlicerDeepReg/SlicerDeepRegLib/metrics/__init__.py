@@ -48,7 +48,13 @@ METRICS: dict[str, Metric] = {
     "epe_voxels": Metric(
         "Endpoint error", "voxels", "lower", "mean distance of the displacement to the true one, of synthetic pairs"
     ),
-    "ncc": Metric("NCC", "", "higher", "Pearson correlation of the intensities inside the mask", "{:.3f}"),
+    "ncc": Metric(
+        "NCC",
+        "",
+        "higher",
+        "Pearson correlation of the intensities inside the mask, cut off at the 0.1 and 99.9 percentiles of each image",
+        "{:.3f}",
+    ),
     "nmi": Metric("NMI", "", "higher", "(H(F) + H(W)) / H(F, W), 64 bins, inside the mask; 1 to 2"),
     "nmi_unit": Metric("NMI, 0 to 1", "", "higher", "2 I(F, W) / (H(F) + H(W)), 64 bins, inside the mask", "{:.3f}"),
     "ssim": Metric(

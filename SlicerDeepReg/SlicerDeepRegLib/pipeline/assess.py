@@ -20,6 +20,8 @@ from .align import Alignment, over_fixed
 REACHED = 0.9
 #: What may be worse after a deformation, as people read it; and from which change on it is, with its sign.
 SIMILARITY = ("image similarity is lower", "{:.3f}", -0.005)
+#: In one modality, too, where correlation rises when what has no counterpart is squeezed together.
+INFORMATION = ("mutual information (NMI) is lower", "{:.3f}", -0.05)
 WORSE = {
     "dice": ("the structures overlap less, mean Dice", "{:.3f}", -0.005),
     "tre_mm": ("the landmarks lie further apart", "{:.2f} mm", 0.1),
@@ -103,7 +105,12 @@ def assess(
     return Assessment(
         metrics=metrics,
         locations=measurer.locations(warped, jacobian, alignment.transform, after),
-        notes=(*_notes(measurer, alignment.transform), *notes, *worse_than_linear(metrics, alignment)),
+        notes=(
+            *_notes(measurer, alignment.transform),
+            *notes,
+            *worse_than_given(metrics, measurer),
+            *worse_than_linear(metrics, alignment),
+        ),
         measurer=measurer,
     )
 
@@ -143,6 +150,22 @@ def with_landmark_errors(stages: tuple[Stage, ...], inputs: Inputs) -> tuple[Sta
     return tuple(measured)
 
 
+def worse_than_given(metrics: Mapping[str, Mapping[str, Any]], measurer: Measurer) -> list[str]:
+    """Say where the linear alignment made images less alike that lay over one another before.
+
+    Args:
+        metrics: of the states "before" and "linear".
+    """
+    name, (what, format_of, least) = "nmi", INFORMATION
+    before, linear = (metrics[state].get(name) for state in ("before", "linear"))
+    if before is None or linear is None or linear - before > least or measurer.reached(Transform(np.eye(4))) < REACHED:
+        return []
+    return [
+        f"The linear alignment made it worse than it was given: {what} ({format_of.format(before)}, then "
+        f"{format_of.format(linear)}). Start from the positions as they are, without linear alignment."
+    ]
+
+
 def worse_than_linear(metrics: Mapping[str, Mapping[str, Any]], alignment: Alignment) -> list[str]:
     """Say what the deformation made worse than the linear alignment had left it.
 
@@ -153,7 +176,7 @@ def worse_than_linear(metrics: Mapping[str, Mapping[str, Any]], alignment: Align
         return []
     compared = "ncc" if alignment.decision.modality == "same" else "nmi"
     found = []
-    for name, (what, format_of, least) in {compared: SIMILARITY, **WORSE}.items():
+    for name, (what, format_of, least) in {"nmi": INFORMATION, compared: SIMILARITY, **WORSE}.items():
         linear, after = (metrics[state].get(name) for state in ("linear", "after"))
         if linear is not None and after is not None and (after - linear) * np.sign(least) > abs(least):
             found.append(f"{what} ({format_of.format(linear)}, then {format_of.format(after)})")

@@ -80,7 +80,7 @@ def _notes(request: Request, evidence: PairEvidence, kind: str) -> list[str]:
     notes = []
     if request.pair == AUTOMATIC:
         notes.append(f"{evidence.sentence} {_consequence(kind)}")
-    elif request.pair == VISIT and evidence.kind != VISIT:
+    elif request.pair == VISIT and evidence.kind != VISIT and not evidence.cannot_tell:
         notes.append(f"The pair was to be one person at one visit, so nothing was deformed. {evidence.sentence}")
     return notes
 

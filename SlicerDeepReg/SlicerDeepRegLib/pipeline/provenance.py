@@ -26,8 +26,11 @@ def files_and_images_of(request: Request) -> dict[str, Source]:
     sources: dict[str, Source] = {}
     for name, one in found.items():
         if isinstance(one, (str, os.PathLike)):
-            inside = OUTPUT_FILES["transform"] if name == "continued" and os.path.isdir(one) else ""
-            sources[name] = os.path.join(one, inside) if inside else os.fspath(one)
+            path = os.fspath(one)
+            if name == "continued" and os.path.isdir(path):
+                path = os.path.join(path, OUTPUT_FILES["transform"])
+            if name != "continued" or os.path.exists(path):  # whoever reads it says that it is missing
+                sources[name] = path
         elif isinstance(one, Image):
             sources[name] = one
     return sources

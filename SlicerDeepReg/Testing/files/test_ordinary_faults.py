@@ -13,9 +13,11 @@ from helpers.geometry import make_grid
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.commands.how import whole_labels
 from SlicerDeepRegLib.files.anonymous import without_names
+from SlicerDeepRegLib.files.detached import stamps_of
 from SlicerDeepRegLib.files.frames import read_frames, write_sequence
-from SlicerDeepRegLib.files.images import checksum, read_image, write_image
+from SlicerDeepRegLib.files.images import checksum, place, read_image, to_sitk, write_image
 from SlicerDeepRegLib.files.initial import read_initial
+from SlicerDeepRegLib.files.segmentations import read_segmentation
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Grid, Image, InputError, Request
@@ -192,7 +194,10 @@ def test_points_of_a_curve_that_were_not_placed_are_left_out(tmp_path):
         curve(placed[0], ([], "missing"))
 
 
-@pytest.mark.parametrize(("written", "mm"), [("mm", 1), ("um", 0.001), ("\N{MICRO SIGN}m", 0.001), ("cm", 10)])
+@pytest.mark.parametrize(
+    ("written", "mm"),
+    [("mm", 1), ("um", 0.001), ("\N{MICRO SIGN}m", 0.001), ("centimetre", 10), ("???", 1), ("inch", 25.4)],
+)
 def test_a_nrrd_in_another_unit_comes_in_millimeters(tmp_path, written, mm):
     grid = make_grid((8, 9, 10), (1.5, 2.0, 3.0), turned(20), (3.0, -4.0, 5.0))
     write_image(Image(np.zeros(grid.shape_kji, np.int16), grid), tmp_path / "mm.nrrd")
@@ -205,6 +210,31 @@ def test_a_nrrd_in_another_unit_comes_in_millimeters(tmp_path, written, mm):
     assert [note for note in image.notes if "converted to mm" in note] == list(image.notes) and bool(image.notes) == (
         mm != 1
     )
+
+
+def in_microns(path, latin=False):
+    content, unit = path.read_bytes(), b"\xb5m" if latin else b"um"
+    time = b' "s"' if b"dimension: 4\nspace dimension: 4" in content else b""
+    units = b"space units: " + b" ".join([b'"' + unit + b'"'] * 3) + time + b"\n"
+    path.write_bytes(content.replace(b"encoding:", units + b"encoding:", 1))
+
+
+def test_segmentations_series_and_fields_are_in_the_unit_of_their_header(tmp_path):
+    grid = make_grid((8, 9, 10), (1500.0, 2000.0, 3000.0), np.eye(3))
+    image = Image(np.zeros(grid.shape_kji, np.int16), grid)
+    write_image(image, tmp_path / "labels.seg.nrrd", {"Segment0_ID": "a", "Segment0_Name": "a"})
+    sitk.WriteImage(sitk.JoinSeries([to_sitk(image, 3)] * 2), str(tmp_path / "series.nrrd"))
+    vectors = sitk.GetImageFromArray(np.zeros((*grid.shape_kji, 3)), isVector=True)
+    place(vectors, grid)
+    sitk.WriteImage(vectors, str(tmp_path / "field.nrrd"))
+    for number, path in enumerate(sorted(tmp_path.glob("*.nrrd"))):
+        in_microns(path, latin=number == 0)
+    (layer,) = read_segmentation(tmp_path / "labels.seg.nrrd", "labels").layers
+    frames = read_frames([str(tmp_path / "series.nrrd")], "frames")
+    for one in (layer, *frames):
+        np.testing.assert_allclose(one.grid.spacing_mm, [1.5, 2.0, 3.0])
+    with pytest.raises(InputError, match="gives its geometry in microns"):
+        read_initial(tmp_path / "field.nrrd", image, image)
 
 
 @pytest.mark.parametrize("units", ['"s" "s" "s"', '"mm" "mm" "um"'])
@@ -256,3 +286,20 @@ def test_label_maps_on_a_sheared_grid_lie_on_that_of_their_image(tmp_path):
     straight = whole_labels(read_image(tmp_path / "labels.nii", straight=False))
     assert straight.grid.same_as(image.grid) and set(np.unique(straight.values)) == {0, 7}
     assert straight.values[image.values == 7].min() == 7 and straight.values[image.values == 0].max() == 0
+
+
+def test_the_voxels_behind_a_header_count_for_what_is_kept(tmp_path):
+    """Whatever they are called: results and prepared images are kept until a file changes."""
+    image = Image(np.zeros((6, 7, 8), np.int16), make_grid((8, 7, 6), (1.0, 1.0, 1.0), np.eye(3)))
+    write_image(image, tmp_path / "scan.mhd")
+    header = tmp_path / "scan.mhd"
+    (raw,) = (file for file in tmp_path.iterdir() if file != header)
+    raw.rename(tmp_path / "voxels.bin")
+    header.write_text(header.read_text().replace(raw.name, "voxels.bin"))
+    before = stamps_of(header)
+    assert [name.rsplit("/", 1)[1] for name, _size, _time in before] == ["scan.mhd", "voxels.bin"]
+    (tmp_path / "voxels.bin").write_bytes((tmp_path / "voxels.bin").read_bytes() + b"0")
+    assert stamps_of(header) != before
+    folder = stamps_of(tmp_path)
+    (tmp_path / "another.dcm").write_bytes(b"0")
+    assert stamps_of(tmp_path) != folder

@@ -135,6 +135,8 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path):
     with output_folder(folder) as private:
         with pytest.raises(InputError, match="Another run is writing into"), output_folder(folder):
             pass
+        with pytest.raises(InputError, match="Another run is writing into"):
+            check_output(folder, [], ["*.nii"])  # before any work
         write(private, warped_nii="first")
         (private / "result.json").write_text("{}")
     assert state(folder).keys() == {"warped.nii", "result.json"}

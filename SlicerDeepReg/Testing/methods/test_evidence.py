@@ -57,7 +57,12 @@ def test_it_is_read_where_the_linear_alignment_puts_the_images():
 
 def test_images_without_common_edges_are_never_said_to_lie_where_they_should():
     noise = Image(np.random.default_rng(3).random(GRID.shape_kji).astype(np.float32), GRID, "noise")
-    assert looked(seen(), noise).kind == "people"
+    unrelated = looked(seen(), noise)
+    assert (
+        unrelated.kind == "people"
+        and not unrelated.held
+        and "Nothing in the two images corresponds" in unrelated.sentence
+    )
     few = np.zeros(GRID.shape_kji, np.float32)
     few[20:22, 20:22, 20:22] = 1
     assert looked(seen(), Image(few, GRID, "few")).kind == "people"
@@ -126,3 +131,22 @@ def test_real_pairs(shared_data, fixed, moving, kind, modality):
     names = [str(shared_data / f"{name}.nii.gz") for name in (fixed, moving)]
     result = register(Request(*names, method="svf", linear="auto", preset="fast", device="cpu", measure=False))
     assert (result.provenance["pair"]["kind"], result.provenance["pair"]["modality"]) == (kind, modality)
+
+
+def test_half_of_an_image_is_of_its_own_modality():
+    """A coarse deformation of what has no counterpart would crush it, and read the sign of what is left."""
+    whole = seen()
+    half = dataclasses.replace(
+        seen(seed=1), values=np.where(np.arange(GRID.size_ijk[0]) < GRID.size_ijk[0] // 2, 0, whole.values)
+    )
+    assert looked(whole, half).modality == "same"
+
+
+def test_at_large_voxels_nothing_is_denied():
+    grid = make_grid((24, 26, 22), (4.0, 4.0, 4.0), np.eye(3))
+    evidence = looked(seen(grid=grid), seen(grid=grid, seed=1))
+    assert evidence.cannot_tell and "cannot be told at voxels of 4 mm" in evidence.sentence
+    request = Request(
+        seen(grid=grid), seen(grid=grid, seed=1), preset="fast", device="cpu", pair="visit", measure=False
+    )
+    assert not any("was to be one person" in note for note in register(request).notes)

@@ -108,9 +108,9 @@ def test_commands_list_models_in_that_order(brain_model, capsys):
     with pytest.raises(SystemExit):
         main(["register", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "with trained weights: msrd-net-brain (brains of two people, T1, 3 mm), unfolding-" in text
-    assert "brain (brains of two people, T1, 3 mm), small-brain (brain, any con" in text
-    assert "(brains of two people, T1, 3 mm, refined); for any pair, without training: svf," in text
+    assert "with trained weights: msrd-net-brain (brains of two people, T1, 3 mm), unfolding-brain" in text
+    assert "fmirnet-brain (brains of two people, T1, 3 mm, refined), small-brain (brain, any contrast, 3 mm)" in text
+    assert "(brain, any contrast, 3 mm); for any pair, without training: svf," in text
 
 
 def test_weights_that_are_missing_are_said_before_any_work(brain_model):

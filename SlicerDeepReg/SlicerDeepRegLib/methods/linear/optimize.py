@@ -154,7 +154,7 @@ def metric_of(
     spacing = max(fixed.GetSpacing())
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=1.0,
-        minStep=1e-4,
+        minStep=1e-4 * min(1.0, spacing),  # of microscopes, too
         numberOfIterations=iterations or LEVEL_ITERATIONS[level],
         relaxationFactor=0.6,
         gradientMagnitudeTolerance=1e-9,

@@ -73,6 +73,10 @@ def best_start(pair: LinearPair, notes: list[str]) -> Start:
     return found
 
 
+#: Nobody lies so obliquely in a scanner.
+WRONG_DEGREES = 45
+
+
 def _centered(pair: LinearPair, anywhere: bool, notes: list[str]) -> Start:
     """Return the best of translations of the centers, upright or turned in any direction.
 
@@ -88,10 +92,11 @@ def _centered(pair: LinearPair, anywhere: bool, notes: list[str]) -> Start:
     if turned.value >= WORTH_TURNING * upright.value:
         return upright
     degrees = rotation_degrees(turned.pair.to_lps(turned.transform)[:3, :3])
-    notes.append(
-        f"The moving image had to be turned by {degrees:.0f} degrees to fit: the orientation in one of the headers may "
-        "be wrong. Check right and left."
-    )
+    if degrees > WRONG_DEGREES:
+        notes.append(
+            f"The moving image had to be turned by {degrees:.0f} degrees to fit: the orientation in one of the headers "
+            "may be wrong. Check right and left."
+        )
     return turned
 
 
