@@ -466,3 +466,10 @@ def test_names_of_an_older_scene_are_replaced(widget):
     widget.panel.context.bind(parameters)
     assert (parameters.preset, parameters.method, parameters.pair) == ("standard", "svf", "auto")
     assert "optimise of this scene is not known" in widget.ui.stageLabel.text
+
+
+def test_a_result_says_which_of_its_volumes_is_gone(desktop, widget, pair, registered):
+    run = registered()
+    desktop.host.scene.RemoveNode(run.get("warped"))
+    widget.panel.update()
+    assert f"{run.name} has lost its warped volume. Register again." in widget.ui.summaryLabel.text

@@ -97,8 +97,8 @@ def _lost(run: Run) -> str:
     gone = [
         title for role, title in (("fixed", _("fixed volume")), ("warped", _("warped volume"))) if run.get(role) is None
     ]
-    text = _("The {volumes} of {name} was removed from the scene. Register again.")
-    return escaped(text.format(name=run.name, volumes=_(" and the ").join(gone)))
+    text = _("{name} has lost its {volumes}. Register again.")
+    return escaped(text.format(name=run.name, volumes=_(" and its ").join(gone)))
 
 
 def _line(status: Status, word: str, text: str) -> str:
