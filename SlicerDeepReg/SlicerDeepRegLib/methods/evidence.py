@@ -41,6 +41,8 @@ from .svf.settings import PRESET_SETTINGS
 NOTHING_MOVED, LITTLE_MOVED = 0.05, 0.2
 #: From the first on it is one person, from the second on one modality.
 LEAST_SHARPNESS, LEAST_SIGN = 0.33, 0.65
+#: Below it hardly anything corresponds: two people in two contrasts have 0.14 and more, noise in a head's outline 0.04.
+LEAST_RELATED = 0.08
 #: Where shifts are longer than this, because the voxels are so large, it cannot be told whether anything moved.
 LONGEST_SHIFT_MM = 2.5
 #: The preset on whose grids images of small voxels are looked at, the metric that needs no modality, the steps of each
@@ -127,7 +129,10 @@ class PairEvidence:
         after = f"{percent} of the image would fit better if shifted by {_mm(self.shift_mm)} mm or more"
         if self.kind == PERSON:
             return f"The images look like one person in two states: {after}."
-        return f"The images do not look like one person at one time: {after}."
+        said = f"The images do not look like one person at one time: {after}."
+        if self.sharpness is not None and self.sharpness < LEAST_RELATED:
+            said += " Hardly anything in them corresponds: check that both show the same part of the body."
+        return said
 
 
 def _mm(length: float) -> str:

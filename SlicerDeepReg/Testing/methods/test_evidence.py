@@ -83,6 +83,8 @@ def test_what_follows_from_what_was_seen(moved, sign, sharpness, kind, metric):
     evidence = PairEvidence(moved, sign, 2.0, sharpness)
     assert evidence.kind == kind and evidence.metric(kind) == metric
     assert f"{100 * moved:.0f}%" in evidence.sentence and "2 mm" in evidence.sentence
+    assert "Hardly anything" not in evidence.sentence
+    assert "Hardly anything in them corresponds" in PairEvidence(0.5, 0.05, 2.0, 0.04).sentence
 
 
 def test_one_visit_is_aligned_and_not_deformed_unless_that_is_asked_for():
