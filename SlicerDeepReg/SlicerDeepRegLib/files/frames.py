@@ -62,8 +62,7 @@ def read_frames(sources: Sequence[str], role: str, straight: bool = True) -> lis
 
 
 def _frame(volume: sitk.Image, number: int, path: Path, role: str) -> Image:
-    frame = from_sitk(volume, f"{path.name}, frame {number}")
-    return in_mm(frame, path, role) if path.suffix.lower() in (".nrrd", ".nhdr") else frame
+    return in_mm(from_sitk(volume, f"{path.name}, frame {number}"), path, role)
 
 
 def _no_series(path: Path, role: str) -> InputError:

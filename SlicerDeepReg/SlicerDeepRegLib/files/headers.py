@@ -9,6 +9,7 @@ from pathlib import Path
 
 from . import nifti
 from .detached import data_files, head_of, meta_fields
+from .units import unit_named
 
 #: A field is shorter than this, while comments and what a program keeps ("key:=value") may be long.
 _LINE = 1000
@@ -28,27 +29,6 @@ _NRRD_BYTES = (
     (b"16", 2),
     (b"int", 4),
 )
-#: Millimeters of a unit of length, how else NRRD files call it, and what they write where they mean to say nothing.
-UNITS_MM = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "meter": 1000.0, "micron": 0.001, "nm": 1e-6, "pm": 1e-9, "inch": 25.4}
-UNITS = {
-    **{
-        f"{prefix}{ending}": short
-        for prefix, short in (
-            ("milli", "mm"),
-            ("centi", "cm"),
-            ("deci", "dm"),
-            ("", "meter"),
-            ("micro", "micron"),
-            ("nano", "nm"),
-            ("pico", "pm"),
-        )
-        for ending in ("meter", "meters", "metre", "metres", "meter(s)")
-    },
-    **dict.fromkeys(("m",), "meter"),
-    **dict.fromkeys(("um", "\N{MICRO SIGN}m", "\N{GREEK SMALL LETTER MU}m", "microns"), "micron"),
-    **dict.fromkeys(("in", "inches"), "inch"),
-}
-_UNSAID = {"", "???", "unknown", "none", "n/a", "pixel", "pixels", "voxel", "voxels", "px"}
 #: How many bytes a byte of the file can stand for at most: of what deflate packs a thousandth is left at best.
 _DEFLATE = 1100
 _NRRD_PACKS = {b"gzip": _DEFLATE, b"gz": _DEFLATE, b"bzip2": 100_000, b"bz2": 100_000}
@@ -113,18 +93,16 @@ def _nrrd_fields(head: bytes) -> dict[bytes, bytes]:
     return fields
 
 
-def nrrd_unit(path: Path) -> str:
-    """Return the unit that a NRRD gives its geometry in, "mm" where it says nothing.
+def unit_of(path: Path) -> str:
+    """Return the unit that a NRRD gives its geometry in, a key of ``UNITS_MM``; "mm" for other files.
 
     Raises:
         ValueError: it names several, or one that is no length.
     """
+    if path.suffix.lower() not in (".nrrd", ".nhdr"):
+        return "mm"
     named = re.findall(rb'"([^"]*)"', _nrrd_fields(_nrrd_head(path)).get(b"spaceunits", b""))
-    units = {_text(unit).strip().lower() for unit in named[:3]} - _UNSAID  # the fourth of a series is time
-    known = {UNITS.get(unit, unit) for unit in units} or {"mm"}
-    if len(known) > 1 or not known <= set(UNITS_MM):
-        raise ValueError(f"its header gives its geometry in {', '.join(sorted(units))}")
-    return known.pop()
+    return unit_named([_text(unit) for unit in named[:3]])  # the fourth of a series is time
 
 
 def _text(data: bytes) -> str:

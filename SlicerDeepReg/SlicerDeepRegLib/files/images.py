@@ -21,7 +21,8 @@ from .atomic import check_name, whole_files
 from .detached import files_of, outside_of
 from .dicom_images import read_dicom
 from .dicom_slices import is_dicom, may_be_dicom
-from .headers import UNITS_MM, header_fault_of, nrrd_unit
+from .headers import header_fault_of, unit_of
+from .units import UNITS_MM, in_plural
 
 FORMATS = (
     "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM (the folder of a series, or a file), or "
@@ -130,10 +131,9 @@ def _read_file(path: Path, role: str, allow_outside: bool) -> Image:
     if reader == "NrrdImageIO" and not space.lower().startswith(("left-", "right-", "ras", "las", "lps")):
         notes = (f"The {role} names no anatomical space in its header; its axes were taken as LPS.",)
     image = from_sitk(itk_image, path.name)
-    if reader == "NrrdImageIO":
-        image = in_mm(image, path, role)
-        notes += image.notes
-    elif reader in _PICTURES:
+    image = in_mm(image, path, role)
+    notes += image.notes
+    if reader in _PICTURES:
         notes += _unsized(image, role)
     return dataclasses.replace(image, notes=notes, files=tuple(map(str, files_of(path))))
 
@@ -145,14 +145,13 @@ def in_mm(image: Image, path: Path, role: str) -> Image:
         InputError: its header names several units, or one that is no length.
     """
     try:
-        unit = nrrd_unit(path)
+        unit = unit_of(path)
     except ValueError as error:
         raise InputError(f"The {role} {path} cannot be used: {error}, not in mm. Save it in mm.") from error
     if unit == "mm":
         return image
     matrix = np.diag([UNITS_MM[unit]] * 3 + [1.0]) @ image.grid.ijk_to_lps
-    called = {"meter": "meters", "micron": "microns", "inch": "inches"}.get(unit, unit)
-    note = f"The {role} gives its geometry in {called}; it was converted to mm."
+    note = f"The {role} gives its geometry in {in_plural(unit)}; it was converted to mm."
     return dataclasses.replace(image, grid=Grid(image.grid.size_ijk, matrix), notes=(*image.notes, note))
 
 

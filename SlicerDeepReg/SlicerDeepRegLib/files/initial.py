@@ -23,9 +23,10 @@ from ..processes.memory import check_room
 from ..types import Field, GeometryError, Grid, Image, InputError, Transform
 from . import nifti
 from .detached import outside_of
-from .headers import header_fault_of, nrrd_unit
+from .headers import header_fault_of, unit_of
 from .images import announced_bytes, check_memory_ran_out, from_sitk
 from .transforms import to_sitk_transform
+from .units import in_plural
 
 CONTROL = "initial"
 _FORMATS = (
@@ -309,6 +310,12 @@ def _no_field(path: Path, what: str) -> InputError:
     )
 
 
+def _check_unit(path: Path, unit: str) -> None:
+    """Refuse a geometry in another unit than mm: whether the vectors are in it, too, nobody can say."""
+    if unit != "mm":
+        raise _no_field(path, f"its header gives its geometry in {in_plural(unit)}")
+
+
 def _read_vectors(path: Path) -> tuple[Field, int, str]:
     """Return the field of a NRRD or MetaImage, its dimensions, and the space of its vectors."""
     reader = sitk.ImageFileReader()
@@ -318,8 +325,7 @@ def _read_vectors(path: Path) -> tuple[Field, int, str]:
     dimensions, components = reader.GetDimension(), reader.GetNumberOfComponents()
     if dimensions not in (2, 3) or components != dimensions:
         raise _no_field(path, f"it has {dimensions} dimensions and {components} values in each voxel")
-    if path.suffix.lower() in (".nrrd", ".nhdr") and nrrd_unit(path) != "mm":
-        raise _no_field(path, f"its header gives its geometry in {nrrd_unit(path)}s")
+    _check_unit(path, unit_of(path))
     check_room(announced_bytes(reader), f"initial transform {path}")
     return _field_of(reader.Execute()), dimensions, "LPS"
 
@@ -345,8 +351,7 @@ def _read_nifti(path: Path) -> tuple[Field, int, str]:
     if not is_field or intent not in (_VECTOR, _DISPLACEMENT):
         sides = " x ".join(map(str, shape))
         raise _no_field(path, f"its size is {sides}, with the intent {intent} (I x J x K x 1 x 3, intent 1007 is one)")
-    if unit != "mm":  # whether the vectors are, too, nobody can say
-        raise _no_field(path, f"its header gives its geometry in {unit}s")
+    _check_unit(path, unit)
     if name.startswith("NREG"):
         raise _no_field(path, "it is a transform of NiftyReg")
     grid = _grid_of(path, forms, shape)

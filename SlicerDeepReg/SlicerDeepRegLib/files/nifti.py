@@ -20,6 +20,7 @@ import numpy as np
 
 from ..processes.memory import check_room
 from ..types import Grid, Image, InputError
+from .units import UNITS_MM, in_plural
 
 #: Nothing lies so far away.
 _FAR_MM = 1e9
@@ -37,8 +38,6 @@ _KINDS = (
 
 #: How the note says it of an image.
 NO_ORIENTATION = "has no orientation (neither qform nor sform)"
-#: Millimeters of the units that a header may name.
-_UNITS_MM = {"meter": 1000.0, "micron": 0.001}
 #: RAS, which NIfTI speaks, to LPS.
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 #: Two geometries agree if no corner is farther apart, and axes are at right angles if no cosine is larger.
@@ -104,10 +103,10 @@ def _volumes(path: Path, role: str) -> list[Image]:
     if (slope, intercept) != (1.0, 0.0):
         values = (values * slope + intercept).astype(np.float32 if values.dtype.kind != "c" else np.complex64)
     values = np.ascontiguousarray(values.T.astype(values.dtype.newbyteorder("="), copy=False))
-    factor, size_ijk = _UNITS_MM.get(unit, 1.0), values.shape[:0:-1]
+    factor, size_ijk = UNITS_MM[unit], values.shape[:0:-1]
     matrix, notes = _matrix(forms, sides, size_ijk, role, factor)
     if factor != 1:
-        notes.append(f"The {role} gives its geometry in {unit}s; it was converted to mm.")
+        notes.append(f"The {role} gives its geometry in {in_plural(unit)}; it was converted to mm.")
     lps = np.diag([factor] * 3 + [1.0]) @ matrix
     if dimensions == 2:
         lps = _in_plane(lps)

@@ -50,7 +50,7 @@ LAYOUTS: dict[str, tuple[int, tuple[str, ...]]] = {
 
 #: The number of the arrangement of several runs, and the attribute of the layout node that keeps the user's.
 SIDE_BY_SIDE, BEFORE = 7316, "DeepReg.layout_before"
-OURS = {SIDE_BY_SIDE, *(number for number, _columns in LAYOUTS.values())}
+OURS = {number for number, _columns in LAYOUTS.values()} | {SIDE_BY_SIDE}
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,7 @@ from .segments import segments_of
 #: Widths of the outlines in pixels: an aligned structure shows the thin one within the thick one.
 THIN, THICK = 1, 3
 FIXED, MOVING, WARPED = "fixed_segmentation", "moving_segmentation", "segmentation"
-
-
+SEGMENTATIONS = (FIXED, MOVING, WARPED)
 #: The attribute of a display node that keeps how it was.
 BEFORE = "DeepReg.before"
 
@@ -158,7 +157,7 @@ class Outlines:
 
 def _segmentations(run: Run) -> Iterator[tuple[str, slicer.vtkMRMLSegmentationNode]]:
     """Yield (role, node) of each segmentation of a run that can be displayed; label maps are none."""
-    for role in (FIXED, MOVING, WARPED):
+    for role in SEGMENTATIONS:
         node = run.get(role)
         if node is not None and node.IsA("vtkMRMLSegmentationNode") and node.GetDisplayNode() is not None:
             yield role, node

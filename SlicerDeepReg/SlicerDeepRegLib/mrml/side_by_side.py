@@ -123,7 +123,7 @@ class SideBySide:
                 if node is not None:
                     self._names.append((node, run, run.name, node.GetName()))
                     node.SetAttribute(OWN_NAME, node.GetName())
-                    node.SetName(_blinded(letter, role))
+                    node.SetName(f"{letter}: {role}")
 
     def recover(self) -> None:
         """Give volumes their names back in a scene that was saved during a blinded reading."""
@@ -181,10 +181,6 @@ class SideBySide:
         for view in slicer.util.getNodesByClass("vtkMRMLTableViewNode", self.scene):
             if PREFIX in (view.GetSingletonTag() or "", view.GetLayoutName() or ""):
                 view.SetTableNodeID(node.GetID())
-
-
-def _blinded(letter: str, role: str) -> str:
-    return f"{letter}: {role}"
 
 
 def table_columns(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from ..mrml.layouts import Layouts
 from ..mrml.motion import Morph, Stages, stage_names
-from ..mrml.outlines import FIXED, MOVING, WARPED
+from ..mrml.outlines import SEGMENTATIONS
 from ..mrml.review import DEFAULT_MODE, Review
 from ..mrml.review_volumes import windows_of
 from ..mrml.runs import Run, moving_is_where_it_was, place_of, runs
@@ -44,7 +44,6 @@ MODES = {
         _("Displacement of each voxel in mm, without the linear alignment."),
     ),
 }
-SEGMENTATIONS = (FIXED, MOVING, WARPED)
 #: The parameters that say how a run is displayed, and the nodes of it that are seen.
 DISPLAY_PARAMETERS = ("reviewMode", "reviewAmount", "showGrid", "showArrows", "gridSpacing", "showIn3D")
 SEEN = ("fixed", "moving", "warped", "transform", "jacobian", *SEGMENTATIONS)
