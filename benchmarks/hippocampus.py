@@ -2,7 +2,7 @@
 
     python benchmarks/hippocampus.py --list                    rows, hours that are left
     python benchmarks/hippocampus.py                           all, the cheap ones first; may be stopped at any second
-    python benchmarks/hippocampus.py --tables networks --limit 120
+    python benchmarks/hippocampus.py --tables networks --networks msrd-net wavemorph --limit 120
     python benchmarks/hippocampus.py --job 2/4                 a fourth of the trainings, for one of four machines
     python benchmarks/hippocampus.py --write                   what is done, into RESULTS.md and hippocampus.json
 
@@ -44,9 +44,14 @@ STEP_S = {
 NICE = 12
 
 
+def network_of(row):
+    """The network of a row without its variant, or the method that is not trained."""
+    return row.method.partition(":")[0]
+
+
 def step_s(row):
     """Seconds of a training step of a row; 0 of a method that is not trained."""
-    return STEP_S.get(row.method.partition(":")[0], 0.0)
+    return STEP_S.get(network_of(row), 0.0)
 
 
 def request_of(options, table, rows=()):
@@ -70,6 +75,8 @@ def waiting(options):
     for table in options.tables:
         request = request_of(options, table)
         found += [(table, cell.row) for cell in cells_of(request) if kept(request, cell) is None]
+    if options.networks:
+        found = [(table, row) for table, row in found if network_of(row) in options.networks]
     return sorted(found, key=lambda entry: (step_s(entry[1]), options.tables.index(entry[0])))
 
 
@@ -139,6 +146,7 @@ def main():
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the trainings lie (%(default)s)")
     parser.add_argument("--tables", nargs="+", choices=tables, default=tables)
+    parser.add_argument("--networks", nargs="+", choices=list(STEP_S), help="rows of these networks alone")
     parser.add_argument("--steps", type=int, help="of each training, instead of 4000")
     parser.add_argument("--limit", type=float, metavar="MINUTES", help="of each training in this run")
     parser.add_argument("--job", default="1/1", metavar="N/M")

@@ -12,6 +12,8 @@ from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Grid, Image, ImagePair, InputError, Request
 
 optimize = import_module("SlicerDeepRegLib.methods.linear.optimize")  # the function of that name hides it
+#: Sizes of a fixed and a moving image.
+VOLUMES, SLICES = ((40, 44, 36), (56, 60, 52)), ((60, 64, 1), (70, 70, 1))
 GRID = make_grid((40, 44, 36), (1.6, 1.6, 1.8), rotation([5, 0, 10]))
 
 
@@ -79,6 +81,21 @@ def test_turned_slices_are_found_in_their_plane(degrees):
     stage, (note,) = aligned(fixed, moving, "rigid")
     error = np.linalg.norm(apply_matrix(stage.linear_lps, points) - apply_matrix(truth, points), axis=1).mean()
     assert error < 0.6 and f"turned by {abs(degrees)} degrees" in note
+
+
+@pytest.mark.parametrize("sizes, axis", [(VOLUMES, 0), (VOLUMES, 2), (SLICES, 1)])
+def test_a_mirrored_image_is_said_to_be_one(sizes, axis):
+    """Whichever axis of its header is reversed; the right image, turned or not, is not suspected (tests above)."""
+    spacing = (1.6, 1.6, 1.8)
+    turn = (8, -6, 10) if sizes[0][2] > 1 else (0, 0, 12)
+    truth = matrix_of(turn, (4, -3, 0))
+    fixed, moving, _ = moved_pair(
+        truth, make_grid(sizes[0], spacing, np.eye(3)), make_grid(sizes[1], spacing, np.eye(3))
+    )
+    mirrored = Image(np.flip(moving.values, 2 - axis).copy(), moving.grid)
+    notes = aligned(fixed, mirrored, "rigid")[1]
+    assert any("fits clearly better when it is mirrored" in note for note in notes)
+    assert not any("mirrored" in note for note in aligned(fixed, moving, "affine")[1])
 
 
 def part_of(image, low, high, shift_mm=(0, 0, 0)):

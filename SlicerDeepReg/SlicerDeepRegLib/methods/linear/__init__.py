@@ -19,11 +19,15 @@ from ...types import Finding, ImagePair, InputError, Stage
 from ..base import BaseMethod, Context, Outcome
 from .optimize import affine_of, optimize, rigid_of
 from .pair import Frames, LinearPair, frames_of
-from .starts import best_start
+from .starts import best_start, fits_mirrored
 
 MATTES = (
     "Mattes D et al. PET-CT image registration in the chest using free-form deformations. IEEE Trans Med Imaging 2003. "
     "doi:10.1109/TMI.2003.809072"
+)
+MIRRORED_NOTE = (
+    "The moving image fits clearly better when it is mirrored: an axis in the header of one of the images may be reversed. "
+    "Check right and left in both before you use this result."
 )
 #: What was prepared of pairs that are still in use.
 _PREPARED: weakref.WeakKeyDictionary[ImagePair, LinearPair] = weakref.WeakKeyDictionary()
@@ -93,6 +97,8 @@ class LinearMethod(BaseMethod):
             transform = optimize(
                 compared, MODELS[self.name], first, not given, lambda part: context.report(part, "linear"), curve, notes
             )
+            if not given and fits_mirrored(compared, transform):
+                notes.append(MIRRORED_NOTE)
         matrix = compared.to_lps(transform)
         stage = Stage(
             name="linear",

@@ -182,6 +182,22 @@ class LinearPair:
             framed.moving_mask = _turned(self.moving_mask, turn)
         return framed
 
+    def mirrored(self) -> LinearPair:
+        """Return the pair with the moving image reflected along the first axis of its frame, for a volume x.
+
+        At the coarse resolutions alone. What is found for it is a transform of the reflected image, not of this one.
+        """
+        self.at(LEVEL_VOXELS[0])
+        reflection = np.diag([-1.0, 1.0, 1.0])
+        reflected = copy.copy(self)
+        reflected.given = None
+        reflected._levels = {
+            voxels: (fixed, _turned(moving, reflection)) for voxels, (fixed, moving) in self._levels.items()
+        }
+        if self.moving_mask is not None:
+            reflected.moving_mask = _turned(self.moving_mask, reflection)
+        return reflected
+
     def contents_mm(self) -> tuple[float, float]:
         """Return how much each image shows, mm^n: what is brighter than its background."""
         fixed, moving = self.at(LEVEL_VOXELS[0])
@@ -206,10 +222,10 @@ class LinearPair:
 
 
 def _turned(image: sitk.Image, matrix: np.ndarray) -> sitk.Image:
-    """Return a volume with its geometry turned about the origin."""
-    turned = sitk.Image(image)
-    turned.SetDirection((matrix @ np.array(image.GetDirection()).reshape(3, 3)).ravel().tolist())
-    turned.SetOrigin((matrix @ np.array(image.GetOrigin())).tolist())
+    """Return an image with its geometry turned, or reflected, about the origin by a (3, 3) matrix."""
+    turned, n = sitk.Image(image), image.GetDimension()
+    turned.SetDirection((matrix[:n, :n] @ np.array(image.GetDirection()).reshape(n, n)).ravel().tolist())
+    turned.SetOrigin((matrix[:n, :n] @ np.array(image.GetOrigin())).tolist())
     return turned
 
 
