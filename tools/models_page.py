@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "SlicerDeepReg"))
 
 from SlicerDeepRegLib.catalog import Card, cards, is_shipped  # noqa: E402
 from SlicerDeepRegLib.experiments.papers import Row, papers  # noqa: E402
-from SlicerDeepRegLib.experiments.printed import AS_GIVEN, shown_figure, title_of  # noqa: E402
+from SlicerDeepRegLib.experiments.printed import AS_GIVEN, in_form, shown_figure, title_of  # noqa: E402
 from SlicerDeepRegLib.methods import methods  # noqa: E402
 from SlicerDeepRegLib.models.weights import built  # noqa: E402
 from SlicerDeepRegLib.networks.size import parameters  # noqa: E402
@@ -322,19 +322,19 @@ def hippocampi() -> list[str]:
             lines.append("| --- |" + " --- |" * (len(heading) + 1))
             first = [(AS_GIVEN, done[f"{name}/{AS_GIVEN}"])] if f"{name}/{AS_GIVEN}" in done else []
             for title, values in [*first, *((row.title, values) for row, values in rows)]:
-                cells = [shown_figure(metric, _figure(values.get(metric))) for metric in table.metrics]
+                cells = [_figure(metric, values.get(metric)) for metric in table.metrics]
                 lines.append(f"| {title} | {' | '.join(cells)} | {values.get('steps', '')} |")
             lines.append("")
     count = sum(len(table.rows) for table in described.tables.values())
     return [*lines, f"{count - len(left)} of {count} rows were run; the others need more hours than there were.", ""]
 
 
-def _figure(values: list[float | None] | None) -> Any:
-    """Return a mean with its deviation, as a figure of a paper is kept."""
+def _figure(metric: str, values: list[float | None] | None) -> str:
+    """Return a mean with its deviation as text."""
     if not values or values[0] is None:
-        return None
+        return ""
     mean, deviation, count = values
-    return [mean, deviation] if deviation is not None and count > 1 else mean
+    return in_form(metric, mean, deviation if count > 1 else None)
 
 
 def paper_tables(card: Card) -> list[str]:
@@ -360,7 +360,7 @@ def paper_tables(card: Card) -> list[str]:
         lines += [f"| row | built as | {''.join(f'{title}, paper | ' for title in titles)}".rstrip()]
         lines.append("| --- | --- |" + " --- |" * len(titles))
         for row in table.rows:
-            figures = [shown_figure(m, row.published.get(t, {}).get(m)) for t, m in columns]
+            figures = [shown_figure(row.published.get(t, {}).get(m)) for t, m in columns]
             lines.append(f"| {row.title} | {_built(row)} |{''.join(f' {figure} |' for figure in figures)}")
         lines += ["", *([table.note, ""] if table.note else [])]
     return lines

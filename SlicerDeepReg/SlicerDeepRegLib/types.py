@@ -738,6 +738,7 @@ class FrameResult:
         labels: the segmentation of the reference on this frame, or None.
         stabilized: the frame as the reference lies, on its grid.
         measured: numbers by name, for a table.
+        notes: sentences about its registration.
     """
 
     number: int
@@ -745,6 +746,7 @@ class FrameResult:
     labels: Image | None
     stabilized: Image
     measured: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ def image_findings(volume: VolumeFacts) -> Iterable[Finding]:
     elif volume.low is not None and volume.low == volume.high:
         yield Finding(
             "error",
-            f"{volume.called} is constant: every voxel is {volume.low:g}. There is nothing to register.",
+            f"{volume.called} is constant: every voxel is {volume.low:g}. It shows nothing.",
             "Check that this is the right one.",
             volume.role,
         )

@@ -285,9 +285,9 @@ class _Reader:
         there = self.on_grid(labels, fixed, "fixed rigid bodies")
         small = [int(n) for n in np.unique(there.values[there.values > 0]) if _is_too_small(there.values == n)]
         if small or not there.values.any():
-            what = f"label {small[0]} of" if small else ""
+            what = f"label {small[0]} of {labels.name}" if small else labels.name
             raise InputError(
-                f"A rigid body needs at least {LEAST_BODY} voxels that are not in one row, and {what} {labels.name} "
+                f"A rigid body needs at least {LEAST_BODY} voxels that are not in one row, and {what} "
                 "has fewer inside the fixed image. Draw it larger, or leave it out.",
                 "fixed_rigid",
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ..preparation.gaps import without_gaps
 from ..types import CHAINS, Image, InputError, Series
 from .book import image_findings, raise_error
 from .facts import facts_of_image
+from .landmarks import listed
 
 
 def check_series(series: Series) -> None:
@@ -73,11 +74,21 @@ def check_truth(series: Series, truth: Sequence[Image]) -> None:
             f"There are {len(series.frames)} frames and {len(truth)} label maps to measure by. Give as many.", "truth"
         )
     for one, frame in zip(truth, series.frames):
-        if one.grid.size_ijk != frame.grid.size_ijk:
+        if not one.grid.same_as(frame.grid):
             raise InputError(
-                f"{one.name} has {_size(one)} voxels and {frame.name} {_size(frame)}. Give the labels of that frame.",
+                f"{one.name} lies on another voxel grid than {frame.name}: sizes, origins, directions or spacings "
+                "differ. Resample the labels to that frame's grid.",
                 "truth",
             )
+
+
+def notes_of_several(named: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
+    """Return what was noted of several images, each sentence once, after the names of those it was said of."""
+    names: dict[str, list[str]] = {}
+    for name, notes in named:
+        for note in notes:
+            names.setdefault(note, []).append(name)
+    return [f"{listed(of)}: {note}" for note, of in names.items()]
 
 
 def usable(image: Image, control: str) -> Image:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..files.images import straightened
+from ..checks.series import notes_of_several
+from ..files.images import checksum, straightened
 from ..similarity import names as similarity_names
 from ..types import DEVICES, PAIR_CHOICES, PRESETS, Image, InputError, Request
 from .register import read_settings
@@ -43,6 +48,21 @@ def request_of(options: argparse.Namespace, image: Image, linear: str) -> Reques
         device=options.device,
         settings=read_settings(options.set),
     )
+
+
+def print_notes(named: Iterable[tuple[str, Iterable[str]]], quiet: bool) -> None:
+    """Print what was noted of several images, each sentence once, after the names of those it was said of."""
+    for sentence in notes_of_several(named) if not quiet else ():
+        print(sentence, file=sys.stderr)
+
+
+def how_it_was_made(request: Request, sources: Iterable[str | None]) -> dict[str, Any]:
+    """Return, as plain values, what a series or a template was made with: request, versions, checksums of the files."""
+    from ..pipeline.provenance import where_it_ran
+
+    asked = {name: value for name, value in request.describe().items() if name not in ("fixed", "moving")}
+    files = {Path(source).name: checksum(source) for source in sources if source is not None}
+    return {"request": asked, **where_it_ran(), "sha256": files}
 
 
 def whole_labels(labels: Image) -> Image:

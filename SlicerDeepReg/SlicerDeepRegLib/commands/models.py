@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         card, notes = _added(options)
         for note in notes:
             print(note)
-        print(f"Added {card.name} ({card.parameters / 1e6:.2f} M parameters): {card.folder}")
+        print(f"Added {card.name} ({parameters_of(card)}): {card.folder}")
         return 0
     if options.action == "remove":
         from ..models.weights import remove
@@ -163,12 +163,18 @@ def _setting(text: str) -> tuple[str, Any]:
         return key, value
 
 
+def parameters_of(card: Card) -> str:
+    """Return how many parameters a network has, in words; of a small one all digits."""
+    count = card.parameters or 0
+    return f"{count / 1e6:.2f} M parameters" if count >= 1e5 else f"{count:,} parameters"
+
+
 def described(offered: Method) -> list[str]:
     """Return a method and its card as readable lines."""
     card = offered.card
     lines = [f"{card.name}: {card.title} - {line_of(offered)}", f"  {card.summary}"]
     if card.parameters:
-        size = f"  {card.parameters / 1e6:.2f} M parameters"
+        size = f"  {parameters_of(card)}"
         if card.multiply_accumulates:
             size += f", {card.multiply_accumulates / 1e9:.0f} G multiply-accumulates at 160 x 192 x 224"
         lines.append(size)

@@ -18,6 +18,7 @@ from ..similarity import names as similarity_names
 from ..similarity import similarities
 from ..types import (
     DEVICES,
+    MAX_UNCERTAINTY_RUNS,
     OUTPUT_FILES,
     PAIR_CHOICES,
     POINT_FIELDS,
@@ -157,8 +158,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=int,
         default=DEFAULTS["uncertainty_runs"],
         metavar="N",
-        help="repeat it on N perturbed inputs and write uncertainty.nii.gz: the disagreement of the results in mm at "
-        "each voxel; registers N additional times",
+        help=f"repeat it on N perturbed inputs (at most {MAX_UNCERTAINTY_RUNS}) and write uncertainty.nii.gz: the "
+        "disagreement of the results in mm, on the voxels of the fixed image or on a coarser grid; registers N "
+        "additional times",
     )
     parser.add_argument(
         "--keep",

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ..files.atomic import reason
-from ..types import CONTRAST_FIELDS, IMAGE_FIELDS, POINT_FIELDS, InputError, Request
+from ..types import (
+    CONTRAST_FIELDS,
+    IMAGE_FIELDS,
+    OUTPUT_FILES,
+    POINT_FIELDS,
+    RESULT_OUTPUTS,
+    InputError,
+    Request,
+)
 
 #: What of a result.json is needed; 50 MB is far more than any has.
 NEEDED, MOST_BYTES = ("request", "provenance", "outputs_sha256"), 50_000_000
@@ -50,6 +58,12 @@ def run(options: argparse.Namespace) -> int:
     from .register import check_outputs, registered
 
     if options.output is not None:
+        if options.output.resolve() == options.result.resolve().parent:
+            raise InputError(
+                f"The new result would replace the one that it is compared with in {options.output}. Give another "
+                "--output.",
+                "output",
+            )
         check_outputs(options.output, request)
     prepare_process()
 
@@ -57,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     result = registered(request, options.quiet)
     if options.output is not None:
         with output_folder(options.output) as folder:
-            again = write_result(result, folder)
+            again = write_result(result, folder, _kept(described))
     else:
         again = describe(result)
     different = [
@@ -69,6 +83,12 @@ def run(options: argparse.Namespace) -> int:
     if different:
         print(f"Different: {', '.join(different)}. {_reasons(described['provenance'], again['provenance'])}")
     return 1 if different else 0
+
+
+def _kept(described: Mapping[str, Any]) -> list[str]:
+    """Return the outputs that a result wrote; all where it does not say."""
+    files = described.get("files")
+    return [name for name in RESULT_OUTPUTS if not isinstance(files, dict) or OUTPUT_FILES[name] in files]
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -88,6 +108,12 @@ def read_description(path: Path) -> dict[str, Any]:
     if not isinstance(described, dict) or not all(isinstance(described.get(name), dict) for name in NEEDED):
         raise InputError(
             f"{path} is not the result.json of this version: it lacks {', '.join(NEEDED)}. Register again instead."
+        )
+    parts = (described["provenance"].get("sha256", {}), described["request"].get("settings", {}))
+    if not all(isinstance(part, dict) for part in parts) or not described["outputs_sha256"]:
+        raise InputError(
+            f"{path} lacks the checksums of its inputs or outputs, or its settings, so that nothing can be compared. "
+            "Register again instead."
         )
     return described
 

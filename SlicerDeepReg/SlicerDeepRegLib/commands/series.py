@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..types import CHAINS, PERSON, FrameResult, Image, InputError, Series
-from .how import add_how, request_of, whole_labels
+from .how import add_how, how_it_was_made, print_notes, request_of, whole_labels
 from .register import ProgressBar
 
 #: What is written, beside the images and the transform of each frame.
@@ -57,6 +57,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 0."""
     from ..device import use_free_threads
+    from ..files.frames import times_of
     from ..files.results import check_output, output_folder
     from ..files.transform_files import write_inverse, write_transform
     from ..pipeline.series import register_series
@@ -68,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
     given = [*options.frames, options.labels, options.points, options.truth]
     check_output(options.output, [Path(file) for file in given if file is not None], WRITTEN)
     series, truth = _read(options)
+    times = times_of(options.frames)
     use_free_threads(meter)
     bar = None if options.quiet else ProgressBar(sys.stderr)
     found: dict[int, FrameResult] = {}
@@ -81,7 +83,9 @@ def run(options: argparse.Namespace) -> int:
         if bar is not None:
             bar.close()
         in_order = [found[number] for number in sorted(found)]
-        _write(in_order, series, folder)
+        made = how_it_was_made(series.request, (*options.frames, options.labels, options.points))
+        _write(in_order, series, times, folder, made)
+    print_notes(((series.frames[one.number].name, one.notes) for one in in_order), options.quiet)
     if not options.quiet:
         rest = series.labels is not None
         measured = [one.measured.get("dice") for one in in_order if one.number != series.reference]
@@ -131,20 +135,25 @@ def _short(value: object) -> object:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def _write(found: Sequence[FrameResult], series: Series, folder: Path) -> None:
+def _write(
+    found: Sequence[FrameResult], series: Series, times: Sequence[float] | None, folder: Path, made: dict[str, object]
+) -> None:
     """Write everything but the transforms."""
     from ..files.frames import write_frames, write_sequence
 
     for name in ("labels", "stabilized"):
         images = [image for one in found if (image := getattr(one, name)) is not None]
         if images:
-            write_frames(images, folder / f"{name}.nii.gz")
-            write_sequence(images, folder / f"{name}.seq.nrrd", labels=name == "labels")
-    table = [{"frame": one.number, **one.measured} for one in found]
+            write_frames(images, folder / f"{name}.nii.gz", times)
+            write_sequence(images, folder / f"{name}.seq.nrrd", labels=name == "labels", times=times)
+    table = [
+        {"frame": one.number, **({} if times is None else {"time": times[one.number]}), **one.measured} for one in found
+    ]
     columns = list(dict.fromkeys(name for row in table for name in row))
     with open(folder / TABLE, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, columns)
         writer.writeheader()
         writer.writerows({name: _short(value) for name, value in row.items()} for row in table)
-    described = {"reference": series.reference, "chain": series.chain, "frames": table}
+    notes = {str(one.number): list(one.notes) for one in found if one.notes}
+    described = {"reference": series.reference, "chain": series.chain, "frames": table, "notes": notes, **made}
     (folder / RESULT).write_text(json.dumps(described, indent=2, default=float) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ..types import PEOPLE, Request
-from .how import add_how, request_of, whole_labels
+from .how import add_how, how_it_was_made, print_notes, request_of, whole_labels
 from .register import ProgressBar
 
 #: What is written, beside the images and the transforms.
@@ -76,9 +76,15 @@ def run(options: argparse.Namespace) -> int:
             writer = csv.DictWriter(stream, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-        how = {name: value for name, value in request.describe().items() if name not in ("fixed", "moving")}
-        described = {"images": names, "start": options.start, "rounds": rows, "request": how}
+        described = {
+            "images": names,
+            "start": options.start,
+            "rounds": rows,
+            "notes": dict(zip(names, map(list, made.notes))),
+            **how_it_was_made(request, (*options.images, *options.labels)),
+        }
         (folder / RESULT).write_text(json.dumps(described, indent=2, default=float) + "\n", encoding="utf-8")
+    print_notes(zip((image.name for image in images), made.notes), options.quiet)
     if not options.quiet:
         for row in rows:
             overlap = "" if row["dice"] is None else f"; Dice with the majority of the labels {row['dice']:.3f}"

@@ -60,7 +60,7 @@ def printed(table: Table, cells: Sequence[Cell], measured: Mapping[str, Measured
             cell = by_place.get((row.number, test))
             line.append(_ours(metric, row, measured.get(cell.name) if cell else None))
             if theirs:
-                line.append(shown_figure(metric, row.published.get(test, {}).get(metric)))
+                line.append(shown_figure(row.published.get(test, {}).get(metric)))
         lines.append(tuple(line))
     return Printed(tuple(heading), tuple(lines))
 
@@ -115,22 +115,25 @@ def _shown(metric: str, values: Sequence[float | None]) -> str:
     mean, deviation, count = mean_and_deviation(values)
     if mean is None:
         return ""
+    return in_form(metric, mean, deviation if count > 1 and metric != "seconds" else None)
+
+
+def in_form(metric: str, mean: float, deviation: float | None) -> str:
+    """Return figures of ours as they stand in the column of a metric."""
     form = _form(metric)
-    with_deviation = deviation is not None and count > 1 and metric != "seconds"
-    return form.format(mean) + (f" ± {form.format(deviation)}" if with_deviation else "")
+    return form.format(mean) + (f" ± {form.format(deviation)}" if deviation is not None else "")
 
 
-def shown_figure(metric: str, figure: Figure | None) -> str:
+def shown_figure(figure: Figure | None) -> str:
     """Return a figure of a paper as text."""
     if figure is None:
         return ""
     if isinstance(figure, str):
         return figure
-    form = _form(metric)
     if isinstance(figure, (int, float)):
-        return form.format(figure)
+        return f"{figure:.10g}"  # with the digits that the paper prints
     mean, deviation = figure
-    return f"{form.format(mean)} ± {form.format(deviation)}"
+    return f"{mean:.10g} ± {deviation:.10g}"
 
 
 def stage_lines(table: Table, cells: Sequence[Cell], measured: Mapping[str, Measured]) -> Printed | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,11 @@ from .evaluate import Evaluation, EvaluationRequest, evaluate
 from .papers import DataSet, Paper, Row, Table
 from .segmentation import evaluate_segmentation
 
+#: Beside a finished training: what was asked for.
+ASKED_FILE = "asked.json"
+#: The pairing of data that name their pairs.
+GIVEN = "given"
+SURFACE_METRICS = ("hd95_mm", "hd_mm", "assd_mm")
 #: Where a paper does not say how many there were for training, validation and test.
 USUAL_SPLIT = (8, 1, 1)
 #: An image that is made smaller keeps so many voxels along its shortest axis, and a split so many scans.
@@ -210,7 +215,18 @@ def kept(request: PaperRequest, cell: Cell) -> Measured | None:
         measured = json.loads(_path(request, cell).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return measured if _deciding(measured.get("asked")) == _asked(request, cell) else None
+    same = _deciding(measured.get("asked")) == _asked(request, cell)
+    return measured if same and not lacks_distances(request.table.metrics, measured) else None
+
+
+def lacks_distances(metrics: Collection[str], measured: Measured) -> bool:
+    """Return whether a table has distances of surfaces, and another one, for which a cell was measured, has none."""
+    after = [outcome["metrics"]["after"] for outcome in measured.get("outcomes", ()) if "metrics" in outcome]
+    return _with_distances(metrics) and any("dice" in one for one in after) and not any("hd95_mm" in o for o in after)
+
+
+def _with_distances(metrics: Collection[str]) -> bool:
+    return any(name in metrics for name in SURFACE_METRICS)
 
 
 def _asked(request: PaperRequest, cell: Cell) -> dict[str, Any]:
@@ -268,6 +284,11 @@ def _fixed_splits(request: PaperRequest, data: DataSet, say: Callable[[str], Non
     place = request.data[data.name]
     index = read_dataset_index(place, **(patterns if place.is_dir() else {}))
     atlas = request.atlas.get(data.name)
+    # Joint trainings draw their pairs themselves.
+    if data.pairing == GIVEN and not index.given and not all(row.joint for row in request.table.rows):
+        raise InputError(
+            f"{data.title}: its pairs are given, not drawn. Give a .csv of them (docs/training.md) in place of {place}."
+        )
     if data.pairing in ATLAS_PAIRINGS and atlas not in index.subjects:
         known = ", ".join(list(index.subjects)[:4])
         raise InputError(f"{data.title} needs an atlas: --atlas {data.name}=NAME, one of its images ({known}, ...).")
@@ -300,6 +321,8 @@ def _origin(request: PaperRequest, data: DataSet) -> dict[str, Any]:
         "scale": request.scale,
         "seed": request.seed,
         "atlas": request.atlas.get(data.name),
+        "images": request.images.get(data.name),
+        "labels": request.labels.get(data.name),
     }
 
 
@@ -392,7 +415,7 @@ def _measure(request: PaperRequest, cell: Cell, say: Callable[[str], None]) -> M
         resample=data.resample,
         label_warp=data.label_warp,
         structures=data.structures,
-        surfaces="hd95_mm" in request.table.metrics,
+        surfaces=_with_distances(request.table.metrics),
         stages=request.table.stages,
         device=request.device,
     )
@@ -421,9 +444,11 @@ def _about_training(model: Path | None) -> Measured:
 
 
 def _train(request: PaperRequest, cell: Cell, folder: Path, say: Callable[[str], None]) -> bool:
-    """Train the model of a cell unless it is finished; return whether it is."""
-    if (folder / FINISHED_FILE).is_file():
-        return True
+    """Train the model of a cell unless it is finished; return whether it is.
+
+    Raises:
+        InputError: another training lies in its folder, or the data cannot be used.
+    """
     row, data = cell.row, request.paper.data[cell.train or cell.test]
     chosen = method(row.method).card
     schedule = _schedule(chosen, data)
@@ -431,7 +456,6 @@ def _train(request: PaperRequest, cell: Cell, folder: Path, say: Callable[[str],
     if row.regularity_factor != 1:
         usual = schedules_of(chosen)[schedule].loss.get("regularity", chosen.settings.get("regularity", 1.0))
         regularity = usual * row.regularity_factor
-    say(f"row {row.number}, {row.title}: training on {data.title}")
     joint = dict(row.joint or {})
     asked = TrainingRequest(
         network=row.method,
@@ -465,7 +489,39 @@ def _train(request: PaperRequest, cell: Cell, folder: Path, say: Callable[[str],
         limit_minutes=request.limit_minutes,
         resume=(folder / CHECKPOINT_FILE).is_file(),
     )
-    return train(asked, say).finished
+    if (folder / FINISHED_FILE).is_file():
+        _check_same_training(request, folder, asked)
+        return True
+    say(f"row {row.number}, {row.title}: training on {data.title}")
+    finished = train(asked, say).finished
+    if finished:
+        (folder / ASKED_FILE).write_text(json.dumps(_of_training(asked), indent=1) + "\n", encoding="utf-8")
+    return finished
+
+
+def _of_training(asked: TrainingRequest) -> dict[str, Any]:
+    """Return what decides a training beside its data and what its folder is called after."""
+    values = {name: getattr(asked, name) for name in ("steps", "epochs", "size_ijk", "voxel_mm", "learning_rate")}
+    plain: dict[str, Any] = json.loads(json.dumps({**values, "seed": asked.seed, "precision": asked.precision}))
+    return plain
+
+
+def _check_same_training(request: PaperRequest, folder: Path, asked: TrainingRequest) -> None:
+    """Raise InputError where the training that a folder holds was another one than is asked for now."""
+    now = _of_training(asked)
+    try:
+        before = json.loads((folder / ASKED_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # of an older version, which kept the number of steps alone
+        before = {**now, "steps": json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))["steps"]}
+        now = now if now["steps"] is not None else before
+    different = [
+        f"{name} was {before.get(name)} and is now {value}" for name, value in now.items() if before.get(name) != value
+    ]
+    if different:
+        raise InputError(
+            f"{folder} holds another training: {'; '.join(different)}. Give what it had, or another --output than "
+            f"{request.output}."
+        )
 
 
 def _schedule(card: Card, data: DataSet) -> str:

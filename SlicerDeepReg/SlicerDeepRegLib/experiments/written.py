@@ -87,6 +87,11 @@ def _about(request: PaperRequest, ran: Ran, command: str) -> list[str]:
             f'{hours:.1f} hours in all. Scale {request.scale:g}. The columns "paper" are the paper\'s own figures, on '
             "its own data."
         )
+    if any(request.size_ijk or request.paper.data[test].size_ijk for test in request.table.test):
+        lines.append(
+            'The row "as given" is of the images as they are compared: each cut or padded about its own content, which '
+            "shifts it."
+        )
     lines += [f"Not done: {name}: {text}" for name, text in ran.failed.items()]
     return lines
 

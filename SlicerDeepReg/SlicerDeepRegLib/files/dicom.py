@@ -38,7 +38,7 @@ class Series:
     Attributes:
         first: the header of its first file, a pydicom Dataset without pixels.
         instances: (SOP class UID, SOP instance UID) of each file.
-        positions_lps_mm: of the first pixel of each file that has one of its own.
+        positions_lps_mm: of the first pixel of each file, or of each of its frames, that has one of its own.
     """
 
     first: Any
@@ -50,7 +50,7 @@ class Series:
 
         Rows, columns and the order of the slices may be reversed.
         """
-        axes = self.first.get("ImageOrientationPatient")
+        axes = _axes(self.first)
         if not self.positions_lps_mm or axes is None:
             return 0.0
         i, j, k = (np.arange(n) for n in grid.size_ijk)
@@ -95,12 +95,25 @@ def read_series(files: Sequence[Path], role: str) -> Series:
     return Series(
         headers[0],
         tuple((str(header.SOPClassUID), str(header.SOPInstanceUID)) for header in headers),
-        tuple(
-            tuple(float(number) for number in header.ImagePositionPatient)
-            for header in headers
-            if len(header.get("ImagePositionPatient") or ()) == 3
-        ),
+        tuple(position for header in headers for position in _positions(header)),
     )
+
+
+def _positions(header: Dataset) -> list[tuple[float, ...]]:
+    """Return where the first pixel of a file lies, or of each of its frames, LPS mm; none where it does not say."""
+    groups = header.get("PerFrameFunctionalGroupsSequence") or ()
+    places = [group.PlanePositionSequence[0] for group in groups if group.get("PlanePositionSequence")] or [header]
+    found = [place.get("ImagePositionPatient") or () for place in places]
+    return [tuple(float(number) for number in position) for position in found if len(position) == 3]
+
+
+def _axes(header: Dataset) -> Any:
+    """Return the directions of rows and columns of a file, those of its first frame where frames have their own."""
+    for sequence in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in header.get(sequence) or ():
+            if group.get("PlaneOrientationSequence"):
+                return group.PlaneOrientationSequence[0].get("ImageOrientationPatient")
+    return header.get("ImageOrientationPatient")
 
 
 def read_folder(path: Path, role: str, series: str = "") -> Series:

@@ -18,6 +18,8 @@ from .images import check_file, check_memory_ran_out, from_sitk, in_mm, load, st
 
 #: How the names of files end that Slicer keeps a sequence of volumes in.
 SEQUENCE_ENDING = ".seq.nrrd"
+#: Where such a file keeps the times of its volumes, or their numbers.
+_INDEX_VALUES = "axis 0 index values"
 
 
 def read_frames(sources: Sequence[str], role: str, straight: bool = True) -> list[Image]:
@@ -70,15 +72,44 @@ def _no_series(path: Path, role: str) -> InputError:
     return InputError(text, role)
 
 
-def write_frames(frames: Sequence[Image], path: Path) -> None:
+def times_of(sources: Sequence[str]) -> list[float] | None:
+    """Return when each frame of a 4D file was taken, by its header; None where it does not say, or is none.
+
+    In seconds of a NIfTI file; other formats name no unit.
+    """
+    if len(sources) != 1 or not Path(sources[0]).is_file():
+        return None
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(sources[0]))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:  # of NIfTI-2, and of DICOM in time
+        return None
+    if reader.HasMetaDataKey(_INDEX_VALUES):
+        try:
+            times = [float(value) for value in reader.GetMetaData(_INDEX_VALUES).split()]
+        except ValueError:  # words
+            return None
+        return times if len(times) == reader.GetNumberOfComponents() else None
+    if reader.GetDimension() != 4:
+        return None
+    first, step = reader.GetOrigin()[3], reader.GetSpacing()[3]
+    return [round(first + number * step, 9) for number in range(reader.GetSize()[3])]
+
+
+def write_frames(frames: Sequence[Image], path: Path, times: Sequence[float] | None = None) -> None:
     """Write images on one grid as a 4D file.
+
+    Args:
+        times: of the frames, of which the file holds the first and the step to the second.
 
     Raises:
         OSError: the disk is full, or the file cannot be written.
     """
     kind = np.result_type(*(frame.values.dtype for frame in frames))  # warped ones are float32, others as they were
     of_one_kind = [dataclasses.replace(frame, values=frame.values.astype(kind, copy=False)) for frame in frames]
-    joined = sitk.JoinSeries([to_sitk(frame, 3) for frame in of_one_kind])
+    begin, step = (0.0, 1.0) if times is None else (times[0], times[1] - times[0])
+    joined = sitk.JoinSeries([to_sitk(frame, 3) for frame in of_one_kind], begin, step if step > 0 else 1.0)
     try:
         sitk.WriteImage(joined, str(path), useCompression=True)
     except RuntimeError as error:
@@ -90,7 +121,9 @@ def write_frames(frames: Sequence[Image], path: Path) -> None:
 _TYPES = {"u1": "uint8", "i2": "int16", "i4": "int32", "f4": "float", "f8": "double"}
 
 
-def write_sequence(frames: Sequence[Image], path: Path, labels: bool = False) -> None:
+def write_sequence(
+    frames: Sequence[Image], path: Path, labels: bool = False, times: Sequence[float] | None = None
+) -> None:
     """Write images on one grid as a volume sequence, which Slicer's sequence browser plays.
 
     The format is that of Slicer 5.8's documentation (developer guide, Sequences): a NRRD file whose first axis is the
@@ -99,6 +132,7 @@ def write_sequence(frames: Sequence[Image], path: Path, labels: bool = False) ->
     Args:
         path: ends in .seq.nrrd.
         labels: whether the frames are label maps.
+        times: of the frames; their numbers where left out.
 
     Raises:
         OSError: the disk is full, or the file cannot be written.
@@ -123,7 +157,7 @@ def write_sequence(frames: Sequence[Image], path: Path, labels: bool = False) ->
         "encoding: gzip",
         f"space origin: ({','.join(f'{part:.17g}' for part in grid.origin_lps_mm)})",
         "axis 0 index type:=numeric",
-        f"axis 0 index values:={' '.join(str(number) for number in range(len(frames)))}",
+        f"{_INDEX_VALUES}:={' '.join(f'{time:.9g}' for time in times or range(len(frames)))}",
         f"DataNodeClassName:={node}",
     ]
     little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))

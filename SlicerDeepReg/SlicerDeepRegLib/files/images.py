@@ -218,7 +218,7 @@ def _read_single_volume(path: Path, role: str, image_io: str) -> sitk.Image:
         )
     if len(size) == 4 and size[3] != 1:
         raise InputError(
-            f"The {role} {path} is a 4D series of {size[3]} volumes. Extract the one volume that is to be registered."
+            f"The {role} {path} is a 4D series of {size[3]} volumes. Extract the one volume that is wanted."
         )
     if len(size) not in (2, 3, 4):
         raise InputError(f"The {role} {path} has {len(size)} dimensions; 2 or 3 are needed.")

@@ -31,6 +31,8 @@ class BrainEvidence:
         information: how much the structures that were seen explain of the intensities inside the brain (nats for each
             voxel); an atlas can be laid over anything, and where there is no brain it explains nothing. Infinite where
             no atlas was fitted.
+        cut_cm2: how much of what was seen lies on a side of the image, where it would go on: at the end of a head that
+            has no cerebellum a network sees one.
     """
 
     plausible: float
@@ -39,6 +41,7 @@ class BrainEvidence:
     moved_mm: float
     confidence: float
     information: float = np.inf
+    cut_cm2: float = 0.0
 
     @property
     def is_brain(self) -> bool:
@@ -50,6 +53,7 @@ class BrainEvidence:
             and self.moved_mm <= MOST_MOVED_MM
             and self.confidence >= LEAST_CONFIDENCE
             and self.information >= LEAST_INFORMATION
+            and self.cut_cm2 <= MOST_CUT_CM2
         )
 
 
@@ -59,6 +63,8 @@ LEAST_SCALE = 0.7
 MOST_MOVED_MM = 4.0
 LEAST_CONFIDENCE = 0.3
 LEAST_INFORMATION = 0.08
+#: A brain stem that leaves the image has some 5 square centimeters, a head that is cut at the ears a hundred.
+MOST_CUT_CM2 = 30.0
 
 
 def centers_of(classes: np.ndarray, ijk_to_lps: np.ndarray, weight: np.ndarray | None = None) -> dict[int, np.ndarray]:
@@ -139,6 +145,7 @@ def brain_evidence(
     volumes_ml: Mapping[int, float],
     confidence: float,
     information: float = np.inf,
+    cut_cm2: float = 0.0,
 ) -> BrainEvidence:
     """Compare what was found with the mean person.
 
@@ -146,14 +153,32 @@ def brain_evidence(
         centers: by number, LPS mm.
         moved_mm: see :class:`BrainEvidence`.
         volumes_ml: by number.
-        confidence, information: see :class:`BrainEvidence`.
+        confidence, information, cut_cm2: see :class:`BrainEvidence`.
     """
     found = motion_between({n: np.array(c) for n, c in MEAN_CENTERS_MM.items()}, centers)
     larger = 0.0 if found is None else float(np.linalg.det(found[0][:3, :3]))
     if found is None or larger <= 0:
-        return BrainEvidence(0.0, np.inf, 0.0, np.inf, confidence, information)
+        return BrainEvidence(0.0, np.inf, 0.0, np.inf, confidence, information, cut_cm2)
     fits = [least <= volumes_ml.get(n, 0.0) / larger <= most for n, (least, most) in VOLUMES_ML.items()]
-    return BrainEvidence(float(np.mean(fits)), found[1], float(larger ** (1 / 3)), moved_mm, confidence, information)
+    return BrainEvidence(
+        float(np.mean(fits)), found[1], float(larger ** (1 / 3)), moved_mm, confidence, information, cut_cm2
+    )
+
+
+def cut_cm2(shown: np.ndarray, ijk_to_lps: np.ndarray) -> float:
+    """Return how much of something lies on the side of an image where most of it does, cm^2.
+
+    Args:
+        shown: (K, J, I) bool.
+        ijk_to_lps: (4, 4).
+    """
+    found = 0.0
+    for axis in range(3):
+        sides = np.delete(ijk_to_lps[:3, :3], axis, axis=1)
+        area = float(np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]))) / 100
+        for end in (0, -1):
+            found = max(found, area * int(np.take(shown, end, axis=2 - axis).sum()))
+    return found
 
 
 def distance_between(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray]) -> float:

@@ -94,7 +94,8 @@ class NormalizedGradientFields:
     """``1 - <g, h>^2 / ((|g|^2 + e^2) (|h|^2 + e^2))`` of the gradients ``g`` and ``h``, mean over the mask; 0..1.
 
     Edges count by their direction, not by their sign or height, so that images agree in which tissues differ at the
-    same places. ``e`` tells edges from noise: it is the mean length of an image's gradient, times a factor.
+    same places. ``e`` tells edges from noise: it is the mean length of an image's gradient, times a factor; it is taken
+    as a constant when this is differentiated.
 
     Args:
         fixed: (1, 1, ...), intensities of 0..1.

@@ -9,10 +9,33 @@ import scipy.ndimage
 
 #: Values up to this part of the range above the lowest value are background. Small, because air in a lung is content.
 BACKGROUND = 0.01
+#: The part of the voxels that a background of one value has at least, and that may lie below it; about so many are
+#: counted.
+LEAST_BACKGROUND, MOST_BELOW, SAMPLED = 0.2, 0.1, 500_000
 #: Parts smaller than this, compared with the largest, are noise or dirt: not a second leg.
 SMALLEST_PART = 0.05
 #: Larger images are looked at with so many voxels at most.
 MOST_VOXELS = 20_000_000
+
+
+def background_level(values: np.ndarray) -> float:
+    """Return the value that fills the outside of a stripped or padded image.
+
+    That is the minimum, where at least one voxel in a hundred has it; or a value that at least one voxel in five has,
+    where hardly one in ten lies below it: an interpolation rings around the background, and a defect may lie there.
+    Minus infinity where there is no such value.
+    """
+    lowest = values.min()
+    if np.count_nonzero(values == lowest) >= values.size / 100:
+        return float(lowest)
+    some = np.sort(values.ravel()[:: max(1, values.size // SAMPLED)])
+    usual = some[int(MOST_BELOW * len(some))]
+    return float(usual) if np.count_nonzero(some == usual) >= LEAST_BACKGROUND * len(some) else -np.inf
+
+
+def background_of(values: np.ndarray) -> float:
+    """Return the value of the background, see :func:`background_level`; the lowest value where it has none."""
+    return max(background_level(values), float(values.min()))
 
 
 def above_background(values: np.ndarray) -> np.ndarray:

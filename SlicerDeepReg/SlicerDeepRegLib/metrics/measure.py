@@ -10,6 +10,7 @@ import numpy as np
 
 from ..geometry.points import apply_matrix, voxel_centers_lps
 from ..types import Field, Image, Location, Transform
+from .content import background_of
 from .coverage import covered, thinned
 from .intensities import Similarities
 from .labels import center_by_label, dice_by_label, topology_changes, voxels_by_label
@@ -59,7 +60,7 @@ class Measurer:
         self.fixed_points, self.moving_points = fixed_points, moving_points
         self.spacing_kji_mm = tuple(fixed.grid.spacing_mm[::-1])
         if mask is None:
-            mask = fixed_labels.values > 0 if fixed_labels is not None else fixed.values > fixed.values.min()
+            mask = fixed_labels.values > 0 if fixed_labels is not None else fixed.values > background_of(fixed.values)
         if gaps is not None and (mask & ~gaps).any():
             mask = mask & ~gaps
         self.whole_mask, self.whole_grid, self.fixed = mask, fixed.grid, fixed.values

@@ -18,10 +18,15 @@ GREEN, AMBER, RED, GRAY = "green", "amber", "red", "gray"
 LANDMARKS, OVERLAP, SURFACES = "Landmarks (TRE)", "Overlap (Dice)", "Surface distance (HD95)"
 JACOBIAN_RANGE, CONSISTENCY, UNCERTAINTY = "Jacobian", "Inverse consistency", "Uncertainty"
 GUIDED = "not measured: all structures guided the registration; hold some out"
+NO_SEGMENTATIONS = "not measured: segmentations of both images are needed"
 #: Dice of a structure that is within tolerance, and that is to be checked.
 DICE = (0.8, 0.7)
 #: Volume changes between these are plausible for breathing or another head; beyond, they should be checked.
 JACOBIAN = (1 / 3, 3.0)
+
+
+#: A landmark that is further off than this many times what their mean may be is to be looked at.
+FAR = 4
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,12 @@ def statuses(
     ]
 
 
-def overall(lines: Sequence[Status]) -> Status:
-    """Summarize all statuses: as bad as the worst; never green if neither landmarks nor structures were measured."""
+def overall(lines: Sequence[Status], is_whole: bool = True) -> Status:
+    """Summarize all statuses: as bad as the worst; never green if neither landmarks nor structures were measured.
+
+    Args:
+        is_whole: whether it was measured to its end; else what is missing may still be out of tolerance.
+    """
     measured = [status for status in lines if status.color != GRAY]
     for color, text in (
         (RED, "Do not use before these are understood"),
@@ -80,6 +89,8 @@ def overall(lines: Sequence[Status]) -> Status:
         return Status("Summary", GRAY, text, "")
     gray = [status.name for status in lines if status.color == GRAY]
     rest = f" Not measured: {', '.join(gray)}." if gray else ""
+    if not is_whole:
+        return Status("Summary", GRAY, f"What was measured is within tolerance; measuring did not end.{rest}", "")
     return Status("Summary", GREEN, f"All measures are within tolerance.{rest}", "")
 
 
@@ -99,6 +110,9 @@ def _lost(metrics: Mapping[str, Any], names: dict[str, str]) -> list[str]:
 
 def _with_lost(status: Status, lost: Sequence[str]) -> Status:
     """Return a status that is not green if a structure has no counterpart, because it was not measured."""
+    if lost and status.color == GRAY and status.value == NO_SEGMENTATIONS:
+        text = f"not measured: no structure is in both segmentations; in one image only: {', '.join(lost)}"
+        return dataclasses.replace(status, value=text)
     if not lost or status.color == GRAY:
         return status
     color = AMBER if status.color == GREEN else status.color
@@ -106,14 +120,23 @@ def _with_lost(status: Status, lost: Sequence[str]) -> Status:
 
 
 def _landmarks(metrics: Mapping[str, Any], limit: float) -> Status:
-    rule = f"mean at most {limit:.1f} mm (2 mm, or the largest side of a voxel up to 3 mm); red above twice that"
+    rule = (
+        f"mean at most {limit:.1f} mm (2 mm, or the largest side of a voxel up to 3 mm), each at most {FAR} times that "
+        "(our choice); red if the mean is above twice that"
+    )
     mean = metrics.get("tre_mm")
     if mean is None and metrics.get("guided_tre_mm") is not None:
         return Status(LANDMARKS, GRAY, "not measured: no landmarks but those that guided the registration", rule)
     if mean is None:
         return Status(LANDMARKS, GRAY, "not measured: no landmarks given", rule)
-    text = f"mean {mean:.2f} mm, largest {metrics['tre_max_mm']:.2f} mm"
-    return Status(LANDMARKS, color_of(mean, limit, 2 * limit), text, rule)
+    largest, color = metrics["tre_max_mm"], color_of(mean, limit, 2 * limit)
+    if color == GREEN and largest > FAR * limit:
+        color = AMBER
+    text = f"mean {mean:.2f} mm, largest {largest:.2f} mm"
+    if "tre_by_point_mm" in metrics:
+        points = len(metrics["tre_by_point_mm"]) - len(metrics.get("guided_points") or ())
+        text += f" of {points} landmark{'s' if points != 1 else ''}"
+    return Status(LANDMARKS, color, text, rule)
 
 
 def _dice(metrics: Mapping[str, Any], names: dict[str, str]) -> Status:
@@ -122,7 +145,7 @@ def _dice(metrics: Mapping[str, Any], names: dict[str, str]) -> Status:
     if not by_label and metrics.get("guided_labels"):
         return Status(OVERLAP, GRAY, GUIDED, rule)
     if not by_label:
-        return Status(OVERLAP, GRAY, "not measured: segmentations of both images are needed", rule)
+        return Status(OVERLAP, GRAY, NO_SEGMENTATIONS, rule)
     label = min(by_label, key=lambda label: by_label[label])
     name = names.get(str(label), f"label {label}")
     text = f"lowest {by_label[label]:.2f} ({name}), mean {metrics['dice']:.2f} of {len(by_label)}"
@@ -138,7 +161,7 @@ def _surface(metrics: Mapping[str, Any], names: dict[str, str], limit: float) ->
     if not by_label and metrics.get("guided_labels"):
         return Status(SURFACES, GRAY, GUIDED, rule)
     if not by_label:
-        return Status(SURFACES, GRAY, "not measured: segmentations of both images are needed", rule)
+        return Status(SURFACES, GRAY, NO_SEGMENTATIONS, rule)
     label = max(by_label, key=lambda label: by_label[label])
     name = names.get(str(label), f"label {label}")
     text = f"largest {by_label[label]:.1f} mm ({name}), mean {metrics['hd95_mm']:.1f} mm"

@@ -77,7 +77,7 @@ def read_description(model: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(
             f"{model} contains no segmentation model ({SEGMENTATION_CARD} cannot be read: {error}). Give the folder "
-            "'segmentation' of a joint training."
+            "'segmentation' of a joint training, or 'brain'."
         ) from error
     for name, kind in _KINDS.items():
         if not isinstance(values, dict) or not isinstance(values.get(name), kind):

@@ -24,9 +24,10 @@ from ..checks import check_image
 from ..files.images import to_sitk
 from ..geometry.grids import content_box, oriented, triple
 from ..geometry.points import apply_matrix
-from ..geometry.structures import BrainEvidence, brain_evidence, centers_of, distance_between, motion_between
+from ..geometry.structures import BrainEvidence, brain_evidence, centers_of, cut_cm2, distance_between, motion_between
+from ..metrics.content import background_level
 from ..networks.structures import StructureNetwork
-from ..preparation.intensity import background_level, robust_range, scaled
+from ..preparation.intensity import robust_range, scaled
 from ..preparation.resample import resample
 from ..types import Grid, Image, InputError
 from .brain_atlas import ATLAS_FILE, AtlasFit, BrainAtlas, bins, posteriors, read_atlas
@@ -138,7 +139,14 @@ class StructureModel:
             volumes_ml=volumes_ml,
             confidences={int(_NUMBERS[k]): float(sums[k] / count[k]) for k in seen},
             centers=centers,
-            evidence=brain_evidence(centers, moved_mm, volumes_ml, inside, information),
+            evidence=brain_evidence(
+                centers,
+                moved_mm,
+                volumes_ml,
+                inside,
+                information,
+                cut_cm2(labels > 0, image.grid.ijk_to_lps),
+            ),
         )
 
     def _around_the_brain(self, image: Image) -> tuple[Grid, np.ndarray, np.ndarray]:

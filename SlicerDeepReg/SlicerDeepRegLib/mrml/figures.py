@@ -7,8 +7,9 @@ import slicer
 
 from ..geometry.grids import on_grid
 from ..types import Image
-from .nodes import image_from_node, resampled
-from .runs import Run, field_of, moving_is_where_it_was, remove_node
+from .nodes import image_from_node
+from .runs import Run, check_fixed_place, field_of, moving_is_where_it_was
+from .world import values_on_grid
 
 
 def images_of(scene: slicer.vtkMRMLScene, run: Run) -> tuple[dict[str, Image], np.ndarray | None]:
@@ -18,20 +19,16 @@ def images_of(scene: slicer.vtkMRMLScene, run: Run) -> tuple[dict[str, Image], n
     is gone or was moved.
 
     Raises:
-        ValueError: a node of the run is gone.
+        ValueError: a node of the run is gone, or the fixed volume was changed since.
     """
     run.need("fixed", "warped", "jacobian")
+    check_fixed_place(run)
     warped = image_from_node(run.get("warped"))
-    fixed = image_from_node(run.get("fixed"))
-    if fixed.grid.size_ijk != warped.grid.size_ijk:
-        raise ValueError(f"{run.name}: the fixed volume was changed since. Register again.")
-    images = {"fixed": Image(fixed.values, warped.grid, "fixed")}  # where it was, under its transform
+    fixed = values_on_grid(scene, run.get("fixed"), run.get("warped"))
+    images = {"fixed": Image(fixed, warped.grid, "fixed")}
     if moving_is_where_it_was(run):
-        before = resampled(run.get("moving"), run.get("warped"), None, "before")
-        try:
-            images["linear"] = image_from_node(before)
-        finally:
-            remove_node(scene, before)
+        before = values_on_grid(scene, run.get("moving"), run.get("warped"))
+        images["linear"] = Image(before, warped.grid, "before")
     images.update(warped=warped, jacobian=image_from_node(run.get("jacobian")))
     field = field_of(run)
     shift = None if field is None else on_grid(field, warped.grid).displacement_lps_mm

@@ -13,9 +13,10 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..geometry.points import apply_matrix
-from .nodes import ijk_to_ras, resampled
-from .runs import OWNED, Run, own, runs
-from .segments import segments_of
+from ..types import Grid, Image
+from .nodes import FLIP, add_volume, ijk_to_ras, in_turn, resampled
+from .runs import OWNED, Run, own, remove_node, runs
+from .segments import closed_surface, segments_of
 from .surfaces import points_of
 from .world import local_to_world
 
@@ -36,13 +37,16 @@ DISPLACEMENT = "displacement (mm)"
 def movable(scene: slicer.vtkMRMLScene, run: Run, direction: str = TO_FIXED) -> list[slicer.vtkMRMLNode]:
     """Return the nodes that lie where the volume lies that a direction begins in, in the order of the scene.
 
-    Those under other transforms lie elsewhere, and those of results are moved already.
+    Those under other transforms lie elsewhere, and those of results are moved already. Those under a transform of this
+    direction lay there: they are moved by this one instead.
     """
-    start = run.get("moving" if direction == TO_FIXED else "fixed")
+    role = "moving" if direction == TO_FIXED else "fixed"
+    start = run.get(role)
     owned = {node for one in runs(scene) for role in OWNED if (node := one.get(role)) is not None}
-    ours = {one.get(role) for one in runs(scene) for role in ("transform", "transform_back")} - {None}
+    moves = "transform" if direction == TO_FIXED else "transform_back"
+    ours = {one.get(moves) for one in runs(scene) if one.get(role) is start} - {None}
     parent = start.GetParentTransformNode() if start is not None else None
-    if parent in ours and _lay_under_nothing(run, start):  # it was moved along itself: the others lie where it lay
+    if parent in ours and _lay_under_nothing(run, role):  # it was moved along itself: the others lie where it lay
         parent = None
     nodes = {node.GetID(): node for kind in KINDS for node in slicer.util.getNodesByClass(kind, scene)}
     end = run.get("fixed" if direction == TO_FIXED else "moving")
@@ -58,15 +62,52 @@ def movable(scene: slicer.vtkMRMLScene, run: Run, direction: str = TO_FIXED) -> 
     ]
 
 
-def _lay_under_nothing(run: Run, node: slicer.vtkMRMLNode) -> bool:
+def _lay_under_nothing(run: Run, role: str) -> bool:
     """Return whether a volume of the run was under no transform when it was registered."""
-    role = "moving" if node is run.get("moving") else "fixed"
     place = run.facts.get("places", {}).get(role)
     return place is None or place["to_world_ras"] == np.eye(4).tolist()
 
 
+def _to_world(run: Run, role: str) -> vtk.vtkAbstractTransform | vtk.vtkMatrix4x4 | None:
+    """Return what put a volume of the run into the world when it was registered; None for nothing.
+
+    Raises:
+        ValueError: it was not linear, and the volume is under it no longer.
+    """
+    if _lay_under_nothing(run, role):
+        return None
+    matrix = run.facts["places"][role]["to_world_ras"]
+    if matrix is not None:
+        return slicer.util.vtkMatrixFromArray(np.array(matrix))
+    node = run.get(role)
+    parent = node.GetParentTransformNode() if node is not None else None
+    if parent is None or parent in (run.get("transform"), run.get("transform_back")):
+        raise ValueError(
+            f"The {role} volume of {run.name} is no longer under the transform under which it was registered. Put it "
+            "back under it, or register again."
+        )
+    return local_to_world(node)
+
+
+def _along(run: Run, direction: str) -> vtk.vtkAbstractTransform:
+    """Return the transform from the own coordinates of what lies with a volume to the world after it was moved.
+
+    That of the run leads from the world to the moving volume's own coordinates, and the other way round.
+    """
+    run.need("transform")
+    forward = run.get("transform")
+    if direction == TO_FIXED:
+        return forward.GetTransformToParent()
+    fixed, moving = _to_world(run, "fixed"), _to_world(run, "moving")
+    if fixed is None and moving is None:
+        return forward.GetTransformFromParent()
+    return in_turn(fixed, forward.GetTransformFromParent(), moving)
+
+
 def transform_for(scene: slicer.vtkMRMLScene, run: Run, direction: str) -> slicer.vtkMRMLTransformNode:
-    """Return the transform node to put nodes under; that of the way back is made when it is first asked for.
+    """Return the transform node to put nodes under, in place of that of the volume that they lie with.
+
+    That of the way back is made when it is first asked for.
 
     Raises:
         ValueError: the run has lost its transform.
@@ -78,7 +119,7 @@ def transform_for(scene: slicer.vtkMRMLScene, run: Run, direction: str) -> slice
     back = run.get("transform_back")
     if back is None:
         back = scene.AddNewNodeByClass("vtkMRMLTransformNode", "back")
-        back.SetAndObserveTransformToParent(forward.GetTransformFromParent())
+        back.SetAndObserveTransformToParent(_along(run, direction))
         own(scene, run, "transform_back", back, save=True)
     return back
 
@@ -91,26 +132,15 @@ def displacement_mm(run: Run, node: slicer.vtkMRMLNode, direction: str) -> np.nd
     Raises:
         ValueError: the run has lost its transform.
     """
-    run.need("transform")
-    forward, own = run.get("transform"), _local_points(node)
-    moving = forward.GetTransformToParent() if direction == TO_FIXED else forward.GetTransformFromParent()
-    moved = np.array([moving.TransformPoint(point) for point in own]).reshape(-1, 3)
+    along, own = _along(run, direction), _local_points(node)
+    moved = np.array([along.TransformPoint(point) for point in own]).reshape(-1, 3)
     lengths: np.ndarray = np.linalg.norm(moved - _where_it_lay(run, own, direction), axis=1)
     return lengths
 
 
 def _where_it_lay(run: Run, local: np.ndarray, direction: str) -> np.ndarray:
     """Return points (N, 3) of a node that lies with a volume of the run, in the world before they are moved, RAS mm."""
-    role = "moving" if direction == TO_FIXED else "fixed"
-    start = run.get(role)
-    parent = start.GetParentTransformNode() if start is not None else None
-    if parent is None:
-        return local
-    if parent in (run.get("transform"), run.get("transform_back")):  # it was moved along itself
-        place = run.facts.get("places", {}).get(role)
-        matrix = None if place is None else place["to_world_ras"]
-        return local if matrix is None else apply_matrix(np.array(matrix), local)
-    to_world = local_to_world(start)
+    to_world = in_turn(_to_world(run, "moving" if direction == TO_FIXED else "fixed"))
     return np.array([to_world.TransformPoint(point) for point in local]).reshape(-1, 3)
 
 
@@ -132,21 +162,16 @@ def _local_points(node: slicer.vtkMRMLNode) -> np.ndarray:
 
 
 def _inside(node: slicer.vtkMRMLNode, identifier: str) -> np.ndarray:
-    """Return the voxels of a segment in its node's coordinates, (N, 3) RAS mm; about ``POINTS`` of them."""
+    """Return the voxels of a segment in its node's coordinates, (N, 3) RAS mm, about ``POINTS``; or of its surface."""
     labelmap, matrix = slicer.vtkOrientedImageData(), vtk.vtkMatrix4x4()
     if not node.GetBinaryLabelmapRepresentation(identifier, labelmap) or labelmap.GetNumberOfPoints() == 0:
-        return np.zeros((0, 3))
+        surface = closed_surface(node, identifier)
+        return np.zeros((0, 3)) if surface is None else points_of(surface)
     labelmap.GetImageToWorldMatrix(matrix)
     values = vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(labelmap.GetDimensions()[::-1])
     places = np.argwhere(values > 0)[:, ::-1]
     places = places[:: max(1, len(places) // POINTS)] + np.array(labelmap.GetExtent()[::2])
     return apply_matrix(slicer.util.arrayFromVTKMatrix(matrix), places)
-
-
-def put_under(nodes: list[slicer.vtkMRMLNode], transform: slicer.vtkMRMLTransformNode) -> None:
-    """Put nodes under a transform, in place of the one that they are under."""
-    for node in nodes:
-        node.SetAndObserveTransformNodeID(transform.GetID())
 
 
 def moved_copies(
@@ -156,10 +181,9 @@ def moved_copies(
 
     A volume keeps its unit and what it is (a dose); values are interpolated linearly, labels are the nearest ones.
     """
-    role = "fixed" if direction == TO_FIXED else "moving"
-    transform, reference = transform_for(scene, run, direction), run.get(role)
-    if reference is None and any(node.IsA("vtkMRMLVolumeNode") for node in nodes):
-        raise ValueError(f"The {role} volume of {run.name}, on whose grid copies are made, was removed from the scene.")
+    transform = transform_for(scene, run, direction)
+    any_volume = any(node.IsA("vtkMRMLVolumeNode") for node in nodes)
+    reference = _reference(scene, run, "fixed" if direction == TO_FIXED else "moving") if any_volume else None
     copies = []
     for node in nodes:
         name = scene.GenerateUniqueName(f"{node.GetName()} moved")
@@ -168,7 +192,8 @@ def moved_copies(
             copy.SetVoxelValueQuantity(node.GetVoxelValueQuantity())
             copy.SetVoxelValueUnits(node.GetVoxelValueUnits())
             for attribute in node.GetAttributeNames():
-                copy.SetAttribute(attribute, node.GetAttribute(attribute))
+                # The copy does not lie where its DICOM series was scanned.
+                copy.SetAttribute(attribute, None if attribute.startswith("DICOM.") else node.GetAttribute(attribute))
         else:
             copy = _cloned(scene, node, name)
             before = points_of(copy.GetPolyData()) if node.IsA("vtkMRMLModelNode") else None
@@ -180,7 +205,28 @@ def moved_copies(
                 array.SetName(DISPLACEMENT)
                 copy.GetPolyData().GetPointData().AddArray(array)
         copies.append(copy)
+    if reference is not None:
+        remove_node(scene, reference)
     return copies
+
+
+def _reference(scene: slicer.vtkMRMLScene, run: Run, role: str) -> slicer.vtkMRMLVolumeNode:
+    """Add a volume node on the grid of a volume of the run, where that lay in the world when it was registered.
+
+    Raises:
+        ValueError: the volume is gone, or lay under a transform that is not linear and so has no grid in the world.
+    """
+    node, to_world = run.get(role), _to_world(run, role)
+    if node is None:
+        raise ValueError(f"The {role} volume of {run.name}, on whose grid copies are made, was removed from the scene.")
+    if to_world is not None and not isinstance(to_world, vtk.vtkMatrix4x4):
+        raise ValueError(
+            f"{node.GetName()} is under a transform that is not linear, so that it has no grid in the world to make a "
+            "copy on. Harden the transform on it, and register again."
+        )
+    matrix = np.eye(4) if to_world is None else slicer.util.arrayFromVTKMatrix(to_world)
+    grid = Grid(node.GetImageData().GetDimensions(), FLIP @ matrix @ ijk_to_ras(node))
+    return add_volume(scene, Image(np.zeros(grid.shape_kji, np.uint8), grid), "grid")
 
 
 def _cloned(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode, name: str) -> slicer.vtkMRMLNode:

@@ -9,10 +9,10 @@ import slicer.util
 from ..metrics.content import content_of
 from ..types import Image
 from .display import add_legend, diverging_colors, set_range, windowed
-from .nodes import add_volume, grid_of, grid_part, image_from_node, resampled
-from .runs import Run, own, remove_node
+from .nodes import add_volume, grid_of, grid_part, image_from_node
+from .runs import Run, own
 from .scene import add_where, display_range
-from .world import placed_volume
+from .world import values_on_grid
 
 #: Attribute of a volume that was made by the windows of others: which windows these were.
 WINDOWS = "DeepReg.Windows"
@@ -136,15 +136,7 @@ class ReviewVolumes:
 
     def _on_grid(self, run: Run, node: slicer.vtkMRMLNode) -> np.ndarray:
         """Return one of the user's volumes, where it lies in the world, on the run's grid."""
-        placed = placed_volume(node).image
-        if placed.grid.same_as(grid_of(run.get("warped"))):
-            return placed.values
-        copy = add_volume(self.scene, placed, "copy")
-        on_grid = resampled(copy, run.get("warped"), None, "copy on the grid")
-        values = image_from_node(on_grid).values
-        for temporary in (copy, on_grid):
-            remove_node(self.scene, temporary)
-        return values
+        return values_on_grid(self.scene, node, run.get("warped"))
 
 
 def _windowed_by(run: Run) -> tuple[slicer.vtkMRMLVolumeNode, slicer.vtkMRMLVolumeNode]:
@@ -161,5 +153,7 @@ def _window(node: slicer.vtkMRMLVolumeNode) -> tuple[float, float]:
 
 
 def windows_of(run: Run) -> str:
-    """Return what a comparison by windows depends on."""
-    return " ".join(f"{value:.6g}" for node in _windowed_by(run) for value in _window(node))
+    """Return what a comparison by windows depends on: these, and the voxels, which another frame may have replaced."""
+    windows = [f"{value:.6g}" for node in _windowed_by(run) for value in _window(node)]
+    voxels = [run.get(role).GetImageData() for role in ("fixed", "moving", "warped") if run.get(role) is not None]
+    return " ".join([*windows, *(str(data.GetMTime()) for data in voxels if data is not None)])

@@ -7,6 +7,8 @@ The user's nodes are not changed; to undo a registration, remove its run.
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,16 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from ..geometry.points import apply_matrix
 from ..types import Field, Grid, Transform
 from .display import OWN_COLORS
 from .nodes import FLIP, grid_of, grid_part, ijk_to_ras
 
 MARK = "DeepReg.Run"
+#: Reference of the user's node that was put under a transform of a run, to the transform that it was under before.
+_BEFORE = "DeepReg.ParentBefore"
+#: About so many voxels tell whether a volume shows what it did.
+_COMPARED_VOXELS = 20_000
 #: What a run owns, and what the nodes are called after the run's name.
 OWNED = {
     "warped": "warped",
@@ -119,26 +126,55 @@ def place_of(node: slicer.vtkMRMLVolumeNode) -> dict[str, Any]:
     """Return where a volume lies, plain values.
 
     Returns:
-        to_world_ras, the (4, 4) matrix of its parent transforms, RAS mm, None if they are not linear; ijk_to_ras, that
-        from its voxels to its own coordinates; and its size_ijk.
+        to_world_ras, the (4, 4) matrix of its parent transforms, RAS mm, None if they are not linear; then points_ras,
+        where they take some points of its box, (27, 3) RAS mm; ijk_to_ras, that from its voxels to its own coordinates;
+        its size_ijk; and voxels, a checksum of some of them.
     """
-    image = node.GetImageData()
-    return {
-        "to_world_ras": matrix_to_world(node),
-        "ijk_to_ras": ijk_to_ras(node).tolist(),
-        "size_ijk": list(image.GetDimensions()) if image is not None else [0, 0, 0],
-    }
+    image, matrix, to_ras = node.GetImageData(), matrix_to_world(node), ijk_to_ras(node)
+    size = list(image.GetDimensions()) if image is not None else [0, 0, 0]
+    place = {"to_world_ras": matrix, "ijk_to_ras": to_ras.tolist(), "size_ijk": size, "voxels": _voxels(image)}
+    if matrix is None:
+        place["points_ras"] = _points_in_world(node, apply_matrix(to_ras, _corners(size)))
+    return place
+
+
+def _corners(size_ijk: Sequence[int]) -> np.ndarray:
+    """Return the corners of a box of voxels and what lies halfway between them, (27, 3)."""
+    steps = [np.linspace(0, max(0, n - 1), 3) for n in size_ijk]
+    return np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, 3)
+
+
+def _points_in_world(node: slicer.vtkMRMLVolumeNode, points_ras: np.ndarray) -> list[list[float]]:
+    to_world = vtk.vtkGeneralTransform()
+    node.GetParentTransformNode().GetTransformToWorld(to_world)
+    return [list(to_world.TransformPoint(point)) for point in points_ras]
+
+
+def _voxels(image: vtk.vtkImageData | None) -> int:
+    """Return a checksum of voxels that are spread over an image."""
+    scalars = image.GetPointData().GetScalars() if image is not None else None
+    if scalars is None:
+        return 0
+    values = vtk_to_numpy(scalars).ravel()
+    some = values[:: max(1, len(values) // _COMPARED_VOXELS)]
+    return zlib.crc32(some.astype(np.float32).tobytes())  # files may keep them in another type
 
 
 def is_where_it_was(run: Run, role: str) -> bool:
-    """Return whether the run's "fixed" or "moving" volume exists and lies where it was registered, in the world.
-
-    Under a transform that is not linear only its own grid is compared, and the transform taken to be the same.
-    """
+    """Return whether the run's "fixed" or "moving" volume exists and lies where it was registered, in the world."""
     node, then = run.get(role), run.facts.get("places", {}).get(role)
     if node is None or then is None:
         return node is not None
     return _alike(place_of(node), then)
+
+
+def shows_what_it_did(run: Run, role: str) -> bool:
+    """Return whether the run's "fixed" or "moving" volume, if it exists, has the voxels that were registered.
+
+    They are others where a sequence shows another frame, or where somebody edited many.
+    """
+    node, then = run.get(role), run.facts.get("places", {}).get(role, {}).get("voxels")
+    return node is None or then is None or _voxels(node.GetImageData()) == then
 
 
 def moving_is_where_it_was(run: Run) -> bool:
@@ -163,16 +199,23 @@ def _alike(first: dict[str, Any], second: dict[str, Any]) -> bool:
         return False
     if first["to_world_ras"] is None or second["to_world_ras"] is None:
         alike = first["to_world_ras"] is second["to_world_ras"]
+        points = [place.get("points_ras") for place in (first, second)]  # older results have none
+        alike = alike and (None in points or bool(np.allclose(*points, atol=1e-2)))
         return alike and bool(np.allclose(first["ijk_to_ras"], second["ijk_to_ras"], atol=1e-4))
     matrices = [np.array(place["to_world_ras"]) @ place["ijk_to_ras"] for place in (first, second)]
     return bool(np.allclose(*matrices, atol=1e-4))
 
 
 def check_fixed_place(run: Run) -> None:
-    """Raise ValueError where the fixed or the warped volume lies elsewhere than after the registration.
+    """Raise ValueError where the fixed or the warped volume lies elsewhere than after the registration, or is another.
 
     Also where both were moved alike: maps, places and the transform would not have been.
     """
+    if not shows_what_it_did(run, "fixed"):
+        raise ValueError(
+            f"{run.get('fixed').GetName()} has other voxels than when {run.name} was registered. Show what it was "
+            "(another frame of a sequence, say), or register again."
+        )
     fixed, warped, then = run.get("fixed"), run.get("warped"), run.facts.get("places", {}).get("fixed")
     moved = [node for node in (fixed, warped) if node is not None]
     if fixed is not None and is_where_it_was(run, "fixed"):
@@ -290,10 +333,36 @@ def rename(scene: slicer.vtkMRMLScene, run: Run, name: str) -> None:
         hierarchy.SetItemName(folder, name)
 
 
+def put_under(run: Run, nodes: Iterable[slicer.vtkMRMLNode], transform: slicer.vtkMRMLTransformNode) -> None:
+    """Put nodes of the user's under a transform of a run, in place of the one that they are under.
+
+    With the run's removal they are under that one again.
+    """
+    for node in nodes:
+        parent = node.GetParentTransformNode()
+        if parent not in (run.get("transform"), run.get("transform_back")):
+            node.SetNodeReferenceID(_BEFORE, parent.GetID() if parent is not None else None)
+        node.SetAndObserveTransformNodeID(transform.GetID())
+
+
+def _take_from_under(scene: slicer.vtkMRMLScene, run: Run) -> None:
+    """Put what is under the transforms of a run back under what it was under before."""
+    ours = [node for role in ("transform", "transform_back") if (node := run.get(role)) is not None]
+    for node in slicer.util.getNodesByClass("vtkMRMLTransformableNode", scene):
+        if node.GetParentTransformNode() in ours:
+            before = node.GetNodeReference(_BEFORE)
+            node.SetAndObserveTransformNodeID(before.GetID() if before is not None else None)
+            node.SetNodeReferenceID(_BEFORE, None)
+
+
 def remove(scene: slicer.vtkMRMLScene, run: Run, also_permanent: bool = False) -> bool:
-    """Remove a run and everything it owns; False when it is permanent and stays."""
+    """Remove a run and everything it owns; False when it is permanent and stays.
+
+    What was put under its transforms is again where it was before.
+    """
     if run.permanent and not also_permanent:
         return False
+    _take_from_under(scene, run)
     hierarchy, folder = _folder(scene, run)
     for _role, node in run.owned():
         item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0

@@ -26,7 +26,8 @@ def segment_array(node: slicer.vtkMRMLNode, identifier: str, volume: slicer.vtkM
     """Return a segment on the voxels of a volume node in the same coordinates, (K, J, I) bool; None if empty."""
     labelmap, on_volume = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
     if not node.GetBinaryLabelmapRepresentation(identifier, labelmap) or labelmap.GetNumberOfPoints() == 0:
-        return None
+        surface = closed_surface(node, identifier)
+        return None if surface is None else _inside_surface(surface, volume)
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     reference = slicer.vtkOrientedImageData()  # only its geometry is used
@@ -37,6 +38,38 @@ def segment_array(node: slicer.vtkMRMLNode, identifier: str, volume: slicer.vtkM
     )
     values = vtk_to_numpy(on_volume.GetPointData().GetScalars()).reshape(on_volume.GetDimensions()[::-1])
     return values > 0
+
+
+def closed_surface(node: slicer.vtkMRMLNode, identifier: str) -> vtk.vtkPolyData | None:
+    """Return the closed surface of a segment, as of an STL or an RT structure set, if it has one that is not empty."""
+    name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    surface = node.GetSegmentation().GetSegment(identifier).GetRepresentation(name)
+    return surface if surface is not None and surface.GetNumberOfPoints() else None
+
+
+def _inside_surface(surface: vtk.vtkPolyData, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """Return the voxels of a volume inside a closed surface in the same coordinates, (K, J, I) bool.
+
+    The node stays as it is, which Slicer's own conversion would add a label map to.
+    """
+    matrix, to_voxels = vtk.vtkMatrix4x4(), vtk.vtkTransform()
+    volume.GetRASToIJKMatrix(matrix)
+    to_voxels.SetMatrix(matrix)
+    placed = vtk.vtkTransformPolyDataFilter()
+    placed.SetInputData(surface)
+    placed.SetTransform(to_voxels)
+    stencil = vtk.vtkPolyDataToImageStencil()
+    stencil.SetInputConnection(placed.GetOutputPort())
+    size = volume.GetImageData().GetDimensions()
+    stencil.SetOutputWholeExtent(0, size[0] - 1, 0, size[1] - 1, 0, size[2] - 1)
+    drawn = vtk.vtkImageStencilToImage()
+    drawn.SetInputConnection(stencil.GetOutputPort())
+    drawn.SetInsideValue(1)
+    drawn.SetOutsideValue(0)
+    drawn.SetOutputScalarTypeToUnsignedChar()
+    drawn.Update()
+    inside: np.ndarray = vtk_to_numpy(drawn.GetOutput().GetPointData().GetScalars()).reshape(size[::-1]) > 0
+    return inside
 
 
 def add_segment(

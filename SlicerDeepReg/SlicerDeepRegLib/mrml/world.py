@@ -14,7 +14,8 @@ from vtk.util.numpy_support import vtk_to_numpy
 from ..geometry.labels import label_map
 from ..geometry.points import apply_matrix
 from ..types import GeometryError, Grid, Image, InputError, PointList
-from .nodes import FLIP, flipped, ijk_to_ras, in_turn
+from .nodes import FLIP, add_volume, flipped, grid_of, ijk_to_ras, image_from_node, in_turn, resampled
+from .runs import remove_node
 from .segments import segment_array, segments_of
 
 
@@ -67,6 +68,21 @@ def placed_volume(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode
         to_world.GetInverse(),
         f"{node.GetName()} was resampled to where {names} puts it: that transform is not linear.",
     )
+
+
+def values_on_grid(
+    scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLVolumeNode, reference: slicer.vtkMRMLVolumeNode
+) -> np.ndarray:
+    """Return a volume, where it lies in the world, on the grid of another one, which is under no transform."""
+    placed = placed_volume(node).image
+    if placed.grid.same_as(grid_of(reference)):
+        return placed.values
+    copy = add_volume(scene, placed, "copy")
+    on_grid = resampled(copy, reference, None, "copy on the grid")
+    values = image_from_node(on_grid).values
+    for temporary in (copy, on_grid):
+        remove_node(scene, temporary)
+    return values
 
 
 def grid_in_world(node: slicer.vtkMRMLNode, initial: slicer.vtkMRMLTransformNode | None = None) -> Grid | None:

@@ -84,6 +84,18 @@ class Choice:
         ]
         return [node for node in nodes if node is not None]
 
+    def of_moving(self) -> list[Any]:
+        """Return the moving volume and everything that was chosen for it."""
+        nodes = [
+            self.moving,
+            self.moving_mask,
+            self.moving_segmentation,
+            self.moving_points,
+            self.moving_excluded,
+            self.moving_surface,
+        ]
+        return [node for node in nodes if node is not None]
+
 
 #: Findings that the worker settles by itself, because it knows better or can take a faster preset: warnings here.
 SETTLED_BY_WORKER = {"memory": "", "gpu_memory": "Otherwise a faster preset will be tried."}
@@ -111,7 +123,7 @@ def findings(
     if choice.start and (choice.fixed_points is None or choice.moving_points is None):
         text = "The registration should start from landmarks, but none are chosen."
         found.insert(0, Finding("error", text, "Choose point lists, or start from the volumes.", "fixed_points"))
-    found = _about_guidance(choice) + _about_outputs(choice) + found
+    found = _about_guidance(choice) + _about_outputs(choice) + _about_names(choice) + found
     return found + [Finding("note", note, control="moving_labels") for note in _how_labels_compare(choice)]
 
 
@@ -134,29 +146,59 @@ def _about_guidance(choice: Choice) -> list[Finding]:
     return found
 
 
+def _about_names(choice: Choice) -> list[Finding]:
+    """Return a warning where two segmentations have no name of a structure in common."""
+    pair = choice.fixed_segmentation, choice.moving_segmentation
+    if any(node is None or not node.IsA("vtkMRMLSegmentationNode") for node in pair):
+        return []
+    names = [[name for _identifier, name in segments_of(node)] for node in pair]
+    if not all(names) or set(names[0]) & set(names[1]):
+        return []
+    listed = ["; ".join([*some[:3], *(["..."] if len(some) > 3 else [])]) for some in names]
+    text = (
+        f"The segmentations have no structure in common: the fixed one has {listed[0]}, the moving one {listed[1]}. "
+        "Their structures are not compared."
+    )
+    return [Finding("warning", text, "Give the same structures the same names.", "moving_labels")]
+
+
 def _about_outputs(choice: Choice) -> list[Finding]:
     """Return errors where the result would overwrite what it is made from, or another result."""
     found = []
     remedy = "Choose another one, or Create new."
     for what, node in (("volume", choice.output_volume), ("transform", choice.output_transform)):
-        for run in runs(slicer.mrmlScene) if node is not None else ():
-            if any(run.get(role) is node for role in OWNED):
-                text = f"The output {what} belongs to the result {run.name}, which it would overwrite."
-                found.append(Finding("error", text, remedy, f"output_{what}"))
-    if choice.output_volume is not None and choice.output_volume in choice.nodes():
-        text = "The output volume is an input of the registration, which it would overwrite."
-        found.append(Finding("error", text, remedy, "output_volume"))
-    if choice.output_transform is not None:
-        parents = []
-        for node in choice.nodes():
-            parent = node if node is choice.initial else node.GetParentTransformNode()
-            while parent is not None:
-                parents.append(parent)
-                parent = parent.GetParentTransformNode()
-        if choice.output_transform in parents:
-            text = "The output transform is an input of the registration, or moves one, and would be overwritten."
-            found.append(Finding("error", text, remedy, "output_transform"))
+        text = None if node is None else _overwritten(choice, what, node)
+        if text is not None:
+            found.append(Finding("error", text, remedy, f"output_{what}"))
     return found
+
+
+def _overwritten(choice: Choice, what: str, node: Any) -> str | None:
+    """Return what an output node is already, and would not be any more; None for nothing."""
+    if what == "volume" and node in choice.nodes():
+        return "The output volume is an input of the registration, which it would overwrite."
+    if what == "transform" and node in _transforms_of(choice):
+        return "The output transform is an input of the registration, or moves one, and would be overwritten."
+    for run in runs(slicer.mrmlScene):
+        if any(run.get(role) is node for role in OWNED):
+            return f"The output {what} belongs to the result {run.name}, which it would overwrite."
+        for role in ("fixed", "moving"):
+            if run.get(role) is node:
+                return (
+                    f"The output volume is the {role} volume of the result {run.name}, which could not be judged then."
+                )
+    return None
+
+
+def _transforms_of(choice: Choice) -> list[Any]:
+    """Return the transforms that move what a registration depends on, and the one that it starts from."""
+    parents = []
+    for node in choice.nodes():
+        parent = node if node is choice.initial else node.GetParentTransformNode()
+        while parent is not None:
+            parents.append(parent)
+            parent = parent.GetParentTransformNode()
+    return parents
 
 
 def _for_panel(finding: Finding) -> Finding:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
-from ..checks.series import check_series
+from ..checks.series import check_series, notes_of_several
 from ..mrml.series import SeriesNodes, add_series, check_not_moved, colors_of, frames_of
 from ..mrml.world import Placed, labels_of, points_in_world
 from ..types import AUTOMATIC, CHAINS, PERSON, InputError, Request, Series
@@ -137,7 +138,9 @@ class Follower:
                 there = segmentation is not None and segmentation.IsA("vtkMRMLSegmentationNode")
                 colors = colors_of(segmentation, job.label_names) if there else None
                 job.nodes = add_series(slicer.mrmlScene, sequence, found, job.label_names, colors, job.point_names)
-                self._end("")
+                said = notes_of_several((_("frame {number}").format(number=one.number + 1), one.notes) for one in found)
+                done = _("The frames were registered.")
+                self._end(" ".join([done, *said]))
         except Exception as error:  # whatever it is, the user must be told
             self._end(
                 f"The result of {name} could not be added to the scene ({error}). Register it again.", failed=True

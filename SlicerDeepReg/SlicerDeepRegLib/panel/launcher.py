@@ -205,7 +205,7 @@ class Launcher:
             if following.failed:
                 context.error(_(following.text))
             else:
-                context.say(_(following.text) if following.text else _("The frames were registered."))
+                context.say(following.text)
         for section in context.sections:
             section.followed(following)
 

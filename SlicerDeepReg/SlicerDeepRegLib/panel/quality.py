@@ -34,6 +34,7 @@ STATUS_WORDS = {
     RED: (_("Out of tolerance"), "#d43a3a"),
     GRAY: (_("Not measured"), "#8a8f98"),
 }
+UNMEASURED = _("not measured: measuring did not end")
 #: The names of the measures, translated.
 MEASURES = {
     LANDMARKS: _("Landmarks (TRE)"),
@@ -65,6 +66,8 @@ def run_statuses(run: Run) -> list[Status]:
     if both_ways is not None:
         measured = {status.name: status for status in statuses(both_ways, facts["spacing_mm"])}
         kept = [measured[CONSISTENCY] if status.name == CONSISTENCY else status for status in kept]
+    if not facts.get("is_measured", True):
+        kept = [dataclasses.replace(status, value=UNMEASURED) if status.color == GRAY else status for status in kept]
     return [dataclasses.replace(status, name=MEASURES.get(status.name, status.name)) for status in kept]
 
 

@@ -20,7 +20,7 @@ from ..mrml.figures import images_of
 from ..mrml.nodes import grid_of
 from ..mrml.png import grab
 from ..mrml.review import ARRANGED, Review
-from ..mrml.runs import Run, transform_of
+from ..mrml.runs import Run, is_where_it_was, shows_what_it_did, transform_of
 from ..mrml.shots import beside, shots
 from ..preparation.planes import planes_of
 from ..report import paper
@@ -78,21 +78,19 @@ def ask_animation() -> Path | None:
     """Ask for the file of an animation, a .gif or an .mp4; None if the user cancels."""
     kinds = "GIF (*.gif);;MP4 (*.mp4)" if can_write_mp4() else "GIF (*.gif)"
     chosen = _ask_file(_("Animation"), "registration.gif", kinds)
-    if chosen is None:
-        return None
-    return chosen if chosen.suffix.lower() in (".gif", ".mp4") else chosen.with_suffix(".gif")
+    return _ending(chosen, ".gif", ".mp4")
 
 
 def ask_dicom() -> Path | None:
     """Ask for the file of the DICOM object; None if the user cancels."""
     chosen = _ask_file(_("DICOM registration"), "registration.dcm", "DICOM (*.dcm)")
-    return chosen.with_suffix(".dcm") if chosen is not None else None
+    return _ending(chosen, ".dcm")
 
 
 def ask_table() -> Path | None:
     """Ask for the file of a table; None if the user cancels."""
     chosen = _ask_file(_("Table of the results"), "results.csv", "CSV (*.csv)")
-    return chosen.with_suffix(".csv") if chosen is not None else None
+    return _ending(chosen, ".csv")
 
 
 def write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
@@ -103,6 +101,21 @@ def write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
     """
     with whole_file(path) as private, open(private, "w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows(rows)
+
+
+def _ending(chosen: Path | None, ending: str, *others: str) -> Path | None:
+    """Return a chosen file with an ending that it needs.
+
+    None where the user has not chosen one, or where a file is there with the ending and may not be replaced: the dialog
+    asked about the name without it.
+    """
+    if chosen is None or chosen.suffix.lower() in (ending, *others):
+        return chosen
+    complete = chosen.with_name(chosen.name + ending)
+    question = _("{path} is there already. Replace it?").format(path=complete)
+    if complete.exists() and not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("DeepReg")):
+        return None
+    return complete
 
 
 def _ask_file(title: str, name: str, kinds: str) -> Path | None:
@@ -118,6 +131,11 @@ def dicom_series(run: Run) -> tuple[Series, Series]:
         InputError: a volume did not come from DICOM or was moved since, both are of different patients, or pydicom is
             missing.
     """
+    for role in ("fixed", "moving"):
+        node = run.get(role)
+        if node is not None and not (is_where_it_was(run, role) and shows_what_it_did(run, role)):
+            text = _("{name} is not what it was, or not where it was, when {run} was registered. Register again.")
+            raise InputError(text.format(name=node.GetName(), run=run.name))
     fixed, moving = (_series_of(run.get(role), role) for role in ("fixed", "moving"))
     if run.facts.get("world_to_local_ras") != np.eye(4).tolist():
         raise InputError(
@@ -158,11 +176,17 @@ def _series_of(node: Any, role: str) -> Series:
         )
         raise InputError(text.format(name=node.GetName()))
     if node.GetParentTransformNode() is not None:
-        text = _("{name} is under a transform; DICOM refers to its original position. Remove the transform first.")
+        text = _(
+            "{name} is under a transform; DICOM refers to its original position. Remove the transform, and register "
+            "again."
+        )
         raise InputError(text.format(name=node.GetName()))
     series = read_series([Path(file) for file in files], f"{role} volume")
     if series.off_mm(grid_of(node)) > MOVED_MM:
-        text = _("{name} was moved from where its DICOM series was scanned. Load the series again, and register that.")
+        text = _(
+            "{name} does not lie where its DICOM series was scanned: it was moved, or its slices are not evenly "
+            "spaced. If it was moved, load the series again and register that; else use slicerdeepreg register --dicom."
+        )
         raise InputError(text.format(name=node.GetName()))
     return series
 

@@ -36,10 +36,8 @@ def files_and_images_of(request: Request) -> dict[str, Source]:
     return sources
 
 
-def provenance(
-    checksums: dict[str, str], device: torch.device, similarity: str, pair: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return versions, device, threads, the metric that was used, what the pair was taken for and checksums."""
+def where_it_ran() -> dict[str, Any]:
+    """Return the versions of what computes, and the platform."""
     return {
         "versions": {
             "SlicerDeepReg": __version__,
@@ -49,6 +47,15 @@ def provenance(
             "numpy": np.__version__,
         },
         "platform": platform.platform(),
+    }
+
+
+def provenance(
+    checksums: dict[str, str], device: torch.device, similarity: str, pair: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return versions, device, threads, the metric that was used, what the pair was taken for and checksums."""
+    return {
+        **where_it_ran(),
         "device": devices.describe(device),
         "threads": torch.get_num_threads(),
         "similarity": similarity,

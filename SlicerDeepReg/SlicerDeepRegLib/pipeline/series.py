@@ -17,7 +17,7 @@ from ..checks.series import check_series, check_truth
 from ..geometry.points import fixed_to_moving, points_before
 from ..metrics.labels import dice_by_label, voxels_by_label
 from ..preparation.resample import warp_back
-from ..types import FrameResult, Image, Progress, ProgressCallback, Request, Result, Series, Transform
+from ..types import FrameResult, Image, InputError, Progress, ProgressCallback, Request, Result, Series, Transform
 from .register import register
 
 
@@ -54,17 +54,18 @@ def register_series(
                 report(Progress(fraction, f"{frames[number].name}, {progress.stage}", progress.loss))
 
         neighbor = number - 1 if number > reference else number + 1
-        result = each(
-            dataclasses.replace(
-                series.request,
-                fixed=frames[number],
-                moving=frames[reference],
-                moving_labels=series.labels,
-                fixed_labels=None,
-                initial=found.get(neighbor) if series.chain == "neighbor" else None,
-            ),
-            told,
+        request = dataclasses.replace(
+            series.request,
+            fixed=frames[number],
+            moving=frames[reference],
+            moving_labels=series.labels,
+            fixed_labels=None,
+            initial=found.get(neighbor) if series.chain == "neighbor" else None,
         )
+        try:
+            result = each(request, told)
+        except InputError as error:
+            raise InputError(f"{frames[number].name}, registered to {frames[reference].name}: {error}") from error
         found[number] = result.transform
         yield FrameResult(
             number,
@@ -72,6 +73,7 @@ def register_series(
             result.warped_labels,
             warp_back(frames[number], frames[reference], result.transform),
             _measured(series, number, result, result.warped_labels, truth),
+            result.notes,
         )
 
 
@@ -93,7 +95,7 @@ def _measured(
         there = points if transform is None else points_before(transform, points)
         for n, length in enumerate(np.linalg.norm(there - points, axis=1), 1):
             values[f"point_{n}_mm"] = float(length)
-    if transform is not None and transform.field is not None and brought is not None and (brought.values > 0).any():
+    if transform is not None and brought is not None and (brought.values > 0).any():
         inside = np.argwhere(brought.values > 0)[:: max(1, int((brought.values > 0).sum() // 5000))]
         places = inside[:, ::-1] @ brought.grid.ijk_to_lps[:3, :3].T + brought.grid.ijk_to_lps[:3, 3]
         values["motion_mm"] = float(np.linalg.norm(fixed_to_moving(transform, places) - places, axis=1).mean())

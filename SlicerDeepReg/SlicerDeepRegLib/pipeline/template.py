@@ -25,7 +25,7 @@ from ..preparation.gaps import without_gaps
 from ..preparation.intensity import robust_range, scaled
 from ..preparation.resample import resample, warp_image, warp_labels
 from ..processes.memory import check_room
-from ..types import Field, Grid, Image, InputError, Progress, ProgressCallback, Request, Transform
+from ..types import Field, Grid, Image, InputError, Progress, ProgressCallback, Request, Result, Transform
 from ..warping.inverse import inverse_of_field
 from .register import register
 
@@ -47,6 +47,7 @@ class Round:
         change_mm: how far the template of the round before was from the mean shape, mean over its voxels.
         spread_mm: how far people are from the template, root mean square over its voxels.
         dice: mean overlap of the labels of the cohort, on the template, with ``labels``; or None.
+        notes: sentences about the registration of each image.
     """
 
     number: int
@@ -56,6 +57,7 @@ class Round:
     change_mm: float
     spread_mm: float
     dice: float | None
+    notes: tuple[tuple[str, ...], ...]
 
 
 def check_cohort(images: Sequence[Image], labels: Sequence[Image], rounds: int, start: int) -> None:
@@ -109,7 +111,7 @@ def make_template(
     template = Image(resample(unit[start - 1], grid), grid, "template")
     device = choose(request.device)
     for number in range(1, rounds + 1):
-        found = []
+        found, notes = [], []
         for n, image in enumerate(images):
 
             def told(progress: Progress, done: int = (number - 1) * len(images) + n, number: int = number) -> None:
@@ -119,8 +121,13 @@ def make_template(
                     report(Progress(fraction, f"{which}, {progress.stage}", progress.loss))
 
             asked = dataclasses.replace(request, fixed=template, moving=image, fixed_labels=None, moving_labels=None)
-            transform = register(dataclasses.replace(asked, measure=False), told).transform
+            try:
+                result = register(dataclasses.replace(asked, measure=False), told)
+            except InputError as error:
+                raise InputError(f"Round {number}, {image.name}, registered to the template: {error}") from error
+            transform = result.transform
             found.append(Transform(transform.linear_lps, transform.field))  # its inverse is that of another template
+            notes.append((*result.notes, *_contrast(result)))
         shape = np.zeros((*grid.shape_kji, 3), np.float32)
         for transform in found:
             shape += _shape(transform, grid) / len(found)
@@ -137,7 +144,15 @@ def make_template(
             float(np.linalg.norm(shape, axis=-1).mean()),
             float(np.sqrt(np.mean([(_shape(one, grid) ** 2).sum(-1).mean() for one in transforms]))),
             None if agreed is None else float(np.mean([_overlap(agreed, one) for one in brought])),
+            tuple(notes),
         )
+
+
+def _contrast(result: Result) -> list[str]:
+    """Say where an image was found to be of another contrast than the template."""
+    if result.provenance["pair"].get("modality") != "different":
+        return []
+    return ["Its contrast is not that of the template: an average of both shows neither. Leave it out."]
 
 
 def _grid(first: Image) -> Grid:

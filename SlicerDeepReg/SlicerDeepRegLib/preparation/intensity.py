@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from ..metrics.content import background_level
+
 #: Values this far outside the robust range, as a part of its width, are outliers.
 OUTLIER = 0.5
 #: About so many voxels tell that range.
@@ -62,15 +64,6 @@ def scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """float32, ``low`` to 0, ``high`` to 1, cut at both ends."""
     result = (values.astype(np.float32) - np.float32(low)) * np.float32(1 / (high - low))
     return np.clip(result, 0, 1, out=result)
-
-
-def background_level(values: np.ndarray) -> float:
-    """Return the value that fills the outside of a stripped or padded image: the minimum, if it is frequent.
-
-    Returns minus infinity when the minimum is not shared by at least one voxel in a hundred.
-    """
-    lowest = values.min()
-    return float(lowest) if np.count_nonzero(values == lowest) >= values.size / 100 else -np.inf
 
 
 def match_quantiles(moving: np.ndarray, fixed: np.ndarray, inside: np.ndarray, bins: int = 64) -> np.ndarray:

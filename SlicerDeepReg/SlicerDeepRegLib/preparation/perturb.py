@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..geometry.points import voxel_centers_lps
+from ..metrics.content import background_of
 from ..types import Grid, Image
 
 #: Deviation of the shift along each axis, in voxels of the moving image (of its longest side), and of the turn.
@@ -43,7 +44,7 @@ def noise_of(image: Image) -> float:
     out, because a background that was set to one value has no noise.
     """
     values = image.values.astype(np.float32)
-    inside = values > values.min()
+    inside = values > background_of(values)
     found = []
     for axis in range(3):
         if values.shape[axis] < 3:
@@ -62,7 +63,7 @@ def _another_look(image: Image, random: np.random.Generator) -> np.ndarray:
     place = 2 * np.pi * (voxel_centers_lps(image.grid) - image.grid.center_lps_mm) / _extent_mm(image.grid)
     wave = np.cos(0.5 * place @ random.normal(size=3) + random.uniform(0, 2 * np.pi))
     noise = random.normal(size=values.shape).astype(np.float32) * np.float32(sigma)
-    lowest = values.min()
+    lowest = background_of(values)
     looked = lowest + (values - lowest) * (1 + GAIN * wave.astype(np.float32)) + noise
     return np.where(values > lowest, looked, values)  # a background of one value stays one
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..geometry.grids import content_box, oriented, resized, triple, with_voxels
 from ..geometry.points import apply_matrix
+from ..metrics.content import background_level
 from ..types import Grid, Image, InputError
-from .intensity import background_level, robust_range, scaled
+from .intensity import robust_range, scaled
 from .resample import resample
 from .working import CROP_MARGIN
 

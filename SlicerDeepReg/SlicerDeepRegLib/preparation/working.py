@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from ..geometry.fields import to_lps
 from ..geometry.grids import box_of_other, content_box, level_size, oriented, padded, resized, triple, with_voxels
 from ..geometry.points import apply_matrix
+from ..metrics.content import background_level
 from ..similarity import similarity
 from ..types import Channels, Field, Grid, Guidance, Image, ImagePair, InputError
 from . import intensity
@@ -286,7 +287,7 @@ def _crop(pair: ImagePair, linear_lps: np.ndarray) -> Grid:
     Of a head that is compared with a crop of one, that is where the crop lies: nothing is known of the rest.
     """
     fixed, mask = pair.fixed, pair.fixed_mask
-    content = fixed.values > intensity.background_level(fixed.values)
+    content = fixed.values > background_level(fixed.values)
     if mask is not None:
         content = content & mask if (content & mask).any() else mask
     box = box_of_other(fixed.grid, pair.moving.grid, np.linalg.inv(linear_lps))

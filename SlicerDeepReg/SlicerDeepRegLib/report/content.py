@@ -96,7 +96,7 @@ def content_of(
     return Content(
         title,
         _summary(facts),
-        overall(lines),
+        overall(lines, facts.get("is_measured", True)),
         lines,
         tuple(pictures),
         tables,

@@ -110,7 +110,10 @@ def _known(planes: Mapping[str, np.ndarray], name: str, key: str) -> bool:
 
 
 def _limits(planes: Sequence[np.ndarray]) -> tuple[float, float]:
-    low, high = np.percentile(np.concatenate([values.ravel() for values in planes]), (0.5, 99.5))
+    together = np.concatenate([values[np.isfinite(values)] for values in planes])
+    if not len(together):
+        return 0.0, 1.0
+    low, high = np.percentile(together, (0.5, 99.5))
     return float(low), float(max(high, low + 1e-6))
 
 
@@ -130,16 +133,16 @@ def _panel(
         if name in one
     }
     if key in scaled:
-        return _gray(_enlarged(scaled[key], one, scale))
+        return _gray(_enlarged(np.nan_to_num(scaled[key]), one, scale))
     if key.startswith("difference"):
         other = scaled["linear" if key.endswith("before") else "warped"]
-        return _diverging(_enlarged(other - scaled["fixed"], one, scale))
+        return _diverging(_enlarged(np.nan_to_num(other - scaled["fixed"]), one, scale))  # no data is no difference
     if key == "jacobian":
         values = _enlarged(one["jacobian"], one, scale)
         panel = _diverging(np.log(np.maximum(values, 1e-6)) / LIMIT)
         panel[values <= 0] = FOLD
         return panel
-    panel = _gray(0.5 * _enlarged(scaled["warped"], one, scale))
+    panel = _gray(0.5 * _enlarged(np.nan_to_num(scaled["warped"]), one, scale))
     panel[_lines(one, step_mm, scale, panel.shape[:2])] = LINES
     return panel
 

@@ -139,6 +139,7 @@ def _write_frame_result(one: FrameResult, arrays: Arrays) -> dict[str, Any]:
     if one.transform is not None:
         values["linear_lps"] = one.transform.linear_lps.tolist()
         values["field"] = _write_field(one.transform.field, arrays, f"field{one.number}")
+    values["notes"] = list(one.notes)
     values["labels"] = _optional(one.labels, arrays, f"labels{one.number}")
     values["stabilized"] = _write_image(one.stabilized, arrays, f"stabilized{one.number}")
     return values
@@ -157,6 +158,7 @@ def read_frame_results(values: list[dict[str, Any]], folder: Path) -> list[Frame
                 None if labels is None else _read_image(labels, folder),
                 _read_image(one["stabilized"], folder),
                 one["measured"],
+                tuple(one["notes"]),
             )
         )
     return found

@@ -61,7 +61,18 @@ def test_a_registration_is_repeated_to_the_last_bit(done, capsys, tmp_path):
     assert then["request"]["fixed"] == "fixed.nii.gz" and str(done) not in json.dumps([then, now])
 
 
-def test_it_computes_on_as_many_threads_as_then(done, beside):
+def test_the_result_that_is_repeated_is_not_replaced(done, capsys):
+    kept = {path.name: path.read_bytes() for path in (done / "out").iterdir()}
+    assert repeat(done / "out" / "result.json", "--output", done / "out") == 2
+    assert "would replace the one that it is compared with" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (done / "out").iterdir()} == kept
+
+
+def test_it_computes_on_as_many_threads_as_then(done, beside, monkeypatch):
+    def begun(request, quiet):
+        raise InputError(f"{torch.get_num_threads()} threads")
+
+    monkeypatch.setattr("SlicerDeepRegLib.commands.register.registered", begun)
     described, here = json.loads((done / "out" / "result.json").read_text(encoding="utf-8")), torch.get_num_threads()
     described["provenance"]["threads"] = here + 1
     (beside / "result.json").write_text(json.dumps(described))
@@ -101,7 +112,8 @@ def test_inputs_that_moved_are_named_and_others_refused(done, capsys, beside):
 
 def written(request, sha256=()):
     """A result.json with a request."""
-    return json.dumps({"request": request, "provenance": {"sha256": dict(sha256)}, "outputs_sha256": {}})
+    outputs = {"transform": "0"}
+    return json.dumps({"request": request, "provenance": {"sha256": dict(sha256)}, "outputs_sha256": outputs})
 
 
 @pytest.mark.parametrize(
@@ -111,6 +123,9 @@ def written(request, sha256=()):
         ("[" * 100_000, "not valid JSON"),
         ("{}", "lacks request"),
         (written({}), "no fixed or moving image"),
+        (written({"fixed": "a", "moving": "b", "settings": [1]}), "or its settings"),
+        (written({}).replace('{"sha256": {}}', '{"sha256": [1]}'), "lacks the checksums of its inputs"),
+        (written({}).replace('{"transform": "0"}', "{}"), "nothing can be compared"),
         (written({"fixed": "a", "moving": "b", "x": 1}), "another version"),
         (written({"fixed": "<a>", "moving": "b"}, {"fixed": "0"}), "does not record the file of the fixed"),
         (written({"fixed": "a", "moving": "b", "preset": "most"}), "preset must be one of"),

@@ -8,6 +8,7 @@ from helpers.scans import films, folder_of_scans, scan, write_csv
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.experiments.papers import DataSet, papers
 from SlicerDeepRegLib.experiments.printed import COLUMNS, shown_figure
+from SlicerDeepRegLib.experiments.run import lacks_distances
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.methods import method
 from SlicerDeepRegLib.metrics import METRICS
@@ -31,7 +32,7 @@ def test_every_row_can_be_asked_for(name, table):
             with_changes(texts, card, GENERAL["general"])
         for data, figures in row.published.items():
             assert data in chosen.test and set(figures) <= set(chosen.metrics), row.title
-            assert all(shown_figure(metric, figure) for metric, figure in figures.items())
+            assert all(shown_figure(figure) for figure in figures.values())
 
 
 def test_structures_have_their_names_in_plots():
@@ -169,8 +170,29 @@ def test_a_table_is_trained_evaluated_and_printed_beside_the_papers_figures(smal
     assert "training on" not in again and (model / "weights.safetensors").stat().st_mtime_ns == trained
     assert main([*arguments(data, "unfolding", "6", out), "--rows", "1", "--scale", "0.4"]) == 2
     assert "scale was 0.5 and is now 0.4. Give what it had, or another --output" in capsys.readouterr().err
+    other = [*arguments(data, "unfolding", "6", out), "--rows", "1", "--scale", "0.5", "--labels", "lpba40=*_seg*"]
+    assert main(other) == 2 and "labels was None and is now *_seg*" in capsys.readouterr().err
+    for changed in (["--steps", "3"], ["--size", "24", "24", "24"]):  # not taken for the answer to another question
+        assert main([*call, *changed]) == 1
+        assert "holds another training" in capsys.readouterr().out
     assert main([*arguments(data, "unfolding", "6", out), "--rows", "1", "--scale", "0.5", "--slurm"]) == 0
     assert "#SBATCH --array=1-1" in capsys.readouterr().out
+
+
+def test_a_row_that_another_table_measured_without_distances_is_measured_again():
+    measured = {"outcomes": [{"metrics": {"after": {"dice": 0.5}}}]}
+    assert lacks_distances(("dice", "assd_mm"), measured) and not lacks_distances(("dice",), measured)
+    measured["outcomes"][0]["metrics"]["after"]["hd95_mm"] = 1.0
+    assert not lacks_distances(("dice", "hd_mm"), measured)
+
+
+def test_a_folder_has_no_pairs_that_were_given(small, data, tmp_path, capsys):
+    call = [*arguments(data, "fmirnet", "6", tmp_path / "out"), "--rows", "1"]
+    call[call.index(f"sliver={data / 'volumes.csv'}")] = f"sliver={data / 'volumes'}"
+    assert main(call) != 0
+    printed = capsys.readouterr()
+    assert "its pairs are given, not drawn. Give a .csv of them" in printed.err + printed.out
+    assert not list((tmp_path / "out").glob("models/*"))
 
 
 def test_a_segmentation_is_measured_beside_those_without_registration(small, data, tmp_path, capsys):

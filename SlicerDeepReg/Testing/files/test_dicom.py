@@ -10,13 +10,13 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from helpers.cases import Case
-from helpers.dicom import applied, write_series
-from helpers.geometry import AFFINE, OBLIQUE, make_grid
+from helpers.dicom import applied, write_enhanced, write_series
+from helpers.geometry import AFFINE, OBLIQUE, make_grid, rotation
 from helpers.images import smooth_field
 from SlicerDeepRegLib.commands import main
-from SlicerDeepRegLib.files.dicom import Series, check_patient, read_folder, write_registration
+from SlicerDeepRegLib.files.dicom import Series, check_patient, read_folder, read_series, write_registration
 from SlicerDeepRegLib.geometry.points import apply_matrix, fixed_to_moving
-from SlicerDeepRegLib.types import InputError, Transform
+from SlicerDeepRegLib.types import Grid, InputError, Transform
 
 
 @pytest.fixture(scope="module")
@@ -230,3 +230,14 @@ def test_the_series_that_was_chosen_is_the_one_that_is_referred_to(tmp_path, pla
     assert {len(one.instances) for one in (first, second)} == {
         image.grid.size_ijk[2] for image in (plain_case.fixed, plain_case.moving)
     }
+
+
+def test_frames_of_one_file_say_where_they_were_scanned(tmp_path, plain_case):
+    """An enhanced file that was moved is noticed as a series of files is."""
+    image = plain_case.fixed
+    series = read_series([write_enhanced(tmp_path / "scan.dcm", image, range(image.grid.size_ijk[2]))], "fixed image")
+    assert len(series.positions_lps_mm) == image.grid.size_ijk[2] and series.off_mm(image.grid) < 0.01
+    shifted, turned = np.eye(4), np.eye(4)
+    shifted[0, 3], turned[:3, :3] = 30.0, rotation([0, 0, 20])
+    for change in (shifted, turned):
+        assert series.off_mm(Grid(image.grid.size_ijk, change @ image.grid.ijk_to_lps)) > 5

@@ -5,7 +5,7 @@ import pytest
 from helpers.geometry import AFFINE, rotation
 from SlicerDeepRegLib.anatomy import MEAN_CENTERS_MM, STRUCTURE_BY_NUMBER, VOLUMES_ML
 from SlicerDeepRegLib.geometry.points import apply_matrix
-from SlicerDeepRegLib.geometry.structures import brain_evidence, distance_between, motion_between
+from SlicerDeepRegLib.geometry.structures import brain_evidence, cut_cm2, distance_between, motion_between
 
 MEAN = {number: np.array(center) for number, center in MEAN_CENTERS_MM.items()}
 VOLUMES = {number: float(np.sqrt(least * most)) for number, (least, most) in VOLUMES_ML.items()}
@@ -49,9 +49,21 @@ def test_a_brain_of_another_size_and_pose_is_one():
     assert evidence.is_brain and evidence.scale == pytest.approx(0.85, abs=0.03) and evidence.plausible == 1
 
 
-@pytest.mark.parametrize("fault", ["sides", "places", "volumes", "confidence", "size", "few", "moves", "information"])
+def test_what_lies_on_a_side_of_an_image_is_measured_there():
+    shown = np.zeros((6, 5, 4), bool)
+    shown[1:, 1:4, 1:3] = True  # on the last of the six slices: 3 x 2 voxels
+    turned = np.eye(4)
+    turned[:3, :3] = rotation([10, 20, 30]) @ np.diag([10.0, 20.0, 5.0])
+    assert cut_cm2(shown, turned) == pytest.approx(3 * 2 * 2.0) and cut_cm2(shown[:5], np.eye(4)) == pytest.approx(0.06)
+    shown[-1] = False
+    assert cut_cm2(shown, turned) == 0
+
+
+@pytest.mark.parametrize(
+    "fault", ["sides", "places", "volumes", "confidence", "size", "few", "moves", "information", "cut"]
+)
 def test_what_speaks_against_a_brain(fault):
-    centers, volumes, confidence, again, information = dict(MEAN), dict(VOLUMES), 0.9, None, 0.3
+    centers, volumes, confidence, again, information, cut = dict(MEAN), dict(VOLUMES), 0.9, None, 0.3, 0.0
     if fault == "sides":
         centers = {n: MEAN[STRUCTURE_BY_NUMBER[n].mirror] for n in MEAN}
     elif fault == "places":
@@ -64,10 +76,12 @@ def test_what_speaks_against_a_brain(fault):
         centers = moved(np.diag([0.5, 0.5, 0.5, 1]))
     elif fault == "information":
         information = 0.03
+    elif fault == "cut":
+        cut = 100.0
     elif fault == "moves":
         again = {n: center + [12, 12, 12] for n, center in MEAN.items()}
     else:
         centers = {n: MEAN[n] for n in (10, 49, 16)}
     moved_mm = distance_between(centers, again or centers)
-    assert not brain_evidence(centers, moved_mm, volumes, confidence, information).is_brain
+    assert not brain_evidence(centers, moved_mm, volumes, confidence, information, cut).is_brain
     assert brain_evidence(MEAN, 0.0, VOLUMES, 0.9, 0.3).is_brain

@@ -269,3 +269,16 @@ def test_a_linear_method_is_an_answer_of_its_own(model):
     assert error.mean() < 0.6 and [stage.name for stage in result.stages] == ["linear"]
     assert np.ptp(result.jacobian.values) == 0
     assert result.metrics["after"]["ncc"] == result.metrics["linear"]["ncc"] > result.metrics["before"]["ncc"]
+
+
+def test_an_interrupt_inside_itk_is_an_interrupt():
+    """ITK calls Python at each step, and turns what is raised there into an error of its own."""
+
+    class Interrupted(list):
+        def append(self, value):
+            raise KeyboardInterrupt
+
+    fixed, moving, _ = moved_pair(np.eye(4))
+    pair = LinearPair(ImagePair(fixed, moving), Frames(np.eye(3), np.eye(3), 3))
+    with pytest.raises(KeyboardInterrupt):
+        optimize.refine(pair, pair.translations()[0], 0, Interrupted())

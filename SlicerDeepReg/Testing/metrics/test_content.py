@@ -2,7 +2,7 @@
 
 import numpy as np
 from SlicerDeepRegLib.metrics import content
-from SlicerDeepRegLib.metrics.content import above_background, content_of
+from SlicerDeepRegLib.metrics.content import above_background, background_level, background_of, content_of
 
 KJI = np.indices((40, 44, 48))
 
@@ -65,3 +65,15 @@ def test_a_large_image_is_looked_at_coarsely(monkeypatch):
     monkeypatch.setattr(content, "MOST_VOXELS", 20_000)
     coarse = content_of(ball(14) * 1.0)
     assert coarse.shape == fine.shape and 0.9 < agreement(fine, coarse) < 1
+
+
+def test_a_background_is_a_value_of_many_voxels_even_if_a_few_lie_below_it():
+    random = np.random.default_rng(0)
+    stripped = np.where(np.arange(10_000) < 6000, 0.0, random.uniform(5, 100, 10_000))
+    assert background_level(stripped) == background_of(stripped) == 0
+    stripped[-3:] = -1.0  # where an interpolation rings, or a defect
+    assert background_level(stripped) == background_of(stripped) == 0
+    noise = random.normal(size=10_000)
+    assert background_level(noise) == -np.inf and background_of(noise) == noise.min()
+    noise[:4000] = noise.max()  # what is bright in many voxels is no background
+    assert background_level(noise) == -np.inf

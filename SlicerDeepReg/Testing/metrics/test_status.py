@@ -138,6 +138,7 @@ def test_a_smooth_field_alone_is_not_within_tolerance():
     [
         ({"tre_mm": 2.5}, 0, AMBER),
         ({"tre_mm": 4.5}, 0, RED),
+        ({"tre_max_mm": 29.9}, 0, AMBER),
         ({"dice_by_label": {"1": 0.75, "2": 0.9}}, 1, AMBER),
         ({"dice_by_label": {"1": 0.5, "2": 0.9}}, 1, RED),
         ({"hd95_by_label_mm": {"1": 5.0}}, 2, AMBER),
@@ -175,6 +176,21 @@ def test_voxels_set_the_tolerance_up_to_three_mm_and_the_worst_structure_is_name
     assert colors({**GOOD, "tre_mm": 2.5}, spacing=(1, 1, 2.6))[0][0] == GREEN
     assert colors({**GOOD, "tre_mm": 3.5}, spacing=(1, 1, 6))[0][0] == AMBER
     assert "left kidney" in colors(GOOD, names={1: "left kidney"})[1][1].value
+
+
+def test_landmarks_are_counted_and_structures_without_a_counterpart_named():
+    (landmarks, *_rest) = statuses({**GOOD, "tre_by_point_mm": [1, 3, 0.1], "guided_points": [2]}, (1, 1, 1))
+    assert landmarks.value.endswith("of 2 landmarks")
+    apart = {"fixed_volume_by_label_ml": {1: 5.0}, "warped_volume_by_label_ml": {2: 5.0}}
+    for status in statuses(apart, (1, 1, 1), {1: "Liver", 2: "liver"})[1:3]:
+        assert status.color == GRAY and status.value.endswith("in one image only: Liver, liver")
+
+
+def test_what_was_not_measured_to_its_end_is_not_green_and_may_be_red():
+    lines = statuses({name: GOOD[name] for name in ("tre_mm", "tre_max_mm")}, (1, 1, 1))
+    assert overall(lines).color == GREEN
+    assert overall(lines, is_whole=False).color == GRAY and "did not end" in overall(lines, is_whole=False).value
+    assert overall(statuses({**GOOD, "tre_mm": 9.0}, (1, 1, 1)), is_whole=False).color == RED
 
 
 # ------------------------------------------------------------------ the path

@@ -21,8 +21,9 @@ from slicer_stand_in import slicer_names
 from slicer_stand_in.ui_files import check_ui
 from SlicerDeepRegLib.geometry.points import voxel_centers_lps
 from SlicerDeepRegLib.methods import method
-from SlicerDeepRegLib.mrml.nodes import add_volume
+from SlicerDeepRegLib.mrml.nodes import add_volume, flipped
 from SlicerDeepRegLib.mrml.runs import runs
+from SlicerDeepRegLib.mrml.segments import segment_array, segments_of
 from SlicerDeepRegLib.panel.choice import Choice, findings, prepare
 from SlicerDeepRegLib.panel.sections import section_classes
 from SlicerDeepRegLib.settings import numbers_of
@@ -134,6 +135,39 @@ def test_a_segmentation_is_compared_with_a_label_map_by_number_which_is_said(des
     (said,) = [finding for finding in findings(chosen) if "same number" in finding.text]
     assert said.severity == "note" and "lobes" in said.text and "1 is upper, 2 is lower" in said.text
     assert not any("number" in f.text for f in findings(Choice(pair[0], pair[1], fixed_segmentation=named)))
+
+
+def test_names_that_differ_are_said_before_apply(desktop, pair):
+    scene = desktop.host.scene
+    nodes = []
+    for name in ("Liver", "liver"):
+        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        node.GetSegmentation().AddEmptySegment("", name)
+        nodes.append(node)
+    chosen = Choice(*pair, fixed_segmentation=nodes[0], moving_segmentation=nodes[1])
+    assert any(
+        "no structure in common: the fixed one has Liver, the moving one liver" in f.text for f in findings(chosen)
+    )
+    assert not any("in common" in f.text for f in findings(Choice(*pair, fixed_segmentation=nodes[0])))
+
+
+def test_a_closed_surface_is_a_segment_too(desktop, pair, synthetic_case):
+    """As of an STL or an RT structure set: drawn on the volume's voxels, and the node left as it is."""
+    volume, grid = pair[0], synthetic_case.fixed.grid
+    node = desktop.host.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "structures")
+    node.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    ball = vtk.vtkSphereSource()
+    ball.SetCenter(*flipped(grid.center_lps_mm))
+    ball.SetRadius(15)
+    ball.SetThetaResolution(60)
+    ball.SetPhiResolution(60)
+    ball.Update()
+    node.AddSegmentFromClosedSurfaceRepresentation(ball.GetOutput(), "ball", [1, 0, 0])
+    ((identifier, name),) = segments_of(node)
+    inside = segment_array(node, identifier, volume)
+    away = np.linalg.norm(voxel_centers_lps(grid) - grid.center_lps_mm, axis=-1)
+    assert name == "ball" and inside[away < 14].all() and not inside[away > 15.1].any()
+    assert not node.GetSegmentation().ContainsRepresentation("Binary labelmap")
 
 
 def test_a_disabled_apply_says_why_beside_the_control_and_a_corrected_choice_enables_it(desktop, widget, pair):

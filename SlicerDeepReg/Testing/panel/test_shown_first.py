@@ -80,6 +80,19 @@ def test_measures_are_seen_one_by_one(widget, pretended, shown, found):
     assert words()["Landmarks (TRE)"] == "Not measured" and "MEASURING" not in widget.ui.summaryLabel.text
 
 
+def test_what_is_still_being_measured_is_no_verdict_and_no_report(
+    desktop, widget, pretended, shown, found, monkeypatch, tmp_path
+):
+    from SlicerDeepRegLib.panel.sections import export
+
+    pretended.say("measured", metrics={"tre_mm": 0.4, "tre_max_mm": 0.6})
+    widget.panel.poll()
+    assert "MEASURING" in widget.ui.summaryLabel.text and "WITHIN" not in widget.ui.summaryLabel.text
+    monkeypatch.setattr(export, "ask_folder", lambda text: tmp_path)
+    widget.ui.reportButton.click()
+    assert "still being measured" in desktop.messages[-1] and not list(tmp_path.glob("report*"))
+
+
 def test_canceling_keeps_it(desktop, widget, pretended, shown):
     widget.ui.applyButton.click()
     widget.panel.poll()

@@ -10,10 +10,11 @@ import SimpleITK as sitk
 from helpers.geometry import make_grid
 from helpers.images import texture
 from SlicerDeepRegLib.commands import main
-from SlicerDeepRegLib.files.frames import read_frames, write_frames, write_sequence
+from SlicerDeepRegLib.files.frames import read_frames, times_of, write_frames, write_sequence
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.geometry.points import voxel_centers_lps
 from SlicerDeepRegLib.mrml.nodes import grid_of
+from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.pipeline.series import register_series
 from SlicerDeepRegLib.types import FrameResult, Image, InputError, Request, Series
 
@@ -55,8 +56,23 @@ def test_a_segmentation_comes_to_every_frame(chain):
     assert found[2].measured["motion_mm"] > found[1].measured["motion_mm"] > 1
 
 
+def test_what_was_said_of_a_frame_is_kept_and_a_failure_says_of_which():
+    def each(request, told):
+        if request.fixed.name == "frame 2":
+            raise InputError("Nothing in common.")
+        return dataclasses.replace(register(request, told), notes=("28% was taken back.",))
+
+    series = Series(FRAMES, 0, template(method="rigid"), TRUTH[0])
+    found = []
+    with pytest.raises(InputError, match="frame 2, registered to frame 0: Nothing in common"):
+        for one in register_series(series, each=each):
+            found.append(one)
+    assert [one.notes for one in found] == [(), ("28% was taken back.",)]
+    assert found[1].measured["motion_mm"] >= 0  # of a matrix, too
+
+
 def test_the_command_writes_what_was_found(tmp_path, capsys):
-    write_frames(FRAMES, tmp_path / "heart.nii.gz")
+    write_frames(FRAMES, tmp_path / "heart.nii.gz", [0.2, 0.24, 0.28])
     write_image(TRUTH[1], tmp_path / "labels.nii.gz")
     write_frames(TRUTH, tmp_path / "truth.nii.gz")
     (tmp_path / "tip.csv").write_text("3,2,0\n")
@@ -69,7 +85,12 @@ def test_the_command_writes_what_was_found(tmp_path, capsys):
     with open(output / "motion.csv", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["frame"] for row in rows] == ["0", "1", "2"] and float(rows[0]["dice"]) > 0.9
-    assert json.loads((output / "series.json").read_text())["reference"] == 1
+    assert [float(row["time"]) for row in rows] == pytest.approx([0.2, 0.24, 0.28])
+    made = json.loads((output / "series.json").read_text())
+    assert made["reference"] == 1 and made["request"]["similarity"] == "lncc" and "torch" in made["versions"]
+    assert set(made["sha256"]) == {"heart.nii.gz", "labels.nii.gz", "tip.csv"}
+    for name in ("stabilized.nii.gz", "labels.nii.gz", "stabilized.seq.nrrd"):
+        assert times_of([str(output / name)]) == pytest.approx([0.2, 0.24, 0.28])
     brought = sitk.ReadImage(str(output / "labels.nii.gz"))
     assert brought.GetSize() == (*GRID.size_ijk, 3)
     played = sitk.ReadImage(str(output / "labels.seq.nrrd"))  # a list is read as components
@@ -148,8 +169,9 @@ def test_slicer_reads_a_sequence(tmp_path):
         (["--truth", "two.nii.gz"], "no labels to be measured"),
         (
             ["--truth", "smalls.nii.gz", "--labels", "labels.nii.gz"],
-            "20 x 20 x 20 voxels and heart.nii.gz, frame 0",
+            "another voxel grid than heart.nii.gz, frame 0",
         ),
+        (["--truth", "elsewhere.nii.gz", "--labels", "labels.nii.gz"], "another voxel grid than heart.nii.gz, frame 0"),
         (["--frames", "labels.nii.gz", "moved.nii.gz"], "moved.nii.gz lies elsewhere than the reference"),
         (["--frames", "labels.nii.gz", "zero.nii.gz"], "zero.nii.gz) is constant"),
         (["--points", "far.csv"], "outside the reference, heart.nii.gz, frame 0 (number 2)"),
@@ -165,6 +187,7 @@ def test_a_series_that_cannot_be_registered_is_refused_before_any_work(tmp_path,
     write_frames([Image(np.ones((20, 20, 20), np.int32), small, "s")] * 3, tmp_path / "smalls.nii.gz")
     away = make_grid(GRID.size_ijk, (2.0, 2.0, 2.0), np.eye(3), (9.0, 0, 0))
     write_image(Image(TRUTH[0].values, away, "moved"), tmp_path / "moved.nii.gz")
+    write_frames([Image(one.values, away, "moved") for one in TRUTH], tmp_path / "elsewhere.nii.gz")
     write_image(Image(0 * TRUTH[0].values, GRID, "zero"), tmp_path / "zero.nii.gz")
     (tmp_path / "far.csv").write_text("3,2,0\n500,500,500\n")
     command = ["series", "--output", "out", "--quiet"]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.geometry.points import fixed_to_moving, moving_to_fixed, voxel_centers_lps
 from SlicerDeepRegLib.pipeline.template import make_template
-from SlicerDeepRegLib.types import Image, Request
+from SlicerDeepRegLib.types import Image, InputError, Request
 
 SIZE = (30, 29, 28)
 #: Radius of a ball, mm, and where its owner lies in the scanner.
@@ -83,9 +84,35 @@ def test_a_few_voxels_that_are_no_numbers_do_not_blacken_it(monkeypatch):
     values = IMAGES[1].values.copy()
     values[0, :3, :3] = np.nan
     still = [template.Transform(np.eye(4), template.Field(np.zeros((*SIZE[::-1], 3), np.float32), IMAGES[0].grid))]
-    monkeypatch.setattr(template, "register", lambda request, told: type("R", (), {"transform": still[0]}))
+    monkeypatch.setattr(template, "register", lambda request, told: ended(still[0]))
     (made,) = make_template([IMAGES[0], Image(values, IMAGES[1].grid, "gaps")], request(), rounds=1)
     assert np.isfinite(made.template.values).all() and 0.9 < made.template.values.max() <= 1
+
+
+def ended(transform, notes=(), modality="same"):
+    return SimpleNamespace(transform=transform, notes=notes, provenance={"pair": {"modality": modality}})
+
+
+def test_what_was_said_of_an_image_is_kept_and_a_failure_says_of_which(monkeypatch):
+    from SlicerDeepRegLib.pipeline import template
+
+    still = template.Transform(np.eye(4), template.Field(np.zeros((*SIZE[::-1], 3), np.float32), IMAGES[0].grid))
+
+    def register(request, told):
+        if request.moving.name == "ball 11":
+            return ended(still)
+        return ended(still, ("Check right and left.",), "different")
+
+    monkeypatch.setattr(template, "register", register)
+    (made,) = make_template(IMAGES[:2], request(), rounds=1)
+    assert made.notes[0] == () and made.notes[1][0] == "Check right and left." and "contrast" in made.notes[1][1]
+
+    def fails(request, told):
+        raise InputError("Nothing in common.")
+
+    monkeypatch.setattr(template, "register", fails)
+    with pytest.raises(InputError, match="Round 1, ball 11, registered to the template: Nothing in common"):
+        list(make_template(IMAGES[:2], request(), rounds=1))
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,8 @@ def test_killed_at_any_stage_is_reported_and_the_next_job_runs(client, case, sta
     # Two hundred structures: there is time to be killed while they are measured.
     labels = Image((np.arange(case.fixed.values.size) % 200).reshape(case.fixed.values.shape), case.fixed.grid)
     moving = Image(np.resize(labels.values, case.moving.values.shape), case.moving.grid)
-    asked = fast_request(case, measure=True, fixed_labels=labels, moving_labels=moving)
+    linear = "rigid" if stage == "linear" else "center"
+    asked = fast_request(case, measure=True, fixed_labels=labels, moving_labels=moving, linear=linear)
     if stage == "start":
         client.start()
         job = client.submit(asked)

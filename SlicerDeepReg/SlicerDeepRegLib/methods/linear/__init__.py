@@ -26,8 +26,8 @@ MATTES = (
     "doi:10.1109/TMI.2003.809072"
 )
 MIRRORED_NOTE = (
-    "The moving image fits clearly better when it is mirrored: an axis in the header of one of the images may be reversed. "
-    "Check right and left in both before you use this result."
+    "The moving image fits clearly better when it is mirrored: an axis in the header of one of the images may be "
+    "reversed. Check right and left in both before you use this result."
 )
 #: What was prepared of pairs that are still in use.
 _PREPARED: weakref.WeakKeyDictionary[ImagePair, LinearPair] = weakref.WeakKeyDictionary()

@@ -18,6 +18,8 @@ BINS = 32
 #: How ITK says that no sample falls on the moving image, or that one image has a single value there: its histogram
 #: has no width.
 NOTHING_TO_COMPARE = ("samples", "overlap", "Zero-valued spacing")
+#: How it says that Python raised something while it counted the steps: that the user pressed Ctrl-C.
+INTERRUPTED = "executing the Python Callable"
 #: An affine transform that changes the volume by less than this, or more than its inverse, or mirrors, is none.
 LEAST_FACTOR = 0.1
 
@@ -126,6 +128,8 @@ def refine(
     try:
         method.Execute(fixed, moving)
     except RuntimeError as error:
+        if INTERRUPTED in str(error):
+            raise KeyboardInterrupt from error
         if not any(words in str(error) for words in NOTHING_TO_COMPARE):
             raise
         return transform, float("inf")

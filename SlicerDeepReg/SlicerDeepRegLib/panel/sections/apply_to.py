@@ -9,7 +9,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ...mrml.moved_along import TO_FIXED, TO_MOVING, displacement_mm, movable, moved_copies, put_under, transform_for
+from ...mrml.moved_along import TO_FIXED, TO_MOVING, displacement_mm, movable, moved_copies, transform_for
+from ...mrml.runs import put_under
 from ..controls import chosen, fill, signals_blocked
 from ..section import BaseSection
 from ..selection import complete
@@ -104,7 +105,7 @@ class ApplyToSection(BaseSection):
 
     def put_under(self) -> None:
         """Put what is checked under the transform of the result."""
-        self._move(lambda run, nodes, way: put_under(nodes, transform_for(slicer.mrmlScene, run, way)))
+        self._move(lambda run, nodes, way: put_under(run, nodes, transform_for(slicer.mrmlScene, run, way)))
 
     def copy(self) -> None:
         """Make copies of what is checked that are moved for good."""

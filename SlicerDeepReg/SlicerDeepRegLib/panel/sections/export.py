@@ -61,6 +61,9 @@ class ExportSection(BaseSection):
         folder = ask_folder(_("Folder for report.html and report.pdf")) if run is not None else None
         if folder is None:
             return
+        if context.launcher.measures(run):
+            show_error(_("{name} is still being measured. Save the report when that has ended.").format(name=run.name))
+            return
         context.take_views()
         try:
             if shown is None:

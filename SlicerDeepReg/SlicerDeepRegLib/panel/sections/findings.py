@@ -75,7 +75,7 @@ class FindingsSection(BaseSection):
     def _open_what_is_worst(self, run: Run) -> None:
         """Open the structures where they decide the verdict, so that the first row is what has to be looked at."""
         statuses = [Status(**values) for values in run.facts.get("statuses", [])]
-        worst = overall(statuses).color
+        worst = overall(statuses, run.facts.get("is_measured", True)).color
         decides = worst in (RED, AMBER) and any(
             status.color == worst for status in statuses if status.name in (OVERLAP, SURFACES)
         )

@@ -8,6 +8,7 @@ from slicer import vtkMRMLScalarVolumeNode, vtkMRMLTransformNode
 from slicer.i18n import tr as _
 
 from ...mrml.outputs import put_transform, put_volume
+from ...mrml.runs import put_under
 from ..marks import TitleMarks
 from ..section import BaseSection
 from ..session import Job
@@ -47,13 +48,19 @@ class OutputsSection(BaseSection):
             ("warped", choice.output_volume, put_volume),
             ("transform", choice.output_transform, put_transform),
         ):
-            if node is not None and node.GetScene() is not None and run.get(role) is not None:
+            if node is not None and node.GetScene() is None:
+                text = _("{name} was removed meanwhile, so the result was not put into it.")
+                self.context.say(text.format(name=node.GetName()))
+            elif node is not None and run.get(role) is not None:
                 put(run, node)
                 said.append(node.GetName())
         if said:
             self.context.say(_("The result was also put into {names}.").format(names=", ".join(said)))
         moving, transform = run.get("moving"), run.get("transform")
         if choice.apply_transform and moving is not None and transform is not None:
-            moving.SetAndObserveTransformNodeID(transform.GetID())
-            text = _("{name} is now under the transform {transform}.")
+            parent = moving.GetParentTransformNode()
+            along = [node for node in choice.of_moving() if node.GetParentTransformNode() is parent]
+            put_under(run, [moving, *(node for node in along if node is not moving)], transform)
+            text = _("{name} is now under the transform {transform}, with what was chosen for it.")
             self.context.say(text.format(name=moving.GetName(), transform=transform.GetName()))
+            self.context.display.refresh()

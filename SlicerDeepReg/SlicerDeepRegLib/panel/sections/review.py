@@ -76,7 +76,7 @@ class ReviewSection(BaseSection):
         layout = display.layout
         choose(widgets.layoutCombo, layout)
         with signals_blocked(widgets.beforeButton):
-            widgets.beforeButton.checked = display.before and chosen(widgets.modeCombo) in WITH_BEFORE
+            widgets.beforeButton.checked = display.shows_before
         widgets.layoutCombo.enabled = is_complete or bool(layout)
         acts = is_complete and display.acts  # the views of a layout are filled by it
         for widget in (widgets.modeCombo, widgets.flickerButton):

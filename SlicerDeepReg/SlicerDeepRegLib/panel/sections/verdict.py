@@ -7,7 +7,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ...metrics.status import GRAY, Status, overall
+from ...metrics.status import GRAY, GREEN, Status, overall
 from ...mrml.runs import Run
 from ..quality import STATUS_WORDS, measure_text, run_statuses
 from ..section import BaseSection
@@ -55,7 +55,9 @@ class VerdictSection(BaseSection):
             for status in statuses
         ]
         widgets = self.widgets
-        widgets.summaryLabel.text = _summary(statuses, measuring) if is_there or run is None else _lost(run)
+        widgets.summaryLabel.text = (
+            _summary(statuses, measuring, facts.get("is_measured", True)) if is_there or run is None else _lost(run)
+        )
         lines = [
             _line(status, word, measure_text(status, facts))
             for status, (_name, word, _value) in zip(statuses, self.shown)
@@ -79,14 +81,14 @@ class VerdictSection(BaseSection):
         self._state = ()
 
 
-def _summary(statuses: list[Status], measuring: bool) -> str:
+def _summary(statuses: list[Status], measuring: bool, is_whole: bool) -> str:
     if not statuses:
         return escaped(_("Register two volumes on the Register page, or choose a result."))
-    summary = overall(statuses)
+    summary = overall(statuses, is_whole)
     word, color = STATUS_WORDS[summary.color]
     value = summary.value
     if measuring:
-        if summary.color == GRAY or all(status.color == GRAY for status in statuses[:3]):
+        if summary.color in (GRAY, GREEN) or all(status.color == GRAY for status in statuses[:3]):
             word, color = MEASURING, STATUS_WORDS[GRAY][1]
         value = ""
     return f'<b style="color:{color}">\u25cf {word.upper()}</b> {escaped(value)}'
