@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,12 +55,16 @@ def print_notes(named: Iterable[tuple[str, Iterable[str]]], quiet: bool) -> None
         print(sentence, file=sys.stderr)
 
 
-def how_it_was_made(request: Request, sources: Iterable[str | None]) -> dict[str, Any]:
-    """Return, as plain values, what a series or a template was made with: request, versions, checksums of the files."""
+def how_it_was_made(request: Request, sources: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return, as plain values, what a series or a template was made with: request, versions, checksums of the files.
+
+    Args:
+        sources: by what they are called; None where there is none.
+    """
     from ..pipeline.provenance import where_it_ran
 
     asked = {name: value for name, value in request.describe().items() if name not in ("fixed", "moving")}
-    files = {Path(source).name: checksum(source) for source in sources if source is not None}
+    files = {name: checksum(source) for name, source in sources.items() if source is not None}
     return {"request": asked, **where_it_ran(), "sha256": files}
 
 

@@ -83,7 +83,8 @@ def run(options: argparse.Namespace) -> int:
         if bar is not None:
             bar.close()
         in_order = [found[number] for number in sorted(found)]
-        made = how_it_was_made(series.request, (*options.frames, options.labels, options.points))
+        sources = {f"frames {number}": source for number, source in enumerate(options.frames)}
+        made = how_it_was_made(series.request, {**sources, "labels": options.labels, "points": options.points})
         _write(in_order, series, times, folder, made)
     print_notes(((series.frames[one.number].name, one.notes) for one in in_order), options.quiet)
     if not options.quiet:

@@ -76,12 +76,14 @@ def run(options: argparse.Namespace) -> int:
             writer = csv.DictWriter(stream, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
+        sources = dict(zip(names, options.images))
+        sources |= {f"labels of {name}": labels for name, labels in zip(names, options.labels)}
         described = {
             "images": names,
             "start": options.start,
             "rounds": rows,
             "notes": dict(zip(names, map(list, made.notes))),
-            **how_it_was_made(request, (*options.images, *options.labels)),
+            **how_it_was_made(request, sources),
         }
         (folder / RESULT).write_text(json.dumps(described, indent=2, default=float) + "\n", encoding="utf-8")
     print_notes(zip((image.name for image in images), made.notes), options.quiet)
