@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import slicer
-from slicer.i18n import tr as _
 
 from ..checks.series import check_series, notes_of_several
 from ..mrml.series import SeriesNodes, add_series, check_not_moved, colors_of, frames_of
@@ -138,9 +137,8 @@ class Follower:
                 there = segmentation is not None and segmentation.IsA("vtkMRMLSegmentationNode")
                 colors = colors_of(segmentation, job.label_names) if there else None
                 job.nodes = add_series(slicer.mrmlScene, sequence, found, job.label_names, colors, job.point_names)
-                said = notes_of_several((_("frame {number}").format(number=one.number + 1), one.notes) for one in found)
-                done = _("The frames were registered.")
-                self._end(" ".join([done, *said]))
+                said = notes_of_several((f"frame {one.number + 1}", one.notes) for one in found)
+                self._end(" ".join(["The frames were registered.", *said]))
         except Exception as error:  # whatever it is, the user must be told
             self._end(
                 f"The result of {name} could not be added to the scene ({error}). Register it again.", failed=True

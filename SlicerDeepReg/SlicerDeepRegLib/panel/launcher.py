@@ -205,7 +205,7 @@ class Launcher:
             if following.failed:
                 context.error(_(following.text))
             else:
-                context.say(following.text)
+                context.say(_(following.text))
         for section in context.sections:
             section.followed(following)
 

@@ -83,7 +83,7 @@ def test_turned_slices_are_found_in_their_plane(degrees):
     assert error < 0.6 and f"turned by {abs(degrees)} degrees" in note
 
 
-@pytest.mark.parametrize("sizes, axis", [(VOLUMES, 0), (VOLUMES, 2), (SLICES, 1)])
+@pytest.mark.parametrize("sizes, axis", [(VOLUMES, 0), pytest.param(VOLUMES, 2, marks=pytest.mark.slow), (SLICES, 1)])
 def test_a_mirrored_image_is_said_to_be_one(sizes, axis):
     """Whichever axis of its header is reversed; the right image, turned or not, is not suspected (tests above)."""
     spacing = (1.6, 1.6, 1.8)
