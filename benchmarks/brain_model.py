@@ -53,7 +53,7 @@ BRAINS = {
         "",
     ),
 }
-OTHERS = ("ct_lung/fixed_ct", "ct_lung/moving_ct", "hippocampus", "cardiac_4d", "noise", "blobs", "upside")
+OTHERS = ("ct_lung/fixed_ct", "ct_lung/moving_ct", "hippocampus", "cardiac_4d", "noise", "blobs", "upside", "cut")
 
 
 def other(name: str) -> Image:
@@ -73,6 +73,15 @@ def other(name: str) -> Image:
             head = ((k - 48) / 40) ** 2 + ((j - 56) / 48) ** 2 + ((i - 48) / 38) ** 2 < 1
             values = (values - values.min()) * head
         return Image(np.abs(values), Grid(size, matrix), name)
+    if name == "cut":  # a head without what lies below its ears
+        head = read_image(DATA / "brain_patients" / "a_t1.nii.gz")
+        along = int(np.argmax(np.abs(head.grid.direction[2])))
+        low = round(0.45 * head.grid.size_ijk[along])
+        kept = slice(low, None) if head.grid.direction[2, along] > 0 else slice(None, head.grid.size_ijk[along] - low)
+        values = np.moveaxis(np.moveaxis(head.values, 2 - along, 0)[kept], 0, 2 - along)
+        matrix = head.grid.ijk_to_lps.copy()
+        matrix[:3, 3] += matrix[:3, along] * (kept.start or 0)
+        return Image(np.ascontiguousarray(values), Grid(values.shape[::-1], matrix), name)
     if name == "upside":
         brain = read_image(DATA / "brain_oasis" / "fixed_t1.nii.gz")
         turn = np.diag([1.0, -1, -1, 1])
@@ -150,7 +159,7 @@ def main() -> None:
         seconds, e = time.process_time() - began, seen.evidence
         line = f"{name:42s} {'brain' if e.is_brain else 'none ':5s} plausible {e.plausible:.2f}  residual "
         line += f"{e.residual_mm:5.2f} mm  scale {e.scale:.2f}  moved {e.moved_mm:5.2f} mm  confidence "
-        line += f"{e.confidence:.2f}  information {e.information:5.2f}  {seconds:.1f} s"
+        line += f"{e.confidence:.2f}  information {e.information:5.2f}  cut {e.cut_cm2:5.1f} cm2  {seconds:.1f} s"
         if BRAINS.get(name):
             line += overlaps(true_labels(BRAINS[name], seen.labels.grid), seen)
         print(line, flush=True)

@@ -51,8 +51,9 @@ def request_of(options: argparse.Namespace, image: Image, linear: str) -> Reques
 
 def print_notes(named: Iterable[tuple[str, Iterable[str]]], quiet: bool) -> None:
     """Print what was noted of several images, each sentence once, after the names of those it was said of."""
-    for sentence in notes_of_several(named) if not quiet else ():
-        print(sentence, file=sys.stderr)
+    if not quiet:
+        for sentence in notes_of_several(named):
+            print(sentence, file=sys.stderr)
 
 
 def how_it_was_made(request: Request, sources: Mapping[str, str | None]) -> dict[str, Any]:

@@ -124,8 +124,8 @@ def partners_of(run: Run, corrections: list[Correction]) -> tuple[np.ndarray, np
         )
     if not moving_is_where_it_was(root):
         raise InputError(
-            "The moving volume is not where it was when it was registered, so its result cannot be corrected. Put it "
-            "back under the transform of then, or under none."
+            "The moving volume is not what it was, or not where it was, when it was registered, so its result cannot "
+            "be corrected. Put it back as it was."
         )
     try:
         check_fixed_place(root)

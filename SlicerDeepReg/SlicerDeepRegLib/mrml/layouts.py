@@ -148,7 +148,7 @@ class Layouts:
         if "moving" in columns and not moving_is_where_it_was(run):
             name = run.get("moving").GetName()
             raise ValueError(
-                f"The transform of {name} was changed after the registration. Apply the same transform as before, or "
+                f"{name} is not what it was, or not where it was, when it was registered. Put it back as it was, or "
                 "register again."
             )
         rows = cells_of(layout)

@@ -42,7 +42,7 @@ def movable(scene: slicer.vtkMRMLScene, run: Run, direction: str = TO_FIXED) -> 
     """
     role = "moving" if direction == TO_FIXED else "fixed"
     start = run.get(role)
-    owned = {node for one in runs(scene) for role in OWNED if (node := one.get(role)) is not None}
+    owned = {node for one in runs(scene) for owns in OWNED if (node := one.get(owns)) is not None}
     moves = "transform" if direction == TO_FIXED else "transform_back"
     ours = {one.get(moves) for one in runs(scene) if one.get(role) is start} - {None}
     parent = start.GetParentTransformNode() if start is not None else None
@@ -184,30 +184,40 @@ def moved_copies(
     transform = transform_for(scene, run, direction)
     any_volume = any(node.IsA("vtkMRMLVolumeNode") for node in nodes)
     reference = _reference(scene, run, "fixed" if direction == TO_FIXED else "moving") if any_volume else None
-    copies = []
-    for node in nodes:
-        name = scene.GenerateUniqueName(f"{node.GetName()} moved")
-        if node.IsA("vtkMRMLVolumeNode"):
-            copy = resampled(node, reference, transform, name)
-            copy.SetVoxelValueQuantity(node.GetVoxelValueQuantity())
-            copy.SetVoxelValueUnits(node.GetVoxelValueUnits())
-            for attribute in node.GetAttributeNames():
-                # The copy does not lie where its DICOM series was scanned.
-                copy.SetAttribute(attribute, None if attribute.startswith("DICOM.") else node.GetAttribute(attribute))
-        else:
-            copy = _cloned(scene, node, name)
-            before = points_of(copy.GetPolyData()) if node.IsA("vtkMRMLModelNode") else None
-            copy.SetAndObserveTransformNodeID(transform.GetID())
-            copy.HardenTransform()
-            if before is not None:
-                lengths = np.linalg.norm(points_of(copy.GetPolyData()) - _where_it_lay(run, before, direction), axis=1)
-                array = numpy_to_vtk(lengths.astype(np.float32), deep=True)
-                array.SetName(DISPLACEMENT)
-                copy.GetPolyData().GetPointData().AddArray(array)
-        copies.append(copy)
-    if reference is not None:
-        remove_node(scene, reference)
-    return copies
+    try:
+        return [_moved_copy(scene, run, node, direction, transform, reference) for node in nodes]
+    finally:
+        if reference is not None:
+            remove_node(scene, reference)
+
+
+def _moved_copy(
+    scene: slicer.vtkMRMLScene,
+    run: Run,
+    node: slicer.vtkMRMLNode,
+    direction: str,
+    transform: slicer.vtkMRMLTransformNode,
+    reference: slicer.vtkMRMLVolumeNode | None,
+) -> slicer.vtkMRMLNode:
+    name = scene.GenerateUniqueName(f"{node.GetName()} moved")
+    if node.IsA("vtkMRMLVolumeNode"):
+        copy = resampled(node, reference, transform, name)
+        copy.SetVoxelValueQuantity(node.GetVoxelValueQuantity())
+        copy.SetVoxelValueUnits(node.GetVoxelValueUnits())
+        for attribute in node.GetAttributeNames():
+            # The copy does not lie where its DICOM series was scanned.
+            copy.SetAttribute(attribute, None if attribute.startswith("DICOM.") else node.GetAttribute(attribute))
+        return copy
+    copy = _cloned(scene, node, name)
+    before = points_of(copy.GetPolyData()) if node.IsA("vtkMRMLModelNode") else None
+    copy.SetAndObserveTransformNodeID(transform.GetID())
+    copy.HardenTransform()
+    if before is not None:
+        lengths = np.linalg.norm(points_of(copy.GetPolyData()) - _where_it_lay(run, before, direction), axis=1)
+        array = numpy_to_vtk(lengths.astype(np.float32), deep=True)
+        array.SetName(DISPLACEMENT)
+        copy.GetPolyData().GetPointData().AddArray(array)
+    return copy
 
 
 def _reference(scene: slicer.vtkMRMLScene, run: Run, role: str) -> slicer.vtkMRMLVolumeNode:

@@ -154,6 +154,9 @@ def _window(node: slicer.vtkMRMLVolumeNode) -> tuple[float, float]:
 
 def windows_of(run: Run) -> str:
     """Return what a comparison by windows depends on: these, and the voxels, which another frame may have replaced."""
-    windows = [f"{value:.6g}" for node in _windowed_by(run) for value in _window(node)]
-    voxels = [run.get(role).GetImageData() for role in ("fixed", "moving", "warped") if run.get(role) is not None]
-    return " ".join([*windows, *(str(data.GetMTime()) for data in voxels if data is not None)])
+    depends = [f"{value:.6g}" for node in _windowed_by(run) for value in _window(node)]
+    for role in ("fixed", "moving", "warped"):
+        node = run.get(role)
+        if node is not None and node.GetImageData() is not None:
+            depends.append(str(node.GetImageData().GetMTime()))
+    return " ".join(depends)

@@ -130,9 +130,14 @@ def place_of(node: slicer.vtkMRMLVolumeNode) -> dict[str, Any]:
         where they take some points of its box, (27, 3) RAS mm; ijk_to_ras, that from its voxels to its own coordinates;
         its size_ijk; and voxels, a checksum of some of them.
     """
+    return {**_geometry_of(node), "voxels": _voxels(node.GetImageData())}
+
+
+def _geometry_of(node: slicer.vtkMRMLVolumeNode) -> dict[str, Any]:
+    """Return what ``place_of`` does, but for the voxels."""
     image, matrix, to_ras = node.GetImageData(), matrix_to_world(node), ijk_to_ras(node)
     size = list(image.GetDimensions()) if image is not None else [0, 0, 0]
-    place = {"to_world_ras": matrix, "ijk_to_ras": to_ras.tolist(), "size_ijk": size, "voxels": _voxels(image)}
+    place = {"to_world_ras": matrix, "ijk_to_ras": to_ras.tolist(), "size_ijk": size}
     if matrix is None:
         place["points_ras"] = _points_in_world(node, apply_matrix(to_ras, _corners(size)))
     return place
@@ -165,7 +170,7 @@ def is_where_it_was(run: Run, role: str) -> bool:
     node, then = run.get(role), run.facts.get("places", {}).get(role)
     if node is None or then is None:
         return node is not None
-    return _alike(place_of(node), then)
+    return _alike(_geometry_of(node), then)
 
 
 def shows_what_it_did(run: Run, role: str) -> bool:
@@ -178,8 +183,8 @@ def shows_what_it_did(run: Run, role: str) -> bool:
 
 
 def moving_is_where_it_was(run: Run) -> bool:
-    """Return whether the moving volume exists and lies where it was registered."""
-    return is_where_it_was(run, "moving")
+    """Return whether the moving volume exists, lies where it was registered, and shows what it did."""
+    return is_where_it_was(run, "moving") and shows_what_it_did(run, "moving")
 
 
 def lay_alike(run: Run, other: Run, opposite: bool = False) -> bool:
@@ -230,7 +235,7 @@ def check_fixed_place(run: Run) -> None:
 
 
 def _has_not_moved(warped: slicer.vtkMRMLVolumeNode, fixed_then: dict[str, Any] | None) -> bool:
-    now = place_of(warped)
+    now = _geometry_of(warped)
     if now["to_world_ras"] is None or not np.allclose(now["to_world_ras"], np.eye(4), atol=1e-4):
         return False
     if fixed_then is None or fixed_then["to_world_ras"] is None or fixed_then["size_ijk"] != now["size_ijk"]:

@@ -154,7 +154,7 @@ def _about_names(choice: Choice) -> list[Finding]:
     names = [[name for _identifier, name in segments_of(node)] for node in pair]
     if not all(names) or set(names[0]) & set(names[1]):
         return []
-    listed = ["; ".join([*some[:3], *(["..."] if len(some) > 3 else [])]) for some in names]
+    listed = ["; ".join(some[:3]) + ("; ..." if len(some) > 3 else "") for some in names]
     text = (
         f"The segmentations have no structure in common: the fixed one has {listed[0]}, the moving one {listed[1]}. "
         "Their structures are not compared."

@@ -234,7 +234,7 @@ def test_velocity_is_integrated(case):
         network_of(*case, integration="euler")
 
 
-@every_time("fmirnet-2d", "wavemorph-3d")
+@every_time("fmirnet-2d")
 def test_a_translation_is_learned_in_few_steps(case, network):
     """moving(x + 1.5 along i) = fixed(x), by the loss of its paper."""
     moving, fixed = images(case[1], shift=1.5)

@@ -184,3 +184,22 @@ def test_the_volume_of_an_earlier_result_is_no_output(desktop, widget, pair, syn
     found = widget.panel.context.findings
     assert any("is the fixed volume of the result" in finding.sentence for finding in found)
     assert not widget.ui.applyButton.enabled
+
+
+def test_a_name_gets_its_ending_and_no_other_file_is_replaced_unasked(desktop, widget, monkeypatch, tmp_path):
+    """The dialog asked about the name without the ending."""
+    from SlicerDeepRegLib.panel import reporting
+
+    monkeypatch.setattr(reporting, "_ask_file", lambda title, name, kinds: tmp_path / "study v1.2")
+    assert reporting.ask_table() == tmp_path / "study v1.2.csv"
+    assert reporting.ask_dicom() == tmp_path / "study v1.2.dcm"
+    (tmp_path / "study v1.2.csv").write_text("mine")
+    asked, answers = [], [True, False]
+
+    def confirm(text, **how):
+        asked.append(text)
+        return answers.pop()
+
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", confirm)
+    assert reporting.ask_table() is None and reporting.ask_table() == tmp_path / "study v1.2.csv"
+    assert "study v1.2.csv is there already" in asked[0]

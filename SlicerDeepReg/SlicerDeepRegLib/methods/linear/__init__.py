@@ -19,7 +19,7 @@ from ...types import Finding, ImagePair, InputError, Stage
 from ..base import BaseMethod, Context, Outcome
 from .optimize import affine_of, optimize, rigid_of
 from .pair import Frames, LinearPair, frames_of
-from .starts import best_start, fits_mirrored
+from .starts import MIRRORED, best_start, mirrored_gain
 
 MATTES = (
     "Mattes D et al. PET-CT image registration in the chest using free-form deformations. IEEE Trans Med Imaging 2003. "
@@ -97,7 +97,7 @@ class LinearMethod(BaseMethod):
             transform = optimize(
                 compared, MODELS[self.name], first, not given, lambda part: context.report(part, "linear"), curve, notes
             )
-            if not given and fits_mirrored(compared, transform):
+            if not given and mirrored_gain(compared, transform) >= MIRRORED:
                 notes.append(MIRRORED_NOTE)
         matrix = compared.to_lps(transform)
         stage = Stage(

@@ -185,9 +185,10 @@ class LinearPair:
     def mirrored(self) -> LinearPair:
         """Return the pair with the moving image reflected along the first axis of its frame, for a volume x.
 
-        At the coarse resolutions alone. What is found for it is a transform of the reflected image, not of this one.
+        At the resolutions of all levels. What is found for it is a transform of the reflected image, not of this one.
         """
-        self.at(LEVEL_VOXELS[0])
+        for voxels in LEVEL_VOXELS:  # made of the image as it is
+            self.at(voxels)
         reflection = np.diag([-1.0, 1.0, 1.0])
         reflected = copy.copy(self)
         reflected.given = None

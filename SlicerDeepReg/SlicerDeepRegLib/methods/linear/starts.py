@@ -33,10 +33,11 @@ WORTH_TURNING = 1.1
 #: They are looked at only where a rotation of all begins with this part of what the best upright start has reached.
 #: It was 0.25 to 0.79 of it where upright was right, 0.9 and more where it was not.
 WORTH_A_LOOK = 0.85
-#: A mirror image is said to fit where its mutual information is this many times that of the image as it is. It was
-#: 1.005 at most where the image was right, and where it was mirrored 1.04 and more for two images of one head, 2.9 and
-#: more for a chest and for hippocampi. Two people's heads cannot be told from their mirror images: 0.99 to 1.03.
+#: A mirror image is said to fit where its mutual information is this many times that of the image as it is. Two
+#: people's heads cannot be told from their mirror images, two images of one head can (benchmarks/mirrored.py).
 MIRRORED = 1.03
+#: What reaches less than this part of it where starts are compared is looked at no further.
+NEAR = 0.8
 #: No turn, and those by half. An image that is reflected along its first axis, and turned by one of these, is reflected
 #: along another one.
 HALF_TURNS = {3: ((0.0, 0.0, 0.0), (0.0, 0.0, 180.0), (0.0, 180.0, 0.0)), 2: ((0.0,), (180.0,))}
@@ -107,10 +108,11 @@ def _centered(pair: LinearPair, anywhere: bool, notes: list[str]) -> Start:
     return turned
 
 
-def fits_mirrored(pair: LinearPair, found: sitk.Transform) -> bool:
-    """Return whether the mirror image of the moving image fits clearly better than the image itself.
+def mirrored_gain(pair: LinearPair, found: sitk.Transform) -> float:
+    """Return how many times the mutual information of the moving image its mirror image reaches, both rigid.
 
-    Rigidly, at the coarsest level and, where that says so, at the next one.
+    Where starts are compared; where that comes near ``MIRRORED``, the lower of it and the coarsest level; likewise the
+    next one. 0 where nothing can be compared.
 
     Args:
         found: the transform that fits best without.
@@ -119,17 +121,26 @@ def fits_mirrored(pair: LinearPair, found: sitk.Transform) -> bool:
     mirrored = pair.mirrored()
     centered = mirrored.translations()[0]
     shifts = [_reflected(upright, pair.at(START_VOXELS)[0]), centered]
-    candidates = [*_upright(shifts, pair.dimensions, half_turns=True), *_turned(centered, pair.dimensions)]
+    candidates = list(_upright(shifts, pair.dimensions, half_turns=True))
+    if not np.array_equal(
+        pair.frames.moving, pair.frames.fixed
+    ):  # it was turned to fit, perhaps because it is mirrored
+        candidates += _turned(centered, pair.dimensions)
     begin = _best(mirrored, candidates, REFINED_MIRRORED)
-    if not np.isfinite(begin.value):
-        return False
-    reflected = begin.transform
+    reached = refine(pair, upright, 0, [], images=pair.at(START_VOXELS), iterations=STEPS // 4)[1]
+    if not (np.isfinite(begin.value) and reached < 0):
+        return 0.0
+    gain = begin.value / reached
+    if gain < NEAR * MIRRORED:
+        return float(gain)
+    reflected, gain = begin.transform, np.inf
     for level in (0, 1):
         upright, value = refine(pair, upright, level, [])
         reflected, other = refine(begin.pair, reflected, level, [])
-        if not (value < 0 and np.isfinite(other) and other <= MIRRORED * value):
-            return False
-    return True
+        gain = min(gain, other / value) if value < 0 and np.isfinite(other) else 0.0
+        if gain < MIRRORED:
+            break
+    return float(gain)
 
 
 def _reflected(found: sitk.Transform, fixed: sitk.Image) -> sitk.Transform:

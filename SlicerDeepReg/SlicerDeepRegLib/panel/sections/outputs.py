@@ -59,8 +59,8 @@ class OutputsSection(BaseSection):
         moving, transform = run.get("moving"), run.get("transform")
         if choice.apply_transform and moving is not None and transform is not None:
             parent = moving.GetParentTransformNode()
-            along = [node for node in choice.of_moving() if node.GetParentTransformNode() is parent]
-            put_under(run, [moving, *(node for node in along if node is not moving)], transform)
+            there = [node for node in choice.of_moving() if node.GetScene() is not None]
+            put_under(run, [node for node in there if node.GetParentTransformNode() is parent], transform)
             text = _("{name} is now under the transform {transform}, with what was chosen for it.")
             self.context.say(text.format(name=moving.GetName(), transform=transform.GetName()))
             self.context.display.refresh()

@@ -7,7 +7,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ...metrics.status import GRAY, GREEN, Status, overall
+from ...metrics.status import GRAY, Status, overall
 from ...mrml.runs import Run
 from ..quality import STATUS_WORDS, measure_text, run_statuses
 from ..section import BaseSection
@@ -88,7 +88,7 @@ def _summary(statuses: list[Status], measuring: bool, is_whole: bool) -> str:
     word, color = STATUS_WORDS[summary.color]
     value = summary.value
     if measuring:
-        if summary.color in (GRAY, GREEN) or all(status.color == GRAY for status in statuses[:3]):
+        if summary.color == GRAY or all(status.color == GRAY for status in statuses[:3]):
             word, color = MEASURING, STATUS_WORDS[GRAY][1]
         value = ""
     return f'<b style="color:{color}">\u25cf {word.upper()}</b> {escaped(value)}'
