@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import SimpleITK as sitk
 
 from ..types import Image, InputError
 from . import nifti
+from .deflate import gzipped
 from .dicom_images import read_dicom_frames
 from .dicom_slices import is_dicom
 from .images import check_file, check_memory_ran_out, from_sitk, in_mm, load, straightened, to_sitk
@@ -161,4 +161,4 @@ def write_sequence(
         f"DataNodeClassName:={node}",
     ]
     little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    path.write_bytes("\n".join([*header, "", ""]).encode("ascii") + gzip.compress(little.tobytes(), 1, mtime=0))
+    path.write_bytes("\n".join([*header, "", ""]).encode("ascii") + gzipped(little.tobytes()))

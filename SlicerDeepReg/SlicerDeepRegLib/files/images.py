@@ -18,6 +18,7 @@ from ..processes.memory import check_room
 from ..types import GeometryError, Grid, Image, InputError, Source
 from . import nifti
 from .atomic import check_name, whole_files
+from .deflate import gzip_file
 from .detached import files_of, outside_of
 from .dicom_images import read_dicom
 from .dicom_slices import is_dicom, may_be_dicom
@@ -298,7 +299,11 @@ def _write_checked(image: Image, path: Path, keys: Mapping[str, str]) -> None:
         volume = to_sitk(image)
         for key, value in keys.items():
             volume.SetMetaData(key, value)
-        sitk.WriteImage(volume, str(path), useCompression=True)
+        if path.name.lower().endswith(".nii.gz"):
+            sitk.WriteImage(volume, str(path.with_suffix("")))
+            gzip_file(path.with_suffix(""), path)  # several times as fast as ITK
+        else:
+            sitk.WriteImage(volume, str(path), useCompression=True)
         # ITK's writers of NIfTI and, before 5.4, of MetaImage say nothing when the disk fills up: the file is cut
         # short, to be read as zeros.
         fault = nifti.fault_of(path) if nifti.is_nifti(path) else header_fault_of(path)

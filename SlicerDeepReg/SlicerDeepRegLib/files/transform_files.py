@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import platform
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,13 +18,12 @@ import SimpleITK as sitk
 from .. import __version__
 from ..processes.load import in_threads
 from ..types import Field, Grid, Transform
+from .deflate import LEVEL, deflated
 from .images import place
 from .transforms import affine, inverse_parts, parts
 
 #: Values of a chunk: few enough that all threads have work, enough to compress well.
 CHUNK = 1 << 19
-#: More saves little and takes several times as long.
-LEVEL = 1
 
 
 def write_transform(transform: Transform, path: str | os.PathLike, dimensions: int = 3) -> None:
@@ -169,6 +167,6 @@ def _packer(flat: np.ndarray, chunk: int, step: float) -> Callable[[int], bytes]
         values = np.zeros(chunk, "<f4")  # a chunk is whole, also where the data end in it
         part = flat[start : start + chunk]
         np.multiply(np.rint(part * (1 / step)), step, out=values[: len(part)], casting="unsafe")
-        return zlib.compress(values.view(np.uint8).reshape(-1, 4).T.tobytes(), LEVEL)
+        return deflated(values.view(np.uint8).reshape(-1, 4).T.tobytes())
 
     return packed

@@ -93,6 +93,8 @@ def non_diffeomorphic_volume(
     total = int(counted.sum())
     if not total or any(grid.size_ijk[c] < 3 for c in axes):
         return float("nan"), float("nan")
+    box = _with_neighbors(counted)
+    counted = counted[:, box[0], box[1]]
 
     def of_slab(places: tuple[slice, slice, slice]) -> tuple[float, int]:
         slab, wide, inner = places
@@ -100,7 +102,7 @@ def non_diffeomorphic_volume(
         if not chosen.any():
             return 0.0, 0
         folded, worst = 0.0, np.full(int(chosen.sum()), np.inf, np.float32)
-        for determinant in _digital_determinants(voxels(wide), axes):
+        for determinant in _digital_determinants(voxels(wide)[:, box[0], box[1]], axes):
             values = determinant[inner][chosen]
             folded += float(np.maximum(-values, 0).sum(dtype=np.float64))
             np.minimum(worst, values, out=worst)
@@ -109,6 +111,13 @@ def non_diffeomorphic_volume(
     folded, failing = (sum(values) for values in zip(*in_threads(of_slab, _slabs(grid.size_ijk[2]))))
     share = 12 if len(axes) == 3 else 4
     return 100 * folded / share / total, 100 * failing / total
+
+
+def _with_neighbors(counted: np.ndarray) -> tuple[slice, slice]:
+    """Return the rows and columns in which any voxel counts, and one more on each side."""
+    rows, columns = (np.flatnonzero(counted.any((0, axis))) for axis in (2, 1))
+    first, second = (slice(max(0, int(n[0]) - 1), int(n[-1]) + 2) for n in (rows, columns))
+    return first, second
 
 
 def smallest_digital_determinant(field: Field, grid: Grid | None = None) -> np.ndarray:
