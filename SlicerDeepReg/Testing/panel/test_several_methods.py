@@ -150,6 +150,12 @@ def test_a_blind_reading_hides_names_and_keeps_the_ranking(desktop, with_views, 
     ui.rankingEdit.text = "A A"
     ui.saveRankingButton.click()
     assert "each of A, B once" in desktop.messages[-1] and table_named(desktop, "DeepReg rankings") is None
+    widget.panel.context.display.show(made[0])  # as after a registration; then the same reading again
+    widget.panel.context.check(made)
+    ui.sideBySideButton.click()
+    ui.runsTable.selectRow(1 - ui.runsTable.currentRow())
+    assert views.shown == tuple(reversed(made)), "selecting a result ended the reading"
+    assert [run.get("warped").GetName() for run in views.shown] == ["A: warped", "B: warped"]
     ui.rankingEdit.text = "b, a"
     ui.saveRankingButton.click()
     kept = table_named(desktop, "DeepReg rankings")

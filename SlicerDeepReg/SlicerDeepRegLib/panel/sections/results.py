@@ -94,6 +94,8 @@ class ResultsSection(BaseSection):
         row = self.widgets.runsTable.currentRow()
         run = self._rows[row] if 0 <= row < len(self._rows) else None
         self.context.select(run)
+        if self.context.layouts.is_side_by_side:  # a blinded reading may go on there; the Review page shows the run
+            return
         if run is not None and self.context.review.shown is not None:
             self.context.display.show(self.context.runs.selected)
 
