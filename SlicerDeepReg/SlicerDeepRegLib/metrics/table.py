@@ -35,6 +35,11 @@ def written(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
 
 
+def volume_text(ml: float | None) -> str:
+    """Write a volume in milliliters with one decimal, a small one with two digits that count."""
+    return "-" if ml is None else f"{ml:.1f}" if ml >= 0.95 or ml == 0 else f"{ml:.2g}"
+
+
 def table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the rows as aligned text, with a heading."""
     lines = [("", [title for _, title in STATES]), *rows(metrics)]

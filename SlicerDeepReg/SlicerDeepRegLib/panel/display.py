@@ -8,6 +8,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from ..metrics.stages import stage_values
 from ..mrml.layouts import Layouts
 from ..mrml.motion import Morph, Stages, stage_names
 from ..mrml.outlines import SEGMENTATIONS
@@ -15,7 +16,7 @@ from ..mrml.review import DEFAULT_MODE, Review
 from ..mrml.review_volumes import windows_of
 from ..mrml.runs import Run, moving_is_where_it_was, place_of, runs
 from .selection import complete
-from .titles import metric_title, stage_title
+from .titles import stage_title
 
 #: The display modes: their titles, and how to read what is shown.
 MODES = {
@@ -321,11 +322,5 @@ class Display:
 
 
 def _stage_text(facts: dict[str, Any]) -> str:
-    values = [(metric_title(name), value) for name, value in facts["metrics"].items() if _is_number(value)]
-    metrics = ", ".join(f"{title} {value:.4g}" for title, value in values)
     text = f"{stage_title(facts['name'])}: {facts['seconds']:.1f} s"
-    return ". ".join(part for part in (text, metrics, facts["note"]) if part)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return ". ".join(part for part in (text, _(stage_values(facts["metrics"])), facts["note"]) if part)

@@ -24,7 +24,7 @@ from ..metrics.status import (
     statuses,
 )
 from ..metrics.structures import structure_name
-from ..metrics.table import written
+from ..metrics.table import volume_text, written
 from ..mrml.runs import Run
 
 #: The words for a color, so that nobody needs to tell colors apart, and how the color is drawn.
@@ -110,5 +110,5 @@ def _before_and_after(values: Mapping[str, float | None], form: str) -> str:
 def _volumes(fixed_ml: float | None, warped_ml: float | None) -> str:
     """Return the volume of the fixed structure, and how much larger or smaller the warped one is."""
     if not fixed_ml or warped_ml is None:
-        return f"{fixed_ml:.1f}" if fixed_ml else "-"
-    return f"{fixed_ml:.1f}, {_('warped')} {100 * (warped_ml / fixed_ml - 1):+.0f}%"
+        return volume_text(fixed_ml or None)
+    return f"{volume_text(fixed_ml)}, {_('warped')} {100 * (warped_ml / fixed_ml - 1):+.0f}%"

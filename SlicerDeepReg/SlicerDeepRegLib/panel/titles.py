@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from slicer.i18n import tr as _
 
 from ..methods import method
-from ..metrics import METRICS
+from ..metrics import stages
 from ..types import AUTOMATIC, LANDMARKS, PEOPLE, PERSON, VISIT, InputError
 
 #: Each preset, and what the menu adds to it.
@@ -53,15 +51,8 @@ def preset_title(preset: str) -> str:
     return PRESETS.get(preset, preset)
 
 
-def metric_title(name: str) -> str:
-    """Return the title of a metric of a result or a stage."""
-    return METRICS[name].heading if name in METRICS else name.replace("_", " ")
-
-
 def stage_title(name: str) -> str:
     """Return the title of a stage: "scale 1/4" is shown as "1/4 resolution"."""
     if name == "as given":
         return _("Before registration")
-    name = name.replace("svf alone", _("velocity-field optimization alone"))
-    name = re.sub(r"scale 1$", _("full resolution"), name)
-    return re.sub(r"scale (1/[\d.]+)", rf"\1 {_('resolution')}", name)
+    return _(stages.stage_title(name))

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..metrics.stages import stage_title, stage_values
 from ..metrics.status import Status, overall
 from ..metrics.structures import structure_name
-from ..metrics.table import STATES, written
+from ..metrics.table import STATES, volume_text, written
 from ..similarity import similarities
 
 #: The kinds of locations, in words.
@@ -100,7 +101,9 @@ def content_of(
         lines,
         tuple(pictures),
         tables,
-        tuple((stage["name"], tuple(stage["curve"])) for stage in facts["stages"] if len(stage["curve"]) > 1),
+        tuple(
+            (stage_title(stage["name"]), tuple(stage["curve"])) for stage in facts["stages"] if len(stage["curve"]) > 1
+        ),
         tuple(bar for bar in bars if bar[1] is not None or bar[2] is not None),
         tuple(neutral(note) for note in facts["notes"]),
     )
@@ -142,8 +145,8 @@ def _structures(rows: Sequence[Mapping[str, Any]]) -> Table:
                 structure_name(row),
                 *(written(row["dice"][state], "{:.3f}") for state in ("before", "after")),
                 *(written(row["hd95_mm"][state], "{:.1f}") for state in ("before", "after")),
-                written(fixed, "{:.1f}"),
-                written(warped, "{:.1f}"),
+                volume_text(fixed),
+                volume_text(warped),
                 change,
             )
         )
@@ -164,12 +167,8 @@ def _locations(locations: Sequence[Mapping[str, Any]]) -> Table:
 def _stages(stages: Sequence[Mapping[str, Any]], neutral: Callable[[str], str]) -> Table:
     lines = []
     for stage in stages:
-        metrics = ", ".join(
-            f"{name} {value:.4g}"
-            for name, value in stage["metrics"].items()
-            if isinstance(value, (int, float)) and not isinstance(value, bool)
-        )
-        lines.append((stage["name"], f"{stage['seconds']:.1f}", metrics, neutral(stage["note"])))
+        measured = stage_values(stage["metrics"])
+        lines.append((stage_title(stage["name"]), f"{stage['seconds']:.1f}", measured, neutral(stage["note"])))
     return Table("Stages", ("", "seconds", "metrics", ""), tuple(lines))
 
 
