@@ -270,6 +270,14 @@ class Transform:
     field: Field | None = None
     inverse_fields: tuple[Field, ...] = ()
 
+    def __post_init__(self) -> None:
+        matrix = np.asarray(self.linear_lps)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.linalg.det(matrix[:3, :3]):
+            raise InputError(
+                "The linear part of a transform must be a (4, 4) matrix of finite numbers that can be inverted; it was "
+                f"{matrix.tolist()}."
+            )
+
 
 Source = Union[str, Image]
 PointsSource = Union[str, np.ndarray]
@@ -340,6 +348,9 @@ class Request:
     def __post_init__(self) -> None:
         for name in (*CONTRAST_FIELDS, "contrast_weights", "held_points", "guide_structures"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
+        if isinstance(self.uncertainty_runs, np.integer):
+            object.__setattr__(self, "uncertainty_runs", int(self.uncertainty_runs))
+        self._check_kinds()
         for name, choices in (
             ("preset", PRESETS),
             ("device", DEVICES),
@@ -349,7 +360,7 @@ class Request:
             value = getattr(self, name)
             if value not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}; it was {value!r}.", name)
-        if not isinstance(self.uncertainty_runs, int) or not 0 <= self.uncertainty_runs <= MAX_UNCERTAINTY_RUNS:
+        if type(self.uncertainty_runs) is not int or not 0 <= self.uncertainty_runs <= MAX_UNCERTAINTY_RUNS:
             raise InputError(
                 f"uncertainty_runs must be a whole number from 0 to {MAX_UNCERTAINTY_RUNS}; it was "
                 f"{self.uncertainty_runs!r}.",
@@ -357,6 +368,28 @@ class Request:
             )
         self._check_contrasts()
         self._check_guidance()
+
+    def _check_kinds(self) -> None:
+        """Raise InputError where a field holds something of another kind: deep inside nobody could say which it is."""
+        for name, source in {"fixed": self.fixed, "moving": self.moving, **self.sources}.items():
+            if not isinstance(source, (str, os.PathLike, Image)):
+                raise InputError(f"{name} must be a path or an Image; it was of type {type(source).__name__}.", name)
+        for name in ("method", "linear", "similarity"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"{name} must be the name of one; it was {getattr(self, name)!r}.", name)
+        for name in ("initial", "continued"):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, (str, os.PathLike, Transform)):
+                text = f"{name} must be a path or a Transform; it was of type {type(given).__name__}."
+                raise InputError(text, name)
+        settings = {} if self.settings is None else self.settings
+        if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
+            raise InputError(f"settings must be numbers by name; they were {settings!r}.", "settings")
+        object.__setattr__(self, "settings", settings)
+        numbers = [] if self.guide_points_mm is None else [("guide_points_mm", self.guide_points_mm)]
+        for name, value in [*numbers, *(("contrast_weights", weight) for weight in self.contrast_weights)]:
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+                raise InputError(f"{name} must be a number; it was {value!r}.", name)
 
     def _check_guidance(self) -> None:
         if self.guide_points_mm is not None and not 0 <= self.guide_points_mm < np.inf:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import os
@@ -28,6 +29,15 @@ def optional_commands() -> list[ModuleType]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; see ``_main``. Ctrl-C is answered from the first moment on."""
+    try:
+        return _main(arguments)
+    except (KeyboardInterrupt, Canceled):
+        print("slicerdeepreg: interrupted; nothing was written.", file=sys.stderr)
+    return 2
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     """Run the command line.
 
     Args:
@@ -57,8 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has seen enough, as `head` does; Python would complain at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (KeyboardInterrupt, Canceled):
-        print("slicerdeepreg: interrupted; nothing was written.", file=sys.stderr)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"slicerdeepreg: This name is too long for the file system: {error.filename}", file=sys.stderr)
     except MemoryError:
         print(
             "slicerdeepreg: memory ran out. Use --preset fast, close other programs, or resample the fixed image to "

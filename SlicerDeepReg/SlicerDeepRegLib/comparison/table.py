@@ -265,6 +265,8 @@ def _shown(value: float) -> str:
         return "0"
     if abs(value) >= 100:
         return f"{value:.0f}"
+    if abs(value) < 0.0005:
+        return f"{value:.1g}"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 

@@ -45,8 +45,25 @@ _SHEARED = 1e-4
 
 
 def load(source: Source, role: str, series: str = "", straight: bool = True, allow_outside: bool = False) -> Image:
-    """Return the image, read first if it is a path; see :func:`read_image`."""
-    return source if isinstance(source, Image) else read_image(source, role, series, straight, allow_outside)
+    """Return the image, read first if it is a path, with voxels of a type that everything here can compute with.
+
+    Raises:
+        InputError: as of :func:`read_image`; or an image in memory has other voxels than numbers.
+    """
+    if not isinstance(source, Image):
+        return read_image(source, role, series, straight, allow_outside)
+    values = source.values
+    if not isinstance(values, np.ndarray) or isinstance(values, np.ma.MaskedArray) or values.dtype.kind not in "biufc":
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise InputError(
+            f"The {role} must be a plain numpy array of numbers; it was of {kind}.", role.replace(" ", "_")
+        )
+    dtype = values.dtype.newbyteorder("=")
+    if dtype.kind == "b":
+        dtype = np.dtype(np.uint8)
+    elif dtype.kind == "f" and dtype.itemsize not in (4, 8):  # half precision, and more than double
+        dtype = np.dtype(np.float32 if dtype.itemsize < 4 else np.float64)
+    return source if dtype == values.dtype else dataclasses.replace(source, values=values.astype(dtype))
 
 
 def read_image(

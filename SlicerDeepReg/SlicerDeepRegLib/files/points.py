@@ -48,7 +48,11 @@ def load_points(source: PointsSource, role: str) -> PointList:
     """
     if isinstance(source, (str, Path)):
         return read_points(source, role)
-    return _checked(PointList(np.asarray(source, float)), np.asarray(source, float), role)
+    try:
+        positions = np.asarray(source, float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The {role} must be (N, 3) numbers, LPS mm ({error}).", role.replace(" ", "_")) from error
+    return _checked(PointList(positions), positions, role)
 
 
 def read_points(path: str | Path, role: str = "points") -> PointList:

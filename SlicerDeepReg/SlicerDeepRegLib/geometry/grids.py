@@ -154,6 +154,28 @@ def covering(grid: Grid, other: Grid) -> Grid:
     return Grid(triple(size + before + after), matrix)
 
 
+def reached_by(field: Field) -> Grid:
+    """Return the field's grid padded by whole voxels until it covers ``x + u(x)`` of the voxels at its border.
+
+    By half its size at most on each side: beyond that the field is not one that an inverse is wanted of.
+    """
+    grid, size = field.grid, np.array(field.grid.size_ijk)
+    low, high = np.zeros(3), size - 1.0
+    axes = np.flatnonzero(size > 1)
+    for axis in axes:
+        for end in (0, size[axis] - 1):
+            displaced = np.take(field.displacement_lps_mm, [end], 2 - axis) @ grid.lps_to_ijk[:3, :3].T
+            for c in axes:
+                index = np.array([end]) if c == axis else np.arange(size[c])
+                place = displaced[..., c] + index.reshape([-1 if 2 - c == d else 1 for d in range(3)])
+                low[c], high[c] = min(low[c], place.min()), max(high[c], place.max())
+    before, after = (np.ceil(np.minimum(need - 1e-6, size / 2)).astype(int) for need in (-low, high - (size - 1)))
+    before, after = np.maximum(before, 0), np.maximum(after, 0)
+    matrix = grid.ijk_to_lps.copy()
+    matrix[:3, 3] -= grid.ijk_to_lps[:3, :3] @ before
+    return Grid(triple(size + before + after), matrix)
+
+
 def on_grid(field: Field, grid: Grid) -> Field:
     """Return the field on a grid with the same directions, linearly interpolated, its border repeated outside."""
     relation = field.grid.lps_to_ijk @ grid.ijk_to_lps

@@ -170,8 +170,8 @@ def mind_ssc(image: torch.Tensor, radius: int = 1, dilation: int = 2) -> torch.T
     distance = torch.cat(distances, 1)
     distance = distance - distance.amin(1, keepdim=True)
     variance = distance.mean(1, keepdim=True)
-    middle = variance.mean().clamp(min=1e-12)
-    variance = variance.clamp(float(middle) * 1e-3, float(middle) * 1e3)
+    middle = variance.mean(tuple(range(1, image.ndim)), keepdim=True).clamp(min=1e-12).detach()
+    variance = variance.clamp(middle * 1e-3, middle * 1e3)
     return torch.exp(-distance / variance)
 
 

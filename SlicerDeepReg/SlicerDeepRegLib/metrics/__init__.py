@@ -32,7 +32,11 @@ class Metric:
 #: Every metric that is measured, by its name in results: the one table of titles, units and directions.
 METRICS: dict[str, Metric] = {
     "dice": Metric(
-        "Dice", "", "higher", "2 |A and B| / (|A| + |B|), mean over the labels present in both images", "{:.3f}"
+        "Dice",
+        "",
+        "higher",
+        "2 |A and B| / (|A| + |B|), mean over the labels of both images; 0 for one of which nothing is left",
+        "{:.3f}",
     ),
     "hd95_mm": Metric(
         "HD95",

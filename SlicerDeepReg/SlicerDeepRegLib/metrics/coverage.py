@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..geometry.grids import triple
-from ..geometry.points import apply_matrix, fixed_to_moving, voxel_centers_lps
+from ..geometry.points import apply_matrix, fixed_to_moving
 from ..types import Grid, Transform
 
-#: The transform is followed from every n-th voxel of a larger image.
+#: The transform is followed from every n-th voxel of a larger image, and from the last one along each axis.
 EVERY, FEW_VOXELS = 4, 100_000
 
 
@@ -23,16 +23,18 @@ def covered(transform: Transform, grid: Grid, moving: Grid) -> np.ndarray | None
         grid: of the fixed image. moving: of the moving one.
     """
     every = EVERY if grid.voxels > FEW_VOXELS else 1
-    coarse = thinned(grid, every)
-    places = fixed_to_moving(transform, voxel_centers_lps(coarse).reshape(-1, 3))
+    # The last voxel too: nothing beyond the last place would be known else.
+    followed = [np.unique([*range(0, count, every), count - 1]) for count in grid.shape_kji]
+    kji = np.stack(np.meshgrid(*followed, indexing="ij"), -1)
+    places = fixed_to_moving(transform, apply_matrix(grid.ijk_to_lps, kji[..., ::-1].reshape(-1, 3)))
     axes = [axis for axis, size in enumerate(moving.size_ijk) if size > 1]
     ijk, size = apply_matrix(moving.lps_to_ijk, places)[:, axes], np.array(moving.size_ijk)[axes]
-    inside: np.ndarray = ((ijk > -0.5) & (ijk < size - 0.5)).all(1).reshape(coarse.shape_kji)
+    inside: np.ndarray = ((ijk > -0.5) & (ijk < size - 0.5)).all(1).reshape(kji.shape[:3])
     if inside.all():
         return None
     for axis, count in enumerate(grid.shape_kji):
-        below = np.minimum(np.arange(count) // every, inside.shape[axis] - 1)
-        above = np.minimum(-(-np.arange(count) // every), inside.shape[axis] - 1)
+        below = np.searchsorted(followed[axis], np.arange(count), "right") - 1
+        above = np.searchsorted(followed[axis], np.arange(count), "left")
         inside = inside.take(below, axis) & inside.take(above, axis)
     return inside
 

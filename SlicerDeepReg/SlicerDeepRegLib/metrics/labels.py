@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import scipy.ndimage
 
@@ -13,16 +15,27 @@ def labels_of(values: np.ndarray) -> list[int]:
     return [int(label) for label in np.unique(values) if label != 0]
 
 
-def dice_by_label(fixed: np.ndarray, warped: np.ndarray) -> dict[int, float]:
-    """Compute the Dice of each label that both maps hold; labels that one lacks are left out (as in Learn2Reg)."""
+def dice_by_label(
+    fixed: np.ndarray, warped: np.ndarray, moving_labels: Collection[int] | None = None
+) -> dict[int, float]:
+    """Compute the Dice of each label of both the fixed and the moving map; labels that one lacks are left out.
+
+    A label that the moving map held and the warped one has lost counts, as 0: else losing a structure would raise the
+    mean. So it is in Learn2Reg's evaluation.
+
+    Args:
+        fixed, warped: (K, J, I) or (J, I) integer arrays.
+        moving_labels: those of the moving map before it was warped; those of the warped one when left out.
+    """
     highest = int(max(fixed.max(), warped.max())) + 1
     in_fixed = np.bincount(fixed.ravel(), minlength=highest)
     in_warped = np.bincount(warped.ravel(), minlength=highest)
     in_both = np.bincount(fixed[fixed == warped].ravel(), minlength=highest)
+    moved = np.flatnonzero(in_warped).tolist() if moving_labels is None else moving_labels
     return {
         label: float(2 * in_both[label] / (in_fixed[label] + in_warped[label]))
-        for label in range(1, highest)
-        if in_fixed[label] and in_warped[label]
+        for label in sorted(moved)
+        if 0 < label < highest and in_fixed[label]
     }
 
 

@@ -57,6 +57,7 @@ class Measurer:
     ) -> None:
         self.guided_labels, self.guided_points = frozenset(guided_labels), guided_points
         self.fixed_labels, self.moving_labels = fixed_labels, moving_labels
+        self.moved = None if moving_labels is None else frozenset(voxels_by_label(moving_labels.values))
         self.fixed_points, self.moving_points = fixed_points, moving_points
         self.spacing_kji_mm = tuple(fixed.grid.spacing_mm[::-1])
         if mask is None:
@@ -169,9 +170,16 @@ class Measurer:
             "center_by_label_lps_mm": centers,
         }
 
+    def lost(self, warped: np.ndarray) -> list[int]:
+        """Return the labels of both images of which nothing is left in the warped map: their overlap is 0."""
+        if self.fixed_labels is None or self.moved is None:
+            return []
+        both = self.moved & frozenset(voxels_by_label(self.fixed_labels.values))
+        return sorted(both - frozenset(voxels_by_label(warped)))
+
     def _dice(self, warped: np.ndarray) -> dict[str, Any]:
         assert self.fixed_labels is not None
-        dice = dice_by_label(self.fixed_labels.values, warped)
+        dice = dice_by_label(self.fixed_labels.values, warped, self.moved)
         measured: dict[str, Any] = {"dice": self._held_out(dice), "dice_by_label": dice}
         if self.guided_labels:
             guided = {label: value for label, value in dice.items() if label in self.guided_labels}
@@ -216,4 +224,10 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 def _scaled(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     low, high = limits
-    return np.clip((values.astype(np.float32) - low) / (high - low), 0, 1)
+    if low == high:
+        return np.zeros(values.shape, np.float32)
+    # As float32, intensities around 1e8 that differ by one are the same: the offset goes before the cast.
+    exact = np.can_cast(values.dtype, np.float32)
+    shifted = np.subtract(values, low, dtype=np.float32 if exact else np.float64).astype(np.float32, copy=False)
+    scaled: np.ndarray = np.clip(shifted / np.float32(high - low), 0, 1)
+    return scaled

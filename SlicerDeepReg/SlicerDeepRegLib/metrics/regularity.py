@@ -36,6 +36,7 @@ def regularity_metrics(
     scale = 1.0 if linear_lps is None else float(np.linalg.det(linear_lps[:3, :3]))
     everywhere = jacobian_of_field(field, grid)
     jacobian = everywhere[mask].astype(np.float64)
+    whole = scale * jacobian
     ndv, failing = non_diffeomorphic_volume(field, mask, grid)
     return {
         "folds_percent": float(100 * np.mean(jacobian <= 0)),
@@ -44,9 +45,9 @@ def regularity_metrics(
         "digital_folds_percent": failing,
         "sdlogj": float(np.log(np.maximum(jacobian, 1e-9)).std()),
         "sdlogj_learn2reg": float(np.log(np.clip(jacobian + 3, 1e-9, 1e9)).std()),
-        "jacobian_min": scale * float(jacobian.min()),
-        "jacobian_max": scale * float(jacobian.max()),
-        "jacobian_min_lps_mm": _place(np.flatnonzero(mask)[jacobian.argmin()], grid),
+        "jacobian_min": float(whole.min()),
+        "jacobian_max": float(whole.max()),
+        "jacobian_min_lps_mm": _place(np.flatnonzero(mask)[whole.argmin()], grid),
     }
 
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .table import beside
+
 GREEN, AMBER, RED, GRAY = "green", "amber", "red", "gray"
 #: Names of the measures.
 LANDMARKS, OVERLAP, SURFACES = "Landmarks (TRE)", "Overlap (Dice)", "Surface distance (HD95)"
@@ -132,7 +134,7 @@ def _landmarks(metrics: Mapping[str, Any], limit: float) -> Status:
     largest, color = metrics["tre_max_mm"], color_of(mean, limit, 2 * limit)
     if color == GREEN and largest > FAR * limit:
         color = AMBER
-    text = f"mean {mean:.2f} mm, largest {largest:.2f} mm"
+    text = f"mean {beside(mean, 2, limit, 2 * limit)} mm, largest {beside(largest, 2, FAR * limit)} mm"
     if "tre_by_point_mm" in metrics:
         points = len(metrics["tre_by_point_mm"]) - len(metrics.get("guided_points") or ())
         text += f" of {points} landmark{'s' if points != 1 else ''}"
@@ -148,7 +150,7 @@ def _dice(metrics: Mapping[str, Any], names: dict[str, str]) -> Status:
         return Status(OVERLAP, GRAY, NO_SEGMENTATIONS, rule)
     label = min(by_label, key=lambda label: by_label[label])
     name = names.get(str(label), f"label {label}")
-    text = f"lowest {by_label[label]:.2f} ({name}), mean {metrics['dice']:.2f} of {len(by_label)}"
+    text = f"lowest {beside(by_label[label], 2, *DICE)} ({name}), mean {metrics['dice']:.2f} of {len(by_label)}"
     return Status(OVERLAP, color_of(by_label[label], *DICE, higher=True), text, rule)
 
 
@@ -164,7 +166,7 @@ def _surface(metrics: Mapping[str, Any], names: dict[str, str], limit: float) ->
         return Status(SURFACES, GRAY, NO_SEGMENTATIONS, rule)
     label = max(by_label, key=lambda label: by_label[label])
     name = names.get(str(label), f"label {label}")
-    text = f"largest {by_label[label]:.1f} mm ({name}), mean {metrics['hd95_mm']:.1f} mm"
+    text = f"largest {beside(by_label[label], 1, 2 * limit, 4 * limit)} mm ({name}), mean {metrics['hd95_mm']:.1f} mm"
     return Status(SURFACES, color_of(by_label[label], 2 * limit, 4 * limit), text, rule)
 
 
@@ -177,15 +179,17 @@ def _held_out(metrics: Mapping[str, Any], name: str) -> dict[Any, float]:
 def _jacobian(metrics: Mapping[str, Any]) -> Status:
     low, high = JACOBIAN
     rule = (
-        f"no folding, and J from {low:.2f} to {high:.0f} (our choice), inside the mask or, without one, "
+        f"no folding, and J from 1/{1 / low:.0f} to {high:.0f} (our choice), inside the mask or, without one, "
         "the fixed segmentation or everything above the background; red if it folds there, amber if elsewhere"
     )
     least, most, folds = (metrics.get(name) for name in ("jacobian_min", "jacobian_max", "digital_folds_percent"))
     if least is None or most is None:
         return Status(JACOBIAN_RANGE, GRAY, "not measured: the transform is linear or nothing was measured", rule)
-    text = f"{least:.2f} to {most:.2f}"
+    text = f"{beside(least, 2, low, 0)} to {beside(most, 2, high, 0)}"
     if folds is None and least > 0:
         return Status(JACOBIAN_RANGE, AMBER, f"{text}; folding by the digital criterion was not measured", rule)
+    if most < 0 and not folds:
+        return Status(JACOBIAN_RANGE, RED, f"{text}: the linear part mirrors the image", rule)
     if least <= 0 or (folds or 0) > 0:
         return Status(
             JACOBIAN_RANGE, RED, f"{text}, folding in {folds or metrics['folds_percent']:.2g}% of the voxels", rule
@@ -199,17 +203,17 @@ def _consistency(metrics: Mapping[str, Any], limit: float) -> Status:
     rule = f"inverse consistency error at most {limit:.1f} mm everywhere; red if the mean is above that"
     both_ways = metrics.get("both_ways_mm")
     if both_ways is not None:
-        text = (
-            f"registrations in both directions: mean {both_ways:.2f} mm, largest {metrics['both_ways_max_mm']:.2f} mm"
-        )
-        return _consistent(both_ways, metrics["both_ways_max_mm"], limit, text, rule)
+        largest = metrics["both_ways_max_mm"]
+        written = f"mean {beside(both_ways, 2, limit)} mm, largest {beside(largest, 2, limit)} mm"
+        return _consistent(both_ways, largest, limit, f"registrations in both directions: {written}", rule)
     mean = metrics.get("inverse_error_mm")
     if mean is None:
         return Status(
             CONSISTENCY, GRAY, "not measured: register in the opposite direction too, or compute an inverse", rule
         )
-    text = f"transform and its inverse: mean {mean:.2f} mm, largest {metrics['inverse_error_max_mm']:.2f} mm"
-    return _consistent(mean, metrics["inverse_error_max_mm"], limit, text, rule)
+    largest = metrics["inverse_error_max_mm"]
+    text = f"transform and its inverse: mean {beside(mean, 2, limit)} mm, largest {beside(largest, 2, limit)} mm"
+    return _consistent(mean, largest, limit, text, rule)
 
 
 def _uncertainty(metrics: Mapping[str, Any], limit: float) -> list[Status]:
@@ -218,7 +222,7 @@ def _uncertainty(metrics: Mapping[str, Any], limit: float) -> list[Status]:
     if mean is None or most is None:
         return []
     rule = f"95% of the volume within {limit:.1f} mm over perturbed runs, red above twice that (our choice)"
-    text = f"over perturbed runs: mean {mean:.2f} mm, 95% below {most:.2f} mm"
+    text = f"over perturbed runs: mean {mean:.2f} mm, 95% below {beside(most, 2, limit, 2 * limit)} mm"
     return [Status(UNCERTAINTY, color_of(most, limit, 2 * limit), text, rule)]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from . import METRICS
 
 STATES = (("before", "as given"), ("linear", "linear"), ("after", "result"))
@@ -27,12 +29,27 @@ def shown(value: Any) -> str:
         return "-"
     if isinstance(value, int):
         return str(value)
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value + 0.0:.4g}"
 
 
 def written(value: float | None, form: str) -> str:
     """Write a value as ``str.format`` takes it, or a dash if it was not measured."""
     return "-" if value is None else form.format(value)
+
+
+def beside(value: float, digits: int, *limits: float) -> str:
+    """Write a value with so many decimals, or with more where it would seem to be on another side of a limit."""
+    for decimals in range(digits, digits + 4):
+        text = f"{value:.{decimals}f}"
+        if all(np.sign(float(text) - limit) == np.sign(value - limit) for limit in limits):
+            break
+    return f"{float(text) + 0.0:.{decimals}f}"  # no minus before a zero
+
+
+def change_percent(before: float, after: float) -> str:
+    """Write by how much a value has grown or shrunk."""
+    text = f"{100 * (after / before - 1):+.0f}%"
+    return "0%" if text in ("+0%", "-0%") else text
 
 
 def volume_text(ml: float | None) -> str:

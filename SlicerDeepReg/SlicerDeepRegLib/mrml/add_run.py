@@ -11,7 +11,7 @@ import slicer.util
 import vtk
 
 from ..types import Image, Result
-from .display import set_range, show_alike
+from .display import set_range, show_alike, window_of
 from .facts import scene_facts, worst_place
 from .maps import show_jacobian
 from .nodes import FLIP, add_text_columns, add_transform, add_volume
@@ -113,7 +113,7 @@ def _add_volumes(
 ) -> None:
     warped = add_volume(scene, result.warped, node_name(run, "warped"))
     run.set("warped", warped)
-    if moving is not None and moving.GetDisplayNode() is not None:
+    if moving is not None and window_of(moving) is not None:
         show_alike(warped, moving)
     else:
         set_range(warped, *display_range(result.moving))

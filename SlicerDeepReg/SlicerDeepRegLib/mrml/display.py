@@ -37,6 +37,18 @@ def show_alike(node: slicer.vtkMRMLNode, other: slicer.vtkMRMLVolumeNode) -> Non
         node.GetDisplayNode().SetAndObserveColorNodeID(other.GetDisplayNode().GetColorNodeID())
 
 
+def window_of(node: slicer.vtkMRMLVolumeNode) -> tuple[float, float] | None:
+    """Return a volume's window, lowest and highest value; None where it has none that shows anything.
+
+    Slicer's own choice is not a number in a volume with infinite values, and upside down in one of 64-bit integers.
+    """
+    display = node.GetDisplayNode()
+    if display is None or not display.IsA("vtkMRMLScalarVolumeDisplayNode"):
+        return None
+    low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+    return (low, high) if np.isfinite([low, high]).all() and high > low else None
+
+
 def windowed(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Return values as float32, ``low`` as 0 and ``high`` as 1, cut at both ends."""
     return np.clip((values.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1)

@@ -34,6 +34,8 @@ def add_volume(scene: slicer.vtkMRMLScene, image: Image, name: str, labels: bool
         values = values.astype(np.int16 if values.max() < 32768 else np.int32)
     elif values.dtype == bool:
         values = values.astype(np.uint8)
+    elif values.dtype.kind in "iu" and values.dtype.itemsize == 8:  # which not all of Slicer can show
+        values = values.astype(np.int32 if np.abs(values).max(initial=0) < 2**31 else np.float64)
     slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(values))
     node.CreateDefaultDisplayNodes()
     return node

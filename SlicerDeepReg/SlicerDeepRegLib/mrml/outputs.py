@@ -25,6 +25,9 @@ def put_volume(run: Run, node: slicer.vtkMRMLScalarVolumeNode) -> None:
     node.SetAndObserveTransformNodeID(None)  # the voxels of the result are in world coordinates
     node.SetIJKToRASMatrix(matrix)
     node.SetAndObserveImageData(voxels)
+    for name in list(node.GetAttributeNames()):
+        if name.startswith("DICOM."):  # it is not that series any more
+            node.RemoveAttribute(name)
     node.EndModify(modified)
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
@@ -39,5 +42,12 @@ def put_transform(run: Run, node: slicer.vtkMRMLTransformNode) -> None:
     """
     run.need("transform")
     copied = run.get("transform")
+    attributes = {name: node.GetAttribute(name) for name in node.GetAttributeNames()}
+    description = node.GetDescription()
     node.SetAndObserveTransformNodeID(None)
     node.CopyContent(copied)
+    for name in list(node.GetAttributeNames()):
+        node.RemoveAttribute(name)
+    for name, value in attributes.items():
+        node.SetAttribute(name, value)
+    node.SetDescription(description)

@@ -7,7 +7,7 @@ import slicer.util
 
 from .add_run import group_nodes
 from .corrections import lines_of, root_of
-from .runs import Run, free_name, parts_of, remove, rename
+from .runs import Run, free_name, parts_of, put_under, remove, rename
 
 #: References of nodes that stay to those that go: what is under the transform, and what belongs to the run.
 PARENT, OURS = "transform", "DeepReg."
@@ -44,9 +44,14 @@ class Removed:
             if target.GetID() in gone and (role == PARENT or role.startswith(OURS))
         ]
 
+        #: Of what was under its transforms, where the removal has put it.
+        self._parents: dict[slicer.vtkMRMLNode, slicer.vtkMRMLNode | None] = {}
+
     def remove(self) -> None:
         """Remove the run, also if it is locked."""
+        under = [node for node, role, _n, _target in self._references if role == PARENT]
         remove(self.scene, self._run, also_permanent=True)
+        self._parents = {node: node.GetParentTransformNode() for node in under}
 
     def put_back(self) -> Run:
         """Put the run back as it was; another name if its own was given away."""
@@ -59,9 +64,12 @@ class Removed:
                 there = self.scene.IsNodePresent(target)
                 node.SetNthNodeReferenceID(role, n, target.GetID() if there else None)
         for node, role, n, target in self._references:
-            taken = role == PARENT and node.GetNodeReferenceID(role)  # the user has put it elsewhere since
-            if not taken and self.scene.IsNodePresent(node) and self.scene.IsNodePresent(target):
+            if not (self.scene.IsNodePresent(node) and self.scene.IsNodePresent(target)):
+                continue
+            if role != PARENT:
                 node.SetNthNodeReferenceID(role, n, target.GetID())
+            elif node.GetParentTransformNode() is self._parents[node]:  # else the user has put it elsewhere since
+                put_under(self._run, [node], target)
         group_nodes(self.scene, self._run)
         if name != self.name:
             rename(self.scene, self._run, name)

@@ -5,6 +5,7 @@ The first look remembers what the views showed; ``restore`` puts that back.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ DEFAULT_MODE = "fade"
 MODES = (DEFAULT_MODE, "swipe", "difference", "checkerboard", "jacobian", "magnitude")
 #: What the names of the views begin with that a layout of ours fills.
 ARRANGED = "DeepReg"
+#: The attribute of a view's composite node that keeps its opacity before the first look, and the references to what it
+#: showed: a scene that is saved during a look holds no volumes that only show something.
+BEFORE, BEFORE_ROLES = "DeepReg.before", ("DeepReg.background", "DeepReg.foreground", "DeepReg.labels")
 
 
 class Review:
@@ -212,6 +216,8 @@ class Review:
             composite.SetForegroundVolumeID(foreground if self.scene.GetNodeByID(foreground or "") else None)
             composite.SetForegroundOpacity(opacity)
             _put_back(logic.GetSliceNode(), place)
+        for _logic, composite in self._views():
+            _forget(composite)
         if self._shown is not None:
             self._hide_overlays(self._shown)
         self.outlines.restore()
@@ -238,6 +244,21 @@ class Review:
                 composite.GetLabelVolumeID(),
                 _place_of(logic.GetSliceNode()),
             )
+            _keep(composite)
+
+    def recover(self) -> None:
+        """Show in views that are left blank by a scene that was saved during a look what they showed before it."""
+        for logic, composite in self._views():
+            if composite.GetAttribute(BEFORE) is None or logic.GetSliceNode().GetID() in self._before:
+                continue
+            if composite.GetBackgroundVolumeID() is None:
+                background, foreground, labels = (composite.GetNodeReferenceID(role) for role in BEFORE_ROLES)
+                composite.SetBackgroundVolumeID(background)
+                composite.SetForegroundVolumeID(foreground)
+                composite.SetLabelVolumeID(labels)
+                with contextlib.suppress(ValueError):  # edited by hand
+                    composite.SetForegroundOpacity(float(composite.GetAttribute(BEFORE)))
+            _forget(composite)
 
     def _is_ours(self, logic: Any, composite: Any) -> bool:
         """Return whether a view shows what we put there, but for volumes that are gone."""
@@ -262,6 +283,21 @@ class Review:
 def of_our_layout(slice_node: slicer.vtkMRMLSliceNode) -> bool:
     """Return whether a slice view belongs to one of our layouts."""
     return any((name or "").startswith(ARRANGED) for name in (slice_node.GetLayoutName(), slice_node.GetName()))
+
+
+def _keep(composite: Any) -> None:
+    """Write into a composite node what it shows, so that it is saved with the scene."""
+    composite.SetAttribute(BEFORE, str(composite.GetForegroundOpacity()))
+    layers = composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID(), composite.GetLabelVolumeID()
+    for role, layer in zip(BEFORE_ROLES, layers):
+        composite.SetNodeReferenceID(role, layer)
+
+
+def _forget(composite: Any) -> None:
+    if composite.GetAttribute(BEFORE) is not None:
+        composite.RemoveAttribute(BEFORE)
+        for role in BEFORE_ROLES:
+            composite.SetNodeReferenceID(role, None)
 
 
 def _layers_of(composite: Any) -> tuple[str | None, str | None]:

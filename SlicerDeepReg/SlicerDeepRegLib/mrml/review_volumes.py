@@ -8,7 +8,7 @@ import slicer.util
 
 from ..metrics.content import content_of
 from ..types import Image
-from .display import add_legend, diverging_colors, set_range, windowed
+from .display import add_legend, diverging_colors, set_range, window_of, windowed
 from .nodes import add_volume, grid_of, grid_part, image_from_node
 from .runs import Run, own
 from .scene import add_where, display_range
@@ -131,7 +131,7 @@ class ReviewVolumes:
         """Return fixed and another volume on the run's grid, each scaled to 0..1 by its window."""
         fixed = self._on_grid(run, run.get("fixed"))
         values = other if isinstance(other, np.ndarray) else slicer.util.arrayFromVolume(other)
-        (low, high), (moving_low, moving_high) = (_window(node) for node in _windowed_by(run))
+        (low, high), (moving_low, moving_high) = _windows(run)
         return windowed(fixed, low, high), windowed(values, moving_low, moving_high)
 
     def _on_grid(self, run: Run, node: slicer.vtkMRMLNode) -> np.ndarray:
@@ -144,17 +144,16 @@ def _windowed_by(run: Run) -> tuple[slicer.vtkMRMLVolumeNode, slicer.vtkMRMLVolu
     return run.get("fixed"), run.get("moving") or run.get("warped")
 
 
-def _window(node: slicer.vtkMRMLVolumeNode) -> tuple[float, float]:
-    """Return a volume's window, lowest and highest value; one is chosen where it was never displayed."""
-    display = node.GetDisplayNode()
-    if display is None:
-        return display_range(image_from_node(node))
-    return display.GetWindowLevelMin(), display.GetWindowLevelMax()
+def _windows(run: Run) -> list[tuple[float, float]]:
+    """Return the windows of both, lowest and highest value; they are chosen for both where one has none."""
+    nodes = _windowed_by(run)
+    known = [window for node in nodes if (window := window_of(node)) is not None]
+    return known if len(known) == len(nodes) else [display_range(image_from_node(node)) for node in nodes]
 
 
 def windows_of(run: Run) -> str:
     """Return what a comparison by windows depends on: these, and the voxels, which another frame may have replaced."""
-    depends = [f"{value:.6g}" for node in _windowed_by(run) for value in _window(node)]
+    depends = [f"{value:.6g}" for window in _windows(run) for value in window]
     for role in ("fixed", "moving", "warped"):
         node = run.get(role)
         if node is not None and node.GetImageData() is not None:

@@ -13,7 +13,7 @@ import vtk
 
 from ..types import FrameResult, Image, InputError, Transform
 from .nodes import add_volume, from_parent, image_from_node, layout_node
-from .runs import remove_node
+from .runs import place_of, remove_node
 from .segments import add_segmentation, segments_of
 
 
@@ -58,6 +58,14 @@ def frames_of(sequence: slicer.vtkMRMLSequenceNode) -> list[Image]:
             )
     images = [image_from_node(node) for node in nodes]
     return [Image(image.values, image.grid, f"{name} {number}") for number, image in enumerate(images, 1)]
+
+
+def contents_of(sequence: slicer.vtkMRMLSequenceNode) -> tuple[Any, ...]:
+    """Return the index value of each frame with where it lies and a checksum of its voxels."""
+    return tuple(
+        (sequence.GetNthIndexValue(n), place_of(sequence.GetNthDataNode(n)))
+        for n in range(sequence.GetNumberOfDataNodes())
+    )
 
 
 def browser_of(sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceBrowserNode | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,14 @@ import numpy as np
 import slicer
 
 from ..checks import AttachmentFacts, PairFacts, Pairs, VolumeFacts, check, held_out, pair_landmarks, raise_error
+from ..files.atomic import reason
 from ..methods import linear_method, method, settings_of
 from ..mrml.automatic import is_automatic
 from ..mrml.corrections import Correction, partners_of, root_of
 from ..mrml.dicom_origin import dicom_notes
 from ..mrml.runs import OWNED, Run, place_of, runs, transform_of
 from ..mrml.segments import segments_of
+from ..mrml.series import proxies
 from ..mrml.surfaces import surface_in_world
 from ..mrml.world import Placed, grid_in_world, labels_of, mask_of, placed_volume, points_in_world, voxels_of
 from ..similarity import similarities, similarity
@@ -179,6 +182,8 @@ def _overwritten(choice: Choice, what: str, node: Any) -> str | None:
         return "The output volume is an input of the registration, which it would overwrite."
     if what == "transform" and node in _transforms_of(choice):
         return "The output transform is an input of the registration, or moves one, and would be overwritten."
+    if node in proxies():
+        return f"The output {what} shows the selected item of a sequence, whose next item would replace the result."
     for run in runs(slicer.mrmlScene):
         if any(run.get(role) is node for role in OWNED):
             return f"The output {what} belongs to the result {run.name}, which it would overwrite."
@@ -245,6 +250,9 @@ def _landmarks(choice: Choice) -> Pairs:
 def _volume_facts(role: str, node: Any, initial: Any) -> VolumeFacts | None:
     if node is None:
         return None
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        text = f"{node.GetName()} is a label map. Choose a scalar volume, and the label map as its segmentation."
+        raise InputError(text, role)
     parent = node.GetParentTransformNode()
     facts = VolumeFacts(
         role=role,
@@ -311,6 +319,22 @@ class Prepared:
     notes: tuple[str, ...] = ()
     places: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     point_names: tuple[str, ...] = ()
+
+
+@contextmanager
+def handing_over() -> Iterator[None]:
+    """Turn what may go wrong while nodes are read and handed to the worker into errors for the user.
+
+    Raises:
+        InputError: memory or the disk does not suffice.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        text = "This computer's memory does not suffice to read the volumes. Close other programs, or crop the volumes."
+        raise InputError(text) from error
+    except OSError as error:
+        raise InputError(f"The volumes could not be handed to the registration process: {reason(error)}.") from error
 
 
 def prepare(choice: Choice) -> Prepared:

@@ -10,6 +10,7 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from ..mrml.ages import age_of
 from ..mrml.layouts import Layouts
 from ..mrml.removed import Removed
 from ..mrml.review import Review
@@ -75,10 +76,13 @@ class Context:
         self.parameters = parameters
         if parameters is not None:  # the scene may have been saved while one of our views was shown
             self.layouts.recover()
+            self.review.recover()
             self.review.outlines.recover()
         for section in self.sections:
             section.bind(parameters)
         self.update()
+        if self.runs.selected is None and self.runs.runs:  # of a scene that was loaded
+            self.select(self.runs.runs[-1])
 
     def update(self) -> None:
         """Make every section show the parameter node, the runs and the job."""
@@ -119,13 +123,8 @@ class Context:
         """Look at the choice again if a node was modified that is chosen or that a section watches."""
         if self.parameters is None or self.session.busy:
             return
-        ages = []
-        for section in self.sections:
-            ages += [node.GetMTime() for node in section.watched()]
-        for node in self.choice().nodes():
-            ages += [node.GetMTime(), node.GetParentTransformNode() and node.GetParentTransformNode().GetMTime()]
-            if node.IsA("vtkMRMLVolumeNode") and node.GetImageData() is not None:
-                ages.append(node.GetImageData().GetMTime())
+        watched = [node for section in self.sections for node in section.watched()]
+        ages = [age_of(node) for node in (*watched, *self.choice().nodes())]
         if ages != self._input_ages:
             self._input_ages = ages
             self.choice_changed()

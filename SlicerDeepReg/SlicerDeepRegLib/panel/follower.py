@@ -11,11 +11,11 @@ import numpy as np
 import slicer
 
 from ..checks.series import check_series, notes_of_several
-from ..mrml.series import SeriesNodes, add_series, check_not_moved, colors_of, frames_of
+from ..mrml.series import SeriesNodes, add_series, check_not_moved, colors_of, contents_of, frames_of
 from ..mrml.world import Placed, labels_of, points_in_world
 from ..types import AUTOMATIC, CHAINS, PERSON, InputError, Request, Series
 from ..worker.client import WorkerClient
-from .choice import Choice
+from .choice import Choice, handing_over
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,7 @@ class Following:
     """The registration of one series.
 
     Attributes:
+        frames: what the sequence held at its beginning, see ``mrml.series.contents_of``.
         nodes: what was added to the scene, when done.
         text: why there is nothing, or "".
     """
@@ -52,6 +53,7 @@ class Following:
     label_names: Mapping[int, str]
     point_names: tuple[str, ...]
     worker_job: str
+    frames: tuple[Any, ...]
     fraction: float = 0.0
     stage: str = "waiting"
     nodes: SeriesNodes | None = None
@@ -85,9 +87,10 @@ class Follower:
         Raises:
             InputError: it cannot be registered, or the worker cannot be started; nothing was changed.
         """
-        series, label_names, point_names = prepared(choice)
-        worker_job = self._client().series(series)
-        self.job = Following(choice, label_names, point_names, worker_job)
+        with handing_over():
+            series, label_names, point_names = prepared(choice)
+            worker_job = self._client().series(series)
+        self.job = Following(choice, label_names, point_names, worker_job, contents_of(choice.sequence))
 
     def cancel(self) -> None:
         """Ask for the end; the scene stays as it is."""
@@ -130,7 +133,7 @@ class Follower:
         try:
             if not slicer.mrmlScene.IsNodePresent(sequence):
                 self._end(f"{name} was removed from the scene before its frames were registered.", failed=True)
-            elif sequence.GetNumberOfDataNodes() != len(found):
+            elif contents_of(sequence) != job.frames:
                 self._end(f"{name} has other frames than when it was registered. Register it again.", failed=True)
             else:
                 segmentation = job.choice.segmentation

@@ -8,8 +8,9 @@ from typing import Any
 
 import vtk
 
+from ..mrml.ages import age_of
 from ..worker.client import WorkerClient
-from .choice import Choice, prepare
+from .choice import Choice, handing_over, prepare
 
 
 class Looker:
@@ -41,7 +42,8 @@ class Looker:
             InputError: they cannot be registered, or the worker cannot be started.
         """
         seen = dataclasses.replace(choice, fixed_segmentation=None, moving_segmentation=None)  # they do not matter
-        self._worker_job = self._client().look(prepare(seen).request)
+        with handing_over():
+            self._worker_job = self._client().look(prepare(seen).request)
         self.text, self.nodes = "", looked_at(choice)
 
     def forget(self) -> None:
@@ -76,11 +78,9 @@ def looked_at(choice: Choice) -> list[tuple[Any, ...]]:
     return [(node, *_ages(node)) for node in nodes]
 
 
-def _ages(node: Any) -> tuple[float, ...]:
-    if node is None:
-        return ()
-    if not node.IsA("vtkMRMLVolumeNode"):
-        return (node.GetMTime(),)
+def _ages(node: Any) -> tuple[Any, ...]:
+    if node is None or not node.IsA("vtkMRMLVolumeNode"):
+        return age_of(node)
     matrix, parent, image = vtk.vtkMatrix4x4(), node.GetParentTransformNode(), node.GetImageData()
     node.GetIJKToRASMatrix(matrix)  # the node's own age changes with its name and display, too
     place = tuple(matrix.GetElement(row, column) for row in range(3) for column in range(4))

@@ -24,7 +24,7 @@ from ..metrics.status import (
     statuses,
 )
 from ..metrics.structures import structure_name
-from ..metrics.table import volume_text, written
+from ..metrics.table import change_percent, volume_text, written
 from ..mrml.runs import Run
 
 #: The words for a color, so that nobody needs to tell colors apart, and how the color is drawn.
@@ -111,4 +111,4 @@ def _volumes(fixed_ml: float | None, warped_ml: float | None) -> str:
     """Return the volume of the fixed structure, and how much larger or smaller the warped one is."""
     if not fixed_ml or warped_ml is None:
         return volume_text(fixed_ml or None)
-    return f"{volume_text(fixed_ml)}, {_('warped')} {100 * (warped_ml / fixed_ml - 1):+.0f}%"
+    return f"{volume_text(fixed_ml)}, {_('warped')} {change_percent(fixed_ml, warped_ml)}"

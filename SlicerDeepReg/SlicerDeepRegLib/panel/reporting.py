@@ -100,7 +100,16 @@ def write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
         OSError: the file cannot be written.
     """
     with whole_file(path) as private, open(private, "w", encoding="utf-8", newline="") as stream:
-        csv.writer(stream).writerows(rows)
+        csv.writer(stream).writerows([_plain(cell) for cell in row] for row in rows)
+
+
+def _plain(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula: names of results are anybody's text."""
+    try:
+        float(cell)
+        return cell
+    except ValueError:
+        return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell
 
 
 def _ending(chosen: Path | None, ending: str, *others: str) -> Path | None:

@@ -11,6 +11,7 @@ import slicer
 from ..mrml.automatic import add_structures
 from ..mrml.world import placed_volume
 from ..worker.client import WorkerClient
+from .choice import handing_over
 
 
 @dataclass(eq=False)
@@ -55,7 +56,8 @@ class Segmenter:
         Raises:
             InputError: it has no voxels, or the worker cannot be started.
         """
-        worker_job = self._client().segment(placed_volume(volume).image, device)
+        with handing_over():
+            worker_job = self._client().segment(placed_volume(volume).image, device)
         self.waiting.append(Segmentation(volume, role, worker_job))
 
     def finished(self) -> list[Segmentation]:

@@ -16,7 +16,7 @@ from ..mrml.runs import Run, free_name, remove
 from ..report.facts import facts_of, measured_facts
 from ..types import InputError, Result
 from ..worker.client import WorkerClient
-from .choice import Choice, Prepared, prepare
+from .choice import Choice, Prepared, handing_over, prepare
 from .follower import Follower
 from .looker import Looker
 from .segmenter import Segmenter
@@ -126,9 +126,10 @@ class Session:
             raise InputError("A registration is running. Cancel it, or wait for its end.")
         self.forget_trouble()
         begin = time.monotonic()
-        prepared = prepare(choice)
-        converted = time.monotonic()
-        worker_job = self.client.submit(prepared.request)
+        with handing_over():
+            prepared = prepare(choice)
+            converted = time.monotonic()
+            worker_job = self.client.submit(prepared.request)
         self.job = Job(choice, prepared, name or _default_name(choice), worker_job, started=begin)
         self.job.seconds.update({"convert": converted - begin, "hand over": time.monotonic() - converted})
         for placed in (prepared.fixed, prepared.moving):

@@ -237,4 +237,5 @@ class Panel:
             shortcut.deleteLater()
         self.shortcuts = []
         self.context.close()
+        self.context.review.restore()  # whoever opens the module again does not know what the views showed before
         self.context.bind(None)

@@ -12,7 +12,7 @@ import torch
 
 from .. import device as devices
 from ..checks import PairFacts, check, memory_findings, raise_error
-from ..geometry.grids import covering, on_grid, with_axes_of
+from ..geometry.grids import covering, on_grid, reached_by, with_axes_of
 from ..methods import Method, linear_method, method, settings_of
 from ..methods.base import Context, Outcome
 from ..methods.support import supported
@@ -231,7 +231,8 @@ def _transform(outcome: Outcome, fixed: Grid, device: torch.device) -> Transform
     if outcome.displacement is None or outcome.inverse is None:
         return Transform(outcome.linear_lps)
     field, inverse = over_fixed(outcome.displacement, fixed), with_axes_of(outcome.inverse, fixed)
-    inverse = on_grid(inverse, covering(field.grid, inverse.grid))
+    # Programs take a field for zero outside its grid: the inverse covers wherever points of the fixed image go.
+    inverse = on_grid(inverse, covering(reached_by(field), inverse.grid))
     return Transform(outcome.linear_lps, field, (inverse, correction_of_inverse(field, inverse, device)))
 
 

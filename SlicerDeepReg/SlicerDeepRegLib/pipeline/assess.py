@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,8 +99,10 @@ def assess(
     for state, transform in (("before", Transform(np.eye(4))), ("linear", Transform(alignment.stages[0].linear_lps))):
         moved_labels = warp_labels(inputs.moving_labels, fixed, transform) if inputs.fixed_labels else None
         metrics[state] = measurer.metrics(warp_image(moving, fixed, transform), moved_labels, transform)
+    lost: list[int] = []
     if labels is not None:
         after.update(measurer.structures(labels))
+        lost = measurer.lost(labels.values)
     metrics["after"] = after
     return Assessment(
         metrics=metrics,
@@ -108,6 +110,7 @@ def assess(
         notes=(
             *_notes(measurer, alignment.transform),
             *notes,
+            *_about_lost(lost, inputs.label_names),
             *worse_than_given(metrics, measurer),
             *worse_than_linear(metrics, alignment),
         ),
@@ -186,6 +189,16 @@ def worse_than_linear(metrics: Mapping[str, Mapping[str, Any]], alignment: Align
         f"The deformation made it worse than the linear alignment: {'; '.join(found)}. Use the linear alignment, a "
         "stiffer deformation or another similarity metric."
     ]
+
+
+def _about_lost(lost: Sequence[int], names: Mapping[int, str]) -> tuple[str, ...]:
+    if not lost:
+        return ()
+    named = ", ".join(names.get(label, f"label {label}") for label in lost)
+    return (
+        f"Nothing is left of these structures in the warped image, so their overlap is 0: {named}. They are too small, "
+        "or were crushed or moved out of the image.",
+    )
 
 
 def _reached(part: float) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ def _measured(
         for label in sorted(voxels_by_label(series.labels.values)):
             values[f"volume_{label}_ml"] = counts.get(label, 0) * ml
         if truth is not None:
-            dice = dice_by_label(truth[number].values, brought.values)
+            dice = dice_by_label(truth[number].values, brought.values, voxels_by_label(series.labels.values))
             values["dice"] = float(np.mean(list(dice.values()))) if dice else None
     if series.points_lps_mm is not None:
         points = series.points_lps_mm

@@ -10,7 +10,7 @@ from typing import Any
 from ..metrics.stages import stage_title, stage_values
 from ..metrics.status import Status, overall
 from ..metrics.structures import structure_name
-from ..metrics.table import STATES, volume_text, written
+from ..metrics.table import STATES, change_percent, volume_text, written
 from ..similarity import similarities
 
 #: The kinds of locations, in words.
@@ -139,7 +139,7 @@ def _structures(rows: Sequence[Mapping[str, Any]]) -> Table:
     lines = []
     for row in rows:
         fixed, warped = row["fixed_ml"], row["warped_ml"]
-        change = f"{100 * (warped / fixed - 1):+.0f}%" if fixed and warped is not None else "-"
+        change = change_percent(fixed, warped) if fixed and warped is not None else "-"
         lines.append(
             (
                 structure_name(row),

@@ -19,7 +19,8 @@ class Weights:
     """Of the terms; a term whose truth a pair does not have is left out for that pair.
 
     Attributes:
-        image: the paper's loss, regularity included. Where the two contrasts differ its regularity alone.
+        image: the paper's loss, regularity included. Where the two contrasts differ its regularity alone, and of
+            weight 1 where this is 0: nothing else keeps fields smooth then.
         labels: 1 minus the mean soft Dice of structures.
         field: mean distance to the true displacement, voxels.
     """
@@ -80,7 +81,8 @@ class Objective:
             loss = network_class(self.network).loss(pair["moving"], pair["fixed"], pair.get("inside"), **self.loss)
             terms["image"] = (weights.image, loss(output))
         else:
-            terms["regularity"] = (regularity, diffusion(output.displacement))
+            # Without an image term nothing but this keeps the field smooth.
+            terms["regularity"] = ((weights.image or 1.0) * regularity, diffusion(output.displacement))
         if weights.field and "displacement" in pair:
             terms["field"] = (weights.field, mean_distance(output.displacement, pair["displacement"], pair["inside"]))
         if weights.labels and "moving_labels" in pair:

@@ -11,7 +11,7 @@ import torch
 
 from ..geometry.fields import to_lps
 from ..geometry.jacobian import jacobian_of_field, non_diffeomorphic_volume
-from ..metrics.labels import dice_by_label
+from ..metrics.labels import dice_by_label, labels_of
 from ..metrics.surfaces import surface_by_label
 from ..types import Field, Grid
 from ..warping.sample import warp
@@ -45,7 +45,7 @@ def metrics_of(
     if "moving_labels" in pair and pair["moving_labels"].any() and pair["fixed_labels"].any():
         moved = warp(pair["moving_labels"].float(), displacement, mode="nearest")
         labels = [t[0, 0].round().int().cpu().numpy() for t in (pair["fixed_labels"], moved, pair["moving_labels"])]
-        metrics["dice"] = _mean(dice_by_label(labels[0], labels[1]))
+        metrics["dice"] = _mean(dice_by_label(labels[0], labels[1], labels_of(labels[2])))
         metrics["dice_before"] = _mean(dice_by_label(labels[0], labels[2]))
         if surfaces:
             metrics["hd95_mm"] = _mean(surface_by_label(labels[0], labels[1], tuple(spacing_kji_mm))["hd95"])

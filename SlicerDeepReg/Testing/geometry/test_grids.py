@@ -13,6 +13,7 @@ from SlicerDeepRegLib.geometry.grids import (
     oriented,
     overlap_fraction,
     padded,
+    reached_by,
     resized,
     with_axes_of,
 )
@@ -48,6 +49,22 @@ def test_covering_grows_by_whole_voxels_only_where_needed():
     assert covering(GRID, inner).same_as(GRID)
     outer = padded(GRID, (3, 0, 0))
     assert covering(GRID, outer).same_as(outer)
+
+
+@pytest.mark.parametrize("size", [(12, 10, 8), (12, 10, 1), (1, 10, 8)])
+def test_the_grid_that_a_field_reaches_holds_every_place_it_leads_to(size):
+    """A program that reads the inverse takes it for zero outside its grid."""
+    grid = make_grid(size, (2.0, 1.5, 3.0), OBLIQUE)
+    field = smooth_field(grid, 6.0)
+    ijk = apply_matrix(grid.lps_to_ijk, (voxel_centers_lps(grid) + field.displacement_lps_mm).reshape(-1, 3))
+    axes = [c for c in range(3) if size[c] > 1]
+    assert ijk[:, axes].min() < -0.5, "nothing leaves the grid"
+    wide = reached_by(field)
+    places = apply_matrix(wide.lps_to_ijk @ grid.ijk_to_lps, ijk)[:, axes]
+    assert (places > -0.01).all() and (places < np.array(wide.size_ijk)[axes] - 0.99).all()
+    assert reached_by(Field(np.zeros((*grid.shape_kji, 3), np.float32), grid)).same_as(grid)
+    far = Field(np.full((*grid.shape_kji, 3), 1e6, np.float32), grid)
+    assert all(n <= 3 * before for n, before in zip(reached_by(far).size_ijk, size))
 
 
 def test_on_grid_interpolates_as_the_field_does_at_points():

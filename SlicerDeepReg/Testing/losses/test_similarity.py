@@ -92,6 +92,11 @@ def test_mind_has_its_channels_and_ignores_contrast():
     assert float((features - other).abs().mean()) > 0.1
 
 
+def test_mind_of_an_image_does_not_depend_on_the_others_of_its_batch():
+    images = torch.rand(2, 1, 12, 12, 12) * torch.tensor([1.0, 50.0]).view(2, 1, 1, 1, 1)
+    assert torch.allclose(mind_ssc(images), torch.cat([mind_ssc(image) for image in images.split(1)]))
+
+
 def literal_mind(image, position, dilation, radius):
     """The 12 (4) channels at one voxel, patch by patch."""
     axes = image.ndim

@@ -48,6 +48,18 @@ def test_of_a_large_image_it_is_hardly_ever_too_much():
     assert (found & ~true).mean() < 0.005 and found.sum() > 0.85 * true.sum()
 
 
+@pytest.mark.parametrize("size", [61, 62, 63, 64])
+@pytest.mark.parametrize("shift_voxels", [-3.0, -0.7, 0.7, 3.0])
+def test_a_shift_of_a_few_voxels_is_seen_at_either_border(size, shift_voxels):
+    """The last voxels of a large image lie beyond the last one that every n-th would follow."""
+    grid = make_grid((size, size, size), (1.0, 1.0, 1.0), np.eye(3))
+    for axis in range(3):
+        shift = np.eye(4)
+        shift[axis, 3] = shift_voxels
+        found, true = covered(Transform(shift), grid, grid), inside(Transform(shift), grid, grid)
+        assert not (found & ~true).any() and (~found & true).sum() <= 3 * size**2
+
+
 def test_a_slice_is_covered_by_one_in_another_plane():
     flat = make_grid((30, 28, 1), (2.0, 2.0, 3.0), np.eye(3))
     lifted = Grid(flat.size_ijk, flat.ijk_to_lps + np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 9], [0, 0, 0, 0]]))

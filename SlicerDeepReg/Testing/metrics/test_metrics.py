@@ -69,6 +69,16 @@ def test_ssim_is_that_of_scikit_image(shape):
         assert similarities.metrics(warped)["ssim"] == pytest.approx(image.reshape(shape)[mask].mean(), abs=1e-6)
 
 
+def test_a_constant_or_far_away_intensity_is_no_obstacle():
+    grid = make_grid((14, 13, 12), (1.0, 1.0, 1.0), np.eye(3))
+    values = np.random.default_rng(0).normal(size=grid.shape_kji)
+    far = Image(values + 1e8, grid)
+    measured = Measurer(far, far).metrics(far, None, Transform(np.eye(4)))
+    assert measured["ncc"] == pytest.approx(1) and measured["mse"] == 0
+    flat = Image(np.full(grid.shape_kji, 7.0), grid)
+    assert Measurer(far, flat).metrics(flat, None, Transform(np.eye(4)))["ncc"] is None
+
+
 def test_mutual_information_is_that_of_scikit_image(monkeypatch):
     monkeypatch.setattr("SlicerDeepRegLib.metrics.intensities._PART", 1000)  # several parts
     random = np.random.default_rng(1)
@@ -87,6 +97,21 @@ def test_a_label_missing_in_one_map_has_no_metric():
     other[0, 0, 0] = 5
     assert 5 not in dice_by_label(cube(), other)
     assert 5 not in surface_by_label(cube(), other, (1.0, 1.0, 1.0))["hd95"]
+
+
+def test_a_structure_of_which_nothing_is_left_counts_as_zero():
+    fixed = np.zeros((6, 6, 6), np.int32)
+    fixed[:3], fixed[4:] = 1, 2
+    moving, warped = fixed.copy(), np.where(fixed == 1, 1, 0)
+    assert dice_by_label(fixed, warped) == {1: 1.0}
+    assert dice_by_label(fixed, warped, {1, 2}) == {1: 1.0, 2: 0.0}
+    assert dice_by_label(fixed, warped, {1, 7}) == {1: 1.0}
+    grid = make_grid((6, 6, 6), (1.0, 1.0, 1.0), np.eye(3))
+    picture, labels = Image(fixed.astype(np.float32), grid), Image(moving, grid)
+    measurer = Measurer(picture, picture, fixed_labels=Image(fixed, grid), moving_labels=labels)
+    found = measurer.metrics(picture, Image(warped, grid), Transform(np.eye(4)))
+    assert found["dice"] == 0.5 and found["hd95_by_label_mm"].keys() == {1}
+    assert measurer.lost(warped) == [2] and measurer.lost(moving) == []
 
 
 def test_topology_change_sees_a_hole_and_a_second_part():
@@ -165,14 +190,16 @@ def test_regularity_metrics_have_both_definitions_of_sdlogj():
     assert regularity_metrics(None, mask) == {}
 
 
-def test_smallest_jacobian_is_that_of_the_map_with_its_place():
+@pytest.mark.parametrize("first", [1.1, -1.1])
+def test_smallest_jacobian_is_that_of_the_map_with_its_place(first):
     grid = make_grid((20, 20, 20), (2.0, 2.0, 2.0), OBLIQUE)
-    transform = Transform(np.diag([1.1, 1.2, 0.8, 1.0]), smooth_field(grid))
+    transform = Transform(np.diag([first, 1.2, 0.8, 1.0]), smooth_field(grid))
     mask = np.zeros((20, 20, 20), bool)
     mask[3:12, 5:15, 4:9] = True
     jacobian = np.where(mask, jacobian_of_transform(transform), np.inf)
     metrics = regularity_metrics(transform.field, mask, grid, transform.linear_lps)
     assert metrics["jacobian_min"] == pytest.approx(jacobian.min(), abs=1e-6)
+    assert metrics["jacobian_max"] == pytest.approx(jacobian[mask].max(), abs=1e-6)
     kji = np.unravel_index(jacobian.argmin(), jacobian.shape)
     np.testing.assert_allclose(metrics["jacobian_min_lps_mm"], (grid.ijk_to_lps @ [*kji[::-1], 1])[:3])
 

@@ -5,7 +5,7 @@ import ast
 import pytest
 from helpers.paths import LIBRARY
 from SlicerDeepRegLib.metrics.stages import FORMS, stage_title, stage_values
-from SlicerDeepRegLib.metrics.table import volume_text
+from SlicerDeepRegLib.metrics.table import beside, change_percent, volume_text
 
 
 def test_scales_are_called_resolutions():
@@ -34,6 +34,16 @@ def test_every_measure_of_a_stage_has_words():
                 made |= {key.value for measure in measures for key in measure.keys}
     assert {"rotation_deg", "loss_before"} <= made
     assert made <= set(FORMS)
+
+
+def test_digits_tell_a_value_from_a_limit_and_zero_has_no_sign():
+    assert [beside(2.004, 2, 2), beside(2.0, 2, 2), beside(1.9999, 1, 2), beside(-0.001, 2)] == [
+        "2.004",
+        "2.00",
+        "1.9999",
+        "0.00",
+    ]
+    assert [change_percent(4, 3.999), change_percent(4, 5), change_percent(4, 3)] == ["0%", "+25%", "-25%"]
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,21 @@ def test_each_status_follows_its_metric(changed, light, color):
     assert overall(described).color == color and described[light].name in overall(described).value
 
 
+def test_what_is_said_lies_on_the_side_of_the_limit_that_the_color_means():
+    close = {**GOOD, "tre_mm": 2.004, "dice_by_label": {"1": 0.796}, "jacobian_min": 0.332}
+    found, described = colors(close)
+    assert found[0] == found[1] == found[3] == AMBER
+    assert "mean 2.004 mm" in described[0].value and "lowest 0.796" in described[1].value
+    assert described[3].value.startswith("0.33 to 1.80") and "J from 1/3 to 3" in described[3].rule
+    assert colors({**GOOD, "jacobian_min": 0.3334})[1][3].value.startswith("0.3334 to")
+    assert colors({**GOOD, "jacobian_min": 0.004})[1][3].value.startswith("0.004 to")
+
+
+def test_a_linear_part_that_mirrors_is_no_folding():
+    found, described = colors({**GOOD, "jacobian_min": -1.26, "jacobian_max": -0.86})
+    assert found[3] == RED and described[3].value == "-1.26 to -0.86: the linear part mirrors the image"
+
+
 def test_a_lost_structure_is_not_green():
     volumes = {"fixed_volume_by_label_ml": {1: 5.0, 2: 3.0, 7: 1.0}, "warped_volume_by_label_ml": {"1": 5.0, "2": 3.0}}
     found, described = colors({**GOOD, **volumes}, names={7: "lesion"})

@@ -2,12 +2,14 @@
 
 import json
 
+import pytest
 import slicer
 import slicer.util
-from helpers.panel import finish
+from helpers.panel import finish, layers
 from SlicerDeepRegLib.mrml.layouts import SIDE_BY_SIDE
 from SlicerDeepRegLib.mrml.nodes import layout_node
 from SlicerDeepRegLib.mrml.outlines import BEFORE
+from SlicerDeepRegLib.mrml.review import BEFORE as LAYERS_BEFORE
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.mrml.segments import segments_of
 
@@ -48,6 +50,24 @@ def test_a_scene_saved_during_a_look_has_its_segmentations_as_they_were(desktop,
     fixed, moving, warped = displays(run)
     assert all(one.GetVisibility2D() and one.GetVisibility2DFill() for one in (fixed, moving, warped))
     assert all(one.GetAttribute(BEFORE) is None for one in (fixed, moving, warped))
+
+
+@pytest.mark.parametrize("mode", ["fade", "swipe"])
+def test_a_scene_saved_during_a_look_shows_what_there_was_or_what_there_is(desktop, done, tmp_path, mode):
+    """The volume that only swipes is not saved: its views would be blank."""
+    widget, run = done
+    widget.ui.restoreViewsButton.click()
+    for view in desktop.host.views.values():
+        view.show(run.get("fixed"))
+    widget.panel.parameters.reviewMode = mode
+    widget.ui.showButton.click()
+    assert {first for first, _second in layers(desktop)} != {None}
+    run = reopened(desktop, widget, tmp_path)
+    widget.initializeParameterNode()
+    assert {first for first, _second in layers(desktop)} == {run.get("fixed").GetID()}
+    assert widget.panel.context.runs.selected == run and widget.ui.showButton.enabled
+    for view in desktop.host.views.values():
+        assert view.composite.GetAttribute(LAYERS_BEFORE) is None
 
 
 def test_what_was_kept_and_edited_by_hand_does_no_harm(done):

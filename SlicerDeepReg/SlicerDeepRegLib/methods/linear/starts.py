@@ -75,8 +75,9 @@ def best_start(pair: LinearPair, notes: list[str]) -> Start:
     found = _placed(pair, notes) if is_part else _centered(pair, less < PERHAPS * more, notes)
     if not np.isfinite(found.value):
         raise InputError(
-            "Linear alignment failed: the images have no common content to compare. Check that both show the same "
-            "part of the body, that neither is blank where they overlap, and that the masks lie on the images."
+            "Linear alignment failed: no position was found in which the images have content in common to compare. "
+            "Check that both show the same part of the body, and that the masks lie on the images. Where one is a "
+            "small or turned part of the other, start from landmarks or an initial transform."
         )
     return found
 

@@ -9,6 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ...mrml.ages import age_of
 from ...mrml.moved_along import TO_FIXED, TO_MOVING, displacement_mm, movable, moved_copies, transform_for
 from ...mrml.runs import put_under
 from ..controls import chosen, fill, signals_blocked
@@ -87,7 +88,7 @@ class ApplyToSection(BaseSection):
             direction,
             run and run.node.GetID(),
             run and run.get("transform"),
-            *((node.GetID(), node.GetMTime()) for node in nodes),
+            *(age_of(node) for node in nodes),
         ]
         if asked == self._said:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -66,7 +67,7 @@ class ResultsSection(BaseSection):
         if column == 0:
             return sorted(runs, key=lambda run: run.name.casefold(), reverse=not ascending)
         of = COLUMNS[column - 1][1]
-        values = {run: of(run.facts) for run in runs}
+        values = {run: _finite(of(run.facts)) for run in runs}
         known = [run for run in runs if values[run] is not None]
         return sorted(known, key=lambda run: values[run], reverse=not ascending) + [
             run for run in runs if values[run] is None
@@ -107,12 +108,16 @@ class ResultsSection(BaseSection):
             self.context.check(checked)
 
 
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
 def table_of(runs: Sequence[Run]) -> list[list[str]]:
     """Return the table of runs as it is saved, its headings first, values with six digits."""
     rows = [[NAME, _("Method"), _("Preset"), *(title for title, _of, _form in COLUMNS)]]
     for run in runs:
         facts = run.facts
-        values = [of(facts) for _title, of, _form in COLUMNS]
+        values = [_finite(of(facts)) for _title, of, _form in COLUMNS]
         about = [run.name, method_title(facts.get("method", "")), preset_title(facts.get("preset", ""))]
         rows.append([*about, *("" if value is None else f"{value:.6g}" for value in values)])
     return rows
@@ -120,7 +125,7 @@ def table_of(runs: Sequence[Run]) -> list[list[str]]:
 
 def _cells(run: Run) -> list[str]:
     facts = run.facts
-    values = [(of(facts), form) for _title, of, form in COLUMNS]
+    values = [(_finite(of(facts)), form) for _title, of, form in COLUMNS]
     return [run.name, *("-" if value is None else form.format(value) for value, form in values)]
 
 

@@ -46,7 +46,8 @@ class SeriesSection(BaseSection):
     def __init__(self, context: Any, root: Any) -> None:
         super().__init__(context, root)
         self._nodes: SeriesNodes | None = None
-        self._sequence: Any = None  # whose series they are
+        self._sequence: Any = None  # whose series they are, and of which this was said
+        self._said = ""
         self._layout_before: int | None = None
         self._chart = 0  # how many of the charts were shown
         widgets = self.widgets
@@ -60,8 +61,10 @@ class SeriesSection(BaseSection):
         if parameters is None:
             return
         sequence = parameters.seriesSequence
-        if self._nodes is not None and sequence is not self._sequence:
-            self._forget()
+        if sequence is not self._sequence:
+            self._hide_curves()
+        if not busy:
+            widgets.seriesLabel.text = self._said if sequence is not None and sequence is self._sequence else ""
         count = 0 if sequence is None else sequence.GetNumberOfDataNodes()
         widgets.seriesReferenceSpin.maximum = max(1, count)
         widgets.seriesButton.text = _("Cancel") if busy else _("Register series")
@@ -103,13 +106,14 @@ class SeriesSection(BaseSection):
         if not following.over:
             label.text = as_text(f"{100 * following.fraction:.0f} %, {stage_title(following.stage)}")
             return
+        self._hide_curves()
+        self._nodes, self._sequence = following.nodes, following.choice.sequence
         if following.nodes is None:
-            label.text = as_text(_(following.text))
+            self._said = as_text(_(following.text))
         else:
-            self._nodes, self._chart, self._sequence = following.nodes, 0, self.parameters.seriesSequence
             names = [self._nodes.stabilized, self._nodes.transforms, self._nodes.segmentations, self._nodes.table]
             listed = ", ".join(node.GetName() for node in names if node is not None)
-            label.text = as_text(_("Added: {names}. Play shows them together.").format(names=listed))
+            self._said = as_text(_("Added: {names}. Play shows them together.").format(names=listed))
         self.update()
 
     def play_or_pause(self) -> None:
@@ -126,22 +130,23 @@ class SeriesSection(BaseSection):
             before = show_chart(slicer.mrmlScene, charts[self._chart])
             self._layout_before = before if self._layout_before is None else self._layout_before
             self._chart += 1
-        elif self._layout_before is not None:
-            hide_charts(slicer.mrmlScene, self._layout_before)
-            self._layout_before, self._chart = None, 0
+        else:
+            self._hide_curves()
         self.update()
 
     def close(self) -> None:
-        self._forget()
-
-    def _forget(self) -> None:
         """Let go of the last series: its curves and what was said of it."""
-        if self._layout_before is not None:
-            hide_charts(slicer.mrmlScene, self._layout_before)
-        self._nodes, self._layout_before, self._chart, self._sequence = None, None, 0, None
+        self._hide_curves()
+        self._nodes, self._sequence, self._said = None, None, ""
         self.widgets.seriesLabel.text = ""
 
+    def _hide_curves(self) -> None:
+        if self._layout_before is not None:
+            hide_charts(slicer.mrmlScene, self._layout_before)
+        self._layout_before, self._chart = None, 0
+
     def _charts(self) -> list[Any]:
-        """Return the charts of the last series that are left."""
-        charts = self._nodes.charts if self._nodes is not None else ()
+        """Return the charts of the last series that are left, where its sequence is the chosen one."""
+        chosen = self.parameters is not None and self.parameters.seriesSequence is self._sequence
+        charts = self._nodes.charts if self._nodes is not None and chosen else ()
         return [chart for chart in charts if slicer.mrmlScene.IsNodePresent(chart)]

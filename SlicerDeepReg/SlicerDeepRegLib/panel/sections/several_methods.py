@@ -167,6 +167,10 @@ class SeveralMethodsSection(BaseSection):
             except InputError as error:
                 self._failed.append(f"{title}: {error}")
                 continue
+            except BaseException:
+                self.close()
+                self.choice_changed()
+                raise
             if not begun:  # the user declined
                 self.close()
                 self.choice_changed()
