@@ -18,7 +18,7 @@ from SlicerDeepRegLib.checks import (
 )
 from SlicerDeepRegLib.methods import method, settings_of
 from SlicerDeepRegLib.pipeline import register
-from SlicerDeepRegLib.types import Grid, Image, InputError, Request
+from SlicerDeepRegLib.types import Grid, Image, InputError, Request, Transform
 
 GRID = make_grid((12, 13, 14), (1.0, 1.0, 2.0), np.eye(3))
 
@@ -101,6 +101,54 @@ def test_a_mask_of_nothing_but_gaps_is_empty():
         moving=image(values),
         moving_mask=image(mask),
     )
+
+
+@pytest.mark.parametrize("kind", [">f4", ">i2", "f2", "longdouble", "bool"])
+def test_voxels_of_any_numeric_type_are_computed_with(kind):
+    values = (image().values * 2).astype(kind)
+    found = read_inputs(request(fixed=image(values), moving_mask=image(np.ones(GRID.shape_kji, bool))))
+    read, mask = found.pair.fixed.values, found.pair.moving_mask
+    assert read.dtype.isnative and read.dtype.name in ("float32", "float64", "int16", "uint8")
+    np.testing.assert_array_equal(read, values)
+    assert mask is None or mask.values.dtype.name == "uint8"
+
+
+@pytest.mark.parametrize("values", [np.full(GRID.shape_kji, "a"), np.ma.masked_less(image().values, 0.5)])
+def test_what_is_no_plain_array_of_numbers_is_refused(values):
+    refused("fixed_image", "must be a plain numpy array of numbers", fixed=image(values))
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        ({"fixed": None}, "fixed must be a path or an Image; it was of type NoneType"),
+        ({"moving": np.zeros(3)}, "moving must be a path or an Image"),
+        ({"fixed_mask": np.zeros(3)}, "fixed_mask must be a path or an Image"),
+        ({"more_fixed": (3,), "more_moving": (3,)}, "fixed_2 must be a path or an Image"),
+        ({"method": None}, "method must be the name of one"),
+        ({"initial": np.eye(4)}, "initial must be a path or a Transform"),
+        ({"settings": [("step", 1)]}, "settings must be numbers by name"),
+        ({"settings": {1: 2}}, "settings must be numbers by name"),
+        ({"guide_points_mm": "2"}, "guide_points_mm must be a number"),
+        ({"contrast_weights": ("1",)}, "contrast_weights must be a number"),
+        ({"uncertainty_runs": True}, "uncertainty_runs must be a whole number"),
+        ({"fixed_points": [["a", "b", "c"]], "moving_points": [[1, 2, 3]]}, "fixed points must be"),
+    ],
+)
+def test_what_is_of_another_kind_is_said_by_name(changes, text):
+    with pytest.raises(InputError, match=text):
+        read_inputs(request(**changes))
+
+
+def test_whole_numbers_of_numpy_and_no_settings_are_fine():
+    asked = request(uncertainty_runs=np.int64(2), settings=None)
+    assert asked.uncertainty_runs == 2 and type(asked.uncertainty_runs) is int and asked.settings == {}
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3), np.full((4, 4), np.nan), np.diag([1.0, 0, 1, 1])])
+def test_a_matrix_that_is_no_transform_is_refused(matrix):
+    with pytest.raises(InputError, match="matrix of finite numbers that can be inverted"):
+        Transform(matrix)
 
 
 def test_complex_constant_and_tiny_images():

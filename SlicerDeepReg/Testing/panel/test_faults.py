@@ -27,7 +27,7 @@ from SlicerDeepRegLib.mrml.segments import segment_array, segments_of
 from SlicerDeepRegLib.panel.choice import Choice, findings, prepare
 from SlicerDeepRegLib.panel.sections import section_classes
 from SlicerDeepRegLib.settings import numbers_of
-from SlicerDeepRegLib.types import Image, InputError
+from SlicerDeepRegLib.types import Grid, Image, InputError
 
 PANEL = MODULE.parent / "SlicerDeepRegLib" / "panel"
 UI = MODULE.parent / "Resources" / "UI"
@@ -96,11 +96,18 @@ def cases(desktop, pair):
             "by their order, because the lists have no label in common",
         ),
         (dict(fixed=fixed, moving=moving, fixed_mask=blank), "error", "has no segment"),
+        (dict(fixed=fixed, moving=label_map(desktop)), "error", "numbers is a label map"),
         # A scene of another version may hold what this one does not have.
         (dict(fixed=fixed, moving=moving, preset="best"), "error", "preset must be one of"),
         (dict(fixed=fixed, moving=moving, similarity="cc"), "error", "'cc'"),
         (dict(fixed=fixed, moving=moving, linear="perspective"), "error", "linear must be one of"),
     ]
+
+
+def label_map(desktop):
+    return add_volume(
+        desktop.host.scene, Image(np.ones((9, 9, 9), np.int16), Grid((9, 9, 9), np.eye(4))), "numbers", True
+    )
 
 
 def test_everything_that_can_be_known_is_said_before_apply(desktop, pair):
@@ -298,6 +305,27 @@ def test_a_full_disk_is_said_before_any_work(desktop, widget, pair, monkeypatch)
     widget.ui.applyButton.click()
     assert "Free some space" in desktop.messages[-1] and not widget.logic.session.busy
     assert widget.ui.applyButton.text == "Apply"
+
+
+@pytest.mark.parametrize("button", ["applyButton", "runMethodsButton"])
+def test_memory_that_runs_out_while_volumes_are_read_is_said(desktop, widget, pretended, monkeypatch, button):
+    def full(choice):
+        raise MemoryError
+
+    monkeypatch.setattr("SlicerDeepRegLib.panel.session.prepare", full)
+    widget.panel.parameters.methods = '["svf", "demons"]'
+    getattr(widget.ui, button).click()
+    text = desktop.messages[-1] if button == "applyButton" else widget.ui.severalLabel.text
+    assert "memory does not suffice to read the volumes" in text
+    assert not widget.logic.session.busy and not widget.panel.sections["several_methods"].running
+    assert (widget.ui.applyButton.text, widget.ui.runMethodsButton.text) == ("Apply", "Run selected")
+
+
+def test_a_table_for_spreadsheets_holds_no_formulas(desktop, tmp_path):
+    from SlicerDeepRegLib.panel.reporting import write_table
+
+    write_table(tmp_path / "table.csv", [["Result", "Dice"], ["=1+1", "0.5"], ["-x", "-0.5"], ["a", "+2"]])
+    assert (tmp_path / "table.csv").read_text("utf-8").split() == ["Result,Dice", "'=1+1,0.5", "'-x,-0.5", "a,+2"]
 
 
 def test_a_result_that_cannot_be_shown_leaves_nothing(desktop, widget, pair, monkeypatch):

@@ -8,7 +8,7 @@ from helpers.panel import finish
 from SlicerDeepRegLib.geometry.points import fixed_to_moving
 from SlicerDeepRegLib.mrml.corrections import corrections_of, lines_of, root_of
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_volume, flipped
-from SlicerDeepRegLib.mrml.runs import runs, transform_of
+from SlicerDeepRegLib.mrml.runs import put_under, runs, transform_of
 from SlicerDeepRegLib.mrml.segments import add_segment
 from SlicerDeepRegLib.types import Image
 from vtk.util.numpy_support import vtk_to_numpy
@@ -112,14 +112,16 @@ def test_a_deleted_result_comes_back_with_all_that_belonged_to_it(desktop, regis
     scene, ui, center = desktop.host.scene, widget.ui, synthetic_case.fixed.grid.center_lps_mm
     draw(widget, run, center, center + 2)
     moving, transform, facts = run.get("moving"), transform_of(run), run.facts
-    moving.SetAndObserveTransformNodeID(run.get("transform").GetID())
+    mine = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "mine")
+    moving.SetAndObserveTransformNodeID(mine.GetID())
+    put_under(run, [moving], run.get("transform"))
     run.set_permanent(True)
     before = {role: node.GetName() for role, node in run.owned()}
     warped = slicer.util.arrayFromVolume(run.get("warped")).copy()
     assert ui.undoDeleteButton.isHidden()
     desktop.answers.append(True)
     ui.deleteButton.click()
-    assert not runs(scene) and moving.GetParentTransformNode() is None and not ui.undoDeleteButton.isHidden()
+    assert not runs(scene) and moving.GetParentTransformNode() is mine and not ui.undoDeleteButton.isHidden()
     assert slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode") == []
     ui.undoDeleteButton.click()
     (back,) = runs(scene)
@@ -138,6 +140,7 @@ def test_a_deleted_result_comes_back_with_all_that_belonged_to_it(desktop, regis
     desktop.answers.append(True)
     ui.deleteButton.click()
     assert not ui.legendLabel.text  # the views do not show it any more
+    assert moving.GetParentTransformNode() is mine
     desktop.host.scene.Clear(0)
     assert ui.undoDeleteButton.isHidden() and not runs(scene)
 

@@ -218,6 +218,32 @@ def test_it_can_be_canceled_and_begun_again(desktop, widget, pretended, sequence
     assert len(pretended.requests) == 2
 
 
+def test_frames_that_changed_meanwhile_take_no_result(desktop, widget, pretended, sequence):
+    widget.ui.seriesButton.click()
+    slicer.util.arrayFromVolume(sequence.GetNthDataNode(1))[3] += 50
+    slicer.util.arrayFromVolumeModified(sequence.GetNthDataNode(1))
+    pretended.say("done", frames=[found(number) for number in range(3)])
+    widget.panel.poll()
+    assert "has other frames than when it was registered" in said(desktop)
+    assert widget.panel.sections["series"]._nodes is None
+
+
+def test_what_is_said_is_of_the_sequence_that_was_registered(desktop, widget, pretended, sequence):
+    ui, parameters = widget.ui, widget.panel.parameters
+    ui.seriesButton.click()
+    parameters.seriesSequence = other = add_sequence(desktop.host.scene)
+    pretended.say("done", frames=[found(number) for number in range(3)])
+    widget.panel.poll()
+    widget.panel.update()
+    assert ui.seriesLabel.text == "" and not ui.seriesCurvesButton.enabled
+    parameters.seriesSequence = sequence
+    widget.panel.update()
+    assert "Added: heart" in ui.seriesLabel.text and ui.seriesCurvesButton.enabled
+    parameters.seriesSequence = other
+    widget.panel.update()
+    assert ui.seriesLabel.text == ""
+
+
 def test_what_fails_is_said(desktop, widget, pretended, sequence):
     widget.ui.seriesButton.click()
     pretended.say("failed", reason="memory", text="Memory ran out.")
