@@ -43,5 +43,5 @@ def to_voxels(field: Field, grid: Grid | None = None, axes: Sequence[int] | None
     axes = existing_axes(grid) if axes is None else list(axes)
     rows = grid.lps_to_ijk[axes, :3].astype(np.float32)
     shape = [n for c, n in enumerate(field.grid.size_ijk) if c in axes][::-1]
-    values = np.moveaxis(field.displacement_lps_mm @ rows.T, -1, 0)
-    return np.ascontiguousarray(values).reshape(len(axes), *shape)
+    values: np.ndarray = rows @ field.displacement_lps_mm.reshape(-1, 3).T  # contiguous as it comes
+    return values.reshape(len(axes), *shape)
