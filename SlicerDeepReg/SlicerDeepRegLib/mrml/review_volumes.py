@@ -153,7 +153,7 @@ def _windows(run: Run) -> list[tuple[float, float]]:
 
 def windows_of(run: Run) -> str:
     """Return what a comparison by windows depends on: these, and the voxels, which another frame may have replaced."""
-    depends = [f"{value:.6g}" for window in _windows(run) for value in window]
+    depends = [str(window_of(node)) for node in _windowed_by(run)]
     for role in ("fixed", "moving", "warped"):
         node = run.get(role)
         if node is not None and node.GetImageData() is not None:
