@@ -7,6 +7,7 @@ from helpers.geometry import make_grid, rotation
 from helpers.images import texture
 from SlicerDeepRegLib.geometry.points import apply_matrix, voxel_centers_lps
 from SlicerDeepRegLib.methods import Context, linear_method
+from SlicerDeepRegLib.methods.linear.candidates import information
 from SlicerDeepRegLib.methods.linear.pair import Frames, LinearPair
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Grid, Image, ImagePair, InputError, Request
@@ -163,13 +164,23 @@ def test_slices_in_their_plane_wherever_the_planes_lie():
     assert error.mean() < 0.5 and np.allclose(apply_matrix(stage.linear_lps, points)[:, 2], 50, atol=1e-6)
 
 
+def test_a_small_moving_image_is_compared_although_it_holds_few_of_the_fixed_voxels():
+    fixed, moving, _ = moved_pair(np.eye(4))
+    part = part_of(moving, (18, 20, 16), (34, 38, 32))
+    assert part.grid.voxels * 1.5**3 < 0.1 * fixed.grid.voxels * 1.6 * 1.6 * 1.8
+    still, away = sitk.Euler3DTransform(), sitk.Euler3DTransform()
+    away.SetTranslation([500.0, 0.0, 0.0])
+    values = information(LinearPair(ImagePair(fixed, part), Frames(np.eye(3), np.eye(3), 3)), [still, away], 20_000)
+    assert values[0] > 0.5 and values[1] == -np.inf
+
+
 def test_masks_without_anything_in_common_are_refused():
     fixed, moving, _ = moved_pair(np.eye(4))
     mask = np.zeros(fixed.grid.shape_kji, bool)
     mask[:2, :2, :2] = True
     other = np.zeros(moving.grid.shape_kji, np.uint8)
     other[-2:, -2:, -2:] = 1
-    with pytest.raises(InputError, match="no common content"):
+    with pytest.raises(InputError, match="no position was found"):
         aligned(fixed, moving, "rigid", mask, Image(other, moving.grid))
 
 

@@ -11,7 +11,7 @@ from .pair import LinearPair
 
 #: Bins of the histogram of each image.
 BINS = 16
-#: At least this part of the fixed voxels has to fall into the moving image.
+#: At least this part of the fixed voxels has to fall into the moving image, or of as many as fill that if it is small.
 LEAST_INSIDE = 0.1
 #: Samples that are taken at once: 40 MB.
 AT_ONCE = 1_000_000
@@ -40,6 +40,8 @@ def information(pair: LinearPair, candidates: Sequence[sitk.Transform], voxels: 
     layers = [sitk.GetArrayFromImage(moving), _counts(moving, pair.moving_mask)]
     volume = torch.from_numpy(np.stack(layers)[None].astype(np.float32))
     size = np.array(moving.GetSize())
+    held = np.prod(size * moving.GetSpacing()) / np.prod(fixed.GetSpacing())  # fixed voxels in the moving image
+    least = LEAST_INSIDE * min(len(points), float(held))
     found = []
     for some in np.array_split(np.arange(len(candidates)), 1 + len(candidates) * len(points) // AT_ONCE):
         there = np.stack([_indices(moving, candidates[number], points) for number in some])
@@ -48,7 +50,7 @@ def information(pair: LinearPair, candidates: Sequence[sitk.Transform], voxels: 
         if len(size) == 3:
             place = place[:, :, :, None]
         sampled, counts = F.grid_sample(volume, place, align_corners=True)[0].reshape(2, *inside.shape).numpy()
-        found += [_information(bins[c], _bins(s[c]), len(points)) for s, c in zip(sampled, inside & (counts > 0.5))]
+        found += [_information(bins[c], _bins(s[c]), least) for s, c in zip(sampled, inside & (counts > 0.5))]
     return np.array(found)
 
 
@@ -87,9 +89,9 @@ def _bins(values: np.ndarray) -> np.ndarray:
     return np.clip((values * BINS).astype(np.int64), 0, BINS - 1)
 
 
-def _information(fixed: np.ndarray, moving: np.ndarray, voxels: int) -> float:
-    """Return the mutual information of two lists of bins; -inf where they are too short."""
-    if len(fixed) < LEAST_INSIDE * voxels:
+def _information(fixed: np.ndarray, moving: np.ndarray, least: float) -> float:
+    """Return the mutual information of two lists of bins; -inf where they are too short, or empty."""
+    if len(fixed) < max(1.0, least):
         return -np.inf
     joint = np.bincount(fixed * BINS + moving, minlength=BINS * BINS).reshape(BINS, BINS) / len(fixed)
     expected = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)

@@ -76,8 +76,9 @@ def best_start(pair: LinearPair, notes: list[str]) -> Start:
     if not np.isfinite(found.value):
         raise InputError(
             "Linear alignment failed: no position was found in which the images have content in common to compare. "
-            "Check that both show the same part of the body, and that the masks lie on the images. Where one is a "
-            "small or turned part of the other, start from landmarks or an initial transform."
+            "Check that both show the same part of the body, that neither is blank where they overlap, and that the "
+            "masks lie on the images. Where one is a small or turned part of the other, start from landmarks or an "
+            "initial transform."
         )
     return found
 
