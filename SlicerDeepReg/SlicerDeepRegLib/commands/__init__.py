@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import importlib
 import importlib.util
@@ -17,7 +18,14 @@ from .arguments import Parser
 
 _LIBRARY = __name__.rpartition(".")[0]
 #: Options that are called otherwise than the field of the request that they fill.
-OPTIONS = {"settings": "--set", "held_points": "--hold-out-points", "continued": "--continue"}
+OPTIONS = {
+    "guide_points_mm": "--guide-points",
+    "settings": "--set",
+    "held_points": "--hold-out-points",
+    "continued": "--continue",
+}
+#: Commands that keep what is done of many registrations or trainings.
+GO_ON = ("compare", "paper")
 #: Rooms that Slicer does not install; each has its subcommand in ``command.py``.
 OPTIONAL_ROOMS = ("comparison", "training", "experiments")
 
@@ -29,15 +37,6 @@ def optional_commands() -> list[ModuleType]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; see ``_main``. Ctrl-C is answered from the first moment on."""
-    try:
-        return _main(arguments)
-    except (KeyboardInterrupt, Canceled):
-        print("slicerdeepreg: interrupted; nothing was written.", file=sys.stderr)
-    return 2
-
-
-def _main(arguments: Sequence[str] | None) -> int:
     """Run the command line.
 
     Args:
@@ -47,6 +46,24 @@ def _main(arguments: Sequence[str] | None) -> int:
         The exit code: 0 done, 1 where `repeat` found a difference or cells of `compare` failed, 2 where the input
         cannot be used or the run was interrupted, 3 where a training stopped and can go on.
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = _parsed(given)
+        for text in given:
+            check_name(text)
+        return options.run(options)
+    except BrokenPipeError:  # whoever read the output has seen enough, as `head` does; Python would complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (InputError, OSError, MemoryError, KeyboardInterrupt, Canceled) as error:
+        said = _in_words(error, given)
+        if said is None:
+            raise
+        print(f"slicerdeepreg: {said}", file=sys.stderr)
+        return 2
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace:
     from . import demo, look, models, register, repeat, segment, series, template
 
     for stream in (sys.stdout, sys.stderr):
@@ -57,27 +74,21 @@ def _main(arguments: Sequence[str] | None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for module in (register, look, repeat, demo, models, *optional_commands(), segment, series, template):
         module.add_parser(commands)
-    options = parser.parse_args(arguments)
-    try:
-        for text in sys.argv[1:] if arguments is None else arguments:
-            check_name(text)
-        return options.run(options)
-    except InputError as error:
-        print(f"slicerdeepreg: {error}{_option_of(error)}", file=sys.stderr)
-    except BrokenPipeError:  # whoever read the output has seen enough, as `head` does; Python would complain at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        print(f"slicerdeepreg: This name is too long for the file system: {error.filename}", file=sys.stderr)
-    except MemoryError:
-        print(
-            "slicerdeepreg: memory ran out. Use --preset fast, close other programs, or resample the fixed image to "
-            "larger voxels.",
-            file=sys.stderr,
-        )
-    return 2
+    return parser.parse_args(arguments)
+
+
+def _in_words(error: BaseException, arguments: list[str]) -> str | None:
+    """Return what the user is told of an error; None for one that nobody expected."""
+    if isinstance(error, InputError):
+        return f"{error}{_option_of(error)}"
+    if isinstance(error, MemoryError):
+        return "memory ran out. Use --preset fast, close other programs, or resample the fixed image to larger voxels."
+    if isinstance(error, OSError):
+        too_long = error.errno == errno.ENAMETOOLONG
+        return f"This name is too long for the file system: {error.filename}" if too_long else None
+    if arguments[:1] and arguments[0] in GO_ON:
+        return "interrupted; what is done stays, and the same command goes on."
+    return "interrupted; nothing was written."
 
 
 def _option_of(error: InputError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,8 @@ def run(options: argparse.Namespace) -> int:
         outputs["scene"] = options.scene
     for name, path in outputs.items():
         check_output(path, [Path(options.image), model])
-        other = next((one for one, file in outputs.items() if file == path), name)
+        real = os.path.realpath(path)
+        other = next((one for one, file in outputs.items() if os.path.realpath(file) == real), name)
         if other != name:
             raise InputError(f"--{other} and --{name} are the same file, {path}. Give each its own.")
         if name != "scene":

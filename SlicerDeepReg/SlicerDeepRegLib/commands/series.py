@@ -6,6 +6,7 @@ import argparse
 import csv
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,6 +87,8 @@ def run(options: argparse.Namespace) -> int:
         sources = {f"frames {number}": source for number, source in enumerate(options.frames)}
         made = how_it_was_made(series.request, {**sources, "labels": options.labels, "points": options.points})
         _write(in_order, series, times, folder, made)
+    if len(options.frames) > 1 and not options.quiet and not _in_order_of_names(options.frames):
+        print("Note: The frames are in the order in which their files were given, which is not that of their names.")
     print_notes(((series.frames[one.number].name, one.notes) for one in in_order), options.quiet)
     if not options.quiet:
         rest = series.labels is not None
@@ -132,6 +135,12 @@ def _read(options: argparse.Namespace) -> tuple[Series, list[Image] | None]:
     return series, truth
 
 
+def _in_order_of_names(files: Sequence[str]) -> bool:
+    """Return whether files are sorted as people sort: f2 before f10."""
+    keys = [[int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file)] for file in files]
+    return keys == sorted(keys)
+
+
 def _short(value: object) -> object:
     return f"{value:.6g}" if isinstance(value, float) else value
 
@@ -147,9 +156,10 @@ def _write(
         if images:
             write_frames(images, folder / f"{name}.nii.gz", times)
             write_sequence(images, folder / f"{name}.seq.nrrd", labels=name == "labels", times=times)
-    table = [
-        {"frame": one.number, **({} if times is None else {"time": times[one.number]}), **one.measured} for one in found
-    ]
+    table = []
+    for one in found:
+        row: dict[str, object] = {"frame": one.number, "file": series.frames[one.number].name}
+        table.append({**row, **({} if times is None else {"time": times[one.number]}), **one.measured})
     columns = list(dict.fromkeys(name for row in table for name in row))
     with open(folder / TABLE, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, columns)

@@ -29,7 +29,7 @@ from ..preparation.resample import warp_image, warp_labels, warp_labels_linearly
 from ..training.dataset.index import SPLITS, DatasetIndex, Pair
 from ..training.dataset.pairs import make_pairs
 from ..training.dataset.read import read_dataset_index
-from ..training.dataset.splits import read_split, with_splits
+from ..training.dataset.splits import read_split, trained_on, with_splits
 from ..training.plan import PLAN_FILE
 from ..training.recipe import Prepared, prepare_subjects
 from ..training.sources import matched
@@ -118,6 +118,7 @@ def evaluate(request: EvaluationRequest, say: Callable[[str], None] = print) -> 
     device = choose(request.device)
     index = _split(request, read_dataset_index(request.data, request.images, request.labels, request.masks), say)
     pairs = _pairs(request, index)
+    _say_what_was_learned(request, index, pairs, say)
     recipe, size, resample_to = _recipe(request)
     used = {name for pair in pairs for name in (pair.moving, pair.fixed)}
     wanted = index.without(set(index.subjects) - used)
@@ -195,6 +196,21 @@ def _split(request: EvaluationRequest, index: DatasetIndex, say: Callable[[str],
     say(f"The {request.split} split is the one of the training of {Path(first).name}.")
     subjects = {name: dataclasses.replace(one, split=chosen.get(name, "train")) for name, one in index.subjects.items()}
     return dataclasses.replace(index, subjects=subjects)
+
+
+def _say_what_was_learned(
+    request: EvaluationRequest, index: DatasetIndex, pairs: Sequence[Pair], say: Callable[[str], None]
+) -> None:
+    """Say so where a model is measured on images that it learned from: the data may name another split than it had."""
+    used = [index.subjects[name] for name in sorted({name for pair in pairs for name in (pair.moving, pair.fixed)})]
+    for label in request.models:
+        learned = trained_on(Path(label), used)
+        if learned and request.split != "train":
+            listed = ", ".join(learned[:3]) + (", ..." if len(learned) > 3 else "")
+            say(
+                f"Note: {Path(label).name} was trained on {len(learned)} of the {len(used)} images that it is measured "
+                f"on ({listed}): its figures say less of new images."
+            )
 
 
 def _pairs(request: EvaluationRequest, index: DatasetIndex) -> list[Pair]:

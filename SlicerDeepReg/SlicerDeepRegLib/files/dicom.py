@@ -87,11 +87,12 @@ def read_series(files: Sequence[Path], role: str) -> Series:
         raise InputError(f"The {role} contains no DICOM series. A DICOM object is written between DICOM series only.")
     if len({header.SeriesInstanceUID for header in headers}) > 1:
         raise InputError(f"The {role} contains several DICOM series. Give a folder of one.")
-    if not headers[0].get("FrameOfReferenceUID"):
-        raise InputError(
-            f"The {role} has no Frame of Reference UID in its DICOM header, so a DICOM registration object cannot "
-            "refer to it. Export the series again, or leave out the DICOM object."
-        )
+    for tag, title in (("FrameOfReferenceUID", "Frame of Reference UID"), ("StudyInstanceUID", "Study Instance UID")):
+        if not headers[0].get(tag):
+            raise InputError(
+                f"The {role} has no {title} in its DICOM header, so a DICOM registration object cannot refer to it. "
+                "Export the series again, or leave out the DICOM object."
+            )
     return Series(
         headers[0],
         tuple((str(header.SOPClassUID), str(header.SOPInstanceUID)) for header in headers),

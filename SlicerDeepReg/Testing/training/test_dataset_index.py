@@ -1,5 +1,6 @@
 """Which images and pairs a folder, a CSV and a dataset.json give, and what is said of those that do not fit."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.training.dataset.index import DatasetIndex, Pair, Subject
 from SlicerDeepRegLib.training.dataset.pairs import make_pairs
 from SlicerDeepRegLib.training.dataset.read import read_dataset_index
-from SlicerDeepRegLib.training.dataset.splits import described, read_split, with_splits, write_split
+from SlicerDeepRegLib.training.dataset.splits import described, read_split, trained_on, with_splits, write_split
 from SlicerDeepRegLib.types import InputError
 
 
@@ -234,3 +235,48 @@ def test_the_files_of_a_subject_are_told_before_a_training(tmp_path):
     assert lines[1] == "  a: image a.nii.gz, labels a_seg.nii.gz" and lines[-1].startswith("  and 1 more; all are in")
     write_split(index, tmp_path)
     assert set(read_split(tmp_path).values()) == {"train"} and set(read_split(tmp_path)) == {"a", "b", "c", "d"}
+
+
+# ------------------------------------------------------------------ what is trained on and tested with
+
+
+def one_file(folder, name, value=0):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes([value]) * 10)
+    return path
+
+
+def test_one_file_under_two_spellings_is_refused(tmp_path):
+    for name in ("a.nii", "b.nii"):
+        one_file(tmp_path, name)
+    (tmp_path / "list.csv").write_text("image,split\na.nii,train\n./a.nii,val\nb.nii,train\n")
+    with pytest.raises(InputError, match="a.nii are the same image"):
+        read_dataset_index(tmp_path / "list.csv")
+
+
+def test_a_training_pair_with_an_image_that_is_held_out_is_not_used_and_counted():
+    subjects = {name: Subject(name, Path(name), split="val" if name == "c" else "train") for name in "abc"}
+    pairs = (Pair("a", "b", "train"), Pair("c", "a", "train"), Pair("a", "c", "val"))
+    index, note = with_splits(DatasetIndex(subjects, pairs), 0.1, 0)
+    assert [(p.moving, p.fixed) for p in make_pairs(index, "given", "train")] == [("a", "b")]
+    assert [(p.moving, p.fixed) for p in make_pairs(index, "given", "val")] == [("a", "c")]
+    assert "1 training pairs have an image that is held out" in note
+    assert "1 pairs for validation or a test have an image that is trained on" in note
+    assert with_splits(DatasetIndex(subjects, pairs[:1]), 0.1, 0)[1] is None
+
+
+def test_what_a_model_learned_from_is_known_wherever_it_lies(tmp_path):
+    """The same image in another folder has another name; the same name may be another image."""
+    names = {"a": 1, "b": 2, "c": 3}
+    here = {n: Subject(n, one_file(tmp_path, f"here/{n}.nii", v), split="train") for n, v in names.items()}
+    here["c"] = dataclasses.replace(here["c"], split="test")
+    model = tmp_path / "model"
+    model.mkdir()
+    write_split(DatasetIndex(here), model)
+    there = [Subject(f"x/{n}", one_file(tmp_path, f"there/{n}.nii", v)) for n, v in names.items()]
+    assert trained_on(model, there) == ["x/a", "x/b"]
+    assert trained_on(model, [Subject("a", one_file(tmp_path, "other/a.nii", 9))]) == []
+    rows = (model / "split.csv").read_text().splitlines()
+    (model / "split.csv").write_text("\n".join(row.rpartition(",")[0] for row in rows))  # of an earlier version
+    assert trained_on(model, here.values()) == ["a", "b"] and trained_on(tmp_path, there) == []

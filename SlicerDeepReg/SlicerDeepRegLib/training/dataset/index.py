@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -99,7 +100,7 @@ def merge_subjects(subjects: Iterable[Subject]) -> dict[str, Subject]:
     """Return the subjects by name; one may be named more than once, with its labels named at least once.
 
     Raises:
-        InputError: one is named twice with different files, split or group.
+        InputError: one is named twice with different files, split or group; or two are one file.
     """
     by_name: dict[str, Subject] = {}
     for subject in subjects:
@@ -123,6 +124,15 @@ def merge_subjects(subjects: Iterable[Subject]) -> dict[str, Subject]:
             split=known.split or subject.split,
             group=known.group or subject.group,
         )
+    named: dict[tuple[str, int | None], str] = {}
+    for subject in by_name.values():
+        file = os.path.realpath(subject.image), subject.frame
+        if file in named:
+            raise InputError(
+                f"{named[file]} and {subject.name} are the same image, {subject.image}: it could be trained on and "
+                "tested with. Give it once, or the same name each time (column name)."
+            )
+        named[file] = subject.name
     return in_order(by_name)
 
 

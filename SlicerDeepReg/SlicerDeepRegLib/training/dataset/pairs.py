@@ -28,7 +28,8 @@ def make_pairs(index: DatasetIndex, pairing: str, split: str, atlas: str | None 
         raise InputError(f"Pairs are made by {', '.join(PAIRINGS)}; it was {pairing!r}.")
     if pairing == "given":
         split_of = {name: subject.split for name, subject in index.subjects.items()}
-        pairs = [p for p in index.given if p.split == split or (not p.split and _both_in(p, split_of, split))]
+        pairs = [p for p in index.given if not p.split and _both_in(p, split_of, split)]
+        pairs += [p for p in index.given if p.split == split and (split != "train" or not _held_out(p, split_of))]
         if not pairs and split == "train":
             raise InputError("The data name no pairs for training. Use --pairs all, random, from-atlas or to-atlas.")
         return pairs
@@ -49,6 +50,11 @@ def make_pairs(index: DatasetIndex, pairing: str, split: str, atlas: str | None 
             "images, or use synthetic pairs: --synthetic."
         )
     return pairs
+
+
+def _held_out(pair: Pair, split_of: dict[str, str | None]) -> bool:
+    """Return whether one of the two is for validation or a test."""
+    return any(split_of[name] in ("val", "test") for name in (pair.moving, pair.fixed))
 
 
 def _both_in(pair: Pair, split_of: dict[str, str | None], split: str) -> bool:

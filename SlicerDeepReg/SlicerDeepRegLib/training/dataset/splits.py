@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from .index import SPLITS, DatasetIndex, Subject
 
 #: Beside a training: which image was for what.
 SPLIT_FILE = "split.csv"
+#: Bytes of each end of a file that count for its fingerprint.
+_END = 1 << 16
 #: So few subjects, or groups of them, are not divided.
 FEWEST = 5
 #: Pairings of images are told one by one up to so many.
@@ -40,7 +43,8 @@ def with_splits(
     subjects = list(index.subjects.values())
     if any(subject.split for subject in subjects) or any(pair.split for pair in index.given):
         filled = {subject.name: replace(subject, split=subject.split or "train") for subject in subjects}
-        return replace(index, subjects=filled), None
+        divided = replace(index, subjects=filled)
+        return divided, _mixed(divided)
     group_of = _groups(index)
     kept = group_of.get(atlas) if atlas is not None else None
     groups = sorted(set(group_of.values()) - {kept})
@@ -71,6 +75,24 @@ def with_splits(
             "connected with the others by pairs."
         )
     return divided, f"{note} A column split in a CSV chooses them."
+
+
+def _mixed(index: DatasetIndex) -> str | None:
+    """Say so where the data's own pairs mix what is trained on with what is held out; None where they do not."""
+    split_of = {name: subject.split for name, subject in index.subjects.items()}
+    mixed = [pair for pair in index.given if pair.split and split_of[pair.moving] != split_of[pair.fixed]]
+    dropped = sum(pair.split == "train" for pair in mixed)
+    learned = [pair for pair in index.given if pair.split in ("val", "test")]
+    learned = [pair for pair in learned if "train" in (split_of[pair.moving], split_of[pair.fixed])]
+    notes = []
+    if dropped:
+        notes.append(f"{dropped} training pairs have an image that is held out and are not used.")
+    if learned:
+        notes.append(
+            f"{len(learned)} pairs for validation or a test have an image that is trained on: what is measured on them "
+            "says less of new images."
+        )
+    return " ".join(notes) or None
 
 
 def _groups(index: DatasetIndex) -> dict[str, str]:
@@ -120,7 +142,7 @@ def _files(subject: Subject) -> str:
 
 
 def write_split(index: DatasetIndex, folder: Path) -> None:
-    """Write which image is for what beside a training: name, split, group, and the names of its files.
+    """Write which image is for what beside a training: name, split, group, names of its files, and a fingerprint.
 
     Raises:
         InputError: the disk is full or cannot be written to.
@@ -128,17 +150,54 @@ def write_split(index: DatasetIndex, folder: Path) -> None:
     with writing("The split", folder), whole_file(folder / SPLIT_FILE) as private:
         with open(private, "w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
-            writer.writerow(("name", "split", "group", "image", "labels", "mask"))
+            writer.writerow(("name", "split", "group", "image", "labels", "mask", "fingerprint"))
             for one in index.subjects.values():
                 files = [path.name if path is not None else "" for path in (one.image, one.labels, one.mask)]
-                writer.writerow((one.name, one.split, one.group or "", *files))
+                writer.writerow((one.name, one.split, one.group or "", *files, fingerprint(one)))
+
+
+def fingerprint(subject: Subject) -> str:
+    """Return what tells an image from others wherever it lies: a checksum of its size and of its ends.
+
+    The image of a folder (DICOM) is told by the names and sizes of its files.
+    """
+    digest = hashlib.sha256(f"{subject.frame}".encode())
+    try:
+        if subject.image.is_dir():
+            files = sorted(file for file in subject.image.rglob("*") if file.is_file())
+            digest.update("\n".join(f"{file.name} {file.stat().st_size}" for file in files).encode())
+        else:
+            size = subject.image.stat().st_size
+            digest.update(f" {size} ".encode())
+            with open(subject.image, "rb") as stream:
+                digest.update(stream.read(_END))
+                stream.seek(max(0, size - _END))
+                digest.update(stream.read(_END))
+    except OSError:  # whoever reads it says so
+        return ""
+    return digest.hexdigest()[:16]
+
+
+def trained_on(folder: Path, subjects: Iterable[Subject]) -> list[str]:
+    """Return the names of those subjects that the training of a model learned from, as far as it is known.
+
+    By fingerprint: names depend on how the data were given. By name where a training kept no fingerprints.
+    """
+    rows = [row for row in _rows_of(folder) if row.get("split") == "train"]
+    prints = {row["fingerprint"] for row in rows if row.get("fingerprint")}
+    names = set() if prints else {row.get("name") for row in rows}
+    return [one.name for one in subjects if one.name in names or (prints and fingerprint(one) in prints)]
 
 
 def read_split(folder: Path) -> dict[str, str]:
     """Return the split of each image of a training by name; empty where it is not known."""
+    rows = _rows_of(folder)
+    return {row["name"]: row["split"] for row in rows if row.get("name") and row.get("split") in SPLITS}
+
+
+def _rows_of(folder: Path) -> list[dict[str, str]]:
     try:
         with open(folder / SPLIT_FILE, newline="", encoding="utf-8") as stream:
-            rows: Sequence[dict[str, str]] = list(csv.DictReader(stream))
+            return list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError, csv.Error):
-        return {}
-    return {row["name"]: row["split"] for row in rows if row.get("name") and row.get("split") in SPLITS}
+        return []
