@@ -58,10 +58,13 @@ FAULTS = {
     "output is a file": (2, "cannot be written|could not be written"),
     "inputs removed": (0, ""),
 }
-#: What takes away what the run is about to read, or what it is writing to, is no fault of the run's; while it writes
-#: nothing computes on the GPU.
+#: What takes away what the run is about to read, or what it is writing to, is no fault of the run's: it writes while it
+#: measures, and everything may be there when that is done. While it writes at the end nothing computes on the GPU.
 SENSELESS = {
+    ("output removed", "measuring"),
+    ("output removed", "done"),
     ("output removed", "writing"),
+    ("disk full", "done"),
     ("output is a file", "writing"),
     ("inputs removed", "reading"),
     ("memory of the GPU", "writing"),

@@ -139,6 +139,11 @@ def test_a_rigid_body_moves_rigidly():
     assert stiff.metrics["after"]["digital_folds_percent"] == 0
     moved = [fixed_to_moving(result.transform, POINTS[inside]).mean(0) for result in (free, stiff)]
     assert np.linalg.norm(moved[0] - moved[1]) < 1.0  # it went along with the image
+    assert not any("not quite rigid" in note for note in stiff.notes)
+    corner = POINTS[inside][:1]
+    there = fixed_to_moving(stiff.transform, corner) + [0, 0, 3]
+    pulled = guided(fixed_rigid=body, fixed_points=corner, moving_points=there, guide_points_mm=0.0)
+    assert bent_mm(pulled) > 0.2 and any("not quite rigid" in note for note in pulled.notes)
 
 
 def test_surfaces_are_brought_onto_one_another():

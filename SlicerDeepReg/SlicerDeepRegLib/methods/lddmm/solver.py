@@ -177,11 +177,12 @@ def _pulls(
     moving, fixed, inside = images
     back, forth = backwards(velocities), forwards(velocities)
     found = []
+    share = fixed.numel() / float(inside.sum().clamp_min(1))  # the difference is a mean over what counts
     for t in range(len(velocities)):
         there, here = warp(moving, back[t + 1]), warp(fixed, forth[t + 1])
         weight = warp(inside, forth[t + 1])
         gradient = torch.cat([central_difference(there, there.ndim - 1 - c) for c in range(there.ndim - 2)], 1)
-        scale = 2 / settings.sigma**2 * determinant(forth[t + 1]) * (there - here) * weight
+        scale = 2 * share / settings.sigma**2 * determinant(forth[t + 1]) * (there - here) * weight
         found.append(scale * gradient)
     return found
 

@@ -44,6 +44,8 @@ FEWEST_LEADING, WIDE = 3, 0.25
 FADING = 0.2
 #: Settled is what is nearer than this, mm; and after so many rounds no more is tried.
 SETTLED_MM, ROUNDS = 0.02, 12
+#: As many rounds for rigid bodies, which push each other; a place that is further from a rigid motion is told of, mm.
+BODY_ROUNDS, BENT_MM = 12, 0.2
 
 
 class Anchors(Protocol):
@@ -321,6 +323,14 @@ def settle(
                 f"The landmarks could not be met exactly without folding: {left_mm:.2f} mm are left at the worst of "
                 "them. Check that none of them contradicts its neighbors."
             )
+    if guidance.rigid is not None:
+        bent_mm = float(np.linalg.norm(_off_rigid(state, pair, _nearest(guidance.rigid, state.grid)), axis=1).max())
+        if bent_mm > BENT_MM:
+            notes.append(
+                f"The rigid bodies are not quite rigid: a place in them is {bent_mm:.1f} mm from a rigid motion. They "
+                "lie close together or near landmarks that contradict it. Join bodies that move as one, or let the "
+                "landmarks be less exact."
+            )
     return state, notes
 
 
@@ -366,21 +376,13 @@ def _rigid_bodies(
     """Compose a flow that makes the motion of every voxel of the bodies rigid, and fades out around them."""
     grid, axes = state.grid, list(pair.axes_ijk)
     labels = _grown(_nearest(rigid, grid))  # what lies between two voxels is between two that move rigidly
-    centers = voxel_centers_lps(grid).reshape(-1, 3)
     spacing = torch.tensor(grid.spacing_mm[axes].tolist(), device=device).view(1, -1, *[1] * len(axes))
     inside = torch.from_numpy((labels > 0).astype(np.float32).reshape(state.displacement.shape[2:]))[None, None]
     inside = inside.to(device)
     sigma = [max(LEAST_REACH, 0.5 * settings.guidance_reach_mm / grid.spacing_mm[c]) for c in axes]
     around = gaussian(inside, sigma)
-    for _ in range(4):
-        shifts = np.zeros((len(centers), 3))
-        voxels = np.zeros((len(centers), 3))
-        voxels[:, axes] = state.displacement[0].flatten(1).T.cpu().numpy()
-        moved = centers + voxels @ grid.ijk_to_lps[:3, :3].T
-        for value in np.unique(labels[labels > 0]):
-            chosen = (labels == value).ravel()
-            body = RigidBody(centers[chosen], pair.linear_lps, _normal(pair))
-            shifts[chosen] = body.targets(moved[chosen]) - moved[chosen]
+    for _ in range(BODY_ROUNDS):
+        shifts = _off_rigid(state, pair, labels)
         rest = torch.from_numpy((shifts @ grid.lps_to_ijk[:3, :3].T)[:, axes].T.astype(np.float32).copy())
         rest = rest.view_as(state.displacement[0].cpu())[None].to(device)
         if float((rest * spacing).abs().max()) < SETTLED_MM:
@@ -389,6 +391,20 @@ def _rigid_bodies(
         fading = (2 * around).clamp(max=1) ** 2
         state, _ = fold_free(state, torch.where(inside > 0, rest, outside * fading), grid, settings)
     return state
+
+
+def _off_rigid(state: Deformation, pair: WorkingPair, labels: np.ndarray) -> np.ndarray:
+    """Return by how much each voxel of bodies has to move so that its body moves rigidly, (N, 3) LPS mm; else 0."""
+    grid, axes = state.grid, list(pair.axes_ijk)
+    centers = voxel_centers_lps(grid).reshape(-1, 3)
+    shifts, voxels = np.zeros((2, len(centers), 3))
+    voxels[:, axes] = state.displacement[0].flatten(1).T.cpu().numpy()
+    moved = centers + voxels @ grid.ijk_to_lps[:3, :3].T
+    for value in np.unique(labels[labels > 0]):
+        chosen = (labels == value).ravel()
+        body = RigidBody(centers[chosen], pair.linear_lps, _normal(pair))
+        shifts[chosen] = body.targets(moved[chosen]) - moved[chosen]
+    return shifts
 
 
 def _grown(labels: np.ndarray) -> np.ndarray:
