@@ -120,6 +120,7 @@ def _write(image: Image, path: Path, named: bool) -> None:
     from ..files.segmentations import write_segmentation
 
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.name.lower().endswith(SEGMENTATION_ENDING):
             present = [int(label) for label in np.unique(image.values) if label]
             names, colors = (_names(), _colors()) if named else ({}, {})

@@ -39,7 +39,8 @@ def outcomes(
         report: called with each cell, its outcome, and whether it was there already.
         workers: cells at a time on this computer.
         scheduler: address of a Dask scheduler; its workers must see the files of the pairs under the same paths.
-        keep: keep warped images, transforms and the rest beside each cell.
+        keep: keep warped images, transforms and the rest beside each cell; cells of which they were not kept are
+            measured again.
 
     Raises:
         InputError: the scheduler cannot be reached, or distributed is not installed.
@@ -48,7 +49,8 @@ def outcomes(
     waiting = []
     for number, cell in enumerate(cells):
         before = _finished(cell, folder)
-        if before is not None:
+        is_kept = not keep or (folder / cell.file_name).is_dir()
+        if before is not None and is_kept:
             by_number[number] = before
             report(cell, before, True)
         else:

@@ -24,7 +24,7 @@ from ..training.checkpoints import CHECKPOINT_FILE
 from ..training.dataset.index import SPLITS, DatasetIndex
 from ..training.dataset.pairs import ATLAS_PAIRINGS
 from ..training.dataset.read import read_dataset_index
-from ..training.dataset.splits import with_splits
+from ..training.dataset.splits import contents_of, with_splits
 from ..training.dataset.table import write_csv
 from ..training.joint import SEGMENTATION_FOLDER
 from ..training.plan import PLAN_FILE
@@ -311,7 +311,8 @@ def _fixed_splits(request: PaperRequest, data: DataSet, say: Callable[[str], Non
         with whole_file(path) as private:
             write_csv(index, private)
         with whole_file(path.with_suffix(".json")) as private:
-            private.write_text(json.dumps(_origin(request, data), indent=1) + "\n", encoding="utf-8")
+            origin = {**_origin(request, data), "contents": contents_of(index)}
+            private.write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
 
 
 def _origin(request: PaperRequest, data: DataSet) -> dict[str, Any]:
@@ -340,6 +341,11 @@ def _check_same_data(request: PaperRequest, data: DataSet, path: Path) -> None:
         raise InputError(
             f"{request.output} holds trainings on other images of {data.title}: {'; '.join(different)}. Give what it "
             "had, or another --output."
+        )
+    if before.get("contents") not in (None, contents_of(read_dataset_index(path))):
+        raise InputError(
+            f"Images, labels or masks of {data.title} have changed since the trainings in {request.output}. Give "
+            "another --output."
         )
 
 

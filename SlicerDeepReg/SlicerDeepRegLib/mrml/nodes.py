@@ -35,7 +35,8 @@ def add_volume(scene: slicer.vtkMRMLScene, image: Image, name: str, labels: bool
     elif values.dtype == bool:
         values = values.astype(np.uint8)
     elif values.dtype.kind in "iu" and values.dtype.itemsize == 8:  # which not all of Slicer can show
-        values = values.astype(np.int32 if np.abs(values).max(initial=0) < 2**31 else np.float64)
+        fits = values.size == 0 or (values.min() >= -(2**31) and values.max() < 2**31)
+        values = values.astype(np.int32 if fits else np.float64)
     slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(values))
     node.CreateDefaultDisplayNodes()
     return node

@@ -14,6 +14,7 @@ from helpers.cases import Case
 from helpers.segmentations import write_segmentation
 from SlicerDeepRegLib.commands import main
 from SlicerDeepRegLib.comparison import cell as cells_module
+from SlicerDeepRegLib.comparison import run as cells_of_comparison
 from SlicerDeepRegLib.comparison.request import Cell, Method, Pair, cells_of, read_methods, read_pairs
 from SlicerDeepRegLib.comparison.run import outcomes
 from SlicerDeepRegLib.comparison.table import (
@@ -323,3 +324,28 @@ def test_blank_is_not_zero():
     ]
     assert best_of(rows, "ncc") == "svf" and best_of(rows, "dice") is None
     assert mean_and_deviation([None, None]) == (None, None, 0) and mean_and_deviation([2.0]) == (2.0, None, 1)
+
+
+def test_what_was_not_kept_is_measured_again_to_be_kept(tmp_path, monkeypatch):
+    class Done:
+        file_name = "svf-on-pair"
+
+        def fingerprint(self):
+            return "the same"
+
+    asked = []
+
+    def here(workers):
+        def run(jobs):
+            for number, _cell, keep in jobs:
+                asked.append(keep)
+                if keep:
+                    Path(keep).mkdir()
+                yield number, ({"metrics": {}}, b"")
+
+        return run
+
+    monkeypatch.setattr(cells_of_comparison, "_here", here)
+    for keep in (False, False, True, True):
+        cells_of_comparison.outcomes([Done()], tmp_path, lambda *told: None, keep=keep)
+    assert asked == [None, str(tmp_path / "svf-on-pair")]

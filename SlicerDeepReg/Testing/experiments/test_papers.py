@@ -170,6 +170,11 @@ def test_a_table_is_trained_evaluated_and_printed_beside_the_papers_figures(smal
     assert "training on" not in again and (model / "weights.safetensors").stat().st_mtime_ns == trained
     assert main([*arguments(data, "unfolding", "6", out), "--rows", "1", "--scale", "0.4"]) == 2
     assert "scale was 0.5 and is now 0.4. Give what it had, or another --output" in capsys.readouterr().err
+    origin = out / "data" / "lpba40.json"
+    kept = origin.read_text(encoding="utf-8")
+    origin.write_text(json.dumps({**json.loads(kept), "contents": "of other files"}), encoding="utf-8")
+    assert main(call) == 2 and "have changed since the trainings in" in capsys.readouterr().err
+    origin.write_text(kept, encoding="utf-8")
     other = [*arguments(data, "unfolding", "6", out), "--rows", "1", "--scale", "0.5", "--labels", "lpba40=*_seg*"]
     assert main(other) == 2 and "labels was None and is now *_seg*" in capsys.readouterr().err
     for changed in (["--steps", "3"], ["--size", "24", "24", "24"]):  # not taken for the answer to another question

@@ -10,7 +10,14 @@ from SlicerDeepRegLib.files.images import write_image
 from SlicerDeepRegLib.training.dataset.index import DatasetIndex, Pair, Subject
 from SlicerDeepRegLib.training.dataset.pairs import make_pairs
 from SlicerDeepRegLib.training.dataset.read import read_dataset_index
-from SlicerDeepRegLib.training.dataset.splits import described, read_split, trained_on, with_splits, write_split
+from SlicerDeepRegLib.training.dataset.splits import (
+    contents_of,
+    described,
+    read_split,
+    trained_on,
+    with_splits,
+    write_split,
+)
 from SlicerDeepRegLib.types import InputError
 
 
@@ -280,3 +287,12 @@ def test_what_a_model_learned_from_is_known_wherever_it_lies(tmp_path):
     rows = (model / "split.csv").read_text().splitlines()
     (model / "split.csv").write_text("\n".join(row.rpartition(",")[0] for row in rows))  # of an earlier version
     assert trained_on(model, here.values()) == ["a", "b"] and trained_on(tmp_path, there) == []
+
+
+def test_a_change_of_any_file_of_a_data_set_is_noticed(tmp_path):
+    labels = one_file(tmp_path, "labels.nii", 1)
+    index = DatasetIndex({"a": Subject("a", one_file(tmp_path, "a.nii"), labels)})
+    before = contents_of(index)
+    assert contents_of(index) == before
+    one_file(tmp_path, "labels.nii", 2)
+    assert contents_of(index) != before

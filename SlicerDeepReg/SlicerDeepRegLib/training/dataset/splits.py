@@ -161,21 +161,35 @@ def fingerprint(subject: Subject) -> str:
 
     The image of a folder (DICOM) is told by the names and sizes of its files.
     """
-    digest = hashlib.sha256(f"{subject.frame}".encode())
     try:
-        if subject.image.is_dir():
-            files = sorted(file for file in subject.image.rglob("*") if file.is_file())
-            digest.update("\n".join(f"{file.name} {file.stat().st_size}" for file in files).encode())
-        else:
-            size = subject.image.stat().st_size
-            digest.update(f" {size} ".encode())
-            with open(subject.image, "rb") as stream:
-                digest.update(stream.read(_END))
-                stream.seek(max(0, size - _END))
-                digest.update(stream.read(_END))
+        return hashlib.sha256(f"{subject.frame}".encode() + _ends(subject.image)).hexdigest()[:16]
     except OSError:  # whoever reads it says so
         return ""
+
+
+def contents_of(index: DatasetIndex) -> str:
+    """Return a fingerprint of all images, labels and masks of a data set; see :func:`fingerprint`.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for one in index.subjects.values():
+        for path in (one.image, one.labels, one.mask):
+            digest.update(b"-" if path is None else hashlib.sha256(_ends(path)).digest())
     return digest.hexdigest()[:16]
+
+
+def _ends(path: Path) -> bytes:
+    """Return the size and both ends of a file, or the names and sizes of a folder's files."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return "\n".join(f"{file.name} {file.stat().st_size}" for file in files).encode()
+    size = path.stat().st_size
+    with open(path, "rb") as stream:
+        begin = stream.read(_END)
+        stream.seek(max(0, size - _END))
+        return f" {size} ".encode() + begin + stream.read(_END)
 
 
 def trained_on(folder: Path, subjects: Iterable[Subject]) -> list[str]:
