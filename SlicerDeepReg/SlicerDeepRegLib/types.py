@@ -270,14 +270,6 @@ class Transform:
     field: Field | None = None
     inverse_fields: tuple[Field, ...] = ()
 
-    def __post_init__(self) -> None:
-        matrix = np.asarray(self.linear_lps)
-        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.linalg.det(matrix[:3, :3]):
-            raise InputError(
-                "The linear part of a transform must be a (4, 4) matrix of finite numbers that can be inverted; it was "
-                f"{matrix.tolist()}."
-            )
-
 
 Source = Union[str, Image]
 PointsSource = Union[str, np.ndarray]
@@ -382,6 +374,11 @@ class Request:
             if given is not None and not isinstance(given, (str, os.PathLike, Transform)):
                 text = f"{name} must be a path or a Transform; it was of type {type(given).__name__}."
                 raise InputError(text, name)
+            if isinstance(given, Transform):
+                _check_matrix(given.linear_lps, name)
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
         settings = {} if self.settings is None else self.settings
         if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
             raise InputError(f"settings must be numbers by name; they were {settings!r}.", "settings")
@@ -465,6 +462,16 @@ class Request:
             return value
 
         return {name: jsonable(name) for name in self.__dataclass_fields__}
+
+
+def _check_matrix(matrix_lps: np.ndarray, name: str) -> None:
+    matrix = np.asarray(matrix_lps)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.linalg.det(matrix[:3, :3]):
+        raise InputError(
+            f"The linear part of {name} must be a (4, 4) matrix of finite numbers that can be inverted; it was "
+            f"{matrix.tolist()}.",
+            name,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -148,7 +148,7 @@ def test_whole_numbers_of_numpy_and_no_settings_are_fine():
 @pytest.mark.parametrize("matrix", [np.eye(3), np.full((4, 4), np.nan), np.diag([1.0, 0, 1, 1])])
 def test_a_matrix_that_is_no_transform_is_refused(matrix):
     with pytest.raises(InputError, match="matrix of finite numbers that can be inverted"):
-        Transform(matrix)
+        request(initial=Transform(matrix))
 
 
 def test_complex_constant_and_tiny_images():
