@@ -342,6 +342,8 @@ class Request:
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
         if isinstance(self.uncertainty_runs, np.integer):
             object.__setattr__(self, "uncertainty_runs", int(self.uncertainty_runs))
+        if self.settings is None:
+            object.__setattr__(self, "settings", {})
         self._check_kinds()
         for name, choices in (
             ("preset", PRESETS),
@@ -379,14 +381,12 @@ class Request:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        settings = {} if self.settings is None else self.settings
-        if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
-            raise InputError(f"settings must be numbers by name; they were {settings!r}.", "settings")
-        object.__setattr__(self, "settings", settings)
-        numbers = [] if self.guide_points_mm is None else [("guide_points_mm", self.guide_points_mm)]
-        for name, value in [*numbers, *(("contrast_weights", weight) for weight in self.contrast_weights)]:
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-                raise InputError(f"{name} must be a number; it was {value!r}.", name)
+        if not isinstance(self.settings, Mapping) or not all(isinstance(name, str) for name in self.settings):
+            raise InputError(f"settings must be numbers by name; they were {self.settings!r}.", "settings")
+        if self.guide_points_mm is not None:
+            _check_number(self.guide_points_mm, "guide_points_mm")
+        for weight in self.contrast_weights:
+            _check_number(weight, "contrast_weights")
 
     def _check_guidance(self) -> None:
         if self.guide_points_mm is not None and not 0 <= self.guide_points_mm < np.inf:
@@ -462,6 +462,11 @@ class Request:
             return value
 
         return {name: jsonable(name) for name in self.__dataclass_fields__}
+
+
+def _check_number(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise InputError(f"{name} must be a number; it was {value!r}.", name)
 
 
 def _check_matrix(matrix_lps: np.ndarray, name: str) -> None:

@@ -376,6 +376,6 @@ def _of_stage(measurer: Measurer, fixed: Image, truth: Sequence[Image | None], s
     fixed_labels, moving_labels = truth
     if fixed_labels is not None and moving_labels is not None:
         warped = warp_labels(moving_labels, fixed, transform)
-        dice = dice_by_label(fixed_labels.values, warped.values, measurer.moved)
+        dice = dice_by_label(fixed_labels.values, warped.values, measurer.numbers_of_moving)
         measured["dice"] = float(np.mean(list(dice.values()))) if dice else None
     return measured

@@ -53,11 +53,10 @@ def load(source: Source, role: str, series: str = "", straight: bool = True, all
     if not isinstance(source, Image):
         return read_image(source, role, series, straight, allow_outside)
     values = source.values
-    if not isinstance(values, np.ndarray) or isinstance(values, np.ma.MaskedArray) or values.dtype.kind not in "biufc":
-        kind = getattr(values, "dtype", type(values).__name__)
-        raise InputError(
-            f"The {role} must be a plain numpy array of numbers; it was of {kind}.", role.replace(" ", "_")
-        )
+    if isinstance(values, np.ma.MaskedArray):
+        raise InputError(f"The {role} is a masked array. Fill it, and give the mask as a mask.")
+    if values.dtype.kind not in "biufc":
+        raise InputError(f"The {role} must be an array of numbers; it was of {values.dtype}.")
     dtype = values.dtype.newbyteorder("=")
     if dtype.kind == "b":
         dtype = np.dtype(np.uint8)

@@ -64,9 +64,13 @@ def with_voxels(grid: Grid, voxel_mm: float | Sequence[float], smallest: int = 8
 def padded(grid: Grid, margin_ijk: tuple[int, int, int]) -> Grid:
     """Return the grid with ``margin_ijk`` voxels more on both sides of each axis."""
     margin = np.array(margin_ijk)
+    return _widened(grid, margin, margin)
+
+
+def _widened(grid: Grid, before_ijk: np.ndarray, after_ijk: np.ndarray) -> Grid:
     matrix = grid.ijk_to_lps.copy()
-    matrix[:3, 3] = grid.origin_lps_mm - grid.ijk_to_lps[:3, :3] @ margin
-    return Grid(triple(np.array(grid.size_ijk) + 2 * margin), matrix)
+    matrix[:3, 3] -= grid.ijk_to_lps[:3, :3] @ before_ijk
+    return Grid(triple(np.array(grid.size_ijk) + before_ijk + after_ijk), matrix)
 
 
 def content_box(content: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -149,9 +153,7 @@ def covering(grid: Grid, other: Grid) -> Grid:
     before, after = (
         np.where(size > 1, np.maximum(np.ceil(need - 1e-6), 0), 0).astype(int) for need in (-low, high - (size - 1))
     )
-    matrix = grid.ijk_to_lps.copy()
-    matrix[:3, 3] -= grid.ijk_to_lps[:3, :3] @ before
-    return Grid(triple(size + before + after), matrix)
+    return _widened(grid, before, after)
 
 
 def reached_by(field: Field) -> Grid:
@@ -170,10 +172,7 @@ def reached_by(field: Field) -> Grid:
                 place = displaced[..., c] + index.reshape([-1 if 2 - c == d else 1 for d in range(3)])
                 low[c], high[c] = min(low[c], place.min()), max(high[c], place.max())
     before, after = (np.ceil(np.minimum(need - 1e-6, size / 2)).astype(int) for need in (-low, high - (size - 1)))
-    before, after = np.maximum(before, 0), np.maximum(after, 0)
-    matrix = grid.ijk_to_lps.copy()
-    matrix[:3, 3] -= grid.ijk_to_lps[:3, :3] @ before
-    return Grid(triple(size + before + after), matrix)
+    return _widened(grid, np.maximum(before, 0), np.maximum(after, 0))
 
 
 def on_grid(field: Field, grid: Grid) -> Field:

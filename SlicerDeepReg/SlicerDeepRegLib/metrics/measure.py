@@ -57,7 +57,7 @@ class Measurer:
     ) -> None:
         self.guided_labels, self.guided_points = frozenset(guided_labels), guided_points
         self.fixed_labels, self.moving_labels = fixed_labels, moving_labels
-        self.moved = None if moving_labels is None else frozenset(voxels_by_label(moving_labels.values))
+        self.numbers_of_moving = None if moving_labels is None else frozenset(voxels_by_label(moving_labels.values))
         self.fixed_points, self.moving_points = fixed_points, moving_points
         self.spacing_kji_mm = tuple(fixed.grid.spacing_mm[::-1])
         if mask is None:
@@ -172,14 +172,14 @@ class Measurer:
 
     def lost(self, warped: np.ndarray) -> list[int]:
         """Return the labels of both images of which nothing is left in the warped map: their overlap is 0."""
-        if self.fixed_labels is None or self.moved is None:
+        if self.fixed_labels is None or self.numbers_of_moving is None:
             return []
-        both = self.moved & frozenset(voxels_by_label(self.fixed_labels.values))
+        both = self.numbers_of_moving & frozenset(voxels_by_label(self.fixed_labels.values))
         return sorted(both - frozenset(voxels_by_label(warped)))
 
     def _dice(self, warped: np.ndarray) -> dict[str, Any]:
         assert self.fixed_labels is not None
-        dice = dice_by_label(self.fixed_labels.values, warped, self.moved)
+        dice = dice_by_label(self.fixed_labels.values, warped, self.numbers_of_moving)
         measured: dict[str, Any] = {"dice": self._held_out(dice), "dice_by_label": dice}
         if self.guided_labels:
             guided = {label: value for label, value in dice.items() if label in self.guided_labels}

@@ -99,8 +99,8 @@ def disagreement(scene: slicer.vtkMRMLScene, runs: Sequence[Run]) -> tuple[slice
         raise ValueError("The selected results are of different volumes. Select results of the same two volumes.")
     if any(not lay_alike(run, runs[0]) for run in runs[1:]):
         raise ValueError(
-            "A volume was moved between the selected registrations, so that their results cannot be compared. Register "
-            "again with both where they lie now."
+            "A volume was moved or changed between the selected registrations, or one of them started from an initial "
+            "transform, so that their results cannot be compared. Register again with both as they are now."
         )
     grid, points = _sampled(runs[0])
     positions = np.stack([moved(in_world(run), points) for run in runs])

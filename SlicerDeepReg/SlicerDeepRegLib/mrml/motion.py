@@ -18,7 +18,7 @@ from ..geometry.grids import on_grid, sampled
 from ..types import Field, Result, Transform
 from .display import show_alike
 from .nodes import from_parent, grid_part, grid_transform, in_turn, resampled
-from .runs import Run, own, remove_node
+from .runs import Run, check_moving_is_the_same, own, remove_node
 
 #: Fields of stages are kept on grids of at most so many voxels.
 VOXELS = 250_000
@@ -100,6 +100,7 @@ class Morph:
                 f"{moving.GetName()} was registered under a transform that is not linear and "
                 "cannot be animated. Harden the transform and register again."
             )
+        check_moving_is_the_same(run)
         self.scene, self.run = scene, run
         self._linear = np.array(facts["linear_ras"])
         self._local = np.array(facts["world_to_local_ras"])
@@ -207,6 +208,7 @@ class Stages:
             )
         if run.facts.get("world_to_local_ras") is None:
             raise ValueError(f"The moving volume of {run.name} was under a transform that is not linear.")
+        check_moving_is_the_same(run)
         self.scene, self.run = scene, run
         self.names = stage_names(run)
         self._logic = slicer.vtkSlicerSequencesLogic()

@@ -15,7 +15,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from ..geometry.points import apply_matrix
 from ..types import Grid, Image
 from .nodes import FLIP, add_volume, ijk_to_ras, in_turn, resampled
-from .runs import OWNED, Run, own, remove_node, runs
+from .runs import OWNED, Run, check_own_coordinates, own, remove_node, runs
 from .segments import closed_surface, segments_of
 from .surfaces import points_of
 from .world import local_to_world
@@ -95,6 +95,7 @@ def _along(run: Run, direction: str) -> vtk.vtkAbstractTransform:
     That of the run leads from the world to the moving volume's own coordinates, and the other way round.
     """
     run.need("transform")
+    check_own_coordinates(run, "moving" if direction == TO_FIXED else "fixed")
     forward = run.get("transform")
     if direction == TO_FIXED:
         return forward.GetTransformToParent()
@@ -110,9 +111,10 @@ def transform_for(scene: slicer.vtkMRMLScene, run: Run, direction: str) -> slice
     That of the way back is made when it is first asked for.
 
     Raises:
-        ValueError: the run has lost its transform.
+        ValueError: the run has lost its transform, or one was hardened on the volume that nodes lie with.
     """
     run.need("transform")
+    check_own_coordinates(run, "moving" if direction == TO_FIXED else "fixed")
     forward = run.get("transform")
     if direction == TO_FIXED:
         return forward

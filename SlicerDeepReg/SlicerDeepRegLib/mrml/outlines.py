@@ -25,7 +25,7 @@ from .segments import segments_of
 THIN, THICK = 1, 3
 FIXED, MOVING, WARPED = "fixed_segmentation", "moving_segmentation", "segmentation"
 SEGMENTATIONS = (FIXED, MOVING, WARPED)
-#: The attribute of a display node that keeps how it was.
+#: The attribute of a node that keeps how it was.
 BEFORE = "DeepReg.before"
 
 

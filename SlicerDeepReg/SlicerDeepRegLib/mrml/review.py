@@ -17,7 +17,7 @@ import vtk
 from .display import draw_glyphs, draw_grid, refresh_legends
 from .maps import magnitude
 from .nodes import bounds_of
-from .outlines import MOVING, WARPED, Outlines
+from .outlines import BEFORE, MOVING, WARPED, Outlines
 from .review_volumes import ReviewVolumes
 from .runs import Run, check_fixed_place
 
@@ -25,9 +25,9 @@ DEFAULT_MODE = "fade"
 MODES = (DEFAULT_MODE, "swipe", "difference", "checkerboard", "jacobian", "magnitude")
 #: What the names of the views begin with that a layout of ours fills.
 ARRANGED = "DeepReg"
-#: The attribute of a view's composite node that keeps its opacity before the first look, and the references to what it
-#: showed: a scene that is saved during a look holds no volumes that only show something.
-BEFORE, BEFORE_ROLES = "DeepReg.before", ("DeepReg.background", "DeepReg.foreground", "DeepReg.labels")
+#: References of a view's composite node to what it showed before the first look, beside its opacity as ``BEFORE``: a
+#: scene that is saved during a look holds no volumes that only show something.
+BEFORE_ROLES = ("DeepReg.background", "DeepReg.foreground", "DeepReg.labels")
 
 
 class Review:

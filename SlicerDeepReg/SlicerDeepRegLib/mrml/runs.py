@@ -187,16 +187,48 @@ def moving_is_where_it_was(run: Run) -> bool:
     return is_where_it_was(run, "moving") and shows_what_it_did(run, "moving")
 
 
+def check_own_coordinates(run: Run, role: str) -> None:
+    """Raise ValueError where the run's "fixed" or "moving" volume has other coordinates of its own than then.
+
+    Hardening a linear transform changes them, though the volume stays where it is in the world: what leads from or to
+    its own coordinates leads elsewhere then.
+    """
+    node, then = run.get(role), run.facts.get("places", {}).get(role)
+    if node is not None and then is not None and not np.allclose(ijk_to_ras(node), then["ijk_to_ras"], atol=1e-4):
+        raise ValueError(
+            f"A transform was hardened on {node.GetName()}, or its geometry was changed, since {run.name} was "
+            "registered. Undo that, or register again."
+        )
+
+
+def check_moving_is_the_same(run: Run) -> None:
+    """Raise ValueError where the moving volume cannot be resampled as it was.
+
+    It has other coordinates of its own (see ``check_own_coordinates``) or other voxels, as of another frame.
+    """
+    check_own_coordinates(run, "moving")
+    if not shows_what_it_did(run, "moving"):
+        raise ValueError(
+            f"{run.get('moving').GetName()} has other voxels than when {run.name} was registered. Show what it was "
+            "(another frame of a sequence, say), or register again."
+        )
+
+
 def lay_alike(run: Run, other: Run, opposite: bool = False) -> bool:
-    """Return whether the two volumes of both runs lay at the same places when they were registered.
+    """Return whether the two volumes of both runs were the same, at the same places, when they were registered.
+
+    An initial transform moves the moving volume, by what the results do not say: such ones are not alike.
 
     Args:
         opposite: the other run's fixed volume is this one's moving volume.
     """
+    if run.facts.get("had_initial") or other.facts.get("had_initial"):
+        return False
     roles = ("fixed", "moving")
     first, second = (one.facts.get("places", {}) for one in (run, other))
     pairs = [(first.get(a), second.get(b)) for a, b in zip(roles, roles[::-1] if opposite else roles)]
-    return all(_alike(a, b) for a, b in pairs if a is not None and b is not None)
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    return all(_alike(a, b) and a.get("voxels") == b.get("voxels") for a, b in known)
 
 
 def _alike(first: dict[str, Any], second: dict[str, Any]) -> bool:

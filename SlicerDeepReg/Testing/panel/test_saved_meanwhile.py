@@ -9,7 +9,6 @@ from helpers.panel import finish, layers
 from SlicerDeepRegLib.mrml.layouts import SIDE_BY_SIDE
 from SlicerDeepRegLib.mrml.nodes import layout_node
 from SlicerDeepRegLib.mrml.outlines import BEFORE
-from SlicerDeepRegLib.mrml.review import BEFORE as LAYERS_BEFORE
 from SlicerDeepRegLib.mrml.runs import runs
 from SlicerDeepRegLib.mrml.segments import segments_of
 
@@ -67,7 +66,7 @@ def test_a_scene_saved_during_a_look_shows_what_there_was_or_what_there_is(deskt
     assert {first for first, _second in layers(desktop)} == {run.get("fixed").GetID()}
     assert widget.panel.context.runs.selected == run and widget.ui.showButton.enabled
     for view in desktop.host.views.values():
-        assert view.composite.GetAttribute(LAYERS_BEFORE) is None
+        assert view.composite.GetAttribute(BEFORE) is None
 
 
 def test_what_was_kept_and_edited_by_hand_does_no_harm(done):

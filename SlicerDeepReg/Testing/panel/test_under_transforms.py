@@ -8,9 +8,19 @@ import vtk
 from helpers.panel import finish
 from SlicerDeepRegLib.geometry.points import apply_matrix
 from SlicerDeepRegLib.mrml.figures import images_of
+from SlicerDeepRegLib.mrml.motion import Morph, Stages
 from SlicerDeepRegLib.mrml.moved_along import TO_FIXED, TO_MOVING, displacement_mm, movable, moved_copies, transform_for
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_volume, flipped, image_from_node, in_turn
-from SlicerDeepRegLib.mrml.runs import check_fixed_place, put_under, remove, runs
+from SlicerDeepRegLib.mrml.runs import (
+    MARK,
+    Run,
+    check_fixed_place,
+    is_where_it_was,
+    lay_alike,
+    put_under,
+    remove,
+    runs,
+)
 from SlicerDeepRegLib.mrml.world import local_to_world, values_on_grid
 from vtk.util.numpy_support import numpy_to_vtk
 
@@ -100,6 +110,46 @@ def test_a_copy_is_no_dicom_series(desktop, widget, pair, under_shifts):
     pair[1].SetAttribute("DicomRtImport.DoseVolume", "1")
     (copy,) = moved_copies(desktop.host.scene, run, [pair[1]], TO_FIXED)
     assert copy.GetAttribute("DICOM.instanceUIDs") is None and copy.GetAttribute("DicomRtImport.DoseVolume") == "1"
+
+
+def test_where_a_transform_was_hardened_since_nothing_is_moved_along_or_played(desktop, pair, under_shifts):
+    """The volume lies where it was, but what leads to its own coordinates leads elsewhere."""
+    scene = desktop.host.scene
+    run, _ = under_shifts
+    assert lay_alike(run, run)
+    pair[1].HardenTransform()
+    assert is_where_it_was(run, "moving")
+    for refused in (
+        lambda: transform_for(scene, run, TO_FIXED),
+        lambda: moved_copies(scene, run, [pair[1]], TO_FIXED),
+        lambda: displacement_mm(run, pair[1], TO_FIXED),
+        lambda: Stages(scene, run),
+        lambda: Morph(scene, run),
+    ):
+        with pytest.raises(ValueError, match="A transform was hardened on"):
+            refused()
+    assert transform_for(scene, run, TO_MOVING) is run.get("transform_back")
+    pair[0].HardenTransform()
+    with pytest.raises(ValueError, match="A transform was hardened on"):
+        transform_for(scene, run, TO_MOVING)
+
+
+def test_other_voxels_are_another_volume_and_an_initial_transform_another_world(desktop, pair, under_shifts):
+    scene = desktop.host.scene
+    run, _ = under_shifts
+    places = run.facts["places"]
+    slicer.util.arrayFromVolume(pair[1])[:] += 30
+    slicer.util.arrayFromVolumeModified(pair[1])
+    with pytest.raises(ValueError, match="has other voxels than when"):
+        Stages(scene, run)
+    other = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "other")
+    other.SetAttribute(MARK, "{}")
+    Run(other).add_facts(places=places)
+    assert lay_alike(run, Run(other))
+    Run(other).add_facts(places={**places, "moving": {**places["moving"], "voxels": 1}})
+    assert not lay_alike(run, Run(other))
+    Run(other).add_facts(places=places, had_initial=True)
+    assert not lay_alike(run, Run(other)) and not lay_alike(Run(other), run)
 
 
 def test_figures_show_the_moving_volume_where_it_lies(desktop, pair, under_shifts):

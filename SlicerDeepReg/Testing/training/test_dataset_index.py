@@ -268,8 +268,8 @@ def test_a_training_pair_with_an_image_that_is_held_out_is_not_used_and_counted(
     index, note = with_splits(DatasetIndex(subjects, pairs), 0.1, 0)
     assert [(p.moving, p.fixed) for p in make_pairs(index, "given", "train")] == [("a", "b")]
     assert [(p.moving, p.fixed) for p in make_pairs(index, "given", "val")] == [("a", "c")]
-    assert "1 training pairs have an image that is held out" in note
-    assert "1 pairs for validation or a test have an image that is trained on" in note
+    assert "because an image of them is held out: 1." in note
+    assert "with an image that is trained on: 1 of 1." in note
     assert with_splits(DatasetIndex(subjects, pairs[:1]), 0.1, 0)[1] is None
 
 

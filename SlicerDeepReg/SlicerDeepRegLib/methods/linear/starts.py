@@ -124,9 +124,8 @@ def mirrored_gain(pair: LinearPair, found: sitk.Transform) -> float:
     centered = mirrored.translations()[0]
     shifts = [_reflected(upright, pair.at(START_VOXELS)[0]), centered]
     candidates = list(_upright(shifts, pair.dimensions, half_turns=True))
-    if not np.array_equal(
-        pair.frames.moving, pair.frames.fixed
-    ):  # it was turned to fit, perhaps because it is mirrored
+    was_turned = not np.array_equal(pair.frames.moving, pair.frames.fixed)
+    if was_turned:  # perhaps because it is mirrored
         candidates += _turned(centered, pair.dimensions)
     begin = _best(mirrored, candidates, REFINED_MIRRORED)
     reached = refine(pair, upright, 0, [], images=pair.at(START_VOXELS), iterations=STEPS // 4)[1]

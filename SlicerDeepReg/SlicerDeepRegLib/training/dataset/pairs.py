@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ...types import InputError
 from .index import DatasetIndex, Pair
@@ -28,8 +28,7 @@ def make_pairs(index: DatasetIndex, pairing: str, split: str, atlas: str | None 
         raise InputError(f"Pairs are made by {', '.join(PAIRINGS)}; it was {pairing!r}.")
     if pairing == "given":
         split_of = {name: subject.split for name, subject in index.subjects.items()}
-        pairs = [p for p in index.given if not p.split and _both_in(p, split_of, split)]
-        pairs += [p for p in index.given if p.split == split and (split != "train" or not _held_out(p, split_of))]
+        pairs = [p for p in index.given if _is_of(p, split_of, split)]
         if not pairs and split == "train":
             raise InputError("The data name no pairs for training. Use --pairs all, random, from-atlas or to-atlas.")
         return pairs
@@ -52,14 +51,16 @@ def make_pairs(index: DatasetIndex, pairing: str, split: str, atlas: str | None 
     return pairs
 
 
-def _held_out(pair: Pair, split_of: dict[str, str | None]) -> bool:
+def held_out(pair: Pair, split_of: Mapping[str, str | None]) -> bool:
     """Return whether one of the two is for validation or a test."""
     return any(split_of[name] in ("val", "test") for name in (pair.moving, pair.fixed))
 
 
-def _both_in(pair: Pair, split_of: dict[str, str | None], split: str) -> bool:
-    """Return whether both are in the split; a pair of which one image is held out is in none."""
-    return split_of[pair.moving] == split == split_of[pair.fixed]
+def _is_of(pair: Pair, split_of: Mapping[str, str | None], split: str) -> bool:
+    """Return whether a pair is in a split: the data say so, or both its images are; no training pair is held out."""
+    if not pair.split:
+        return split_of[pair.moving] == split == split_of[pair.fixed]
+    return pair.split == split and not (split == "train" and held_out(pair, split_of))
 
 
 def _within_groups(index: DatasetIndex, names: Sequence[str], pairing: str, split: str) -> list[Pair]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ...files.atomic import whole_file, writing
 from .index import SPLITS, DatasetIndex, Subject
+from .pairs import held_out
 
 #: Beside a training: which image was for what.
 SPLIT_FILE = "split.csv"
@@ -80,17 +81,16 @@ def with_splits(
 def _mixed(index: DatasetIndex) -> str | None:
     """Say so where the data's own pairs mix what is trained on with what is held out; None where they do not."""
     split_of = {name: subject.split for name, subject in index.subjects.items()}
-    mixed = [pair for pair in index.given if pair.split and split_of[pair.moving] != split_of[pair.fixed]]
-    dropped = sum(pair.split == "train" for pair in mixed)
-    learned = [pair for pair in index.given if pair.split in ("val", "test")]
-    learned = [pair for pair in learned if "train" in (split_of[pair.moving], split_of[pair.fixed])]
+    dropped = sum(pair.split == "train" and held_out(pair, split_of) for pair in index.given)
+    tested = [pair for pair in index.given if pair.split in ("val", "test")]
+    learned = sum("train" in (split_of[pair.moving], split_of[pair.fixed]) for pair in tested)
     notes = []
     if dropped:
-        notes.append(f"{dropped} training pairs have an image that is held out and are not used.")
+        notes.append(f"Training pairs that are not used, because an image of them is held out: {dropped}.")
     if learned:
         notes.append(
-            f"{len(learned)} pairs for validation or a test have an image that is trained on: what is measured on them "
-            "says less of new images."
+            f"Pairs for validation or a test with an image that is trained on: {learned} of {len(tested)}. What is "
+            "measured on them says less of new images."
         )
     return " ".join(notes) or None
 
