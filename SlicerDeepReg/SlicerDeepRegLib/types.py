@@ -297,6 +297,8 @@ class Request:
     moving_mask: Source | None = None
     fixed_labels: Source | None = None
     moving_labels: Source | None = None
+    #: The name of each label, for labels in memory; a file of segments has names of its own.
+    label_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
     fixed_points: PointsSource | None = None
     moving_points: PointsSource | None = None
     #: Where an image shows what the other one lacks (a tumor, a cavity): nothing is compared there.
@@ -345,6 +347,7 @@ class Request:
         if self.settings is None:
             object.__setattr__(self, "settings", {})
         self._check_kinds()
+        object.__setattr__(self, "label_names", _checked_names(self.label_names))
         for name, choices in (
             ("preset", PRESETS),
             ("device", DEVICES),
@@ -457,11 +460,19 @@ class Request:
                 return "<transform>"
             if isinstance(value, (str, os.PathLike)) and name in (*IMAGE_FIELDS, *POINT_FIELDS, "initial", "continued"):
                 return os.path.basename(os.path.abspath(value))
-            if isinstance(value, Mapping):  # of the method; text is a number as it was typed, or the path of a file
+            if name == "settings":  # text is a number as it was typed, or the path of a file
                 return {key: os.path.basename(v) if isinstance(v, str) else v for key, v in value.items()}
             return value
 
         return {name: jsonable(name) for name in self.__dataclass_fields__}
+
+
+def _checked_names(names: Any) -> dict[int, str]:
+    """Return the names of labels by number: JSON has text for numbers."""
+    try:
+        return {int(label): str(name) for label, name in names.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise InputError(f"label_names must be names by label; they were {names!r}.", "label_names") from None
 
 
 def _check_number(value: Any, name: str) -> None:

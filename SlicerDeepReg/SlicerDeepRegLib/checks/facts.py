@@ -101,7 +101,13 @@ class AttachmentFacts:
     @property
     def called(self) -> str:
         """How messages call it."""
-        return f"The {self.control.split('_')[0]} {self.noun} ({self.name})"
+        return f"The {attachment_title(self.control, self.noun)} ({self.name})"
+
+
+def attachment_title(control: str, noun: str) -> str:
+    """Return what messages call what belongs to an image: "fixed mask", "moving mask of what to exclude"."""
+    side, _, what = control.partition("_")
+    return f"{side} {noun}" + (" of what to exclude" if what == "excluded" else "")
 
 
 @dataclass(frozen=True)

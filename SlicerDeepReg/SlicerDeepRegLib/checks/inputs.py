@@ -18,7 +18,7 @@ from ..preparation.gaps import Gaps, without_gaps
 from ..preparation.resample import resample
 from ..types import Contrast, Image, ImagePair, InputError, Request, Source
 from .book import check_pair_alone, raise_error
-from .facts import AttachmentFacts, PairFacts, facts_of_image
+from .facts import AttachmentFacts, PairFacts, attachment_title, facts_of_image
 from .guidance import Guiding, guiding_of
 from .landmarks import Pairs, pair_landmarks
 
@@ -104,9 +104,9 @@ def read_inputs(request: Request) -> Inputs:
     left_out = _both(fixed_gaps, excluded["fixed"])
     moving_mask = _without(_both(moving_gaps, excluded["moving"]), moving_mask)
     if fixed_mask is not None and left_out is not None and not (fixed_mask & ~left_out).any():
-        raise InputError("The fixed mask and what is excluded leave nothing to compare. Change one.", "fixed_excluded")
+        raise _nothing_left("fixed", with_mask=True)
     if moving_mask is not None and not moving_mask.any():
-        raise InputError("The moving mask and what is excluded leave nothing to compare.", "moving_excluded")
+        raise _nothing_left("moving", with_mask=request.moving_mask is not None)
     return Inputs(
         pair=ImagePair(
             fixed=fixed,
@@ -201,7 +201,7 @@ class _Reader:
         """Return (K, J, I) bool on the image's grid; it is empty where only gaps of the image are left."""
         if source is None:
             return None
-        role = control.replace("_", " ")
+        role = attachment_title(control, "mask")
         segmentation = self.segmentation(source, role)
         if segmentation is not None and len(segmentation.names) > 1:
             self.notes.append(f"The {role} is the union of the segments {', '.join(segmentation.names)}.")
@@ -294,7 +294,7 @@ class _Reader:
         return there
 
     def both_labels(self, request: Request) -> tuple[Image | None, Image | None, dict[int, str]]:
-        """Return the labels of both images, and the name of each where a segmentation has names.
+        """Return the labels of both images, and the name of each where a segmentation or the request names it.
 
         Raises:
             InputError: segments overlap, or share a name, or cannot be compared with a label map.
@@ -320,7 +320,7 @@ class _Reader:
                 except InputError as error:
                     raise InputError(str(error), control) from error
                 images[control] = self.labels(image, control)
-        names = {number: name for name, number in numbers.items()}
+        names = {**request.label_names, **{number: name for name, number in numbers.items()}}
         return images.get("fixed_labels"), images.get("moving_labels"), names
 
     def labels(self, labels: Image, control: str) -> Image:
@@ -364,6 +364,12 @@ def _is_too_small(body: np.ndarray) -> bool:
     """Tell whether no rigid motion can be estimated from a body: it has too few voxels, or one row of them."""
     where = np.argwhere(body)
     return len(where) < LEAST_BODY or int((np.ptp(where, axis=0) > 0).sum()) < 2
+
+
+def _nothing_left(side: str, with_mask: bool) -> InputError:
+    both = f"The {side} mask and what is excluded" if with_mask else f"What is excluded of the {side} image"
+    verb = "leave" if with_mask else "leaves"
+    return InputError(f"{both} {verb} nothing to compare. Change {'one' if with_mask else 'it'}.", f"{side}_excluded")
 
 
 def _both(gaps: Gaps | None, excluded: np.ndarray | None) -> np.ndarray | None:

@@ -44,7 +44,7 @@ def without_names(result: Result) -> Result:
     given["held_points"] = tuple(f"<landmark {n}>" for n, _ in enumerate(result.request.held_points, 1))
     return dataclasses.replace(
         result,
-        request=dataclasses.replace(result.request, fixed_series="", moving_series="", **given),
+        request=dataclasses.replace(result.request, fixed_series="", moving_series="", label_names={}, **given),
         fixed=called(result.fixed, "fixed"),
         moving=called(result.moving, "moving"),
         warped=called(result.warped, "moving warped"),

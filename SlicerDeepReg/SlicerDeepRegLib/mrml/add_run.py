@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from .facts import scene_facts, worst_place
 from .maps import show_jacobian
 from .nodes import FLIP, add_text_columns, add_transform, add_volume
 from .outlines import FIXED, MOVING
-from .runs import MARK, Run, node_name, own, place_of, put_into, remove
+from .runs import FOLDER, MARK, Run, node_name, own, place_of, put_into, remove
 from .scene import add_distances, display_range
 from .segments import add_segment
 
@@ -168,6 +169,8 @@ def group_nodes(scene: slicer.vtkMRMLScene, run: Run) -> None:
     if hierarchy is None:
         return
     folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), run.name)
-    hierarchy.SetItemAttribute(folder, MARK, run.node.GetID())
+    mark = uuid.uuid4().hex  # the node's identifier may be another's once the scene is imported into one
+    run.node.SetAttribute(FOLDER, mark)
+    hierarchy.SetItemAttribute(folder, FOLDER, mark)
     for _role, node in run.owned():
         put_into(hierarchy, folder, node)

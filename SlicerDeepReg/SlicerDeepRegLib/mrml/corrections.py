@@ -76,7 +76,7 @@ def begin_line(scene: slicer.vtkMRMLScene, run: Run) -> slicer.vtkMRMLNode:
     """Add a line to a run, and let the user click its two ends in the views."""
     for unfinished in lines_of(scene, run):
         if unfinished.GetNumberOfDefinedControlPoints() == 0:
-            scene.RemoveNode(unfinished)
+            remove_line(scene, unfinished)
     line = scene.AddNewNodeByClass(KIND, f"{root_of(run).name}: correction {len(lines_of(scene, run)) + 1}")
     line.SetNodeReferenceID(CORRECTS, root_of(run).node.GetID())
     line.CreateDefaultDisplayNodes()
@@ -107,7 +107,18 @@ def show_lines(scene: slicer.vtkMRMLScene, run: Run | None) -> None:
 def remove_lines(scene: slicer.vtkMRMLScene, run: Run) -> None:
     """Remove the lines of a run."""
     for line in lines_of(scene, run):
-        scene.RemoveNode(line)
+        remove_line(scene, line)
+
+
+def remove_line(scene: slicer.vtkMRMLScene, line: slicer.vtkMRMLNode) -> None:
+    """Remove a line; if the next click would have placed an end of it, it places nothing."""
+    selection = scene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
+    interaction = scene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
+    if selection is not None and interaction is not None and selection.GetActivePlaceNodeID() == line.GetID():
+        if interaction.GetCurrentInteractionMode() == interaction.Place:
+            interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+        selection.SetActivePlaceNodeID(None)
+    scene.RemoveNode(line)
 
 
 def partners_of(run: Run, corrections: list[Correction]) -> tuple[np.ndarray, np.ndarray]:

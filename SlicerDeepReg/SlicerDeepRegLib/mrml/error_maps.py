@@ -16,7 +16,7 @@ from ..geometry.points import apply_matrix, spread_mm, voxel_centers_lps
 from ..metrics.content import content_of
 from ..types import Grid, Image
 from .nodes import flipped, grid_of, grid_part, in_turn
-from .runs import Run, lay_alike, linear_ras, own
+from .runs import Run, check_fixed_place, lay_alike, linear_ras, own
 from .scene import add_distances, show_distances
 
 #: Maps are computed at so many points at most; the views interpolate between them.
@@ -153,8 +153,9 @@ def residuals(scene: slicer.vtkMRMLScene, run: Run) -> tuple[Any, list[dict[str,
         The model node, and a row for each landmark, the largest error first: name, mm, place (RAS).
 
     Raises:
-        ValueError: the run was made without landmarks.
+        ValueError: the run was made without landmarks, or its fixed volume was moved.
     """
+    check_fixed_place(run)
     points = run.facts.get("points")
     if not points:
         raise ValueError(f"{run.name} was made without landmarks. Choose fixed and moving points, and register again.")

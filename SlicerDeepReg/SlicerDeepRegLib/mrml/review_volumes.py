@@ -7,7 +7,7 @@ import slicer
 import slicer.util
 
 from ..metrics.content import content_of
-from ..types import Image
+from ..types import Grid, Image
 from .display import add_legend, diverging_colors, set_range, window_of, windowed
 from .nodes import add_volume, grid_of, grid_part, image_from_node
 from .runs import Run, own
@@ -16,7 +16,29 @@ from .world import values_on_grid
 
 #: Attribute of a volume that was made by the windows of others: which windows these were.
 WINDOWS = "DeepReg.Windows"
+#: The directions of the axes of LPS, and the opposite ones.
+SIDES = (("left", "right"), ("posterior", "anterior"), ("superior", "inferior"))
 DIFFERENCE_COLORS = "Difference: blue moving darker, red moving brighter"
+
+
+def fixed_side(grid: Grid) -> str:
+    """Return the side of the border on which "swipe" shows the fixed volume: one of ``SIDES``.
+
+    It is the patient's right but for a sagittal slice, which has none.
+    """
+    axis, fixed_first = _across(grid)
+    towards_lps = grid.direction[:, axis] * (-1 if fixed_first else 1)
+    largest = int(np.argmax(np.abs(towards_lps)))
+    return SIDES[largest][0 if towards_lps[largest] > 0 else 1]
+
+
+def _across(grid: Grid) -> tuple[int, bool]:
+    """Return the axis that the border of "swipe" is moved along, and whether the fixed volume has its first voxels."""
+    leftwards = grid.direction[0] * (np.array(grid.size_ijk) > 1)  # how far each axis goes to the patient's left
+    if np.abs(leftwards).max() < 1e-3:  # a sagittal slice: along its longer side
+        leftwards = np.array(grid.size_ijk) * (np.array(grid.size_ijk) > 1) / max(grid.size_ijk)
+    axis = int(np.argmax(np.abs(leftwards)))
+    return axis, bool(leftwards[axis] > 0)
 
 
 class ReviewVolumes:
@@ -89,20 +111,17 @@ class ReviewVolumes:
         return node
 
     def swipe(self, run: Run, amount: float) -> slicer.vtkMRMLVolumeNode:
-        """Show the fixed volume on the patient's right of a border, the warped one on the left."""
+        """Show the fixed volume on the side of a border that ``fixed_side`` names, the warped one on the other."""
         windows = windows_of(run)
         if self._halves is None or self._halves[:2] != (run, windows) or run.get("swipe") is None:
             self._halves = (run, windows, *map(np.nan_to_num, self._scaled_pair(run, run.get("warped"))))
         _, _, fixed, warped = self._halves
         grid = grid_of(run.get("warped"))
-        leftwards = grid.direction[0] * (np.array(grid.size_ijk) > 1)  # how far each axis goes to the patient's left
-        if np.abs(leftwards).max() < 1e-3:  # a sagittal slice: along its longer side
-            leftwards = np.array(grid.size_ijk) * (np.array(grid.size_ijk) > 1) / max(grid.size_ijk)
-        axis = int(np.argmax(np.abs(leftwards)))
+        axis, fixed_first = _across(grid)
         border = int(round(amount * grid.size_ijk[axis]))
-        if leftwards[axis] < 0:
+        if not fixed_first:
             border = grid.size_ijk[axis] - border
-        first, second = (fixed, warped) if leftwards[axis] > 0 else (warped, fixed)
+        first, second = (fixed, warped) if fixed_first else (warped, fixed)
         node = run.get("swipe")
         if node is None:
             node = add_volume(self.scene, Image(np.zeros(grid.shape_kji, np.float32), grid), "swipe")

@@ -23,6 +23,8 @@ from .display import OWN_COLORS
 from .nodes import FLIP, grid_of, grid_part, ijk_to_ras
 
 MARK = "DeepReg.Run"
+#: The attribute of a run and of its folder in the subject hierarchy that tells which belong together.
+FOLDER = "DeepReg.Folder"
 #: Reference of the user's node that was put under a transform of a run, to the transform that it was under before.
 _BEFORE = "DeepReg.ParentBefore"
 #: About so many voxels tell whether a volume shows what it did.
@@ -451,10 +453,17 @@ def put_into(hierarchy: slicer.vtkMRMLSubjectHierarchyNode, folder: int, node: s
 
 
 def _folder(scene: slicer.vtkMRMLScene, run: Run) -> tuple[slicer.vtkMRMLSubjectHierarchyNode | None, int]:
-    """Return the subject hierarchy and the run's folder in it: the parent of its warped volume, if it is ours."""
+    """Return the subject hierarchy and the run's own folder in it, 0 where none of its nodes lies there.
+
+    The user may move a node into the folder of another run: the two have a mark in common.
+    """
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    warped = run.get("warped")
-    if hierarchy is None or warped is None:
+    mark = run.node.GetAttribute(FOLDER)
+    if hierarchy is None or not mark:
         return hierarchy, 0
-    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(warped))
-    return hierarchy, folder if folder and hierarchy.HasItemAttribute(folder, MARK) else 0
+    for _role, node in run.owned():
+        item = hierarchy.GetItemByDataNode(node)
+        folder = hierarchy.GetItemParent(item) if item else 0
+        if folder and hierarchy.GetItemAttribute(folder, FOLDER) == mark:
+            return hierarchy, folder
+    return hierarchy, 0

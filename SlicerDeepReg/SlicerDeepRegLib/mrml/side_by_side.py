@@ -52,6 +52,7 @@ class SideBySide:
         self._runs: tuple[Run, ...] = ()
         #: Names in place of those of runs and methods, while a reader must not know them.
         self.blind: Sequence[str] | None = None
+        self._told: list[str] = []  # names of the runs, as the table has them
         self._names: list[tuple[Any, Run, str, str]] = []  # node, run and its name then, the node's own name
         self._windows: list[tuple[Any, tuple[float, float], tuple[float, float]]] = []  # display, its own, the common
 
@@ -72,7 +73,7 @@ class SideBySide:
 
         Raises:
             ValueError: too few or too many runs, runs of several fixed volumes, or one that has lost its volumes or
-                whose fixed volume was moved.
+                maps, or whose fixed volume was moved. Nothing was changed then.
         """
         if not FEWEST <= len(runs) <= MOST:
             raise ValueError(f"Choose {FEWEST} to {MOST} results to show side by side; {len(runs)} are chosen.")
@@ -87,6 +88,8 @@ class SideBySide:
             raise ValueError(
                 "The results have different fixed volumes. Check results of one to look at them side by side."
             )
+        for run in runs:
+            self.layouts.volume(run, "jacobian")  # refused where it was removed, before anything changes
         rows = cells_of(len(runs), blind)
         self._give_back()
         self.layouts.leave()
@@ -98,6 +101,11 @@ class SideBySide:
         self._show_table()
         if blind is not None:
             self._hide_names()
+
+    def refresh(self) -> None:
+        """Fill the table again where a run was renamed since."""
+        if self.shown and self._told != [run.name for run in self._runs]:
+            self._show_table()
 
     def restore(self) -> None:
         """Restore the user's layout, and remove the table."""
@@ -174,7 +182,7 @@ class SideBySide:
         node = self._table() or self.scene.AddNewNodeByClass("vtkMRMLTableNode", TABLE)
         node.SetSaveWithScene(False)
         node.RemoveAllColumns()
-        columns = table_columns(self._runs)
+        columns, self._told = table_columns(self._runs), [run.name for run in self._runs]
         if self.blind is not None:
             columns = [("Run", [f"{number + 1}: {name}" for number, name in enumerate(self.blind)])]
         add_text_columns(node, columns)

@@ -52,9 +52,10 @@ def save_ranking(scene: Any, ranked: Sequence[str]) -> Any:
     Returns:
         The table node.
     """
-    tables = [node for node in slicer.util.getNodesByClass("vtkMRMLTableNode", scene) if node.GetName() == TABLE]
-    node = tables[0] if tables else scene.AddNewNodeByClass("vtkMRMLTableNode", TABLE)
     titles = ["Read at"] + [f"Rank {rank + 1}" for rank in range(len(LETTERS))]
+    tables = [node for node in slicer.util.getNodesByClass("vtkMRMLTableNode", scene) if node.GetName() == TABLE]
+    tables = [node for node in tables if _titles(node) == titles]  # one that was changed by hand stays as it is
+    node = tables[0] if tables else scene.AddNewNodeByClass("vtkMRMLTableNode", TABLE)
     if not tables:
         add_text_columns(node, [(title, []) for title in titles])
     unused = [""] * (len(LETTERS) - len(ranked))
@@ -65,3 +66,9 @@ def save_ranking(scene: Any, ranked: Sequence[str]) -> Any:
     table.Modified()
     node.Modified()
     return node
+
+
+def _titles(node: slicer.vtkMRMLTableNode) -> list[str]:
+    """Return the titles of a table's columns, "" for one that is not of text."""
+    columns = [node.GetTable().GetColumn(number) for number in range(node.GetNumberOfColumns())]
+    return [column.GetName() if column.IsA("vtkStringArray") else "" for column in columns]

@@ -87,6 +87,18 @@ class Choice:
         ]
         return [node for node in nodes if node is not None]
 
+    def names(self) -> dict[str, str]:
+        """Return what the nodes that belong to the volumes are called, by what they are: notes may tell their names."""
+        nodes = {
+            "fixed mask": self.fixed_mask,
+            "moving mask": self.moving_mask,
+            "fixed segmentation": self.fixed_segmentation,
+            "moving segmentation": self.moving_segmentation,
+            "fixed landmarks": self.fixed_points,
+            "moving landmarks": self.moving_points,
+        }
+        return {role: node.GetName() for role, node in nodes.items() if node is not None}
+
     def of_moving(self) -> list[Any]:
         """Return the moving volume and everything that was chosen for it."""
         nodes = [
@@ -386,6 +398,7 @@ def prepare(choice: Choice) -> Prepared:
         settings=dict(choice.settings),
         guide_points_mm=choice.guide_points_mm,
         guide_structures=tuple(str(numbers.get(name, name)) for name in choice.guide_structures),
+        label_names=names,
         **given,
     )
     point_names = pairs.names

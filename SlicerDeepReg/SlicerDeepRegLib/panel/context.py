@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -238,7 +239,7 @@ def choice_of(parameters: Any) -> Choice:
         output_transform=parameters.outputTransform,
         apply_transform=parameters.applyTransform,
         guide_points_mm=parameters.guidePointsUncertainty if parameters.guidePoints else None,
-        held_points=names_in(parameters.heldPoints) if parameters.guidePoints else (),
+        held_points=names_in(parameters.heldPoints, _labels(parameters.fixedPoints)) if parameters.guidePoints else (),
         guide_structures=_offered(
             read_list(parameters.guideStructures), parameters.fixedSegmentation, parameters.movingSegmentation
         ),
@@ -256,9 +257,19 @@ def _offered(names: list[str], fixed: Any, moving: Any) -> tuple[str, ...]:
     return tuple(name for name in names if name in offered)
 
 
-def names_in(text: str) -> tuple[str, ...]:
-    """Return the names in a text with commas."""
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+def names_in(text: str, known: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the names in a text with commas; of those that are known, one may have a comma of its own."""
+    with_comma = sorted((name for name in known if "," in name), key=len, reverse=True)
+    own = "|".join(map(re.escape, with_comma)) or r"(?!)"
+    found = re.findall(rf"\s*((?:{own})(?=\s*(?:,|$))|[^,]+)", text or "")
+    return tuple(name.strip() for name in found if name.strip())
+
+
+def _labels(points: Any) -> list[str]:
+    """Return the labels of a point list's points."""
+    if points is None:
+        return []
+    return [points.GetNthControlPointLabel(n).strip() for n in range(points.GetNumberOfControlPoints())]
 
 
 def read_list(text: str) -> list[str]:

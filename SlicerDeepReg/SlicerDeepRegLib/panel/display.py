@@ -11,9 +11,10 @@ from slicer.i18n import tr as _
 from ..metrics.stages import stage_values
 from ..mrml.layouts import Layouts
 from ..mrml.motion import Morph, Stages, stage_names
+from ..mrml.nodes import grid_of
 from ..mrml.outlines import SEGMENTATIONS
 from ..mrml.review import DEFAULT_MODE, Review
-from ..mrml.review_volumes import windows_of
+from ..mrml.review_volumes import fixed_side, windows_of
 from ..mrml.runs import Run, moving_is_where_it_was, place_of, runs
 from .selection import complete
 from .titles import stage_title
@@ -23,7 +24,7 @@ MODES = {
     "fade": (_("Fade"), _("The slider fades from the fixed volume to the warped volume.")),
     "swipe": (
         _("Swipe"),
-        _("Fixed volume on the patient's right of the border, warped on the left; the slider moves the border."),
+        _("Fixed volume on the {side} side of the border, warped on the other; the slider moves the border."),
     ),
     "difference": (
         _("Difference"),
@@ -44,6 +45,15 @@ MODES = {
         _("Displacement magnitude (mm)"),
         _("Displacement of each voxel in mm, without the linear alignment."),
     ),
+}
+#: Sides of the patient.
+SIDES = {
+    "right": _("patient's right"),
+    "left": _("patient's left"),
+    "anterior": _("anterior"),
+    "posterior": _("posterior"),
+    "superior": _("superior"),
+    "inferior": _("inferior"),
 }
 #: The parameters that say how a run is displayed, and the nodes of it that are seen.
 DISPLAY_PARAMETERS = ("reviewMode", "reviewAmount", "showGrid", "showArrows", "gridSpacing", "showIn3D")
@@ -164,7 +174,8 @@ class Display:
             return
         mode = parameters.reviewMode if parameters.reviewMode in MODES else DEFAULT_MODE
         after = not self._is_before(run, mode)
-        self.legend = MODES[mode][1]
+        side = SIDES[fixed_side(grid_of(run.get("warped")))] if mode == "swipe" else ""
+        self.legend = MODES[mode][1].format(side=side)
         self.stage, self.motion_text = None, ""  # the views show the mode again
         if run.get("fixed") is not None:
             try:

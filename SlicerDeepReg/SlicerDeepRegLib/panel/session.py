@@ -302,8 +302,10 @@ class Session:
         job.seconds["registration"] = sum(result.seconds.values())
         job.seconds.setdefault("until shown", time.monotonic() - job.started)
         result = dataclasses.replace(result, notes=(*job.prepared.notes, *result.notes))
+        facts = facts_of(result, job.prepared.label_names)
         return {
-            **facts_of(result, job.prepared.label_names),
+            **facts,
+            "names": {**facts["names"], **job.choice.names()},
             "is_measured": measured,
             "point_names": list(job.prepared.point_names),
             "had_initial": job.choice.initial is not None,

@@ -42,14 +42,15 @@ class SettingsForm:
         self._settings = asked
         for name, control in self.controls.items():
             with signals_blocked(control):
-                value, one = values.get(name, asked[name].value), asked[name]
+                one = asked[name]
+                value = values.get(name, one.value)
                 if isinstance(one, File):
                     if control.currentPath != str(value):  # else the cursor would jump while it is typed
                         control.currentPath = str(value)
                 elif one.is_switch:
-                    control.checked = bool(value)
+                    control.checked = bool(_shown(one, value))
                 else:
-                    control.value = value
+                    control.value = _shown(one, value)
 
     def _make(self, asked: list[Number | File]) -> None:
         for name in list(self.controls):
@@ -79,6 +80,14 @@ class SettingsForm:
             if is_other:
                 differing[name] = value
         self._changed(differing)
+
+
+def _shown(number: Number, value: Any) -> float:
+    """Return a value as a control takes it; the default for what is none, which the findings name."""
+    try:
+        return type(number.value)(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return number.value
 
 
 def _decimals(number: Number) -> int:

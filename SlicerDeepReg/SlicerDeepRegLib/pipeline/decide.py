@@ -116,7 +116,9 @@ def unused_by_linear(request: Request, method: Method) -> list[str]:
     unused = [name for name, value in given.items() if value != AUTOMATIC]
     if not unused:
         return []
+    asked = " and the ".join(unused)
+    verb = "was" if len(unused) == 1 else "were"
     return [
-        f"{method.title} registration compares by mutual information and deforms nothing: not used were the "
-        f"{' and the '.join(unused)} that were asked for."
+        f"{method.title} registration compares by mutual information and deforms nothing, so the {asked} that {verb} "
+        f"asked for {verb} not used."
     ]

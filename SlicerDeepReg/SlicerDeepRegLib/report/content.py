@@ -110,13 +110,14 @@ def content_of(
 
 
 def _neutral(facts: Mapping[str, Any], identifiers: bool) -> Callable[[str], str]:
-    """Return a function that replaces the images' names in a sentence."""
+    """Return a function that replaces the names of the images, and of what belongs to them, in a sentence."""
     names = [] if identifiers else sorted(facts.get("names", {}).items(), key=lambda item: -len(item[1]))
 
     def clean(text: str) -> str:
         for role, name in names:
             if len(name) > 2 and not name.isdigit() and name.lower() not in (role, "image"):
-                text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", f"the {role} image", text)
+                called = f"the {role} image" if role in ("fixed", "moving") else f"the {role}"
+                text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", called, text)
         return text
 
     return clean

@@ -27,6 +27,8 @@ INK, PAPER, RULE = (28, 35, 48), (255, 255, 255), (217, 222, 231)
 BEFORE_COLOR, AFTER_COLOR = (150, 160, 175), (44, 111, 187)
 RED, BLUE, FOLD, LINES = (178, 24, 43), (33, 102, 172), (255, 0, 255), (232, 179, 58)
 DPI = 150
+#: The files that ``write_figures`` may write.
+FILES = ("montage.png", "montage.pdf", "structures.png", "structures.pdf")
 COLUMNS = (
     ("fixed", "fixed"),
     ("linear", "moving, before"),

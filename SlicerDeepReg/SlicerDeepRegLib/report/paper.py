@@ -27,6 +27,10 @@ def can_write() -> bool:
     return importlib.util.find_spec("fpdf") is not None
 
 
+#: The files that a report may have.
+FILES = ("report.html", "report.pdf")
+
+
 def write_report(content: Content, folder: Path) -> list[str]:
     """Write report.html and, where fpdf2 is installed, report.pdf into a folder; return the names of the files.
 

@@ -37,7 +37,7 @@ from ..types import (
 )
 
 #: Raised whenever a message changes its meaning; client and worker must have the same.
-PROTOCOL = 11
+PROTOCOL = 12
 
 
 def line(kind: str, **values: Any) -> bytes:

@@ -78,3 +78,45 @@ def test_a_continuation_has_no_uncertainty_of_its_own(case):
     request = asked(case, continued=Transform(np.eye(4)), fixed_points=points, moving_points=points)
     with pytest.raises(InputError, match="Leave one of them out"):
         register(dataclasses.replace(request, uncertainty_runs=1))
+
+
+def test_labels_in_memory_are_called_by_the_names_that_the_request_gives():
+    grid = Grid((24, 24, 24), np.eye(4))
+    values = np.zeros(grid.shape_kji, np.float32)
+    values[6:18, 6:18, 6:18] = 100
+    labels = np.zeros(grid.shape_kji, np.int16)
+    labels[6:12, 6:18, 6:18], labels[12:18, 6:18, 6:18] = 1, 2
+    given = {"fixed_labels": Image(labels, grid), "moving_labels": Image(labels, grid)}
+    request = Request(
+        Image(values, grid),
+        Image(values, grid),
+        label_names={"1": "a/liver", 2: "spleen"},
+        guide_structures=("spleen",),
+        **given,
+    )
+    found = read_inputs(request)
+    assert found.label_names == {1: "a/liver", 2: "spleen"} and request.describe()["label_names"][1] == "a/liver"
+    assert any("(spleen): their overlap" in note for note in found.notes)
+    with pytest.raises(InputError, match="Both have: a/liver, spleen"):
+        read_inputs(dataclasses.replace(request, guide_structures=("heart",)))
+    for names in (["liver"], {"liver": 1}, None):
+        with pytest.raises(InputError, match="label_names must be names by label"):
+            dataclasses.replace(request, label_names=names)
+
+
+def test_what_is_excluded_is_called_so():
+    grid = Grid((24, 24, 24), np.eye(4))
+    values = np.zeros(grid.shape_kji, np.float32)
+    values[6:18, 6:18, 6:18] = 100
+    image, lesion = Image(values, grid), np.zeros(grid.shape_kji, np.uint8)
+    lesion[6:18, 6:18, 6:18] = 1
+    pair = {
+        "fixed": image,
+        "moving": image,
+        "fixed_excluded": Image(lesion, grid),
+        "moving_excluded": Image(lesion, grid),
+    }
+    with pytest.raises(InputError, match="The fixed mask and what is excluded leave nothing to compare. Change one."):
+        read_inputs(Request(**pair, fixed_mask=Image(lesion, grid)))
+    with pytest.raises(InputError, match=r"The moving mask of what to exclude \(\w*\) selects nothing"):
+        read_inputs(Request(**{**pair, "moving_excluded": Image(0 * lesion, grid)}))

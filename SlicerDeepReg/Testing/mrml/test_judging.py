@@ -20,10 +20,11 @@ from SlicerDeepRegLib.mrml.maps import FOLD, TOP, magnitude, show_jacobian
 from SlicerDeepRegLib.mrml.motion import Morph, Stages, keep_motion, stage_names
 from SlicerDeepRegLib.mrml.nodes import FLIP, add_volume, resampled
 from SlicerDeepRegLib.mrml.review import Review
+from SlicerDeepRegLib.mrml.review_volumes import fixed_side
 from SlicerDeepRegLib.mrml.runs import MARK, remove, runs
 from SlicerDeepRegLib.mrml.world import placed_volume
 from SlicerDeepRegLib.pipeline import register
-from SlicerDeepRegLib.types import Image, Request, Transform
+from SlicerDeepRegLib.types import Grid, Image, Request, Transform
 
 #: Moves a volume away.
 SHIFTED = np.eye(4)
@@ -155,6 +156,15 @@ def test_swipe_has_fixed_on_the_patients_right(opened, case, result):
     assert (half == fixed)[differ & (left < -side)].all() and (half == warped)[differ & (left > side)].all()
     scale = np.corrcoef(fixed.ravel(), case.fixed.values.ravel())[0, 1]
     assert scale > 0.999
+
+
+def test_the_side_of_the_fixed_volume_is_named():
+    turned = np.diag([2.0, 1, 1, 1])
+    sagittal = np.eye(4)[:, [1, 2, 0, 3]]  # the voxel axes go back, up and left
+    assert fixed_side(Grid((9, 9, 9), np.eye(4))) == fixed_side(Grid((9, 9, 1), turned)) == "right"
+    assert fixed_side(Grid((9, 9, 9), np.diag([-1.0, 1, 1, 1]))) == "right"
+    assert fixed_side(Grid((20, 9, 1), sagittal)) == "anterior"
+    assert fixed_side(Grid((9, 20, 1), sagittal)) == "inferior"
 
 
 # ------------------------------------------------------------------ maps

@@ -247,6 +247,23 @@ def test_what_the_user_put_into_the_runs_folder_stays(host, case, result):
     assert host.scene.IsNodePresent(mine) and hierarchy.GetItemByName("Run") == 0
 
 
+def test_a_volume_in_the_folder_of_another_run_does_not_make_that_its_own(host, case, result):
+    fixed = add_volume(host.scene, case.fixed, "fixed")
+    first, second = (add_run(host.scene, result, name, facts(result), fixed) for name in ("One", "Two"))
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(host.scene)
+
+    def item(run, role):
+        return hierarchy.GetItemByDataNode(run.get(role))
+
+    folders = [hierarchy.GetItemParent(item(run, "jacobian")) for run in (first, second)]
+    hierarchy.SetItemParent(item(second, "warped"), folders[0])
+    rename(host.scene, second, "Better")
+    assert [hierarchy.GetItemName(folder) for folder in folders] == ["One", "Better"]
+    remove(host.scene, second)
+    assert hierarchy.GetItemName(folders[0]) == "One" and hierarchy.GetItemByName("Better") == 0
+    assert hierarchy.GetItemParent(item(first, "warped")) == folders[0]
+
+
 def test_a_run_that_fails_half_way_leaves_nothing(host, case, result, monkeypatch):
     before = content(host.scene)
     monkeypatch.setattr("SlicerDeepRegLib.mrml.add_run.group_nodes", lambda scene, run: 1 / 0)

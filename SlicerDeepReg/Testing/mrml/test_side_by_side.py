@@ -12,8 +12,8 @@ from SlicerDeepRegLib.mrml.host import Host
 from SlicerDeepRegLib.mrml.layouts import SIDE_BY_SIDE, Layouts
 from SlicerDeepRegLib.mrml.nodes import add_volume
 from SlicerDeepRegLib.mrml.review import Review
-from SlicerDeepRegLib.mrml.runs import remove
-from SlicerDeepRegLib.mrml.side_by_side import COLUMNS, SideBySide, cells_of
+from SlicerDeepRegLib.mrml.runs import remove, rename
+from SlicerDeepRegLib.mrml.side_by_side import COLUMNS, TABLE, SideBySide, cells_of
 from SlicerDeepRegLib.pipeline import register
 from SlicerDeepRegLib.types import Request
 
@@ -45,6 +45,30 @@ def opened(results):
                     host.add_view(cell.name, cell.plane, (200, 200))
 
         yield host, SideBySide(Layouts(host.scene, review, arranged)), runs
+
+
+def test_a_run_that_lost_its_jacobian_is_refused_and_nothing_is_changed(opened):
+    host, beside, runs = opened
+    before = layout_of(host.scene).GetViewArrangement() if layouts_in(host.scene) else None
+    host.scene.RemoveNode(runs[1].get("jacobian"))
+    with pytest.raises(ValueError, match="its Jacobian was removed"):
+        beside.show(runs, ["A", "B"])
+    assert beside.shown == () and beside.blind is None
+    assert [run.get("warped").GetName() for run in runs] == ["by svf: warped", "by demons: warped"]
+    assert (layout_of(host.scene).GetViewArrangement() if layouts_in(host.scene) else None) == before
+
+
+def test_the_table_has_the_names_of_now(opened):
+    host, beside, runs = opened
+    beside.show(runs)
+    rename(host.scene, runs[0], "the best")
+    beside.refresh()
+    node = next(one for one in slicer.util.getNodesByClass("vtkMRMLTableNode", host.scene) if one.GetName() == TABLE)
+    assert [node.GetTable().GetColumn(0).GetValue(row) for row in range(2)] == ["1: the best", "2: by demons"]
+
+
+def layouts_in(scene):
+    return slicer.util.getNodesByClass("vtkMRMLLayoutNode", scene)
 
 
 def layout_of(scene):

@@ -27,7 +27,7 @@ from SlicerDeepRegLib.mrml.segments import segment_array, segments_of
 from SlicerDeepRegLib.panel.choice import Choice, findings, prepare
 from SlicerDeepRegLib.panel.sections import section_classes
 from SlicerDeepRegLib.settings import numbers_of
-from SlicerDeepRegLib.types import Grid, Image, InputError
+from SlicerDeepRegLib.types import Grid, Image, InputError, Request
 
 PANEL = MODULE.parent / "SlicerDeepRegLib" / "panel"
 UI = MODULE.parent / "Resources" / "UI"
@@ -298,6 +298,35 @@ def test_devices_with_their_memory_fill_the_menu(desktop, widget, pretended):
     assert [widget.ui.deviceCombo.itemText(n) for n in (1, 2)] == ["NVIDIA H200, 139 GB free", "CPU, 20 GB free"]
     widget.ui.deviceCombo.setCurrentIndex(1)
     assert widget.panel.parameters.device == "cuda"
+
+
+def test_a_device_of_the_scene_that_is_not_here_gives_way_to_the_usual_one(desktop, widget, pretended):
+    widget.panel.parameters.device = "cuda"
+    assert widget.panel.parameters.device == "cuda"  # the worker has not said yet what there is
+    pretended.devices = [{"name": "cpu", "title": "CPU", "free_bytes": 20e9}]
+    desktop.wait(lambda: widget.panel.parameters.device != "cuda", 5)
+    assert widget.panel.parameters.device == "auto" and "device cuda of this scene" in widget.ui.stageLabel.text
+
+
+@pytest.mark.parametrize("name", ["linear", "similarity", "start", "preset", "pair", "method"])
+def test_a_choice_of_the_scene_that_is_not_known_here_gives_way_to_the_usual_one(widget, name):
+    parameters = widget.panel.parameters
+    parameters.parameterNode.SetParameter(name, "gone")
+    widget.panel.set_parameters(parameters)
+    assert getattr(parameters, name) == ("" if name == "start" else getattr(Request, name))
+    assert "gone of this scene is not known here" in widget.ui.stageLabel.text
+
+
+def test_settings_that_were_edited_by_hand_are_refused_and_shown_as_the_usual_ones(widget, pair):
+    parameters, controls = widget.panel.parameters, widget.panel.sections["method"].controls
+    parameters.method = "demons"
+    usual = controls["iterations"].value
+    for value in ("many", None, [3], 1e400):
+        parameters.settings = json.dumps({"iterations": value})
+        assert controls["iterations"].value == usual
+        assert any("iterations must be" in finding.text for finding in widget.panel.context.findings)
+    controls["iterations"].value = usual + 1
+    assert json.loads(parameters.settings) == {"iterations": usual + 1}
 
 
 def test_a_full_disk_is_said_before_any_work(desktop, widget, pair, monkeypatch):

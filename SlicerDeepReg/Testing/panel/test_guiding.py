@@ -74,6 +74,9 @@ def test_a_result_is_corrected_where_the_user_says_and_undone(desktop, registere
     assert any(note.startswith("Correction 1 at") for note in corrected.facts["notes"])
     statuses = {status["name"]: status["color"] for status in corrected.facts["statuses"]}
     assert statuses["Landmarks (TRE)"] == "gray"  # what guided is no measure
+    # a line with one end is no correction, and its removal takes no result away
+    ui.addCorrectionButton.click()
+    lines_of(scene, run)[-1].AddControlPoint(*flipped(shown))
     # a second one goes on from the first result with both, and is taken back by one click
     draw(widget, corrected, shown - [20, 0, 0], belongs - [20, 0, 0])
     assert len(corrections_of(scene, run)) == 2
@@ -82,7 +85,9 @@ def test_a_result_is_corrected_where_the_user_says_and_undone(desktop, registere
     assert len(runs(scene)) == 3 and len(widget.panel.context.runs.selected.facts["corrections"]) == 2
     ui.undoCorrectionButton.click()
     assert runs(scene) == [run, corrected] and widget.panel.context.runs.selected == corrected
-    assert lines_of(scene, run) == [line] and ui.correctionsTable.rowCount == 1
+    assert len(lines_of(scene, run)) == 2 and ui.correctionsTable.rowCount == 1
+    ui.undoCorrectionButton.click()
+    assert lines_of(scene, run) == [line] and runs(scene) == [run, corrected]
     ui.undoCorrectionButton.click()
     assert runs(scene) == [run] and lines_of(scene, run) == []
     assert widget.panel.context.runs.selected == run and widget.panel.review.shown == run
@@ -272,3 +277,22 @@ def test_other_nodes_are_moved_along_in_either_direction(desktop, registered, sy
     there = flipped(slicer.util.arrayFromMarkupsControlPoints(back, world=True))
     np.testing.assert_allclose(there, moving_points, atol=0.1)
     assert run.get("transform_back") is not None
+
+
+def test_a_landmark_may_have_a_comma_in_its_name():
+    from SlicerDeepRegLib.panel.context import names_in
+
+    known = ["AC, left", "4,5", "PC"]
+    assert names_in("PC, AC, left ,7", known) == ("PC", "AC, left", "7")
+    assert names_in("4,5", known) == ("4,5",) and names_in("4, 5", known) == ("4", "5")
+    assert names_in("AC, leftmost", known) == ("AC", "leftmost") and names_in(" , ", known) == names_in("") == ()
+
+
+def test_no_end_of_a_correction_that_was_undone_is_placed(desktop, registered):
+    widget, run = registered
+    scene = desktop.host.scene
+    interaction = scene.GetNodeByID("vtkMRMLInteractionNodeSingleton") or scene.AddNode(slicer.vtkMRMLInteractionNode())
+    widget.ui.addCorrectionButton.click()
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    widget.ui.undoCorrectionButton.click()
+    assert not lines_of(scene, run) and interaction.GetCurrentInteractionMode() != interaction.Place

@@ -77,6 +77,10 @@ def test_quality_assessment_gives_statuses_locations_and_structures(desktop, jud
         assert abs(there[2]) < 1e-6
     ui.landmarkErrorsButton.click()
     assert "Largest landmark errors" in ui.qualityLabel.text and run.get("residuals").GetDisplayNode().GetVisibility()
+    ui.restoreViewsButton.click()
+    assert not run.get("residuals").GetDisplayNode().GetVisibility()
+    ui.landmarkErrorsButton.click()  # over the images that they are about
+    assert widget.panel.review.shown == run and run.get("residuals").GetDisplayNode().GetVisibility()
 
 
 def test_layouts_are_chosen_and_left_and_the_scene_is_as_it_was(desktop, judged):
@@ -193,14 +197,20 @@ def test_one_button_writes_the_report(desktop, judged, monkeypatch, tmp_path):
     manager = slicer.app.layoutManager()
     corners = manager.sliceWidget(manager.sliceViewNames()[0]).sliceView().cornerAnnotation()
     corners.SetText(2, "Doe^Jane 1961")
+    written = (folder / "report.pdf").stat().st_mtime_ns
+    desktop.answers.append(False)
+    widget.ui.reportButton.click()  # nobody agreed that the report that is there goes
+    assert (folder / "report.pdf").stat().st_mtime_ns == written
+    desktop.answers.append(True)
     widget.ui.reportButton.click()
+    assert (folder / "report.pdf").stat().st_mtime_ns != written
     assert (folder / "report.html").read_text(encoding="utf-8") == text and corners.GetVisibility()
     monkeypatch.setattr(export, "ask_folder", lambda text: tmp_path / "gone")
     widget.ui.reportButton.click()
     assert "could not be written" in desktop.messages[-1]
     monkeypatch.setattr(export, "ask_folder", lambda text: None)
     widget.ui.reportButton.click()  # the user thought better of it
-    assert len(desktop.messages) == 1
+    assert len(desktop.messages) == 3  # two questions, and the folder that is gone
 
 
 def test_one_button_writes_the_figures_of_papers(desktop, judged, monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import slicer.util
+import vtk
 from helpers.panel import PretendedClient, finish, scene_state
 from SlicerDeepRegLib.mrml.layouts import SIDE_BY_SIDE
 from SlicerDeepRegLib.mrml.runs import runs
@@ -120,6 +121,37 @@ def test_cancel_ends_the_round_and_the_scene_is_as_it_was(desktop, opened, pair)
     assert scene_state(desktop.host.scene) == before
 
 
+def test_a_result_that_is_deleted_while_it_is_measured_does_not_end_the_round(desktop, opened, pair):
+    widget = opened
+    widget.panel.session.client.close()
+    widget.panel.session.client = client = PretendedClient()
+    widget.panel.parameters.methods = json.dumps(METHODS)
+    widget.ui.runMethodsButton.click()
+    job = widget.logic.session.job
+    job.state, job.text = "canceled", "The result was deleted before it was measured."
+    widget.panel.poll()
+    assert len(client.requests) == 2 and widget.panel.sections["several_methods"].running
+    widget.ui.runMethodsButton.click()
+    finish(desktop, widget, 10)
+    assert len(client.requests) == 2 and not widget.panel.sections["several_methods"].running
+
+
+def test_what_a_round_does_not_use_does_not_stop_it_and_what_it_said_goes_with_its_pair(desktop, opened, pair):
+    widget, parameters, fixed = opened, opened.panel.parameters, opened.panel.parameters.fixed
+    parameters.methods = json.dumps(["svf"])
+    parameters.outputVolume = fixed  # refused on the page Register, and used by no round
+    assert not widget.ui.applyButton.enabled and widget.ui.runMethodsButton.enabled
+    assert "moving to fixed" in widget.ui.severalLabel.text
+    several = widget.panel.sections["several_methods"]
+    several._failed = ["LKU-Net: No room for it."]
+    several._end()
+    assert "No room" in widget.ui.severalLabel.text
+    parameters.preset = "thorough"
+    assert "moving to fixed" in widget.ui.severalLabel.text
+    parameters.moving = fixed
+    assert not widget.ui.runMethodsButton.enabled and "the same" in widget.ui.severalLabel.text
+
+
 def test_a_list_that_was_edited_by_hand_does_no_harm(desktop, opened, pair):
     widget = opened
     for text in ("nonsense", "{}", '[1, {"method": "svf"}, "taken-away"]'):
@@ -174,3 +206,14 @@ def test_any_order_may_come_out_of_a_shuffle():
 
     assert len({tuple(shuffled("ABC")) for _ in range(300)}) == 6
     assert read_ranking("C > A > B", 3) == [2, 0, 1]
+
+
+def test_a_table_of_rankings_that_somebody_changed_is_left_alone(desktop):
+    from SlicerDeepRegLib.panel.blinded import TABLE, save_ranking
+
+    scene = desktop.host.scene
+    mine = scene.AddNewNodeByClass("vtkMRMLTableNode", TABLE)
+    mine.AddColumn(vtk.vtkDoubleArray())
+    first = save_ranking(scene, ["one", "two"])
+    assert first is not mine and mine.GetNumberOfColumns() == 1
+    assert save_ranking(scene, ["two", "one"]) is first and first.GetNumberOfRows() == 2

@@ -73,6 +73,14 @@ def test_names_stay_out_unless_asked_for(result):
     assert "Doe^Jane 1961 follow-up registered to Doe^Jane 1961" in page(content_of(facts, identifiers=True))
 
 
+def test_names_of_what_belongs_to_the_images_stay_out_too(result):
+    facts = facts_of(result)
+    facts["names"]["moving segmentation"] = "Doe^Jane 1961 structures"
+    facts["notes"] = ["Doe^Jane 1961 structures was segmented automatically."]
+    text = page(content_of(facts))
+    assert "Doe" not in text and "the moving segmentation was segmented automatically" in text
+
+
 def test_a_short_name_is_not_taken_out_of_words_and_numbers(result):
     facts = facts_of(result)
     facts["names"] = {"fixed": "1", "moving": "CT"}

@@ -168,7 +168,10 @@ def review(widget, run):
 def export(widget):
     """The report and the figures of the result."""
     from SlicerDeepRegLib.panel.sections import export as section
+    from SlicerDeepRegLib.report import figures, paper
 
+    for name in (*paper.FILES, *figures.FILES):  # of an earlier run: the panel would ask, and nobody answers
+        (OUTPUT / name).unlink(missing_ok=True)
     asked, section.ask_folder = section.ask_folder, lambda text: OUTPUT
     try:
         widget.ui.reportButton.click()

@@ -13,6 +13,7 @@ from ...mrml.corrections import (
     begin_line,
     corrections_of,
     lines_of,
+    remove_line,
     remove_lines,
     root_of,
     set_corrected,
@@ -142,18 +143,22 @@ class CorrectionsSection(BaseSection):
         if not lines:
             return
         root = root_of(run)
+        corrections = [correction.node for correction in corrections_of(slicer.mrmlScene, run)]
         made_with = run.facts.get("corrections", [])
-        goes = run != root and len(made_with) >= len(lines)
+        is_drawn = lines[-1] in corrections  # a line with one end was used by no result
+        goes = is_drawn and run != root and len(made_with) >= len(corrections)
         if goes and run.permanent:
             text = _("{name} was made with this correction and is locked. Unlock it to undo the correction.")
             self.context.say(text.format(name=run.name))
             return
-        slicer.mrmlScene.RemoveNode(lines[-1])
+        remove_line(slicer.mrmlScene, lines[-1])
         if goes:
             earlier = [
                 other
                 for other in self.context.runs.runs
-                if other != run and root_of(other) == root and len(other.facts.get("corrections", [])) < len(lines)
+                if other != run
+                and root_of(other) == root
+                and len(other.facts.get("corrections", [])) < len(corrections)
             ]
             self.context.remove(run)
             self.context.runs.read()

@@ -73,7 +73,10 @@ class ErrorMapsSection(BaseSection):
 
     def show_landmark_errors(self) -> None:
         """Show the remaining error of each landmark as an arrow, and list the largest."""
-        node, rows = residuals(slicer.mrmlScene, self.context.runs.selected)
+        run = self.context.runs.selected
+        node, rows = residuals(slicer.mrmlScene, run)
+        if self.context.review.shown != run:  # the arrows go with the look, over the images that they are about
+            self.context.display.show(run)
         node.GetDisplayNode().SetVisibility(True)
         worst = "; ".join(f"{row['name']}: {row['mm']:.1f} mm" for row in rows[:5])
         self.widgets.qualityLabel.text = as_text(_("Largest landmark errors: {worst}.").format(worst=worst))

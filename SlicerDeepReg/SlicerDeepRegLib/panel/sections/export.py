@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
+from ...report import figures, paper
 from ...types import InputError
 from ..quality import run_facts
 from ..reporting import ask_dicom, ask_folder, dicom_series, write_dicom, write_report, write_run_figures
@@ -58,7 +61,7 @@ class ExportSection(BaseSection):
         """Save the report of the selected run in a folder that the user chooses."""
         context = self.context
         run, shown = context.runs.selected, context.review.shown
-        folder = ask_folder(_("Folder for report.html and report.pdf")) if run is not None else None
+        folder = self._folder_for(_("Folder for report.html and report.pdf"), paper.FILES) if run is not None else None
         if folder is None:
             return
         if context.launcher.measures(run):
@@ -87,7 +90,8 @@ class ExportSection(BaseSection):
     def save_figures(self) -> None:
         """Save the figures of the selected run, as papers print them, in a folder that the user chooses."""
         run = self.context.runs.selected
-        folder = ask_folder(_("Folder for the figures (PNG and PDF)")) if run is not None else None
+        text = _("Folder for the figures (PNG and PDF)")
+        folder = self._folder_for(text, figures.FILES) if run is not None else None
         if folder is None:
             return
         try:
@@ -97,6 +101,15 @@ class ExportSection(BaseSection):
         except OSError as error:
             text = _("The figures could not be written to {folder}: {error}").format(folder=folder, error=error)
             show_error(text)
+
+    def _folder_for(self, text: str, files: Sequence[str]) -> Path | None:
+        """Ask for a folder, and whether files of those names in it may be replaced: they may be another result's."""
+        folder = ask_folder(text)
+        there = [name for name in files if folder is not None and (folder / name).exists()]
+        question = _("{folder} contains {files} already. Replace them?")
+        if there and not self.context.confirm(question.format(folder=folder, files=", ".join(there))):
+            return None
+        return folder
 
     def export_dicom(self) -> None:
         """Write the transform of the selected run as a DICOM object."""

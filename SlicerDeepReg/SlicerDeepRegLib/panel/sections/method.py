@@ -22,6 +22,16 @@ from ..settings_form import SettingsForm
 from ..text import as_text
 from ..titles import STARTS, pair_title, preset_choice
 
+#: What a scene may name that is not there (any more), in words.
+NAMED = {
+    "method": _("method"),
+    "preset": _("preset"),
+    "linear": _("linear alignment"),
+    "similarity": _("similarity metric"),
+    "pair": _("kind of pair"),
+    "start": _("start of the alignment"),
+    "device": _("device"),
+}
 #: What the text about a method says; the credits of its data follow.
 ABOUT = "What the method does, what it was trained on, and its license."
 
@@ -105,16 +115,24 @@ class MethodSection(BaseSection):
         """Replace names of an older scene that are not known any more by the usual ones, and say so."""
         if parameters is None:
             return
-        listed = {"preset": PRESETS, "pair": PAIR_CHOICES}
-        unknown = [name for name, known in listed.items() if getattr(parameters, name) not in known]
+        unknown = [name for name in self._menus if not self._is_offered(name, getattr(parameters, name))]
         try:
             method(parameters.method)
         except InputError:
             unknown.append("method")
         for name in unknown:
-            text = _("The {name} {value} of this scene is not known here; the usual one was chosen.")
-            self.context.say(text.format(name=_(name), value=getattr(parameters, name)))
-            setattr(parameters, name, getattr(Request, name))
+            self._replace(parameters, name)
+
+    def _is_offered(self, name: str, value: str) -> bool:
+        if name == "device" and not self.context.session.client.devices:
+            return True  # the worker has not said yet what there is
+        return self._menus[name].findData(value) >= 0
+
+    def _replace(self, parameters: Any, name: str) -> None:
+        """Choose the usual value in place of one that is not known here, and say so."""
+        text = _("The {name} {value} of this scene is not known here; the usual one was chosen.")
+        self.context.say(text.format(name=NAMED[name], value=getattr(parameters, name)))
+        setattr(parameters, name, "" if name == "start" else getattr(Request, name))
 
     def _set_settings(self, values: Mapping[str, Any]) -> None:
         if self.parameters is not None:
@@ -149,6 +167,8 @@ class MethodSection(BaseSection):
             entries.append((device["name"], title))
         fill(combo, entries)
         choose(combo, before)
+        if self.parameters is not None and not self._is_offered("device", self.parameters.device):
+            self._replace(self.parameters, "device")
         notes = [_(device["note"]) for device in devices if device.get("note")]
         combo.toolTip = " ".join([_("Where to compute, and how much memory is free there."), *notes])
 

@@ -48,7 +48,8 @@ class SeveralMethodsSection(BaseSection):
         self._pair: Choice | None = None  # what the round is about, as it was chosen when it began
         self._done: list[Run] = []
         self._failed: list[str] = []
-        self._said = ""  # how the last round ended
+        self._said = ""  # how the last round ended, and what was chosen then
+        self._said_of: tuple[Any, ...] = ()
         self._items: dict[str, Any] = {}  # of the list, by the method's name
         self._groups: list[tuple[str, list[str]]] = []
         widgets = self.widgets
@@ -119,17 +120,37 @@ class SeveralMethodsSection(BaseSection):
 
     def choice_changed(self) -> None:
         widgets, methods = self.widgets, self.methods()
-        errors = any(finding.severity == "error" for finding in self.context.findings)
         free = not self.context.session.busy and not self.running
+        error = self._error(methods) if free else ""
         widgets.methodsTree.enabled = free
         widgets.clearMethodsButton.enabled = free and bool(methods)
-        ready = free and bool(methods) and not errors and not self.context.launcher.installing
+        ready = free and bool(methods) and not error and not self.context.launcher.installing
         widgets.runMethodsButton.enabled = ready or self.running
-        if not self.running:
-            widgets.runMethodsButton.toolTip = self._tip if ready else _("Choose two volumes, and check a method.")
         widgets.runMethodsButton.text = _("Cancel") if self.running else _("Run selected")
-        if not self.running:
-            widgets.severalLabel.text = self._said or _hint(self.context.choice() if self.parameters else None, errors)
+        if self.running:
+            return
+        widgets.runMethodsButton.toolTip = self._tip if ready else _("Choose two volumes, and check a method.")
+        choice = self.context.choice() if self.parameters is not None else Choice()
+        if self._said and self._said_of != _about(choice, methods):
+            self._said = ""  # of another pair, or of other methods
+        widgets.severalLabel.text = self._said or _hint(choice, error)
+
+    def _error(self, methods: list[str]) -> str:
+        """Return why none of the methods can be run, in words; "" where one can, or where there is nothing to run.
+
+        What only matters to the method of the page Register, or to the outputs that are chosen there, is no reason.
+        """
+        if self.parameters is None:
+            return ""
+        pair = _pair_of(self.context.choice())
+        first = ""
+        for name in methods or [pair.method]:
+            found = self.context.findings_of(_with_method(pair, name))
+            errors = [_(finding.sentence) for finding in found if finding.severity == "error"]
+            if not errors:
+                return ""
+            first = first or errors[0]
+        return first
 
     def started(self, job: Job) -> None:
         self.choice_changed()
@@ -153,9 +174,7 @@ class SeveralMethodsSection(BaseSection):
         self._said = ""
         self._waiting, self._done, self._failed = self.methods(), [], []
         self.running = bool(self._waiting)
-        self._pair = dataclasses.replace(
-            self.context.choice(), output_volume=None, output_transform=None, apply_transform=False
-        )
+        self._pair = _pair_of(self.context.choice())
         self._next()
 
     def _next(self) -> None:
@@ -178,11 +197,7 @@ class SeveralMethodsSection(BaseSection):
         self._end()
 
     def _choice(self, name: str) -> Choice:
-        """Return the pair and preset of the round with a method; that chosen on the page Register has its settings."""
-        choice = self._pair or self.context.choice()
-        if choice.method.partition(":")[0] == name:
-            return choice
-        return dataclasses.replace(choice, method=name, settings={})
+        return _with_method(self._pair or _pair_of(self.context.choice()), name)
 
     def finished(self, job: Job) -> None:
         if not self.running:
@@ -191,7 +206,7 @@ class SeveralMethodsSection(BaseSection):
             self._done.append(job.run)
         elif job.state != "canceled":
             self._failed.append(f"{method_title(job.choice.method)}: {job.text}")
-        if job.state == "canceled" or self.context.launcher.stopped:
+        if self.context.launcher.stopped:  # a result that was deleted while it was measured stops no other one
             self._waiting = []
         self._next()
 
@@ -203,7 +218,7 @@ class SeveralMethodsSection(BaseSection):
         self.context.update()
         if self._failed:
             text = _("Failed: {methods}").format(methods="; ".join(self._failed))
-            self._said = as_text(text)
+            self._said, self._said_of = as_text(text), _about(self.context.choice(), self.methods())
             self.context.say(text)
             self.choice_changed()
         made = [run for run in self._done if run.node.GetScene() is not None]  # one may have been deleted meanwhile
@@ -212,12 +227,29 @@ class SeveralMethodsSection(BaseSection):
             self.context.compare(made[-MOST:])
 
 
-def _hint(choice: Choice | None, errors: bool) -> str:
+def _pair_of(choice: Choice) -> Choice:
+    """Return what a round takes of a choice: its results are put into no output of the user's."""
+    return dataclasses.replace(choice, output_volume=None, output_transform=None, apply_transform=False)
+
+
+def _with_method(choice: Choice, name: str) -> Choice:
+    """Return a choice with a method; that chosen on the page Register has its settings."""
+    if choice.method.partition(":")[0] == name:
+        return choice
+    return dataclasses.replace(choice, method=name, settings={})
+
+
+def _about(choice: Choice, methods: list[str]) -> tuple[Any, ...]:
+    """Return what a sentence about a round is about."""
+    return choice.fixed, choice.moving, choice.preset, tuple(methods)
+
+
+def _hint(choice: Choice, error: str) -> str:
     """Return what is to be done before methods can be run."""
-    if choice is None or choice.fixed is None or choice.moving is None:
+    if choice.fixed is None or choice.moving is None:
         return escaped(_("Choose two volumes on the Register page, then check methods here."))
-    if errors:
-        return escaped(_("The volumes cannot be registered yet; see the Register page for the reason."))
+    if error:
+        return escaped(error)
     return escaped(
         _("{moving} to {fixed}, preset {preset} (change it on the Register page).").format(
             moving=choice.moving.GetName(), fixed=choice.fixed.GetName(), preset=preset_title(choice.preset)

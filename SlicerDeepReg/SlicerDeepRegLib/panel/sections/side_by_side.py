@@ -51,6 +51,7 @@ class SideBySideSection(BaseSection):
             self.views.recover()
 
     def update(self) -> None:
+        self.views.refresh()
         widgets, shown = self.widgets, bool(self.views.shown)
         count, free = len(self.context.runs.checked), not self.context.launcher.unattended
         widgets.sideBySideButton.enabled = free and FEWEST <= count <= MOST
